@@ -1,0 +1,123 @@
+namespace ILGpuOptim.Compute;
+
+/// <summary>
+/// Something that runs the closed set of kernel shapes. Launches are asynchronous where the hardware is; only
+/// <see cref="Download"/> waits. Results depend on arguments and shapes, never on thread counts or timing.
+/// </summary>
+public abstract class Device : IDisposable
+{
+    private MemoryPool? pool;
+
+    /// <summary>The name by which users choose it, such as <c>cpu</c>.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>What it is, for people: the processor and its features.</summary>
+    public abstract string Description { get; }
+
+    /// <summary>Bytes that can still be allocated.</summary>
+    public abstract long AvailableBytes { get; }
+
+    /// <summary>Reusable memory of this device.</summary>
+    public MemoryPool Pool => pool ??= new MemoryPool(this);
+
+    /// <summary>New memory from the system. Callers use <see cref="Pool"/>.</summary>
+    /// <exception cref="DeviceMemoryException">The device has no room.</exception>
+    internal abstract DeviceMemory Allocate(long bytes);
+
+    /// <summary>Copies numbers to the device, converting to the block's type. Lengths must agree (not for I8).</summary>
+    public abstract void Upload(ReadOnlySpan<float> source, in Block target);
+
+    /// <summary>Copies indices to the device.</summary>
+    public abstract void Upload(ReadOnlySpan<int> source, in Block target);
+
+    /// <summary>Waits for all launches that write the block and copies it back, converted to f32.</summary>
+    public abstract void Download(in Block source, Span<float> target);
+
+    /// <summary>As <see cref="Download(in Block, Span{float})"/> for indices.</summary>
+    public abstract void Download(in Block source, Span<int> target);
+
+    /// <summary>Copies the stored bytes of a block, whatever its type, for checkpoints.</summary>
+    public abstract void DownloadBytes(in Block source, long bytes, Span<byte> target);
+
+    /// <summary>Restores what <see cref="DownloadBytes"/> copied.</summary>
+    public abstract void UploadBytes(ReadOnlySpan<byte> source, in Block target);
+
+    /// <summary>Waits for every launch.</summary>
+    public abstract void Synchronize();
+
+    /// <summary>Sets every element of an f32, bf16 or i32 block.</summary>
+    public abstract void Fill(in Block target, float value);
+
+    /// <summary>Copies a block, converting between storage types. Lengths must agree.</summary>
+    public abstract void Copy(in Block source, in Block target);
+
+    /// <summary>
+    /// Runs an element-wise rule over a rows × columns rectangle; operands may be whole, per row, per column or one
+    /// scalar, and may collect sums (overwritten, not added to). Operands may be the same block only element for element.
+    /// </summary>
+    public abstract void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6;
+
+    /// <summary>
+    /// Runs a row program over each row of a rows × columns rectangle. Operands as in <see cref="Map"/>; sums may be per column.
+    /// </summary>
+    public abstract void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IRowRule;
+
+    /// <summary>
+    /// C = epilogue(alpha · op(A) · op(B) + beta · C), for each matrix of the batch. The epilogue is a map over C's
+    /// elements: its first operand is the new C; <paramref name="operands"/> are the others, and must not reduce.
+    /// </summary>
+    public abstract void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6;
+
+    /// <summary>Scaled dot-product attention; never holds the T × T matrix.</summary>
+    public abstract void AttentionForward(in AttentionArguments arguments);
+
+    /// <summary>The gradients of <see cref="AttentionForward"/>; overwrites the three gradient blocks.</summary>
+    public abstract void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients);
+
+    /// <summary>
+    /// target[i] = table[indices[i]] (+ target[i] when <paramref name="accumulate"/>): rows of <paramref name="columns"/> elements.
+    /// Indices outside the table are an error of the caller, checked on the host beforehand.
+    /// </summary>
+    public abstract void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate);
+
+    /// <summary>table[indices[i]] += source[i], equal indices added in the order of i. Negative indices are skipped.</summary>
+    public abstract void ScatterAdd(in Block source, in Block indices, in Block table, long columns);
+
+    /// <summary>
+    /// Fills a block with counter-based random numbers (Philox 4×32-10): element i depends on seed, stream and i alone.
+    /// </summary>
+    public abstract void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream);
+
+    /// <summary>
+    /// target[i] = source[i, indices[i]] for each row of <paramref name="columns"/> elements; 0 where the index is negative.
+    /// </summary>
+    public abstract void Pick(in Block source, in Block indices, in Block target, long columns);
+
+    /// <summary>
+    /// target[i, indices[i]] += value[i] for each row of <paramref name="columns"/> elements; rows with a negative index stay.
+    /// </summary>
+    public abstract void AddAt(in Block target, in Block indices, in Block value, long columns);
+
+    /// <inheritdoc/>
+    public virtual void Dispose()
+    {
+        pool?.Trim();
+        GC.SuppressFinalize(this);
+    }
+}
+
+/// <summary>A device has no room for an allocation.</summary>
+public sealed class DeviceMemoryException(string message, Exception? inner = null) : Exception(message, inner);
+
+/// <summary>Distributions of <see cref="Device.Random"/>.</summary>
+public enum RandomKind
+{
+    /// <summary>Uniform in [0, scale).</summary>
+    Uniform,
+
+    /// <summary>Normal with mean 0 and standard deviation scale (Box–Muller).</summary>
+    Normal,
+
+    /// <summary>1/scale with probability scale, else 0: a dropout mask that keeps with probability scale.</summary>
+    KeepMask,
+}

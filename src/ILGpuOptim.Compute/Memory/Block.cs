@@ -1,0 +1,72 @@
+namespace ILGpuOptim.Compute;
+
+/// <summary>One allocation on a device. Lent by <see cref="MemoryPool"/>; its contents are undefined when lent.</summary>
+public abstract class DeviceMemory
+{
+    /// <summary>The device that holds it.</summary>
+    public abstract Device Device { get; }
+
+    /// <summary>The usable bytes.</summary>
+    public abstract long Bytes { get; }
+
+    /// <summary>Gives the memory back to the operating system or the driver.</summary>
+    internal abstract void Free();
+}
+
+/// <summary>A typed range of device memory.</summary>
+/// <param name="Memory">The allocation.</param>
+/// <param name="Offset">Where the range begins, in bytes; a multiple of the element's size.</param>
+/// <param name="Length">The number of elements.</param>
+/// <param name="Type">How the elements are stored.</param>
+public readonly record struct Block(DeviceMemory Memory, long Offset, long Length, DType Type)
+{
+    /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not for <see cref="DType.I8"/>).</summary>
+    public Block Slice(long start, long length)
+    {
+        if (start < 0 || length < 0 || start > Length - length)
+            throw new ArgumentOutOfRangeException(nameof(start), $"elements {start} to {start + length} lie outside a block of {Length}");
+        return this with { Offset = Offset + Type.Bytes(1, start), Length = length };
+    }
+}
+
+/// <summary>Where along a rectangle's axes an operand has elements of its own.</summary>
+public enum Layout
+{
+    /// <summary>rows × columns elements, row-major.</summary>
+    Full,
+
+    /// <summary>One element a row.</summary>
+    PerRow,
+
+    /// <summary>One element a column.</summary>
+    PerColumn,
+
+    /// <summary>One element in all.</summary>
+    Scalar,
+
+    /// <summary>Only for sums: one element a row, then one a column, in one block of rows + columns elements.</summary>
+    RowsAndColumns,
+}
+
+/// <summary>A block as an argument of a rule.</summary>
+/// <param name="Block">The memory.</param>
+/// <param name="Layout">Which elements it has.</param>
+/// <param name="Stride">Elements from one row to the next of a <see cref="Layout.Full"/> operand; 0 means the number of columns.</param>
+/// <param name="Factor">When not null, a device f32 scalar that multiplies each element as it is read (read-only operands).</param>
+public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, long Stride = 0, Block? Factor = null)
+{
+    /// <summary>A full operand.</summary>
+    public static implicit operator Operand(Block block) => new(block);
+
+    /// <summary>One element a row.</summary>
+    public static Operand PerRow(Block block) => new(block, Layout.PerRow);
+
+    /// <summary>One element a column.</summary>
+    public static Operand PerColumn(Block block) => new(block, Layout.PerColumn);
+
+    /// <summary>One element in all.</summary>
+    public static Operand Scalar(Block block) => new(block, Layout.Scalar);
+
+    /// <summary>Sums over both axes in one pass: rows totals, then columns totals.</summary>
+    public static Operand RowsAndColumns(Block block) => new(block, Layout.RowsAndColumns);
+}
