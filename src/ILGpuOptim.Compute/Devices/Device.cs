@@ -2,7 +2,7 @@ namespace ILGpuOptim.Compute;
 
 /// <summary>
 /// Something that runs the closed set of kernel shapes. Launches are asynchronous where the hardware is; only
-/// <see cref="Download"/> waits. Results depend on arguments and shapes, never on thread counts or timing.
+/// <see cref="Download(in Block, Span{float})"/> waits. Results depend on arguments and shapes, never on thread counts or timing.
 /// </summary>
 public abstract class Device : IDisposable
 {

@@ -53,6 +53,14 @@ public interface ILane<L> where L : struct, ILane<L>
     /// <summary>The nearest integer, ties to even.</summary>
     static abstract L Round(L value);
 
+    /// <summary><paramref name="value"/> · 2ⁿ for an integral <paramref name="exponent"/> n from -126 to 127.</summary>
+    static abstract L ScaleByPowerOfTwo(L value, L exponent);
+
+    /// <summary>
+    /// Splits a positive normal number into a fraction in [√½, √2) and the integral power of two that belongs to it.
+    /// </summary>
+    static abstract L Fraction(L value, out L exponent);
+
     /// <summary>e to the power of <paramref name="value"/>.</summary>
     static abstract L Exp(L value);
 

@@ -1,0 +1,270 @@
+using System.Runtime.InteropServices;
+using ILGpuOptim.Compute.Cpu;
+
+namespace ILGpuOptim.Compute;
+
+// Moving numbers in and out, between types, and by index.
+public sealed unsafe partial class CpuDevice
+{
+    /// <summary>Columns that one piece of a scatter owns: pieces never share an element, so equal indices need no order among threads.</summary>
+    private const int ScatterColumns = 64;
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        if (target.Type == DType.BF16)
+            Bf16.Narrow(source, new Span<ushort>(At(target), source.Length));
+        else if (target.Type == DType.F32)
+            source.CopyTo(new Span<float>(At(target), source.Length));
+        else
+            throw new NotSupportedException($"numbers cannot be uploaded to {target.Type} storage directly; upload f32 and convert by a map");
+    }
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<int> source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        Validate.Type(target, DType.I32);
+        source.CopyTo(new Span<int>(At(target), source.Length));
+    }
+
+    /// <inheritdoc/>
+    public override void Download(in Block source, Span<float> target)
+    {
+        Validate.Length(target.Length, source);
+        switch (source.Type)
+        {
+            case DType.F32:
+                new ReadOnlySpan<float>(At(source), target.Length).CopyTo(target);
+                break;
+            case DType.BF16:
+                Bf16.Widen(new ReadOnlySpan<ushort>(At(source), target.Length), target);
+                break;
+            default:
+                throw new NotSupportedException($"{source.Type} storage cannot be downloaded as numbers directly; convert to f32 by a map");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Download(in Block source, Span<int> target)
+    {
+        Validate.Length(target.Length, source);
+        Validate.Type(source, DType.I32);
+        new ReadOnlySpan<int>(At(source), target.Length).CopyTo(target);
+    }
+
+    /// <inheritdoc/>
+    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) =>
+        new ReadOnlySpan<byte>(At(source), checked((int)bytes)).CopyTo(target);
+
+    /// <inheritdoc/>
+    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target) =>
+        source.CopyTo(new Span<byte>(At(target), source.Length));
+
+    /// <inheritdoc/>
+    public override void Synchronize()
+    {
+    }
+
+    /// <inheritdoc/>
+    public override void Fill(in Block target, float value)
+    {
+        if (target.Type == DType.F32)
+        {
+            var work = new FillWork { Target = (float*)At(target), Length = target.Length, Value = value };
+            workers.Run(FillWork.Pieces(target.Length), ref work);
+        }
+        else if (target.Type == DType.BF16)
+        {
+            new Span<ushort>(At(target), checked((int)target.Length)).Fill(Bf16.Narrow(value));
+        }
+        else if (target.Type == DType.I32)
+        {
+            new Span<int>(At(target), checked((int)target.Length)).Fill((int)value);
+        }
+        else
+        {
+            throw new NotSupportedException("quantised storage is written by a map");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Copy(in Block source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        if (source.Type == target.Type && source.Type != DType.I8)
+            Buffer.MemoryCopy(At(source), At(target), source.Type.Bytes(1, source.Length), source.Type.Bytes(1, source.Length));
+        else
+            this.Map(new CopyRule(), 1, source.Length, source, target);
+    }
+
+    /// <inheritdoc/>
+    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    {
+        Validate.Type(indices, DType.I32);
+        var work = new GatherWork
+        {
+            Table = At(table),
+            Type = table.Type,
+            Indices = (int*)At(indices),
+            Target = (float*)At(target),
+            Count = indices.Length,
+            Columns = (int)columns,
+            Accumulate = accumulate,
+        };
+        workers.Run((int)((indices.Length + GatherWork.Rows - 1) / GatherWork.Rows), ref work);
+    }
+
+    /// <inheritdoc/>
+    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    {
+        Validate.Type(indices, DType.I32);
+        var work = new ScatterWork
+        {
+            Source = (float*)At(source),
+            Indices = (int*)At(indices),
+            Table = (float*)At(table),
+            Count = indices.Length,
+            Columns = (int)columns,
+        };
+        workers.Run((int)((columns + ScatterColumns - 1) / ScatterColumns), ref work);
+    }
+
+    /// <inheritdoc/>
+    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    {
+        var values = (float*)At(source);
+        var index = (int*)At(indices);
+        var result = (float*)At(target);
+        for (long row = 0; row < indices.Length; row++)
+            result[row] = index[row] < 0 ? 0 : values[row * columns + index[row]];
+    }
+
+    /// <inheritdoc/>
+    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    {
+        var result = (float*)At(target);
+        var index = (int*)At(indices);
+        var values = (float*)At(value);
+        for (long row = 0; row < indices.Length; row++)
+        {
+            if (index[row] >= 0)
+                result[row * columns + index[row]] += values[row];
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    {
+        Validate.Type(target, DType.F32);
+        var work = new RandomWork { Target = (float*)At(target), Length = target.Length, Kind = kind, Scale = scale, Seed = seed, Stream = stream };
+        workers.Run((int)((target.Length + RandomWork.Piece - 1) / RandomWork.Piece), ref work);
+    }
+
+    private struct FillWork : IWork
+    {
+        private const int Piece = 1 << 18;
+        public float* Target;
+        public long Length;
+        public float Value;
+
+        public static int Pieces(long length) => (int)((length + Piece - 1) / Piece);
+
+        public readonly void Invoke(int index, int worker)
+        {
+            long start = (long)index * Piece;
+            new Span<float>(Target + start, (int)Math.Min(Piece, Length - start)).Fill(Value);
+        }
+    }
+
+    private struct GatherWork : IWork
+    {
+        public const int Rows = 64;
+        public byte* Table;
+        public DType Type;
+        public int* Indices;
+        public float* Target;
+        public long Count;
+        public int Columns;
+        public bool Accumulate;
+
+        public readonly void Invoke(int index, int worker)
+        {
+            long end = Math.Min((index + 1L) * Rows, Count);
+            for (long i = (long)index * Rows; i < end; i++)
+            {
+                var target = new Span<float>(Target + i * Columns, Columns);
+                long start = (long)Indices[i] * Columns;
+                if (Type == DType.F32)
+                {
+                    var row = new ReadOnlySpan<float>((float*)Table + start, Columns);
+                    if (Accumulate)
+                        Add(row, target);
+                    else
+                        row.CopyTo(target);
+                }
+                else if (Type == DType.BF16)
+                {
+                    var row = new ReadOnlySpan<ushort>((ushort*)Table + start, Columns);
+                    for (int j = 0; j < Columns; j++)
+                        target[j] = Bf16.Widen(row[j]) + (Accumulate ? target[j] : 0);
+                }
+                else
+                {
+                    throw new NotSupportedException($"rows cannot be gathered from {Type} storage");
+                }
+            }
+        }
+    }
+
+    private struct ScatterWork : IWork
+    {
+        public float* Source;
+        public int* Indices;
+        public float* Table;
+        public long Count;
+        public int Columns;
+
+        public readonly void Invoke(int index, int worker)
+        {
+            int start = index * ScatterColumns, count = Math.Min(ScatterColumns, Columns - start);
+            for (long i = 0; i < Count; i++)
+            {
+                if (Indices[i] >= 0)
+                    Add(new ReadOnlySpan<float>(Source + i * Columns + start, count), new Span<float>(Table + (long)Indices[i] * Columns + start, count));
+            }
+        }
+    }
+
+    private static void Add(ReadOnlySpan<float> source, Span<float> target)
+    {
+        int i = 0, width = System.Numerics.Vector<float>.Count;
+        for (; i <= source.Length - width; i += width)
+            (new System.Numerics.Vector<float>(source[i..]) + new System.Numerics.Vector<float>(target[i..])).CopyTo(target[i..]);
+        for (; i < source.Length; i++)
+            target[i] += source[i];
+    }
+
+    private struct RandomWork : IWork
+    {
+        public const int Piece = 4096;
+        public float* Target;
+        public long Length;
+        public RandomKind Kind;
+        public float Scale;
+        public ulong Seed;
+        public ulong Stream;
+
+        public readonly void Invoke(int index, int worker)
+        {
+            long end = Math.Min((index + 1L) * Piece, Length);
+            Span<float> four = stackalloc float[4];
+            for (long i = (long)index * Piece; i < end; i += 4)
+            {
+                RandomNumbers.Four(Kind, Scale, Seed, Stream, (ulong)i / 4, four);
+                four[..(int)Math.Min(4, end - i)].CopyTo(new Span<float>(Target + i, 4));
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+using ILGpuOptim.Compute.Cpu;
+
+namespace ILGpuOptim.Compute;
+
+// The heavy shapes: matrix products and attention.
+public sealed unsafe partial class CpuDevice
+{
+    private CpuGemm? gemm;
+
+    /// <inheritdoc/>
+    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Gemm<R>(arguments, operands);
+        if (vectorBits == 512)
+            Gemm<F16, R>(arguments, epilogue, operands);
+        else if (vectorBits == 256)
+            Gemm<F8, R>(arguments, epilogue, operands);
+        else
+            Gemm<F4, R>(arguments, epilogue, operands);
+    }
+
+    private void Gemm<L, R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
+        where L : struct, IVectorLane<L>
+        where R : unmanaged, IMap6
+    {
+        scratch.Reset();
+        gemm ??= new CpuGemm(workers);
+        int strideC = g.StrideC == 0 ? g.N : g.StrideC;
+        CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
+        var map = new CpuMapWork<L, R>
+        {
+            Rule = epilogue,
+            Operands = prepared,
+            Scratch = scratch.Take<float>((long)workers.Threads * Access.MostOperands * CpuMapWork<L, R>.Tile),
+        };
+        for (int k = 0; k < operands.Length; k++)
+            prepared[k + 1] = CpuOperand.From(operands[k], (long)g.Batch * g.M, g.N);
+        prepared[0] = CpuOperand.From(new Operand(g.C, Layout.Full, strideC), (long)g.Batch * g.M, g.N);
+        for (int i = 0; i < g.Batch; i++)
+        {
+            float* c = (float*)At(g.C) + i * g.BatchStrideC;
+            var finish = new Epilogue<L, R> { Map = map, FirstRow = (long)i * g.M };
+            GemmOperand a = Factor(g.A, i * g.BatchStrideA, g.TransposeA, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA);
+            GemmOperand b = Factor(g.B, i * g.BatchStrideB, g.TransposeB, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB);
+            gemm.Run<L, Epilogue<L, R>>(a, b, c, strideC, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
+        }
+    }
+
+    private static GemmOperand Factor(in Block block, long start, bool transposed, int rows, int columns, int stride)
+    {
+        var result = new GemmOperand
+        {
+            Data = At(block) + block.Type.Bytes(1, start),
+            Stride = stride == 0 ? columns : stride,
+            Transposed = transposed,
+            Type = block.Type,
+        };
+        if (block.Type == DType.I8)
+        {
+            result.Scales = (float*)(At(block) + DTypes.QuantizedScales(rows, columns));
+            result.ScaleStride = (columns + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
+        }
+
+        return result;
+    }
+
+    private struct Epilogue<L, R> : IGemmEpilogue
+        where L : struct, IVectorLane<L>
+        where R : unmanaged, IMap6
+    {
+        public CpuMapWork<L, R> Map;
+        public long FirstRow;
+
+        public readonly void Invoke(int row, int rows, int column, int columns, int worker)
+        {
+            if (typeof(R) != typeof(Lift1<KeepRule>))
+                Map.RunRectangle(FirstRow + row, rows, column, columns, worker);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void AttentionForward(in AttentionArguments arguments)
+    {
+        if (vectorBits == 512)
+            Forward<F16>(arguments);
+        else if (vectorBits == 256)
+            Forward<F8>(arguments);
+        else
+            Forward<F4>(arguments);
+    }
+
+    /// <inheritdoc/>
+    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
+    {
+        if (vectorBits == 512)
+            Backward<F16>(arguments, gradients);
+        else if (vectorBits == 256)
+            Backward<F8>(arguments, gradients);
+        else
+            Backward<F4>(arguments, gradients);
+    }
+
+    private void Forward<L>(in AttentionArguments arguments) where L : struct, IVectorLane<L>
+    {
+        scratch.Reset();
+        CpuAttentionArguments a = Pointers(arguments);
+        if (a.QueryLength <= 2)
+        {
+            long perWorker = (a.KeyLength + 31L) & ~15L;
+            var decode = new CpuAttentionDecode<L> { Arguments = a, ScratchPerWorker = perWorker, Scratch = scratch.Take<float>(perWorker * workers.Threads) };
+            workers.Run(a.Batch * a.Heads, ref decode);
+            return;
+        }
+
+        long floats = CpuAttentionForward<L>.ScratchFloats(a.HeadSize);
+        var work = new CpuAttentionForward<L> { Arguments = a, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * workers.Threads) };
+        workers.Run(CpuAttentionForward<L>.Items(a), ref work);
+    }
+
+    private void Backward<L>(in AttentionArguments arguments, in AttentionGradients gradients) where L : struct, IVectorLane<L>
+    {
+        scratch.Reset();
+        CpuAttentionArguments a = Pointers(arguments);
+        if (a.LogSumExp == null)
+            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass", nameof(arguments));
+        a.OutputGradient = (float*)At(gradients.Output);
+        a.QueryGradient = (float*)At(gradients.Query);
+        a.KeyGradient = (float*)At(gradients.Key);
+        a.ValueGradient = (float*)At(gradients.Value);
+        long floats = CpuAttentionBackward<L>.ScratchFloats(a.HeadSize);
+        var work = new CpuAttentionBackward<L> { Arguments = a, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * workers.Threads) };
+        workers.Run(a.Batch * a.KeyHeads, ref work);
+    }
+
+    private static CpuAttentionArguments Pointers(in AttentionArguments a) => new()
+    {
+        Query = (float*)At(a.Query),
+        Key = (float*)At(a.Key),
+        Value = (float*)At(a.Value),
+        Output = (float*)At(a.Output),
+        LogSumExp = a.LogSumExp is { } lse ? (float*)At(lse) : null,
+        KeyBias = a.KeyBias is { } bias ? (float*)At(bias) : null,
+        Batch = a.Batch,
+        Heads = a.Heads,
+        KeyHeads = a.KeyHeads,
+        HeadSize = a.HeadSize,
+        QueryLength = a.QueryLength,
+        KeyLength = a.KeyLength,
+        KeyCapacity = a.KeyCapacity == 0 ? a.KeyLength : a.KeyCapacity,
+        QueryStride = a.QueryStride,
+        KeyStride = a.KeyStride,
+        OutputStride = a.OutputStride,
+        Causal = a.Causal,
+        Scale = a.Scale,
+        Dropout = a.Dropout,
+        Seed = a.Seed,
+        Stream = a.Stream,
+    };
+}

@@ -1,0 +1,165 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using ILGpuOptim.Compute.Cpu;
+
+namespace ILGpuOptim.Compute;
+
+/// <summary>
+/// The processor: managed SIMD over a fixed pool of threads, nothing native to install. Launches are done when they
+/// return. Results are the same bits for every number of threads.
+/// </summary>
+public sealed unsafe partial class CpuDevice : Device
+{
+    private readonly WorkerPool workers;
+    private readonly CpuScratch scratch = new();
+    private readonly int vectorBits;
+    private long allocated;
+
+    /// <summary>Opens the processor.</summary>
+    /// <param name="threads">How many threads compute; 0 means one for each core that this process may use.</param>
+    /// <param name="vectorBits">128, 256 or 512 to use narrower vectors than the hardware's; 0 means the widest.</param>
+    /// <exception cref="ArgumentOutOfRangeException">A negative number of threads, or a width that no lane has.</exception>
+    public CpuDevice(int threads = 0, int vectorBits = 0)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(threads);
+        if (vectorBits is not (0 or 128 or 256 or 512))
+            throw new ArgumentOutOfRangeException(nameof(vectorBits), vectorBits, "vectors have 128, 256 or 512 bits");
+        int widest = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+        this.vectorBits = vectorBits == 0 ? widest : Math.Min(vectorBits, widest);
+        workers = new WorkerPool(threads == 0 ? Environment.ProcessorCount : threads);
+    }
+
+    /// <inheritdoc/>
+    public override string Name => "cpu";
+
+    /// <inheritdoc/>
+    public override string Description => $"managed SIMD, {vectorBits}-bit vectors, {workers.Threads} thread{(workers.Threads == 1 ? "" : "s")}";
+
+    /// <summary>How many threads compute.</summary>
+    public int Threads => workers.Threads;
+
+    /// <inheritdoc/>
+    public override long AvailableBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes - allocated;
+
+    internal override DeviceMemory Allocate(long bytes)
+    {
+        try
+        {
+            var memory = new CpuMemory(this, bytes);
+            allocated += bytes;
+            return memory;
+        }
+        catch (OutOfMemoryException e)
+        {
+            throw new DeviceMemoryException($"cpu: no room for {bytes:N0} bytes beside the {allocated:N0} in use; use a smaller batch, block or model", e);
+        }
+    }
+
+    internal void Freed(long bytes) => allocated -= bytes;
+
+    /// <inheritdoc/>
+    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Map<R>(rows, columns, operands);
+        CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
+        if (Prepare(rows, columns, operands, prepared) && rows > 1)
+        {
+            columns *= rows;
+            rows = 1;
+            Prepare(rows, columns, operands, prepared);
+        }
+
+        if (vectorBits == 512)
+            Map<F16, R>(rule, rows, columns, prepared);
+        else if (vectorBits == 256)
+            Map<F8, R>(rule, rows, columns, prepared);
+        else
+            Map<F4, R>(rule, rows, columns, prepared);
+    }
+
+    /// <inheritdoc/>
+    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Rows<R>(rows, columns, operands);
+        CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
+        Prepare(rows, columns, operands, prepared);
+        if (vectorBits == 512)
+            Rows<F16, R>(rule, rows, columns, prepared);
+        else if (vectorBits == 256)
+            Rows<F8, R>(rule, rows, columns, prepared);
+        else
+            Rows<F4, R>(rule, rows, columns, prepared);
+    }
+
+    private static bool Prepare(long rows, long columns, ReadOnlySpan<Operand> operands, CpuOperand* prepared)
+    {
+        bool flattens = true;
+        for (int k = 0; k < operands.Length; k++)
+        {
+            prepared[k] = CpuOperand.From(operands[k], rows, columns);
+            flattens &= prepared[k].Flattens(columns);
+        }
+
+        return flattens;
+    }
+
+    private void Map<L, R>(in R rule, long rows, long columns, CpuOperand* operands)
+        where L : struct, IVectorLane<L>
+        where R : unmanaged, IMap6
+    {
+        scratch.Reset();
+        bool columnSums = false;
+        for (int k = 0; k < Access.MostOperands; k++)
+            columnSums |= R.Access.Reduces(k) && operands[k].Layout is Layout.PerColumn or Layout.RowsAndColumns;
+        var grid = new CpuGrid(rows, columns, wholeRows: false, columnSums);
+        CpuPartials* partials = stackalloc CpuPartials[Access.MostOperands];
+        CpuReduction.Prepare<R>(operands, partials, grid, scratch);
+        var work = new CpuMapWork<L, R>
+        {
+            Rule = rule,
+            Grid = grid,
+            Operands = operands,
+            Partials = partials,
+            Scratch = scratch.Take<float>((long)workers.Threads * Access.MostOperands * CpuMapWork<L, R>.Tile),
+        };
+        workers.Run(grid.Pieces, ref work);
+        CpuReduction.Complete<R>(operands, partials, grid);
+    }
+
+    private void Rows<L, R>(in R rule, long rows, long columns, CpuOperand* operands)
+        where L : struct, IVectorLane<L>
+        where R : unmanaged, IRowRule
+    {
+        scratch.Reset();
+        bool columnSums = false;
+        for (int k = 0; k < Access.MostOperands; k++)
+            columnSums |= R.Access.Reduces(k);
+        var grid = new CpuGrid(rows, columns, wholeRows: true, columnSums);
+        CpuPartials* partials = stackalloc CpuPartials[Access.MostOperands];
+        CpuReduction.Prepare<R>(operands, partials, grid, scratch);
+        long perOperand = (Math.Max(columns, 16) + 15) & ~15L;
+        var work = new CpuRowWork<L, R>
+        {
+            Rule = rule,
+            Grid = grid,
+            Operands = operands,
+            Partials = partials,
+            Scratch = scratch.Take<float>(workers.Threads * Access.MostOperands * perOperand),
+            ScratchPerOperand = perOperand,
+        };
+        workers.Run(grid.RowPieces, ref work);
+        CpuReduction.Complete<R>(operands, partials, grid);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* At(in Block block) => ((CpuMemory)block.Memory).Pointer + block.Offset;
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        base.Dispose();
+        gemm?.Dispose();
+        workers.Dispose();
+        scratch.Dispose();
+    }
+}

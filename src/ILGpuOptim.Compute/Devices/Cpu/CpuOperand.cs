@@ -1,0 +1,196 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>
+/// An operand as the CPU's loops see it. A loop always reads and writes contiguous f32: in place where the operand
+/// is stored so, else through a tile of scratch that is widened before and narrowed after. Broadcast operands are
+/// sixteen copies of one number, read again and again by an index mask of zero.
+/// </summary>
+internal unsafe struct CpuOperand
+{
+    private byte* data;
+    private float* scales;
+    private long stride;
+    private long scaleStride;
+    private float factor;
+    private DType type;
+    private Layout layout;
+
+    public readonly Layout Layout => layout;
+
+    /// <summary>The f32 elements of an operand that collects sums.</summary>
+    public readonly float* Target => (float*)data;
+
+    /// <summary>Whether the rectangle may be seen as one long row as far as this operand goes.</summary>
+    public readonly bool Flattens(long columns) =>
+        layout == Layout.Scalar || (layout == Layout.Full && stride == columns && type != DType.I8);
+
+    public static CpuOperand From(in Operand operand, long rows, long columns)
+    {
+        var memory = (CpuMemory)operand.Block.Memory;
+        CpuOperand result = default;
+        result.data = memory.Pointer + operand.Block.Offset;
+        result.type = operand.Block.Type;
+        result.layout = operand.Layout;
+        result.stride = operand.Stride == 0 ? columns : operand.Stride;
+        result.factor = operand.Factor is { } block ? *(float*)(((CpuMemory)block.Memory).Pointer + block.Offset) : 1f;
+        if (result.type == DType.I8)
+        {
+            (long r, long c) = operand.Layout == Layout.PerColumn ? (1, columns) : (rows, columns);
+            result.scales = (float*)(result.data + DTypes.QuantizedScales(r, c));
+            result.scaleStride = (c + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
+        }
+
+        return result;
+    }
+
+    /// <summary>
+    /// Makes elements [row, column .. column + count) readable and writable as f32. Scratch has room for that many
+    /// floats, at least sixteen. The mask is and-ed to an index before it is added to the result: -1, or 0 for a broadcast.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float* Begin(long row, long column, int count, float* scratch, bool reads, out nint mask)
+    {
+        mask = -1;
+        if (layout == Layout.Full)
+        {
+            if (type == DType.F32 && factor == 1f)
+                return (float*)data + row * stride + column;
+            if (reads)
+                Widen(row, column, count, scratch);
+            return scratch;
+        }
+
+        return BeginOther(row, column, count, scratch, reads, out mask);
+    }
+
+    /// <summary>Stores what a loop wrote to the address that <see cref="Begin"/> gave.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void End(long row, long column, int count, float* scratch)
+    {
+        if (layout == Layout.Full && type == DType.F32 && factor == 1f)
+            return;
+        if (layout == Layout.PerRow)
+            ((float*)data)[row] = *scratch;
+        else
+            Narrow(row, column, count, scratch);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private readonly float* BeginOther(long row, long column, int count, float* scratch, bool reads, out nint mask)
+    {
+        if (layout == Layout.PerColumn)
+        {
+            mask = -1;
+            if (type == DType.F32 && factor == 1f)
+                return (float*)data + column;
+            if (reads)
+                Widen(0, column, count, scratch);
+            return scratch;
+        }
+
+        mask = 0;
+        if (reads)
+        {
+            long index = layout == Layout.PerRow ? row : 0;
+            float value = type switch
+            {
+                DType.F32 => ((float*)data)[index],
+                DType.BF16 => Bf16.Widen(((ushort*)data)[index]),
+                DType.I32 => ((int*)data)[index],
+                _ => throw new NotSupportedException("a quantised operand has elements in rows, not one for a row"),
+            };
+            new Span<float>(scratch, 16).Fill(value * factor);
+        }
+
+        return scratch;
+    }
+
+    private readonly void Widen(long row, long column, int count, float* scratch)
+    {
+        var target = new Span<float>(scratch, count);
+        long start = row * stride + column;
+        switch (type)
+        {
+            case DType.F32:
+                new ReadOnlySpan<float>((float*)data + start, count).CopyTo(target);
+                break;
+            case DType.BF16:
+                Bf16.Widen(new ReadOnlySpan<ushort>((ushort*)data + start, count), target);
+                break;
+            case DType.I8:
+                Quantized.Widen(new ReadOnlySpan<sbyte>((sbyte*)data + start, count), ScaleOf(row, column), target);
+                break;
+            default:
+                for (int i = 0; i < count; i++)
+                    target[i] = ((int*)data)[start + i];
+                break;
+        }
+
+        if (factor != 1f)
+        {
+            for (int i = 0; i < count; i++)
+                target[i] *= factor;
+        }
+    }
+
+    private readonly void Narrow(long row, long column, int count, float* scratch)
+    {
+        var source = new ReadOnlySpan<float>(scratch, count);
+        long start = row * stride + column;
+        switch (type)
+        {
+            case DType.BF16:
+                Bf16.Narrow(source, new Span<ushort>((ushort*)data + start, count));
+                break;
+            case DType.I8:
+                Quantized.Narrow(source, new Span<sbyte>((sbyte*)data + start, count), ScaleOf(row, column));
+                break;
+            case DType.F32:
+                source.CopyTo(new Span<float>((float*)data + start, count));
+                break;
+            default:
+                for (int i = 0; i < count; i++)
+                    ((int*)data)[start + i] = (int)source[i];
+                break;
+        }
+    }
+
+    private readonly float* ScaleOf(long row, long column) => scales + row * scaleStride + column / DTypes.QuantizedBlock;
+}
+
+/// <summary>Memory of the process, 64-byte aligned.</summary>
+internal sealed unsafe class CpuMemory(CpuDevice device, long bytes) : DeviceMemory
+{
+    /// <summary>From this size on, whole huge pages are asked for: a fresh 4 KiB page costs more than filling it.</summary>
+    private const long HugePage = 2 << 20;
+
+    public byte* Pointer { get; private set; } = Reserve(bytes);
+
+    public override Device Device => device;
+
+    public override long Bytes => bytes;
+
+    internal override void Free()
+    {
+        NativeMemory.AlignedFree(Pointer);
+        Pointer = null;
+        device.Freed(bytes);
+    }
+
+    private static byte* Reserve(long bytes)
+    {
+        bool large = bytes >= HugePage;
+        byte* pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, large ? (nuint)HugePage : 64);
+        if (large && OperatingSystem.IsLinux())
+            _ = Advise(pointer, (nuint)(bytes / HugePage * HugePage), 14);
+        return pointer;
+    }
+
+    /// <summary>madvise(…, MADV_HUGEPAGE): a hint; whether the kernel follows it changes the speed alone.</summary>
+    [DllImport("libc", EntryPoint = "madvise")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int Advise(void* address, nuint length, int advice);
+}

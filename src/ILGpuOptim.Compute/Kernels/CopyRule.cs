@@ -1,0 +1,27 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute;
+
+/// <summary>b = a: a copy that converts between storage types or layouts.</summary>
+public readonly struct CopyRule : IMap2
+{
+    /// <inheritdoc/>
+    public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => b = a;
+}
+
+/// <summary>The epilogue that leaves a product as it is.</summary>
+public readonly struct KeepRule : IMap1
+{
+    /// <inheritdoc/>
+    public static Access Access => Access.Of(Slot.Update);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L a) where L : struct, ILane<L>
+    {
+    }
+}

@@ -1,0 +1,61 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace ILGpuOptim.Compute;
+
+/// <summary>bfloat16: the upper half of an f32.</summary>
+public static class Bf16
+{
+    /// <summary>The f32 with the same value.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Widen(ushort value) => BitConverter.UInt32BitsToSingle((uint)value << 16);
+
+    /// <summary>The nearest bfloat16, ties to even; NaN stays NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ushort Narrow(float value)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        if ((bits & 0x7FFFFFFF) > 0x7F800000)
+            return (ushort)(bits >> 16 | 0x40);
+        return (ushort)(bits + 0x7FFF + (bits >> 16 & 1) >> 16);
+    }
+
+    /// <summary>Widens each element.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Widen(ReadOnlySpan<ushort> source, Span<float> target)
+    {
+        int i = 0;
+        Span<uint> bits = MemoryMarshal.Cast<float, uint>(target);
+        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
+        {
+            Vector.Widen(new Vector<ushort>(source[i..]), out Vector<uint> low, out Vector<uint> high);
+            (low << 16).CopyTo(bits[i..]);
+            (high << 16).CopyTo(bits[(i + Vector<uint>.Count)..]);
+        }
+
+        for (; i < source.Length; i++)
+            target[i] = Widen(source[i]);
+    }
+
+    /// <summary>Narrows each element to the nearest, ties to even.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Narrow(ReadOnlySpan<float> source, Span<ushort> target)
+    {
+        int i = 0;
+        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(source);
+        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
+            Vector.Narrow(Rounded(new Vector<uint>(bits[i..])), Rounded(new Vector<uint>(bits[(i + Vector<uint>.Count)..]))).CopyTo(target[i..]);
+        for (; i < source.Length; i++)
+            target[i] = Narrow(source[i]);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<uint> Rounded(Vector<uint> bits)
+    {
+        Vector<uint> upper = bits >> 16;
+        Vector<uint> rounded = (bits + new Vector<uint>(0x7FFF) + (upper & Vector<uint>.One)) >> 16;
+        Vector<uint> nan = Vector.GreaterThan(bits & new Vector<uint>(0x7FFFFFFF), new Vector<uint>(0x7F800000));
+        return Vector.ConditionalSelect(nan, upper | new Vector<uint>(0x40), rounded);
+    }
+}
