@@ -1,0 +1,45 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Dropout (Srivastava et al., 2014), scaled so that the expectation stays.</summary>
+public static class DropoutOp
+{
+    /// <summary>
+    /// Zeroes elements with a probability while the tape trains, and multiplies the others by 1 / (1 - probability).
+    /// The mask is drawn again for the gradient instead of being kept.
+    /// </summary>
+    public static Tensor Dropout(this Tape tape, Tensor x, float probability)
+    {
+        if (probability == 0 || !tape.IsTraining)
+            return x;
+        Tensor output = tape.Output([x.Rows, x.Columns], x);
+        ulong stream = tape.RandomStream++;
+        tape.Device.Random(output.Data, RandomKind.KeepMask, 1 - probability, tape.Seed, stream);
+        tape.Device.Map(new MultiplyRule(), 1, x.Length, output.Data, x.Data);
+        tape.Record(new Gradient(output, x, probability, tape.Seed, stream));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, float probability, ulong seed, ulong stream) : Operation(output, x)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block mask = Output.Data, target = tape.GradientOf(x, out float beta);
+            tape.Device.Random(mask, RandomKind.KeepMask, 1 - probability, seed, stream);
+            if (beta == 0)
+                tape.Device.Map(new ProductRule(), 1, x.Length, mask, Output.Gradient!.Value, target);
+            else
+                tape.Device.Map(new AddProductRule(), 1, x.Length, mask, Output.Gradient!.Value, target);
+        }
+    }
+
+    /// <summary>a = a · b.</summary>
+    private readonly struct MultiplyRule : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a *= b;
+    }
+}

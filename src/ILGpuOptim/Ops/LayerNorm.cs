@@ -1,0 +1,160 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Layer normalisation (Ba, Kiros and Hinton, 2016).</summary>
+public static class LayerNormOp
+{
+    /// <summary>y = (x - mean) / √(variance + ε) · weight + bias over each row; the variance is the biased one.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">n × c.</param>
+    /// <param name="weight">c.</param>
+    /// <param name="bias">c.</param>
+    /// <param name="epsilon">Keeps rows of equal numbers finite.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
+    public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor bias, float epsilon)
+    {
+        Tensor output = tape.Output([x.Rows, x.Columns], x, weight, bias);
+        Block mean = tape.Scratch(x.Rows), scale = tape.Scratch(x.Rows);
+        tape.Device.RowProgram(new Forward(1f / x.Columns, epsilon), x.Rows, x.Columns,
+            [x.Data, Operand.PerColumn(weight.Data), Operand.PerColumn(bias.Data), output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
+        tape.Record(new Gradient(output, x, weight, bias, mean, scale));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor bias, Block mean, Block scale) : Operation(output, x, weight, bias)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block slope = Output.Gradient!.Value;
+            int rows = x.Rows, columns = x.Columns;
+            if (weight.RequiresGradient || bias.RequiresGradient)
+            {
+                Block weightSum = tape.ColumnSumTarget(weight, out bool addWeight), biasSum = tape.ColumnSumTarget(bias, out bool addBias);
+                tape.Device.Map(new ParameterGradients(), rows, columns, x.Data, slope, Operand.PerRow(mean), Operand.PerRow(scale), Operand.PerColumn(weightSum), Operand.PerColumn(biasSum));
+                tape.AddColumnSum(weight, weightSum, addWeight);
+                tape.AddColumnSum(bias, biasSum, addBias);
+            }
+
+            if (!x.RequiresGradient)
+                return;
+            Block target = tape.GradientOf(x, out float beta);
+            ReadOnlySpan<Operand> operands = [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(mean), Operand.PerRow(scale), target];
+            if (beta == 0)
+                tape.Device.RowProgram(new Backwards(1f / columns), rows, columns, operands);
+            else
+                tape.Device.RowProgram(new BackwardsAdding(1f / columns), rows, columns, operands);
+        }
+    }
+
+    private readonly struct Forward(float perColumn, float epsilon) : IRowRule
+    {
+        private readonly float perColumn = perColumn;
+        private readonly float epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Write, Slot.Write);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L x, L weight, L bias, L d, L e, L f) where L : struct, ILane<L> => x;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L mean, L x, L weight, L bias, L d, L e, L f) where L : struct, ILane<L> => (x - mean) * (x - mean);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L mean, L total) where L : struct, ILane<L> =>
+            L.Splat(1) / L.Sqrt(L.Fma(total, L.Splat(perColumn), L.Splat(epsilon)));
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L mean, L scale, ref L x, ref L weight, ref L bias, ref L y, ref L meanOut, ref L scaleOut) where L : struct, ILane<L>
+        {
+            y = L.Fma((x - mean) * scale, weight, bias);
+            meanOut = mean;
+            scaleOut = scale;
+        }
+    }
+
+    /// <summary>Σ gradient · normalised x, and Σ gradient, over the rows.</summary>
+    private readonly struct ParameterGradients : IMap6
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Sum, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L slope, ref L mean, ref L scale, ref L weightSum, ref L biasSum) where L : struct, ILane<L>
+        {
+            weightSum = slope * ((x - mean) * scale);
+            biasSum = slope;
+        }
+    }
+
+    /// <summary>
+    /// With g = gradient · weight and x̂ the normalised x: scale · (g - mean(g) - x̂ · mean(g · x̂)) over each row.
+    /// </summary>
+    private readonly struct Backwards(float perColumn) : IRowRule
+    {
+        private readonly float perColumn = perColumn;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Write);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> => slope * weight;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L first, L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> =>
+            slope * weight * ((x - mean) * scale);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L first, L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L first, L second, ref L x, ref L slope, ref L weight, ref L mean, ref L scale, ref L result) where L : struct, ILane<L> =>
+            result = scale * (slope * weight - first - (x - mean) * scale * second);
+    }
+
+    /// <summary>As <see cref="Backwards"/>, added to what is there.</summary>
+    private readonly struct BackwardsAdding(float perColumn) : IRowRule
+    {
+        private readonly Backwards rule = new(perColumn);
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Update);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> => rule.FirstTerm(x, slope, weight, mean, scale, f);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => rule.First(total);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L first, L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> =>
+            rule.SecondTerm(first, x, slope, weight, mean, scale, f);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L first, L total) where L : struct, ILane<L> => rule.Second(first, total);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L first, L second, ref L x, ref L slope, ref L weight, ref L mean, ref L scale, ref L result) where L : struct, ILane<L>
+        {
+            L added = default;
+            rule.Map(first, second, ref x, ref slope, ref weight, ref mean, ref scale, ref added);
+            result += added;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Matrix products with weights.</summary>
+public static class LinearOp
+{
+    /// <summary>
+    /// y = x W + bias + residual, or x Wᵀ when <paramref name="transposed"/>, as one product with an epilogue.
+    /// </summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">n × in.</param>
+    /// <param name="weight">in × out (GPT-2's files), or out × in when <paramref name="transposed"/> (everybody else's).</param>
+    /// <param name="bias">out, or null.</param>
+    /// <param name="residual">n × out, or null.</param>
+    /// <param name="transposed">Whether a row of the weight makes an output.</param>
+    /// <returns>n × out.</returns>
+    public static Tensor Linear(this Tape tape, Tensor x, Tensor weight, Tensor? bias, Tensor? residual = null, bool transposed = false)
+    {
+        int outputs = transposed ? weight.Shape[0] : weight.Shape[1];
+        Tensor output = tape.Output([x.Rows, outputs], x, weight, bias, residual);
+        var product = new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed };
+        Device device = tape.Device;
+        if (bias is not null && residual is not null)
+            device.Gemm(product, new AddTwoRule(), Operand.PerColumn(bias.Data), residual.Data);
+        else if (bias is not null)
+            device.Gemm(product, new AddRule(), Operand.PerColumn(bias.Data));
+        else if (residual is not null)
+            device.Gemm(product, new AddRule(), residual.Data);
+        else
+            device.Gemm(product);
+        tape.Record(new Gradient(output, x, weight, bias, residual, transposed));
+        return output;
+    }
+
+    /// <summary>The gradients of x W with respect to both factors, given that of the product.</summary>
+    internal static void ProductGradients(Tape tape, Tensor x, Tensor weight, Block slope, int outputs, bool transposed)
+    {
+        int rows = x.Rows, inputs = x.Columns;
+        if (weight.RequiresGradient)
+        {
+            Block target = tape.GradientOf(weight, out float beta);
+            tape.Device.Gemm(transposed
+                ? new GemmArguments(slope, x.Data, target, outputs, inputs, rows) { TransposeA = true, Beta = beta }
+                : new GemmArguments(x.Data, slope, target, inputs, outputs, rows) { TransposeA = true, Beta = beta });
+        }
+
+        if (x.RequiresGradient)
+        {
+            Block target = tape.GradientOf(x, out float beta);
+            tape.Device.Gemm(new GemmArguments(slope, weight.Data, target, rows, inputs, outputs) { TransposeB = !transposed, Beta = beta });
+        }
+    }
+
+    /// <summary>Where a sum over rows goes: straight into a cleared gradient, else into scratch that is added afterwards.</summary>
+    internal static Block ColumnSumTarget(this Tape tape, Tensor tensor, out bool add)
+    {
+        add = true;
+        if (tensor.RequiresGradient)
+        {
+            Block gradient = tape.GradientOf(tensor, out float beta);
+            add = beta != 0;
+            if (!add)
+                return gradient;
+        }
+
+        return tape.Scratch(tensor.Length);
+    }
+
+    /// <summary>Adds a sum that could not be written in place.</summary>
+    internal static void AddColumnSum(this Tape tape, Tensor tensor, Block sum, bool add)
+    {
+        if (!add)
+            return;
+        if (tensor.RequiresGradient)
+            tape.Device.Map(new AddRule(), 1, tensor.Length, tensor.Gradient!.Value, sum);
+        tape.Release(sum);
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor? bias, Tensor? residual, bool transposed)
+        : Operation(output, x, weight, bias, residual)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block slope = Output.Gradient!.Value;
+            if (bias is { RequiresGradient: true })
+            {
+                Block sum = tape.ColumnSumTarget(bias, out bool add);
+                tape.Device.Map(new TotalRule(), Output.Rows, Output.Columns, slope, Operand.PerColumn(sum));
+                tape.AddColumnSum(bias, sum, add);
+            }
+
+            ProductGradients(tape, x, weight, slope, Output.Columns, transposed);
+            if (residual is not null)
+                tape.PassGradient(Output, residual);
+        }
+    }
+}
