@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -12,8 +13,17 @@ internal unsafe struct CpuAttentionArguments
     public float Scale, Dropout;
     public ulong Seed, Stream;
 
+    /// <summary>Query heads that read one key head.</summary>
+    public readonly int Group => Heads / KeyHeads;
+
     /// <summary>How many keys query <paramref name="i"/> sees.</summary>
     public readonly int Visible(int i) => Causal ? Math.Clamp(i + 1 + KeyLength - QueryLength, 0, KeyLength) : KeyLength;
+
+    /// <summary>
+    /// What relates a block of queries to a block of keys: key k0 + j is visible to query q0 + i when j ≤ i + diagonal.
+    /// Without a causal mask it is larger than any block.
+    /// </summary>
+    public readonly int Diagonal(int q0, int k0) => Causal ? q0 + KeyLength - QueryLength - k0 : 1 << 20;
 
     public readonly float* QueryRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * QueryStride + head * HeadSize;
 
@@ -21,132 +31,89 @@ internal unsafe struct CpuAttentionArguments
 
     public readonly float* OutputRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * OutputStride + head * HeadSize;
 
-    /// <summary>Multiplies a row of attention weights, from key <paramref name="key"/> on, by its dropout mask.</summary>
-    public readonly void Drop(float* weights, int b, int head, int query, int key, int count)
-    {
-        ulong first = ((ulong)(b * Heads + head) * (ulong)QueryLength + (ulong)query) * (ulong)KeyLength + (ulong)key;
-        Span<float> four = stackalloc float[4];
-        ulong loaded = ulong.MaxValue;
-        for (int j = 0; j < count; j++)
-        {
-            ulong element = first + (ulong)j;
-            if (element / 4 != loaded)
-            {
-                loaded = element / 4;
-                RandomNumbers.Four(RandomKind.KeepMask, 1 - Dropout, Seed, Stream, loaded, four);
-            }
+    /// <summary>Where the log-sum-exp of a query lies.</summary>
+    public readonly nint Row(int b, int i, int head) => ((nint)b * Heads + head) * QueryLength + i;
 
-            weights[j] *= four[(int)(element % 4)];
+    /// <summary>The biases of the keys from <paramref name="j"/> on, or null.</summary>
+    public readonly float* Bias(int b, int j) => KeyBias == null ? null : KeyBias + (nint)b * KeyLength + j;
+
+    /// <summary>What dropout multiplies the weights of a query by, from key <paramref name="key"/> on: 0 or 1 / (1 - p).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public readonly void Keep(int b, int head, int query, int key, int count, float* target)
+    {
+        ulong element = (ulong)Row(b, query, head) * (ulong)KeyLength + (ulong)key;
+        float keep = 1 - Dropout, factor = 1 / keep;
+        float* four = stackalloc float[4];
+        int skip = (int)(element % 4);
+        for (int j = -skip; j < count; j += 4, element += 4)
+        {
+            (uint x, uint y, uint z, uint w) = Philox.Generate(Seed, Stream, element / 4);
+            bool inside = j >= 0 && j <= count - 4;
+            float* place = inside ? target + j : four;
+            place[0] = Philox.Unit(x) < keep ? factor : 0;
+            place[1] = Philox.Unit(y) < keep ? factor : 0;
+            place[2] = Philox.Unit(z) < keep ? factor : 0;
+            place[3] = Philox.Unit(w) < keep ? factor : 0;
+            for (int n = Math.Max(0, -j); !inside && n < Math.Min(4, count - j); n++)
+                target[j + n] = four[n];
         }
     }
 }
 
 /// <summary>
-/// Attention in blocks of queries and keys whose scores stay in cache: forward with a running maximum and sum
-/// (Dao et al., "FlashAttention", 2022), one block of queries of one head at a time.
+/// Scaled dot-product attention in blocks of queries and keys whose scores stay in cache, with a running maximum and
+/// sum (Dao et al., "FlashAttention", 2022). Work is cut so that every number has one owner and one order of summation.
 /// </summary>
-internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorLane<L>
+internal static unsafe class CpuAttention
 {
-    private const int Block = CpuAttentionTile<L>.Block;
-    private const int PaddedRows = CpuAttentionTile<L>.PaddedRows;
+    /// <summary>Up to so many queries a sequence, keys and values stream by instead of being copied into blocks.</summary>
+    private const int FewQueries = 4;
 
-    public CpuAttentionArguments Arguments;
-    public float* Scratch;
-    public long ScratchPerWorker;
-
-    public static long ScratchFloats(int headSize) =>
-        (2L * PaddedRows + 2 * Block) * CpuAttentionTile<L>.Padded(headSize) + PaddedRows * Block + 2 * PaddedRows;
-
-    public static int Items(in CpuAttentionArguments a) => a.Batch * a.Heads * ((a.QueryLength + Block - 1) / Block);
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Invoke(int index, int worker)
+    /// <summary>Writes the output and, unless it is null, the log-sum-exp.</summary>
+    public static void Forward<L>(WorkerPool pool, CpuScratch scratch, in CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
     {
-        ref CpuAttentionArguments a = ref Arguments;
-        int blocks = (a.QueryLength + Block - 1) / Block, size = a.HeadSize, width = CpuAttentionTile<L>.Padded(size);
-        int q0 = index % blocks * Block, queries = Math.Min(Block, a.QueryLength - q0);
-        int head = index / blocks % a.Heads, b = index / blocks / a.Heads, keyHead = (int)((long)head * a.KeyHeads / a.Heads);
-        float* query = Scratch + worker * ScratchPerWorker;
-        float* output = query + PaddedRows * width;
-        float* keys = output + PaddedRows * width;
-        float* values = keys + Block * width;
-        float* scores = values + Block * width;
-        float* largest = scores + PaddedRows * Block;
-        float* sums = largest + PaddedRows;
-        CpuAttentionTile<L>.Load(a.QueryRow(a.Query, b, q0, head), a.QueryStride, queries, size, a.Scale, query, width, PaddedRows);
-        new Span<float>(output, PaddedRows * width).Clear();
-        new Span<float>(largest, PaddedRows).Fill(float.NegativeInfinity);
-        new Span<float>(sums, PaddedRows).Clear();
-        int visible = a.Visible(q0 + queries - 1), offset = a.KeyLength - a.QueryLength;
-        for (int k0 = 0; k0 < visible; k0 += Block)
+        if (arguments.QueryLength <= FewQueries)
         {
-            int count = Math.Min(Block, a.KeyLength - k0), diagonal = q0 + offset - k0;
-            CpuAttentionTile<L>.LoadTransposed(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, keys);
-            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width, Block);
-            CpuAttentionTile<L>.Multiply(query, width, 1, keys, Block, scores, Block, queries, Block, size, 0, a.Causal ? CausalPart.Scores : CausalPart.All, diagonal);
-            for (int i = 0; i < queries; i++)
-            {
-                float* row = scores + i * Block;
-                int seen = Math.Clamp(a.Visible(q0 + i) - k0, 0, count);
-                if (a.KeyBias != null)
-                    AddBias(row, a.KeyBias + (nint)b * a.KeyLength + k0, seen);
-                float rescale = Softmax(row, seen, ref largest[i], ref sums[i]);
-                if (rescale != 1)
-                    Multiply(output + i * width, rescale, width);
-                if (a.Dropout > 0)
-                    a.Drop(row, b, head, q0 + i, k0, seen);
-            }
-
-            CpuAttentionTile<L>.Multiply(scores, Block, 1, values, width, output, width, queries, width, count, 1, a.Causal ? CausalPart.SumOverKeys : CausalPart.All, diagonal);
+            var decode = new CpuAttentionDecode<L>(arguments);
+            decode.Partials = scratch.Take<float>(decode.Items * decode.PartialFloats);
+            decode.Scratch = scratch.Take<float>(pool.Threads * decode.ScratchFloats);
+            pool.Run(decode.Items, ref decode);
+            decode.Merging = true;
+            pool.Run(arguments.Batch, ref decode);
+            return;
         }
 
-        for (int i = 0; i < queries; i++)
+        long floats = CpuAttentionForward<L>.ScratchFloats(arguments.HeadSize);
+        var work = new CpuAttentionForward<L> { Arguments = arguments, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * pool.Threads) };
+        pool.Run(arguments.Batch * arguments.Heads * Blocks<L>(arguments.QueryLength), ref work);
+    }
+
+    /// <summary>Writes the three gradients. The log-sum-exp must not be null.</summary>
+    public static void Backward<L>(WorkerPool pool, CpuScratch scratch, in CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
+    {
+        long floats = CpuAttentionBackward<L>.ScratchFloats(arguments.HeadSize);
+        var work = new CpuAttentionBackward<L> { Arguments = arguments, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * pool.Threads) };
+        int sequences = arguments.Batch * arguments.KeyHeads, rounds = (sequences + pool.Threads - 1) / pool.Threads;
+        int queryBlocks = Blocks<L>(arguments.QueryLength), keyBlocks = Blocks<L>(arguments.KeyLength);
+
+        // Five products a block when one worker has a whole key head, seven when it is cut into blocks of keys and
+        // of queries, which recompute the weights. The numbers come out the same, so the quicker way may be taken.
+        if (5L * rounds * pool.Threads <= 7L * sequences || Math.Max(queryBlocks, keyBlocks) == 1)
         {
-            float inverse = sums[i] == 0 ? 0 : 1 / sums[i];
-            CpuAttentionTile<L>.Store(output + i * width, width, 1, size, inverse, a.OutputRow(a.Output, b, q0 + i, head), 0, add: false);
-            if (a.LogSumExp != null)
-                a.LogSumExp[((nint)b * a.Heads + head) * a.QueryLength + q0 + i] = sums[i] == 0 ? float.PositiveInfinity : largest[i] + MathF.Log(sums[i]);
-        }
-    }
-
-    private static void AddBias(float* row, float* bias, int count)
-    {
-        for (int j = 0; j < count; j++)
-            row[j] += bias[j];
-    }
-
-    private static void Multiply(float* row, float factor, int count)
-    {
-        for (int j = 0; j < count; j += L.Count)
-            L.Store(L.Load(row + j) * L.Splat(factor), row + j);
-    }
-
-    /// <summary>Turns scores into weights relative to the running maximum; returns what earlier results must be multiplied by.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Softmax(float* row, int count, ref float largest, ref float sum)
-    {
-        int end = CpuAttentionTile<L>.Padded(count);
-        for (int j = count; j < end; j++)
-            row[j] = float.NegativeInfinity;
-        L top = L.Splat(largest);
-        for (int j = 0; j < end; j += L.Count)
-            top = L.Max(L.Load(row + j), top);
-        float maximum = L.MaxElement(top);
-
-        // Everything so far masked: a reference of zero gives weights of zero instead of NaN.
-        float reference = float.IsNegativeInfinity(maximum) ? 0 : maximum;
-        L references = L.Splat(reference), total = default;
-        for (int j = 0; j < end; j += L.Count)
-        {
-            L weight = L.Exp(L.Load(row + j) - references);
-            total += weight;
-            L.Store(weight, row + j);
+            pool.Run(sequences, ref work);
+            return;
         }
 
-        new Span<float>(row + end, CpuAttentionTile<L>.Block - end).Clear();
-        float rescale = maximum == largest || sum == 0 ? 1 : F1.Exp(new F1(largest - maximum)).Value;
-        sum = sum * rescale + L.Sum(total);
-        largest = maximum;
-        return rescale;
+        work.Part = AttentionPart.Keys;
+        pool.Run(sequences * keyBlocks, ref work);
+        work.Part = AttentionPart.Queries;
+        pool.Run(arguments.Batch * arguments.Heads * queryBlocks, ref work);
     }
+
+    /// <summary>How many blocks hold so many queries, or keys.</summary>
+    public static int Blocks<L>(int length) where L : struct, IVectorLane<L> =>
+        (length + CpuAttentionTile<L>.Block - 1) / CpuAttentionTile<L>.Block;
+
+    /// <summary>0, 1, 2, … for comparing the queries of a vector with the keys they see.</summary>
+    public static float* Counting => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference<float>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
 }

@@ -2,152 +2,223 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
+/// <summary>What one item of attention's backward pass computes.</summary>
+internal enum AttentionPart
+{
+    /// <summary>All gradients of one key head of one sequence and of the query heads that read it.</summary>
+    All,
+
+    /// <summary>The gradients of one block of keys and values.</summary>
+    Keys,
+
+    /// <summary>The gradients of one block of queries.</summary>
+    Queries,
+}
+
 /// <summary>
-/// The gradients of attention: one key head of one sequence at a time, so that the sums over queries have one
-/// owner and one order. Weights are recomputed from the stored log-sum-exp.
+/// The gradients of attention. Weights p are recomputed from the stored log-sum-exp; with g the gradient of the output,
+/// slopes are s_ij = p_ij (g_i · v_j - Σ_d g_id o_id) (Dao et al., "FlashAttention", 2022, appendix B.4).
 /// </summary>
 internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVectorLane<L>
 {
     private const int Block = CpuAttentionTile<L>.Block;
-    private const int PaddedRows = CpuAttentionTile<L>.PaddedRows;
 
     public CpuAttentionArguments Arguments;
+    public AttentionPart Part;
     public float* Scratch;
     public long ScratchPerWorker;
 
-    public static long ScratchFloats(int headSize) =>
-        8L * PaddedRows * CpuAttentionTile<L>.Padded(headSize) + 3L * PaddedRows * Block + PaddedRows;
+    /// <summary>Floats that each worker needs.</summary>
+    public static long ScratchFloats(int headSize) => 9L * Block * CpuAttentionTile<L>.Padded(headSize) + 3 * Block * Block + 2 * Block;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Invoke(int index, int worker)
     {
+        var tile = new Tile(this, worker);
         ref CpuAttentionArguments a = ref Arguments;
-        int size = a.HeadSize, width = CpuAttentionTile<L>.Padded(size), panel = PaddedRows * width;
-        int keyHead = index % a.KeyHeads, b = index / a.KeyHeads, offset = a.KeyLength - a.QueryLength;
-        float* keys = Scratch + worker * ScratchPerWorker;
-        float* keysAcross = keys + panel, valuesAcross = keysAcross + panel, keyGradient = valuesAcross + panel, valueGradient = keyGradient + panel;
-        float* query = valueGradient + panel, gradient = query + panel, queryGradient = gradient + panel;
-        float* weights = queryGradient + panel, slopes = weights + PaddedRows * Block, dropped = slopes + PaddedRows * Block;
-        float* deltas = dropped + PaddedRows * Block;
-        new Span<float>(weights, 3 * PaddedRows * Block).Clear();
-        bool causal = a.Causal;
-        CausalPart Part(CausalPart part) => causal ? part : CausalPart.All;
-        int firstHead = (int)(((long)keyHead * a.Heads + a.KeyHeads - 1) / a.KeyHeads), endHead = (int)(((keyHead + 1L) * a.Heads + a.KeyHeads - 1) / a.KeyHeads);
-        for (int k0 = 0; k0 < Math.Max(a.KeyLength, 1); k0 += Block)
+        if (Part == AttentionPart.Queries)
+        {
+            int blocks = CpuAttention.Blocks<L>(a.QueryLength);
+            tile.Queries(index / blocks / a.Heads, index / blocks % a.Heads, (blocks - 1 - index % blocks) * Block);
+        }
+        else if (Part == AttentionPart.Keys)
+        {
+            int blocks = CpuAttention.Blocks<L>(a.KeyLength);
+            tile.Keys(index / blocks / a.KeyHeads, index / blocks % a.KeyHeads, index % blocks * Block, alone: true);
+        }
+        else
+        {
+            // At least once, so that queries without keys get gradients of zero.
+            for (int k0 = 0; k0 < Math.Max(a.KeyLength, 1); k0 += Block)
+                tile.Keys(index / a.KeyHeads, index % a.KeyHeads, k0, alone: false);
+        }
+    }
+
+    /// <summary>One worker's scratch, and what it does with it.</summary>
+    private readonly ref struct Tile
+    {
+        private readonly CpuAttentionArguments a;
+        private readonly int size, width;
+        private readonly float* keys, values, keyGradient, valueGradient, queries, gradients, queriesAcross, gradientsAcross, queryGradient;
+        private readonly float* weights, slopes, mask, logSumExp, deltas;
+
+        public Tile(in CpuAttentionBackward<L> work, int worker)
+        {
+            a = work.Arguments;
+            size = a.HeadSize;
+            width = CpuAttentionTile<L>.Padded(size);
+            int panel = Block * width;
+            keys = work.Scratch + worker * work.ScratchPerWorker;
+            values = keys + panel;
+            keyGradient = values + panel;
+            valueGradient = keyGradient + panel;
+            queries = valueGradient + panel;
+            gradients = queries + panel;
+            queriesAcross = gradients + panel;
+            gradientsAcross = queriesAcross + panel;
+            queryGradient = gradientsAcross + panel;
+            weights = queryGradient + panel;
+            slopes = weights + Block * Block;
+            mask = slopes + Block * Block;
+            logSumExp = mask + Block * Block;
+            deltas = logSumExp + Block;
+        }
+
+        /// <summary>A block of keys against all queries of the heads that read it; adds to the queries' gradients unless <paramref name="alone"/>.</summary>
+        public void Keys(int b, int keyHead, int k0, bool alone)
         {
             int count = Math.Min(Block, a.KeyLength - k0);
-            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, 1, keys, width, PaddedRows);
-            CpuAttentionTile<L>.LoadTransposed(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, keysAcross);
-            CpuAttentionTile<L>.LoadTransposed(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, valuesAcross);
-            new Span<float>(keyGradient, 2 * panel).Clear();
-            for (int head = firstHead; head < endHead; head++)
+            LoadKeys(b, keyHead, k0, count);
+            new Span<float>(keyGradient, 2 * Block * width).Clear();
+            for (int head = keyHead * a.Group; head < (keyHead + 1) * a.Group; head++)
             {
                 for (int q0 = 0; q0 < a.QueryLength; q0 += Block)
                 {
-                    int queries = Math.Min(Block, a.QueryLength - q0), diagonal = q0 + offset - k0;
-                    float* target = a.QueryRow(a.QueryGradient, b, q0, head);
-                    if (a.Visible(q0 + queries - 1) <= k0)
+                    int rows = Math.Min(Block, a.QueryLength - q0), diagonal = a.Diagonal(q0, k0);
+                    if (a.Visible(q0 + rows - 1) <= k0)
                     {
-                        if (k0 == 0)
-                            CpuAttentionTile<L>.Store(Zeros(queryGradient, panel), width, queries, size, 1, target, a.QueryStride, add: false);
+                        if (k0 == 0 && !alone)
+                            Clear(b, head, q0, rows);
                         continue;
                     }
 
-                    CpuAttentionTile<L>.Load(a.QueryRow(a.Query, b, q0, head), a.QueryStride, queries, size, a.Scale, query, width, PaddedRows);
-                    CpuAttentionTile<L>.Load(a.OutputRow(a.OutputGradient, b, q0, head), a.OutputStride, queries, size, 1, gradient, width, PaddedRows);
-                    Deltas(b, q0, head, queries, gradient, width, deltas);
-                    CpuAttentionTile<L>.Multiply(query, width, 1, keysAcross, Block, weights, Block, queries, Block, size, 0, Part(CausalPart.Scores), diagonal);
-                    CpuAttentionTile<L>.Multiply(gradient, width, 1, valuesAcross, Block, slopes, Block, queries, Block, size, 0, Part(CausalPart.Scores), diagonal);
-                    float* applied = a.Dropout > 0 ? dropped : weights;
-                    for (int i = 0; i < queries; i++)
-                    {
-                        int seen = Math.Clamp(a.Visible(q0 + i) - k0, 0, count);
-                        float* mask = a.Dropout > 0 ? dropped + i * Block : null;
-                        if (mask != null)
-                        {
-                            new Span<float>(mask, Block).Fill(1);
-                            a.Drop(mask, b, head, q0 + i, k0, seen);
-                        }
-
-                        float logSumExp = a.LogSumExp[((nint)b * a.Heads + head) * a.QueryLength + q0 + i];
-                        float* bias = a.KeyBias == null ? null : a.KeyBias + (nint)b * a.KeyLength + k0;
-                        Slopes(weights + i * Block, slopes + i * Block, mask, bias, seen, logSumExp, deltas[i]);
-                    }
-
-                    for (int i = queries; i < PaddedRows; i++)
-                        new Span<float>(weights + i * Block, Block).Clear();
-                    CpuAttentionTile<L>.Multiply(applied, 1, Block, gradient, width, valueGradient, width, count, width, queries, 1, Part(CausalPart.SumOverQueries), diagonal);
-                    CpuAttentionTile<L>.Multiply(slopes, 1, Block, query, width, keyGradient, width, count, width, queries, 1, Part(CausalPart.SumOverQueries), diagonal);
-                    CpuAttentionTile<L>.Multiply(slopes, Block, 1, keys, width, queryGradient, width, queries, width, count, 0, Part(CausalPart.SumOverKeys), diagonal);
-                    CpuAttentionTile<L>.Store(queryGradient, width, queries, size, a.Scale, target, a.QueryStride, add: k0 > 0);
+                    LoadQueries(b, head, q0, rows);
+                    Differentiate(b, head, q0, rows, k0, count);
+                    CpuAttentionTile<L>.SumOverQueries(a.Dropout > 0 ? mask : weights, gradients, valueGradient, width, count, rows, diagonal);
+                    CpuAttentionTile<L>.SumOverQueries(slopes, queries, keyGradient, width, count, rows, diagonal);
+                    if (!alone)
+                        AddQueryGradient(b, head, q0, rows, k0, count);
                 }
             }
 
-            CpuAttentionTile<L>.Store(keyGradient, width, count, size, 1, a.KeyRow(a.KeyGradient, b, k0, keyHead), a.KeyStride, add: false);
-            CpuAttentionTile<L>.Store(valueGradient, width, count, size, 1, a.KeyRow(a.ValueGradient, b, k0, keyHead), a.KeyStride, add: false);
-        }
-    }
-
-    private static float* Zeros(float* scratch, int count)
-    {
-        new Span<float>(scratch, count).Clear();
-        return scratch;
-    }
-
-    /// <summary>Σ_j gradient_ij · output_ij of each query: what the softmax subtracts.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly void Deltas(int b, int q0, int head, int queries, float* gradient, int width, float* deltas)
-    {
-        for (int i = 0; i < queries; i++)
-        {
-            float* output = Arguments.OutputRow(Arguments.Output, b, q0 + i, head);
-            float* row = gradient + i * width;
-            L total = default;
-            int j = 0;
-            for (; j <= Arguments.HeadSize - L.Count; j += L.Count)
-                total = L.Fma(L.Load(output + j), L.Load(row + j), total);
-            float sum = L.Sum(total);
-            for (; j < Arguments.HeadSize; j++)
-                sum = MathF.FusedMultiplyAdd(output[j], row[j], sum);
-            deltas[i] = sum;
-        }
-    }
-
-    /// <summary>
-    /// Scores become weights p = exp(score - lse); products with the values become slopes p · (mask · product - delta).
-    /// With dropout, <paramref name="mask"/> becomes the weights that were applied.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Slopes(float* weights, float* slopes, float* mask, float* bias, int count, float logSumExp, float delta)
-    {
-        for (int j = 0; bias != null && j < count; j++)
-            weights[j] += bias[j];
-        int end = CpuAttentionTile<L>.Padded(count);
-        for (int j = count; j < end; j++)
-        {
-            weights[j] = float.NegativeInfinity;
-            slopes[j] = 0;
+            CpuAttentionTile<L>.Store(keyGradient, width, count, size, a.KeyRow(a.KeyGradient, b, k0, keyHead), a.KeyStride, add: false);
+            CpuAttentionTile<L>.Store(valueGradient, width, count, size, a.KeyRow(a.ValueGradient, b, k0, keyHead), a.KeyStride, add: false);
         }
 
-        L shift = L.Splat(logSumExp), deltas = L.Splat(delta);
-        for (int j = 0; j < end; j += L.Count)
+        /// <summary>A block of queries against all keys that it sees.</summary>
+        public void Queries(int b, int head, int q0)
         {
-            L weight = L.Exp(L.Load(weights + j) - shift), product = L.Load(slopes + j);
-            L.Store(weight, weights + j);
-            if (mask != null)
+            int rows = Math.Min(Block, a.QueryLength - q0), visible = a.Visible(q0 + rows - 1);
+            if (visible == 0)
+                Clear(b, head, q0, rows);
+            LoadQueries(b, head, q0, rows);
+            for (int k0 = 0; k0 < visible; k0 += Block)
             {
-                L keep = L.Load(mask + j);
-                product *= keep;
-                L.Store(weight * keep, mask + j);
+                int count = Math.Min(Block, a.KeyLength - k0);
+                LoadKeys(b, head / a.Group, k0, count);
+                Differentiate(b, head, q0, rows, k0, count);
+                AddQueryGradient(b, head, q0, rows, k0, count);
+            }
+        }
+
+        private void Clear(int b, int head, int q0, int rows)
+        {
+            for (int i = 0; i < rows; i++)
+                new Span<float>(a.QueryRow(a.QueryGradient, b, q0 + i, head), size).Clear();
+        }
+
+        private void LoadKeys(int b, int keyHead, int k0, int count)
+        {
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, a.Scale, keys, width);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void LoadQueries(int b, int head, int q0, int rows)
+        {
+            float* query = a.QueryRow(a.Query, b, q0, head), gradient = a.OutputRow(a.OutputGradient, b, q0, head);
+            CpuAttentionTile<L>.Load(query, a.QueryStride, rows, size, a.Scale, queries, width);
+            CpuAttentionTile<L>.Load(gradient, a.OutputStride, rows, size, 1, gradients, width);
+            CpuAttentionTile<L>.LoadTransposed(query, a.QueryStride, rows, size, queriesAcross);
+            CpuAttentionTile<L>.LoadTransposed(gradient, a.OutputStride, rows, size, gradientsAcross);
+            for (int i = 0; i < rows; i++)
+            {
+                float* output = a.OutputRow(a.Output, b, q0 + i, head), row = gradients + i * width;
+                L total = default;
+                int d = 0;
+                for (; d <= size - L.Count; d += L.Count)
+                    total = L.Fma(L.Load(output + d), L.Load(row + d), total);
+                float sum = L.Sum(total);
+                for (; d < size; d++)
+                    sum = MathF.FusedMultiplyAdd(output[d], row[d], sum);
+                deltas[i] = sum;
+
+                // A query without keys: its weights shall be exp(-∞ - 0) = 0, not exp(-∞ + ∞).
+                float stored = a.LogSumExp[a.Row(b, q0 + i, head)];
+                logSumExp[i] = float.IsNegativeInfinity(stored) ? 0 : stored;
             }
 
-            L.Store(weight * (product - deltas), slopes + j);
+            new Span<float>(deltas + rows, Block - rows).Clear();
+            new Span<float>(logSumExp + rows, Block - rows).Clear();
         }
 
-        int rest = CpuAttentionTile<L>.Block - end;
-        new Span<float>(weights + end, rest).Clear();
-        new Span<float>(slopes + end, rest).Clear();
-        if (mask != null)
-            new Span<float>(mask + end, rest).Clear();
+        /// <summary>Computes the weights of a block and their slopes. With dropout, the mask becomes the weights that were applied.</summary>
+        private void Differentiate(int b, int head, int q0, int rows, int k0, int count)
+        {
+            int diagonal = a.Diagonal(q0, k0);
+            CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, count, rows, diagonal);
+            CpuAttentionTile<L>.Scores(values, width, gradientsAcross, slopes, size, count, rows, diagonal);
+            if (a.Dropout > 0)
+                CpuAttentionTile<L>.Mask(a, b, head, q0, rows, k0, count, mask);
+            Slopes(weights, slopes, a.Dropout > 0 ? mask : null, a.Bias(b, k0), count, rows, diagonal, logSumExp, deltas);
+        }
+
+        private void AddQueryGradient(int b, int head, int q0, int rows, int k0, int count)
+        {
+            CpuAttentionTile<L>.SumOverKeys(slopes, keys, queryGradient, width, count, rows, a.Diagonal(q0, k0), add: false);
+            CpuAttentionTile<L>.Store(queryGradient, width, rows, size, a.QueryRow(a.QueryGradient, b, q0, head), a.QueryStride, add: k0 > 0);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Slopes(float* weights, float* slopes, float* mask, float* bias, int keys, int queries, int diagonal, float* logSumExp, float* deltas)
+    {
+        L zero = default;
+        for (int i = 0; i < queries; i += L.Count)
+        {
+            int rows = CpuAttentionTile<L>.VisibleRows(i - i % CpuAttentionTile<L>.Columns, keys, diagonal);
+            int open = Math.Clamp(i + diagonal + 1, 0, keys);
+            L lanes = L.Splat(i) + L.Load(CpuAttention.Counting), shift = L.Load(logSumExp + i), delta = L.Load(deltas + i);
+            int place = i;
+            for (int j = 0; j < rows; j++, place += Block)
+            {
+                L score = L.Load(weights + place), product = L.Load(slopes + place);
+                if (bias != null && j < keys)
+                    score += L.Splat(bias[j]);
+                L hidden = L.Less(lanes, L.Splat(j < keys ? j - diagonal : float.PositiveInfinity));
+                L weight = L.Exp(score - shift);
+                if (j >= open)
+                    weight = L.Select(hidden, zero, weight);
+                L.Store(weight, weights + place);
+                if (mask != null)
+                {
+                    L keep = L.Load(mask + place), applied = weight * keep;
+                    L.Store(j >= open ? L.Select(hidden, zero, applied) : applied, mask + place);
+                    product *= keep;
+                }
+
+                L slope = weight * (product - delta);
+                L.Store(j >= open ? L.Select(hidden, zero, slope) : slope, slopes + place);
+            }
+        }
     }
 }

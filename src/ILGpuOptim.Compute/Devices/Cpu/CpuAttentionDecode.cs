@@ -2,43 +2,130 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Attention of one or two queries, as in decoding: keys and values stream by once, nothing is copied.</summary>
-internal unsafe struct CpuAttentionDecode<L> : IWork where L : struct, IVectorLane<L>
+/// <summary>
+/// Attention of a few queries, as in decoding: keys and values of all heads stream by once, in the order in which
+/// they lie. A sequence is cut into chunks of keys, each with a maximum, a sum and an output of its own, that are merged
+/// in order (Dao et al., "Flash-Decoding", 2023).
+/// </summary>
+internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : IWork where L : struct, IVectorLane<L>
 {
-    public CpuAttentionArguments Arguments;
-    public float* Scratch;
-    public long ScratchPerWorker;
+    private const int Chunk = 64;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private CpuAttentionArguments a = arguments;
+
+    /// <summary>Where the chunks leave their results.</summary>
+    public float* Partials;
+
+    public float* Scratch;
+
+    /// <summary>Whether an item is a sequence to merge instead of a chunk.</summary>
+    public bool Merging;
+
+    /// <summary>How many chunks there are.</summary>
+    public readonly int Items => a.Batch * Chunks;
+
+    /// <summary>Floats of one chunk's result.</summary>
+    public readonly long PartialFloats => (long)Rows * (a.HeadSize + 2);
+
+    /// <summary>Floats that each worker needs.</summary>
+    public readonly long ScratchFloats => (long)Rows * Chunk;
+
+    private readonly int Chunks => (a.KeyLength + Chunk - 1) / Chunk;
+
+    /// <summary>Queries of all heads, head by head.</summary>
+    private readonly int Rows => a.Heads * a.QueryLength;
+
     public void Invoke(int index, int worker)
     {
-        ref CpuAttentionArguments a = ref Arguments;
-        int head = index % a.Heads, b = index / a.Heads, keyHead = (int)((long)head * a.KeyHeads / a.Heads);
-        float* weights = Scratch + worker * ScratchPerWorker;
-        for (int i = 0; i < a.QueryLength; i++)
+        if (Merging)
+            Merge(index);
+        else
+            Stream(index / Chunks, index % Chunks * Chunk, Partials + index * PartialFloats, Scratch + worker * ScratchFloats);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void Stream(int b, int k0, float* outputs, float* weights)
+    {
+        int count = Math.Min(Chunk, a.KeyLength - k0), rowsPerKeyHead = a.Group * a.QueryLength, size = a.HeadSize;
+        for (int j = 0; j < count; j++)
         {
-            int visible = a.Visible(i);
-            float* query = a.QueryRow(a.Query, b, i, head);
-            float largest = float.NegativeInfinity;
-            for (int j = 0; j < visible; j++)
+            float bias = a.KeyBias == null ? 0 : *a.Bias(b, k0 + j);
+            for (int row = 0; row < Rows; row++)
             {
-                float score = Dot(query, a.KeyRow(a.Key, b, j, keyHead), a.HeadSize) * a.Scale;
-                if (a.KeyBias != null)
-                    score += a.KeyBias[(nint)b * a.KeyLength + j];
-                weights[j] = score;
-                largest = score > largest ? score : largest;
+                float* key = a.KeyRow(a.Key, b, k0 + j, row / rowsPerKeyHead);
+                weights[row * Chunk + j] = Dot(a.QueryRow(a.Query, b, row % a.QueryLength, row / a.QueryLength), key, size) * a.Scale + bias;
+            }
+        }
+
+        float* largest = outputs + (nint)Rows * size, sums = largest + Rows;
+        for (int row = 0; row < Rows; row++)
+            sums[row] = Weigh(b, row, k0, count, weights + row * Chunk, out largest[row]);
+        new Span<float>(outputs, Rows * size).Clear();
+        for (int j = 0; j < count; j++)
+        {
+            for (int row = 0; row < Rows; row++)
+            {
+                // A key that is not visible must not be touched: its value may be NaN.
+                if (k0 + j < a.Visible(row % a.QueryLength))
+                    AddScaled(a.KeyRow(a.Value, b, k0 + j, row / rowsPerKeyHead), weights[row * Chunk + j], outputs + row * size, size);
+            }
+        }
+    }
+
+    /// <summary>Turns the scores of a query into exp(score - largest), dropped or kept, and returns the sum before dropout.</summary>
+    private readonly float Weigh(int b, int row, int k0, int count, float* weights, out float largest)
+    {
+        int query = row % a.QueryLength, visible = Math.Clamp(a.Visible(query) - k0, 0, count), end = CpuAttentionTile<L>.Padded(visible);
+        new Span<float>(weights + visible, end - visible).Fill(float.NegativeInfinity);
+        L top = L.Splat(float.NegativeInfinity), total = default;
+        for (int j = 0; j < end; j += L.Count)
+            top = L.Max(L.Load(weights + j), top);
+        largest = L.MaxElement(top);
+        L reference = L.Splat(float.IsNegativeInfinity(largest) ? 0 : largest);
+        for (int j = 0; j < end; j += L.Count)
+        {
+            L weight = L.Exp(L.Load(weights + j) - reference);
+            total += weight;
+            L.Store(weight, weights + j);
+        }
+
+        if (a.Dropout > 0)
+        {
+            float* keep = stackalloc float[Chunk];
+            a.Keep(b, row / a.QueryLength, query, k0, visible, keep);
+            for (int j = 0; j < visible; j++)
+                weights[j] *= keep[j];
+        }
+
+        return L.Sum(total);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void Merge(int b)
+    {
+        int size = a.HeadSize;
+        float* first = Partials + (long)b * Chunks * PartialFloats;
+        for (int row = 0; row < Rows; row++)
+        {
+            float top = float.NegativeInfinity, sum = 0;
+            float* largest = first + (nint)Rows * size + row;
+            for (int chunk = 0; chunk < Chunks; chunk++)
+                top = Math.Max(top, largest[chunk * PartialFloats]);
+            float reference = float.IsNegativeInfinity(top) ? 0 : top;
+            int head = row / a.QueryLength, query = row % a.QueryLength;
+            float* output = a.OutputRow(a.Output, b, query, head);
+            new Span<float>(output, size).Clear();
+            for (int chunk = 0; chunk < Chunks; chunk++)
+            {
+                float* partial = first + chunk * PartialFloats;
+                float factor = F1.Exp(new F1(partial[(nint)Rows * size + row] - reference)).Value;
+                sum = MathF.FusedMultiplyAdd(partial[(nint)Rows * size + Rows + row], factor, sum);
+                AddScaled(partial + row * size, factor, output, size);
             }
 
-            float sum = Exponentials(weights, visible, float.IsNegativeInfinity(largest) ? 0 : largest);
-            if (a.Dropout > 0)
-                a.Drop(weights, b, head, i, 0, visible);
-            float* output = a.OutputRow(a.Output, b, i, head);
-            new Span<float>(output, a.HeadSize).Clear();
-            float inverse = sum == 0 ? 0 : 1 / sum;
-            for (int j = 0; j < visible; j++)
-                AddScaled(a.KeyRow(a.Value, b, j, keyHead), weights[j] * inverse, output, a.HeadSize);
+            CpuAttentionTile<L>.Store(output, size, sum == 0 ? 0 : 1 / sum, output, add: false);
             if (a.LogSumExp != null)
-                a.LogSumExp[((nint)b * a.Heads + head) * a.QueryLength + i] = sum == 0 ? float.PositiveInfinity : largest + MathF.Log(sum);
+                a.LogSumExp[a.Row(b, query, head)] = top + F1.Log(new F1(sum)).Value;
         }
     }
 
@@ -63,23 +150,5 @@ internal unsafe struct CpuAttentionDecode<L> : IWork where L : struct, IVectorLa
             L.Store(L.Fma(L.Load(x + j), L.Splat(factor), L.Load(target + j)), target + j);
         for (; j < count; j++)
             target[j] = MathF.FusedMultiplyAdd(x[j], factor, target[j]);
-    }
-
-    /// <summary>Replaces scores by exp(score - reference) and returns their sum. Scratch reaches to the next whole vector.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Exponentials(float* scores, int count, float reference)
-    {
-        int end = CpuAttentionTile<L>.Padded(count);
-        for (int j = count; j < end; j++)
-            scores[j] = float.NegativeInfinity;
-        L total = default;
-        for (int j = 0; j < end; j += L.Count)
-        {
-            L weight = L.Exp(L.Load(scores + j) - L.Splat(reference));
-            total += weight;
-            L.Store(weight, scores + j);
-        }
-
-        return L.Sum(total);
     }
 }

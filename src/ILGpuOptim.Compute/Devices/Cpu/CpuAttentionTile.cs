@@ -2,73 +2,74 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Which products of a causal block are needed; the rest is known to be zero or never read.</summary>
-internal enum CausalPart
-{
-    /// <summary>Everything.</summary>
-    All,
-
-    /// <summary>Rows are queries, columns keys: columns beyond the diagonal are skipped.</summary>
-    Scores,
-
-    /// <summary>Rows are queries, the sum runs over keys: it ends at the diagonal.</summary>
-    SumOverKeys,
-
-    /// <summary>Rows are keys, the sum runs over queries: it begins at the diagonal.</summary>
-    SumOverQueries,
-}
-
-/// <summary>The small products of attention, over scratch that is padded to whole register tiles.</summary>
+/// <summary>
+/// The small products of attention. Scores lie transposed, keys × queries, so that maxima and sums over keys run down
+/// the vectors and never across them. Scratch is padded to whole register tiles of <see cref="Rows"/> rows.
+/// </summary>
 internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L>
 {
-    /// <summary>Queries, and keys, of a block.</summary>
+    /// <summary>Queries, and keys, of a block; also the distance from one row of scores to the next.</summary>
     public const int Block = 64;
 
-    /// <summary>Rows that a block's scratch has, so that whole register tiles may be read and written.</summary>
-    public const int PaddedRows = 72;
+    /// <summary>Rows of a register tile: eight rows of two vectors keep the multipliers of AVX-512 busy and divide a block.</summary>
+    public const int Rows = 8;
+
+    /// <summary>Neighbouring queries that are treated as seeing the same keys until single weights are masked.</summary>
+    public static int Columns => Math.Max(Rows, L.Count);
 
     /// <summary>A row's numbers rounded up to whole vectors.</summary>
     public static int Padded(int size) => (size + L.Count - 1) / L.Count * L.Count;
 
+    /// <summary>Queries rounded up to whole <see cref="Columns"/>.</summary>
+    public static int PaddedColumns(int queries) => (queries + Columns - 1) / Columns * Columns;
+
+    /// <summary>Keys rounded up to whole <see cref="Rows"/>.</summary>
+    public static int PaddedRows(int keys) => (keys + Rows - 1) / Rows * Rows;
+
+    /// <summary>Keys, in whole register tiles, of which some query in columns <paramref name="column"/>… sees the first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int VisibleRows(int column, int keys, int diagonal) =>
+        Math.Clamp(PaddedRows(Math.Max(column + Columns + diagonal, 0)), 0, PaddedRows(keys));
+
     /// <summary>
-    /// c[rows, columns] = a · b + beta · c. Element (row, k) of a lies at a[row · rowStride + k · step]; columns is a
-    /// multiple of the vector; key j is visible to query i when j ≤ i + diagonal.
+    /// scores[key, query] = keys · queries, where key j is visible to query i when j ≤ i + <paramref name="diagonal"/>.
+    /// Keys lie in rows of <paramref name="width"/>, queries in columns of <see cref="Block"/>.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Multiply(
-        float* a, nint rowStride, nint step, float* b, int strideB, float* c, int strideC,
-        int rows, int columns, int depth, float beta, CausalPart part = CausalPart.All, int diagonal = 0)
+    public static void Scores(float* keys, int width, float* queriesAcross, float* scores, int size, int keyCount, int queryCount, int diagonal)
     {
-        int tileRows = GemmTiles.Rows<L>();
-        Panel panel;
-        panel.RowStrideA = rowStride;
-        panel.StepA = step;
-        panel.StepB = strideB;
-        panel.RowStrideC = strideC;
-        panel.Alpha = 1;
-        panel.Beta = beta;
-        for (int column = 0; column < columns; column += 2 * L.Count)
+        int columns = PaddedColumns(queryCount);
+        for (int key = 0; key < keyCount; key += Rows)
         {
-            int vectors = columns - column > L.Count ? 2 : 1;
-            for (int row = 0; row < rows; row += tileRows)
-            {
-                int last = row + tileRows - 1;
-                if (part == CausalPart.Scores && column > last + diagonal)
-                    continue;
-                int start = part == CausalPart.SumOverQueries ? Math.Clamp(row - diagonal, 0, depth) : 0;
-                int end = part == CausalPart.SumOverKeys ? Math.Clamp(last + diagonal + 1, 0, depth) : depth;
-                panel.A = a + row * rowStride + start * step;
-                panel.B = b + (nint)start * strideB + column;
-                panel.C = c + (nint)row * strideC + column;
-                panel.K = end - start;
-                GemmTiles.Run<L>(vectors, panel);
-            }
+            int first = Math.Max(key - diagonal, 0) / Columns * Columns;
+            if (first < columns)
+                Multiply(keys + key * width, width, 1, queriesAcross + first, Block, size, scores + key * Block + first, Block, columns - first, false);
         }
     }
 
-    /// <summary>Copies rows into scratch, times a factor, each padded with zeros to <paramref name="width"/>; missing rows are zero.</summary>
+    /// <summary>target[query] += Σ over visible keys of weights[key, query] · keys[key].</summary>
+    public static void SumOverKeys(float* weights, float* keys, float* target, int width, int keyCount, int queryCount, int diagonal, bool add)
+    {
+        for (int query = 0; query < queryCount; query += Rows)
+        {
+            int depth = Math.Clamp(query + Rows + diagonal, 0, keyCount);
+            Multiply(weights + query, 1, Block, keys, width, depth, target + query * width, width, width, add);
+        }
+    }
+
+    /// <summary>target[key] += Σ over the queries that see it of weights[key, query] · queries[query].</summary>
+    public static void SumOverQueries(float* weights, float* queries, float* target, int width, int keyCount, int queryCount, int diagonal)
+    {
+        for (int key = 0; key < keyCount; key += Rows)
+        {
+            int first = Math.Max(key - diagonal, 0);
+            if (first < queryCount)
+                Multiply(weights + key * Block + first, Block, 1, queries + first * width, width, queryCount - first, target + key * width, width, width, true);
+        }
+    }
+
+    /// <summary>Copies rows into scratch, times a factor, each padded with zeros to whole vectors; rows up to a whole register tile are zero.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Load(float* source, nint stride, int rows, int size, float factor, float* target, int width, int paddedRows)
+    public static void Load(float* source, nint stride, int rows, int size, float factor, float* target, int width)
     {
         L factors = L.Splat(factor);
         for (int row = 0; row < rows; row++, source += stride, target += width)
@@ -82,32 +83,192 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
                 target[i] = 0;
         }
 
-        new Span<float>(target, (paddedRows - rows) * width).Clear();
+        new Span<float>(target, (PaddedRows(rows) - rows) * width).Clear();
     }
 
-    /// <summary>Copies rows into scratch as columns: target[i · Block + row]; missing columns are zero.</summary>
+    /// <summary>Copies rows into scratch as columns: target[i · Block + row]; columns up to a whole vector are zero.</summary>
     public static void LoadTransposed(float* source, int stride, int rows, int size, float* target)
     {
         var matrix = new GemmOperand { Data = (byte*)source, Stride = stride, Transposed = true };
         matrix.Pack(target, Block, 0, rows, 0, size, along: true);
     }
 
-    /// <summary>Adds, or stores, rows of scratch to memory, times a factor.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Store(float* source, int width, int rows, int size, float factor, float* target, nint stride, bool add)
+    /// <summary>Draws the mask of a block, keys × queries.</summary>
+    public static void Mask(in CpuAttentionArguments a, int b, int head, int q0, int queries, int k0, int keys, float* mask)
+    {
+        float* rows = stackalloc float[Block * Block];
+        for (int i = 0; i < queries; i++)
+            a.Keep(b, head, q0 + i, k0, keys, rows + i * Block);
+        LoadTransposed(rows, Block, queries, keys, mask);
+    }
+
+    /// <summary>Adds, or stores, a row of scratch to memory, times a factor.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* source, int size, float factor, float* target, bool add)
     {
         L factors = L.Splat(factor);
-        for (int row = 0; row < rows; row++, source += width, target += stride)
+        int i = 0;
+        for (; i <= size - L.Count; i += L.Count)
         {
-            int i = 0;
-            for (; i <= size - L.Count; i += L.Count)
-            {
-                L value = L.Load(source + i) * factors;
-                L.Store(add ? L.Load(target + i) + value : value, target + i);
-            }
-
-            for (; i < size; i++)
-                target[i] = add ? target[i] + source[i] * factor : source[i] * factor;
+            L value = L.Load(source + i) * factors;
+            L.Store(add ? L.Load(target + i) + value : value, target + i);
         }
+
+        for (; i < size; i++)
+            target[i] = add ? target[i] + source[i] * factor : source[i] * factor;
+    }
+
+    /// <summary>Adds, or stores, rows of scratch to memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Store(float* source, int width, int rows, int size, float* target, nint stride, bool add)
+    {
+        for (int row = 0; row < rows; row++)
+            Store(source + row * width, size, 1, target + row * stride, add);
+    }
+
+    /// <summary>Eight rows of a product: c = a · b, or c += a · b. Element (row, k) of a is at a[row · rowStride + k · step].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Multiply(float* a, nint rowStride, nint step, float* b, nint strideB, int depth, float* c, nint strideC, int columns, bool add)
+    {
+        int column = 0;
+        for (; column <= columns - 2 * L.Count; column += 2 * L.Count)
+        {
+            if (L.Count == 16)
+            {
+                Multiply8x2(a, rowStride, step, b + column, strideB, depth, c + column, strideC, add);
+            }
+            else
+            {
+                Multiply4x2(a, rowStride, step, b + column, strideB, depth, c + column, strideC, add);
+                Multiply4x2(a + 4 * rowStride, rowStride, step, b + column, strideB, depth, c + 4 * strideC + column, strideC, add);
+            }
+        }
+
+        if (column < columns)
+            Multiply8x1(a, rowStride, step, b + column, strideB, depth, c + column, strideC, add);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Multiply8x2(float* a, nint rowStride, nint step, float* b, nint strideB, int depth, float* c, nint strideC, bool add)
+    {
+        float* a4 = a + 4 * rowStride;
+        nint row3 = 3 * rowStride;
+        L c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
+        L c40 = default, c41 = default, c50 = default, c51 = default, c60 = default, c61 = default, c70 = default, c71 = default;
+        for (; depth > 0; depth--)
+        {
+            L b0 = L.Load(b), b1 = L.Load(b + L.Count);
+            L x = L.Splat(*a);
+            c00 = L.Fma(x, b0, c00);
+            c01 = L.Fma(x, b1, c01);
+            x = L.Splat(a[rowStride]);
+            c10 = L.Fma(x, b0, c10);
+            c11 = L.Fma(x, b1, c11);
+            x = L.Splat(a[rowStride * 2]);
+            c20 = L.Fma(x, b0, c20);
+            c21 = L.Fma(x, b1, c21);
+            x = L.Splat(a[row3]);
+            c30 = L.Fma(x, b0, c30);
+            c31 = L.Fma(x, b1, c31);
+            x = L.Splat(*a4);
+            c40 = L.Fma(x, b0, c40);
+            c41 = L.Fma(x, b1, c41);
+            x = L.Splat(a4[rowStride]);
+            c50 = L.Fma(x, b0, c50);
+            c51 = L.Fma(x, b1, c51);
+            x = L.Splat(a4[rowStride * 2]);
+            c60 = L.Fma(x, b0, c60);
+            c61 = L.Fma(x, b1, c61);
+            x = L.Splat(a4[row3]);
+            c70 = L.Fma(x, b0, c70);
+            c71 = L.Fma(x, b1, c71);
+            a += step;
+            a4 += step;
+            b += strideB;
+        }
+
+        Put(c, c00, c01, add);
+        Put(c + strideC, c10, c11, add);
+        Put(c + 2 * strideC, c20, c21, add);
+        Put(c + 3 * strideC, c30, c31, add);
+        c += 4 * strideC;
+        Put(c, c40, c41, add);
+        Put(c + strideC, c50, c51, add);
+        Put(c + 2 * strideC, c60, c61, add);
+        Put(c + 3 * strideC, c70, c71, add);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Multiply8x1(float* a, nint rowStride, nint step, float* b, nint strideB, int depth, float* c, nint strideC, bool add)
+    {
+        float* a4 = a + 4 * rowStride;
+        nint row3 = 3 * rowStride;
+        L c0 = default, c1 = default, c2 = default, c3 = default, c4 = default, c5 = default, c6 = default, c7 = default;
+        for (; depth > 0; depth--)
+        {
+            L b0 = L.Load(b);
+            c0 = L.Fma(L.Splat(*a), b0, c0);
+            c1 = L.Fma(L.Splat(a[rowStride]), b0, c1);
+            c2 = L.Fma(L.Splat(a[rowStride * 2]), b0, c2);
+            c3 = L.Fma(L.Splat(a[row3]), b0, c3);
+            c4 = L.Fma(L.Splat(*a4), b0, c4);
+            c5 = L.Fma(L.Splat(a4[rowStride]), b0, c5);
+            c6 = L.Fma(L.Splat(a4[rowStride * 2]), b0, c6);
+            c7 = L.Fma(L.Splat(a4[row3]), b0, c7);
+            a += step;
+            a4 += step;
+            b += strideB;
+        }
+
+        Put(c, c0, add);
+        Put(c + strideC, c1, add);
+        Put(c + 2 * strideC, c2, add);
+        Put(c + 3 * strideC, c3, add);
+        c += 4 * strideC;
+        Put(c, c4, add);
+        Put(c + strideC, c5, add);
+        Put(c + 2 * strideC, c6, add);
+        Put(c + 3 * strideC, c7, add);
+    }
+
+    /// <summary>Half of the rows, for processors with 16 vector registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Multiply4x2(float* a, nint rowStride, nint step, float* b, nint strideB, int depth, float* c, nint strideC, bool add)
+    {
+        nint row3 = 3 * rowStride;
+        L c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
+        for (; depth > 0; depth--)
+        {
+            L b0 = L.Load(b), b1 = L.Load(b + L.Count);
+            L x = L.Splat(*a);
+            c00 = L.Fma(x, b0, c00);
+            c01 = L.Fma(x, b1, c01);
+            x = L.Splat(a[rowStride]);
+            c10 = L.Fma(x, b0, c10);
+            c11 = L.Fma(x, b1, c11);
+            x = L.Splat(a[rowStride * 2]);
+            c20 = L.Fma(x, b0, c20);
+            c21 = L.Fma(x, b1, c21);
+            x = L.Splat(a[row3]);
+            c30 = L.Fma(x, b0, c30);
+            c31 = L.Fma(x, b1, c31);
+            a += step;
+            b += strideB;
+        }
+
+        Put(c, c00, c01, add);
+        Put(c + strideC, c10, c11, add);
+        Put(c + 2 * strideC, c20, c21, add);
+        Put(c + 3 * strideC, c30, c31, add);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(float* c, L x, bool add) => L.Store(add ? L.Load(c) + x : x, c);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(float* c, L x, L y, bool add)
+    {
+        Put(c, x, add);
+        Put(c + L.Count, y, add);
     }
 }

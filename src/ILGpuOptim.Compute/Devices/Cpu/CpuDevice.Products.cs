@@ -103,18 +103,7 @@ public sealed unsafe partial class CpuDevice
     private void Forward<L>(in AttentionArguments arguments) where L : struct, IVectorLane<L>
     {
         scratch.Reset();
-        CpuAttentionArguments a = Pointers(arguments);
-        if (a.QueryLength <= 2)
-        {
-            long perWorker = (a.KeyLength + 31L) & ~15L;
-            var decode = new CpuAttentionDecode<L> { Arguments = a, ScratchPerWorker = perWorker, Scratch = scratch.Take<float>(perWorker * workers.Threads) };
-            workers.Run(a.Batch * a.Heads, ref decode);
-            return;
-        }
-
-        long floats = CpuAttentionForward<L>.ScratchFloats(a.HeadSize);
-        var work = new CpuAttentionForward<L> { Arguments = a, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * workers.Threads) };
-        workers.Run(CpuAttentionForward<L>.Items(a), ref work);
+        CpuAttention.Forward<L>(workers, scratch, Pointers(arguments));
     }
 
     private void Backward<L>(in AttentionArguments arguments, in AttentionGradients gradients) where L : struct, IVectorLane<L>
@@ -127,9 +116,7 @@ public sealed unsafe partial class CpuDevice
         a.QueryGradient = (float*)At(gradients.Query);
         a.KeyGradient = (float*)At(gradients.Key);
         a.ValueGradient = (float*)At(gradients.Value);
-        long floats = CpuAttentionBackward<L>.ScratchFloats(a.HeadSize);
-        var work = new CpuAttentionBackward<L> { Arguments = a, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * workers.Threads) };
-        workers.Run(a.Batch * a.KeyHeads, ref work);
+        CpuAttention.Backward<L>(workers, scratch, a);
     }
 
     private static CpuAttentionArguments Pointers(in AttentionArguments a) => new()

@@ -1,0 +1,129 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>Attention forward: one item is one block of queries of one head.</summary>
+internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorLane<L>
+{
+    private const int Block = CpuAttentionTile<L>.Block;
+
+    public CpuAttentionArguments Arguments;
+    public float* Scratch;
+    public long ScratchPerWorker;
+
+    /// <summary>Floats that each worker needs.</summary>
+    public static long ScratchFloats(int headSize) => 4L * Block * CpuAttentionTile<L>.Padded(headSize) + 2 * Block * Block + 3 * Block;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void Invoke(int index, int worker)
+    {
+        ref CpuAttentionArguments a = ref Arguments;
+
+        // Later queries see more keys, so they go first and the workers end together.
+        int blocks = CpuAttention.Blocks<L>(a.QueryLength), q0 = (blocks - 1 - index % blocks) * Block;
+        int head = index / blocks % a.Heads, b = index / blocks / a.Heads, keyHead = head / a.Group;
+        int size = a.HeadSize, width = CpuAttentionTile<L>.Padded(size), queries = Math.Min(Block, a.QueryLength - q0);
+        float* queriesAcross = Scratch + worker * ScratchPerWorker;
+        float* keys = queriesAcross + Block * width, values = keys + Block * width, output = values + Block * width;
+        float* weights = output + Block * width, mask = weights + Block * Block;
+        float* largest = mask + Block * Block, sums = largest + Block, factors = sums + Block;
+        CpuAttentionTile<L>.LoadTransposed(a.QueryRow(a.Query, b, q0, head), a.QueryStride, queries, size, queriesAcross);
+        new Span<float>(output, Block * width).Clear();
+        new Span<float>(largest, Block).Fill(float.NegativeInfinity);
+        new Span<float>(sums, Block).Clear();
+        int visible = a.Visible(q0 + queries - 1);
+        for (int k0 = 0; k0 < visible; k0 += Block)
+        {
+            int count = Math.Min(Block, a.KeyLength - k0), diagonal = a.Diagonal(q0, k0);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, a.Scale, keys, width);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width);
+            CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, count, queries, diagonal);
+            Weigh(weights, a.Bias(b, k0), count, queries, diagonal, largest, sums, factors);
+            if (k0 > 0)
+                Rescale(output, width, queries, factors);
+            if (a.Dropout > 0)
+                Drop(a, b, head, q0, queries, k0, count, weights, mask);
+            CpuAttentionTile<L>.SumOverKeys(weights, values, output, width, count, queries, diagonal, add: true);
+        }
+
+        Finish(a, b, head, q0, queries, output, width, largest, sums);
+    }
+
+    /// <summary>
+    /// Turns scores into exp(score - running maximum), updates maximum and sum, and leaves in <paramref name="factors"/>
+    /// what earlier results must be multiplied by.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Weigh(float* scores, float* bias, int keys, int queries, int diagonal, float* largest, float* sums, float* factors)
+    {
+        L nothing = L.Splat(float.NegativeInfinity);
+        for (int i = 0; i < queries; i += L.Count)
+        {
+            int rows = CpuAttentionTile<L>.VisibleRows(i - i % CpuAttentionTile<L>.Columns, keys, diagonal);
+            int open = Math.Clamp(i + diagonal + 1, 0, keys);
+            L lanes = L.Splat(i) + L.Load(CpuAttention.Counting), old = L.Load(largest + i), top = old;
+            float* column = scores + i;
+            for (int j = 0; j < rows; j++)
+            {
+                L score = L.Load(column + j * Block);
+                if (bias != null && j < keys)
+                    score += L.Splat(bias[j]);
+                if (j >= open)
+                    score = L.Select(L.Less(lanes, L.Splat(j < keys ? j - diagonal : float.PositiveInfinity)), nothing, score);
+                if (bias != null || j >= open)
+                    L.Store(score, column + j * Block);
+                top = L.Max(score, top);
+            }
+
+            // Where everything so far is masked, a reference of zero gives weights of zero instead of NaN.
+            L reference = L.Select(L.Equal(top, nothing), L.Splat(0), top), total = default;
+            for (int j = 0; j < rows; j++)
+            {
+                L weight = L.Exp(L.Load(column + j * Block) - reference);
+                total += weight;
+                L.Store(weight, column + j * Block);
+            }
+
+            L factor = L.Exp(old - reference);
+            L.Store(factor, factors + i);
+            L.Store(L.Fma(L.Load(sums + i), factor, total), sums + i);
+            L.Store(top, largest + i);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Rescale(float* output, int width, int queries, float* factors)
+    {
+        for (int i = 0; i < queries; i++, output += width)
+        {
+            L factor = L.Splat(factors[i]);
+            for (int d = 0; d < width; d += L.Count)
+                L.Store(L.Load(output + d) * factor, output + d);
+        }
+    }
+
+    /// <summary>Multiplies the weights of a block by their mask.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Drop(in CpuAttentionArguments a, int b, int head, int q0, int queries, int k0, int count, float* weights, float* mask)
+    {
+        CpuAttentionTile<L>.Mask(a, b, head, q0, queries, k0, count, mask);
+        for (int j = 0; j < count * Block; j += L.Count)
+            L.Store(L.Load(weights + j) * L.Load(mask + j), weights + j);
+    }
+
+    /// <summary>Divides by the sums and writes the output. A query without keys has a sum of zero and an output of zero.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Finish(in CpuAttentionArguments a, int b, int head, int q0, int queries, float* output, int width, float* largest, float* sums)
+    {
+        for (int i = 0; i < queries; i += L.Count)
+            L.Store(L.Load(largest + i) + L.Log(L.Load(sums + i)), largest + i);
+        for (int i = 0; i < queries; i++)
+        {
+            float inverse = sums[i] == 0 ? 0 : 1 / sums[i];
+            CpuAttentionTile<L>.Store(output + i * width, a.HeadSize, inverse, a.OutputRow(a.Output, b, q0 + i, head), add: false);
+        }
+
+        if (a.LogSumExp != null)
+            new Span<float>(largest, queries).CopyTo(new Span<float>(a.LogSumExp + a.Row(b, q0, head), queries));
+    }
+}
