@@ -31,6 +31,10 @@ public static class MapExtensions
     public static void Gemm(this Device device, in GemmArguments arguments) =>
         device.Gemm(arguments, default(Lift1<KeepRule>), []);
 
+    /// <summary>A matrix product whose epilogue changes C alone.</summary>
+    public static void Gemm<R>(this Device device, in GemmArguments arguments, in R epilogue) where R : unmanaged, IMap1 =>
+        device.Gemm(arguments, new Lift1<R>(epilogue), []);
+
     /// <summary>A matrix product whose epilogue has one operand beside C.</summary>
     public static void Gemm<R>(this Device device, in GemmArguments arguments, in R epilogue, in Operand b) where R : unmanaged, IMap2 =>
         device.Gemm(arguments, new Lift2<R>(epilogue), [b]);

@@ -16,7 +16,7 @@ public static class DropoutOp
         Tensor output = tape.Output([x.Rows, x.Columns], x);
         ulong stream = tape.RandomStream++;
         tape.Device.Random(output.Data, RandomKind.KeepMask, 1 - probability, tape.Seed, stream);
-        tape.Device.Map(new MultiplyRule(), 1, x.Length, output.Data, x.Data);
+        tape.Device.Map(new ScaleByRule(), 1, x.Length, output.Data, x.Data);
         tape.Record(new Gradient(output, x, probability, tape.Seed, stream));
         return output;
     }
@@ -32,14 +32,5 @@ public static class DropoutOp
             else
                 tape.Device.Map(new AddProductRule(), 1, x.Length, mask, Output.Gradient!.Value, target);
         }
-    }
-
-    /// <summary>a = a · b.</summary>
-    private readonly struct MultiplyRule : IMap2
-    {
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
-        [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a *= b;
     }
 }

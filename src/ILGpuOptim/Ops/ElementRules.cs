@@ -76,3 +76,12 @@ internal readonly struct SquaresRule : IMap2
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => b = a * a;
 }
+
+/// <summary>a *= b.</summary>
+internal readonly struct ScaleByRule : IMap2
+{
+    public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a *= b;
+}

@@ -1,0 +1,177 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
+
+/// <summary>Part of a model: it owns parameters.</summary>
+public abstract class Layer
+{
+    private readonly List<Parameter> parameters = [];
+
+    /// <summary>The parameters, in the order of the model's file.</summary>
+    public IReadOnlyList<Parameter> Parameters => parameters;
+
+    /// <summary>Makes a parameter with normal random values (or constant ones where <paramref name="deviation"/> is 0).</summary>
+    protected Parameter Add(Initializer initializer, string name, float deviation, float constant, params ReadOnlySpan<int> shape)
+    {
+        var parameter = new Parameter(initializer.Device, name, shape);
+        initializer.Fill(parameter, deviation, constant);
+        parameters.Add(parameter);
+        return parameter;
+    }
+
+    /// <summary>Counts a part's parameters among this layer's.</summary>
+    protected T Add<T>(T part) where T : Layer
+    {
+        parameters.AddRange(part.Parameters);
+        return part;
+    }
+}
+
+/// <summary>Fills new parameters: each has a random stream of its own, so its values depend on the seed and its place alone.</summary>
+/// <param name="device">Where the parameters live.</param>
+/// <param name="seed">Repeats the same values.</param>
+public sealed class Initializer(Device device, ulong seed)
+{
+    private ulong stream;
+
+    /// <summary>Where the parameters live.</summary>
+    public Device Device { get; } = device;
+
+    /// <summary>Normal values of a standard deviation, or the constant where that is 0.</summary>
+    public void Fill(Parameter parameter, float deviation, float constant)
+    {
+        if (deviation == 0)
+            Device.Fill(parameter.Data, constant);
+        else
+            Device.Random(parameter.Data, RandomKind.Normal, deviation, seed, stream);
+        stream++;
+    }
+}
+
+/// <summary>x W + b.</summary>
+public sealed class Linear : Layer
+{
+    private readonly bool transposed;
+
+    /// <summary>Makes weight and bias (zero).</summary>
+    /// <param name="initializer">Where and how.</param>
+    /// <param name="name">Prefix of the names.</param>
+    /// <param name="inputs">Columns of x.</param>
+    /// <param name="outputs">Columns of the result.</param>
+    /// <param name="deviation">Of the weight's normal distribution.</param>
+    /// <param name="transposed">Whether the weight is stored outputs × inputs; GPT-2 stores inputs × outputs.</param>
+    /// <param name="bias">Whether there is one.</param>
+    public Linear(Initializer initializer, string name, int inputs, int outputs, float deviation, bool transposed = false, bool bias = true)
+    {
+        this.transposed = transposed;
+        Weight = Add(initializer, name + ".weight", deviation, 0, transposed ? [outputs, inputs] : [inputs, outputs]);
+        Bias = bias ? Add(initializer, name + ".bias", 0, 0, outputs) : null;
+    }
+
+    /// <summary>The matrix.</summary>
+    public Parameter Weight { get; }
+
+    /// <summary>Added to every row; or null.</summary>
+    public Parameter? Bias { get; }
+
+    /// <summary>x W + b (+ residual), rows × outputs.</summary>
+    public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, Weight, Bias, residual, transposed);
+
+    /// <summary>activation(x W + b).</summary>
+    public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, Weight, Bias!, activation, transposed);
+}
+
+/// <summary>A table of vectors.</summary>
+public sealed class Embedding : Layer
+{
+    /// <summary>Makes the table.</summary>
+    public Embedding(Initializer initializer, string name, int rows, int columns, float deviation) =>
+        Weight = Add(initializer, name + ".weight", deviation, 0, rows, columns);
+
+    /// <summary>rows × columns.</summary>
+    public Parameter Weight { get; }
+
+    /// <summary>The vectors of indices (+ addend).</summary>
+    public Tensor Forward(Tape tape, Block indices, Tensor? addend = null) => tape.Embedding(Weight, indices, addend);
+}
+
+/// <summary>Layer normalisation with gain and bias.</summary>
+public sealed class LayerNorm : Layer
+{
+    private readonly float epsilon;
+
+    /// <summary>Makes a gain of one and a bias of zero.</summary>
+    public LayerNorm(Initializer initializer, string name, int columns, float epsilon)
+    {
+        this.epsilon = epsilon;
+        Weight = Add(initializer, name + ".weight", 0, 1, columns);
+        Bias = Add(initializer, name + ".bias", 0, 0, columns);
+    }
+
+    /// <summary>The gain.</summary>
+    public Parameter Weight { get; }
+
+    /// <summary>The bias.</summary>
+    public Parameter Bias { get; }
+
+    /// <summary>Normalises each row.</summary>
+    public Tensor Forward(Tape tape, Tensor x) => tape.LayerNorm(x, Weight, Bias, epsilon);
+}
+
+/// <summary>Dropout with its probability.</summary>
+/// <param name="probability">Of zeroing an element while training.</param>
+public sealed class Dropout(float probability) : Layer
+{
+    /// <summary>Drops elements while the tape trains.</summary>
+    public Tensor Forward(Tape tape, Tensor x) => tape.Dropout(x, probability);
+}
+
+/// <summary>GPT-2's causal self-attention: packed projections, fused attention, output projection.</summary>
+public sealed class CausalSelfAttention : Layer
+{
+    private readonly Linear packed, output;
+    private readonly int heads;
+    private readonly float dropout, residualDropout;
+
+    /// <summary>Makes the two projections.</summary>
+    public CausalSelfAttention(Initializer initializer, string name, int columns, int heads, float deviation, float residualDeviation, float dropout, float residualDropout)
+    {
+        (this.heads, this.dropout, this.residualDropout) = (heads, dropout, residualDropout);
+        packed = Add(new Linear(initializer, name + ".c_attn", columns, 3 * columns, deviation));
+        output = Add(new Linear(initializer, name + ".c_proj", columns, columns, residualDeviation));
+    }
+
+    /// <summary>residual + attention(x).</summary>
+    public Tensor Forward(Tape tape, Tensor x, int batch, Tensor residual)
+    {
+        Tensor mixed = tape.SelfAttention(packed.Forward(tape, x), batch, heads, causal: true, dropout);
+        return residualDropout > 0 && tape.IsTraining
+            ? tape.Add(residual, tape.Dropout(output.Forward(tape, mixed), residualDropout))
+            : output.Forward(tape, mixed, residual);
+    }
+}
+
+/// <summary>GPT-2's feed-forward layer: four times as wide inside, tanh GELU.</summary>
+public sealed class Mlp : Layer
+{
+    private readonly Linear inner, outer;
+    private readonly float residualDropout;
+
+    /// <summary>Makes the two products.</summary>
+    public Mlp(Initializer initializer, string name, int columns, int hidden, float deviation, float residualDeviation, float residualDropout)
+    {
+        this.residualDropout = residualDropout;
+        inner = Add(new Linear(initializer, name + ".c_fc", columns, hidden, deviation));
+        outer = Add(new Linear(initializer, name + ".c_proj", hidden, columns, residualDeviation));
+    }
+
+    /// <summary>residual + outer(gelu(inner(x))).</summary>
+    public Tensor Forward(Tape tape, Tensor x, Tensor residual)
+    {
+        Tensor hidden = inner.Forward(tape, x, Activation.GeluTanh);
+        return residualDropout > 0 && tape.IsTraining
+            ? tape.Add(residual, tape.Dropout(outer.Forward(tape, hidden), residualDropout))
+            : outer.Forward(tape, hidden, residual);
+    }
+}

@@ -1,0 +1,75 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>A transformer over token ids.</summary>
+public abstract class LanguageModel : Layer, IDisposable
+{
+    /// <summary>Sizes and names, as in <c>config.json</c>.</summary>
+    public abstract ModelConfig Config { get; }
+
+    /// <summary>The matrix that turns hidden states into logits: vocabulary × columns.</summary>
+    public abstract Parameter Head { get; }
+
+    /// <summary>Added to the logits, or null.</summary>
+    public virtual Parameter? HeadBias => null;
+
+    /// <summary>The number of trained numbers.</summary>
+    public long ParameterCount
+    {
+        get
+        {
+            long count = 0;
+            foreach (Parameter parameter in Parameters)
+                count += parameter.Length;
+            return count;
+        }
+    }
+
+    /// <summary>The last hidden states of a batch of sequences.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="tokens">batch · length ids, sequence by sequence.</param>
+    /// <param name="batch">How many sequences.</param>
+    /// <returns>(batch · length) × columns.</returns>
+    public abstract Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch);
+
+    /// <summary>The mean cross-entropy, in nats a token, of targets (negative ones are ignored), times <paramref name="scale"/>.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="tokens">batch · length ids.</param>
+    /// <param name="targets">As many ids: what each position should predict.</param>
+    /// <param name="batch">How many sequences.</param>
+    /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
+    public Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
+        Ops.CrossEntropyOp.CrossEntropy(tape, Hidden(tape, tokens, batch), Head, HeadBias, targets, scale);
+
+    /// <summary>Logits of every position, (batch · length) × vocabulary. For checks and sampling; training never holds them.</summary>
+    public Tensor Logits(Tape tape, ReadOnlySpan<int> tokens, int batch) =>
+        Ops.LinearOp.Linear(tape, Hidden(tape, tokens, batch), Head, HeadBias, transposed: true);
+
+    /// <summary>Checks a batch against the model's sizes.</summary>
+    /// <exception cref="ArgumentException">Ids outside the vocabulary, or sequences longer than the model's positions.</exception>
+    protected int LengthOf(ReadOnlySpan<int> tokens, int batch)
+    {
+        if (batch < 0 || (batch == 0 ? tokens.Length > 0 : tokens.Length % batch != 0))
+            throw new ArgumentException($"{tokens.Length} tokens are not {batch} sequences of one length", nameof(batch));
+        int length = batch == 0 ? 0 : tokens.Length / batch;
+        if (length > Config.Positions)
+            throw new ArgumentException($"a sequence of {length} tokens is longer than the model's {Config.Positions} positions", nameof(tokens));
+        foreach (int token in tokens)
+        {
+            if ((uint)token >= (uint)Config.Vocabulary)
+                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"a token lies outside the vocabulary of {Config.Vocabulary}");
+        }
+
+        return length;
+    }
+
+    /// <summary>Gives the parameters' memory back to the device's pool.</summary>
+    public void Dispose()
+    {
+        foreach (Parameter parameter in Parameters)
+            parameter.Release();
+        GC.SuppressFinalize(this);
+    }
+}

@@ -1,0 +1,97 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>What every model's <c>config.json</c> tells, under Hugging Face's field names.</summary>
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "model_type", UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization)]
+[JsonDerivedType(typeof(Gpt2Config), "gpt2")]
+public abstract record ModelConfig
+{
+    /// <summary>How many token ids there are.</summary>
+    [JsonPropertyName("vocab_size")]
+    public required int Vocabulary { get; init; }
+
+    /// <summary>The longest sequence.</summary>
+    [JsonIgnore]
+    public abstract int Positions { get; }
+
+    /// <summary>Layers.</summary>
+    [JsonIgnore]
+    public abstract int Depth { get; }
+
+    /// <summary>Numbers for each token.</summary>
+    [JsonIgnore]
+    public abstract int Width { get; }
+
+    private static readonly JsonSerializerOptions Options = new()
+    {
+        WriteIndented = true,
+        AllowOutOfOrderMetadataProperties = true,
+        ReadCommentHandling = JsonCommentHandling.Skip,
+        AllowTrailingCommas = true,
+    };
+
+    /// <summary>A model of this configuration with fresh parameters.</summary>
+    public abstract LanguageModel Create(Layers.Initializer initializer);
+
+    /// <summary>Throws when the sizes contradict each other.</summary>
+    /// <param name="source">Where the configuration comes from, for the message.</param>
+    public abstract void Check(string source);
+
+    /// <summary>Reads and checks a configuration.</summary>
+    /// <exception cref="UserException">Missing, damaged or contradictory.</exception>
+    public static ModelConfig Load(string path)
+    {
+        string text;
+        try
+        {
+            text = File.ReadAllText(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{path}: {e.Message}", e);
+        }
+
+        return Parse(text, path);
+    }
+
+    /// <summary>As <see cref="Load"/>, from text.</summary>
+    public static ModelConfig Parse(string text, string source)
+    {
+        try
+        {
+            ModelConfig config = JsonSerializer.Deserialize<ModelConfig>(text, Options)
+                ?? throw new UserException($"{source}: no configuration; expected an object with \"model_type\"");
+            config.Check(source);
+            return config;
+        }
+        catch (Exception e) when (e is JsonException or NotSupportedException)
+        {
+            throw new UserException($"{source}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The configuration as <c>config.json</c> holds it.</summary>
+    public string ToJson() => JsonSerializer.Serialize(this, Options);
+
+    /// <summary>Fails with a message that names the file when a value is not positive.</summary>
+    protected static void Positive(string source, string field, int value)
+    {
+        if (value < 1)
+            throw new UserException($"{source}: {field} = {value}; it must be at least 1");
+    }
+
+    /// <summary>Fails when heads do not divide the width, and names head counts that do.</summary>
+    protected static void Divides(string source, string headsField, int heads, string widthField, int width)
+    {
+        if (width % heads == 0)
+            return;
+        int below = heads, above = heads;
+        while (width % below != 0)
+            below--;
+        while (above < width && width % above != 0)
+            above++;
+        throw new UserException($"{source}: {headsField} = {heads} does not divide {widthField} = {width}; use {below} or {above}");
+    }
+}

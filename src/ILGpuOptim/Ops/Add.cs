@@ -1,0 +1,37 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Element-wise sums.</summary>
+public static class AddOp
+{
+    /// <summary>x + y of the same shape.</summary>
+    public static Tensor Add(this Tape tape, Tensor x, Tensor y)
+    {
+        if (x.Length != y.Length)
+            throw new ArgumentException($"cannot add {y} to {x}", nameof(y));
+        Tensor output = tape.Output([x.Rows, x.Columns], x, y);
+        tape.Device.Map(new SumRule(), 1, x.Length, x.Data, y.Data, output.Data);
+        tape.Record(new Gradient(output, x, y));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, Tensor y) : Operation(output, x, y)
+    {
+        public override void Backward(Tape tape)
+        {
+            // The first call may take the memory of the output's gradient, which the second still reads.
+            Block slope = Output.Gradient!.Value;
+            if (y.RequiresGradient)
+            {
+                Block target = tape.GradientOf(y, out float beta);
+                if (beta == 0)
+                    tape.Device.Copy(slope, target);
+                else
+                    tape.Device.Map(new AddRule(), 1, y.Length, target, slope);
+            }
+
+            tape.PassGradient(Output, x);
+        }
+    }
+}

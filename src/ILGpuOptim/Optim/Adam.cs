@@ -1,0 +1,92 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of <see cref="Adam"/> and <see cref="AdamW"/>.</summary>
+public record AdamOptions : OptimizerOptions
+{
+    /// <summary>Decay of the mean of gradients.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>Decay of the mean of squared gradients.</summary>
+    public double Beta2 { get; init; } = 0.999;
+
+    /// <summary>Added to the root of the corrected second moment.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+}
+
+/// <summary>
+/// Adam (Kingma and Ba, ICLR 2015). m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², p -= lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε);
+/// weight decay is added to the gradient. One pass: 28 bytes a parameter in f32.
+/// </summary>
+public class Adam : Optimizer
+{
+    /// <inheritdoc/>
+    public override string Name => "adam";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) =>
+        [new("exp_avg", shape), new("exp_avg_sq", shape)];
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var options = (AdamOptions)state.Options;
+        var rule = AdamRule.Corrected(options, learningRate, state.Step, decay: 1, penalty: options.WeightDecay);
+        Run(state, rule);
+    }
+
+    private protected void Run(ParameterState state, in AdamRule rule) =>
+        state.Parameter.Device.Map(rule, 1, state.Parameter.Length, state.Parameter.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
+}
+
+/// <summary>
+/// AdamW (Loshchilov and Hutter, ICLR 2019): <see cref="Adam"/> whose weight decay multiplies the parameter by
+/// 1 - lr · decay before the update. One pass: 28 bytes a parameter in f32.
+/// </summary>
+public sealed class AdamW : Adam
+{
+    /// <inheritdoc/>
+    public override string Name => "adamw";
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var options = (AdamOptions)state.Options;
+        Run(state, AdamRule.Corrected(options, learningRate, state.Step, decay: 1 - learningRate * options.WeightDecay, penalty: 0));
+    }
+}
+
+/// <summary>One step of Adam with the corrections folded into its constants.</summary>
+internal readonly struct AdamRule : IMap4
+{
+    private readonly float beta1, rest1, beta2, rest2, step, rootScale, epsilon, decay, penalty;
+
+    private AdamRule(double beta1, double beta2, double step, double rootScale, double epsilon, double decay, double penalty)
+    {
+        (this.beta1, rest1) = ((float)beta1, (float)(1 - beta1));
+        (this.beta2, rest2) = ((float)beta2, (float)(1 - beta2));
+        this.step = (float)step;
+        this.rootScale = (float)rootScale;
+        this.epsilon = (float)epsilon;
+        this.decay = (float)decay;
+        this.penalty = (float)penalty;
+    }
+
+    /// <summary>ε is added to the root of the corrected moment.</summary>
+    public static AdamRule Corrected(AdamOptions options, double learningRate, long t, double decay, double penalty) =>
+        new(options.Beta1, options.Beta2, learningRate / (1 - Math.Pow(options.Beta1, t)), 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t)), options.Epsilon, decay, penalty);
+
+    public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L>
+    {
+        L slope = L.Fma(L.Splat(penalty), p, g);
+        m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * slope);
+        v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * slope * slope);
+        L root = L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+        p = p * L.Splat(decay) - L.Splat(step) * m / root;
+    }
+}

@@ -1,0 +1,108 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>What shares a scaling factor.</summary>
+public enum ScaleType
+{
+    /// <summary>Each column of a wide gradient, each row of another.</summary>
+    Channel,
+
+    /// <summary>The whole tensor.</summary>
+    Tensor,
+}
+
+/// <summary>Settings of <see cref="Apollo"/>; <see cref="Mini"/> is a setting with a name of its own.</summary>
+public sealed record ApolloOptions : LowRankOptions
+{
+    /// <summary>Bases are random.</summary>
+    public ApolloOptions() => Basis = ProjectionBasis.Random;
+
+    /// <summary>What shares a scaling factor.</summary>
+    public ScaleType ScaleType { get; init; }
+
+    /// <summary>Enters as its square root, to make up for the small norms of low ranks.</summary>
+    public double Scale { get; init; } = 1;
+
+    /// <summary>Applies the scale before the limiter instead of after it: the same up to rounding.</summary>
+    public bool ScaleFront { get; init; }
+
+    /// <summary>Turns off the norm-growth limiter.</summary>
+    public bool DisableLimiter { get; init; }
+
+    /// <summary>
+    /// Lets a gradient of zeros leave the limiter alone. The reference stores a norm of zero, after which the parameter
+    /// stands still for some two thousand steps; that is the default here too.
+    /// </summary>
+    public bool LimiterIgnoresZero { get; init; }
+
+    /// <summary>APOLLO-Mini: rank 1, one factor for the tensor, scale 128.</summary>
+    public static ApolloOptions Mini => new() { Rank = 1, ScaleType = ScaleType.Tensor, Scale = 128 };
+}
+
+/// <summary>
+/// APOLLO, approximated gradient scaling (Zhu et al., MLSys 2025). Adam runs on a random projection R of the gradient
+/// only to learn how large an update should be: φ = ‖N‖ / (‖R‖ + 1e-8) for each channel or the tensor, and
+/// p -= step · √scale · G φ with the full-rank gradient, limited to grow 1 % a step. There is no back-projection.
+/// </summary>
+/// <remarks>
+/// 20 bytes a parameter: the projection and the limiter read g (4 + 4), the update reads g and updates p (12). State:
+/// 8 · rank · max(m, n) + 4 bytes; the basis is drawn again from its seed each step, nothing of it is stored.
+/// </remarks>
+/// <param name="isMini">Whether users chose it as APOLLO-Mini.</param>
+public sealed class Apollo(bool isMini = false) : LowRankOptimizer
+{
+    /// <inheritdoc/>
+    public override string Name => isMini ? "apollo-mini" : "apollo";
+
+    /// <inheritdoc/>
+    protected override IEnumerable<StateTensor> DeclareMore() => [new("scaled_grad", [1])];
+
+    internal override void Check(in Projection projection, LowRankOptions options)
+    {
+        if (projection.IsFull)
+            throw new UserException("APOLLO projects one side; use std, left or right");
+        if (((ApolloOptions)options).ScaleType == ScaleType.Channel && projection.IsLeft != projection.Rows < projection.Columns)
+            throw new UserException("channel scaling needs the short side projected; use the std projection or tensor scaling");
+    }
+
+    internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
+    {
+        var o = (ApolloOptions)options;
+        Parameter p = state.Parameter;
+        Device device = p.Device;
+        int m = projection.Rows, n = projection.Columns;
+        Layout layout = o.ScaleType == ScaleType.Tensor ? Layout.Scalar : m < n ? Layout.PerColumn : Layout.PerRow;
+        int channels = layout switch { Layout.Scalar => 1, Layout.PerColumn => n, _ => m };
+        Block factors = device.Pool.Rent(channels), norms = device.Pool.Rent(channels), scalars = device.Pool.Rent(2);
+        device.Map(new NormsRule(new Moments(o)), projection.Low[0], projection.Low[1],
+            Low(low), state.Blocks[0], state.Blocks[1], new Operand(factors, layout), new Operand(norms, layout));
+        device.Map(new FactorRule(), 1, channels, factors, norms);
+        float scale = (float)Math.Sqrt(o.Scale);
+        if (!o.DisableLimiter)
+        {
+            Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
+            device.Map(new ScaledNormRule(), m, n, Gradient(state), new Operand(factors, layout), Operand.Scalar(squares));
+            device.Map(new LimiterRule(state.Step == 1, o.ScaleFront ? scale : 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
+            device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
+        }
+
+        device.Map(new ScaledStep(step * scale, decay), m, n, p.Data, Gradient(state), new Operand(factors, layout));
+        device.Pool.Return(factors);
+        device.Pool.Return(norms);
+        device.Pool.Return(scalars);
+    }
+
+    /// <summary>p = (p - step · g φ) · decay.</summary>
+    private readonly struct ScaledStep(float step, float decay) : IMap3
+    {
+        private readonly float step = step, decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L factor) where L : struct, ILane<L> =>
+            p = (p - L.Splat(step) * (g * factor)) * L.Splat(decay);
+    }
+}

@@ -1,0 +1,188 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of <see cref="Came"/>.</summary>
+public sealed record CameOptions : OptimizerOptions
+{
+    /// <summary>Decay of the momentum.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>Decay of the squared gradients.</summary>
+    public double Beta2 { get; init; } = 0.999;
+
+    /// <summary>Decay of the instability; should exceed <see cref="Beta2"/>.</summary>
+    public double Beta3 { get; init; } = 0.9999;
+
+    /// <summary>Added to squared gradients.</summary>
+    public double Epsilon1 { get; init; } = 1e-30;
+
+    /// <summary>Added to squared deviations.</summary>
+    public double Epsilon2 { get; init; } = 1e-16;
+
+    /// <summary>The root mean square above which an update is scaled down.</summary>
+    public double ClipThreshold { get; init; } = 1;
+}
+
+/// <summary>
+/// CAME, confidence-guided adaptive memory-efficient optimization (Luo et al., ACL 2023). u = g / √V with Adafactor's
+/// factored V of g² + ε₁; u /= max(1, RMS(u) / threshold); m = β₁m + (1-β₁)u; a second factored moment S of
+/// (u - m)² + ε₂ measures instability; p -= lr · m / √S. Vectors keep V whole and have no S. Weight decay multiplies
+/// the parameter by 1 - lr · decay first.
+/// </summary>
+/// <remarks>
+/// Four passes, 32 bytes a parameter in f32: read g (row and column sums); read g (size of u); read g, update m (sums
+/// of the deviation); read m, update p. State: 4mn + 8(m + n) bytes for a matrix, 8n for a vector.
+/// </remarks>
+public sealed class Came : Optimizer
+{
+    /// <inheritdoc/>
+    public override string Name => "came";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        if (shape.Count < 2)
+            return [new("exp_avg", shape), new("exp_avg_sq", shape)];
+        int[] rows = [.. shape.SkipLast(1)], columns = [.. shape.SkipLast(2), shape[^1]];
+        return [new("exp_avg", shape), new("exp_avg_sq_row", rows), new("exp_avg_sq_col", columns), new("exp_avg_res_row", rows), new("exp_avg_res_col", columns)];
+    }
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var o = (CameOptions)state.Options;
+        Parameter p = state.Parameter;
+        MemoryPool pool = p.Device.Pool;
+        float rate = (float)learningRate, decay = (float)(1 - learningRate * o.WeightDecay);
+        Block scalars = pool.Rent(4), squares = scalars.Slice(0, 1), clip = scalars.Slice(1, 1), total = scalars.Slice(2, 1);
+        if (p.Shape.Count < 2)
+        {
+            p.Device.Map(new VectorMoment((float)o.Beta2, (float)(1 - o.Beta2), (float)o.Epsilon1), 1, p.Length, Gradient(state), state.Blocks[1], Operand.Scalar(squares));
+            p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold), 1, 1, squares, clip);
+            p.Device.Map(new VectorStep((float)o.Beta1, (float)(1 - o.Beta1), rate, decay), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1], Operand.Scalar(clip));
+            pool.Return(scalars);
+            return;
+        }
+
+        var (batch, m, n) = Matrices(p.Shape);
+        long size = (long)m * n;
+        Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n), parts = pool.Rent(batch);
+        for (int b = 0; b < batch; b++)
+        {
+            Operand g = Slice(Gradient(state), b * size, size);
+            Block rows = state.Blocks[1].Slice((long)b * m, m), columns = state.Blocks[2].Slice((long)b * n, n);
+            Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
+            p.Device.Map(new ShiftedSquares((float)o.Epsilon1), m, n, g, Operand.RowsAndColumns(sums));
+            Factored.Accumulate(p.Device, sums, rows, columns, o.Beta2, 1 - o.Beta2);
+            Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
+            p.Device.Map(new ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(parts.Slice(b, 1)));
+        }
+
+        p.Device.Map(new TotalRule(), 1, batch, parts, Operand.Scalar(squares));
+        p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold), 1, 1, squares, clip);
+        p.Device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(clip));
+        for (int b = 0; b < batch; b++)
+        {
+            Operand g = Slice(Gradient(state), b * size, size);
+            Block momentum = state.Blocks[0].Slice(b * size, size);
+            Block rows = state.Blocks[3].Slice((long)b * m, m), columns = state.Blocks[4].Slice((long)b * n, n);
+            Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
+            p.Device.Map(new Momentum((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Epsilon2), m, n,
+                g, momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.RowsAndColumns(sums));
+            Factored.Accumulate(p.Device, sums, rows, columns, o.Beta3, 1 - o.Beta3);
+            Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
+            p.Device.Map(new ConfidentStep(rate, decay), m, n, p.Data.Slice(b * size, size), momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
+        }
+
+        foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, parts])
+            pool.Return(block);
+    }
+
+    private static Operand Slice(in Operand operand, long start, long length) => operand with { Block = operand.Block.Slice(start, length) };
+
+    /// <summary>Sums of g² + ε₁.</summary>
+    private readonly struct ShiftedSquares(float epsilon) : IMap2
+    {
+        private readonly float epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L sum) where L : struct, ILane<L> => sum = L.Fma(g, g, L.Splat(epsilon));
+    }
+
+    /// <summary>Sum of u², u = g · row factor · column factor.</summary>
+    private readonly struct ScaledSquares : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L row, ref L column, ref L sum) where L : struct, ILane<L>
+        {
+            L u = g * row * column;
+            sum = u * u;
+        }
+    }
+
+    /// <summary>m = β₁m + (1-β₁)u; sums of (u - m)² + ε₂.</summary>
+    private readonly struct Momentum(float beta, float rest, float epsilon) : IMap5
+    {
+        private readonly float beta = beta, rest = rest, epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L m, ref L row, ref L column, ref L sum) where L : struct, ILane<L>
+        {
+            L u = g * row * column;
+            m = L.Fma(L.Splat(beta), m, L.Splat(rest) * u);
+            L deviation = u - m;
+            sum = L.Fma(deviation, deviation, L.Splat(epsilon));
+        }
+    }
+
+    /// <summary>p = decay · p - lr · m · row factor · column factor.</summary>
+    private readonly struct ConfidentStep(float rate, float decay) : IMap4
+    {
+        private readonly float rate = rate, decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L m, ref L row, ref L column) where L : struct, ILane<L> =>
+            p = p * L.Splat(decay) - L.Splat(rate) * (m * row * column);
+    }
+
+    /// <summary>V = β₂V + (1-β₂)(g² + ε₁); sum of g² / V.</summary>
+    private readonly struct VectorMoment(float beta, float rest, float epsilon) : IMap3
+    {
+        private readonly float beta = beta, rest = rest, epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L v, ref L sum) where L : struct, ILane<L>
+        {
+            v = L.Fma(L.Splat(beta), v, L.Splat(rest) * L.Fma(g, g, L.Splat(epsilon)));
+            L u = g / L.Sqrt(v);
+            sum = u * u;
+        }
+    }
+
+    private readonly struct VectorStep(float beta, float rest, float rate, float decay) : IMap5
+    {
+        private readonly float beta = beta, rest = rest, rate = rate, decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L clip) where L : struct, ILane<L>
+        {
+            L u = g / L.Sqrt(v) * clip;
+            m = L.Fma(L.Splat(beta), m, L.Splat(rest) * u);
+            p = p * L.Splat(decay) - L.Splat(rate) * m;
+        }
+    }
+}

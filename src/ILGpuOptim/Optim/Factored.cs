@@ -1,0 +1,74 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>
+/// A second moment kept as the means of its rows and columns (Shazeer and Stern, "Adafactor", ICML 2018): pieces that
+/// Adafactor and CAME share. A tensor of more than two sizes is a batch of matrices.
+/// </summary>
+internal static class Factored
+{
+    /// <summary>kept = decay · kept + rate · sum: a running mean of means.</summary>
+    internal readonly struct RunningMean(float decay, float rate) : IMap2
+    {
+        private readonly float decay = decay, rate = rate;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L kept, ref L sum) where L : struct, ILane<L> =>
+            kept = L.Fma(L.Splat(decay), kept, L.Splat(rate) * sum);
+    }
+
+    /// <summary>factor = 1 / √(row / (Σ rows / count)).</summary>
+    private readonly struct RowFactor(float count) : IMap3
+    {
+        private readonly float count = count;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L row, ref L total, ref L factor) where L : struct, ILane<L> =>
+            factor = L.Splat(1) / L.Sqrt(row / (total / L.Splat(count)));
+    }
+
+    private readonly struct ColumnFactor : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L column, ref L factor) where L : struct, ILane<L> => factor = L.Splat(1) / L.Sqrt(column);
+    }
+
+    /// <summary>clip = 1 / max(1, √(squares / count) / threshold); NaN stays.</summary>
+    internal readonly struct ClipFactor(float perElement, float threshold) : IMap2
+    {
+        private readonly float perElement = perElement, threshold = threshold;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L squares, ref L clip) where L : struct, ILane<L> =>
+            clip = L.Splat(1) / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
+    }
+
+    /// <summary>Moves the running means of one matrix towards the sums of its rows and columns.</summary>
+    public static void Accumulate(Device device, Block sums, Block rows, Block columns, double decay, double rate)
+    {
+        long m = rows.Length, n = columns.Length;
+        device.Map(new RunningMean((float)decay, (float)(rate / n)), 1, m, rows, sums.Slice(0, m));
+        device.Map(new RunningMean((float)decay, (float)(rate / m)), 1, n, columns, sums.Slice(m, n));
+    }
+
+    /// <summary>
+    /// The two factors of 1 / √(rows · columns / mean(rows)), kept apart because their product underflows f32 when
+    /// gradients vanish.
+    /// </summary>
+    public static void Factors(Device device, Block rows, Block columns, Block rowFactors, Block columnFactors, Block scalar)
+    {
+        device.Map(new TotalRule(), 1, rows.Length, rows, Operand.Scalar(scalar));
+        device.Map(new RowFactor(rows.Length), 1, rows.Length, rows, Operand.Scalar(scalar), rowFactors);
+        device.Map(new ColumnFactor(), 1, columns.Length, columns, columnFactors);
+    }
+}

@@ -1,0 +1,76 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of <see cref="Fira"/>.</summary>
+public sealed record FiraOptions : LowRankOptions
+{
+    /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that the residual leaves out.</summary>
+    public double Alpha { get; init; } = 1;
+
+    /// <summary>Lets a residual of zeros leave the limiter alone; see <see cref="ApolloOptions.LimiterIgnoresZero"/>.</summary>
+    public bool LimiterIgnoresZero { get; init; }
+}
+
+/// <summary>
+/// Fira (Chen et al., 2024): GaLore plus what the projection left out, scaled as Adam scaled the projected part.
+/// S = (G - alpha · lifted(R)) φ with φ = ‖N‖ / (‖R‖ + 1e-8) along the long side of R, limited to grow 1 % a step;
+/// p -= step · (alpha · lifted(N) + S).
+/// </summary>
+/// <remarks>32 bytes a parameter and three thin products; one m × n scratch for the residual.</remarks>
+public sealed class Fira : LowRankOptimizer
+{
+    /// <inheritdoc/>
+    public override string Name => "fira";
+
+    /// <inheritdoc/>
+    protected override IEnumerable<StateTensor> DeclareMore() => [new("scaling_grad", [1])];
+
+    internal override void Check(in Projection projection, LowRankOptions options)
+    {
+        if (projection.IsFull)
+            throw new UserException("Fira projects one side; use std, left or right");
+        if (projection.IsLeft != projection.Low[0] < projection.Low[1])
+            throw new UserException($"rank {projection.Rank} is too large for this side of the projection; use a smaller rank or std");
+    }
+
+    internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
+    {
+        var o = (FiraOptions)options;
+        Parameter p = state.Parameter;
+        Device device = p.Device;
+        float alpha = (float)o.Alpha;
+        int m = projection.Rows, n = projection.Columns, channels = projection.IsLeft ? n : m;
+        Layout layout = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
+        Block direction = device.Pool.Rent(low.Length), residual = device.Pool.Rent(p.Length);
+        Block factors = device.Pool.Rent(channels), norms = device.Pool.Rent(channels), scalars = device.Pool.Rent(2);
+        device.Map(new DirectionRule(new Moments(o)), 1, low.Length, Low(low), state.Blocks[0], state.Blocks[1], direction);
+        device.Map(new SquaresRule(), projection.Low[0], projection.Low[1], direction, new Operand(factors, layout));
+        device.Map(new SquaresRule(), projection.Low[0], projection.Low[1], Low(low), new Operand(norms, layout));
+        device.Map(new FactorRule(), 1, channels, factors, norms);
+
+        // The residual of the unclipped gradient: clipping multiplies it like everything linear in g.
+        device.Gemm(projection.Back(device, low, basis, second, residual, residual, -alpha, 0), new AddRule(), p.Gradient!.Value);
+        var clipped = new Operand(residual, Factor: GradientFactor);
+        Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
+        device.Map(new ScaledNormRule(), m, n, clipped, new Operand(factors, layout), Operand.Scalar(squares));
+        device.Map(new LimiterRule(state.Step == 1, 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
+        device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
+        device.Gemm(projection.Back(device, direction, basis, second, low, p.Data, -step * alpha, 1), new ResidualStep(step, decay), clipped, new Operand(factors, layout));
+        foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, factors, norms, scalars])
+            device.Pool.Return(block);
+    }
+
+    /// <summary>p = (p - step · residual · φ) · decay.</summary>
+    private readonly struct ResidualStep(float step, float decay) : IMap3
+    {
+        private readonly float step = step, decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L residual, ref L factor) where L : struct, ILane<L> =>
+            p = (p - L.Splat(step) * (residual * factor)) * L.Splat(decay);
+    }
+}

@@ -1,0 +1,239 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of GaLore, Fira and APOLLO.</summary>
+public record LowRankOptions : AdamOptions
+{
+    /// <summary>These three add ε to the root of the uncorrected second moment, and default to a larger one.</summary>
+    public LowRankOptions() => Epsilon = 1e-6;
+
+    /// <summary>The rank; 0 trains the group with the plain Adam that these optimizers use for everything else.</summary>
+    public int Rank { get; init; }
+
+    /// <summary>Steps between new bases.</summary>
+    public int UpdateProjectionGap { get; init; } = 200;
+
+    /// <summary>Which side is projected.</summary>
+    public ProjectionType ProjectionType { get; init; }
+
+    /// <summary>Where bases come from.</summary>
+    public ProjectionBasis Basis { get; init; } = ProjectionBasis.Svd;
+
+    /// <summary>Whether the step size corrects the bias of the moments.</summary>
+    public bool CorrectBias { get; init; } = true;
+
+    /// <summary>Keeps a random basis between refreshes instead of drawing it again each step.</summary>
+    public bool StoreProjection { get; init; }
+
+    /// <summary>Seeds random bases, together with the parameter's index and the refresh.</summary>
+    public ulong Seed { get; init; } = 1;
+}
+
+/// <summary>
+/// What GaLore, Fira and APOLLO share: Adam moments of a low-rank gradient, whose basis is renewed at steps 1, gap + 1,
+/// 2 gap + 1, …; the moments are kept as they are. Adam is the form with ε on the uncorrected root, N = m / (√v + ε),
+/// step size lr √(1-β₂ᵗ) / (1-β₁ᵗ), and decay p *= 1 - lr · decay after the update.
+/// </summary>
+public abstract class LowRankOptimizer : Optimizer
+{
+    /// <summary>
+    /// Gives the basis of a refresh (counted from 0) instead of computing it; for replaying recorded trajectories. The
+    /// last argument tells B of a two-sided projection from A.
+    /// </summary>
+    public Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
+
+    /// <summary>Tensors beside moments and basis.</summary>
+    protected virtual IEnumerable<StateTensor> DeclareMore() => [];
+
+    /// <summary>Refuses settings that the optimizer does not define.</summary>
+    internal virtual void Check(in Projection projection, LowRankOptions options)
+    {
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        var o = (LowRankOptions)options;
+        if (o.Rank == 0)
+            return [new("exp_avg", shape), new("exp_avg_sq", shape)];
+        if (o.Rank < 0 || o.UpdateProjectionGap < 1)
+            throw new UserException($"rank {o.Rank} and update gap {o.UpdateProjectionGap} must be positive");
+        var projection = Projection.Of(shape, o.ProjectionType, o.Basis, o.Rank);
+        Check(projection, o);
+        List<StateTensor> state = [new("exp_avg", projection.Low), new("exp_avg_sq", projection.Low), .. DeclareMore()];
+        if (o.Basis == ProjectionBasis.Svd || o.StoreProjection)
+            state.Add(new("projection", projection.Basis));
+        if (projection.IsFull)
+            state.Add(new("projection_b", [projection.Rank, projection.Columns]));
+        return state;
+    }
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var o = (LowRankOptions)state.Options;
+        Parameter p = state.Parameter;
+        double step = o.CorrectBias ? learningRate * Math.Sqrt(1 - Math.Pow(o.Beta2, state.Step)) / (1 - Math.Pow(o.Beta1, state.Step)) : learningRate;
+        float decay = o.WeightDecay > 0 ? (float)(1 - learningRate * o.WeightDecay) : 1;
+        if (o.Rank == 0)
+        {
+            p.Device.Map(new PlainStep(new Moments(o), (float)step, decay), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
+            return;
+        }
+
+        var projection = Projection.Of(p.Shape, o.ProjectionType, o.Basis, o.Rank);
+        bool stored = o.Basis == ProjectionBasis.Svd || o.StoreProjection;
+        Block basis = stored ? state["projection"] : p.Device.Pool.Rent(projection.Basis[0] * (long)projection.Basis[1]);
+        Block second = projection.IsFull ? state["projection_b"] : basis;
+        if (!stored || (state.Step - 1) % o.UpdateProjectionGap == 0)
+            Renew(state, o, projection, basis, second);
+        Block low = p.Device.Pool.Rent(projection.Low[0] * (long)projection.Low[1]);
+        projection.Project(p.Device, p.Gradient!.Value, basis, second, low);
+        Update(state, o, projection, basis, second, low, (float)step, decay);
+        p.Device.Pool.Return(low);
+        if (!stored)
+            p.Device.Pool.Return(basis);
+    }
+
+    /// <summary>
+    /// The optimizer's own part. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.GradientFactor"/>.
+    /// </summary>
+    internal abstract void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay);
+
+    private void Renew(ParameterState state, LowRankOptions o, in Projection projection, Block basis, Block second)
+    {
+        Device device = state.Parameter.Device;
+        long refresh = (state.Step - 1) / o.UpdateProjectionGap;
+        if (BasisSource is { } source)
+        {
+            device.Upload(source(state, refresh, false), basis);
+            if (projection.IsFull)
+                device.Upload(source(state, refresh, true), second);
+        }
+        else if (o.Basis == ProjectionBasis.Random)
+        {
+            device.Random(basis, RandomKind.Normal, 1 / MathF.Sqrt(projection.Rank), o.Seed * 0x9E3779B97F4A7C15 + (ulong)state.Index, (ulong)refresh);
+        }
+        else
+        {
+            var gradient = new float[state.Parameter.Length];
+            device.Download(state.Parameter.Gradient!.Value, gradient);
+            var (left, right) = projection.SingularVectors(gradient);
+            device.Upload(projection.IsFull || projection.IsLeft ? left : right, basis);
+            if (projection.IsFull)
+                device.Upload(right, second);
+        }
+    }
+
+    /// <summary>R as an operand that is clipped as it is read.</summary>
+    protected Operand Low(Block low) => new(low, Factor: GradientFactor);
+
+    /// <summary>m and v move; N = m / (√v + ε).</summary>
+    internal readonly struct Moments(AdamOptions o)
+    {
+        private readonly float beta1 = (float)o.Beta1, rest1 = (float)(1 - o.Beta1), beta2 = (float)o.Beta2, rest2 = (float)(1 - o.Beta2), epsilon = (float)o.Epsilon;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Direction<L>(L g, ref L m, ref L v) where L : struct, ILane<L>
+        {
+            m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
+            v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
+            return m / (L.Sqrt(v) + L.Splat(epsilon));
+        }
+    }
+
+    /// <summary>p = (p - step · N) · decay.</summary>
+    private readonly struct PlainStep(Moments moments, float step, float decay) : IMap4
+    {
+        private readonly Moments moments = moments;
+        private readonly float step = step, decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L> =>
+            p = (p - L.Splat(step) * moments.Direction(g, ref m, ref v)) * L.Splat(decay);
+    }
+
+    /// <summary>Writes N.</summary>
+    internal readonly struct DirectionRule(Moments moments) : IMap4
+    {
+        private readonly Moments moments = moments;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Update, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L r, ref L m, ref L v, ref L n) where L : struct, ILane<L> => n = moments.Direction(r, ref m, ref v);
+    }
+
+    /// <summary>Sums of N² and R² over the axes that the last operands lack.</summary>
+    internal readonly struct NormsRule(Moments moments) : IMap5
+    {
+        private readonly Moments moments = moments;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Update, Slot.Sum, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L r, ref L m, ref L v, ref L directions, ref L gradients) where L : struct, ILane<L>
+        {
+            L n = moments.Direction(r, ref m, ref v);
+            directions = n * n;
+            gradients = r * r;
+        }
+    }
+
+    /// <summary>φ = ‖N‖ / (‖R‖ + 1e-8), in place of ‖N‖².</summary>
+    internal readonly struct FactorRule : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L directions, ref L gradients) where L : struct, ILane<L> =>
+            directions = L.Sqrt(directions) / (L.Sqrt(gradients) + L.Splat(1e-8f));
+    }
+
+    /// <summary>Sum of (G φ)².</summary>
+    internal readonly struct ScaledNormRule : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L factor, ref L sum) where L : struct, ILane<L>
+        {
+            L scaled = g * factor;
+            sum = scaled * scaled;
+        }
+    }
+
+    /// <summary>
+    /// The norm-growth limiter: n may exceed the previous n by 1 % at most. Reads Σ(Gφ)², updates the previous norm and
+    /// writes what the update must be multiplied by.
+    /// </summary>
+    /// <param name="isFirst">Whether there is no previous norm yet.</param>
+    /// <param name="front">What the norm is multiplied by.</param>
+    /// <param name="skipZero">Whether a zero norm leaves the previous one alone, instead of freezing the parameter for long.</param>
+    internal readonly struct LimiterRule(bool isFirst, float front, bool skipZero) : IMap3
+    {
+        private const float Growth = 1.01f;
+        private readonly float front = front;
+        private readonly int isFirst = isFirst ? 1 : 0, skipZero = skipZero ? 1 : 0;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L squares, ref L previous, ref L factor) where L : struct, ILane<L>
+        {
+            L norm = L.Sqrt(squares) * L.Splat(front);
+            L limit = L.Max(L.Splat(Growth), norm / (previous + L.Splat(1e-8f))) / L.Splat(Growth);
+            if (isFirst != 0)
+                limit = L.Splat(1);
+            if (skipZero != 0)
+                limit = L.Select(L.Equal(previous, L.Splat(0)), L.Splat(1), limit);
+            L limited = norm / limit;
+            factor = L.Splat(1) / limit;
+            previous = skipZero != 0 ? L.Select(L.Equal(norm, L.Splat(0)), previous, limited) : limited;
+        }
+    }
+}

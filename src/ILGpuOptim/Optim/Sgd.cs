@@ -1,0 +1,81 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of <see cref="Sgd"/>.</summary>
+public sealed record SgdOptions : OptimizerOptions
+{
+    /// <summary>Decay of the velocity; 0 keeps no state.</summary>
+    public double Momentum { get; init; }
+
+    /// <summary>Weakens what enters the velocity after the first step.</summary>
+    public double Dampening { get; init; }
+
+    /// <summary>Looks ahead by one velocity (Nesterov, 1983).</summary>
+    public bool Nesterov { get; init; }
+}
+
+/// <summary>
+/// Stochastic gradient descent: g += decay · p; buf = momentum · buf + (1 - dampening) g (the first step copies g);
+/// p -= lr · (nesterov ? g + momentum · buf : buf). One pass: 20 bytes a parameter, 12 without momentum.
+/// </summary>
+public sealed class Sgd : Optimizer
+{
+    /// <inheritdoc/>
+    public override string Name => "sgd";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        var o = (SgdOptions)options;
+        if (o.Nesterov && (o.Momentum <= 0 || o.Dampening != 0))
+            throw new UserException("Nesterov momentum needs a momentum and no dampening");
+        return o.Momentum == 0 ? [] : [new("momentum_buffer", shape)];
+    }
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var o = (SgdOptions)state.Options;
+        Parameter p = state.Parameter;
+        if (o.Momentum == 0)
+        {
+            p.Device.Map(new Plain((float)learningRate, (float)o.WeightDecay), 1, p.Length, p.Data, Gradient(state));
+            return;
+        }
+
+        bool first = state.Step == 1;
+        p.Device.Map(
+            new Heavy((float)learningRate, (float)o.WeightDecay, first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 0, o.Nesterov ? 1 : 0),
+            1, p.Length, p.Data, Gradient(state), state.Blocks[0]);
+    }
+
+    private readonly struct Plain(float rate, float penalty) : IMap2
+    {
+        private readonly float rate = rate, penalty = penalty;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g) where L : struct, ILane<L> =>
+            p -= L.Splat(rate) * L.Fma(L.Splat(penalty), p, g);
+    }
+
+    /// <summary>The step is ahead · buffer + direct · gradient with ahead 1 and direct 0, or (Nesterov) ahead momentum and direct 1.</summary>
+    private readonly struct Heavy(float rate, float penalty, float momentum, float entering, float ahead, float direct) : IMap3
+    {
+        private readonly float rate = rate, penalty = penalty, momentum = momentum, entering = entering;
+        private readonly float ahead = direct == 0 ? 1 : ahead, direct = direct;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L buffer) where L : struct, ILane<L>
+        {
+            L slope = L.Fma(L.Splat(penalty), p, g);
+            buffer = L.Fma(L.Splat(momentum), buffer, L.Splat(entering) * slope);
+            p -= L.Splat(rate) * L.Fma(L.Splat(ahead), buffer, L.Splat(direct) * slope);
+        }
+    }
+}
