@@ -47,6 +47,19 @@ public abstract class LanguageModel : Layer, IDisposable
     public Tensor Logits(Tape tape, ReadOnlySpan<int> tokens, int batch) =>
         Ops.LinearOp.Linear(tape, Hidden(tape, tokens, batch), Head, HeadBias, transposed: true);
 
+    /// <summary>
+    /// What each position should predict, given labels as Hugging Face takes them: causal models shift them by one
+    /// (the last position of a sequence predicts nothing), and negative ones are ignored.
+    /// </summary>
+    public virtual int[] TargetsOf(ReadOnlySpan<int> labels, int batch)
+    {
+        int length = batch == 0 ? 0 : labels.Length / batch;
+        var targets = new int[labels.Length];
+        for (int i = 0; i < targets.Length; i++)
+            targets[i] = (i + 1) % length == 0 ? -1 : labels[i + 1];
+        return targets;
+    }
+
     /// <summary>Checks a batch against the model's sizes.</summary>
     /// <exception cref="ArgumentException">Ids outside the vocabulary, or sequences longer than the model's positions.</exception>
     protected int LengthOf(ReadOnlySpan<int> tokens, int batch)

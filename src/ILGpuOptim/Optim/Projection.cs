@@ -84,8 +84,10 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
         }
     }
 
-    /// <summary>The product that lifts a low-rank matrix: target = alpha · lifted + beta · target.</summary>
-    /// <param name="half">rank × columns of scratch when both sides are projected.</param>
+    /// <summary>
+    /// The product that lifts a low-rank matrix: target = alpha · lifted + beta · target. When both sides are projected,
+    /// half is rank × columns of scratch.
+    /// </summary>
     public GemmArguments Back(Device device, Block low, Block basis, Block second, Block half, Block target, float alpha, float beta)
     {
         if (!IsFull)

@@ -1,0 +1,19 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Verification;
+
+namespace ILGpuOptim.Tests.Models;
+
+public class ModelGoldenTests
+{
+    public static TheoryData<string, int> Cases => new() { { "gpt2-tiny", 128 }, { "gpt2-tiny", 256 }, { "gpt2-tiny", 512 } };
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void AgreesWithPyTorch(string model, int vectorBits)
+    {
+        using var device = new CpuDevice(2, vectorBits);
+        IReadOnlyList<Check> checks = ModelVerification.Run(Goldens.Folder("models", model), device);
+        Assert.NotEmpty(checks);
+        Assert.All(checks, check => Assert.True(check.Passes, $"{check.Name}: {check.Error:E2}"));
+    }
+}
