@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -24,283 +26,239 @@ internal unsafe struct Panel
 }
 
 /// <summary>
-/// The inner loops of the matrix product: a tile of C lives in registers while the k dimension streams by. Twelve
-/// rows of two vectors fill the 32 registers of AVX-512, six of two the 16 registers of AVX2.
+/// The inner loops of the matrix product: a tile of C lives in registers while the k dimension streams by. Eight
+/// rows of three vectors fill the 32 registers of AVX-512 and of Arm, six of two the 16 registers of AVX2.
 /// </summary>
 internal static unsafe class GemmTiles
 {
-    /// <summary>Rows of a tile for a lane.</summary>
-    public static int Rows<L>() where L : struct, IVectorLane<L> => L.Count == 16 ? 12 : 6;
+    /// <summary>Rows of a whole tile.</summary>
+    public static int Rows<L>() where L : struct, IVectorLane<L> => IsWide<L>() ? 8 : 6;
 
-    /// <summary>Computes a tile of <see cref="Rows"/> rows and <paramref name="vectors"/> (1 or 2) vectors.</summary>
+    /// <summary>Vectors of a whole tile's row.</summary>
+    public static int Vectors<L>() where L : struct, IVectorLane<L> => IsWide<L>() ? 3 : 2;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Run<L>(int vectors, in Panel panel) where L : struct, IVectorLane<L>
+    private static bool IsWide<L>() where L : struct, IVectorLane<L> => L.Count == 16 || (L.Count == 4 && AdvSimd.Arm64.IsSupported);
+
+    /// <summary>Computes a tile of <see cref="Rows"/> rows and <paramref name="vectors"/> (1 to <see cref="Vectors"/>) vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Run<L>(int vectors, in Panel panel) where L : struct, IVectorLane<L> => Run<L>(Rows<L>(), vectors, panel);
+
+    /// <summary>Computes a tile of 1 to <see cref="Rows"/> rows and <paramref name="vectors"/> (1 to <see cref="Vectors"/>) vectors.</summary>
+    public static void Run<L>(int rows, int vectors, in Panel panel) where L : struct, IVectorLane<L>
     {
-        if (L.Count == 16 && vectors == 2)
-            Tile12x2(panel);
-        else if (L.Count == 16)
-            Tile12x1(panel);
-        else if (vectors == 2)
-            Tile6x2<L>(panel);
+        if (L.Count == 16)
+            Run<GemmVectors512, Vector512<float>, Eight>(rows, vectors, panel);
+        else if (L.Count == 8)
+            Run<GemmVectors256, Vector256<float>, Six>(rows, vectors, panel);
+        else if (IsWide<L>())
+            Run<GemmVectors128, Vector128<float>, Eight>(rows, vectors, panel);
         else
-            Tile6x1<L>(panel);
+            Run<GemmVectors128, Vector128<float>, Six>(rows, vectors, panel);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put1<L>(float* c, L x, in Panel panel) where L : struct, IVectorLane<L>
+    private static void Run<S, V, R>(int rows, int vectors, in Panel panel)
+        where S : struct, IGemmVectors<V>
+        where V : struct
+        where R : struct, IGemmSize
     {
-        x *= L.Splat(panel.Alpha);
-        L.Store(panel.Beta == 0 ? x : L.Fma(L.Splat(panel.Beta), L.Load(c), x), c);
+        if (rows == R.Value)
+            Run<S, V, R>(vectors, panel);
+        else
+            RunPieces<S, V>(rows, vectors, panel);
+    }
+
+    /// <summary>Fewer rows than a whole tile: as tiles of 4, 2 and 1.</summary>
+    private static void RunPieces<S, V>(int rows, int vectors, in Panel panel)
+        where S : struct, IGemmVectors<V>
+        where V : struct
+    {
+        Panel piece = panel;
+        while (rows > 0)
+        {
+            int taken = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+            if (taken == 4)
+                Run<S, V, Four>(vectors, piece);
+            else if (taken == 2)
+                Run<S, V, Two>(vectors, piece);
+            else
+                Run<S, V, One>(vectors, piece);
+            piece.A += taken * piece.RowStrideA;
+            piece.C += taken * piece.RowStrideC;
+            rows -= taken;
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put2<L>(float* c, L x, L y, in Panel panel) where L : struct, IVectorLane<L>
+    private static void Run<S, V, R>(int vectors, in Panel panel)
+        where S : struct, IGemmVectors<V>
+        where V : struct
+        where R : struct, IGemmSize
     {
-        Put1(c, x, panel);
-        Put1(c + L.Count, y, panel);
+        if (vectors == 3)
+            Tile<S, V, R, Three>(panel);
+        else if (vectors == 2)
+            Tile<S, V, R, Two>(panel);
+        else
+            Tile<S, V, R, One>(panel);
     }
 
+    /// <summary>R × N accumulators; what exceeds R or N is known to the compiler and vanishes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile12x2(in Panel panel)
+    private static void Tile<S, V, R, N>(in Panel panel)
+        where S : struct, IGemmVectors<V>
+        where V : struct
+        where R : struct, IGemmSize
+        where N : struct, IGemmSize
     {
-        float* a0 = panel.A, b = panel.B, c = panel.C;
-        nint row = panel.RowStrideA, step = panel.StepA, stepB = panel.StepB;
-        float* a5 = a0 + 5 * row;
-        float* a10 = a0 + 10 * row;
-        nint row3 = 3 * row;
-        F16 c0a = default, c0b = default, c1a = default, c1b = default, c2a = default, c2b = default, c3a = default, c3b = default, c4a = default, c4b = default, c5a = default, c5b = default, c6a = default, c6b = default, c7a = default, c7b = default, c8a = default, c8b = default, c9a = default, c9b = default, c10a = default, c10b = default, c11a = default, c11b = default;
+        byte* a = (byte*)panel.A;
+        float* b = panel.B;
+        nint row = panel.RowStrideA * sizeof(float), row2 = 2 * row, row3 = 3 * row;
+        nint step = panel.StepA * sizeof(float), stepB = panel.StepB;
+        byte* a4 = a + 4 * row;
+        V c00 = default, c01 = default, c02 = default;
+        V c10 = default, c11 = default, c12 = default;
+        V c20 = default, c21 = default, c22 = default;
+        V c30 = default, c31 = default, c32 = default;
+        V c40 = default, c41 = default, c42 = default;
+        V c50 = default, c51 = default, c52 = default;
+        V c60 = default, c61 = default, c62 = default;
+        V c70 = default, c71 = default, c72 = default;
         for (int k = panel.K; k > 0; k--)
         {
-            F16 b0 = F16.Load(b);
-            F16 b1 = F16.Load(b + F16.Count);
-            F16 x;
-            x = F16.Splat(*(a0));
-            c0a = F16.Fma(x, b0, c0a);
-            c0b = F16.Fma(x, b1, c0b);
-            x = F16.Splat(*(a0 + row));
-            c1a = F16.Fma(x, b0, c1a);
-            c1b = F16.Fma(x, b1, c1b);
-            x = F16.Splat(*(a0 + row * 2));
-            c2a = F16.Fma(x, b0, c2a);
-            c2b = F16.Fma(x, b1, c2b);
-            x = F16.Splat(*(a0 + row3));
-            c3a = F16.Fma(x, b0, c3a);
-            c3b = F16.Fma(x, b1, c3b);
-            x = F16.Splat(*(a0 + row * 4));
-            c4a = F16.Fma(x, b0, c4a);
-            c4b = F16.Fma(x, b1, c4b);
-            x = F16.Splat(*(a5));
-            c5a = F16.Fma(x, b0, c5a);
-            c5b = F16.Fma(x, b1, c5b);
-            x = F16.Splat(*(a5 + row));
-            c6a = F16.Fma(x, b0, c6a);
-            c6b = F16.Fma(x, b1, c6b);
-            x = F16.Splat(*(a5 + row * 2));
-            c7a = F16.Fma(x, b0, c7a);
-            c7b = F16.Fma(x, b1, c7b);
-            x = F16.Splat(*(a5 + row3));
-            c8a = F16.Fma(x, b0, c8a);
-            c8b = F16.Fma(x, b1, c8b);
-            x = F16.Splat(*(a5 + row * 4));
-            c9a = F16.Fma(x, b0, c9a);
-            c9b = F16.Fma(x, b1, c9b);
-            x = F16.Splat(*(a10));
-            c10a = F16.Fma(x, b0, c10a);
-            c10b = F16.Fma(x, b1, c10b);
-            x = F16.Splat(*(a10 + row));
-            c11a = F16.Fma(x, b0, c11a);
-            c11b = F16.Fma(x, b1, c11b);
-            a0 += step;
-            a5 += step;
-            a10 += step;
+            V b0 = S.Load(b), b1 = default, b2 = default;
+            if (N.Value > 1)
+                b1 = S.Load(b + S.Count);
+            if (N.Value > 2)
+                b2 = S.Load(b + 2 * S.Count);
+            V x = S.Splat(*(float*)a);
+            c00 = S.Fma(x, b0, c00);
+            if (N.Value > 1)
+                c01 = S.Fma(x, b1, c01);
+            if (N.Value > 2)
+                c02 = S.Fma(x, b2, c02);
+            if (R.Value > 1)
+            {
+                x = S.Splat(*(float*)(a + row));
+                c10 = S.Fma(x, b0, c10);
+                if (N.Value > 1)
+                    c11 = S.Fma(x, b1, c11);
+                if (N.Value > 2)
+                    c12 = S.Fma(x, b2, c12);
+            }
+
+            if (R.Value > 2)
+            {
+                x = S.Splat(*(float*)(a + row2));
+                c20 = S.Fma(x, b0, c20);
+                if (N.Value > 1)
+                    c21 = S.Fma(x, b1, c21);
+                if (N.Value > 2)
+                    c22 = S.Fma(x, b2, c22);
+            }
+
+            if (R.Value > 3)
+            {
+                x = S.Splat(*(float*)(a + row3));
+                c30 = S.Fma(x, b0, c30);
+                if (N.Value > 1)
+                    c31 = S.Fma(x, b1, c31);
+                if (N.Value > 2)
+                    c32 = S.Fma(x, b2, c32);
+            }
+
+            if (R.Value > 4)
+            {
+                x = S.Splat(*(float*)(a4));
+                c40 = S.Fma(x, b0, c40);
+                if (N.Value > 1)
+                    c41 = S.Fma(x, b1, c41);
+                if (N.Value > 2)
+                    c42 = S.Fma(x, b2, c42);
+            }
+
+            if (R.Value > 5)
+            {
+                x = S.Splat(*(float*)(a4 + row));
+                c50 = S.Fma(x, b0, c50);
+                if (N.Value > 1)
+                    c51 = S.Fma(x, b1, c51);
+                if (N.Value > 2)
+                    c52 = S.Fma(x, b2, c52);
+            }
+
+            if (R.Value > 6)
+            {
+                x = S.Splat(*(float*)(a4 + row2));
+                c60 = S.Fma(x, b0, c60);
+                if (N.Value > 1)
+                    c61 = S.Fma(x, b1, c61);
+                if (N.Value > 2)
+                    c62 = S.Fma(x, b2, c62);
+            }
+
+            if (R.Value > 7)
+            {
+                x = S.Splat(*(float*)(a4 + row3));
+                c70 = S.Fma(x, b0, c70);
+                if (N.Value > 1)
+                    c71 = S.Fma(x, b1, c71);
+                if (N.Value > 2)
+                    c72 = S.Fma(x, b2, c72);
+            }
+
+            a += step;
+            if (R.Value > 4)
+                a4 += step;
             b += stepB;
         }
 
-        nint ldc = panel.RowStrideC;
-        Put2(c, c0a, c0b, panel);
-        c += ldc;
-        Put2(c, c1a, c1b, panel);
-        c += ldc;
-        Put2(c, c2a, c2b, panel);
-        c += ldc;
-        Put2(c, c3a, c3b, panel);
-        c += ldc;
-        Put2(c, c4a, c4b, panel);
-        c += ldc;
-        Put2(c, c5a, c5b, panel);
-        c += ldc;
-        Put2(c, c6a, c6b, panel);
-        c += ldc;
-        Put2(c, c7a, c7b, panel);
-        c += ldc;
-        Put2(c, c8a, c8b, panel);
-        c += ldc;
-        Put2(c, c9a, c9b, panel);
-        c += ldc;
-        Put2(c, c10a, c10b, panel);
-        c += ldc;
-        Put2(c, c11a, c11b, panel);
+        float* c = panel.C;
+        nint stride = panel.RowStrideC;
+        V alpha = S.Splat(panel.Alpha), beta = S.Splat(panel.Beta);
+        bool adds = panel.Beta != 0;
+        Put<S, V, N>(c, c00, c01, c02, alpha, beta, adds);
+        if (R.Value > 1)
+            Put<S, V, N>(c += stride, c10, c11, c12, alpha, beta, adds);
+        if (R.Value > 2)
+            Put<S, V, N>(c += stride, c20, c21, c22, alpha, beta, adds);
+        if (R.Value > 3)
+            Put<S, V, N>(c += stride, c30, c31, c32, alpha, beta, adds);
+        if (R.Value > 4)
+            Put<S, V, N>(c += stride, c40, c41, c42, alpha, beta, adds);
+        if (R.Value > 5)
+            Put<S, V, N>(c += stride, c50, c51, c52, alpha, beta, adds);
+        if (R.Value > 6)
+            Put<S, V, N>(c += stride, c60, c61, c62, alpha, beta, adds);
+        if (R.Value > 7)
+            Put<S, V, N>(c += stride, c70, c71, c72, alpha, beta, adds);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile12x1(in Panel panel)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put<S, V, N>(float* c, V x, V y, V z, V alpha, V beta, bool adds)
+        where S : struct, IGemmVectors<V>
+        where V : struct
+        where N : struct, IGemmSize
     {
-        float* a0 = panel.A, b = panel.B, c = panel.C;
-        nint row = panel.RowStrideA, step = panel.StepA, stepB = panel.StepB;
-        float* a5 = a0 + 5 * row;
-        float* a10 = a0 + 10 * row;
-        nint row3 = 3 * row;
-        F16 c0a = default, c1a = default, c2a = default, c3a = default, c4a = default, c5a = default, c6a = default, c7a = default, c8a = default, c9a = default, c10a = default, c11a = default;
-        for (int k = panel.K; k > 0; k--)
+        x = S.Multiply(x, alpha);
+        if (N.Value > 1)
+            y = S.Multiply(y, alpha);
+        if (N.Value > 2)
+            z = S.Multiply(z, alpha);
+        if (adds)
         {
-            F16 b0 = F16.Load(b);
-            F16 x;
-            x = F16.Splat(*(a0));
-            c0a = F16.Fma(x, b0, c0a);
-            x = F16.Splat(*(a0 + row));
-            c1a = F16.Fma(x, b0, c1a);
-            x = F16.Splat(*(a0 + row * 2));
-            c2a = F16.Fma(x, b0, c2a);
-            x = F16.Splat(*(a0 + row3));
-            c3a = F16.Fma(x, b0, c3a);
-            x = F16.Splat(*(a0 + row * 4));
-            c4a = F16.Fma(x, b0, c4a);
-            x = F16.Splat(*(a5));
-            c5a = F16.Fma(x, b0, c5a);
-            x = F16.Splat(*(a5 + row));
-            c6a = F16.Fma(x, b0, c6a);
-            x = F16.Splat(*(a5 + row * 2));
-            c7a = F16.Fma(x, b0, c7a);
-            x = F16.Splat(*(a5 + row3));
-            c8a = F16.Fma(x, b0, c8a);
-            x = F16.Splat(*(a5 + row * 4));
-            c9a = F16.Fma(x, b0, c9a);
-            x = F16.Splat(*(a10));
-            c10a = F16.Fma(x, b0, c10a);
-            x = F16.Splat(*(a10 + row));
-            c11a = F16.Fma(x, b0, c11a);
-            a0 += step;
-            a5 += step;
-            a10 += step;
-            b += stepB;
+            x = S.Fma(beta, S.Load(c), x);
+            if (N.Value > 1)
+                y = S.Fma(beta, S.Load(c + S.Count), y);
+            if (N.Value > 2)
+                z = S.Fma(beta, S.Load(c + 2 * S.Count), z);
         }
 
-        nint ldc = panel.RowStrideC;
-        Put1(c, c0a, panel);
-        c += ldc;
-        Put1(c, c1a, panel);
-        c += ldc;
-        Put1(c, c2a, panel);
-        c += ldc;
-        Put1(c, c3a, panel);
-        c += ldc;
-        Put1(c, c4a, panel);
-        c += ldc;
-        Put1(c, c5a, panel);
-        c += ldc;
-        Put1(c, c6a, panel);
-        c += ldc;
-        Put1(c, c7a, panel);
-        c += ldc;
-        Put1(c, c8a, panel);
-        c += ldc;
-        Put1(c, c9a, panel);
-        c += ldc;
-        Put1(c, c10a, panel);
-        c += ldc;
-        Put1(c, c11a, panel);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile6x2<L>(in Panel panel) where L : struct, IVectorLane<L>
-    {
-        float* a0 = panel.A, b = panel.B, c = panel.C;
-        nint row = panel.RowStrideA, step = panel.StepA, stepB = panel.StepB;
-        float* a5 = a0 + 5 * row;
-        nint row3 = 3 * row;
-        L c0a = default, c0b = default, c1a = default, c1b = default, c2a = default, c2b = default, c3a = default, c3b = default, c4a = default, c4b = default, c5a = default, c5b = default;
-        for (int k = panel.K; k > 0; k--)
-        {
-            L b0 = L.Load(b);
-            L b1 = L.Load(b + L.Count);
-            L x;
-            x = L.Splat(*(a0));
-            c0a = L.Fma(x, b0, c0a);
-            c0b = L.Fma(x, b1, c0b);
-            x = L.Splat(*(a0 + row));
-            c1a = L.Fma(x, b0, c1a);
-            c1b = L.Fma(x, b1, c1b);
-            x = L.Splat(*(a0 + row * 2));
-            c2a = L.Fma(x, b0, c2a);
-            c2b = L.Fma(x, b1, c2b);
-            x = L.Splat(*(a0 + row3));
-            c3a = L.Fma(x, b0, c3a);
-            c3b = L.Fma(x, b1, c3b);
-            x = L.Splat(*(a0 + row * 4));
-            c4a = L.Fma(x, b0, c4a);
-            c4b = L.Fma(x, b1, c4b);
-            x = L.Splat(*(a5));
-            c5a = L.Fma(x, b0, c5a);
-            c5b = L.Fma(x, b1, c5b);
-            a0 += step;
-            a5 += step;
-            b += stepB;
-        }
-
-        nint ldc = panel.RowStrideC;
-        Put2(c, c0a, c0b, panel);
-        c += ldc;
-        Put2(c, c1a, c1b, panel);
-        c += ldc;
-        Put2(c, c2a, c2b, panel);
-        c += ldc;
-        Put2(c, c3a, c3b, panel);
-        c += ldc;
-        Put2(c, c4a, c4b, panel);
-        c += ldc;
-        Put2(c, c5a, c5b, panel);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile6x1<L>(in Panel panel) where L : struct, IVectorLane<L>
-    {
-        float* a0 = panel.A, b = panel.B, c = panel.C;
-        nint row = panel.RowStrideA, step = panel.StepA, stepB = panel.StepB;
-        float* a5 = a0 + 5 * row;
-        nint row3 = 3 * row;
-        L c0a = default, c1a = default, c2a = default, c3a = default, c4a = default, c5a = default;
-        for (int k = panel.K; k > 0; k--)
-        {
-            L b0 = L.Load(b);
-            L x;
-            x = L.Splat(*(a0));
-            c0a = L.Fma(x, b0, c0a);
-            x = L.Splat(*(a0 + row));
-            c1a = L.Fma(x, b0, c1a);
-            x = L.Splat(*(a0 + row * 2));
-            c2a = L.Fma(x, b0, c2a);
-            x = L.Splat(*(a0 + row3));
-            c3a = L.Fma(x, b0, c3a);
-            x = L.Splat(*(a0 + row * 4));
-            c4a = L.Fma(x, b0, c4a);
-            x = L.Splat(*(a5));
-            c5a = L.Fma(x, b0, c5a);
-            a0 += step;
-            a5 += step;
-            b += stepB;
-        }
-
-        nint ldc = panel.RowStrideC;
-        Put1(c, c0a, panel);
-        c += ldc;
-        Put1(c, c1a, panel);
-        c += ldc;
-        Put1(c, c2a, panel);
-        c += ldc;
-        Put1(c, c3a, panel);
-        c += ldc;
-        Put1(c, c4a, panel);
-        c += ldc;
-        Put1(c, c5a, panel);
+        S.Store(x, c);
+        if (N.Value > 1)
+            S.Store(y, c + S.Count);
+        if (N.Value > 2)
+            S.Store(z, c + 2 * S.Count);
     }
 }
