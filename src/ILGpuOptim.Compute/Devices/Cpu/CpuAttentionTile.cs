@@ -86,11 +86,13 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
         new Span<float>(target, (PaddedRows(rows) - rows) * width).Clear();
     }
 
-    /// <summary>Copies rows into scratch as columns: target[i · Block + row]; columns up to a whole vector are zero.</summary>
-    public static void LoadTransposed(float* source, int stride, int rows, int size, float* target)
+    /// <summary>Copies rows into scratch as columns: target[i · Block + row]; columns up to whole <see cref="Columns"/> are zero.</summary>
+    public static void LoadTransposed(float* source, nint stride, int rows, int size, float* target)
     {
-        var matrix = new GemmOperand { Data = (byte*)source, Stride = stride, Transposed = true };
-        matrix.Pack(target, Block, 0, rows, 0, size, along: true);
+        CpuTranspose.Run(source, stride, rows, size, target, Block);
+        int columns = PaddedColumns(rows);
+        for (int i = 0; i < size && rows < columns; i++)
+            new Span<float>(target + i * Block + rows, columns - rows).Clear();
     }
 
     /// <summary>Draws the mask of a block, keys × queries.</summary>

@@ -50,36 +50,15 @@ internal unsafe struct GemmOperand
         }
     }
 
-    /// <summary>Each strip element is a stored row; k runs along it: four by four, transposed in registers.</summary>
+    /// <summary>Each strip element is a stored row; k runs along it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void PackAcross(float* target, int width, int first, int count, int k0, int depth)
     {
         int i = 0;
         if (Type == DType.F32)
         {
-            for (; i <= count - 4; i += 4)
-            {
-                float* r0 = At(first + i, k0), r1 = r0 + Stride, r2 = r1 + Stride, r3 = r2 + Stride;
-                float* column = target + i;
-                int k = 0;
-                for (; k <= depth - 4; k += 4, column += 4 * width)
-                {
-                    Vector128<float> a = Vector128.Load(r0 + k), b = Vector128.Load(r1 + k), c = Vector128.Load(r2 + k), d = Vector128.Load(r3 + k);
-                    Vector128<float> ab0 = UnpackLow(a, b), ab1 = UnpackHigh(a, b), cd0 = UnpackLow(c, d), cd1 = UnpackHigh(c, d);
-                    Vector128.Create(ab0.GetLower(), cd0.GetLower()).Store(column);
-                    Vector128.Create(ab0.GetUpper(), cd0.GetUpper()).Store(column + width);
-                    Vector128.Create(ab1.GetLower(), cd1.GetLower()).Store(column + 2 * width);
-                    Vector128.Create(ab1.GetUpper(), cd1.GetUpper()).Store(column + 3 * width);
-                }
-
-                for (; k < depth; k++, column += width)
-                {
-                    column[0] = r0[k];
-                    column[1] = r1[k];
-                    column[2] = r2[k];
-                    column[3] = r3[k];
-                }
-            }
+            CpuTranspose.Run(At(first, k0), Stride, count, depth, target, width);
+            i = count;
         }
 
         float* wide = stackalloc float[DTypes.QuantizedBlock];
@@ -88,7 +67,7 @@ internal unsafe struct GemmOperand
             for (int start = 0; start < depth; start += DTypes.QuantizedBlock)
             {
                 int length = Math.Min(DTypes.QuantizedBlock, depth - start);
-                float* source = Type == DType.F32 ? At(first + i, k0 + start) : Widen(first + i, k0 + start, length, wide);
+                float* source = Widen(first + i, k0 + start, length, wide);
                 for (int k = 0; k < length; k++)
                     target[(start + k) * width + i] = source[k];
             }
@@ -100,18 +79,6 @@ internal unsafe struct GemmOperand
                 target[k * width + i] = 0;
         }
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
-        System.Runtime.Intrinsics.X86.Sse.IsSupported
-            ? System.Runtime.Intrinsics.X86.Sse.UnpackLow(a, b)
-            : Vector128.Create(a[0], b[0], a[1], b[1]);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> UnpackHigh(Vector128<float> a, Vector128<float> b) =>
-        System.Runtime.Intrinsics.X86.Sse.IsSupported
-            ? System.Runtime.Intrinsics.X86.Sse.UnpackHigh(a, b)
-            : Vector128.Create(a[2], b[2], a[3], b[3]);
 
     /// <summary>Neighbours of a stored row as f32, at <paramref name="target"/>.</summary>
     public readonly float* Widen(int row, int column, int count, float* target)
