@@ -1,0 +1,26 @@
+using System.IO.Compression;
+using System.Text;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>
+/// The text that is trained on when the user names none: the King James version (1611, public domain), one verse a
+/// line, chapters apart, taken from Debian's package <c>bible-kjv</c>.
+/// </summary>
+public static class DefaultCorpus
+{
+    /// <summary>What runs call it.</summary>
+    public const string Name = "king-james";
+
+    private static readonly Lazy<string> Contents = new(() =>
+    {
+        using Stream stream = typeof(DefaultCorpus).Assembly.GetManifestResourceStream("king-james.txt.br")
+            ?? throw new InvalidOperationException("the library was built without its corpus");
+        using var brotli = new BrotliStream(stream, CompressionMode.Decompress);
+        using var reader = new StreamReader(brotli, Encoding.UTF8);
+        return reader.ReadToEnd();
+    });
+
+    /// <summary>The whole text.</summary>
+    public static string Text => Contents.Value;
+}

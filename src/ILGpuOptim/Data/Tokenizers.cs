@@ -1,0 +1,139 @@
+using System.Text;
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>Turns text into ids and back.</summary>
+public interface ITokenizer
+{
+    /// <summary>The name under which it is saved.</summary>
+    string Kind { get; }
+
+    /// <summary>Ids lie below this.</summary>
+    int VocabularySize { get; }
+
+    /// <summary>The ids of a text.</summary>
+    /// <exception cref="UserException">The text has something that the tokenizer does not know.</exception>
+    int[] Encode(string text);
+
+    /// <summary>The text of ids; damaged sequences give replacement characters.</summary>
+    string Decode(ReadOnlySpan<int> ids);
+
+    /// <summary>Writes its files into a folder.</summary>
+    void Save(string folder);
+}
+
+/// <summary>Finds the tokenizer that a folder holds.</summary>
+public static class Tokenizers
+{
+    /// <summary>The file of the character and byte tokenizers.</summary>
+    public const string FileName = "ilgpuoptim-tokenizer.json";
+
+    /// <summary>Reads a folder's tokenizer; null when it has none.</summary>
+    /// <exception cref="UserException">The file is damaged.</exception>
+    public static ITokenizer? Load(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        if (!File.Exists(path))
+            return null;
+        try
+        {
+            using JsonDocument json = JsonDocument.Parse(File.ReadAllText(path));
+            return json.RootElement.GetProperty("kind").GetString() switch
+            {
+                "byte" => new ByteTokenizer(),
+                "char" => new CharTokenizer(json.RootElement.GetProperty("characters").EnumerateArray().Select(item => Rune.GetRuneAt(item.GetString()!, 0))),
+                string kind => throw new UserException($"{path}: the tokenizer \"{kind}\" is unknown; it is char or byte"),
+                null => throw new UserException($"{path}: no kind of tokenizer; it is char or byte"),
+            };
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or ArgumentException)
+        {
+            throw new UserException($"{path}: not a tokenizer: {e.Message}", e);
+        }
+    }
+
+    internal static void Write(string folder, object contents) =>
+        AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(contents, Indented));
+
+    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = false };
+}
+
+/// <summary>One id for each character (Unicode scalar) of a text, in their order.</summary>
+public sealed class CharTokenizer : ITokenizer
+{
+    private readonly Rune[] characters;
+    private readonly Dictionary<Rune, int> ids = [];
+
+    /// <summary>Knows the given characters.</summary>
+    public CharTokenizer(IEnumerable<Rune> characters)
+    {
+        this.characters = [.. characters.Distinct().Order()];
+        for (int i = 0; i < this.characters.Length; i++)
+            ids[this.characters[i]] = i;
+    }
+
+    /// <summary>Knows the characters of a text.</summary>
+    public static CharTokenizer From(string text) => new(text.EnumerateRunes().Distinct());
+
+    /// <inheritdoc/>
+    public string Kind => "char";
+
+    /// <inheritdoc/>
+    public int VocabularySize => characters.Length;
+
+    /// <inheritdoc/>
+    public int[] Encode(string text)
+    {
+        var result = new List<int>(text.Length);
+        foreach (Rune rune in text.EnumerateRunes())
+        {
+            if (!ids.TryGetValue(rune, out int id))
+                throw new UserException($"the character {Show(rune)} at position {result.Count} is not among the {characters.Length} that the model was trained on; leave it out or train with --tokenizer byte");
+            result.Add(id);
+        }
+
+        return [.. result];
+    }
+
+    private static string Show(Rune rune) => Rune.IsControl(rune) || Rune.IsWhiteSpace(rune) ? $"U+{rune.Value:X4}" : $"'{rune}' (U+{rune.Value:X4})";
+
+    /// <inheritdoc/>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        var text = new StringBuilder(ids.Length);
+        foreach (int id in ids)
+            text.Append(((uint)id < (uint)characters.Length ? characters[id] : Rune.ReplacementChar).ToString());
+        return text.ToString();
+    }
+
+    /// <inheritdoc/>
+    public void Save(string folder) =>
+        Tokenizers.Write(folder, new { kind = Kind, characters = characters.Select(rune => rune.ToString()) });
+}
+
+/// <summary>The bytes of UTF-8: 256 ids, every text.</summary>
+public sealed class ByteTokenizer : ITokenizer
+{
+    /// <inheritdoc/>
+    public string Kind => "byte";
+
+    /// <inheritdoc/>
+    public int VocabularySize => 256;
+
+    /// <inheritdoc/>
+    public int[] Encode(string text) => Array.ConvertAll(Encoding.UTF8.GetBytes(text), static value => (int)value);
+
+    /// <inheritdoc/>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        var bytes = new byte[ids.Length];
+        for (int i = 0; i < bytes.Length; i++)
+            bytes[i] = (byte)ids[i];
+        return Encoding.UTF8.GetString(bytes);
+    }
+
+    /// <inheritdoc/>
+    public void Save(string folder) => Tokenizers.Write(folder, new { kind = Kind });
+}

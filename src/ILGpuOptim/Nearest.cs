@@ -1,0 +1,27 @@
+namespace ILGpuOptim;
+
+/// <summary>Suggestions for mistyped names.</summary>
+public static class Nearest
+{
+    /// <summary>The candidate that the fewest insertions, deletions and replacements lead to.</summary>
+    public static string To(string name, IEnumerable<string> candidates) => candidates.MinBy(candidate => Distance(name, candidate)) ?? "";
+
+    private static int Distance(string from, string to)
+    {
+        from = from.ToLowerInvariant();
+        int[] row = [.. Enumerable.Range(0, to.Length + 1)];
+        for (int i = 1; i <= from.Length; i++)
+        {
+            int diagonal = row[0];
+            row[0] = i;
+            for (int j = 1; j <= to.Length; j++)
+            {
+                int replaced = diagonal + (from[i - 1] == to[j - 1] ? 0 : 1);
+                diagonal = row[j];
+                row[j] = Math.Min(replaced, 1 + Math.Min(row[j], row[j - 1]));
+            }
+        }
+
+        return row[^1];
+    }
+}

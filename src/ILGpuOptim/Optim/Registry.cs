@@ -1,0 +1,92 @@
+using System.IO.Enumeration;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>An optimizer that users can choose by name.</summary>
+/// <param name="Name">What they type.</param>
+/// <param name="Summary">One line about it.</param>
+/// <param name="Create">Makes one without parameters.</param>
+/// <param name="Options">Settings of a group: of matrices that the method is for (true), or of everything else.</param>
+/// <param name="ChoosesMatrices">Whether some matrices are treated otherwise than the rest.</param>
+public sealed record OptimizerEntry(string Name, string Summary, Func<Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false);
+
+/// <summary>One group of parameters, for people.</summary>
+/// <param name="Description">What is special about the group.</param>
+/// <param name="Parameters">Its parameters.</param>
+public sealed record ParameterGroup(string Description, IReadOnlyList<Parameter> Parameters);
+
+/// <summary>All optimizers.</summary>
+public static class Registry
+{
+    /// <summary>The optimizers in the order of their age.</summary>
+    public static IReadOnlyList<OptimizerEntry> Entries { get; } =
+    [
+        new("sgd", "stochastic gradient descent with momentum", () => new Sgd(), (s, _) => new SgdOptions { Momentum = s.Momentum ?? 0.9 }),
+        new("adam", "Adam, weight decay in the gradient", () => new Adam(), (s, _) => AdamOptions(s)),
+        new("adamw", "Adam with decoupled weight decay", () => new AdamW(), (s, _) => AdamOptions(s)),
+        new("came", "confidence-guided factored moments (ACL 2023)", () => new Came(), (s, _) => CameOptions(s)),
+        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", () => new GaLore(), (s, low) => LowRank(new GaLoreOptions { Scale = s.Scale ?? 0.25, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
+        new("fira", "GaLore and the scaled residual", () => new Fira(), (s, low) => LowRank(new FiraOptions { Alpha = s.Scale ?? 1, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
+        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", () => new Apollo(), (s, low) => LowRank(Apollo(s, new ApolloOptions()) with { Rank = low ? s.Rank ?? 32 : 0 }, s), true),
+        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", () => new Apollo(isMini: true), (s, low) => LowRank(Apollo(s, ApolloOptions.Mini) with { Rank = low ? s.Rank ?? 1 : 0 }, s), true),
+    ];
+
+    /// <summary>Finds an optimizer.</summary>
+    /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
+    public static OptimizerEntry Find(string name) =>
+        Entries.FirstOrDefault(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
+        ?? throw new UserException($"there is no optimizer \"{name}\"; did you mean {Nearest.To(name, Entries.Select(entry => entry.Name))}? There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
+
+    /// <summary>Makes an optimizer over a model's parameters, in groups.</summary>
+    /// <param name="settings">The choice.</param>
+    /// <param name="parameters">What is trained; frozen parameters are left out.</param>
+    /// <param name="groups">The groups that were made, to show.</param>
+    /// <exception cref="UserException">A parameter cannot be trained so.</exception>
+    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
+    {
+        OptimizerEntry entry = Find(settings.Name);
+        Optimizer optimizer = entry.Create();
+        var made = new Dictionary<string, List<Parameter>>();
+        foreach (Parameter parameter in parameters.Where(parameter => !parameter.IsFrozen))
+        {
+            bool chosen = entry.ChoosesMatrices && parameter.Shape.Count == 2 && Matches(settings.LowRank, parameter.Name);
+            bool decays = settings.WeightDecay != 0 && parameter.Shape.Count >= 2 && !Matches(settings.NoDecay, parameter.Name);
+            OptimizerOptions options = entry.Options(settings, chosen);
+            optimizer.Add(parameter, options with { LearningRate = settings.LearningRate, WeightDecay = decays ? settings.WeightDecay : 0 });
+            string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
+            if (!made.TryGetValue(description, out List<Parameter>? group))
+                made[description] = group = [];
+            group.Add(parameter);
+        }
+
+        groups = [.. made.Select(pair => new ParameterGroup(pair.Key, pair.Value))];
+        return optimizer;
+    }
+
+    private static bool Matches(IReadOnlyList<string> patterns, string name) =>
+        patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name));
+
+    private static AdamOptions AdamOptions(OptimizerSettings s)
+    {
+        var defaults = new AdamOptions();
+        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
+    }
+
+    private static CameOptions CameOptions(OptimizerSettings s)
+    {
+        var defaults = new CameOptions();
+        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Beta3 = s.Beta3 ?? defaults.Beta3 };
+    }
+
+    private static ApolloOptions Apollo(OptimizerSettings s, ApolloOptions defaults) =>
+        defaults with { Scale = s.Scale ?? defaults.Scale, ScaleType = s.ScaleType ?? defaults.ScaleType };
+
+    private static T LowRank<T>(T defaults, OptimizerSettings s) where T : LowRankOptions => defaults with
+    {
+        Beta1 = s.Beta1 ?? defaults.Beta1,
+        Beta2 = s.Beta2 ?? defaults.Beta2,
+        Epsilon = s.Epsilon ?? defaults.Epsilon,
+        UpdateProjectionGap = s.UpdateProjectionGap ?? defaults.UpdateProjectionGap,
+    };
+}

@@ -1,0 +1,161 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Files;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+
+namespace ILGpuOptim.Training;
+
+/// <summary>
+/// Everything needed to go on: the model in Hugging Face's layout, the optimizer's state as safetensors, and
+/// <c>checkpoint.json</c> with counters and the SHA-256 of each file. Data position and random numbers follow from
+/// the step and the seed.
+/// </summary>
+public sealed record Checkpoint
+{
+    /// <summary>The file that describes the others.</summary>
+    public const string FileName = "checkpoint.json";
+
+    /// <summary>The file of the optimizer's state.</summary>
+    public const string OptimizerFile = "optimizer.safetensors";
+
+    /// <summary>Finished updates.</summary>
+    [JsonPropertyName("step")]
+    public required long Step { get; init; }
+
+    /// <summary>The optimizer's name.</summary>
+    [JsonPropertyName("optimizer")]
+    public required string Optimizer { get; init; }
+
+    /// <summary>Random draws so far.</summary>
+    [JsonPropertyName("random_stream")]
+    public required ulong RandomStream { get; init; }
+
+    /// <summary>The last validation loss, or null.</summary>
+    [JsonPropertyName("validation_loss")]
+    public double? ValidationLoss { get; init; }
+
+    /// <summary>Updates of each parameter.</summary>
+    [JsonPropertyName("parameter_steps")]
+    public required IReadOnlyDictionary<string, long> ParameterSteps { get; init; }
+
+    /// <summary>The SHA-256 of each file.</summary>
+    [JsonPropertyName("files")]
+    public required IReadOnlyDictionary<string, string> Files { get; init; }
+
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
+
+    /// <summary>Writes a checkpoint folder; it appears whole or not at all.</summary>
+    /// <param name="folder">Where.</param>
+    /// <param name="trainer">What to save.</param>
+    /// <param name="tokenizer">Saved beside the model when known.</param>
+    /// <param name="validationLoss">The last one.</param>
+    /// <exception cref="UserException">The folder cannot be written; an older checkpoint of that name is intact.</exception>
+    public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss)
+    {
+        try
+        {
+            AtomicFolder.Write(folder, partial =>
+            {
+                ModelFiles.Save(partial, trainer.Model);
+                tokenizer?.Save(partial);
+                SaveState(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
+                var checkpoint = new Checkpoint
+                {
+                    Step = trainer.StepNumber,
+                    Optimizer = trainer.Optimizer.Name,
+                    RandomStream = trainer.Tape.RandomStream,
+                    ValidationLoss = validationLoss is { } loss && double.IsFinite(loss) ? loss : null,
+                    ParameterSteps = trainer.Optimizer.States.ToDictionary(state => state.Parameter.Name, state => state.Step),
+                    Files = Directory.EnumerateFiles(partial).Order(StringComparer.Ordinal).ToDictionary(file => Path.GetFileName(file), Hash),
+                };
+                File.WriteAllText(Path.Combine(partial, FileName), JsonSerializer.Serialize(checkpoint, Options));
+            });
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{folder}: the checkpoint could not be written: {e.Message}; free some space or choose another --out. Earlier checkpoints are intact", e);
+        }
+    }
+
+    /// <summary>Reads a checkpoint's description and checks every file against it.</summary>
+    /// <exception cref="UserException">A file is missing or was changed.</exception>
+    public static Checkpoint Open(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        try
+        {
+            Checkpoint checkpoint = JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(path)) ?? throw new JsonException("it is empty");
+            foreach ((string file, string hash) in checkpoint.Files)
+            {
+                if (Hash(Path.Combine(folder, file)) != hash)
+                    throw new UserException($"{Path.Combine(folder, file)}: the file is not the one that was saved; it was cut short or changed. Remove {folder} to go on from the checkpoint before it");
+            }
+
+            return checkpoint;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        {
+            throw new UserException($"{path}: the checkpoint is damaged: {e.Message} Remove {folder} to go on from the one before it", e);
+        }
+    }
+
+    /// <summary>Puts a trainer where the checkpoint was saved.</summary>
+    /// <exception cref="UserException">The checkpoint belongs to another model or optimizer.</exception>
+    public void Restore(string folder, Trainer trainer)
+    {
+        if (Optimizer != trainer.Optimizer.Name)
+            throw new UserException($"{folder}: the checkpoint was made with {Optimizer}, not {trainer.Optimizer.Name}; resume with the same optimizer");
+        ModelConfig saved = ModelConfig.Load(Path.Combine(folder, ModelFiles.Config));
+        if (saved.ToJson() != trainer.Model.Config.ToJson())
+            throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the run's settings make");
+        ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model.Parameters);
+        LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
+        foreach (ParameterState state in trainer.Optimizer.States)
+            state.Step = ParameterSteps.GetValueOrDefault(state.Parameter.Name);
+        trainer.StepNumber = Step;
+        trainer.Tape.RandomStream = RandomStream;
+    }
+
+    private static void SaveState(string path, Optimizer optimizer)
+    {
+        var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state.Blocks[i]))).ToArray();
+        using var writer = new SafetensorsWriter(path, tensors.Select(item =>
+            (item.State.Parameter.Name + "." + item.Tensor.Name, item.Tensor.Type == DType.F32 ? "F32" : item.Tensor.Type == DType.BF16 ? "BF16" : "U8",
+            item.Tensor.Type == DType.I8 ? [checked((int)item.Tensor.Bytes)] : item.Tensor.Shape)));
+        foreach ((ParameterState state, StateTensor tensor, Block block) in tensors)
+        {
+            var bytes = new byte[tensor.Bytes];
+            state.Parameter.Device.DownloadBytes(block, bytes.Length, bytes);
+            writer.Write(state.Parameter.Name + "." + tensor.Name, bytes);
+        }
+
+        writer.Finish();
+    }
+
+    private static void LoadState(string path, Optimizer optimizer)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        foreach (ParameterState state in optimizer.States)
+        {
+            for (int i = 0; i < state.Declared.Count; i++)
+            {
+                string name = state.Parameter.Name + "." + state.Declared[i].Name;
+                ReadOnlySpan<byte> bytes = file.Bytes(name);
+                if (bytes.Length != state.Declared[i].Bytes)
+                    throw new SafetensorsException($"{path}: {name} has {bytes.Length} bytes, but the optimizer's settings make it {state.Declared[i].Bytes}; resume with the settings of the run");
+                state.Parameter.Device.UploadBytes(bytes, state.Blocks[i]);
+            }
+        }
+    }
+
+    private static string Hash(string path)
+    {
+        using FileStream stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+}

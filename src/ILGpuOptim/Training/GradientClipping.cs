@@ -1,0 +1,80 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Training;
+
+/// <summary>
+/// Clips gradients by their global norm without a pass of its own: the norm becomes a device scalar that optimizers
+/// multiply gradients by as they read them.
+/// </summary>
+public sealed class GradientClipping : IDisposable
+{
+    private readonly Device device;
+    private readonly IReadOnlyList<Parameter> parameters;
+    private readonly Block squares, norm, factor;
+
+    /// <summary>Prepares for a set of parameters.</summary>
+    public GradientClipping(Device device, IReadOnlyList<Parameter> parameters)
+    {
+        this.device = device;
+        this.parameters = parameters;
+        squares = device.Pool.Rent(Math.Max(1, parameters.Count));
+        norm = device.Pool.Rent(1);
+        factor = device.Pool.Rent(1);
+        device.Fill(squares, 0);
+    }
+
+    /// <summary>The norm of the last <see cref="Measure"/>; reading it waits for the device.</summary>
+    public float Norm
+    {
+        get
+        {
+            Span<float> value = stackalloc float[1];
+            device.Download(norm, value);
+            return value[0];
+        }
+    }
+
+    /// <summary>
+    /// Measures the norm of all gradients. Returns min(1, limit / (norm + 1e-6)) as a device scalar, or null when
+    /// <paramref name="limit"/> is 0 and nothing is clipped.
+    /// </summary>
+    public Block? Measure(double limit)
+    {
+        for (int i = 0; i < parameters.Count; i++)
+        {
+            if (parameters[i].HasGradient)
+                device.Map(new SquaresRule(), 1, parameters[i].Length, parameters[i].Gradient!.Value, Operand.Scalar(squares.Slice(i, 1)));
+        }
+
+        Block total = device.Pool.Rent(1);
+        device.Map(new TotalRule(), 1, parameters.Count, squares, Operand.Scalar(total));
+        device.Map(new FactorRule((float)(limit > 0 ? limit : float.MaxValue)), 1, 1, total, norm, factor);
+        device.Pool.Return(total);
+        return limit > 0 ? factor : null;
+    }
+
+    /// <summary>Gives the memory back.</summary>
+    public void Dispose()
+    {
+        device.Pool.Return(squares);
+        device.Pool.Return(norm);
+        device.Pool.Return(factor);
+    }
+
+    private readonly struct FactorRule(float limit) : IMap3
+    {
+        private readonly float limit = limit;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Write, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L squares, ref L norm, ref L factor) where L : struct, ILane<L>
+        {
+            norm = L.Sqrt(squares);
+
+            // A NaN norm is the second operand and stays.
+            factor = L.Min(L.Splat(1), L.Splat(limit) / (norm + L.Splat(1e-6f)));
+        }
+    }
+}

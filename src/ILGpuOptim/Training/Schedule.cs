@@ -1,0 +1,42 @@
+namespace ILGpuOptim.Training;
+
+/// <summary>How the learning rate changes over a run.</summary>
+public enum ScheduleKind
+{
+    /// <summary>It stays.</summary>
+    Constant,
+
+    /// <summary>It falls on a line.</summary>
+    Linear,
+
+    /// <summary>It falls along half a cosine.</summary>
+    Cosine,
+
+    /// <summary>Warm-up, stable, decay: it stays, then falls on a line over the last part.</summary>
+    Wsd,
+}
+
+/// <summary>The factor of the learning rate at each step: a linear warm-up, then a shape that ends at a fraction of the peak.</summary>
+/// <param name="Kind">The shape after the warm-up.</param>
+/// <param name="Steps">Steps of the whole run.</param>
+/// <param name="Warmup">Steps of the warm-up.</param>
+/// <param name="Final">The factor at the end.</param>
+/// <param name="DecayFraction">The part of the run in which <see cref="ScheduleKind.Wsd"/> falls.</param>
+public sealed record Schedule(ScheduleKind Kind, int Steps, int Warmup, double Final, double DecayFraction = 0.2)
+{
+    /// <summary>The factor at a step, from 0.</summary>
+    public double Factor(long step)
+    {
+        if (step < Warmup)
+            return (step + 1.0) / (Warmup + 1.0);
+        double progress = Steps > Warmup ? Math.Clamp((double)(step - Warmup) / (Steps - Warmup), 0, 1) : 1;
+        double left = Kind switch
+        {
+            ScheduleKind.Constant => 1,
+            ScheduleKind.Linear => 1 - progress,
+            ScheduleKind.Cosine => 0.5 * (1 + Math.Cos(Math.PI * progress)),
+            _ => progress < 1 - DecayFraction ? 1 : (1 - progress) / DecayFraction,
+        };
+        return Final + (1 - Final) * left;
+    }
+}

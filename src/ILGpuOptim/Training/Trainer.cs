@@ -1,0 +1,152 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+
+namespace ILGpuOptim.Training;
+
+/// <summary>What one update did.</summary>
+/// <param name="Step">Finished updates.</param>
+/// <param name="Loss">The mean loss of the update's batches, in nats a token.</param>
+/// <param name="LearningRate">The rate that was used.</param>
+/// <param name="GradientNorm">The global norm before clipping.</param>
+public readonly record struct StepResult(long Step, float Loss, double LearningRate, float GradientNorm);
+
+/// <summary>The loss stopped being a number.</summary>
+/// <param name="message">At which step, in which tensor, and what to do.</param>
+public sealed class DivergedException(string message) : UserException(message);
+
+/// <summary>Trains a model on a data set: batches, gradients, clipping, schedule, updates. It writes no files.</summary>
+public sealed class Trainer : IDisposable
+{
+    private const ulong TrainingStream = 0, ValidationStream = 1;
+
+    private readonly TrainingSettings settings;
+    private readonly Dataset data;
+    private readonly BatchSampler sampler;
+    private readonly Schedule schedule;
+    private readonly GradientClipping clipping;
+    private readonly Parameter[] trained;
+    private readonly int[] inputs, targets;
+
+    /// <summary>Prepares training from the model's present parameters.</summary>
+    /// <exception cref="UserException">The settings, the data and the model do not fit together.</exception>
+    public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings)
+    {
+        settings.Check();
+        data.CheckBlock(settings.Block);
+        if (data.Vocabulary > model.Config.Vocabulary)
+            throw new UserException($"{data.Source}: the tokens reach {data.Vocabulary - 1}, but the model knows {model.Config.Vocabulary}");
+        Device = device;
+        Model = model;
+        this.data = data;
+        this.settings = settings;
+        sampler = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
+        schedule = new Schedule(settings.Schedule, settings.Steps, settings.Warmup, settings.FinalRate);
+        Optimizer = Registry.Create(settings.Optimizer, model.Parameters, out IReadOnlyList<ParameterGroup> groups);
+        Groups = groups;
+        trained = [.. model.Parameters.Where(parameter => !parameter.IsFrozen)];
+        clipping = new GradientClipping(device, trained);
+        Tape = new Tape(device) { Seed = settings.Seed };
+        inputs = new int[settings.Batch * settings.Block];
+        targets = new int[inputs.Length];
+    }
+
+    /// <summary>Where everything runs.</summary>
+    public Device Device { get; }
+
+    /// <summary>What is trained.</summary>
+    public LanguageModel Model { get; }
+
+    /// <summary>What changes it.</summary>
+    public Optimizer Optimizer { get; }
+
+    /// <summary>How the parameters were grouped.</summary>
+    public IReadOnlyList<ParameterGroup> Groups { get; }
+
+    /// <summary>Records forward passes; holds the counter of random draws.</summary>
+    public Tape Tape { get; }
+
+    /// <summary>Finished updates.</summary>
+    public long StepNumber { get; internal set; }
+
+    /// <summary>Tokens of an update.</summary>
+    public long TokensPerStep => (long)inputs.Length * settings.Accumulate;
+
+    /// <summary>One update.</summary>
+    /// <exception cref="DivergedException">The loss is no number; the parameters are those of the step before.</exception>
+    public StepResult Step()
+    {
+        float loss = 0;
+        Tape.IsTraining = Tape.IsRecording = true;
+        for (int i = 0; i < settings.Accumulate; i++)
+        {
+            sampler.Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)settings.Accumulate + (ulong)i, inputs, targets);
+            Tensor batchLoss = Model.Loss(Tape, inputs, targets, settings.Batch, 1f / settings.Accumulate);
+            Tape.Backward(batchLoss);
+            loss += batchLoss.Item();
+            Tape.Reset();
+        }
+
+        Block? factor = clipping.Measure(settings.Clip);
+        float norm = clipping.Norm;
+        if (!float.IsFinite(loss) || !float.IsFinite(norm))
+            throw new DivergedException(Describe(loss));
+        double rate = schedule.Factor(StepNumber);
+        Optimizer.LearningRateFactor = rate;
+        Optimizer.GradientFactor = factor;
+        Optimizer.Step();
+        foreach (Parameter parameter in trained)
+            parameter.ClearGradient();
+        StepNumber++;
+        return new StepResult(StepNumber, loss, settings.Optimizer.LearningRate * rate, norm);
+    }
+
+    /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>
+    public double Validate(int batches, bool onTraining = false)
+    {
+        ReadOnlySpan<ushort> tokens = onTraining ? data.Training : data.Validation;
+        if (tokens.Length == 0 || batches == 0)
+            return double.NaN;
+        Tape.IsTraining = Tape.IsRecording = false;
+        double sum = 0;
+        for (int i = 0; i < batches; i++)
+        {
+            sampler.Fill(tokens, ValidationStream, (ulong)i, inputs, targets);
+            sum += Model.Loss(Tape, inputs, targets, settings.Batch).Item();
+            Tape.Reset();
+        }
+
+        return sum / batches;
+    }
+
+    private string Describe(float loss)
+    {
+        foreach (Parameter parameter in trained)
+        {
+            string? broken = !AllFinite(parameter.Data) ? "" : parameter is { HasGradient: true, Gradient: { } gradient } && !AllFinite(gradient) ? "the gradient of " : null;
+            if (broken is not null)
+            {
+                return $"step {StepNumber + 1}: the loss is {loss}, and {broken}{parameter.Name} is not finite; " +
+                    "lower --lr, warm up longer or clip harder, and go on from the last checkpoint";
+            }
+        }
+
+        return $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower --lr, warm up longer or clip harder";
+    }
+
+    private bool AllFinite(Block block)
+    {
+        var values = new float[block.Length];
+        Device.Download(block, values);
+        return Array.TrueForAll(values, float.IsFinite);
+    }
+
+    /// <summary>Gives all memory but the model's back.</summary>
+    public void Dispose()
+    {
+        Tape.Reset();
+        clipping.Dispose();
+        Optimizer.Dispose();
+    }
+}

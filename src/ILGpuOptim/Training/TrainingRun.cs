@@ -1,0 +1,304 @@
+using System.Globalization;
+using System.Text.Json;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Training;
+
+/// <summary>
+/// A run folder: <c>settings.json</c>, <c>metrics.jsonl</c> (a line a step and a line a validation) and
+/// <c>checkpoints/step-…</c>. The loop that fills it, and that goes on where it stopped.
+/// </summary>
+public sealed class TrainingRun : IDisposable
+{
+    /// <summary>The file of the settings.</summary>
+    public const string SettingsFile = "settings.json";
+
+    /// <summary>The file of the losses.</summary>
+    public const string MetricsFile = "metrics.jsonl";
+
+    private const string CheckpointFolder = "checkpoints";
+
+    private readonly ITokenizer? tokenizer;
+    private StreamWriter? metrics;
+    private double? validation;
+    private (long Step, double Loss)? best;
+
+    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data)
+    {
+        Folder = folder;
+        Settings = settings;
+        Trainer = trainer;
+        Data = data;
+        tokenizer = data.Tokenizer;
+    }
+
+    /// <summary>Where everything is written.</summary>
+    public string Folder { get; }
+
+    /// <summary>The settings.</summary>
+    public TrainingSettings Settings { get; }
+
+    /// <summary>The model, its optimizer and their state.</summary>
+    public Trainer Trainer { get; }
+
+    /// <summary>The tokens.</summary>
+    public Dataset Data { get; }
+
+    /// <summary>Called after each update.</summary>
+    public Action<StepResult>? Stepped { get; set; }
+
+    /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches.</summary>
+    public Action<long, double, double>? Validated { get; set; }
+
+    /// <summary>Called when a checkpoint is on the disk.</summary>
+    public Action<string>? Saved { get; set; }
+
+    /// <summary>Begins a run in a new folder.</summary>
+    /// <exception cref="UserException">The folder holds a run already or cannot be written, or the settings do not work.</exception>
+    public static TrainingRun Begin(string folder, TrainingSettings settings, Device device)
+    {
+        if (File.Exists(Path.Combine(folder, SettingsFile)))
+            throw new UserException($"{folder}: there is a run already; go on with --resume {folder}, or choose another --out");
+        TrainingRun run = Open(folder, settings, device);
+        try
+        {
+            Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
+            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), settings.ToJson());
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            run.Dispose();
+            throw new UserException($"{folder}: the run folder cannot be written: {e.Message}; choose another --out", e);
+        }
+
+        return run;
+    }
+
+    /// <summary>Goes on with a run from its newest checkpoint, or from the start when there is none.</summary>
+    /// <param name="folder">The run.</param>
+    /// <param name="device">Where it goes on.</param>
+    /// <param name="change">What may differ from the run's settings, such as its number of steps.</param>
+    /// <exception cref="UserException">There is no run, or its newest checkpoint is damaged.</exception>
+    public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null)
+    {
+        string path = Path.Combine(folder, SettingsFile);
+        if (!File.Exists(path))
+            throw new UserException($"{folder}: there is no run to resume ({SettingsFile} is missing)");
+        TrainingSettings settings = TrainingSettings.Load(path);
+        settings = change?.Invoke(settings) ?? settings;
+        TrainingRun run = Open(folder, settings, device(settings));
+        try
+        {
+            foreach (string damaged in Leftovers(folder))
+                AtomicFolder.RemoveLeftovers(damaged);
+            (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
+            if (checkpoints.Length > 0)
+            {
+                Checkpoint checkpoint = Checkpoint.Open(checkpoints[^1].Path);
+                checkpoint.Restore(checkpoints[^1].Path, run.Trainer);
+                run.validation = checkpoint.ValidationLoss;
+            }
+
+            run.TrimMetrics();
+            return run;
+        }
+        catch
+        {
+            run.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A run's checkpoints, oldest first.</summary>
+    public static IEnumerable<(long Step, string Path)> Checkpoints(string folder)
+    {
+        string parent = Path.Combine(folder, CheckpointFolder);
+        if (!Directory.Exists(parent))
+            return [];
+        return Directory.EnumerateDirectories(parent, "step-*")
+            .Select(path => (Step: long.TryParse(Path.GetFileName(path).AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out long step) ? step : -1, Path: path))
+            .Where(item => item.Step >= 0)
+            .OrderBy(item => item.Step);
+    }
+
+    /// <summary>
+    /// Trains to the last step, validating and saving on the way. When <paramref name="stop"/> is asked for, the
+    /// present state is saved first.
+    /// </summary>
+    /// <returns>Whether the run is finished.</returns>
+    /// <exception cref="DivergedException">The loss stopped being a number; the last checkpoint stays.</exception>
+    public bool Train(CancellationToken stop)
+    {
+        using (metrics = OpenMetrics())
+        {
+            if (Trainer.StepNumber == 0)
+                Validate();
+            while (Trainer.StepNumber < Settings.Steps)
+            {
+                StepResult result = Trainer.Step();
+                Write(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
+                Stepped?.Invoke(result);
+                bool last = result.Step == Settings.Steps;
+                if (last || result.Step % Settings.EvalInterval == 0)
+                    Validate();
+                if (last || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && result.Step % Settings.CheckpointInterval == 0))
+                    Save();
+                if (stop.IsCancellationRequested && !last)
+                    return false;
+            }
+
+            return true;
+        }
+    }
+
+    private static TrainingRun Open(string folder, TrainingSettings settings, Device device)
+    {
+        settings.Check();
+        Dataset data = LoadData(settings, Checkpoints(folder).LastOrDefault().Path);
+        var config = new Gpt2Config
+        {
+            Vocabulary = data.Vocabulary,
+            ContextLength = settings.Block,
+            Channels = settings.Channels,
+            Layers = settings.Layers,
+            Heads = settings.Heads,
+            ResidualDropout = (float)settings.Dropout,
+            EmbeddingDropout = (float)settings.Dropout,
+            AttentionDropout = (float)settings.Dropout,
+        };
+        config.Check("settings");
+        MemoryPlan.Of(config, settings).CheckAgainst(device);
+        LanguageModel model = config.Create(new Initializer(device, settings.Seed));
+        return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data);
+    }
+
+    /// <summary>The tokens that settings name; a run that goes on keeps its tokenizer.</summary>
+    public static Dataset LoadData(TrainingSettings settings, string? checkpoint = null)
+    {
+        if (settings.Data.Count > 0 && settings.Data.All(path => path.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
+        {
+            ushort[] tokens = [.. settings.Data.SelectMany(TokenFile.Read)];
+            return Dataset.FromTokens(tokens, tokens.Max() + 1, null, settings.Validation, string.Join(", ", settings.Data));
+        }
+
+        if (settings.Data is [string folder] && File.Exists(Path.Combine(folder, "train.bin")) && File.Exists(Path.Combine(folder, "val.bin")))
+        {
+            ushort[] training = TokenFile.Read(Path.Combine(folder, "train.bin")), validation = TokenFile.Read(Path.Combine(folder, "val.bin"));
+            return Dataset.FromTokens(training, validation, Math.Max(training.Max(), validation.Max()) + 1, folder);
+        }
+
+        string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
+        string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data);
+        ITokenizer tokenizer = (checkpoint is null ? null : Tokenizers.Load(checkpoint))
+            ?? (settings.Tokenizer == "byte" ? new ByteTokenizer() : CharTokenizer.From(text));
+        return Dataset.FromText(text, tokenizer, settings.Validation, source);
+    }
+
+    private void Validate()
+    {
+        double training = Trainer.Validate(Settings.EvalBatches, onTraining: true), validating = Trainer.Validate(Settings.EvalBatches);
+        validation = validating;
+        Write(new { step = Trainer.StepNumber, train_loss = Number(training), val_loss = Number(validating) });
+        metrics!.Flush();
+        Validated?.Invoke(Trainer.StepNumber, training, validating);
+    }
+
+    private static double? Number(double value) => double.IsFinite(value) ? value : null;
+
+    private void Save()
+    {
+        metrics!.Flush();
+        string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
+        Checkpoint.Save(path, Trainer, tokenizer, validation);
+        Saved?.Invoke(path);
+        if (validation is { } loss && !(loss >= best?.Loss))
+            best = (Trainer.StepNumber, loss);
+        (long Step, string Path)[] all = [.. Checkpoints(Folder)];
+        foreach ((long step, string old) in all.SkipLast(Settings.Keep))
+        {
+            best ??= BestOf(all);
+            if (step != best?.Step)
+                Directory.Delete(old, recursive: true);
+        }
+    }
+
+    private static (long, double)? BestOf((long Step, string Path)[] checkpoints)
+    {
+        (long, double)? best = null;
+        foreach ((long step, string path) in checkpoints)
+        {
+            string file = Path.Combine(path, Checkpoint.FileName);
+            if (File.Exists(file) && JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(file))?.ValidationLoss is { } loss && !(loss >= best?.Item2))
+                best = (step, loss);
+        }
+
+        return best;
+    }
+
+    private StreamWriter OpenMetrics()
+    {
+        try
+        {
+            return new StreamWriter(Path.Combine(Folder, MetricsFile), append: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{Path.Combine(Folder, MetricsFile)}: {e.Message}", e);
+        }
+    }
+
+    private void Write(object line)
+    {
+        try
+        {
+            metrics!.WriteLine(JsonSerializer.Serialize(line));
+        }
+        catch (IOException e)
+        {
+            throw new UserException($"{Path.Combine(Folder, MetricsFile)}: {e.Message}; free some space and go on with --resume {Folder}", e);
+        }
+    }
+
+    /// <summary>Drops lines of steps that were lost with a killed process, and a line that was cut short.</summary>
+    private void TrimMetrics()
+    {
+        string path = Path.Combine(Folder, MetricsFile);
+        if (!File.Exists(path))
+            return;
+        var kept = new List<string>();
+        foreach (string line in File.ReadLines(path))
+        {
+            try
+            {
+                using JsonDocument json = JsonDocument.Parse(line);
+                if (json.RootElement.GetProperty("step").GetInt64() <= Trainer.StepNumber && !(Trainer.StepNumber == 0))
+                    kept.Add(line);
+            }
+            catch (JsonException)
+            {
+                break;
+            }
+        }
+
+        AtomicFolder.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
+    }
+
+    private static IEnumerable<string> Leftovers(string folder)
+    {
+        string parent = Path.Combine(folder, CheckpointFolder);
+        return Directory.Exists(parent)
+            ? Directory.EnumerateDirectories(parent, "*.partial-*").Select(path => path[..path.IndexOf(".partial-", StringComparison.Ordinal)]).Distinct().ToArray()
+            : [];
+    }
+
+    /// <summary>Gives all memory back.</summary>
+    public void Dispose()
+    {
+        Trainer.Dispose();
+        Trainer.Model.Dispose();
+    }
+}
