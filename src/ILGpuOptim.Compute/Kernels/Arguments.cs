@@ -98,7 +98,10 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
     /// <summary>The probability with which attention weights are dropped.</summary>
     public float Dropout { get; init; }
 
-    /// <summary>Seed and stream of the dropout; weight (b, h, i, j) uses counter ((b · Heads + h) · QueryLength + i) · KeyLength + j.</summary>
+    /// <summary>
+    /// Seed and stream of the dropout. Weight (b, h, i, j) is multiplied by element ((b · Heads + h) · QueryLength + i) · KeyLength + j
+    /// of what <see cref="Device.Random"/> draws as <see cref="RandomKind.KeepMask"/> with 1 - <see cref="Dropout"/>.
+    /// </summary>
     public ulong Seed { get; init; }
 
     /// <inheritdoc cref="Seed"/>

@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Compute.Cpu;
 using Xunit;
 
 namespace ILGpuOptim.Tests.Kernels;
@@ -12,6 +13,19 @@ public class PhiloxTests
     [InlineData(0x299f31d0a4093822UL, 0x0370734413198a2eUL, 0x85a308d3243f6a88UL, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)]
     public void GivesThePublishedAnswers(ulong seed, ulong stream, ulong counter, uint a, uint b, uint c, uint d) =>
         Assert.Equal((a, b, c, d), Philox.Generate(seed, stream, counter));
+
+    [Theory]
+    [InlineData(0UL)]
+    [InlineData(0xFFFFFFFEUL)]
+    [InlineData(ulong.MaxValue - 1)]
+    public unsafe void ManyCountersAtOnceGiveTheSameWords(ulong first)
+    {
+        const ulong Seed = 0x0123456789ABCDEFUL, Stream = 0xFEDCBA9876543210UL;
+        uint* words = stackalloc uint[32];
+        CpuPhilox.Words(Seed, Stream, first, 8, words);
+        for (int i = 0; i < 8; i++)
+            Assert.Equal(Philox.Generate(Seed, Stream, first + (ulong)i), (words[4 * i], words[(4 * i) + 1], words[(4 * i) + 2], words[(4 * i) + 3]));
+    }
 
     [Fact]
     public void UnitNumbersAreBelowOne()

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -12,6 +13,9 @@ internal unsafe struct CpuAttentionArguments
     public bool Causal;
     public float Scale, Dropout;
     public ulong Seed, Stream;
+
+    /// <summary>Weights that <see cref="Keep"/> draws at once, at most.</summary>
+    public const int MostKept = 64;
 
     /// <summary>Query heads that read one key head.</summary>
     public readonly int Group => Heads / KeyHeads;
@@ -37,26 +41,28 @@ internal unsafe struct CpuAttentionArguments
     /// <summary>The biases of the keys from <paramref name="j"/> on, or null.</summary>
     public readonly float* Bias(int b, int j) => KeyBias == null ? null : KeyBias + (nint)b * KeyLength + j;
 
-    /// <summary>What dropout multiplies the weights of a query by, from key <paramref name="key"/> on: 0 or 1 / (1 - p).</summary>
+    /// <summary>
+    /// What dropout multiplies the weights of a query by, from key <paramref name="key"/> on: 0 or 1 / (1 - p). At most
+    /// <see cref="MostKept"/> at once.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void Keep(int b, int head, int query, int key, int count, float* target)
     {
         ulong element = (ulong)Row(b, query, head) * (ulong)KeyLength + (ulong)key;
+        int skip = (int)(element % 4), counters = (skip + count + 3) / 4;
+        uint* words = stackalloc uint[MostKept + 4 * CpuPhilox.Batch];
+        CpuPhilox.Words(Seed, Stream, element / 4, (counters + CpuPhilox.Batch - 1) / CpuPhilox.Batch * CpuPhilox.Batch, words);
         float keep = 1 - Dropout, factor = 1 / keep;
-        float* four = stackalloc float[4];
-        int skip = (int)(element % 4);
-        for (int j = -skip; j < count; j += 4, element += 4)
+        words += skip;
+        int j = 0;
+        for (; j <= count - 4; j += 4)
         {
-            (uint x, uint y, uint z, uint w) = Philox.Generate(Seed, Stream, element / 4);
-            bool inside = j >= 0 && j <= count - 4;
-            float* place = inside ? target + j : four;
-            place[0] = Philox.Unit(x) < keep ? factor : 0;
-            place[1] = Philox.Unit(y) < keep ? factor : 0;
-            place[2] = Philox.Unit(z) < keep ? factor : 0;
-            place[3] = Philox.Unit(w) < keep ? factor : 0;
-            for (int n = Math.Max(0, -j); !inside && n < Math.Min(4, count - j); n++)
-                target[j + n] = four[n];
+            Vector128<float> unit = Vector128.ConvertToSingle((Vector128.Load(words + j) >> 8).AsInt32()) * (1f / 16777216f);
+            (Vector128.LessThan(unit, Vector128.Create(keep)) & Vector128.Create(factor)).Store(target + j);
         }
+
+        for (; j < count; j++)
+            target[j] = Philox.Unit(words[j]) < keep ? factor : 0;
     }
 }
 
@@ -79,7 +85,8 @@ internal static unsafe class CpuAttention
             decode.Scratch = scratch.Take<float>(pool.Threads * decode.ScratchFloats);
             pool.Run(decode.Items, ref decode);
             decode.Merging = true;
-            pool.Run(arguments.Batch, ref decode);
+            if (decode.Chunks != 1)
+                pool.Run(arguments.Batch, ref decode);
             return;
         }
 

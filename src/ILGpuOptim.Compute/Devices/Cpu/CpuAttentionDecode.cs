@@ -30,30 +30,36 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// <summary>Floats that each worker needs.</summary>
     public readonly long ScratchFloats => (long)Rows * Chunk;
 
-    private readonly int Chunks => (a.KeyLength + Chunk - 1) / Chunk;
+    /// <summary>Chunks of one sequence; a single one is merged where it is computed.</summary>
+    public readonly int Chunks => (a.KeyLength + Chunk - 1) / Chunk;
 
     /// <summary>Queries of all heads, head by head.</summary>
     private readonly int Rows => a.Heads * a.QueryLength;
 
     public void Invoke(int index, int worker)
     {
-        if (Merging)
-            Merge(index);
-        else
+        if (!Merging)
             Stream(index / Chunks, index % Chunks * Chunk, Partials + index * PartialFloats, Scratch + worker * ScratchFloats);
+        if (Merging || Chunks == 1)
+            Merge(index);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Stream(int b, int k0, float* outputs, float* weights)
     {
-        int count = Math.Min(Chunk, a.KeyLength - k0), rowsPerKeyHead = a.Group * a.QueryLength, size = a.HeadSize;
+        int count = Math.Min(Chunk, a.KeyLength - k0), size = a.HeadSize, group = a.Group, queries = a.QueryLength;
         for (int j = 0; j < count; j++)
         {
             float bias = a.KeyBias == null ? 0 : *a.Bias(b, k0 + j);
-            for (int row = 0; row < Rows; row++)
+            float* key = a.KeyRow(a.Key, b, k0 + j, 0), score = weights + j;
+            for (int head = 0; head < a.Heads; key += size)
             {
-                float* key = a.KeyRow(a.Key, b, k0 + j, row / rowsPerKeyHead);
-                weights[row * Chunk + j] = Dot(a.QueryRow(a.Query, b, row % a.QueryLength, row / a.QueryLength), key, size) * a.Scale + bias;
+                for (int end = head + group; head < end; head++)
+                {
+                    float* query = a.QueryRow(a.Query, b, 0, head);
+                    for (int i = 0; i < queries; i++, query += a.QueryStride, score += Chunk)
+                        *score = Dot(query, key, size) * a.Scale + bias;
+                }
             }
         }
 
@@ -63,11 +69,18 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         new Span<float>(outputs, Rows * size).Clear();
         for (int j = 0; j < count; j++)
         {
-            for (int row = 0; row < Rows; row++)
+            // A key that is not visible must not be touched: its value may be NaN.
+            int first = 0;
+            while (first < queries && a.Visible(first) <= k0 + j)
+                first++;
+            float* value = a.KeyRow(a.Value, b, k0 + j, 0);
+            for (int head = 0; head < a.Heads; value += size)
             {
-                // A key that is not visible must not be touched: its value may be NaN.
-                if (k0 + j < a.Visible(row % a.QueryLength))
-                    AddScaled(a.KeyRow(a.Value, b, k0 + j, row / rowsPerKeyHead), weights[row * Chunk + j], outputs + row * size, size);
+                for (int end = head + group; head < end; head++)
+                {
+                    for (int row = head * queries + first; row < (head + 1) * queries; row++)
+                        AddScaled(value, weights[row * Chunk + j], outputs + row * size, size);
+                }
             }
         }
     }

@@ -95,12 +95,17 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
             new Span<float>(target + i * Block + rows, columns - rows).Clear();
     }
 
-    /// <summary>Draws the mask of a block, keys × queries.</summary>
+    /// <summary>Draws the mask of a block, keys × queries: zero where the query does not see the key.</summary>
     public static void Mask(in CpuAttentionArguments a, int b, int head, int q0, int queries, int k0, int keys, float* mask)
     {
         float* rows = stackalloc float[Block * Block];
         for (int i = 0; i < queries; i++)
-            a.Keep(b, head, q0 + i, k0, keys, rows + i * Block);
+        {
+            int visible = Math.Clamp(a.Visible(q0 + i) - k0, 0, keys);
+            a.Keep(b, head, q0 + i, k0, visible, rows + i * Block);
+            new Span<float>(rows + i * Block + visible, Block - visible).Clear();
+        }
+
         LoadTransposed(rows, Block, queries, keys, mask);
     }
 
