@@ -1,0 +1,32 @@
+using PeerBenchmarks.Running;
+using PeerBenchmarks.Workloads;
+
+namespace PeerBenchmarks.Comparisons;
+
+/// <summary>Matrix products at the shapes of our models, in GFLOP/s.</summary>
+internal static class GemmComparison
+{
+    private static readonly string[] Sides = [Contender.Ours, "OpenBLAS", "libtorch"];
+
+    public static void Run(Options options)
+    {
+        var workers = Sides.Where(options.Wants).Select(side => new Worker(Contender.Create(side, "gemm"))).ToList();
+        foreach (var worker in workers)
+            Console.WriteLine($"{worker.Contender.Name}: {worker.Description}");
+        var names = workers.ConvertAll(worker => worker.Contender.Name);
+        bool ratio = names.Contains(Contender.Ours) && names.Count > 1;
+
+        Console.WriteLine();
+        Console.WriteLine($"| product | m × n × k | {string.Join(" | ", names)} |{(ratio ? " ours / better peer |" : "")}");
+        Console.WriteLine($"|---|---|{string.Concat(Enumerable.Repeat("---:|", names.Count + (ratio ? 1 : 0)))}");
+        foreach (var shape in GemmShape.All.Where(shape => shape.Name.Contains(options.Argument ?? "")))
+        {
+            var outcome = Turns.Take(workers, shape.Name, rounds: 5, count: 3, options.Alone);
+            var cells = names.Select(name => $"{shape.Operations / outcome.Median(name) * 1e-6:F1}");
+            if (ratio)
+                cells = cells.Append($"{names.Where(name => name != Contender.Ours).Min(peer => outcome.Ratio(Contender.Ours, peer)):F2}");
+            Console.WriteLine($"| {shape.Name} | {shape} | {string.Join(" | ", cells)} |");
+        }
+        workers.ForEach(worker => worker.Dispose());
+    }
+}

@@ -1,0 +1,37 @@
+using System.Globalization;
+using PeerBenchmarks.Comparisons;
+using PeerBenchmarks.Running;
+using PeerBenchmarks.Workloads;
+
+CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+const string usage = """
+    gemm  [NAME]       matrix products: this project, OpenBLAS, libtorch; only the shapes whose name contains NAME
+    char  [VARIANT]    a training step of the character GPT; VARIANT is gpt2 (the default) or nanogpt
+    gpt2               a training step of GPT-2 124M
+    optim              an optimizer step over the parameters of GPT-2 124M, and the bandwidth of memory
+
+    --alone            one contender after the other instead of taking turns: shows whether turns slow anybody
+    --only NAME,...    only these contenders
+    """;
+
+try
+{
+    if (args is ["work", var contender, var task])
+    {
+        using var workload = Workload.Create(contender, task);
+        WorkerLoop.Run(workload, Console.In, Console.Out);
+        return 0;
+    }
+    var options = Options.Parse(args);
+    switch (options.Command)
+    {
+        case "gemm": GemmComparison.Run(options); return 0;
+        case "char" or "gpt2" or "optim": StepComparison.Run(options); return 0;
+        default: Console.Error.WriteLine(usage); return 2;
+    }
+}
+catch (Exception error) when (error is ArgumentException or WorkerException)
+{
+    Console.Error.WriteLine(error.Message);
+    return 1;
+}

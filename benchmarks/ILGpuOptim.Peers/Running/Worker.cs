@@ -1,0 +1,98 @@
+using System.Diagnostics;
+
+namespace PeerBenchmarks.Running;
+
+/// <summary>A side of a comparison failed.</summary>
+internal sealed class WorkerException(string message) : Exception(message);
+
+/// <summary>
+/// The coordinator's end of a running contender. Every side has a process and an environment of its own, so no side's
+/// spinning threads, allocator or pinning touches another's.
+/// </summary>
+internal sealed class Worker : IDisposable
+{
+    private readonly Process process;
+
+    public Worker(Contender contender)
+    {
+        Contender = contender;
+        var start = new ProcessStartInfo(contender.Program, contender.Arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+        };
+        // These choose OpenBLAS's kernels by hand, for other programs; a peer picks its own.
+        start.Environment.Remove("OPENBLAS_CORETYPE");
+        start.Environment.Remove("OPENBLAS_L2_SIZE");
+        foreach (var (name, value) in contender.Environment)
+            start.Environment[name] = value;
+        try
+        {
+            process = Process.Start(start)!;
+        }
+        catch (System.ComponentModel.Win32Exception error)
+        {
+            throw new WorkerException($"{contender.Name}: cannot start {contender.Program}: {error.Message}");
+        }
+        Description = Answer();
+    }
+
+    /// <summary>Which side this is.</summary>
+    public Contender Contender { get; }
+
+    /// <summary>What the side says of itself: versions, kernels.</summary>
+    public string Description { get; }
+
+    /// <summary>The most memory that the process has held, in bytes.</summary>
+    public long PeakBytes
+    {
+        get
+        {
+            process.Refresh();
+            return process.PeakWorkingSet64;
+        }
+    }
+
+    /// <summary>Times <paramref name="count"/> units of a case, in milliseconds, and returns when the process is quiet again.</summary>
+    /// <exception cref="WorkerException">The process ended.</exception>
+    public double[] Measure(int count, string @case)
+    {
+        process.StandardInput.WriteLine($"{count} {@case}");
+        process.StandardInput.Flush();
+        var times = Answer().Split(' ').Select(double.Parse).ToArray();
+        AwaitQuiet();
+        return times;
+    }
+
+    /// <summary>
+    /// Waits until the process's threads have stopped spinning (OpenMP's and OpenBLAS's do so for some tens of
+    /// milliseconds after the last call), so that the next side finds both cores free.
+    /// </summary>
+    private void AwaitQuiet()
+    {
+        var deadline = Stopwatch.StartNew();
+        var before = TimeSpan.MinValue;
+        for (var now = Used(); now > before && deadline.ElapsedMilliseconds < 1000; now = Used())
+        {
+            before = now;
+            Thread.Sleep(25);
+        }
+    }
+
+    private TimeSpan Used()
+    {
+        process.Refresh();
+        return process.TotalProcessorTime;
+    }
+
+    private string Answer() => process.StandardOutput.ReadLine()
+        ?? throw new WorkerException($"{Contender.Name}: its process ended without an answer");
+
+    public void Dispose()
+    {
+        process.StandardInput.Close();
+        if (!process.WaitForExit(5000))
+            process.Kill();
+        process.Dispose();
+    }
+}

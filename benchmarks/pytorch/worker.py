@@ -1,0 +1,135 @@
+"""PyTorch's side of the comparisons: training steps with fused AdamW, and AdamW alone (fused or foreach).
+
+Speaks the workers' protocol: says what it is, then answers each line "COUNT CASE" with COUNT times in milliseconds.
+Usage: worker.py char|gpt2|optim [fused|foreach]
+"""
+
+import random
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+THREADS = 2
+
+
+@dataclass
+class Recipe:
+    """The model and its training, as in Recipe.cs."""
+
+    vocabulary: int
+    positions: int
+    layers: int
+    heads: int
+    channels: int
+    batch: int
+    length: int
+    beta2: float
+    rate: float
+    clip: float | None
+
+
+RECIPES = {
+    "char": Recipe(65, 64, 4, 4, 128, 12, 64, 0.99, 1e-3, 1.0),
+    "gpt2": Recipe(50257, 1024, 12, 12, 768, 4, 64, 0.999, 1e-4, None),
+}
+
+
+class Block(nn.Module):
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(channels)
+        self.attention_input = nn.Linear(channels, 3 * channels)
+        self.attention_output = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.input = nn.Linear(channels, 4 * channels)
+        self.output = nn.Linear(4 * channels, channels)
+
+    def forward(self, x):
+        batch, length, channels = x.shape
+        parts = self.attention_input(self.attention_norm(x)).split(channels, dim=2)
+        q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.attention_output(mixed.transpose(1, 2).reshape(batch, length, channels))
+        return x + self.output(F.gelu(self.input(self.norm(x)), approximate="tanh"))
+
+
+class Gpt(nn.Module):
+    def __init__(self, recipe):
+        super().__init__()
+        self.tokens = nn.Embedding(recipe.vocabulary, recipe.channels)
+        self.positions = nn.Embedding(recipe.positions, recipe.channels)
+        self.blocks = nn.ModuleList(Block(recipe.channels, recipe.heads) for _ in range(recipe.layers))
+        self.norm = nn.LayerNorm(recipe.channels)
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, tokens, targets):
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        logits = F.linear(self.norm(x), self.tokens.weight)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+
+
+def optimizer(model, recipe, kind):
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, recipe.beta2), **{kind: True})
+
+
+def training(recipe, kind):
+    model = Gpt(recipe)
+    adamw = optimizer(model, recipe, kind)
+
+    def step():
+        text = [[random.randrange(recipe.vocabulary) for _ in range(recipe.length + 1)] for _ in range(recipe.batch)]
+        tokens = torch.tensor(text)
+        adamw.zero_grad(set_to_none=True)
+        loss = model(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+        loss.backward()
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        adamw.step()
+        loss.item()
+
+    return step
+
+
+def update(recipe, kind):
+    model = Gpt(recipe)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter) * 1e-3
+    return optimizer(model, recipe, kind).step
+
+
+def main():
+    task = sys.argv[1]
+    kind = sys.argv[2] if len(sys.argv) > 2 else "fused"
+    torch.manual_seed(1)
+    torch.set_num_threads(THREADS)
+    print(f"PyTorch {torch.__version__}, {kind} AdamW", flush=True)
+    steps = {}
+    for line in sys.stdin:
+        count, case = line.split()
+        if case not in steps:
+            steps[case] = (update if task == "optim" else training)(RECIPES[case], kind)
+            for _ in range(3):
+                steps[case]()
+        if case != "gpt2":
+            steps[case]()
+        times = []
+        for _ in range(int(count)):
+            start = time.perf_counter()
+            steps[case]()
+            times.append((time.perf_counter() - start) * 1e3)
+        print(*times, flush=True)
+
+
+main()
