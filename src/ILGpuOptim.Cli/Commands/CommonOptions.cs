@@ -1,0 +1,47 @@
+using System.CommandLine;
+using System.Text.Json;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary>Options that several commands have, and what they mean.</summary>
+internal static class CommonOptions
+{
+    private static readonly string[] DeviceNames = ["cpu", "reference"];
+
+    public static Option<string?> Device() => new("--device") { Description = "where to compute: cpu or reference (slow, for checking)" };
+
+    public static Option<int?> Threads() => new("--threads") { Description = "threads of the cpu; 0 means one for each core" };
+
+    public static Option<bool> Json() => new("--json") { Description = "print JSON for machines" };
+
+    /// <summary>Opens a device by name.</summary>
+    public static Device Open(string? name, int? threads) => (name ?? "cpu").ToLowerInvariant() switch
+    {
+        "cpu" => new CpuDevice(threads is >= 0 ? threads.Value : threads is null ? 0 : throw new UserException($"--threads {threads}: it must be at least 0")),
+        "reference" => new ReferenceDevice(),
+        string other => throw new UserException($"there is no device \"{other}\"; did you mean {Nearest.To(other, DeviceNames)}? There are {string.Join(", ", DeviceNames)}"),
+    };
+
+    public static readonly JsonSerializerOptions JsonLines = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    /// <summary>One JSON object on a line of its own.</summary>
+    public static void PrintJson(object value)
+    {
+        Console.Out.WriteLine(JsonSerializer.Serialize(value, JsonLines));
+        Console.Out.Flush();
+    }
+
+    /// <summary>The folder of a run's newest checkpoint, or the folder itself when it holds a model.</summary>
+    public static string ModelFolder(string path)
+    {
+        if (File.Exists(Path.Combine(path, Models.ModelFiles.Config)))
+            return path;
+        string? newest = Training.TrainingRun.Checkpoints(path).LastOrDefault().Path;
+        if (newest is not null)
+            return newest;
+        throw new UserException(Directory.Exists(path)
+            ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
+            : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors");
+    }
+}

@@ -1,0 +1,64 @@
+using System.CommandLine;
+using System.Text;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Models;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>eval</c>: how well a model predicts a text.</summary>
+internal static class EvalCommand
+{
+    public static Command Create()
+    {
+        var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
+        var data = new Option<string[]>("--data") { Description = "text to evaluate on; without it, the validation part of the run's data", AllowMultipleArgumentsPerToken = true };
+        Option<string?> device = CommonOptions.Device();
+        Option<int?> threads = CommonOptions.Threads();
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("eval", "Measure loss, perplexity and bits per byte.") { source, data, device, threads, json };
+        command.SetAction(result =>
+        {
+            string path = result.GetRequiredValue(source), folder = CommonOptions.ModelFolder(path);
+            (ushort[] tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
+            using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
+            using LanguageModel model = ModelFiles.Load(folder, target);
+            EvaluationResult measured = Evaluation.Run(model, target, tokens, bytes);
+            if (result.GetValue(json))
+            {
+                CommonOptions.PrintJson(new { measured.Tokens, measured.Loss, measured.Perplexity, measured.BitsPerByte });
+                return;
+            }
+
+            Console.WriteLine($"tokens         {measured.Tokens:N0}");
+            Console.WriteLine($"loss           {measured.Loss:F4} nats a token");
+            Console.WriteLine($"perplexity     {measured.Perplexity:F4}");
+            if (measured.BitsPerByte is { } bits)
+                Console.WriteLine($"bits per byte  {bits:F4}");
+        });
+        return command;
+    }
+
+    private static (ushort[] Tokens, long? Bytes) Tokens(string path, string folder, string[] data)
+    {
+        ITokenizer? tokenizer = Tokenizers.Load(folder);
+        if (data.Length > 0)
+        {
+            if (data.All(file => file.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
+                return ([.. data.SelectMany(TokenFile.Read)], null);
+            if (tokenizer is null)
+                throw new UserException($"{folder}: there is no tokenizer beside the model, so it cannot read text; give a .bin token file");
+            string text = TextSource.Read(data);
+            return (Array.ConvertAll(tokenizer.Encode(text), static id => (ushort)id), Encoding.UTF8.GetByteCount(text));
+        }
+
+        string run = File.Exists(Path.Combine(path, TrainingRun.SettingsFile)) ? path : Path.Combine(path, "..", "..");
+        string settings = Path.Combine(run, TrainingRun.SettingsFile);
+        if (!File.Exists(settings))
+            throw new UserException($"{path}: this is no run, so there is no data to evaluate on; give --data");
+        Dataset dataset = TrainingRun.LoadData(TrainingSettings.Load(settings), folder);
+        ushort[] tokens = dataset.Validation.ToArray();
+        return (tokens, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(Array.ConvertAll(tokens, static id => (int)id))));
+    }
+}

@@ -1,0 +1,47 @@
+using System.CommandLine;
+using System.Text.Json;
+using ILGpuOptim.Training;
+using Spectre.Console;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>info RUN</c>: what a run is and how far it came.</summary>
+internal static class InfoCommand
+{
+    public static Command Create()
+    {
+        var run = new Argument<string>("run") { Description = "a run folder" };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("info", "Show a run's settings, progress and checkpoints.") { run, json };
+        command.SetAction(result =>
+        {
+            string folder = result.GetRequiredValue(run), file = Path.Combine(folder, TrainingRun.SettingsFile);
+            if (!File.Exists(file))
+                throw new UserException($"{folder}: there is no run in this folder ({TrainingRun.SettingsFile} is missing)");
+            TrainingSettings settings = TrainingSettings.Load(file);
+            (long Step, string Path)[] checkpoints = [.. TrainingRun.Checkpoints(folder)];
+            List<(long Step, double Training, double Validation)> losses = Metrics.Validations(folder);
+            if (result.GetValue(json))
+            {
+                CommonOptions.PrintJson(new
+                {
+                    Settings = JsonSerializer.Deserialize<JsonElement>(settings.ToJson()),
+                    Checkpoints = checkpoints.Select(item => item.Path),
+                    Validations = losses.Select(item => new { item.Step, TrainLoss = item.Training, ValLoss = item.Validation }),
+                });
+                return;
+            }
+
+            AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {settings.Layers} layers of {settings.Channels} channels, block {settings.Block}");
+            AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : string.Join(", ", settings.Data))}");
+            var table = new Table().AddColumns("step", "train loss", "validation loss");
+            foreach ((long step, double training, double validation) in losses.TakeLast(12))
+                table.AddRow($"{step}", $"{training:F4}", $"{validation:F4}");
+            AnsiConsole.Write(table);
+            foreach ((long step, string path) in checkpoints)
+                AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {path} ({Directory.EnumerateFiles(path).Sum(item => new FileInfo(item).Length) / 1e6:F1} MB)");
+            AnsiConsole.MarkupLineInterpolated($"{(checkpoints.Length > 0 ? checkpoints[^1].Step : 0)} of {settings.Steps} steps are safe");
+        });
+        return command;
+    }
+}

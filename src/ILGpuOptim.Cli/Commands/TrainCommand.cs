@@ -1,0 +1,61 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Generation;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>train</c>: a model from text, or a run that goes on.</summary>
+internal static class TrainCommand
+{
+    public static Command Create()
+    {
+        var options = new TrainOptions();
+        var command = new Command("train", "Train a model; without arguments a small GPT-2 on the embedded King James text, in about two minutes.");
+        foreach (Option option in options.All)
+            command.Options.Add(option);
+        command.SetAction(result => Run(options, result));
+        return command;
+    }
+
+    private static int Run(TrainOptions options, ParseResult result)
+    {
+        bool json = result.GetValue(options.Json);
+        using var stop = new CancellationTokenSource();
+        void Stop(PosixSignalContext context)
+        {
+            context.Cancel = true;
+            stop.Cancel();
+        }
+
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        Device? device = null;
+        try
+        {
+            using TrainingRun run = options.Open(result, settings => device = CommonOptions.Open(settings.Device, settings.Threads));
+            TrainingProgress progress = TrainingProgress.For(run, json);
+            progress.Begin();
+            bool finished = progress.Run(() => run.Train(stop.Token));
+            Metrics.Plot(run.Folder, $"{run.Settings.Preset}, {run.Settings.Optimizer.Name}");
+            progress.End(finished, finished ? Sample(run) : null);
+            return finished ? 0 : 130;
+        }
+        finally
+        {
+            device?.Dispose();
+        }
+    }
+
+    private static string? Sample(TrainingRun run)
+    {
+        if (run.Data.Tokenizer is not { } tokenizer)
+            return null;
+        int[] prompt = Array.ConvertAll(run.Data.Training[..1].ToArray(), static id => (int)id);
+        var generator = new TextGenerator(run.Trainer.Model, run.Trainer.Device);
+        int[] ids = [.. prompt, .. generator.Continue(prompt, 300, new SamplingOptions { Seed = run.Settings.Seed })];
+        return tokenizer.Decode(ids);
+    }
+}

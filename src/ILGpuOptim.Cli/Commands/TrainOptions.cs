@@ -1,0 +1,91 @@
+using System.CommandLine;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary>The flags of <c>train</c> and the settings that they make.</summary>
+internal sealed class TrainOptions
+{
+    private readonly List<Option> all = [];
+    private readonly List<Func<ParseResult, TrainingSettings, TrainingSettings>> changes = [];
+    private readonly Option<string?> preset, config, output, resume;
+
+    public TrainOptions()
+    {
+        preset = Add(new Option<string?>("--preset") { Description = "where settings start: " + string.Join("; ", Presets.Names.Select(item => $"{item.Name} ({item.Summary})")) });
+        config = Add(new Option<string?>("--config") { Description = "a JSON file of settings, such as a run's settings.json" });
+        output = Add(new Option<string?>("--out") { Description = "the run folder; by default runs/PRESET-TIME" });
+        resume = Add(new Option<string?>("--resume") { Description = "go on with this run" });
+        Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
+        Setting<string>("--tokenizer", "char or byte", (s, v) => s with { Tokenizer = v });
+        Setting<double?>("--validation", "the part of the text that validates", (s, v) => s with { Validation = v!.Value });
+        Setting<int?>("--layers", "transformer layers", (s, v) => s with { Layers = v!.Value });
+        Setting<int?>("--heads", "attention heads", (s, v) => s with { Heads = v!.Value });
+        Setting<int?>("--channels", "numbers for each token", (s, v) => s with { Channels = v!.Value });
+        Setting<int?>("--block", "tokens of a sequence", (s, v) => s with { Block = v!.Value });
+        Setting<double?>("--dropout", "probability of dropping an element", (s, v) => s with { Dropout = v!.Value });
+        Setting<int?>("--batch", "sequences of a batch", (s, v) => s with { Batch = v!.Value });
+        Setting<int?>("--accumulate", "batches of an update", (s, v) => s with { Accumulate = v!.Value });
+        Setting<int?>("--steps", "updates", (s, v) => s with { Steps = v!.Value });
+        Setting<string>("--optimizer", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer with { Name = Optim.Registry.Find(v).Name } });
+        Setting<double?>("--lr", "the learning rate at its peak", (s, v) => s with { Optimizer = s.Optimizer with { LearningRate = v!.Value } });
+        Setting<double?>("--weight-decay", "of matrices; vectors have none", (s, v) => s with { Optimizer = s.Optimizer with { WeightDecay = v!.Value } });
+        Setting<double?>("--beta1", "decay of the momentum", (s, v) => s with { Optimizer = s.Optimizer with { Beta1 = v } });
+        Setting<double?>("--beta2", "decay of the second moment", (s, v) => s with { Optimizer = s.Optimizer with { Beta2 = v } });
+        Setting<double?>("--beta3", "CAME's decay of the instability", (s, v) => s with { Optimizer = s.Optimizer with { Beta3 = v } });
+        Setting<double?>("--epsilon", "keeps divisions finite", (s, v) => s with { Optimizer = s.Optimizer with { Epsilon = v } });
+        Setting<double?>("--momentum", "of sgd", (s, v) => s with { Optimizer = s.Optimizer with { Momentum = v } });
+        Setting<int?>("--rank", "of galore, fira and apollo", (s, v) => s with { Optimizer = s.Optimizer with { Rank = v } });
+        Setting<int?>("--projection-gap", "steps between projections", (s, v) => s with { Optimizer = s.Optimizer with { UpdateProjectionGap = v } });
+        Setting<double?>("--scale", "of galore, fira (alpha) and apollo", (s, v) => s with { Optimizer = s.Optimizer with { Scale = v } });
+        Setting<Optim.ScaleType?>("--scale-type", "what shares a factor in apollo", (s, v) => s with { Optimizer = s.Optimizer with { ScaleType = v } });
+        Setting<string[]>("--low-rank", "names of matrices trained at low rank, * for anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
+        Setting<string[]>("--no-decay", "names of parameters without weight decay", (s, v) => s with { Optimizer = s.Optimizer with { NoDecay = v } });
+        Setting<ScheduleKind?>("--schedule", "how the learning rate changes", (s, v) => s with { Schedule = v!.Value });
+        Setting<int?>("--warmup", "steps of warm-up", (s, v) => s with { Warmup = v!.Value });
+        Setting<double?>("--final-rate", "the learning rate at the end, as a part of its peak", (s, v) => s with { FinalRate = v!.Value });
+        Setting<double?>("--clip", "the global gradient norm; 0 is off", (s, v) => s with { Clip = v!.Value });
+        Setting<ulong?>("--seed", "repeats the run", (s, v) => s with { Seed = v!.Value });
+        Setting<int?>("--eval-interval", "steps between validations", (s, v) => s with { EvalInterval = v!.Value });
+        Setting<int?>("--eval-batches", "batches of a validation", (s, v) => s with { EvalBatches = v!.Value });
+        Setting<int?>("--checkpoint-interval", "steps between checkpoints; 0 saves at the end alone", (s, v) => s with { CheckpointInterval = v!.Value });
+        Setting<int?>("--keep", "the newest checkpoints that are kept, beside the best", (s, v) => s with { Keep = v!.Value });
+        Setting<string>("--device", "cpu or reference", (s, v) => s with { Device = v });
+        Setting<int?>("--threads", "threads of the cpu; 0 means one for each core", (s, v) => s with { Threads = v!.Value });
+        Json = Add(CommonOptions.Json());
+    }
+
+    public Option<bool> Json { get; }
+
+    public IReadOnlyList<Option> All => all;
+
+    /// <summary>The run that the flags ask for.</summary>
+    public TrainingRun Open(ParseResult result, Func<TrainingSettings, Device> device)
+    {
+        TrainingSettings Changed(TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
+        if (result.GetValue(resume) is { } run)
+        {
+            if (result.GetValue(preset) is not null || result.GetValue(config) is not null || result.GetValue(output) is not null)
+                throw new UserException("--resume takes the run's own settings; leave out --preset, --config and --out");
+            return TrainingRun.Resume(run, device, Changed);
+        }
+
+        TrainingSettings settings = result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default");
+        settings = Changed(settings);
+        string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}");
+        return TrainingRun.Begin(folder, settings, device(settings));
+    }
+
+    private void Setting<T>(string name, string description, Func<TrainingSettings, T, TrainingSettings> apply)
+    {
+        Option<T> option = Add(new Option<T>(name) { Description = description, AllowMultipleArgumentsPerToken = typeof(T).IsArray });
+        changes.Add((result, settings) => result.GetResult(option) is { Implicit: false } && result.GetValue(option) is { } value ? apply(settings, value) : settings);
+    }
+
+    private T Add<T>(T option) where T : Option
+    {
+        all.Add(option);
+        return option;
+    }
+}

@@ -1,0 +1,143 @@
+using System.Diagnostics;
+using ILGpuOptim.Cli.Commands;
+using ILGpuOptim.Training;
+using Spectre.Console;
+
+namespace ILGpuOptim.Cli;
+
+/// <summary>Shows how training goes: a live bar on a terminal, plain lines elsewhere, JSON lines for machines.</summary>
+internal abstract class TrainingProgress(TrainingRun run)
+{
+    private readonly Stopwatch clock = new();
+    private long firstStep;
+    private double bestLoss = double.PositiveInfinity;
+
+    protected TrainingRun Training { get; } = run;
+
+    /// <summary>The way of showing that suits the output.</summary>
+    public static TrainingProgress For(TrainingRun run, bool json) =>
+        json ? new JsonProgress(run) : Console.IsOutputRedirected || !AnsiConsole.Profile.Capabilities.Interactive ? new PlainProgress(run) : new LiveProgress(run);
+
+    /// <summary>Tells what will be trained.</summary>
+    public virtual void Begin()
+    {
+        TrainingSettings s = Training.Settings;
+        Line($"run        {Training.Folder}");
+        Line($"device     {Training.Trainer.Device.Name}: {Training.Trainer.Device.Description}");
+        Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, {Training.Data.Vocabulary} different");
+        Line($"model      GPT-2, {s.Layers} layers, {s.Heads} heads, {s.Channels} channels, block {s.Block}: {Training.Trainer.Model.ParameterCount:N0} parameters");
+        Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.LearningRate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
+        foreach (var group in Training.Trainer.Groups)
+            Line($"           {group.Parameters.Count} tensors, {group.Parameters.Sum(p => p.Length):N0} parameters: {group.Description}");
+        if (Training.Trainer.StepNumber > 0)
+            Line($"resumed    after step {Training.Trainer.StepNumber}");
+    }
+
+    /// <summary>Runs training while showing it.</summary>
+    public virtual bool Run(Func<bool> train)
+    {
+        firstStep = Training.Trainer.StepNumber;
+        Training.Stepped = Stepped;
+        Training.Validated = (step, training, validation) =>
+        {
+            bestLoss = Math.Min(bestLoss, validation);
+            Validated(step, training, validation);
+        };
+        clock.Restart();
+        return train();
+    }
+
+    /// <summary>Tells how it ended.</summary>
+    public virtual void End(bool finished, string? sample)
+    {
+        if (sample is not null)
+            Line($"{Environment.NewLine}{sample}{Environment.NewLine}");
+        Line(finished
+            ? $"done       {Training.Trainer.StepNumber} steps in {clock.Elapsed.TotalSeconds:F1} s, best validation loss {bestLoss:F4}; loss.svg and checkpoints are in {Training.Folder}"
+            : $"stopped    after step {Training.Trainer.StepNumber}; the state is saved, go on with --resume {Training.Folder}");
+    }
+
+    protected abstract void Stepped(StepResult result);
+
+    protected abstract void Validated(long step, double training, double validation);
+
+    protected virtual void Line(string text) => Console.WriteLine(text);
+
+    protected double TokensPerSecond(long step) => (step - firstStep) * Training.Trainer.TokensPerStep / Math.Max(1e-9, clock.Elapsed.TotalSeconds);
+
+    protected TimeSpan Left(long step) => step > firstStep ? clock.Elapsed / (step - firstStep) * (Training.Settings.Steps - step) : TimeSpan.Zero;
+
+    protected static double MemoryMegabytes => Environment.WorkingSet / 1e6;
+
+    private sealed class PlainProgress(TrainingRun run) : TrainingProgress(run)
+    {
+        private double nextLine;
+
+        protected override void Stepped(StepResult result)
+        {
+            // A line a second says enough.
+            if (clock.Elapsed.TotalSeconds < nextLine && result.Step < Training.Settings.Steps)
+                return;
+            nextLine = clock.Elapsed.TotalSeconds + 1;
+            Line($"step {result.Step,6}/{Training.Settings.Steps}  loss {result.Loss:F4}  lr {result.LearningRate:E2}  {TokensPerSecond(result.Step),8:N0} tokens/s  {MemoryMegabytes:F0} MB  ETA {Left(result.Step):m\\:ss}");
+        }
+
+        protected override void Validated(long step, double training, double validation) =>
+            Line($"step {step,6}  train loss {training:F4}  validation loss {validation:F4}");
+    }
+
+    private sealed class JsonProgress(TrainingRun run) : TrainingProgress(run)
+    {
+        public override void Begin() => CommonOptions.PrintJson(new
+        {
+            Event = "begin",
+            Training.Folder,
+            Training.Trainer.Model.ParameterCount,
+            Training.Trainer.Optimizer.StateBytes,
+            Training.Trainer.StepNumber,
+        });
+
+        public override void End(bool finished, string? sample) =>
+            CommonOptions.PrintJson(new { Event = "end", Finished = finished, Step = Training.Trainer.StepNumber, Sample = sample, Seconds = clock.Elapsed.TotalSeconds });
+
+        protected override void Stepped(StepResult result) =>
+            CommonOptions.PrintJson(new { Event = "step", result.Step, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm });
+
+        protected override void Validated(long step, double training, double validation) => CommonOptions.PrintJson(new
+        {
+            Event = "validation",
+            Step = step,
+            TrainLoss = double.IsFinite(training) ? training : (double?)null,
+            ValLoss = double.IsFinite(validation) ? validation : (double?)null,
+        });
+    }
+
+    private sealed class LiveProgress(TrainingRun run) : TrainingProgress(run)
+    {
+        private ProgressTask? task;
+        private double nextUpdate;
+
+        public override bool Run(Func<bool> train) => AnsiConsole.Progress()
+            .Columns(new ProgressBarColumn { Width = 30 }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
+            .Start(context =>
+            {
+                task = context.AddTask("starting", maxValue: Math.Max(1, Training.Settings.Steps));
+                task.Value = Training.Trainer.StepNumber;
+                return base.Run(train);
+            });
+
+        protected override void Stepped(StepResult result)
+        {
+            task!.Value = result.Step;
+            if (clock.Elapsed.TotalSeconds < nextUpdate)
+                return;
+            nextUpdate = clock.Elapsed.TotalSeconds + 0.2;
+            task.Description = $"step {result.Step} loss [bold]{result.Loss:F4}[/] lr {result.LearningRate:E2} {TokensPerSecond(result.Step):N0} tok/s {MemoryMegabytes:F0} MB ETA {Left(result.Step):m\\:ss}";
+        }
+
+        protected override void Validated(long step, double training, double validation) =>
+            AnsiConsole.MarkupLineInterpolated($"step {step,6}  train loss {training:F4}  validation loss [bold]{validation:F4}[/]");
+
+        protected override void Line(string text) => AnsiConsole.WriteLine(text);
+    }
+}

@@ -1,0 +1,234 @@
+using ILGpuOptim.Compute.Reference;
+
+namespace ILGpuOptim.Compute;
+
+/// <summary>
+/// The scalar oracle: every kernel shape as a plain loop in double precision. It defines what the shapes mean; tests
+/// hold the other devices against it and take finite differences with it. Slow on purpose.
+/// </summary>
+public sealed partial class ReferenceDevice : Device
+{
+    /// <inheritdoc/>
+    public override string Name => "reference";
+
+    /// <inheritdoc/>
+    public override string Description => "scalar loops in double precision, one thread, for checking other devices";
+
+    /// <inheritdoc/>
+    public override long AvailableBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 8;
+
+    internal override DeviceMemory Allocate(long bytes) => new ReferenceMemory(this, bytes);
+
+    /// <summary>The exact element of a block.</summary>
+    public double this[in Block block, long index]
+    {
+        get => At(block).Read(0, index);
+        set => At(block).Write(0, index, value);
+    }
+
+    private static ReferenceOperand At(in Block block) => new(block, 1, block.Length);
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        ReferenceOperand operand = At(target);
+        for (int i = 0; i < source.Length; i++)
+            operand.Write(0, i, source[i]);
+    }
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<int> source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        Validate.Type(target, DType.I32);
+        source.CopyTo(((ReferenceMemory)target.Memory).Integers.AsSpan((int)(target.Offset / 4)));
+    }
+
+    /// <inheritdoc/>
+    public override void Download(in Block source, Span<float> target)
+    {
+        Validate.Length(target.Length, source);
+        ReferenceOperand operand = At(source);
+        for (int i = 0; i < target.Length; i++)
+            target[i] = (float)operand.Read(0, i);
+    }
+
+    /// <inheritdoc/>
+    public override void Download(in Block source, Span<int> target)
+    {
+        Validate.Length(target.Length, source);
+        Validate.Type(source, DType.I32);
+        ((ReferenceMemory)source.Memory).Integers.AsSpan((int)(source.Offset / 4), target.Length).CopyTo(target);
+    }
+
+    /// <inheritdoc/>
+    public override void DownloadBytes(in Block source, long bytes, Span<byte> target)
+    {
+        ReferenceOperand operand = At(source);
+        for (int i = 0; i < source.Length; i++)
+        {
+            if (source.Type == DType.F32)
+                BitConverter.TryWriteBytes(target[(i * 4)..], (float)operand.Read(0, i));
+            else if (source.Type == DType.BF16)
+                BitConverter.TryWriteBytes(target[(i * 2)..], Bf16.Narrow((float)operand.Read(0, i)));
+            else
+                throw new NotSupportedException($"the reference device does not copy {source.Type} bytes");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    {
+        ReferenceOperand operand = At(target);
+        for (int i = 0; i < target.Length; i++)
+            operand.Write(0, i, target.Type == DType.BF16 ? Bf16.Widen(BitConverter.ToUInt16(source[(i * 2)..])) : BitConverter.ToSingle(source[(i * 4)..]));
+    }
+
+    /// <inheritdoc/>
+    public override void Synchronize()
+    {
+    }
+
+    /// <inheritdoc/>
+    public override void Fill(in Block target, float value)
+    {
+        ReferenceOperand operand = At(target);
+        for (long i = 0; i < target.Length; i++)
+            operand.Write(0, i, value);
+    }
+
+    /// <inheritdoc/>
+    public override void Copy(in Block source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        this.Map(new CopyRule(), 1, source.Length, source, target);
+    }
+
+    /// <inheritdoc/>
+    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Map<R>(rows, columns, operands);
+        ReferenceOperand[] x = Open(operands, rows, columns);
+        var rowSums = new double[x.Length, rows];
+        var columnSums = new double[x.Length, columns];
+        var written = new double[x.Length][];
+        for (int k = 0; k < x.Length; k++)
+        {
+            written[k] = new double[columns];
+            for (long i = 0; i < rows; i++)
+                rowSums[k, i] = Start<R>(k);
+            for (long j = 0; j < columns; j++)
+                columnSums[k, j] = Start<R>(k);
+        }
+
+        for (long i = 0; i < rows; i++)
+        {
+            for (long j = 0; j < columns; j++)
+            {
+                D1 a = Read<R>(x, 0, i, j), b = Read<R>(x, 1, i, j), c = Read<R>(x, 2, i, j), d = Read<R>(x, 3, i, j), e = Read<R>(x, 4, i, j), f = Read<R>(x, 5, i, j);
+                rule.Apply(ref a, ref b, ref c, ref d, ref e, ref f);
+                ReadOnlySpan<D1> results = [a, b, c, d, e, f];
+                for (int k = 0; k < x.Length; k++)
+                {
+                    written[k][j] = results[k].Value;
+                    if (!R.Access.Reduces(k))
+                        continue;
+                    rowSums[k, i] = Join<R>(k, rowSums[k, i], results[k].Value);
+                    columnSums[k, j] = Join<R>(k, columnSums[k, j], results[k].Value);
+                }
+            }
+
+            for (int k = 0; k < x.Length; k++)
+            {
+                if (R.Access.Writes(k))
+                    x[k].WriteRow(i, written[k]);
+            }
+        }
+
+        for (int k = 0; k < x.Length; k++)
+        {
+            if (!R.Access.Reduces(k))
+                continue;
+            Layout layout = x[k].Layout;
+            double total = Start<R>(k);
+            for (long i = 0; i < rows; i++)
+            {
+                total = Join<R>(k, total, rowSums[k, i]);
+                if (layout is Layout.PerRow or Layout.RowsAndColumns)
+                    x[k].WriteSum(i, rowSums[k, i]);
+            }
+
+            if (layout is Layout.PerColumn or Layout.RowsAndColumns)
+            {
+                for (long j = 0; j < columns; j++)
+                    x[k].WriteSum(layout == Layout.PerColumn ? j : rows + j, columnSums[k, j]);
+            }
+
+            if (layout == Layout.Scalar)
+                x[k].WriteSum(0, total);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Rows<R>(rows, columns, operands);
+        ReferenceOperand[] x = Open(operands, rows, columns);
+        var sums = new double[x.Length, columns];
+        for (long i = 0; i < rows; i++)
+        {
+            D1 total = new(R.FirstIsMax ? double.NegativeInfinity : 0);
+            for (long j = 0; j < columns; j++)
+            {
+                D1 term = rule.FirstTerm(Read<R>(x, 0, i, j), Read<R>(x, 1, i, j), Read<R>(x, 2, i, j), Read<R>(x, 3, i, j), Read<R>(x, 4, i, j), Read<R>(x, 5, i, j));
+                total = R.FirstIsMax ? D1.Max(term, total) : total + term;
+            }
+
+            D1 first = rule.First(total), second = default;
+            if (R.HasSecond)
+            {
+                total = default;
+                for (long j = 0; j < columns; j++)
+                    total += rule.SecondTerm(first, Read<R>(x, 0, i, j), Read<R>(x, 1, i, j), Read<R>(x, 2, i, j), Read<R>(x, 3, i, j), Read<R>(x, 4, i, j), Read<R>(x, 5, i, j));
+                second = rule.Second(first, total);
+            }
+
+            for (long j = 0; j < columns; j++)
+            {
+                D1 a = Read<R>(x, 0, i, j), b = Read<R>(x, 1, i, j), c = Read<R>(x, 2, i, j), d = Read<R>(x, 3, i, j), e = Read<R>(x, 4, i, j), f = Read<R>(x, 5, i, j);
+                rule.Map(first, second, ref a, ref b, ref c, ref d, ref e, ref f);
+                ReadOnlySpan<D1> results = [a, b, c, d, e, f];
+                for (int k = 0; k < x.Length; k++)
+                {
+                    if (R.Access.Writes(k))
+                        x[k].Write(i, j, results[k].Value);
+                    if (R.Access.Reduces(k))
+                        sums[k, j] += results[k].Value;
+                }
+            }
+        }
+
+        for (int k = 0; k < x.Length; k++)
+        {
+            for (long j = 0; R.Access.Reduces(k) && j < columns; j++)
+                x[k].WriteSum(j, sums[k, j]);
+        }
+    }
+
+    private static ReferenceOperand[] Open(ReadOnlySpan<Operand> operands, long rows, long columns)
+    {
+        var result = new ReferenceOperand[operands.Length];
+        for (int k = 0; k < operands.Length; k++)
+            result[k] = new ReferenceOperand(operands[k], rows, columns);
+        return result;
+    }
+
+    private static D1 Read<R>(ReferenceOperand[] x, int k, long row, long column) where R : unmanaged, IRule =>
+        R.Access.Reads(k) ? new D1(x[k].Read(row, column)) : default;
+
+    private static double Start<R>(int k) where R : unmanaged, IRule => R.Access[k] == Slot.Max ? double.NegativeInfinity : 0;
+
+    private static double Join<R>(int k, double total, double value) where R : unmanaged, IRule =>
+        R.Access[k] == Slot.Max ? (value > total ? value : total) : total + value;
+}

@@ -1,0 +1,107 @@
+namespace ILGpuOptim.Compute.Reference;
+
+/// <summary>
+/// Memory of the reference device: element i of an f32 or bf16 block is a double, of an i32 block an int. A rented
+/// chunk is used as one type until it is returned, so the representations never meet.
+/// </summary>
+internal sealed class ReferenceMemory(ReferenceDevice device, long bytes) : DeviceMemory
+{
+    private double[]? numbers;
+    private int[]? integers;
+    private sbyte[]? quantized;
+
+    public override Device Device => device;
+
+    public override long Bytes => bytes;
+
+    /// <summary>Numbers by element.</summary>
+    public double[] Numbers => numbers ??= new double[bytes / 2];
+
+    public int[] Integers => integers ??= new int[bytes / 4];
+
+    /// <summary>Quantised bytes; their scales are <see cref="Numbers"/>, one a block.</summary>
+    public sbyte[] Quantized => quantized ??= new sbyte[bytes];
+
+    internal override void Free() => (numbers, integers, quantized) = (null, null, null);
+}
+
+/// <summary>Reads and writes elements of an operand, wherever its layout puts them.</summary>
+internal readonly struct ReferenceOperand
+{
+    private readonly ReferenceMemory memory;
+    private readonly long start, stride, rowCount;
+    private readonly DType type;
+    private readonly double factor;
+
+    public ReferenceOperand(in Operand operand, long rows, long columns)
+    {
+        memory = (ReferenceMemory)operand.Block.Memory;
+        type = operand.Block.Type;
+        start = operand.Block.Offset / type.Bytes(1, 1) * (type == DType.I8 ? 0 : 1);
+        stride = operand.Stride == 0 ? columns : operand.Stride;
+        rowCount = rows;
+        Layout = operand.Layout;
+        factor = operand.Factor is { } f ? new ReferenceOperand(new Operand(f, Layout.Scalar), 1, 1).Read(0, 0) : 1;
+    }
+
+    public Layout Layout { get; }
+
+    public double Read(long row, long column)
+    {
+        long i = Index(row, column);
+        double value = type switch
+        {
+            DType.I32 => memory.Integers[start + i],
+            DType.I8 => memory.Quantized[i] * memory.Numbers[ScaleIndex(row, column)],
+            _ => memory.Numbers[start + i],
+        };
+        return value * factor;
+    }
+
+    public void Write(long row, long column, double value)
+    {
+        long i = Index(row, column);
+        if (type == DType.I32)
+            memory.Integers[start + i] = (int)value;
+        else
+            memory.Numbers[start + i] = type == DType.BF16 ? Bf16.Widen(Bf16.Narrow((float)value)) : value;
+    }
+
+    /// <summary>Writes a whole row: quantised storage cannot be written element by element.</summary>
+    public void WriteRow(long row, ReadOnlySpan<double> values)
+    {
+        if (type != DType.I8)
+        {
+            for (int j = 0; j < values.Length; j++)
+                Write(row, j, values[j]);
+            return;
+        }
+
+        for (int first = 0; first < values.Length; first += DTypes.QuantizedBlock)
+        {
+            int end = Math.Min(first + DTypes.QuantizedBlock, values.Length);
+            double largest = 0;
+            for (int j = first; j < end; j++)
+                largest = Math.Abs(values[j]) <= largest ? largest : Math.Abs(values[j]);
+            double scale = double.IsFinite(largest) ? largest / 127 : double.NaN;
+            memory.Numbers[ScaleIndex(row, first)] = scale;
+            for (int j = first; j < end; j++)
+                memory.Quantized[Index(row, j)] = (sbyte)(scale > 0 ? Math.Clamp(Math.Round(values[j] / scale), -127, 127) : 0);
+        }
+    }
+
+    /// <summary>Writes a row's sum, or a column's.</summary>
+    public void WriteSum(long index, double value) => memory.Numbers[start + index] = value;
+
+    private long Index(long row, long column) => Layout switch
+    {
+        Layout.Full => row * stride + column,
+        Layout.PerRow => row,
+        Layout.PerColumn => column,
+        Layout.RowsAndColumns => rowCount + column,
+        _ => 0,
+    };
+
+    private long ScaleIndex(long row, long column) =>
+        (Layout == Layout.PerColumn ? 0 : row) * ((stride + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock) + column / DTypes.QuantizedBlock;
+}
