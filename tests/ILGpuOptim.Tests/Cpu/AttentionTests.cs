@@ -98,6 +98,46 @@ public class AttentionTests
         }
     }
 
+    [Theory]
+    [InlineData(1, 200)]
+    [InlineData(130, 130)]
+    public void AfterTheFirstCallNothingIsAllocated(int queries, int keys)
+    {
+        using var device = new CpuDevice(1);
+        var shape = new AttentionShape(1, 4, 2, 33, queries, keys) { Causal = true, Dropout = 0.1f };
+        Block query = device.Pool.Rent(shape.QueryNumbers), key = device.Pool.Rent(shape.KeyNumbers), output = device.Pool.Rent(shape.OutputNumbers);
+        Block sums = device.Pool.Rent(shape.Rows), gradient = device.Pool.Rent(shape.QueryNumbers), keyGradient = device.Pool.Rent(shape.KeyNumbers);
+        Block valueGradient = device.Pool.Rent(shape.KeyNumbers);
+        foreach (Block block in new[] { query, key })
+            device.Fill(block, 0.5f);
+        var arguments = new AttentionArguments(query, key, key, output)
+        {
+            Batch = 1,
+            Heads = 4,
+            KeyHeads = 2,
+            HeadSize = 33,
+            QueryLength = queries,
+            KeyLength = keys,
+            QueryStride = shape.QueryStride,
+            KeyStride = shape.KeyStride,
+            OutputStride = shape.OutputStride,
+            Causal = true,
+            Scale = shape.Scale,
+            LogSumExp = sums,
+            Dropout = 0.1f,
+        };
+        long before = 0;
+        for (int call = 0; call < 3; call++)
+        {
+            device.AttentionForward(arguments);
+            device.AttentionBackward(arguments, new(output, gradient, keyGradient, valueGradient));
+            if (call == 1)
+                before = GC.GetAllocatedBytesForCurrentThread();
+        }
+
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
     /// <summary>The mask of dropout is what <see cref="Device.Random"/> draws for a block of all weights.</summary>
     [Fact]
     public void DropoutIsTheKeepMaskOfTheDevice()
