@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace ILGpuOptim.Files;
 
-/// <summary>Folders and files that appear whole or not at all, whatever happens to the process or the power.</summary>
+/// <summary>
+/// Folders and files that appear whole or not at all, whatever happens to the process or the power. One process at a
+/// time writes to a path.
+/// </summary>
 public static class AtomicFolder
 {
     private const string Mark = ".partial-";
@@ -13,49 +16,77 @@ public static class AtomicFolder
     /// </summary>
     /// <param name="path">The folder.</param>
     /// <param name="fill">Writes files into the folder that it is given.</param>
+    /// <exception cref="IOException">The disk is full, or the folder cannot be created.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public static void Write(string path, Action<string> fill)
     {
         path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
         RemoveLeftovers(path);
-        string partial = path + Mark + Environment.ProcessId;
+        string partial = path + Mark + Environment.ProcessId, old = path + Mark + "old";
         try
         {
             Directory.CreateDirectory(partial);
             fill(partial);
             foreach (string file in Directory.EnumerateFiles(partial, "*", SearchOption.AllDirectories))
                 Flush(file);
+            foreach (string folder in Directory.EnumerateDirectories(partial, "*", SearchOption.AllDirectories))
+                FlushFolder(folder);
             FlushFolder(partial);
-            string old = path + Mark + "old";
             if (Directory.Exists(path))
                 Directory.Move(path, old);
             Directory.Move(partial, path);
-            FlushFolder(Path.GetDirectoryName(path)!);
-            if (Directory.Exists(old))
-                Directory.Delete(old, recursive: true);
         }
         catch
         {
+            if (Directory.Exists(old) && !Directory.Exists(path))
+                Directory.Move(old, path);
             if (Directory.Exists(partial))
                 Directory.Delete(partial, recursive: true);
             throw;
         }
+
+        FlushFolder(Path.GetDirectoryName(path)!);
+        if (Directory.Exists(old))
+            Directory.Delete(old, recursive: true);
     }
 
-    /// <summary>Replaces a text file at once.</summary>
-    public static void WriteText(string path, string text)
+    /// <summary>Replaces a text file at once; on failure the old one is as it was.</summary>
+    /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    public static void WriteText(string path, string text) => WriteFile(path, stream =>
     {
-        string partial = path + Mark + Environment.ProcessId;
+        using var writer = new StreamWriter(stream, leaveOpen: true);
+        writer.Write(text);
+    });
+
+    /// <summary>Replaces a file at once; on failure the old one is as it was.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="write">Writes the contents.</param>
+    /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    public static void WriteFile(string path, Action<Stream> write)
+    {
+        path = Path.GetFullPath(path);
+        string partial = path + ".tmp";
         try
         {
-            File.WriteAllText(partial, text);
-            Flush(partial);
+            using (var stream = new FileStream(partial, FileMode.Create, FileAccess.Write, FileShare.None))
+            {
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
             File.Move(partial, path, overwrite: true);
         }
         catch
         {
-            File.Delete(partial);
+            // Where the folder itself is missing, Delete would hide the reason.
+            if (File.Exists(partial))
+                File.Delete(partial);
             throw;
         }
+
+        FlushFolder(Path.GetDirectoryName(path)!);
     }
 
     /// <summary>Removes what a killed process left beside a folder, putting a replaced folder back where the new one never came.</summary>
@@ -78,7 +109,7 @@ public static class AtomicFolder
     }
 
     /// <summary>A rename is on the disk when its folder is.</summary>
-    private static void FlushFolder(string folder)
+    internal static void FlushFolder(string folder)
     {
         if (OperatingSystem.IsWindows())
             return;

@@ -1,47 +1,70 @@
 using System.Buffers.Binary;
-using System.Text;
 using System.Text.Json;
 
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// Writes a safetensors file tensor by tensor, so that no second copy of a model is needed. The file appears under its
-/// name only when it is whole and on the disk.
+/// Writes a safetensors file tensor by tensor, so that no second copy of a model is needed. The same tensors give the
+/// same bytes. The file appears under its name only when it is whole and on the disk.
 /// </summary>
 public sealed class SafetensorsWriter : IDisposable
 {
     private readonly string path;
     private readonly string temporary;
     private readonly FileStream stream;
-    private readonly List<(string Name, long Bytes)> tensors;
+    private readonly List<(string Name, long Bytes)> tensors = [];
     private int next;
+    private long written;
     private bool finished;
 
     /// <summary>Begins a file with its header.</summary>
-    /// <param name="path">Where the file appears at the end.</param>
+    /// <param name="path">Where the file appears at the end; until then it is <c>path.tmp</c>.</param>
     /// <param name="tensors">Name, type and sizes of each tensor, in the order in which they will be written.</param>
-    /// <param name="metadata">Free text.</param>
+    /// <param name="metadata">Free text; keys are written in order.</param>
+    /// <exception cref="ArgumentException">Two tensors have one name, or a type is unknown, or a size impossible.</exception>
+    /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
     public SafetensorsWriter(string path, IEnumerable<(string Name, string Type, IReadOnlyList<int> Shape)> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         this.path = path;
         temporary = path + ".tmp";
-        this.tensors = [];
-        using var header = new MemoryStream();
+        using MemoryStream header = Header(tensors, metadata);
+        stream = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 20);
+        try
+        {
+            Span<byte> length = stackalloc byte[8];
+            BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
+            stream.Write(length);
+            stream.Write(header.GetBuffer(), 0, (int)header.Length);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    private MemoryStream Header(IEnumerable<(string Name, string Type, IReadOnlyList<int> Shape)> announced, IReadOnlyDictionary<string, string>? metadata)
+    {
+        var header = new MemoryStream();
         using (var json = new Utf8JsonWriter(header))
         {
             json.WriteStartObject();
             if (metadata is { Count: > 0 })
             {
                 json.WriteStartObject("__metadata__");
-                foreach ((string key, string value) in metadata)
+                foreach ((string key, string value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal))
                     json.WriteString(key, value);
                 json.WriteEndObject();
             }
 
             long offset = 0;
-            foreach ((string name, string type, IReadOnlyList<int> shape) in tensors)
+            var names = new HashSet<string>(StringComparer.Ordinal) { "__metadata__" };
+            foreach ((string name, string type, IReadOnlyList<int> shape) in announced)
             {
-                long bytes = shape.Aggregate(1L, (product, size) => product * size) * SafetensorsFile.BitsOf(type) / 8;
+                if (!names.Add(name))
+                    throw new ArgumentException($"the name {name} is taken", nameof(announced));
+                if (SafetensorsEntry.BytesOf(type, shape.Select(size => (long)size)) is not { } bytes)
+                    throw new ArgumentException($"{name}: {type} {string.Join('×', shape)} is no tensor of the format", nameof(announced));
                 json.WriteStartObject(name);
                 json.WriteString("dtype", type);
                 json.WriteStartArray("shape");
@@ -50,10 +73,10 @@ public sealed class SafetensorsWriter : IDisposable
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(offset);
-                json.WriteNumberValue(offset += bytes);
+                json.WriteNumberValue(offset = checked(offset + bytes));
                 json.WriteEndArray();
                 json.WriteEndObject();
-                this.tensors.Add((name, bytes));
+                tensors.Add((name, bytes));
             }
 
             json.WriteEndObject();
@@ -61,31 +84,41 @@ public sealed class SafetensorsWriter : IDisposable
 
         // Padded with blanks so that the data is aligned.
         while (header.Length % 8 != 0)
-            header.Write(" "u8);
-        stream = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 20);
-        Span<byte> length = stackalloc byte[8];
-        BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
-        stream.Write(length);
-        stream.Write(header.GetBuffer(), 0, (int)header.Length);
+            header.WriteByte((byte)' ');
+        if (header.Length > SafetensorsHeader.MostBytes)
+            throw new ArgumentException($"{tensors.Count:N0} tensors make a header of {header.Length:N0} bytes; the format allows {SafetensorsHeader.MostBytes:N0}", nameof(announced));
+        return header;
     }
 
-    /// <summary>Writes the next tensor's bytes, little-endian.</summary>
+    /// <summary>Writes the next tensor's bytes, little-endian: all at once, or in parts that follow each other.</summary>
+    /// <exception cref="ArgumentException">Another tensor is next, or the bytes are more than were announced.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
     public void Write(string name, ReadOnlySpan<byte> bytes)
     {
-        if (next >= tensors.Count || tensors[next].Name != name || tensors[next].Bytes != bytes.Length)
-            throw new ArgumentException($"{name} with {bytes.Length} bytes is not the next tensor that was announced", nameof(name));
+        // A tensor without elements needs no bytes, so it may be passed over.
+        while (next < tensors.Count && tensors[next].Bytes == 0 && tensors[next].Name != name)
+            next++;
+        if (next >= tensors.Count || tensors[next].Name != name || bytes.Length > tensors[next].Bytes - written)
+            throw new ArgumentException($"{name} with {written} + {bytes.Length} bytes is not the next tensor that was announced", nameof(name));
         stream.Write(bytes);
-        next++;
+        written += bytes.Length;
+        if (written == tensors[next].Bytes)
+            (next, written) = (next + 1, 0);
     }
 
     /// <summary>Flushes the file to the disk and gives it its name.</summary>
+    /// <exception cref="InvalidOperationException">An announced tensor is missing or cut short.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
     public void Finish()
     {
+        while (next < tensors.Count && tensors[next].Bytes == 0)
+            next++;
         if (next != tensors.Count)
-            throw new InvalidOperationException($"{tensors.Count - next} announced tensors were not written");
+            throw new InvalidOperationException($"{tensors[next].Name} and {tensors.Count - next - 1} tensors after it were announced, but not written whole");
         stream.Flush(flushToDisk: true);
         stream.Dispose();
         File.Move(temporary, path, overwrite: true);
+        AtomicFolder.FlushFolder(Path.GetDirectoryName(Path.GetFullPath(path))!);
         finished = true;
     }
 
@@ -94,6 +127,7 @@ public sealed class SafetensorsWriter : IDisposable
     {
         if (finished)
             return;
+        finished = true;
         try
         {
             stream.Dispose();

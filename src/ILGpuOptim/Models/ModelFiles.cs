@@ -9,7 +9,7 @@ namespace ILGpuOptim.Models;
 public static class ModelFiles
 {
     /// <summary>The file of the weights.</summary>
-    public const string Weights = "model.safetensors";
+    public const string Weights = Safetensors.FileName;
 
     /// <summary>The file of the configuration.</summary>
     public const string Config = "config.json";
@@ -22,7 +22,7 @@ public static class ModelFiles
         LanguageModel model = config.Create(new Initializer(device, 0));
         try
         {
-            LoadWeights(Path.Combine(folder, Weights), model.Parameters);
+            LoadWeights(folder, model.Parameters);
             return model;
         }
         catch
@@ -32,19 +32,19 @@ public static class ModelFiles
         }
     }
 
-    /// <summary>Fills parameters from a file by their names.</summary>
+    /// <summary>Fills parameters by their names from a safetensors file, the index of its shards, or a folder with either.</summary>
     /// <exception cref="UserException">A tensor is missing or has another shape.</exception>
     public static void LoadWeights(string path, IEnumerable<Parameter> parameters)
     {
-        using SafetensorsFile file = SafetensorsFile.Open(path);
+        using Safetensors file = Safetensors.Open(path);
         foreach (Parameter parameter in parameters)
         {
             // Hugging Face writes GPT-2 both with and without this prefix.
             string name = file.Tensors.ContainsKey(parameter.Name) ? parameter.Name : "transformer." + parameter.Name;
             if (!file.Tensors.TryGetValue(name, out SafetensorsEntry? entry))
-                throw new SafetensorsException($"{path}: there is no tensor {parameter.Name}; the file belongs to another model than its config.json");
+                throw new SafetensorsException($"{file.Path}: there is no tensor {parameter.Name}; the file belongs to another model than its config.json");
             if (!entry.Shape.SequenceEqual(parameter.Shape.Select(size => (long)size)))
-                throw new SafetensorsException($"{path}: {name} is {string.Join('×', entry.Shape)}, but config.json makes it {parameter}");
+                throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but config.json makes it {parameter}");
             parameter.Load(file.ReadF32(name));
         }
     }

@@ -1,0 +1,88 @@
+namespace ILGpuOptim.Files;
+
+/// <summary>
+/// Named tensors on the disk: one safetensors file, or the shards that an index joins. Opening reads headers alone; a
+/// tensor's bytes are touched when they are asked for.
+/// </summary>
+/// <param name="path">The file, or the index of the shards.</param>
+public abstract class Safetensors(string path) : IDisposable
+{
+    /// <summary>The weights of a model in Hugging Face's layout.</summary>
+    public const string FileName = "model.safetensors";
+
+    /// <summary>The index of a model whose weights are in several files.</summary>
+    public const string IndexName = FileName + ".index.json";
+
+    /// <summary>The file, or the index of the shards.</summary>
+    public string Path { get; } = path;
+
+    /// <summary>The tensors by name.</summary>
+    public abstract IReadOnlyDictionary<string, SafetensorsEntry> Tensors { get; }
+
+    /// <summary>Free text under <c>__metadata__</c>; of shards, that of the first that has the key.</summary>
+    public abstract IReadOnlyDictionary<string, string> Metadata { get; }
+
+    /// <summary>Opens a file, the shards of an index (<c>….index.json</c>), or whichever of the two a model's folder has.</summary>
+    /// <exception cref="SafetensorsException">It is missing, unreadable or damaged.</exception>
+    public static Safetensors Open(string path)
+    {
+        if (Directory.Exists(path))
+        {
+            string file = System.IO.Path.Combine(path, FileName), index = System.IO.Path.Combine(path, IndexName);
+            if (!File.Exists(file) && !File.Exists(index))
+                throw new SafetensorsException($"{path}: the folder has neither {FileName} nor {IndexName}; name the folder of a model, or the file itself");
+            path = File.Exists(file) ? file : index;
+        }
+
+        return path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? SafetensorsShards.Open(path) : SafetensorsFile.Open(path);
+    }
+
+    /// <summary>A tensor's description.</summary>
+    /// <exception cref="SafetensorsException">There is none of this name.</exception>
+    public SafetensorsEntry this[string name] =>
+        Tensors.TryGetValue(name, out SafetensorsEntry? entry)
+            ? entry
+            : throw Missing(name);
+
+    /// <summary>A tensor's bytes as they are stored, little-endian, in the mapped file itself: valid until it is closed.</summary>
+    /// <exception cref="SafetensorsException">There is none of this name, or it has more than 2 GB.</exception>
+    public abstract ReadOnlySpan<byte> Bytes(string name);
+
+    /// <summary>A tensor's numbers as f32, from F32, F16, BF16 or F64, into <paramref name="target"/>, whose length must agree.</summary>
+    /// <exception cref="SafetensorsException">There is none of this name, or it has another length or type.</exception>
+    public abstract void ReadF32(string name, Span<float> target);
+
+    /// <summary>As <see cref="ReadF32(string, Span{float})"/>, into a new array.</summary>
+    public float[] ReadF32(string name)
+    {
+        var result = new float[ArrayLength(name)];
+        ReadF32(name, result);
+        return result;
+    }
+
+    /// <summary>A tensor's integers, from BOOL or any integer type; values beyond 32 bits are errors.</summary>
+    /// <exception cref="SafetensorsException">There is none of this name, it is of another type, or a value does not fit.</exception>
+    public abstract int[] ReadI32(string name);
+
+    private protected SafetensorsException Missing(string name) =>
+        new($"{Path}: there is no tensor {name} among its {Tensors.Count}; it belongs to another model, or the name is mistyped");
+
+    /// <summary>The elements of a tensor that is to fill an array.</summary>
+    private protected int ArrayLength(string name)
+    {
+        long length = this[name].Length;
+        if (length > Array.MaxLength)
+            throw new SafetensorsException($"{Path}: {name} has {length:N0} elements, more than an array holds; split the tensor");
+        return (int)length;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Closes the files.</summary>
+    protected abstract void Dispose(bool disposing);
+}

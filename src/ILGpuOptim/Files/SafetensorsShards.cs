@@ -1,0 +1,121 @@
+using System.Text.Json;
+
+namespace ILGpuOptim.Files;
+
+/// <summary>
+/// The weights of a model that is too large for one file: <c>model.safetensors.index.json</c> maps each tensor's name
+/// to the shard, a file beside it, that holds it.
+/// </summary>
+public sealed class SafetensorsShards : Safetensors
+{
+    private readonly Dictionary<string, SafetensorsFile> shards = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, SafetensorsFile> owners = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, SafetensorsEntry> tensors = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> metadata = new(StringComparer.Ordinal);
+
+    private SafetensorsShards(string path) : base(path)
+    {
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, SafetensorsEntry> Tensors => tensors;
+
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, string> Metadata => metadata;
+
+    /// <summary>The files that hold the tensors, in the order in which the index names them.</summary>
+    public IEnumerable<string> Files => shards.Values.Select(shard => shard.Path);
+
+    /// <summary>Opens an index and every shard that it names.</summary>
+    /// <exception cref="SafetensorsException">The index or a shard is missing or damaged, or a shard lacks a tensor.</exception>
+    public static new SafetensorsShards Open(string path)
+    {
+        var result = new SafetensorsShards(path);
+        try
+        {
+            using JsonDocument json = Read(path);
+            if (json.RootElement.ValueKind != JsonValueKind.Object
+                || !json.RootElement.TryGetProperty("weight_map", out JsonElement map) || map.ValueKind != JsonValueKind.Object)
+            {
+                throw new SafetensorsException($"{path}: there is no weight_map from tensors to files; it is no index of safetensors shards, take another copy");
+            }
+
+            foreach (JsonProperty item in map.EnumerateObject())
+                result.Add(item.Name, item.Value.ValueKind == JsonValueKind.String ? item.Value.GetString()! : "");
+            return result;
+        }
+        catch (InvalidOperationException e)
+        {
+            result.Dispose();
+            throw new SafetensorsException($"{path}: a name is not UTF-8; the file is damaged, take another copy", e);
+        }
+        catch
+        {
+            result.Dispose();
+            throw;
+        }
+    }
+
+    private static JsonDocument Read(string path)
+    {
+        try
+        {
+            long length = new FileInfo(path).Length;
+            if (length > SafetensorsHeader.MostBytes)
+                throw new SafetensorsException($"{path}: {length:N0} bytes are too many for an index; take another copy");
+            return JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { MaxDepth = 8 });
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new SafetensorsException($"{path}: there is no such file; check the path", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new SafetensorsException($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+        }
+        catch (JsonException e)
+        {
+            throw new SafetensorsException($"{path}: {e.Message} The index is damaged, take another copy", e);
+        }
+    }
+
+    private void Add(string name, string file)
+    {
+        // A shard lies beside its index: nothing else on the disk can be reached through a downloaded model.
+        if (file.Length == 0 || file is "." or ".." || file.AsSpan().IndexOfAny('/', '\\', '\0') >= 0)
+            throw new SafetensorsException($"{Path}: the tensor {name} has no plain file name but \"{file}\"; the index is damaged, take another copy");
+        if (!shards.TryGetValue(file, out SafetensorsFile? shard))
+        {
+            shard = SafetensorsFile.Open(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!, file));
+            shards.Add(file, shard);
+            foreach ((string key, string value) in shard.Metadata)
+                metadata.TryAdd(key, value);
+        }
+
+        if (!shard.Tensors.TryGetValue(name, out SafetensorsEntry? entry))
+            throw new SafetensorsException($"{Path}: the tensor {name} is not in {file}, where the index has it; take another copy of both");
+        if (!tensors.TryAdd(name, entry))
+            throw new SafetensorsException($"{Path}: the tensor {name} appears twice; the index is damaged, take another copy");
+        owners.Add(name, shard);
+    }
+
+    /// <inheritdoc/>
+    public override ReadOnlySpan<byte> Bytes(string name) => Owner(name).Bytes(name);
+
+    /// <inheritdoc/>
+    public override void ReadF32(string name, Span<float> target) => Owner(name).ReadF32(name, target);
+
+    /// <inheritdoc/>
+    public override int[] ReadI32(string name) => Owner(name).ReadI32(name);
+
+    private SafetensorsFile Owner(string name) => owners.TryGetValue(name, out SafetensorsFile? shard) ? shard : throw Missing(name);
+
+    /// <summary>Closes every shard.</summary>
+    protected override void Dispose(bool disposing)
+    {
+        if (!disposing)
+            return;
+        foreach (SafetensorsFile shard in shards.Values)
+            shard.Dispose();
+    }
+}
