@@ -89,6 +89,7 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
 
     /// <summary>
     /// Log-sum-exp of the scores of each (b, h, i), Batch × Heads × QueryLength; written forward, read backward. Null when no gradient follows.
+    /// A query that sees no key gets +∞, so that its weights come out as exp(-∞) = 0 backward; its output is zero.
     /// </summary>
     public Block? LogSumExp { get; init; }
 

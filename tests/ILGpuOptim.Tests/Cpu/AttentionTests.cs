@@ -162,6 +162,7 @@ public class AttentionTests
         Array.Fill(problem.Bias!, double.NegativeInfinity, 0, keys);
         Results results = Run(device, shape, problem);
         results.AssertExact();
+        Assert.All(results.LogSumExp.Take(2 * queries), x => Assert.Equal(float.PositiveInfinity, x));
         Assert.All(results.Output.Take(queries * shape.OutputStride), x => Assert.Equal(0f, x));
         Assert.All(results.QueryGradient.Take(queries * shape.QueryStride), x => Assert.Equal(0f, x));
         Assert.All(results.KeyGradient.Take(keys * shape.KeyStride), x => Assert.Equal(0f, x));
@@ -289,7 +290,7 @@ public class AttentionTests
             return result;
         }
 
-        var results = new Results(problem, Downloaded(3), Downloaded(6), Downloaded(7), Downloaded(8));
+        var results = new Results(problem, Downloaded(4), Downloaded(3), Downloaded(6), Downloaded(7), Downloaded(8));
         foreach (Block block in blocks)
             device.Pool.Return(block);
         return results;
@@ -349,7 +350,7 @@ public class AttentionTests
         }
     }
 
-    private sealed record Results(Problem Problem, float[] Output, float[] QueryGradient, float[] KeyGradient, float[] ValueGradient)
+    private sealed record Results(Problem Problem, float[] LogSumExp, float[] Output, float[] QueryGradient, float[] KeyGradient, float[] ValueGradient)
     {
         public void AssertExact()
         {

@@ -161,10 +161,7 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
                 for (; d < size; d++)
                     sum = MathF.FusedMultiplyAdd(output[d], row[d], sum);
                 deltas[i] = sum;
-
-                // A query without keys: its weights shall be exp(-∞ - 0) = 0, not exp(-∞ + ∞).
-                float stored = a.LogSumExp[a.Row(b, q0 + i, head)];
-                logSumExp[i] = float.IsNegativeInfinity(stored) ? 0 : stored;
+                logSumExp[i] = a.LogSumExp[a.Row(b, q0 + i, head)];
             }
 
             new Span<float>(deltas + rows, Block - rows).Clear();

@@ -138,7 +138,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
 
             CpuAttentionTile<L>.Store(output, size, sum == 0 ? 0 : 1 / sum, output, add: false);
             if (a.LogSumExp != null)
-                a.LogSumExp[a.Row(b, query, head)] = top + F1.Log(new F1(sum)).Value;
+                a.LogSumExp[a.Row(b, query, head)] = sum == 0 ? float.PositiveInfinity : top + F1.Log(new F1(sum)).Value;
         }
     }
 

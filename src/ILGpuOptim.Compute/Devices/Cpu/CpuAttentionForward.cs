@@ -116,7 +116,11 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
     private static void Finish(in CpuAttentionArguments a, int b, int head, int q0, int queries, float* output, int width, float* largest, float* sums)
     {
         for (int i = 0; i < queries; i += L.Count)
-            L.Store(L.Load(largest + i) + L.Log(L.Load(sums + i)), largest + i);
+        {
+            L sum = L.Load(sums + i), logSumExp = L.Load(largest + i) + L.Log(sum);
+            L.Store(L.Select(L.Equal(sum, L.Splat(0)), L.Splat(float.PositiveInfinity), logSumExp), largest + i);
+        }
+
         for (int i = 0; i < queries; i++)
         {
             float inverse = sums[i] == 0 ? 0 : 1 / sums[i];
