@@ -36,21 +36,18 @@ public sealed unsafe partial class CpuDevice
         for (int k = 0; k < operands.Length; k++)
             prepared[k + 1] = CpuOperand.From(operands[k], (long)g.Batch * g.M, g.N);
         prepared[0] = CpuOperand.From(new Operand(g.C, Layout.Full, strideC), (long)g.Batch * g.M, g.N);
-        for (int i = 0; i < g.Batch; i++)
-        {
-            float* c = (float*)At(g.C) + i * g.BatchStrideC;
-            var finish = new Epilogue<L, R> { Map = map, FirstRow = (long)i * g.M };
-            GemmOperand a = Factor(g.A, i * g.BatchStrideA, g.TransposeA, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA);
-            GemmOperand b = Factor(g.B, i * g.BatchStrideB, g.TransposeB, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB);
-            gemm.Run<L, Epilogue<L, R>>(a, b, c, strideC, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
-        }
+        var finish = new Epilogue<L, R> { Map = map };
+        GemmOperand a = Factor(g.A, g.BatchStrideA, g.TransposeA, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA);
+        GemmOperand b = Factor(g.B, g.BatchStrideB, g.TransposeB, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB);
+        gemm.Run<L, Epilogue<L, R>>(a, b, (float*)At(g.C), strideC, g.BatchStrideC, g.Batch, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
     }
 
-    private static GemmOperand Factor(in Block block, long start, bool transposed, int rows, int columns, int stride)
+    private static GemmOperand Factor(in Block block, long batchStride, bool transposed, int rows, int columns, int stride)
     {
         var result = new GemmOperand
         {
-            Data = At(block) + block.Type.Bytes(1, start),
+            Data = At(block),
+            BatchStride = batchStride,
             Stride = stride == 0 ? columns : stride,
             Transposed = transposed,
             Type = block.Type,
@@ -69,12 +66,11 @@ public sealed unsafe partial class CpuDevice
         where R : unmanaged, IMap6
     {
         public CpuMapWork<L, R> Map;
-        public long FirstRow;
 
         public readonly void Invoke(int row, int rows, int column, int columns, int worker)
         {
             if (typeof(R) != typeof(Lift1<KeepRule>))
-                Map.RunRectangle(FirstRow + row, rows, column, columns, worker);
+                Map.RunRectangle(row, rows, column, columns, worker);
         }
     }
 

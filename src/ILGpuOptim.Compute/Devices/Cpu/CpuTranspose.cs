@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Rows become columns, four by four in registers.</summary>
+/// <summary>Rows become columns, eight by four or four by four in registers.</summary>
 internal static unsafe class CpuTranspose
 {
     /// <summary>target[k · targetStride + i] = source[i · stride + k] for <paramref name="rows"/> i and <paramref name="depth"/> k.</summary>
@@ -13,6 +13,12 @@ internal static unsafe class CpuTranspose
     public static void Run(float* source, nint stride, int rows, int depth, float* target, nint targetStride)
     {
         int i = 0;
+        if (Avx.IsSupported)
+        {
+            for (; i <= rows - 8; i += 8, source += 8 * stride)
+                EightRows(source, stride, target + i, targetStride, depth);
+        }
+
         for (; i <= rows - 4; i += 4, source += 4 * stride)
         {
             float* r0 = source, r1 = r0 + stride, r2 = r1 + stride, r3 = r2 + stride;
@@ -34,6 +40,46 @@ internal static unsafe class CpuTranspose
             for (int k = 0; k < depth; k++)
                 target[k * targetStride + i] = source[k];
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void EightRows(float* source, nint stride, float* target, nint width, int depth)
+    {
+        float* source4 = source + 4 * stride;
+        nint stride2 = 2 * stride, stride3 = 3 * stride;
+        int k = 0;
+        for (; k <= depth - 8; k += 8)
+        {
+            // Rows i and i + 4 share a register, so that what remains is a transposition within each half.
+            Vector256<float> r0 = Halves(source + k, source4 + k), s0 = Halves(source + k + 4, source4 + k + 4);
+            Vector256<float> r1 = Halves(source + stride + k, source4 + stride + k), s1 = Halves(source + stride + k + 4, source4 + stride + k + 4);
+            Vector256<float> r2 = Halves(source + stride2 + k, source4 + stride2 + k), s2 = Halves(source + stride2 + k + 4, source4 + stride2 + k + 4);
+            Vector256<float> r3 = Halves(source + stride3 + k, source4 + stride3 + k), s3 = Halves(source + stride3 + k + 4, source4 + stride3 + k + 4);
+            StoreHalf(r0, r1, r2, r3, target, width);
+            target += 4 * width;
+            StoreHalf(s0, s1, s2, s3, target, width);
+            target += 4 * width;
+        }
+
+        for (; k < depth; k++, target += width)
+        {
+            for (int r = 0; r < 8; r++)
+                target[r] = source[r * stride + k];
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Halves(float* low, float* high) =>
+        Avx.InsertVector128(Vector128.Load(low).ToVector256Unsafe(), Vector128.Load(high), 1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreHalf(Vector256<float> a, Vector256<float> b, Vector256<float> c, Vector256<float> d, float* target, nint width)
+    {
+        Vector256<float> ab0 = Avx.UnpackLow(a, b), ab1 = Avx.UnpackHigh(a, b), cd0 = Avx.UnpackLow(c, d), cd1 = Avx.UnpackHigh(c, d);
+        Avx.Shuffle(ab0, cd0, 0b01_00_01_00).Store(target);
+        Avx.Shuffle(ab0, cd0, 0b11_10_11_10).Store(target + width);
+        Avx.Shuffle(ab1, cd1, 0b01_00_01_00).Store(target + 2 * width);
+        Avx.Shuffle(ab1, cd1, 0b11_10_11_10).Store(target + 3 * width);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

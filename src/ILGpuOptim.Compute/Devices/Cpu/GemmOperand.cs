@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -13,11 +12,22 @@ internal unsafe struct GemmOperand
     public bool Transposed;
     public DType Type;
 
-    /// <summary>The stored rows can be read as they lie.</summary>
+    /// <summary>Elements from one matrix of a batch to the next (not for I8).</summary>
+    public long BatchStride;
+
+    /// <summary>Stored rows are rows of the product's factor.</summary>
     public readonly bool IsPlain => Type == DType.F32 && !Transposed;
 
     /// <summary>Element (row, column) of a plain matrix.</summary>
     public readonly float* At(int row, int column) => (float*)Data + (nint)row * Stride + column;
+
+    /// <summary>Matrix <paramref name="index"/> of the batch.</summary>
+    public readonly GemmOperand OfBatch(int index)
+    {
+        GemmOperand result = this;
+        result.Data += Type.Bytes(1, index * BatchStride);
+        return result;
+    }
 
     /// <summary>
     /// Packs a strip of the factor: target[k · width + i] = op(matrix)(first + i, k0 + k) for A (<paramref name="along"/>
@@ -25,76 +35,82 @@ internal unsafe struct GemmOperand
     /// </summary>
     public readonly void Pack(float* target, int width, int first, int count, int k0, int depth, bool along)
     {
+        if (count < width)
+            GemmPacking.Clear(target, width, count, depth);
+
         // The strip's index runs along stored rows (contiguous) for a plain B or a transposed A.
-        if (along == Transposed)
-            PackAcross(target, width, first, count, k0, depth);
-        else
+        if (along != Transposed)
             PackAlong(target, width, first, count, k0, depth);
+        else
+            PackAcross(target, width, first, count, k0, depth);
     }
 
     /// <summary>Strip elements are neighbours in a stored row; each k is another stored row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void PackAlong(float* target, int width, int first, int count, int k0, int depth)
     {
-        float* wide = stackalloc float[64];
-        for (int k = 0; k < depth; k++, target += width)
+        if (Type == DType.F32)
         {
-            float* source = Type == DType.F32 ? At(k0 + k, first) : Widen(k0 + k, first, count, wide);
-            int i = 0;
-            for (; i <= count - 4; i += 4)
-                Vector128.Load(source + i).Store(target + i);
-            for (; i < count; i++)
-                target[i] = source[i];
-            for (; i < width; i++)
-                target[i] = 0;
+            GemmPacking.Copy((float*)Data + (nint)k0 * Stride + first, Stride, target, width, count, depth);
+            return;
         }
+
+        for (int k = 0; k < depth; k++, target += width)
+            Widen(k0 + k, first, count, target);
     }
 
     /// <summary>Each strip element is a stored row; k runs along it.</summary>
+    [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void PackAcross(float* target, int width, int first, int count, int k0, int depth)
     {
-        int i = 0;
         if (Type == DType.F32)
         {
-            CpuTranspose.Run(At(first, k0), Stride, count, depth, target, width);
-            i = count;
+            CpuTranspose.Run((float*)Data + (nint)first * Stride + k0, Stride, count, depth, target, width);
+            return;
         }
 
-        float* wide = stackalloc float[DTypes.QuantizedBlock];
-        for (; i < count; i++)
+        const int Rows = 8, Length = 256;
+        float* wide = stackalloc float[Rows * Length];
+        for (int k = 0; k < depth; k += Length)
         {
-            for (int start = 0; start < depth; start += DTypes.QuantizedBlock)
+            int length = Math.Min(Length, depth - k);
+            for (int i = 0; i < count; i += Rows)
             {
-                int length = Math.Min(DTypes.QuantizedBlock, depth - start);
-                float* source = Widen(first + i, k0 + start, length, wide);
-                for (int k = 0; k < length; k++)
-                    target[(start + k) * width + i] = source[k];
+                int rows = Math.Min(Rows, count - i);
+                for (int r = 0; r < rows; r++)
+                    Widen(first + i + r, k0 + k, length, wide + r * Length);
+                CpuTranspose.Run(wide, Length, rows, length, target + (nint)k * width + i, width);
             }
-        }
-
-        for (; i < width; i++)
-        {
-            for (int k = 0; k < depth; k++)
-                target[k * width + i] = 0;
         }
     }
 
-    /// <summary>Neighbours of a stored row as f32, at <paramref name="target"/>.</summary>
-    public readonly float* Widen(int row, int column, int count, float* target)
+    /// <summary>Neighbours of a stored row as f32: where they lie, or at <paramref name="target"/> when they must be widened.</summary>
+    public readonly float* Row(int row, int column, int count, float* target)
+    {
+        if (Type == DType.F32)
+            return (float*)Data + (nint)row * Stride + column;
+        Widen(row, column, count, target);
+        return target;
+    }
+
+    private readonly void Widen(int row, int column, int count, float* target)
     {
         nint start = (nint)row * Stride + column;
-        if (Type == DType.F32)
-            return (float*)Data + start;
         if (Type == DType.BF16)
         {
             Bf16.Widen(new ReadOnlySpan<ushort>((ushort*)Data + start, count), new Span<float>(target, count));
-            return target;
+            return;
         }
 
         float* scales = Scales + (nint)row * ScaleStride;
-        for (int i = 0; i < count; i++)
-            target[i] = ((sbyte*)Data)[start + i] * scales[(column + i) / DTypes.QuantizedBlock];
-        return target;
+        sbyte* bytes = (sbyte*)Data + start;
+        for (int i = 0; i < count;)
+        {
+            int block = (column + i) / DTypes.QuantizedBlock;
+            int length = Math.Min(count - i, (block + 1) * DTypes.QuantizedBlock - (column + i));
+            GemmPacking.Widen(bytes + i, scales[block], target + i, length);
+            i += length;
+        }
     }
 }

@@ -18,7 +18,7 @@ namespace ILGpuOptim.Compute.Cpu;
 internal sealed unsafe class WorkerPool : IDisposable
 {
     /// <summary>How long an idle worker watches for the next loop before it sleeps.</summary>
-    private static readonly long SpinTicks = Stopwatch.Frequency / 20_000;
+    private static readonly long SpinTicks = Stopwatch.Frequency / 2_000;
 
     private const int Closed = int.MinValue;
 

@@ -1,0 +1,193 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>
+/// A product cut into blocks of C, and for a long k into parts of it; each block is one item of a parallel loop. Within
+/// an item: a stretch of k, then a strip of B's panels that fits the second cache, then rows of A that fit the first.
+/// </summary>
+internal unsafe struct GemmBlocks<L, E> : IWork
+    where L : struct, IVectorLane<L>
+    where E : struct, IGemmEpilogue
+{
+    /// <summary>How finely packing is shared out, in k.</summary>
+    public const int PackedPiece = 64;
+
+    public GemmOperand A, B;
+    public E Epilogue;
+    public float* C;
+    public long BatchStrideC;
+    public int StrideC, M, N, K;
+    public float Alpha, Beta;
+
+    /// <summary>k is summed in stretches of this length, always the same for a shape.</summary>
+    public int Depth;
+
+    /// <summary>Stretches in a part of k, and the number of parts. Parts lie one after the other in C.</summary>
+    public int StretchesPerPart, Parts;
+
+    public int RowsPerItem, RowItems, PanelsPerItem, ColumnItems;
+
+    /// <summary>Panels of B that are packed and used together.</summary>
+    public int StripPanels;
+
+    /// <summary>B is read where it lies.</summary>
+    public bool Direct;
+
+    /// <summary>All of B, packed beforehand; null when each item packs its own.</summary>
+    public float* Shared;
+
+    public float* Scratch;
+    public long ScratchPerWorker;
+
+    public static int Width => GemmTiles.Vectors<L>() * L.Count;
+
+    public readonly int Items(int batch) => batch * Parts * RowItems * ColumnItems;
+
+    /// <summary>What an item needs: a tile of C, a sliver of A and a strip of B.</summary>
+    public readonly long ScratchFloats()
+    {
+        long depth = Math.Max(Depth, 1);
+        long tile = (long)GemmTiles.Rows<L>() * Width, sliver = GemmTiles.Rows<L>() * depth;
+        long strip = Shared == null ? Math.Min(StripPanels, PanelsPerItem) * Width * depth : 0;
+        return Rounded(tile) + Rounded(sliver) + strip;
+    }
+
+    private static long Rounded(long floats) => (floats + 15) & ~15L;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void Invoke(int index, int worker)
+    {
+        int columnItem = index % ColumnItems, rowItem = index / ColumnItems % RowItems;
+        int matrix = index / (ColumnItems * RowItems), part = matrix % Parts;
+        matrix /= Parts;
+        int firstRow = rowItem * RowsPerItem, endRow = Math.Min(firstRow + RowsPerItem, M);
+        int panels = (N + Width - 1) / Width;
+        int firstPanel = columnItem * PanelsPerItem, endPanel = Math.Min(firstPanel + PanelsPerItem, panels);
+        GemmOperand a = A.OfBatch(matrix), b = B.OfBatch(matrix);
+        float* c = C + matrix * BatchStrideC + (long)part * M * StrideC;
+        int startK = part * StretchesPerPart * Depth, endK = Math.Min(startK + StretchesPerPart * Depth, K), k0 = startK;
+        do
+        {
+            int depth = Math.Min(Depth, endK - k0);
+            float beta = k0 == startK ? Beta : 1;
+            for (int panel = firstPanel; panel < endPanel; panel += StripPanels)
+            {
+                int end = Math.Min(panel + StripPanels, endPanel);
+                float* strip = Strip(b, worker, panel, end, k0, depth);
+                Multiply(a, b, strip, c, worker, firstRow, endRow, panel, end, k0, depth, beta);
+            }
+
+            k0 += Depth;
+        }
+        while (k0 < endK);
+
+        if (Parts == 1)
+        {
+            int column = firstPanel * Width;
+            Epilogue.Invoke(matrix * M + firstRow, endRow - firstRow, column, Math.Min(endPanel * Width, N) - column, worker);
+        }
+    }
+
+    /// <summary>Where panels of B lie packed; packs them unless that has been done.</summary>
+    private readonly float* Strip(in GemmOperand b, int worker, int panel, int endPanel, int k0, int depth)
+    {
+        if (Shared != null)
+            return SharedPanel(panel, k0, depth);
+        float* strip = Scratch + worker * ScratchPerWorker + Rounded(GemmTiles.Rows<L>() * Width) + Rounded(GemmTiles.Rows<L>() * (long)Depth);
+        float* target = strip;
+        for (; panel < endPanel; panel++, target += (long)Width * depth)
+        {
+            int column = panel * Width, columns = Math.Min(Width, N - column), packedWidth = PackedWidth(columns);
+            if (!Direct || columns != packedWidth)
+                b.Pack(target, packedWidth, column, columns, k0, depth, along: true);
+        }
+
+        return strip;
+    }
+
+    private static int PackedWidth(int columns) => (columns + L.Count - 1) / L.Count * L.Count;
+
+    /// <summary>A panel's place among all packed panels: stretches of k after each other, each panel by panel.</summary>
+    public readonly float* SharedPanel(int panel, int k0, int depth)
+    {
+        long panels = (N + Width - 1) / Width;
+        return Shared + panels * Width * k0 + (long)panel * Width * depth;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void Multiply(
+        in GemmOperand a, in GemmOperand b, float* strip, float* c, int worker,
+        int firstRow, int endRow, int firstPanel, int endPanel, int k0, int depth, float beta)
+    {
+        int tileRows = GemmTiles.Rows<L>();
+        float* tile = Scratch + worker * ScratchPerWorker;
+        float* sliver = tile + Rounded(tileRows * Width);
+
+        // Rows that begin at the same place of a page compete for the same few lines of the first cache.
+        bool packs = !a.IsPlain || (a.Stride % 1024 == 0 && endPanel - firstPanel > 1);
+        Panel work;
+        work.K = depth;
+        work.Alpha = Alpha;
+        for (int row = firstRow; row < endRow; row += tileRows)
+        {
+            int rows = Math.Min(tileRows, endRow - row);
+            if (packs)
+                a.Pack(sliver, tileRows, row, rows, k0, depth, along: false);
+            work.A = packs ? sliver : a.At(row, k0);
+            work.RowStrideA = packs ? 1 : a.Stride;
+            work.StepA = packs ? tileRows : 1;
+            float* packed = strip;
+            for (int panel = firstPanel; panel < endPanel; panel++, packed += Width * depth)
+            {
+                int column = panel * Width, columns = Math.Min(Width, N - column), packedWidth = PackedWidth(columns);
+                bool whole = columns == packedWidth;
+                float* target = c + (nint)row * StrideC + column;
+                work.B = Direct && whole ? b.At(k0, column) : packed;
+                work.StepB = Direct && whole ? b.Stride : packedWidth;
+                work.C = whole ? target : tile;
+                work.RowStrideC = whole ? StrideC : packedWidth;
+                work.Beta = whole ? beta : 0;
+                GemmTiles.Run<L>(rows, packedWidth / L.Count, work);
+                if (!whole)
+                    CopyTile(tile, packedWidth, target, rows, columns, beta);
+            }
+        }
+    }
+
+    private readonly void CopyTile(float* tile, int width, float* target, int rows, int columns, float beta)
+    {
+        L factor = L.Splat(beta);
+        for (int row = 0; row < rows; row++, tile += width, target += StrideC)
+        {
+            int j = 0;
+            for (; j <= columns - L.Count; j += L.Count)
+                L.Store(beta == 0 ? L.Load(tile + j) : L.Fma(factor, L.Load(target + j), L.Load(tile + j)), target + j);
+            for (; j < columns; j++)
+                target[j] = beta == 0 ? tile[j] : MathF.FusedMultiplyAdd(beta, target[j], tile[j]);
+        }
+    }
+
+    /// <summary>Packs B for all items.</summary>
+    public struct Packing(in GemmBlocks<L, E> blocks) : IWork
+    {
+        private readonly GemmBlocks<L, E> blocks = blocks;
+        private readonly int panels = (blocks.N + Width - 1) / Width;
+
+        public readonly int Items => panels * ((blocks.K + PackedPiece - 1) / PackedPiece);
+
+        public readonly void Invoke(int index, int worker)
+        {
+            int panel = index % panels, k = index / panels * PackedPiece;
+            int column = panel * Width, columns = Math.Min(Width, blocks.N - column), packedWidth = PackedWidth(columns);
+            for (int end = Math.Min(k + PackedPiece, blocks.K); k < end;)
+            {
+                int k0 = k / blocks.Depth * blocks.Depth, depth = Math.Min(blocks.Depth, blocks.K - k0);
+                int length = Math.Min(end, k0 + depth) - k;
+                float* target = blocks.SharedPanel(panel, k0, depth) + (long)(k - k0) * packedWidth;
+                blocks.B.Pack(target, packedWidth, column, columns, k, length, along: true);
+                k += length;
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>
+/// A few rows times many stored rows, as in decoding with a transposed B, or a narrow projection: each element of C is a
+/// dot product, and the many rows stream by once at the speed of memory.
+/// </summary>
+internal unsafe struct GemmDots<L, E> : IWork
+    where L : struct, IVectorLane<L>
+    where E : struct, IGemmEpilogue
+{
+    /// <summary>The most rows that are few.</summary>
+    public const int MostRows = 4;
+
+    private const int FloatsPerItem = 1 << 16;
+
+    public GemmOperand Many;
+    public E Epilogue;
+
+    /// <summary>The few rows, as f32.</summary>
+    public float* Few;
+    public nint FewStride;
+    public int FewRows, ManyRows, K;
+
+    /// <summary>The few are rows of C; otherwise they are its columns.</summary>
+    public bool FewAreRows;
+    public float* C;
+    public int StrideC;
+    public float Alpha, Beta;
+
+    /// <summary>Room for one widened row.</summary>
+    public float* Scratch;
+    public long ScratchPerWorker;
+
+    public readonly int RowsPerItem => Math.Clamp(FloatsPerItem / Math.Max(K, 1), 4, 64);
+
+    public readonly int Items => (ManyRows + RowsPerItem - 1) / RowsPerItem;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void Invoke(int index, int worker)
+    {
+        int first = index * RowsPerItem, end = Math.Min(first + RowsPerItem, ManyRows);
+        float* sums = stackalloc float[MostRows];
+        nint stepMany = FewAreRows ? 1 : StrideC, stepFew = FewAreRows ? StrideC : 1;
+        for (int j = first; j < end; j++)
+        {
+            float* row = Many.Row(j, 0, K, Scratch + worker * ScratchPerWorker);
+            if (FewRows == 4)
+                FourDots(row, sums);
+            else
+            {
+                for (int i = 0; i < FewRows; i++)
+                    sums[i] = Dot(Few + i * FewStride, row);
+            }
+
+            float* c = C + j * stepMany;
+            for (int i = 0; i < FewRows; i++, c += stepFew)
+                *c = Beta == 0 ? Alpha * sums[i] : MathF.FusedMultiplyAdd(Beta, *c, Alpha * sums[i]);
+        }
+
+        if (FewAreRows)
+            Epilogue.Invoke(0, FewRows, first, end - first, worker);
+        else
+            Epilogue.Invoke(first, end - first, 0, FewRows, worker);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly float Dot(float* a, float* b)
+    {
+        L s0 = default, s1 = default, s2 = default, s3 = default;
+        int k = 0;
+        for (; k <= K - 4 * L.Count; k += 4 * L.Count)
+        {
+            s0 = L.Fma(L.Load(a + k), L.Load(b + k), s0);
+            s1 = L.Fma(L.Load(a + k + L.Count), L.Load(b + k + L.Count), s1);
+            s2 = L.Fma(L.Load(a + k + 2 * L.Count), L.Load(b + k + 2 * L.Count), s2);
+            s3 = L.Fma(L.Load(a + k + 3 * L.Count), L.Load(b + k + 3 * L.Count), s3);
+        }
+
+        for (; k <= K - L.Count; k += L.Count)
+            s0 = L.Fma(L.Load(a + k), L.Load(b + k), s0);
+        float sum = L.Sum(s0 + s1 + (s2 + s3));
+        for (; k < K; k++)
+            sum = MathF.FusedMultiplyAdd(a[k], b[k], sum);
+        return sum;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void FourDots(float* b, float* sums)
+    {
+        float* a0 = Few, a1 = a0 + FewStride, a2 = a1 + FewStride, a3 = a2 + FewStride;
+        L s0 = default, s1 = default, s2 = default, s3 = default;
+        int k = 0;
+        for (; k <= K - L.Count; k += L.Count)
+        {
+            L x = L.Load(b + k);
+            s0 = L.Fma(L.Load(a0 + k), x, s0);
+            s1 = L.Fma(L.Load(a1 + k), x, s1);
+            s2 = L.Fma(L.Load(a2 + k), x, s2);
+            s3 = L.Fma(L.Load(a3 + k), x, s3);
+        }
+
+        sums[0] = L.Sum(s0);
+        sums[1] = L.Sum(s1);
+        sums[2] = L.Sum(s2);
+        sums[3] = L.Sum(s3);
+        for (; k < K; k++)
+        {
+            sums[0] = MathF.FusedMultiplyAdd(a0[k], b[k], sums[0]);
+            sums[1] = MathF.FusedMultiplyAdd(a1[k], b[k], sums[1]);
+            sums[2] = MathF.FusedMultiplyAdd(a2[k], b[k], sums[2]);
+            sums[3] = MathF.FusedMultiplyAdd(a3[k], b[k], sums[3]);
+        }
+    }
+}

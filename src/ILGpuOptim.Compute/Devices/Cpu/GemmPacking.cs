@@ -1,0 +1,55 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>Copies pieces of stored rows into strips, widening them.</summary>
+internal static unsafe class GemmPacking
+{
+    /// <summary>target[k · width + i] = source[k · stride + i].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Copy(float* source, nint stride, float* target, int width, int count, int depth)
+    {
+        for (int k = 0; k < depth; k++, source += stride, target += width)
+        {
+            int i = 0;
+            for (; i <= count - 8; i += 8)
+                Vector256.Load(source + i).Store(target + i);
+            if (i <= count - 4)
+            {
+                Vector128.Load(source + i).Store(target + i);
+                i += 4;
+            }
+
+            for (; i < count; i++)
+                target[i] = source[i];
+        }
+    }
+
+    /// <summary>Zeros where a strip is wider than what fills it.</summary>
+    public static void Clear(float* target, int width, int count, int depth)
+    {
+        for (int k = 0; k < depth; k++, target += width)
+            new Span<float>(target + count, width - count).Clear();
+    }
+
+    /// <summary>Bytes times their scale.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Widen(sbyte* source, float scale, float* target, int count)
+    {
+        int i = 0;
+        for (; i <= count - 16; i += 16)
+        {
+            (Vector128<short> low, Vector128<short> high) = Vector128.Widen(Vector128.Load(source + i));
+            (Vector128<int> a, Vector128<int> b) = Vector128.Widen(low);
+            (Vector128<int> c, Vector128<int> d) = Vector128.Widen(high);
+            (Vector128.ConvertToSingle(a) * scale).Store(target + i);
+            (Vector128.ConvertToSingle(b) * scale).Store(target + i + 4);
+            (Vector128.ConvertToSingle(c) * scale).Store(target + i + 8);
+            (Vector128.ConvertToSingle(d) * scale).Store(target + i + 12);
+        }
+
+        for (; i < count; i++)
+            target[i] = source[i] * scale;
+    }
+}

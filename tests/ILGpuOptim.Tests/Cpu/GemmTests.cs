@@ -1,0 +1,389 @@
+using System.Runtime.InteropServices;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Compute.Cpu;
+using Xunit;
+
+namespace ILGpuOptim.Tests.Cpu;
+
+/// <summary>Products against a double triple loop, with an error bound that follows from the arithmetic: a multiple of Σ|a||b|.</summary>
+public sealed unsafe class GemmTests
+{
+    private const float Untouched = -777.25f;
+
+    /// <summary>Sizes on both sides of vectors, register tiles, stretches of k and items.</summary>
+    private static readonly (int M, int N, int K)[] shapes =
+    [
+        (0, 5, 5), (5, 0, 5), (5, 7, 0), (1, 1, 1), (1, 33, 64), (7, 1, 31), (2, 7, 97), (4, 64, 33), (3, 4, 97), (31, 31, 31),
+        (33, 33, 33), (64, 97, 7), (97, 64, 1), (8, 48, 16), (9, 49, 17), (16, 96, 400), (65, 17, 130), (7, 97, 4097), (1, 4097, 33),
+        (4097, 1, 33), (4097, 7, 31), (31, 4097, 9), (40, 40, 4097), (33, 64, 2051), (97, 130, 770), (130, 200, 391), (300, 130, 64),
+    ];
+
+    public static TheoryData<int, bool, bool> Cases
+    {
+        get
+        {
+            TheoryData<int, bool, bool> data = [];
+            foreach (int bits in new[] { 128, 256, 512 })
+                foreach (bool transposeA in new[] { false, true })
+                    foreach (bool transposeB in new[] { false, true })
+                        data.Add(bits, transposeA, transposeB);
+            return data;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void AgreesWithDoubles(int bits, bool transposeA, bool transposeB)
+    {
+        using WorkerPool pool = new(2);
+        using CpuGemm gemm = new(pool);
+        int turn = 0;
+        foreach ((int m, int n, int k) in shapes)
+        {
+            (float alpha, float beta) = (turn++ % 4) switch { 0 => (1f, 0f), 1 => (-0.5f, 1f), 2 => (2f, -0.75f), _ => (1f, 1f) };
+            using Problem problem = new(m, n, k, transposeA, transposeB, padding: turn % 3 * 5);
+            problem.Run(gemm, bits, alpha, beta);
+            problem.AssertExact(alpha, beta);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void WidensStoredTypes(int bits, bool transposeA, bool transposeB)
+    {
+        using WorkerPool pool = new(2);
+        using CpuGemm gemm = new(pool);
+        foreach (DType typeA in new[] { DType.F32, DType.BF16, DType.I8 })
+        {
+            foreach (DType typeB in new[] { DType.F32, DType.BF16, DType.I8 })
+            {
+                foreach ((int m, int n, int k) in new[] { (1, 300, 513), (3, 70, 600), (600, 2, 300), (12, 40, 70), (70, 301, 530), (300, 70, 9), (16, 20, 2100) })
+                {
+                    using Problem problem = new(m, n, k, transposeA, transposeB, padding: 3, typeA, typeB);
+                    problem.Run(gemm, bits, 1, 0);
+                    problem.AssertExact(1, 0);
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(128)]
+    [InlineData(256)]
+    [InlineData(512)]
+    public void ThreadsDoNotChangeABit(int bits)
+    {
+        using WorkerPool one = new(1), two = new(2), three = new(3);
+        using CpuGemm first = new(one), second = new(two), third = new(three);
+        foreach ((int m, int n, int k) in new[] { (1, 3000, 500), (2000, 3, 500), (200, 100, 900), (768, 65, 128), (65, 128, 768), (100, 120, 9000), (256, 600, 400) })
+        {
+            foreach (bool transpose in new[] { false, true })
+            {
+                using Problem a = new(m, n, k, transpose, !transpose), b = new(m, n, k, transpose, !transpose), c = new(m, n, k, transpose, !transpose);
+                a.Run(first, bits, 1, 0.5f);
+                b.Run(second, bits, 1, 0.5f);
+                c.Run(third, bits, 1, 0.5f);
+                Assert.True(a.Result.SequenceEqual(b.Result) && a.Result.SequenceEqual(c.Result), $"{m} × {n} × {k}");
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void NaNAndInfinityPropagateAndOldNaNIsNotRead(int bits, bool transposeA, bool transposeB)
+    {
+        using WorkerPool pool = new(2);
+        using CpuGemm gemm = new(pool);
+        foreach ((int m, int n, int k) in new[] { (1, 50, 40), (50, 2, 40), (13, 50, 40), (100, 65, 70), (40, 40, 4100) })
+        {
+            using Problem problem = new(m, n, k, transposeA, transposeB);
+            problem.SetA(0, k / 2, float.NaN);
+            problem.SetA(m - 1, k - 1, m == 1 ? float.NaN : float.PositiveInfinity);
+            for (int j = 0; j < n; j++)
+                problem.SetB(k - 1, j, j % 2 == 0 ? 0 : 1);
+            problem.FillC(float.NaN);
+            problem.Run(gemm, bits, 1, 0);
+            for (int i = 0; i < m; i++)
+            {
+                for (int j = 0; j < n; j++)
+                {
+                    float value = problem.C(i, j);
+                    if (i == 0 || (i == m - 1 && j % 2 == 0))
+                        Assert.True(float.IsNaN(value), $"{m}×{n}×{k} [{i},{j}] {value}"); // NaN · 0 and ∞ · 0
+                    else if (i == m - 1)
+                        Assert.Equal(float.PositiveInfinity, value);
+                    else
+                        Assert.True(float.IsFinite(value));
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(128)]
+    [InlineData(256)]
+    [InlineData(512)]
+    public void TheEpilogueSeesEachFinalElementOnce(int bits)
+    {
+        using WorkerPool pool = new(2);
+        using CpuGemm gemm = new(pool);
+        foreach ((int m, int n, int k) in new[] { (1, 300, 64), (300, 1, 64), (9, 100, 64), (300, 200, 400), (64, 1000, 0), (50, 60, 5000), (700, 65, 128) })
+        {
+            foreach (bool transpose in new[] { false, true })
+            {
+                using Problem problem = new(m, n, k, transpose, !transpose);
+                int[] visits = new int[m * n];
+                problem.Run(gemm, bits, 1, 0, new AddOne(visits, n, problem.Pointer, problem.StrideC));
+                Assert.All(visits, v => Assert.Equal(1, v));
+                problem.AssertExact(1, 0, added: 1);
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void BatchesAreProductsOneByOne(int bits, bool transposeA, bool transposeB)
+    {
+        using WorkerPool pool = new(2);
+        using CpuGemm gemm = new(pool);
+        foreach ((int batch, int m, int n, int k) in new[] { (0, 3, 3, 3), (1, 20, 30, 40), (2, 70, 50, 33), (20, 9, 17, 5), (3, 1, 40, 64), (2, 30, 30, 2100), (3, 4, 4, 0) })
+        {
+            using Problem all = new(batch * m, n, k, false, transposeB), b = new(m, batch * n, k, transposeA, true);
+            float* c = (float*)NativeMemory.AllocZeroed((nuint)(batch * m * n + 1), sizeof(float));
+            int[] visits = new int[batch * m * n];
+            AddOne epilogue = new(visits, n, c, n);
+
+            // Each matrix has rows of its own of A; the second run also has rows of its own of a transposed B.
+            GemmOperand a = all.A with { BatchStride = (long)m * all.A.Stride };
+            Invoke(gemm, bits, a, all.B, c, n, m * n, batch, m, n, k, 1, 0, ref epilogue);
+            for (int i = 0; i < batch * m; i++)
+            {
+                for (int j = 0; j < n; j++)
+                    all.AssertElement(i, j, c[i * n + j] - 1, 1, 0);
+            }
+
+            Assert.All(visits, v => Assert.Equal(1, v));
+            GemmOperand manyB = b.B with { BatchStride = (long)n * b.B.Stride };
+            Nothing nothing = default;
+            Invoke(gemm, bits, b.A, manyB, c, n, m * n, batch, m, n, k, 1, 0, ref nothing);
+            for (int i = 0; i < m; i++)
+            {
+                for (int j = 0; j < batch * n; j++)
+                    b.AssertElement(i, j, c[(j / n * m + i) * n + j % n], 1, 0);
+            }
+
+            NativeMemory.Free(c);
+        }
+    }
+
+    [Fact]
+    public void AProductAllocatesNothingTheSecondTime()
+    {
+        using WorkerPool pool = new(2);
+        using CpuGemm gemm = new(pool);
+        using Problem problem = new(100, 100, 100, false, true);
+        problem.Run(gemm, 512, 1, 0);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        problem.Run(gemm, 512, 1, 0);
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    private static void Invoke<E>(CpuGemm gemm, int bits, in GemmOperand a, in GemmOperand b, float* c, int strideC, long batchStrideC, int batch, int m, int n, int k, float alpha, float beta, ref E epilogue)
+        where E : struct, IGemmEpilogue
+    {
+        if (bits == 512)
+            gemm.Run<F16, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
+        else if (bits == 256)
+            gemm.Run<F8, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
+        else
+            gemm.Run<F4, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
+    }
+
+    private readonly struct Nothing : IGemmEpilogue
+    {
+        public void Invoke(int row, int rows, int column, int columns, int worker)
+        {
+        }
+    }
+
+    private readonly struct AddOne(int[] visits, int n, float* c, int strideC) : IGemmEpilogue
+    {
+        private readonly float* c = c;
+
+        public void Invoke(int row, int rows, int column, int columns, int worker)
+        {
+            for (int i = row; i < row + rows; i++)
+            {
+                for (int j = column; j < column + columns; j++)
+                {
+                    Interlocked.Increment(ref visits[i * n + j]);
+                    c[(long)i * strideC + j] += 1;
+                }
+            }
+        }
+    }
+
+    /// <summary>Random factors in some storage, rows wider than needed, and what the product should be.</summary>
+    private sealed class Problem : IDisposable
+    {
+        private readonly int m, n, k;
+        private readonly Matrix a, b;
+        private readonly float* c;
+        private readonly float[] old;
+
+        public Problem(int m, int n, int k, bool transposeA, bool transposeB, int padding = 0, DType typeA = DType.F32, DType typeB = DType.F32)
+        {
+            (this.m, this.n, this.k) = (m, n, k);
+            Random random = new(m * 7919 + n * 104729 + k);
+            a = new Matrix(random, transposeA ? k : m, transposeA ? m : k, padding, typeA, transposeA);
+            b = new Matrix(random, transposeB ? n : k, transposeB ? k : n, padding, typeB, transposeB);
+            StrideC = n + padding;
+            c = (float*)NativeMemory.Alloc((nuint)(m * StrideC + 1), sizeof(float));
+            Result.Fill(Untouched);
+            for (int i = 0; i < m; i++)
+            {
+                for (int j = 0; j < n; j++)
+                    c[(long)i * StrideC + j] = random.NextSingle() - 0.5f;
+            }
+
+            old = Result.ToArray();
+        }
+
+        public GemmOperand A => a.Operand;
+
+        public GemmOperand B => b.Operand;
+
+        public int StrideC { get; }
+
+        public float* Pointer => c;
+
+        public Span<float> Result => new(c, m * StrideC);
+
+        public float C(int i, int j) => c[(long)i * StrideC + j];
+
+        public void SetA(int i, int p, float value) => a.Set(a.Operand.Transposed ? p : i, a.Operand.Transposed ? i : p, value);
+
+        public void SetB(int p, int j, float value) => b.Set(b.Operand.Transposed ? j : p, b.Operand.Transposed ? p : j, value);
+
+        public void FillC(float value) => Result.Fill(value);
+
+        public void Run(CpuGemm gemm, int bits, float alpha, float beta) => Run(gemm, bits, alpha, beta, default(Nothing));
+
+        public void Run<E>(CpuGemm gemm, int bits, float alpha, float beta, E epilogue) where E : struct, IGemmEpilogue =>
+            Invoke(gemm, bits, A, B, c, StrideC, 0, 1, m, n, k, alpha, beta, ref epilogue);
+
+        public void AssertExact(float alpha, float beta, float added = 0)
+        {
+            for (int i = 0; i < m; i++)
+            {
+                for (int j = 0; j < n; j++)
+                    AssertElement(i, j, C(i, j) - added, alpha, beta);
+                for (int j = n; j < StrideC; j++)
+                    Assert.Equal(Untouched, C(i, j));
+            }
+        }
+
+        public void AssertElement(int i, int j, float actual, float alpha, float beta)
+        {
+            double sum = 0, size = 0;
+            double[] row = a.Line(i, !a.Operand.Transposed), column = b.Line(j, b.Operand.Transposed);
+            for (int p = 0; p < k; p++)
+            {
+                double product = row[p] * column[p];
+                sum += product;
+                size += Math.Abs(product);
+            }
+
+            double before = beta == 0 ? 0 : beta * (double)old[(long)i * StrideC + j];
+            double expected = alpha * sum + before;
+
+            // Each of k additions errs by half a unit in the last place of a partial sum; in random order the errors cancel mostly.
+            double bound = 6e-8 * (4 + Math.Sqrt(k)) * (Math.Abs(alpha) * size + Math.Abs(before)) + 3e-7;
+            if (!(Math.Abs(actual - expected) <= bound))
+                Assert.Fail($"{m}×{n}×{k} [{i},{j}]: {actual}, expected {expected} ± {bound}");
+        }
+
+        public void Dispose()
+        {
+            a.Dispose();
+            b.Dispose();
+            NativeMemory.Free(c);
+        }
+    }
+
+    private sealed class Matrix : IDisposable
+    {
+        private readonly int rows, columns;
+        private readonly double[] values;
+        private readonly Dictionary<(int, bool), double[]> lines = [];
+
+        public Matrix(Random random, int rows, int columns, int padding, DType type, bool transposed)
+        {
+            (this.rows, this.columns) = (rows, columns);
+            int stride = columns + padding, scaleStride = (columns + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
+            Operand = new GemmOperand
+            {
+                Data = (byte*)NativeMemory.Alloc((nuint)(rows * stride * 4L + 64)),
+                Scales = (float*)NativeMemory.Alloc((nuint)(rows * scaleStride * 4L + 64)),
+                Stride = stride,
+                ScaleStride = scaleStride,
+                Transposed = transposed,
+                Type = type,
+            };
+            new Span<byte>(Operand.Data, rows * stride * (type == DType.F32 ? 4 : type == DType.BF16 ? 2 : 1)).Fill(0x7F); // NaN, and 127
+            for (int i = 0; i < rows * scaleStride; i++)
+                Operand.Scales[i] = (random.NextSingle() + 0.5f) / 127;
+            values = new double[rows * columns];
+            for (int i = 0; i < rows; i++)
+            {
+                for (int j = 0; j < columns; j++)
+                    Set(i, j, random.NextSingle() - 0.5f);
+            }
+        }
+
+        public GemmOperand Operand { get; }
+
+        public void Set(int i, int j, float value)
+        {
+            long at = (long)i * Operand.Stride + j;
+            if (Operand.Type == DType.F32)
+            {
+                ((float*)Operand.Data)[at] = value;
+            }
+            else if (Operand.Type == DType.BF16)
+            {
+                ((ushort*)Operand.Data)[at] = Bf16.Narrow(value);
+                value = Bf16.Widen(Bf16.Narrow(value));
+            }
+            else
+            {
+                float scale = Operand.Scales[i * Operand.ScaleStride + j / DTypes.QuantizedBlock];
+                sbyte code = (sbyte)(value * 254);
+                ((sbyte*)Operand.Data)[at] = code;
+                value = code * scale;
+            }
+
+            values[i * columns + j] = value;
+        }
+
+        /// <summary>A stored row or column.</summary>
+        public double[] Line(int index, bool isRow)
+        {
+            if (!lines.TryGetValue((index, isRow), out double[]? line))
+            {
+                line = new double[isRow ? columns : rows];
+                for (int p = 0; p < line.Length; p++)
+                    line[p] = isRow ? values[index * columns + p] : values[p * columns + index];
+                lines[(index, isRow)] = line;
+            }
+
+            return line;
+        }
+
+        public void Dispose()
+        {
+            NativeMemory.Free(Operand.Data);
+            NativeMemory.Free(Operand.Scales);
+        }
+    }
+}
