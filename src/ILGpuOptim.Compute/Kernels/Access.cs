@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace ILGpuOptim.Compute;
 
 /// <summary>What a rule does with one of its operands.</summary>
@@ -25,28 +27,46 @@ public enum Slot
     Max = 5,
 }
 
-/// <summary>What a rule does with each of its operands, known when its kernel is compiled.</summary>
-/// <param name="bits">Four bits an operand, the first lowest.</param>
-public readonly struct Access(uint bits)
+/// <summary>
+/// What a rule does with each of its operands, four bits each, the first lowest: made by <c>Access.Of</c>. A plain
+/// number, because compilers fold questions about a constant number away, and not those about a structure.
+/// </summary>
+public enum Access : uint
 {
-    private readonly uint bits = bits;
+    /// <summary>No operands.</summary>
+    None = 0,
+}
 
-    /// <summary>The most operands a rule may have.</summary>
-    public const int MostOperands = 6;
+/// <summary>Making and asking <see cref="Access"/>.</summary>
+public static class AccessExtensions
+{
+    extension(Access)
+    {
+        /// <summary>The most operands a rule may have.</summary>
+        public static int MostOperands => 6;
 
-    /// <summary>Declares the operands in the order of the rule's arguments.</summary>
-    public static Access Of(Slot a, Slot b = Slot.None, Slot c = Slot.None, Slot d = Slot.None, Slot e = Slot.None, Slot f = Slot.None) =>
-        new((uint)a | (uint)b << 4 | (uint)c << 8 | (uint)d << 12 | (uint)e << 16 | (uint)f << 20);
+        /// <summary>Declares the operands in the order of the rule's arguments.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Access Of(Slot a, Slot b = Slot.None, Slot c = Slot.None, Slot d = Slot.None, Slot e = Slot.None, Slot f = Slot.None) =>
+            (Access)((uint)a | (uint)b << 4 | (uint)c << 8 | (uint)d << 12 | (uint)e << 16 | (uint)f << 20);
+    }
 
-    /// <summary>What the rule does with operand <paramref name="index"/>.</summary>
-    public Slot this[int index] => (Slot)(bits >> (4 * index) & 15);
+    extension(Access access)
+    {
+        /// <summary>What the rule does with operand <paramref name="index"/>.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Slot At(int index) => (Slot)((uint)access >> (4 * index) & 15);
 
-    /// <summary>Whether operand <paramref name="index"/> is read.</summary>
-    public bool Reads(int index) => this[index] is Slot.Read or Slot.Update;
+        /// <summary>Whether operand <paramref name="index"/> is read.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public bool Reads(int index) => ((uint)access >> (4 * index) & 13) == 1;
 
-    /// <summary>Whether operand <paramref name="index"/> is written element by element.</summary>
-    public bool Writes(int index) => this[index] is Slot.Write or Slot.Update;
+        /// <summary>Whether operand <paramref name="index"/> is written element by element.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public bool Writes(int index) => ((uint)access >> (4 * index) & 14) == 2;
 
-    /// <summary>Whether operand <paramref name="index"/> collects terms.</summary>
-    public bool Reduces(int index) => this[index] is Slot.Sum or Slot.Max;
+        /// <summary>Whether operand <paramref name="index"/> collects terms.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public bool Reduces(int index) => ((uint)access >> (4 * index) & 14) == 4;
+    }
 }

@@ -9,7 +9,7 @@ internal static class Validate
         {
             if (k >= operands.Length)
             {
-                if (R.Access[k] != Slot.None)
+                if (R.Access.At(k) != Slot.None)
                     throw new ArgumentException($"{typeof(R).Name}: operand {k} is missing", nameof(operands));
                 continue;
             }
@@ -26,7 +26,7 @@ internal static class Validate
         {
             Operand(typeof(R), k, R.Access, rows, columns, operands[k]);
             Layout layout = operands[k].Layout;
-            if (R.Access.Reduces(k) && (layout != Layout.PerColumn || R.Access[k] == Slot.Max))
+            if (R.Access.Reduces(k) && (layout != Layout.PerColumn || R.Access.At(k) == Slot.Max))
                 throw new ArgumentException($"{typeof(R).Name}: operand {k} of a row program may only be summed per column", nameof(operands));
             if (R.Access.Writes(k) && layout is not (Layout.Full or Layout.PerRow))
                 throw new ArgumentException($"{typeof(R).Name}: operand {k} of a row program is written, so it must be whole or per row", nameof(operands));
@@ -96,8 +96,8 @@ internal static class Validate
             throw new ArgumentException($"{rule.Name}: operand {k} has a stride of {operand.Stride}, less than its {columns} columns");
         bool reduces = access.Reduces(k);
         if (reduces ? operand.Layout == Layout.Full || operand.Block.Type != DType.F32 : operand.Layout == Layout.RowsAndColumns)
-            throw new ArgumentException($"{rule.Name}: operand {k} cannot be {operand.Layout} of {operand.Block.Type} when it is {access[k]}");
-        if (operand.Factor is not null && access[k] != Slot.Read)
+            throw new ArgumentException($"{rule.Name}: operand {k} cannot be {operand.Layout} of {operand.Block.Type} when it is {access.At(k)}");
+        if (operand.Factor is not null && access.At(k) != Slot.Read)
             throw new ArgumentException($"{rule.Name}: operand {k} has a factor, so it must be read only");
     }
 }

@@ -91,10 +91,10 @@ internal unsafe struct CpuMapWork<L, R> : IWork
         }
     }
 
-    private static double Start(int k) => R.Access[k] == Slot.Max ? double.NegativeInfinity : 0;
+    private static double Start(int k) => R.Access.At(k) == Slot.Max ? double.NegativeInfinity : 0;
 
     private static double Join(int k, double left, double right) =>
-        R.Access[k] == Slot.Max ? (right > left ? right : left) : left + right;
+        R.Access.At(k) == Slot.Max ? (right > left ? right : left) : left + right;
 
     private readonly float* PartialColumns(int k, int index) =>
         Partials[k].Columns + index / Grid.ColumnPieces * Grid.Columns;

@@ -41,13 +41,13 @@ internal static unsafe class CpuReduction
     public static float Fold<L, R>(int k, L value)
         where L : struct, IVectorLane<L>
         where R : unmanaged, IRule =>
-        !R.Access.Reduces(k) ? 0 : R.Access[k] == Slot.Max ? L.MaxElement(value) : L.Sum(value);
+        !R.Access.Reduces(k) ? 0 : R.Access.At(k) == Slot.Max ? L.MaxElement(value) : L.Sum(value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static L Join<L, R>(int k, L total, L value)
         where L : struct, ILane<L>
         where R : unmanaged, IRule =>
-        R.Access[k] == Slot.Max ? L.Max(value, total) : total + value;
+        R.Access.At(k) == Slot.Max ? L.Max(value, total) : total + value;
 
     /// <summary>Lays out partial sums for a launch; where one piece covers an axis, its sums go straight to the operand.</summary>
     public static void Prepare<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid, CpuScratch scratch)
@@ -76,7 +76,7 @@ internal static unsafe class CpuReduction
         {
             if (!R.Access.Reduces(k))
                 continue;
-            bool max = R.Access[k] == Slot.Max;
+            bool max = R.Access.At(k) == Slot.Max;
             if (partials[k].Rows != null)
                 Combine(partials[k].Rows, operands[k].Target, grid.Rows, grid.ColumnPieces, max);
             if (partials[k].Columns != null)

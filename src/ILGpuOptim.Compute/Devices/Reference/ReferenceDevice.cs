@@ -227,8 +227,8 @@ public sealed partial class ReferenceDevice : Device
     private static D1 Read<R>(ReferenceOperand[] x, int k, long row, long column) where R : unmanaged, IRule =>
         R.Access.Reads(k) ? new D1(x[k].Read(row, column)) : default;
 
-    private static double Start<R>(int k) where R : unmanaged, IRule => R.Access[k] == Slot.Max ? double.NegativeInfinity : 0;
+    private static double Start<R>(int k) where R : unmanaged, IRule => R.Access.At(k) == Slot.Max ? double.NegativeInfinity : 0;
 
     private static double Join<R>(int k, double total, double value) where R : unmanaged, IRule =>
-        R.Access[k] == Slot.Max ? (value > total ? value : total) : total + value;
+        R.Access.At(k) == Slot.Max ? (value > total ? value : total) : total + value;
 }
