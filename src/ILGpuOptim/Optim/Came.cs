@@ -77,7 +77,7 @@ public sealed class Came : Optimizer
             p.Device.Map(new ShiftedSquares((float)o.Epsilon1), m, n, g, Operand.RowsAndColumns(sums));
             Factored.Accumulate(p.Device, sums, rows, columns, o.Beta2, 1 - o.Beta2);
             Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
-            p.Device.Map(new ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(parts.Slice(b, 1)));
+            p.Device.Map(new Factored.ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(parts.Slice(b, 1)));
         }
 
         p.Device.Map(new TotalRule(), 1, batch, parts, Operand.Scalar(squares));
@@ -111,19 +111,6 @@ public sealed class Came : Optimizer
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L g, ref L sum) where L : struct, ILane<L> => sum = L.Fma(g, g, L.Splat(epsilon));
-    }
-
-    /// <summary>Sum of u², u = g · row factor · column factor.</summary>
-    private readonly struct ScaledSquares : IMap4
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L row, ref L column, ref L sum) where L : struct, ILane<L>
-        {
-            L u = g * row * column;
-            sum = u * u;
-        }
     }
 
     /// <summary>m = β₁m + (1-β₁)u; sums of (u - m)² + ε₂.</summary>

@@ -41,6 +41,19 @@ internal static class Factored
         public void Apply<L>(ref L column, ref L factor) where L : struct, ILane<L> => factor = L.Splat(1) / L.Sqrt(column);
     }
 
+    /// <summary>Sum of u², u = g · row factor · column factor.</summary>
+    internal readonly struct ScaledSquares : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L row, ref L column, ref L sum) where L : struct, ILane<L>
+        {
+            L u = g * row * column;
+            sum = u * u;
+        }
+    }
+
     /// <summary>clip = 1 / max(1, √(squares / count) / threshold); NaN stays.</summary>
     internal readonly struct ClipFactor(float perElement, float threshold) : IMap2
     {

@@ -25,6 +25,11 @@ public static class Registry
         new("sgd", "stochastic gradient descent with momentum", () => new Sgd(), (s, _) => new SgdOptions { Momentum = s.Momentum ?? 0.9 }),
         new("adam", "Adam, weight decay in the gradient", () => new Adam(), (s, _) => AdamOptions(s)),
         new("adamw", "Adam with decoupled weight decay", () => new AdamW(), (s, _) => AdamOptions(s)),
+        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", () => new Adafactor(), (s, _) => new AdafactorOptions()),
+        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", () => new AdafactorRelative(), (s, _) => new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, Beta1 = s.Beta1 }),
+        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", () => new Lamb(), (s, _) => Lamb(s)),
+        new("lion", "the sign of a momentum (NeurIPS 2023)", () => new Lion(), (s, _) => Lion(s)),
+        new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", () => new Muon(), (s, chosen) => Muon(s, chosen), true),
         new("came", "confidence-guided factored moments (ACL 2023)", () => new Came(), (s, _) => CameOptions(s)),
         new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", () => new GaLore(), (s, low) => LowRank(new GaLoreOptions { Scale = s.Scale ?? 0.25, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
         new("fira", "GaLore and the scaled residual", () => new Fira(), (s, low) => LowRank(new FiraOptions { Alpha = s.Scale ?? 1, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
@@ -71,6 +76,32 @@ public static class Registry
     {
         var defaults = new AdamOptions();
         return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
+    }
+
+    private static LambOptions Lamb(OptimizerSettings s)
+    {
+        var defaults = new LambOptions();
+        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
+    }
+
+    private static LionOptions Lion(OptimizerSettings s)
+    {
+        var defaults = new LionOptions();
+        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2 };
+    }
+
+    private static MuonOptions Muon(OptimizerSettings s, bool orthogonalises)
+    {
+        var defaults = new MuonOptions();
+        return defaults with
+        {
+            Orthogonalises = orthogonalises,
+            Scaling = MuonScaling.Moonlight,
+            Momentum = s.Momentum ?? defaults.Momentum,
+            Beta1 = s.Beta1 ?? defaults.Beta1,
+            Beta2 = s.Beta2 ?? defaults.Beta2,
+            Epsilon = s.Epsilon ?? defaults.Epsilon,
+        };
     }
 
     private static CameOptions CameOptions(OptimizerSettings s)

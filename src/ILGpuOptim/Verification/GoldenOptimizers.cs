@@ -35,11 +35,50 @@ internal static class GoldenOptimizers
             ScaleFront = Flag(golden.InstanceOptions, "scale_front"),
             DisableLimiter = Flag(golden.InstanceOptions, "disable_nl"),
         }))),
+        "lamb_nv" => (new Lamb(), hyper => Common(hyper, Betas(hyper, new LambOptions
+        {
+            BiasCorrection = Flag(hyper, "bias_correction"),
+            GradientAveraging = Flag(hyper, "grad_averaging"),
+            MaxGradientNorm = Number(hyper, "max_grad_norm"),
+            TrustClip = Flag(hyper, "trust_clip"),
+            AlwaysAdapt = Flag(hyper, "always_adapt"),
+        }))),
+        "adafactor_torch" => (new Adafactor(), hyper => Common(hyper, new AdafactorOptions
+        {
+            Beta2Decay = Number(hyper, "beta2_decay", -0.8),
+            Epsilon1 = Number(hyper.GetProperty("eps")[0], new AdafactorOptions().Epsilon1),
+            Epsilon2 = hyper.GetProperty("eps")[1].GetDouble(),
+            ClipThreshold = Number(hyper, "d", 1),
+        })),
+        "adafactor_hf" => (new AdafactorRelative(), hyper => Common(hyper, new AdafactorRelativeOptions
+        {
+            DecayRate = Number(hyper, "decay_rate", -0.8),
+            Epsilon1 = hyper.GetProperty("eps")[0].GetDouble(),
+            Epsilon2 = hyper.GetProperty("eps")[1].GetDouble(),
+            ClipThreshold = Number(hyper, "clip_threshold", 1),
+            Beta1 = hyper.GetProperty("beta1").ValueKind == JsonValueKind.Number ? hyper.GetProperty("beta1").GetDouble() : null,
+            ScaleParameter = Flag(hyper, "scale_parameter"),
+            RelativeStep = Flag(hyper, "relative_step"),
+            WarmupInit = Flag(hyper, "warmup_init"),
+        })),
+        "muon_kj" or "muon_kozistr" => (new Muon(), hyper => Common(hyper, Muon(hyper, golden.Optimizer == "muon_kj"))),
         _ => (null, _ => new OptimizerOptions()),
     };
 
     private static T Common<T>(JsonElement hyper, T options) where T : OptimizerOptions =>
         options with { LearningRate = Number(hyper, "lr"), WeightDecay = Number(hyper, "weight_decay") };
+
+    /// <summary>The flag <c>use_adjusted_lr</c> selects the original factor, against its own documentation.</summary>
+    private static MuonOptions Muon(JsonElement hyper, bool isOriginal) => Flag(hyper, "use_muon")
+        ? new MuonOptions
+        {
+            Momentum = Number(hyper, "momentum", 0.95),
+            Nesterov = !hyper.TryGetProperty("nesterov", out _) || Flag(hyper, "nesterov"),
+            Iterations = (int)Number(hyper, "ns_steps", 5),
+            Scaling = isOriginal || Flag(hyper, "use_adjusted_lr") ? MuonScaling.Original : MuonScaling.Moonlight,
+            AddsToNorm = isOriginal,
+        }
+        : Betas(hyper, new MuonOptions { Orthogonalises = false });
 
     private static T Betas<T>(JsonElement hyper, T options) where T : AdamOptions => options with
     {
@@ -71,6 +110,8 @@ internal static class GoldenOptimizers
 
     private static double Number(JsonElement hyper, string name, double otherwise = 0) =>
         hyper.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : otherwise;
+
+    private static double Number(JsonElement value, double otherwise) => value.ValueKind == JsonValueKind.Number ? value.GetDouble() : otherwise;
 
     private static bool Flag(JsonElement hyper, string name) => hyper.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.True;
 

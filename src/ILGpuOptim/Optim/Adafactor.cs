@@ -1,0 +1,184 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of <see cref="Adafactor"/>.</summary>
+public sealed record AdafactorOptions : OptimizerOptions
+{
+    /// <summary>PyTorch's learning rate, an upper bound of the relative step.</summary>
+    public AdafactorOptions() => LearningRate = 1e-2;
+
+    /// <summary>The second moment moves by t to this power.</summary>
+    public double Beta2Decay { get; init; } = -0.8;
+
+    /// <summary>Its square is the least second moment; 2⁻²³ by default.</summary>
+    public double Epsilon1 { get; init; } = 1.1920928955078125e-7;
+
+    /// <summary>The least size of a parameter that steps are relative to.</summary>
+    public double Epsilon2 { get; init; } = 1e-3;
+
+    /// <summary>The root mean square above which an update is scaled down.</summary>
+    public double ClipThreshold { get; init; } = 1;
+}
+
+/// <summary>
+/// Adafactor (Shazeer and Stern, ICML 2018) as in PyTorch: w = t^decay; row += w (mean of g² - row), col alike;
+/// u = g / √max(row · col / max(mean(row), ε₁), ε₁²); p -= α / max(1, RMS(u) / d) · u with
+/// α = max(ε₂, RMS(p)) · min(lr, 1/√t). Decay multiplies p by 1 - lr · decay first.
+/// </summary>
+/// <remarks>Three passes, 24 bytes a parameter: g and p (8), g (4), g and p (12). State 4(m + n) bytes for a matrix, 4n for a vector.</remarks>
+public sealed class Adafactor : Optimizer
+{
+    /// <inheritdoc/>
+    public override string Name => "adafactor";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        if (((AdafactorOptions)options).ClipThreshold < 1)
+            throw new UserException("the clip threshold must be at least 1");
+        return shape.Count < 2
+            ? [new("variance", shape)]
+            : [new("row_var", [.. shape.SkipLast(1), 1]), new("col_var", [.. shape.SkipLast(2), 1, shape[^1]])];
+    }
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var o = (AdafactorOptions)state.Options;
+        Parameter p = state.Parameter;
+        double w = Math.Pow(state.Step, o.Beta2Decay), cap = Math.Min(learningRate, 1 / Math.Sqrt(state.Step));
+        float decay = (float)(1 - learningRate * o.WeightDecay), least = (float)(o.Epsilon1 * o.Epsilon1);
+        var (batch, m, n) = Matrices(p.Shape);
+        long size = (long)m * n;
+        MemoryPool pool = p.Device.Pool;
+        Block scalars = pool.Rent(2 + 2L * batch), weights = scalars.Slice(0, 1), squares = scalars.Slice(1, 1);
+        Block weightParts = scalars.Slice(2, batch), squareParts = scalars.Slice(2 + batch, batch);
+        bool vector = p.Shape.Count < 2;
+        Block sums = pool.Rent(m + n), factors = pool.Rent((long)batch * n), total = pool.Rent(1);
+        for (int b = 0; b < batch; b++)
+        {
+            Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
+            Block data = p.Data.Slice(b * size, size);
+            if (vector)
+            {
+                p.Device.Map(new VectorMoment((float)(1 - w), (float)w, least), 1, n, g, data, state.Blocks[0], Operand.Scalar(weightParts), Operand.Scalar(squareParts));
+                continue;
+            }
+
+            Block rows = state.Blocks[0].Slice((long)b * m, m), columns = state.Blocks[1].Slice((long)b * n, n), factor = factors.Slice((long)b * n, n);
+            p.Device.Map(new Squares(0), m, n, g, data, Operand.RowsAndColumns(sums), Operand.Scalar(weightParts.Slice(b, 1)));
+            Factored.Accumulate(p.Device, sums, rows, columns, 1 - w, w);
+            p.Device.Map(new TotalRule(), 1, m, rows, Operand.Scalar(total));
+            p.Device.Map(new ColumnShare(1f / m, (float)o.Epsilon1), 1, n, columns, Operand.Scalar(total), factor);
+            p.Device.Map(new ScaledSquares(least), m, n, g, Operand.PerRow(rows), Operand.PerColumn(factor), Operand.Scalar(squareParts.Slice(b, 1)));
+        }
+
+        p.Device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
+        p.Device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
+        p.Device.Map(new StepSize(1f / p.Length, (float)o.Epsilon2, (float)cap, (float)o.ClipThreshold), 1, 1, weights, squares);
+        for (int b = 0; b < batch; b++)
+        {
+            Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
+            Block data = p.Data.Slice(b * size, size);
+            if (vector)
+                p.Device.Map(new VectorStep(decay, least), 1, n, data, g, state.Blocks[0], Operand.Scalar(weights));
+            else
+                p.Device.Map(new MatrixStep(decay, least), m, n, data, g, Operand.PerRow(state.Blocks[0].Slice((long)b * m, m)), Operand.PerColumn(factors.Slice((long)b * n, n)), Operand.Scalar(weights));
+        }
+
+        foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, factors, total])
+            pool.Return(block);
+    }
+
+    /// <summary>Sums of g² + ε over rows and columns, and of p².</summary>
+    internal readonly struct Squares(float epsilon) : IMap4
+    {
+        private readonly float epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L p, ref L sums, ref L weights) where L : struct, ILane<L>
+        {
+            sums = L.Fma(g, g, L.Splat(epsilon));
+            weights = p * p;
+        }
+    }
+
+    /// <summary>column / max(mean of rows, ε).</summary>
+    private readonly struct ColumnShare(float perRow, float epsilon) : IMap3
+    {
+        private readonly float perRow = perRow, epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L column, ref L total, ref L share) where L : struct, ILane<L> =>
+            share = column / L.Max(L.Splat(epsilon), total * L.Splat(perRow));
+    }
+
+    private readonly struct ScaledSquares(float least) : IMap4
+    {
+        private readonly float least = least;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L row, ref L column, ref L sum) where L : struct, ILane<L> =>
+            sum = g * g / L.Max(L.Splat(least), row * column);
+    }
+
+    /// <summary>α / max(1, RMS(u) / d) in place of Σp².</summary>
+    private readonly struct StepSize(float perElement, float epsilon, float cap, float threshold) : IMap2
+    {
+        private readonly float perElement = perElement, epsilon = epsilon, cap = cap, threshold = threshold;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L weights, ref L squares) where L : struct, ILane<L>
+        {
+            L alpha = L.Max(L.Splat(epsilon), L.Sqrt(weights * L.Splat(perElement))) * L.Splat(cap);
+            weights = alpha / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
+        }
+    }
+
+    private readonly struct MatrixStep(float decay, float least) : IMap5
+    {
+        private readonly float decay = decay, least = least;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L row, ref L column, ref L step) where L : struct, ILane<L> =>
+            p = p * L.Splat(decay) - step * (g / L.Sqrt(L.Max(L.Splat(least), row * column)));
+    }
+
+    private readonly struct VectorMoment(float beta, float rest, float least) : IMap5
+    {
+        private readonly float beta = beta, rest = rest, least = least;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Update, Slot.Sum, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L p, ref L v, ref L weights, ref L squares) where L : struct, ILane<L>
+        {
+            v = L.Fma(L.Splat(beta), v, L.Splat(rest) * g * g);
+            weights = p * p;
+            squares = g * g / L.Max(L.Splat(least), v);
+        }
+    }
+
+    private readonly struct VectorStep(float decay, float least) : IMap4
+    {
+        private readonly float decay = decay, least = least;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L v, ref L step) where L : struct, ILane<L> =>
+            p = p * L.Splat(decay) - step * (g / L.Sqrt(L.Max(L.Splat(least), v)));
+    }
+}

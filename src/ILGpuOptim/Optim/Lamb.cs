@@ -1,0 +1,166 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Settings of <see cref="Lamb"/>.</summary>
+public sealed record LambOptions : AdamOptions
+{
+    /// <summary>LAMB defaults to a larger ε.</summary>
+    public LambOptions() => Epsilon = 1e-6;
+
+    /// <summary>Corrects the bias of both moments.</summary>
+    public bool BiasCorrection { get; init; } = true;
+
+    /// <summary>Weights what enters the mean of gradients by 1 - β₁.</summary>
+    public bool GradientAveraging { get; init; } = true;
+
+    /// <summary>The norm of all gradients above which they are scaled down; 0 never. The largest of the groups' counts.</summary>
+    public double MaxGradientNorm { get; init; } = 1;
+
+    /// <summary>Never lets the trust ratio exceed 1.</summary>
+    public bool TrustClip { get; init; }
+
+    /// <summary>Applies the trust ratio without weight decay too.</summary>
+    public bool AlwaysAdapt { get; init; }
+}
+
+/// <summary>
+/// LAMB (You et al., ICLR 2020) in the form of NVIDIA and timm: Adam's update plus decay · p, times the trust ratio
+/// ‖p‖ / ‖update‖ of the tensor (1 where either is 0); p -= lr · that. Gradients are first scaled to a global norm of 1
+/// at most. Without weight decay there is no ratio and the method is Adam.
+/// </summary>
+/// <remarks>Two passes and the norm, 44 bytes a parameter in f32: g (4); p, g, m, v (24); p, m, v (16).</remarks>
+public sealed class Lamb : Optimizer
+{
+    private Block? squares, factor;
+
+    /// <inheritdoc/>
+    public override string Name => "lamb";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) =>
+        [new("exp_avg", shape), new("exp_avg_sq", shape)];
+
+    /// <inheritdoc/>
+    protected override void BeforeStep()
+    {
+        double limit = States.Count == 0 ? 0 : States.Max(state => ((LambOptions)state.Options).MaxGradientNorm);
+        if (limit <= 0)
+            return;
+        squares ??= Device.Pool.Rent(States.Count);
+        factor ??= Device.Pool.Rent(1);
+        Device.Fill(squares.Value, 0);
+        for (int i = 0; i < States.Count; i++)
+        {
+            Parameter p = States[i].Parameter;
+            if (p.HasGradient)
+                Device.Map(new SquaresRule(), 1, p.Length, Gradient(States[i]), Operand.Scalar(squares.Value.Slice(i, 1)));
+        }
+
+        Block total = Device.Pool.Rent(1);
+        Device.Map(new TotalRule(), 1, States.Count, squares.Value, Operand.Scalar(total));
+        Device.Map(new NormFactor((float)(1 / limit)), 1, 1, total, factor.Value);
+        if (GradientFactor is { } outer)
+            Device.Map(new ScaleByRule(), 1, 1, factor.Value, outer);
+        Device.Pool.Return(total);
+    }
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var o = (LambOptions)state.Options;
+        Parameter p = state.Parameter;
+        Block norms = p.Device.Pool.Rent(2), weights = norms.Slice(0, 1), updates = norms.Slice(1, 1);
+        double correction1 = o.BiasCorrection ? 1 - Math.Pow(o.Beta1, state.Step) : 1, correction2 = o.BiasCorrection ? 1 - Math.Pow(o.Beta2, state.Step) : 1;
+        var direction = new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)o.WeightDecay);
+        var gradient = new Operand(p.Gradient!.Value, Factor: factor ?? GradientFactor);
+        p.Device.Map(new MomentsRule(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2)), 1, p.Length,
+            p.Data, gradient, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights), Operand.Scalar(updates));
+        bool adapts = o.WeightDecay != 0 || o.AlwaysAdapt;
+        p.Device.Map(new RatioRule(adapts, o.TrustClip), 1, 1, weights, updates);
+        p.Device.Map(new StepRule(direction, (float)learningRate), 1, p.Length, p.Data, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights));
+        p.Device.Pool.Return(norms);
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        if (squares is { } block)
+            Device.Pool.Return(block);
+        if (factor is { } scalar)
+            Device.Pool.Return(scalar);
+        (squares, factor) = (null, null);
+        base.Dispose();
+    }
+
+    /// <summary>1 / max(1, norm / limit).</summary>
+    private readonly struct NormFactor(float perLimit) : IMap2
+    {
+        private readonly float perLimit = perLimit;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L squares, ref L factor) where L : struct, ILane<L> =>
+            factor = L.Splat(1) / L.Max(L.Splat(1), L.Sqrt(squares) * L.Splat(perLimit));
+    }
+
+    /// <summary>(m / bc₁) / (√v / √bc₂ + ε) + decay · p.</summary>
+    private readonly struct Direction(float meanScale, float rootScale, float epsilon, float penalty)
+    {
+        private readonly float meanScale = meanScale, rootScale = rootScale, epsilon = epsilon, penalty = penalty;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Of<L>(L p, L m, L v) where L : struct, ILane<L> =>
+            L.Fma(L.Splat(penalty), p, m * L.Splat(meanScale) / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon)));
+    }
+
+    private readonly struct MomentsRule(Direction direction, float beta1, float rest1, float beta2, float rest2) : IMap6
+    {
+        private readonly Direction direction = direction;
+        private readonly float beta1 = beta1, rest1 = rest1, beta2 = beta2, rest2 = rest2;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Update, Slot.Update, Slot.Sum, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L weights, ref L updates) where L : struct, ILane<L>
+        {
+            m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
+            v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
+            L u = direction.Of(p, m, v);
+            weights = p * p;
+            updates = u * u;
+        }
+    }
+
+    /// <summary>The trust ratio in place of ‖p‖².</summary>
+    private readonly struct RatioRule(bool adapts, bool clips) : IMap2
+    {
+        private readonly int adapts = adapts ? 1 : 0, clips = clips ? 1 : 0;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L weights, ref L updates) where L : struct, ILane<L>
+        {
+            L zero = L.Splat(0), one = L.Splat(1), ratio = L.Sqrt(weights) / L.Sqrt(updates);
+            ratio = L.Select(L.Equal(weights, zero), one, L.Select(L.Equal(updates, zero), one, ratio));
+            if (clips != 0)
+                ratio = L.Min(ratio, one);
+            weights = adapts != 0 ? ratio : one;
+        }
+    }
+
+    private readonly struct StepRule(Direction direction, float rate) : IMap4
+    {
+        private readonly Direction direction = direction;
+        private readonly float rate = rate;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L m, ref L v, ref L ratio) where L : struct, ILane<L> =>
+            p -= L.Splat(rate) * (ratio * direction.Of(p, m, v));
+    }
+}
