@@ -21,7 +21,7 @@ internal static class EvalCommand
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(source), folder = CommonOptions.ModelFolder(path);
-            (ushort[] tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
+            (TokenSequence tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
             EvaluationResult measured = Evaluation.Run(model, target, tokens, bytes);
@@ -40,17 +40,17 @@ internal static class EvalCommand
         return command;
     }
 
-    private static (ushort[] Tokens, long? Bytes) Tokens(string path, string folder, string[] data)
+    private static (TokenSequence Tokens, long? Bytes) Tokens(string path, string folder, string[] data)
     {
         ITokenizer? tokenizer = Tokenizers.Load(folder);
         if (data.Length > 0)
         {
             if (data.All(file => file.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
-                return ([.. data.SelectMany(TokenFile.Read)], null);
+                return (TokenSequence.Join([.. data.Select(TokenFile.Open)]), null);
             if (tokenizer is null)
                 throw new UserException($"{folder}: there is no tokenizer beside the model, so it cannot read text; give a .bin token file");
             string text = TextSource.Read(data);
-            return (Array.ConvertAll(tokenizer.Encode(text), static id => (ushort)id), Encoding.UTF8.GetByteCount(text));
+            return (TokenSequence.From(tokenizer.Encode(text)), Encoding.UTF8.GetByteCount(text));
         }
 
         string run = File.Exists(Path.Combine(path, TrainingRun.SettingsFile)) ? path : Path.Combine(path, "..", "..");
@@ -58,7 +58,7 @@ internal static class EvalCommand
         if (!File.Exists(settings))
             throw new UserException($"{path}: this is no run, so there is no data to evaluate on; give --data");
         Dataset dataset = TrainingRun.LoadData(TrainingSettings.Load(settings), folder);
-        ushort[] tokens = dataset.Validation.ToArray();
-        return (tokens, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(Array.ConvertAll(tokens, static id => (int)id))));
+        TokenSequence tokens = dataset.Validation;
+        return (tokens, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(tokens.ToArray())));
     }
 }

@@ -53,7 +53,7 @@ internal static class TrainCommand
     {
         if (run.Data.Tokenizer is not { } tokenizer)
             return null;
-        int[] prompt = Array.ConvertAll(run.Data.Training[..1].ToArray(), static id => (int)id);
+        int[] prompt = run.Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(run.Trainer.Model, run.Trainer.Device);
         int[] ids = [.. prompt, .. generator.Continue(prompt, 300, new SamplingOptions { Seed = run.Settings.Seed })];
         return tokenizer.Decode(ids);

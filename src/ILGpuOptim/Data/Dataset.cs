@@ -1,15 +1,11 @@
-using ILGpuOptim.Compute;
-
 namespace ILGpuOptim.Data;
 
 /// <summary>Tokens to train on and to validate with.</summary>
-public sealed class Dataset
+public sealed class Dataset : IDisposable
 {
-    private readonly ushort[] training, validation;
-
-    private Dataset(ushort[] training, ushort[] validation, int vocabulary, ITokenizer? tokenizer, string source)
+    private Dataset(TokenSequence training, TokenSequence validation, int vocabulary, ITokenizer? tokenizer, string source)
     {
-        (this.training, this.validation) = (training, validation);
+        (Training, Validation) = (training, validation);
         (Vocabulary, Tokenizer, Source) = (vocabulary, tokenizer, source);
     }
 
@@ -23,73 +19,80 @@ public sealed class Dataset
     public string Source { get; }
 
     /// <summary>Tokens to train on.</summary>
-    public ReadOnlySpan<ushort> Training => training;
+    public TokenSequence Training { get; }
 
     /// <summary>Tokens to validate with.</summary>
-    public ReadOnlySpan<ushort> Validation => validation;
+    public TokenSequence Validation { get; }
 
     /// <summary>Splits a text; the last part validates.</summary>
     /// <param name="text">The text.</param>
-    /// <param name="tokenizer">Makes the tokens; its ids must fit 16 bits.</param>
+    /// <param name="tokenizer">Makes the tokens.</param>
     /// <param name="validationFraction">The part that validates, in [0, 1).</param>
     /// <param name="source">For messages.</param>
-    public static Dataset FromText(string text, ITokenizer tokenizer, double validationFraction, string source)
-    {
-        if (tokenizer.VocabularySize > ushort.MaxValue + 1)
-            throw new UserException($"{source}: {tokenizer.VocabularySize} different characters do not fit 16-bit tokens; use --tokenizer byte");
-        return FromTokens(Array.ConvertAll(tokenizer.Encode(text), static id => (ushort)id), tokenizer.VocabularySize, tokenizer, validationFraction, source);
-    }
+    /// <exception cref="UserException">The fraction makes no sense, or the tokenizer does not know a character.</exception>
+    public static Dataset FromText(string text, ITokenizer tokenizer, double validationFraction, string source) =>
+        FromTokens(TokenSequence.From(tokenizer.Encode(text)), tokenizer.VocabularySize, tokenizer, validationFraction, source);
 
     /// <summary>Splits tokens; the last part validates.</summary>
-    public static Dataset FromTokens(ushort[] tokens, int vocabulary, ITokenizer? tokenizer, double validationFraction, string source)
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="vocabulary">Ids lie below this.</param>
+    /// <param name="tokenizer">What made them, if known.</param>
+    /// <param name="validationFraction">The part that validates, in [0, 1).</param>
+    /// <param name="source">For messages.</param>
+    /// <exception cref="UserException">The fraction makes no sense.</exception>
+    public static Dataset FromTokens(TokenSequence tokens, int vocabulary, ITokenizer? tokenizer, double validationFraction, string source)
     {
         if (!(validationFraction >= 0 && validationFraction < 1))
             throw new UserException($"a validation fraction of {validationFraction} makes no sense; it lies in [0, 1)");
-        int split = (int)(tokens.Length * (1 - validationFraction));
-        return new Dataset(tokens[..split], tokens[split..], vocabulary, tokenizer, source);
+        long split = (long)(tokens.Length * (1 - validationFraction));
+        return new Dataset(tokens.Slice(0, split), tokens.Slice(split, tokens.Length - split), vocabulary, tokenizer, source);
     }
 
-    /// <summary>Training and validation tokens from separate files.</summary>
-    public static Dataset FromTokens(ushort[] training, ushort[] validation, int vocabulary, string source) =>
-        new(training, validation, vocabulary, null, source);
+    /// <summary>
+    /// Opens token files: several in a row, the last part of which validates, or one folder whose files with
+    /// <c>train</c> in their names train and whose files with <c>val</c> validate, as nanoGPT and llm.c name them.
+    /// Null when the paths are neither.
+    /// </summary>
+    /// <exception cref="UserException">A file is missing or damaged.</exception>
+    public static Dataset? TryOpenTokens(IReadOnlyList<string> paths, double validationFraction)
+    {
+        if (paths is [string folder] && Directory.Exists(folder))
+        {
+            string[] training = Files(folder, "*train*.bin"), validation = Files(folder, "*val*.bin");
+            if (training.Length == 0 && validation.Length == 0)
+                return null;
+            if (training.Length == 0 || validation.Length == 0)
+                throw new UserException($"{folder}: there are {(training.Length > 0 ? "*train*.bin files, but no *val*.bin" : "*val*.bin files, but no *train*.bin")}; add it, or name the files to split them");
+            TokenSequence left = Join(training), right = Join(validation);
+            return new Dataset(left, right, VocabularyOf(Math.Max(left.Max(), right.Max())), null, folder);
+        }
+
+        if (paths.Count == 0 || !paths.All(path => path.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
+            return null;
+        TokenSequence tokens = Join(paths);
+        return FromTokens(tokens, VocabularyOf(tokens.Max()), null, validationFraction, string.Join(", ", paths));
+    }
+
+    private static string[] Files(string folder, string pattern) => [.. Directory.EnumerateFiles(folder, pattern).Order(StringComparer.Ordinal)];
+
+    private static TokenSequence Join(IEnumerable<string> paths) => TokenSequence.Join([.. paths.Select(TokenFile.Open)]);
+
+    private static int VocabularyOf(long largest) => checked((int)largest + 1);
 
     /// <summary>Fails when a part has no whole window of <paramref name="block"/> + 1 tokens.</summary>
+    /// <exception cref="UserException">With the numbers.</exception>
     public void CheckBlock(int block)
     {
-        if (training.Length <= block)
-            throw new UserException($"{Source}: {training.Length} tokens to train on are too few for a block of {block}; give more text or a smaller --block");
-        if (validation.Length > 0 && validation.Length <= block)
-            throw new UserException($"{Source}: {validation.Length} tokens to validate with are too few for a block of {block}; give more text, a smaller --block or a larger --validation");
+        if (Training.Length <= block)
+            throw new UserException($"{Source}: {Training.Length} tokens to train on are too few for a block of {block}; give more text or a smaller --block");
+        if (Validation.Length > 0 && Validation.Length <= block)
+            throw new UserException($"{Source}: {Validation.Length} tokens to validate with are too few for a block of {block}; give more text, a smaller --block or a larger --validation");
     }
-}
 
-/// <summary>
-/// Draws windows of tokens. A batch depends on the seed and its number alone, so a run that is resumed goes on exactly:
-/// row r of batch i starts where Philox maps counter i · rows + r to.
-/// </summary>
-/// <param name="block">Tokens of a window.</param>
-/// <param name="rows">Windows of a batch.</param>
-/// <param name="seed">Repeats the same batches.</param>
-public sealed class BatchSampler(int block, int rows, ulong seed)
-{
-    /// <summary>Fills a batch; targets are the inputs moved by one.</summary>
-    /// <param name="tokens">At least block + 1 of them.</param>
-    /// <param name="stream">Tells sequences of batches apart, such as training and validation.</param>
-    /// <param name="batch">The batch's number.</param>
-    /// <param name="inputs">rows · block ids.</param>
-    /// <param name="targets">rows · block ids.</param>
-    public void Fill(ReadOnlySpan<ushort> tokens, ulong stream, ulong batch, Span<int> inputs, Span<int> targets)
+    /// <summary>Closes the token files.</summary>
+    public void Dispose()
     {
-        ulong starts = (ulong)(tokens.Length - block);
-        for (int row = 0; row < rows; row++)
-        {
-            (uint a, uint b, _, _) = Philox.Generate(seed, stream, batch * (ulong)rows + (ulong)row);
-            int start = (int)Math.BigMul((ulong)a << 32 | b, starts, out _);
-            for (int i = 0; i < block; i++)
-            {
-                inputs[row * block + i] = tokens[start + i];
-                targets[row * block + i] = tokens[start + i + 1];
-            }
-        }
+        Training.Dispose();
+        Validation.Dispose();
     }
 }

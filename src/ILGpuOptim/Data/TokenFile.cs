@@ -1,63 +1,138 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>
-/// Token files of 16-bit ids: plain, as nanoGPT writes them, or with llm.c's header of 256 integers (magic 20240520,
-/// version 1, count).
-/// </summary>
+/// <summary>How token ids are stored in a <c>.bin</c> file.</summary>
+public enum TokenFormat
+{
+    /// <summary>16-bit ids and nothing else, as nanoGPT writes them.</summary>
+    Plain,
+
+    /// <summary>llm.c's file for GPT-2: a header of 256 integers (magic 20240520, version 1, count), then 16-bit ids.</summary>
+    LlmC,
+
+    /// <summary>llm.c's file for LLaMA 3: a header of 256 integers (magic 20240801, version 7, count), then 32-bit ids.</summary>
+    LlmCWide,
+}
+
+/// <summary>Files of token ids, little-endian. Reading maps the file into memory, so that it may be larger than the memory.</summary>
 public static class TokenFile
 {
-    private const int Magic = 20240520;
     private const int HeaderBytes = 1024;
 
-    /// <summary>Reads a file of either kind.</summary>
-    /// <exception cref="UserException">It is missing, or its size contradicts its header.</exception>
-    public static ushort[] Read(string path)
+    /// <summary>The first integer of llm.c's files of multiple-choice questions, which hold no running text.</summary>
+    private const int QuestionsMagic = 20240522;
+
+    /// <summary>
+    /// Opens a file of any <see cref="TokenFormat"/>, told apart by the first integer. (A plain file would have to begin
+    /// with the ids 55448 and 308, of which GPT-2's vocabulary has only the second.)
+    /// </summary>
+    /// <exception cref="UserException">It is missing or empty, or its size contradicts its header.</exception>
+    public static TokenSequence Open(string path)
     {
-        byte[] bytes;
+        MappedFile? file = null;
         try
         {
-            bytes = File.ReadAllBytes(path);
+            if (new FileInfo(path).Length == 0)
+                throw new UserException($"{path}: the file is empty; training needs tokens");
+            file = new MappedFile(path);
+            return Read(path, file);
+        }
+        catch (Exception e)
+        {
+            file?.Dispose();
+            if (e is FileNotFoundException or DirectoryNotFoundException)
+                throw new UserException($"{path}: there is no such file; check the path", e);
+            if (e is IOException or UnauthorizedAccessException or ArgumentException)
+                throw new UserException($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+            throw;
+        }
+    }
+
+    private static unsafe TokenSequence Read(string path, MappedFile file)
+    {
+        var header = new ReadOnlySpan<byte>(file.Start, (int)Math.Min(file.Length, HeaderBytes));
+        int magic = header.Length == HeaderBytes ? BinaryPrimitives.ReadInt32LittleEndian(header) : 0;
+        if (magic == QuestionsMagic)
+            throw new UserException($"{path}: the file holds llm.c's multiple-choice questions, not text; give a file of tokens");
+        TokenFormat format = magic == Magic(TokenFormat.LlmC) ? TokenFormat.LlmC : magic == Magic(TokenFormat.LlmCWide) ? TokenFormat.LlmCWide : TokenFormat.Plain;
+        int width = Width(format), start = format == TokenFormat.Plain ? 0 : HeaderBytes;
+        long bytes = file.Length - start;
+        if (format != TokenFormat.Plain)
+        {
+            int version = BinaryPrimitives.ReadInt32LittleEndian(header[4..]);
+            uint count = BinaryPrimitives.ReadUInt32LittleEndian(header[8..]);
+            if (version != Version(format))
+                throw new UserException($"{path}: version {version} of llm.c's token files with magic {magic} is unknown; only version {Version(format)} is read");
+            if (count * (long)width != bytes)
+                throw new UserException($"{path}: the header states {count:N0} tokens of {width * 8} bits, but {bytes:N0} bytes follow; the file was cut short, make it again");
+        }
+
+        if (bytes % width != 0)
+            throw new UserException($"{path}: {bytes:N0} bytes are not a whole number of {width * 8}-bit tokens; the file was cut short, or is no token file");
+        if (bytes == 0)
+            throw new UserException($"{path}: the file has no tokens; training needs some");
+        TokenSequence tokens = TokenSequence.From(file, start, width, bytes / width);
+        if (width == 4 && tokens.Max() > int.MaxValue)
+            throw new UserException($"{path}: an id is larger than {int.MaxValue}; the file is damaged, make it again");
+        return tokens;
+    }
+
+    /// <summary>Writes a file; it appears when it is whole.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="ids">The tokens, which must fit the format.</param>
+    /// <param name="format">How they are stored.</param>
+    /// <exception cref="UserException">An id does not fit, or the file cannot be written.</exception>
+    public static void Write(string path, ReadOnlySpan<int> ids, TokenFormat format = TokenFormat.Plain)
+    {
+        long most = Width(format) == 2 ? ushort.MaxValue : int.MaxValue;
+        foreach (int id in ids)
+        {
+            if (id < 0 || id > most)
+                throw new UserException($"{path}: the id {id} does not fit {Width(format) * 8} bits; use the format {TokenFormat.LlmCWide}");
+        }
+
+        byte[] bytes = new byte[64 << 10];
+        try
+        {
+            using var file = new AtomicFile(path);
+            if (format != TokenFormat.Plain)
+            {
+                Span<byte> header = bytes.AsSpan(0, HeaderBytes);
+                BinaryPrimitives.WriteInt32LittleEndian(header, Magic(format));
+                BinaryPrimitives.WriteInt32LittleEndian(header[4..], Version(format));
+                BinaryPrimitives.WriteInt32LittleEndian(header[8..], ids.Length);
+                file.Stream.Write(header);
+            }
+
+            int width = Width(format);
+            for (int piece = bytes.Length / width; !ids.IsEmpty; ids = ids[Math.Min(piece, ids.Length)..])
+            {
+                int count = Math.Min(piece, ids.Length);
+                if (width == 4)
+                {
+                    file.Stream.Write(MemoryMarshal.AsBytes(ids[..count]));
+                    continue;
+                }
+
+                for (int i = 0; i < count; i++)
+                    BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(i * 2), (ushort)ids[i]);
+                file.Stream.Write(bytes.AsSpan(0, count * 2));
+            }
+
+            file.Finish();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserException($"{path}: {e.Message}", e);
+            throw new UserException($"{path}: the tokens cannot be written: {e.Message}; free some space or choose another folder", e);
         }
-
-        int start = 0, count = bytes.Length / 2;
-        if (bytes.Length >= HeaderBytes && BinaryPrimitives.ReadInt32LittleEndian(bytes) == Magic)
-        {
-            int version = BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(4)), stated = BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(8));
-            if (version != 1)
-                throw new UserException($"{path}: version {version} of llm.c's token files is not supported; version 1 holds 16-bit ids");
-            start = HeaderBytes;
-            count = (bytes.Length - start) / 2;
-            if (stated != count)
-                throw new UserException($"{path}: the header states {stated} tokens, but {count} follow; the file was cut short, make it again");
-        }
-
-        if ((bytes.Length - start) % 2 != 0)
-            throw new UserException($"{path}: {bytes.Length} bytes are not a whole number of 16-bit tokens");
-        if (count == 0)
-            throw new UserException($"{path}: the file has no tokens");
-        return MemoryMarshal.Cast<byte, ushort>(bytes.AsSpan(start)).ToArray();
     }
 
-    /// <summary>Writes a file, with llm.c's header or plain.</summary>
-    public static void Write(string path, ReadOnlySpan<ushort> tokens, bool header = false)
-    {
-        using FileStream stream = File.Create(path);
-        if (header)
-        {
-            Span<int> words = stackalloc int[HeaderBytes / 4];
-            words.Clear();
-            (words[0], words[1], words[2]) = (Magic, 1, tokens.Length);
-            stream.Write(MemoryMarshal.AsBytes(words));
-        }
+    private static int Width(TokenFormat format) => format == TokenFormat.LlmCWide ? 4 : 2;
 
-        stream.Write(MemoryMarshal.AsBytes(tokens));
-        stream.Flush(flushToDisk: true);
-    }
+    private static int Magic(TokenFormat format) => format == TokenFormat.LlmCWide ? 20240801 : 20240520;
+
+    private static int Version(TokenFormat format) => format == TokenFormat.LlmCWide ? 7 : 1;
 }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using ILGpuOptim.Files;
@@ -13,11 +14,11 @@ public interface ITokenizer
     /// <summary>Ids lie below this.</summary>
     int VocabularySize { get; }
 
-    /// <summary>The ids of a text.</summary>
+    /// <summary>The ids of a text. Halves of surrogate pairs count as the replacement character U+FFFD.</summary>
     /// <exception cref="UserException">The text has something that the tokenizer does not know.</exception>
-    int[] Encode(string text);
+    int[] Encode(ReadOnlySpan<char> text);
 
-    /// <summary>The text of ids; damaged sequences give replacement characters.</summary>
+    /// <summary>The text of ids; unknown ids and damaged sequences give replacement characters.</summary>
     string Decode(ReadOnlySpan<int> ids);
 
     /// <summary>Writes its files into a folder.</summary>
@@ -43,21 +44,34 @@ public static class Tokenizers
             return json.RootElement.GetProperty("kind").GetString() switch
             {
                 "byte" => new ByteTokenizer(),
-                "char" => new CharTokenizer(json.RootElement.GetProperty("characters").EnumerateArray().Select(item => Rune.GetRuneAt(item.GetString()!, 0))),
-                string kind => throw new UserException($"{path}: the tokenizer \"{kind}\" is unknown; it is char or byte"),
+                "char" => new CharTokenizer(Characters(path, json.RootElement.GetProperty("characters"))),
+                { } kind => throw new UserException($"{path}: the tokenizer \"{kind}\" is unknown; it is char or byte"),
                 null => throw new UserException($"{path}: no kind of tokenizer; it is char or byte"),
             };
         }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or ArgumentException)
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
-            throw new UserException($"{path}: not a tokenizer: {e.Message}", e);
+            throw new UserException($"{path}: not a tokenizer: {e.Message} Take the file that was saved with the model", e);
         }
     }
 
-    internal static void Write(string folder, object contents) =>
-        AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(contents, Indented));
+    /// <summary>The characters in the order of their ids, which must be that of their code points.</summary>
+    private static Rune[] Characters(string path, JsonElement array)
+    {
+        var result = new List<Rune>();
+        foreach (JsonElement item in array.EnumerateArray())
+        {
+            string text = item.GetString() ?? "";
+            if (text.Length == 0 || !Rune.TryGetRuneAt(text, 0, out Rune rune) || rune.Utf16SequenceLength != text.Length || (result.Count > 0 && rune <= result[^1]))
+                throw new UserException($"{path}: \"{text}\" at {result.Count} is not one character that follows the one before it; take the file that was saved with the model");
+            result.Add(rune);
+        }
 
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = false };
+        return [.. result];
+    }
+
+    internal static void Write(string folder, object contents) =>
+        AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(contents));
 }
 
 /// <summary>One id for each character (Unicode scalar) of a text, in their order.</summary>
@@ -75,7 +89,13 @@ public sealed class CharTokenizer : ITokenizer
     }
 
     /// <summary>Knows the characters of a text.</summary>
-    public static CharTokenizer From(string text) => new(text.EnumerateRunes().Distinct());
+    public static CharTokenizer From(ReadOnlySpan<char> text)
+    {
+        var seen = new HashSet<Rune>();
+        foreach (Rune rune in text.EnumerateRunes())
+            seen.Add(rune);
+        return new CharTokenizer(seen);
+    }
 
     /// <inheritdoc/>
     public string Kind => "char";
@@ -84,7 +104,7 @@ public sealed class CharTokenizer : ITokenizer
     public int VocabularySize => characters.Length;
 
     /// <inheritdoc/>
-    public int[] Encode(string text)
+    public int[] Encode(ReadOnlySpan<char> text)
     {
         var result = new List<int>(text.Length);
         foreach (Rune rune in text.EnumerateRunes())
@@ -123,15 +143,26 @@ public sealed class ByteTokenizer : ITokenizer
     public int VocabularySize => 256;
 
     /// <inheritdoc/>
-    public int[] Encode(string text) => Array.ConvertAll(Encoding.UTF8.GetBytes(text), static value => (int)value);
+    public int[] Encode(ReadOnlySpan<char> text)
+    {
+        var bytes = new byte[Encoding.UTF8.GetByteCount(text)];
+        Encoding.UTF8.GetBytes(text, bytes);
+        return Array.ConvertAll(bytes, static value => (int)value);
+    }
 
     /// <inheritdoc/>
     public string Decode(ReadOnlySpan<int> ids)
     {
-        var bytes = new byte[ids.Length];
-        for (int i = 0; i < bytes.Length; i++)
-            bytes[i] = (byte)ids[i];
-        return Encoding.UTF8.GetString(bytes);
+        var bytes = new List<byte>(ids.Length);
+        foreach (int id in ids)
+        {
+            if ((uint)id <= byte.MaxValue)
+                bytes.Add((byte)id);
+            else
+                bytes.AddRange("\uFFFD"u8);
+        }
+
+        return Encoding.UTF8.GetString(CollectionsMarshal.AsSpan(bytes));
     }
 
     /// <inheritdoc/>

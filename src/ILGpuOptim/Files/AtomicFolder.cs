@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 
 namespace ILGpuOptim.Files;
 
@@ -53,40 +54,11 @@ public static class AtomicFolder
     /// <summary>Replaces a text file at once; on failure the old one is as it was.</summary>
     /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
-    public static void WriteText(string path, string text) => WriteFile(path, stream =>
+    public static void WriteText(string path, string text)
     {
-        using var writer = new StreamWriter(stream, leaveOpen: true);
-        writer.Write(text);
-    });
-
-    /// <summary>Replaces a file at once; on failure the old one is as it was.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="write">Writes the contents.</param>
-    /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
-    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
-    public static void WriteFile(string path, Action<Stream> write)
-    {
-        path = Path.GetFullPath(path);
-        string partial = path + ".tmp";
-        try
-        {
-            using (var stream = new FileStream(partial, FileMode.Create, FileAccess.Write, FileShare.None))
-            {
-                write(stream);
-                stream.Flush(flushToDisk: true);
-            }
-
-            File.Move(partial, path, overwrite: true);
-        }
-        catch
-        {
-            // Where the folder itself is missing, Delete would hide the reason.
-            if (File.Exists(partial))
-                File.Delete(partial);
-            throw;
-        }
-
-        FlushFolder(Path.GetDirectoryName(path)!);
+        using var file = new AtomicFile(path);
+        file.Stream.Write(Encoding.UTF8.GetBytes(text));
+        file.Finish();
     }
 
     /// <summary>Removes what a killed process left beside a folder, putting a replaced folder back where the new one never came.</summary>

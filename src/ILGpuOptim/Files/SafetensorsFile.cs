@@ -1,4 +1,3 @@
-using System.IO.MemoryMappedFiles;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Files;
@@ -9,28 +8,13 @@ namespace ILGpuOptim.Files;
 /// </summary>
 public sealed unsafe class SafetensorsFile : Safetensors
 {
-    private readonly MemoryMappedFile file;
-    private readonly MemoryMappedViewAccessor view;
+    private readonly MappedFile file;
     private readonly SafetensorsHeader header;
-    private byte* data;
 
-    private SafetensorsFile(string path, MemoryMappedFile file, long length) : base(path)
+    private SafetensorsFile(string path, MappedFile file) : base(path)
     {
         this.file = file;
-        view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
-        byte* start = null;
-        view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        data = start + view.PointerOffset;
-        try
-        {
-            header = SafetensorsHeader.Parse(path, new ReadOnlySpan<byte>(data, (int)Math.Min(length, SafetensorsHeader.MostBytes + 8)), length);
-            data += header.DataStart;
-        }
-        catch
-        {
-            Dispose();
-            throw;
-        }
+        header = SafetensorsHeader.Parse(path, new ReadOnlySpan<byte>(file.Start, (int)Math.Min(file.Length, SafetensorsHeader.MostBytes + 8)), file.Length);
     }
 
     /// <inheritdoc/>
@@ -49,23 +33,10 @@ public sealed unsafe class SafetensorsFile : Safetensors
             if (length < 10)
                 throw new SafetensorsException($"{path}: {length} bytes are too few for a safetensors file; it was cut short, take another copy");
 
-            // Shared with writers, so that a file can be replaced while it is read; it is not to be changed in place.
-            var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-            MemoryMappedFile file;
+            var file = new MappedFile(path);
             try
             {
-                length = stream.Length;
-                file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
-            }
-            catch
-            {
-                stream.Dispose();
-                throw;
-            }
-
-            try
-            {
-                return new SafetensorsFile(path, file, length);
+                return new SafetensorsFile(path, file);
             }
             catch
             {
@@ -155,20 +126,12 @@ public sealed unsafe class SafetensorsFile : Safetensors
     private SafetensorsException NoIntegers(string name, string type) =>
         new($"{Path}: {name} holds {type}, not integers; the tensor is not what is expected here");
 
-    private byte* Start(SafetensorsEntry entry)
-    {
-        ObjectDisposedException.ThrowIf(data is null, this);
-        return data + entry.Offset;
-    }
+    private byte* Start(SafetensorsEntry entry) => file.Start + header.DataStart + entry.Offset;
 
     /// <summary>Unmaps the file.</summary>
     protected override void Dispose(bool disposing)
     {
-        if (data is null || !disposing)
-            return;
-        data = null;
-        view.SafeMemoryMappedViewHandle.ReleasePointer();
-        view.Dispose();
-        file.Dispose();
+        if (disposing)
+            file.Dispose();
     }
 }

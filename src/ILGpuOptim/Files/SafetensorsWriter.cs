@@ -9,13 +9,10 @@ namespace ILGpuOptim.Files;
 /// </summary>
 public sealed class SafetensorsWriter : IDisposable
 {
-    private readonly string path;
-    private readonly string temporary;
-    private readonly FileStream stream;
+    private readonly AtomicFile file;
     private readonly List<(string Name, long Bytes)> tensors = [];
     private int next;
     private long written;
-    private bool finished;
 
     /// <summary>Begins a file with its header.</summary>
     /// <param name="path">Where the file appears at the end; until then it is <c>path.tmp</c>.</param>
@@ -25,20 +22,18 @@ public sealed class SafetensorsWriter : IDisposable
     /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
     public SafetensorsWriter(string path, IEnumerable<(string Name, string Type, IReadOnlyList<int> Shape)> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
-        this.path = path;
-        temporary = path + ".tmp";
         using MemoryStream header = Header(tensors, metadata);
-        stream = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 20);
+        file = new AtomicFile(path);
         try
         {
             Span<byte> length = stackalloc byte[8];
             BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
-            stream.Write(length);
-            stream.Write(header.GetBuffer(), 0, (int)header.Length);
+            file.Stream.Write(length);
+            file.Stream.Write(header.GetBuffer(), 0, (int)header.Length);
         }
         catch
         {
-            Dispose();
+            file.Dispose();
             throw;
         }
     }
@@ -100,7 +95,7 @@ public sealed class SafetensorsWriter : IDisposable
             next++;
         if (next >= tensors.Count || tensors[next].Name != name || bytes.Length > tensors[next].Bytes - written)
             throw new ArgumentException($"{name} with {written} + {bytes.Length} bytes is not the next tensor that was announced", nameof(name));
-        stream.Write(bytes);
+        file.Stream.Write(bytes);
         written += bytes.Length;
         if (written == tensors[next].Bytes)
             (next, written) = (next + 1, 0);
@@ -115,28 +110,9 @@ public sealed class SafetensorsWriter : IDisposable
             next++;
         if (next != tensors.Count)
             throw new InvalidOperationException($"{tensors[next].Name} and {tensors.Count - next - 1} tensors after it were announced, but not written whole");
-        stream.Flush(flushToDisk: true);
-        stream.Dispose();
-        File.Move(temporary, path, overwrite: true);
-        AtomicFolder.FlushFolder(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        finished = true;
+        file.Finish();
     }
 
     /// <summary>Removes a file that was not finished.</summary>
-    public void Dispose()
-    {
-        if (finished)
-            return;
-        finished = true;
-        try
-        {
-            stream.Dispose();
-        }
-        catch (IOException)
-        {
-            // The buffered rest does not fit the disk: the file goes away in any case.
-        }
-
-        File.Delete(temporary);
-    }
+    public void Dispose() => file.Dispose();
 }

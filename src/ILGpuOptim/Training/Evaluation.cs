@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
@@ -22,29 +23,25 @@ public static class Evaluation
     /// <param name="tokens">At least two.</param>
     /// <param name="bytes">The text's bytes, if known.</param>
     /// <param name="batch">Windows at once.</param>
-    public static EvaluationResult Run(LanguageModel model, Device device, ReadOnlySpan<ushort> tokens, long? bytes, int batch = 8)
+    /// <param name="stride">From one window to the next; 0 means windows that do not overlap.</param>
+    /// <exception cref="UserException">There are fewer than two tokens, or the stride makes no sense.</exception>
+    public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, int batch = 8, int stride = 0)
     {
-        if (tokens.Length < 2)
-            throw new UserException("there are fewer than two tokens to evaluate; give more text");
-        int block = Math.Min(model.Config.Positions, tokens.Length - 1);
+        int block = (int)Math.Min(model.Config.Positions, Math.Max(1, tokens.Length - 1));
+        var windows = new SequentialWindows(tokens, block, stride);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         var inputs = new int[batch * block];
         var targets = new int[batch * block];
         double sum = 0;
-        for (long start = 0; start < tokens.Length - 1; start += inputs.Length)
+        for (long window = 0; window < windows.Count; window += batch)
         {
-            int counted = (int)Math.Min(inputs.Length, tokens.Length - 1 - start);
-            for (int i = 0; i < inputs.Length; i++)
-            {
-                inputs[i] = i < counted ? tokens[(int)start + i] : 0;
-                targets[i] = i < counted ? tokens[(int)start + i + 1] : -1;
-            }
-
+            int counted = 0;
+            for (int row = 0; row < batch; row++)
+                counted += windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block));
             sum += model.Loss(tape, inputs, targets, batch).Item() * (double)counted;
             tape.Reset();
         }
 
-        long predicted = tokens.Length - 1;
-        return new EvaluationResult(predicted, sum / predicted, bytes > 0 ? sum / Math.Log(2) / bytes : null);
+        return new EvaluationResult(windows.Targets, sum / windows.Targets, bytes > 0 ? sum / Math.Log(2) / bytes : null);
     }
 }

@@ -105,7 +105,7 @@ public sealed class Trainer : IDisposable
     /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>
     public double Validate(int batches, bool onTraining = false)
     {
-        ReadOnlySpan<ushort> tokens = onTraining ? data.Training : data.Validation;
+        TokenSequence tokens = onTraining ? data.Training : data.Validation;
         if (tokens.Length == 0 || batches == 0)
             return double.NaN;
         Tape.IsTraining = Tape.IsRecording = false;

@@ -179,18 +179,8 @@ public sealed class TrainingRun : IDisposable
     /// <summary>The tokens that settings name; a run that goes on keeps its tokenizer.</summary>
     public static Dataset LoadData(TrainingSettings settings, string? checkpoint = null)
     {
-        if (settings.Data.Count > 0 && settings.Data.All(path => path.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
-        {
-            ushort[] tokens = [.. settings.Data.SelectMany(TokenFile.Read)];
-            return Dataset.FromTokens(tokens, tokens.Max() + 1, null, settings.Validation, string.Join(", ", settings.Data));
-        }
-
-        if (settings.Data is [string folder] && File.Exists(Path.Combine(folder, "train.bin")) && File.Exists(Path.Combine(folder, "val.bin")))
-        {
-            ushort[] training = TokenFile.Read(Path.Combine(folder, "train.bin")), validation = TokenFile.Read(Path.Combine(folder, "val.bin"));
-            return Dataset.FromTokens(training, validation, Math.Max(training.Max(), validation.Max()) + 1, folder);
-        }
-
+        if (Dataset.TryOpenTokens(settings.Data, settings.Validation) is { } tokens)
+            return tokens;
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
         string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data);
         ITokenizer tokenizer = (checkpoint is null ? null : Tokenizers.Load(checkpoint))
@@ -300,5 +290,6 @@ public sealed class TrainingRun : IDisposable
     {
         Trainer.Dispose();
         Trainer.Model.Dispose();
+        Data.Dispose();
     }
 }
