@@ -21,10 +21,13 @@ internal static class GemmComparison
         Console.WriteLine($"|---|---|{string.Concat(Enumerable.Repeat("---:|", names.Count + (ratio ? 1 : 0)))}");
         foreach (var shape in GemmShape.All.Where(shape => shape.Name.Contains(options.Argument ?? "")))
         {
-            var outcome = Turns.Take(workers, shape.Name, rounds: 5, count: 3, options.Alone);
+            var outcome = Turns.Take(workers, shape.Name, rounds: 15, count: 2, options.Alone);
             var cells = names.Select(name => $"{shape.Operations / outcome.Median(name) * 1e-6:F1}");
             if (ratio)
-                cells = cells.Append($"{names.Where(name => name != Contender.Ours).Min(peer => outcome.Ratio(Contender.Ours, peer)):F2}");
+            {
+                string better = names.Where(name => name != Contender.Ours).MinBy(peer => outcome.Ratio(Contender.Ours, peer))!;
+                cells = cells.Append($"{outcome.Ratio(Contender.Ours, better):F2} ({outcome.Ratio(Contender.Ours, better, 0.25):F2}–{outcome.Ratio(Contender.Ours, better, 0.75):F2})");
+            }
             Console.WriteLine($"| {shape.Name} | {shape} | {string.Join(" | ", cells)} |");
         }
         workers.ForEach(worker => worker.Dispose());

@@ -15,10 +15,11 @@ internal sealed record Outcome(IReadOnlyDictionary<string, List<double[]>> Turns
 
     /// <summary>
     /// How many times as fast as <paramref name="peer"/> a side is: the middle over the rounds of the quotient of neighbouring
-    /// turns, so that a machine which changes its speed between rounds does not count for or against anybody.
+    /// turns, so that a machine which changes its speed between rounds does not count for or against anybody. Quartiles
+    /// of the quotients (<paramref name="quantile"/> 0.25 and 0.75) that lie far apart mark a disturbed measurement.
     /// </summary>
-    public double Ratio(string contender, string peer) =>
-        Quantile(Turns[contender].Zip(Turns[peer], (mine, theirs) => Quantile(theirs, 0.5) / Quantile(mine, 0.5)), 0.5);
+    public double Ratio(string contender, string peer, double quantile = 0.5) =>
+        Quantile(Turns[contender].Zip(Turns[peer], (mine, theirs) => Quantile(theirs, 0.5) / Quantile(mine, 0.5)), quantile);
 
     private static double Quantile(IEnumerable<double> values, double share)
     {
@@ -35,17 +36,39 @@ internal sealed record Outcome(IReadOnlyDictionary<string, List<double[]>> Turns
 /// </summary>
 internal static class Turns
 {
-    /// <summary>Each side measures <paramref name="count"/> units a turn, <paramref name="rounds"/> turns.</summary>
+    // On a machine that is never free there is nothing to measure.
+    private const int MostAttempts = 4;
+
+    /// <summary>
+    /// Each side measures <paramref name="count"/> units a turn, <paramref name="rounds"/> turns. A round in which other
+    /// processes used the machine is measured again, whatever its figures: programs differ in how they bear the loss of a core.
+    /// </summary>
     public static Outcome Take(IReadOnlyList<Worker> workers, string @case, int rounds, int count, bool alone)
     {
         var times = workers.ToDictionary(worker => worker.Contender.Name, _ => new List<double[]>());
-        if (alone)
-            foreach (var worker in workers)
-                times[worker.Contender.Name].AddRange(worker.Measure(rounds * count, @case).Chunk(count));
-        else
-            for (int round = 0; round < rounds; round++)
-                foreach (var worker in workers)
-                    times[worker.Contender.Name].Add(worker.Measure(count, @case));
+        foreach (var worker in workers)
+            worker.Measure(1, @case); // prepares and warms up
+        int disturbed = 0;
+        foreach (var group in alone ? workers.Select(worker => new[] { worker }) : [[.. workers]])
+        {
+            int attempts = rounds * MostAttempts;
+            for (int round = 0; round < rounds && attempts > 0; attempts--)
+            {
+                var turns = Array.ConvertAll(group, worker => (worker.Contender.Name, Times: worker.Measure(count, @case), worker.Disturbed));
+                if (turns.Any(turn => turn.Disturbed))
+                {
+                    disturbed++;
+                    continue;
+                }
+                foreach (var turn in turns)
+                    times[turn.Name].Add(turn.Times);
+                round++;
+            }
+            if (times[group[0].Contender.Name].Count < rounds)
+                throw new WorkerException($"{@case}: other programs used this machine in {disturbed} of {rounds * MostAttempts} rounds; stop them and measure again.");
+        }
+        if (disturbed > 0)
+            Console.Error.WriteLine($"{@case}: measured {disturbed} rounds again, as other programs used the machine");
         return new Outcome(times);
     }
 }

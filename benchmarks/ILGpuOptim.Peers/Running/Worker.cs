@@ -11,6 +11,9 @@ internal sealed class WorkerException(string message) : Exception(message);
 /// </summary>
 internal sealed class Worker : IDisposable
 {
+    // Both clocks tick in hundredths of a second, on each core.
+    private static readonly TimeSpan Grain = TimeSpan.FromMilliseconds(20);
+
     private readonly Process process;
 
     public Worker(Contender contender)
@@ -53,14 +56,21 @@ internal sealed class Worker : IDisposable
         }
     }
 
+    /// <summary>Whether others used the machine during the last measurement: more than a tenth of one core.</summary>
+    public bool Disturbed { get; private set; }
+
     /// <summary>Times <paramref name="count"/> units of a case, in milliseconds, and returns when the process is quiet again.</summary>
     /// <exception cref="WorkerException">The process ended.</exception>
     public double[] Measure(int count, string @case)
     {
+        var clock = Stopwatch.StartNew();
+        var (busy, own) = (Machine.Busy(), Used());
         process.StandardInput.WriteLine($"{count} {@case}");
         process.StandardInput.Flush();
         var times = Answer().Split(' ').Select(double.Parse).ToArray();
         AwaitQuiet();
+        var foreign = Machine.Busy() - busy - (Used() - own);
+        Disturbed = foreign > clock.Elapsed / 10 + Grain;
         return times;
     }
 
