@@ -29,6 +29,8 @@ internal abstract class Workload : IDisposable
     public static Workload Create(string contender, string task) => (contender, task) switch
     {
         (Contender.Ours, "gemm") => new OurGemm(),
+        (Contender.Ours, "char" or "gpt2") => new OurTraining(),
+        (Contender.Ours, "optim") => new OurOptimizer(),
         ("OpenBLAS", "gemm") => new OpenBlasGemm(),
         ("libtorch", "gemm") => new TorchGemm(),
         ("TorchSharp", "char" or "gpt2") => new TorchTraining(),

@@ -1,0 +1,108 @@
+using ILGpuOptim;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace PeerBenchmarks.Workloads;
+
+/// <summary>A training step by this project: batch, forward, backward, clipping, AdamW, and the loss back on the host.</summary>
+internal sealed class OurTraining : Workload
+{
+    private readonly CpuDevice device = new(Threads);
+    private Recipe recipe = Recipe.Character;
+    private TokenSource tokens = new(Recipe.Character);
+    private LanguageModel? model;
+    private Optimizer? optimizer;
+    private GradientClipping? clipping;
+    private Tape? tape;
+    private int[] inputs = [], targets = [];
+
+    public override string Description => device.Description;
+
+    public override bool Slow => recipe == Recipe.Gpt2;
+
+    public override void Prepare(string @case)
+    {
+        recipe = Recipe.Named(@case);
+        if (!recipe.LikeGpt2)
+            throw new ArgumentException("this project's GPT has biases and tanh-GELU, as GPT-2");
+        tokens = new TokenSource(recipe);
+        model = OurModel.Create(recipe, device);
+        optimizer = OurModel.Optimizer("adamw", recipe, model);
+        clipping = new GradientClipping(device, model.Parameters);
+        tape = new Tape(device);
+        inputs = new int[tokens.Input.Length];
+        targets = new int[tokens.Input.Length];
+    }
+
+    public override void Run()
+    {
+        tokens.Next();
+        for (int i = 0; i < inputs.Length; i++)
+            (inputs[i], targets[i]) = ((int)tokens.Input[i], (int)tokens.Target[i]);
+        Tensor loss = model!.Loss(tape!, inputs, targets, recipe.Batch);
+        tape!.Backward(loss);
+        if (recipe.Clip is { } clip)
+            optimizer!.GradientFactor = clipping!.Measure(clip);
+        optimizer!.Step();
+        loss.Item();
+        foreach (Parameter parameter in model.Parameters)
+            parameter.ClearGradient();
+        tape.Reset();
+    }
+
+    public override void Dispose() => device.Dispose();
+}
+
+/// <summary>An optimizer of this project over the parameters of GPT-2 124M; the case names the optimizer.</summary>
+internal sealed class OurOptimizer : Workload
+{
+    private readonly CpuDevice device = new(Threads);
+    private Optimizer? optimizer;
+
+    public override string Description => device.Description;
+
+    public override bool Slow => true;
+
+    public override void Prepare(string @case)
+    {
+        LanguageModel model = OurModel.Create(Recipe.Gpt2, device);
+        optimizer = OurModel.Optimizer(@case == "gpt2" ? "adamw" : @case, Recipe.Gpt2, model);
+        var tape = new Tape(device);
+        foreach (Parameter parameter in model.Parameters)
+            device.Random(tape.GradientOf(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
+    }
+
+    public override void Run() => optimizer!.Step();
+
+    public override void Dispose() => device.Dispose();
+}
+
+/// <summary>This project's model and optimizer of a recipe.</summary>
+internal static class OurModel
+{
+    public static LanguageModel Create(Recipe recipe, Device device) => new Gpt2Config
+    {
+        Vocabulary = recipe.Vocabulary,
+        ContextLength = recipe.Positions,
+        Layers = recipe.Layers,
+        Heads = recipe.Heads,
+        Channels = recipe.Channels,
+    }.Create(new Initializer(device, 1));
+
+    public static Optimizer Optimizer(string name, Recipe recipe, LanguageModel model) => Registry.Create(
+        new OptimizerSettings
+        {
+            Name = name,
+            LearningRate = recipe.LearningRate,
+            WeightDecay = recipe.WeightDecay,
+            Beta1 = name is "adamw" ? recipe.Beta1 : null,
+            Beta2 = name is "adamw" ? recipe.Beta2 : null,
+            Momentum = name is "sgd" ? 0.9 : null,
+            Rank = name switch { "apollo" => 192, "galore" or "fira" => 128, _ => null },
+        },
+        model.Parameters,
+        out _);
+}
