@@ -89,8 +89,12 @@ public readonly unsafe struct F1(float value) : IVectorLane<F1>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 ScaleByPowerOfTwo(F1 value, F1 exponent) =>
-        new(value.Value * BitConverter.Int32BitsToSingle(((int)exponent.Value + 127) << 23));
+    public static F1 ScaleByPowerOfTwo(F1 value, F1 exponent)
+    {
+        // In two steps, because 2ⁿ alone may lie outside the normal range; the first is exact.
+        int whole = (int)exponent.Value, half = whole >> 1;
+        return new(value.Value * BitConverter.Int32BitsToSingle((half + 127) << 23) * BitConverter.Int32BitsToSingle((whole - half + 127) << 23));
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

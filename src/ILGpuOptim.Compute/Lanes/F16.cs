@@ -96,10 +96,13 @@ public readonly unsafe struct F16(Vector512<float> value) : IVectorLane<F16>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F16 ScaleByPowerOfTwo(F16 value, F16 exponent) =>
-        new(Avx512F.IsSupported
-            ? Avx512F.Scale(value.Value, exponent.Value)
-            : value.Value * ((Vector512.ConvertToInt32Native(exponent.Value) + Vector512.Create(127)) << 23).AsSingle());
+    public static F16 ScaleByPowerOfTwo(F16 value, F16 exponent)
+    {
+        if (Avx512F.IsSupported)
+            return new(Avx512F.Scale(value.Value, exponent.Value));
+        Vector512<int> whole = Vector512.ConvertToInt32Native(exponent.Value), half = whole >> 1, bias = Vector512.Create(127);
+        return new(value.Value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -104,8 +104,11 @@ public readonly unsafe struct F4(Vector128<float> value) : IVectorLane<F4>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 ScaleByPowerOfTwo(F4 value, F4 exponent) =>
-        new(value.Value * ((Vector128.ConvertToInt32Native(exponent.Value) + Vector128.Create(127)) << 23).AsSingle());
+    public static F4 ScaleByPowerOfTwo(F4 value, F4 exponent)
+    {
+        Vector128<int> whole = Vector128.ConvertToInt32Native(exponent.Value), half = whole >> 1, bias = Vector128.Create(127);
+        return new(value.Value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -96,8 +96,11 @@ public readonly unsafe struct F8(Vector256<float> value) : IVectorLane<F8>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F8 ScaleByPowerOfTwo(F8 value, F8 exponent) =>
-        new(value.Value * ((Vector256.ConvertToInt32Native(exponent.Value) + Vector256.Create(127)) << 23).AsSingle());
+    public static F8 ScaleByPowerOfTwo(F8 value, F8 exponent)
+    {
+        Vector256<int> whole = Vector256.ConvertToInt32Native(exponent.Value), half = whole >> 1, bias = Vector256.Create(127);
+        return new(value.Value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -53,7 +53,7 @@ public interface ILane<L> where L : struct, ILane<L>
     /// <summary>The nearest integer, ties to even.</summary>
     static abstract L Round(L value);
 
-    /// <summary><paramref name="value"/> · 2ⁿ for an integral <paramref name="exponent"/> n from -126 to 127.</summary>
+    /// <summary><paramref name="value"/> · 2ⁿ for an integral <paramref name="exponent"/> n from -250 to 250, rounded once.</summary>
     static abstract L ScaleByPowerOfTwo(L value, L exponent);
 
     /// <summary>

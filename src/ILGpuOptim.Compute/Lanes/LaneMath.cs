@@ -25,9 +25,7 @@ internal static class LaneMath
         p = L.Fma(p, r, L.Splat(0.5f));
         p = L.Fma(p, r * r, r) + L.Splat(1f);
 
-        // In two steps, because 2ⁿ alone may lie outside the normal range.
-        L half = L.Round(n * L.Splat(0.5f));
-        return L.ScaleByPowerOfTwo(L.ScaleByPowerOfTwo(p, half), n - half);
+        return L.ScaleByPowerOfTwo(p, n);
     }
 
     /// <summary>ln x = e ln 2 + ln(1 + f): f in [√½ - 1, √2 - 1), a polynomial of degree 11 in f.</summary>
@@ -58,22 +56,24 @@ internal static class LaneMath
         return L.Select(L.Less(x, L.Splat(0f)), L.Splat(float.NaN), y);
     }
 
-    /// <summary>tanh x: an odd polynomial below 0.6, else 1 - 2 / (e^2|x| + 1) with the sign of x.</summary>
+    /// <summary>tanh x = x P(x²) / Q(x²), a rational fit of degrees 4 and 4; beyond 9.01 the result rounds to ±1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static L Tanh<L>(L x) where L : struct, ILane<L>
     {
-        L magnitude = L.Abs(x);
+        // A NaN passes both clamps, being the second operand.
+        x = L.Min(L.Splat(9.01f), L.Max(L.Splat(-9.01f), x));
         L z = x * x;
-        L p = L.Splat(2.37076564e-3f);
-        p = L.Fma(p, z, L.Splat(-8.410070802e-3f));
-        p = L.Fma(p, z, L.Splat(2.1788322e-2f));
-        p = L.Fma(p, z, L.Splat(-5.396155178e-2f));
-        p = L.Fma(p, z, L.Splat(1.333331287e-1f));
-        p = L.Fma(p, z, L.Splat(-3.333333323e-1f));
-        L small = L.Fma(p * z, x, x);
-        L large = L.Splat(1f) - L.Splat(2f) / (L.Exp(magnitude + magnitude) + L.Splat(1f));
-        large = L.Select(L.Less(x, L.Splat(0f)), -large, large);
-        return L.Select(L.Less(magnitude, L.Splat(0.6f)), small, large);
+        L p = L.Splat(1.333351391e-8f);
+        p = L.Fma(p, z, L.Splat(2.059404532e-5f));
+        p = L.Fma(p, z, L.Splat(3.494685885e-3f));
+        p = L.Fma(p, z, L.Splat(1.33802706e-1f));
+        p = L.Fma(p, z, L.Splat(1f));
+        L q = L.Splat(7.767966895e-7f);
+        q = L.Fma(q, z, L.Splat(3.284150742e-4f));
+        q = L.Fma(q, z, L.Splat(2.58735636e-2f));
+        q = L.Fma(q, z, L.Splat(4.671358631e-1f));
+        q = L.Fma(q, z, L.Splat(1f));
+        return L.Min(L.Splat(1f), L.Max(L.Splat(-1f), x * p / q));
     }
 
     /// <summary>erf x: an odd polynomial below 1, else 1 - e^q(|x|), q a fit to ln erfc, with the sign of x.</summary>
