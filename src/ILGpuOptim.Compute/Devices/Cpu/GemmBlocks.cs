@@ -90,6 +90,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     }
 
     /// <summary>Where panels of B lie packed; packs them unless that has been done.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly float* Strip(in GemmOperand b, int worker, int panel, int endPanel, int k0, int depth)
     {
         if (Shared != null)
@@ -155,6 +156,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void CopyTile(float* tile, int width, float* target, int rows, int columns, float beta)
     {
         L factor = L.Splat(beta);
@@ -176,6 +178,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
         public readonly int Items => panels * ((blocks.K + PackedPiece - 1) / PackedPiece);
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Invoke(int index, int worker)
         {
             int panel = index % panels, k = index / panels * PackedPiece;

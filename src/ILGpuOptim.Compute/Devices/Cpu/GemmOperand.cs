@@ -33,6 +33,7 @@ internal unsafe struct GemmOperand
     /// Packs a strip of the factor: target[k · width + i] = op(matrix)(first + i, k0 + k) for A (<paramref name="along"/>
     /// false), or op(matrix)(k0 + k, first + i) for B; i beyond <paramref name="count"/> is padded with zeros.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void Pack(float* target, int width, int first, int count, int k0, int depth, bool along)
     {
         if (count < width)
@@ -94,6 +95,7 @@ internal unsafe struct GemmOperand
         return target;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Widen(int row, int column, int count, float* target)
     {
         nint start = (nint)row * Stride + column;

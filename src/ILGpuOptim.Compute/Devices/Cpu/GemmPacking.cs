@@ -27,6 +27,7 @@ internal static unsafe class GemmPacking
     }
 
     /// <summary>Zeros where a strip is wider than what fills it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Clear(float* target, int width, int count, int depth)
     {
         for (int k = 0; k < depth; k++, target += width)

@@ -45,6 +45,7 @@ internal static unsafe class GemmTiles
     public static void Run<L>(int vectors, in Panel panel) where L : struct, IVectorLane<L> => Run<L>(Rows<L>(), vectors, panel);
 
     /// <summary>Computes a tile of 1 to <see cref="Rows"/> rows and <paramref name="vectors"/> (1 to <see cref="Vectors"/>) vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Run<L>(int rows, int vectors, in Panel panel) where L : struct, IVectorLane<L>
     {
         if (L.Count == 16)
@@ -70,6 +71,7 @@ internal static unsafe class GemmTiles
     }
 
     /// <summary>Fewer rows than a whole tile: as tiles of 4, 2 and 1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void RunPieces<S, V>(int rows, int vectors, in Panel panel)
         where S : struct, IGemmVectors<V>
         where V : struct

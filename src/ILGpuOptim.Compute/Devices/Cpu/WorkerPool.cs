@@ -20,6 +20,9 @@ internal sealed unsafe class WorkerPool : IDisposable
     /// <summary>How long an idle worker watches for the next loop before it sleeps.</summary>
     private static readonly long SpinTicks = Stopwatch.Frequency / 2_000;
 
+    /// <summary>How long it does so without offering its core to others.</summary>
+    private static readonly long YieldTicks = Stopwatch.Frequency / 50_000;
+
     private const int Closed = int.MinValue;
 
     [ThreadStatic]
@@ -171,9 +174,12 @@ internal sealed unsafe class WorkerPool : IDisposable
     private int AwaitLoop(int seen)
     {
         int loop;
-        long start = Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp(), waited = 0;
         do
         {
+            // Should the caller wait for this very core, it gets it.
+            if (waited > YieldTicks)
+                Thread.Yield();
             for (int i = 0; i < 32; i++)
             {
                 if ((loop = Volatile.Read(ref shared.Loop)) != seen)
@@ -181,7 +187,7 @@ internal sealed unsafe class WorkerPool : IDisposable
                 Thread.SpinWait(1);
             }
         }
-        while (Stopwatch.GetTimestamp() - start < spinTicks);
+        while ((waited = Stopwatch.GetTimestamp() - start) < spinTicks);
 
         lock (bell)
         {
