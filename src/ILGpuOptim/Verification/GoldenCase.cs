@@ -1,0 +1,116 @@
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Verification;
+
+/// <summary>
+/// A recorded trajectory of a reference optimizer. Gradients do not depend on parameters, so that errors do not feed
+/// back through a loss.
+/// </summary>
+public sealed class GoldenCase : IDisposable
+{
+    private readonly JsonElement json;
+
+    private GoldenCase(string folder, JsonElement json)
+    {
+        this.json = json;
+        Optimizer = json.GetProperty("optimizer").GetString()!;
+        Name = $"{Optimizer}/{json.GetProperty("case").GetString()}";
+        Steps = json.GetProperty("steps").GetInt32();
+        RecordedSteps = Integers(json.GetProperty("recorded_steps"));
+        ZeroSteps = Integers(json.GetProperty("gradient").GetProperty("zero_steps"));
+        HugeSteps = Integers(json.GetProperty("gradient").GetProperty("huge_steps"));
+        StartsAtZero = json.GetProperty("init").GetString() == "zeros";
+        Groups = [.. json.GetProperty("groups").EnumerateArray().Select(group =>
+            (group.GetProperty("params").EnumerateArray().Select(name => name.GetString()!).ToArray(), group.GetProperty("hyper")))];
+        Parameters = json.GetProperty("params").EnumerateObject().ToDictionary(item => item.Name, item => new GoldenParameter(this, item.Name, item.Value));
+        File = SafetensorsFile.Open(Path.Combine(folder, json.GetProperty("file").GetString()!));
+    }
+
+    /// <summary>The optimizer's name in the goldens.</summary>
+    public string Optimizer { get; }
+
+    /// <summary>Optimizer and case.</summary>
+    public string Name { get; }
+
+    /// <summary>Updates of the trajectory.</summary>
+    public int Steps { get; }
+
+    /// <summary>The steps after which parameters were recorded.</summary>
+    public int[] RecordedSteps { get; }
+
+    /// <summary>The steps whose gradients are zero.</summary>
+    public int[] ZeroSteps { get; }
+
+    /// <summary>The steps whose gradients are ten thousand times too large.</summary>
+    public int[] HugeSteps { get; }
+
+    /// <summary>Whether parameters begin at zero instead of the hash.</summary>
+    public bool StartsAtZero { get; }
+
+    /// <summary>The parameters by name.</summary>
+    public IReadOnlyDictionary<string, GoldenParameter> Parameters { get; }
+
+    /// <summary>Groups: names of parameters and their settings.</summary>
+    public IReadOnlyList<(string[] Parameters, JsonElement Hyper)> Groups { get; }
+
+    /// <summary>Recorded tensors.</summary>
+    public SafetensorsFile File { get; }
+
+    /// <summary>Whether Muon's iteration ran in bf16.</summary>
+    public bool IsBf16 => json.TryGetProperty("newton_schulz_dtype", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString()!.StartsWith("bf", StringComparison.Ordinal);
+
+    /// <summary>Options of the whole optimizer.</summary>
+    public JsonElement InstanceOptions => json.GetProperty("instance_options");
+
+    /// <summary>The settings of a parameter's group.</summary>
+    public JsonElement HyperOf(string parameter) => Groups.Single(group => group.Parameters.Contains(parameter)).Hyper;
+
+    /// <summary>Which projection of a parameter is in force from which step on; empty without projections.</summary>
+    public int[] RefreshSteps(string parameter) =>
+        json.GetProperty("refresh_steps").TryGetProperty(parameter, out JsonElement steps) ? Integers(steps) : [];
+
+    /// <summary>Final scalars of a parameter, such as a limiter's norm.</summary>
+    public JsonElement FinalScalars(string parameter) => json.GetProperty("final_scalars").GetProperty(parameter);
+
+    /// <summary>What the learning rate is multiplied by at a step, from 1.</summary>
+    public double LearningRateFactor(int step) => json.GetProperty("lr_schedule").GetString() == "warmup10" ? Math.Min(1, step / 10.0) : 1;
+
+    /// <summary>How far a parameter may be off after a step.</summary>
+    public GoldenTolerance ToleranceOf(string parameter, int step)
+    {
+        JsonElement hyper = HyperOf(parameter);
+        if (IsBf16 && hyper.TryGetProperty("use_muon", out JsonElement muon) && muon.ValueKind == JsonValueKind.True)
+            return GoldenTolerance.Bf16Iteration;
+        bool isFull = hyper.TryGetProperty("proj_type", out JsonElement type) && type.GetString() == "full";
+        return isFull && step <= 2 ? GoldenTolerance.FullProjectionStart : GoldenTolerance.Usual;
+    }
+
+    /// <summary>Reads all cases of a folder and checks that the hash makes the values that were trained with.</summary>
+    /// <exception cref="UserException">The folder has no index, it is damaged, or it belongs to another version.</exception>
+    public static IReadOnlyList<GoldenCase> ReadAll(string folder)
+    {
+        string path = Path.Combine(folder, "index.json");
+        var cases = new List<GoldenCase>();
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(System.IO.File.ReadAllText(path));
+            foreach (JsonElement item in document.RootElement.GetProperty("cases").EnumerateArray())
+                cases.Add(new GoldenCase(folder, item.Clone()));
+            return cases;
+        }
+        catch (Exception e)
+        {
+            foreach (GoldenCase golden in cases)
+                golden.Dispose();
+            if (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or FormatException or OverflowException)
+                throw new UserException($"{path}: not an index of optimizer trajectories: {e.Message}; name the folder of recorded optimizers", e);
+            throw;
+        }
+    }
+
+    internal static int[] Integers(JsonElement array) => [.. array.EnumerateArray().Select(item => item.GetInt32())];
+
+    /// <summary>Closes the recorded tensors.</summary>
+    public void Dispose() => File.Dispose();
+}

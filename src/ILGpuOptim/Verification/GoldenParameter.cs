@@ -1,0 +1,120 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text.Json;
+
+namespace ILGpuOptim.Verification;
+
+/// <summary>One parameter of a recorded trajectory: where it starts and its gradient at each step, made from a hash.</summary>
+public sealed class GoldenParameter
+{
+    private readonly GoldenCase golden;
+
+    internal GoldenParameter(GoldenCase golden, string name, JsonElement json)
+    {
+        this.golden = golden;
+        Name = name;
+        Shape = GoldenCase.Integers(json.GetProperty("shape"));
+        Seed = json.GetProperty("seed").GetUInt32();
+        Length = Shape.Aggregate(1, (product, size) => checked(product * size));
+        Check("its first values", json.GetProperty("init_sha"), Initial());
+        foreach (JsonProperty step in json.GetProperty("grad_sha").EnumerateObject())
+            Check($"its gradient at step {step.Name}", step.Value, Gradient(int.Parse(step.Name, System.Globalization.CultureInfo.InvariantCulture)));
+    }
+
+    /// <summary>Its name in the case.</summary>
+    public string Name { get; }
+
+    /// <summary>Its sizes.</summary>
+    public int[] Shape { get; }
+
+    /// <summary>Of the hash.</summary>
+    public uint Seed { get; }
+
+    /// <summary>The number of elements.</summary>
+    public int Length { get; }
+
+    /// <summary>The largest absolute value at the start and after all recorded steps: M of the tolerances.</summary>
+    public double Largest => golden.RecordedSteps.Select(ExpectedParameter).Append(Initial()).Max(GoldenTolerance.Largest);
+
+    /// <summary>The steps, from 1, at which the projection was renewed; empty without one.</summary>
+    public int[] RefreshSteps => golden.RefreshSteps(Name);
+
+    /// <summary>The names of the recorded states, such as <c>exp_avg</c>.</summary>
+    public IEnumerable<string> States
+    {
+        get
+        {
+            string prefix = $"state.{Name}.";
+            return golden.File.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => key[prefix.Length..]).Order(StringComparer.Ordinal);
+        }
+    }
+
+    /// <summary>24 random bits of an element at a step; arithmetic wraps at 32 bits.</summary>
+    public static uint Hash(uint seed, uint step, uint index)
+    {
+        uint x = seed * 0x9E3779B1 + step * 0x85EBCA77 + index * 0xC2B2AE3D;
+        x = (x ^ x >> 16) * 0x7FEB352D;
+        x = (x ^ x >> 15) * 0x846CA68B;
+        return (x ^ x >> 16) >> 8;
+    }
+
+    /// <summary>The values before the first step, in [-½, ½), or zeros where the case starts there.</summary>
+    public float[] Initial() => golden.StartsAtZero
+        ? new float[Length]
+        : Fill(i => ((int)Hash(Seed, uint.MaxValue, i) - (1 << 23)) * (1f / (1 << 24)));
+
+    /// <summary>The gradient of a step, from 1: a constant part, a part that changes, smaller in some rows, and smaller at some steps.</summary>
+    public float[] Gradient(int step)
+    {
+        if (golden.ZeroSteps.Contains(step))
+            return new float[Length];
+        bool isHuge = golden.HugeSteps.Contains(step);
+        uint columns = (uint)(Shape.Length >= 2 ? Shape[^1] : int.MaxValue);
+        return Fill(i =>
+        {
+            double value = ((long)Hash(Seed, 0, i) + Hash(Seed, (uint)step, i) - (1 << 24)) * Math.ScaleB(1, -24 - (int)(i / columns % 3));
+            return isHuge ? (float)value * 10000f : (float)(value * Math.ScaleB(1, -(3 * step % 5)));
+        });
+    }
+
+    /// <summary>The values after a recorded step.</summary>
+    public float[] ExpectedParameter(int step) => golden.File.ReadF32($"param.{Name}.step{step}");
+
+    /// <summary>A state after the last step: a recorded tensor, or a single number.</summary>
+    /// <returns>Null when the case has none of this name.</returns>
+    public float[]? ExpectedState(string state)
+    {
+        string tensor = $"state.{Name}.{state}";
+        if (golden.File.Tensors.ContainsKey(tensor))
+            return golden.File.ReadF32(tensor);
+        return golden.FinalScalars(Name).TryGetProperty(state, out JsonElement scalar) && scalar.ValueKind == JsonValueKind.Number ? [(float)scalar.GetDouble()] : null;
+    }
+
+    /// <summary>A projection by its number, in force from that one of <see cref="RefreshSteps"/> on.</summary>
+    /// <param name="refresh">From 0.</param>
+    /// <param name="second">The right one of two.</param>
+    public float[] Projection(long refresh, bool second = false)
+    {
+        string name = $"proj.{Name}.{refresh}";
+        return golden.File.ReadF32(golden.File.Tensors.ContainsKey(name) ? name : name + (second ? ".B" : ".A"));
+    }
+
+    /// <summary>The number of the projection in force at a step, from 1.</summary>
+    public int RefreshAt(int step) => Array.FindLastIndex(RefreshSteps, refresh => refresh <= step);
+
+    private float[] Fill(Func<uint, float> element)
+    {
+        var result = new float[Length];
+        for (int i = 0; i < result.Length; i++)
+            result[i] = element((uint)i);
+        return result;
+    }
+
+    /// <summary>The index holds the beginning of the SHA-256 of what the hash must make.</summary>
+    private void Check(string what, JsonElement expected, float[] values)
+    {
+        string actual = Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<float>(values)))[..16];
+        if (actual != expected.GetString())
+            throw new UserException($"{golden.Name}, {Name}: {what} should hash to {expected.GetString()}, but the formula makes {actual}; the index belongs to another version of the goldens");
+    }
+}

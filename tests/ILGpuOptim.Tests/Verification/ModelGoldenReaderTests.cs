@@ -1,0 +1,39 @@
+using ILGpuOptim.Verification;
+
+namespace ILGpuOptim.Tests.Verification;
+
+public class ModelGoldenReaderTests
+{
+    [Theory]
+    [InlineData("gpt2-tiny", 2, 17, 101)]
+    [InlineData("llama-tiny", 2, 19, 97)]
+    [InlineData("bert-tiny", 3, 23, 89)]
+    public void ReadsTheRecordedFolders(string name, int batch, int length, int vocabulary)
+    {
+        using var golden = new ModelGolden(Goldens.Folder("models", name));
+        Assert.Equal(batch, golden.Batch);
+        Assert.Equal(batch * length, golden.Tokens.Length);
+        Assert.All(golden.Tokens, token => Assert.InRange(token, 0, vocabulary - 1));
+        Assert.All(golden.Labels, label => Assert.InRange(label, -100, vocabulary - 1));
+        Assert.Equal(batch * length * vocabulary, golden.Logits.Length);
+        Assert.Equal(golden.Loss, golden.Losses[0], 1e-6);
+        Assert.Equal(10, golden.Losses.Length);
+        Assert.Equal(0.95, golden.Options.Beta2);
+        Assert.Equal(0.1, golden.Options.WeightDecay);
+        Assert.NotEmpty(golden.Parameters);
+        Assert.All(golden.Parameters, parameter => Assert.NotEmpty(golden.Gradient(parameter)));
+    }
+
+    [Fact]
+    public void WhatIsMissingIsNamed()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Contains("expected.json", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
+        File.WriteAllText(folder["expected.json"], """{"adamw":{"betas":[0.9]}}""");
+        Assert.Contains("not the settings of a recorded model", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
+        File.Copy(Goldens.Folder("models", "gpt2-tiny", "expected.json"), folder["expected.json"], overwrite: true);
+        Assert.Contains("expected.safetensors", Assert.ThrowsAny<UserException>(() => new ModelGolden(folder.Path)).Message);
+        File.Copy(Goldens.Folder("models", "gpt2-tiny", "model.safetensors"), folder["expected.safetensors"]);
+        Assert.Contains("no tensor input_ids", Assert.ThrowsAny<UserException>(() => new ModelGolden(folder.Path)).Message);
+    }
+}
