@@ -119,6 +119,31 @@ public sealed class TokenFileTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
     }
 
+    /// <summary>The file has a hole, so that it takes no room.</summary>
+    [Fact]
+    public void FilesBeyondFourGigabytesAreRead()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "needs files with holes");
+        string path = folder["large.bin"];
+        const long Count = (1L << 31) + 5;
+        using (FileStream file = File.Create(path))
+        {
+            file.SetLength(Count * 2);
+            file.Position = (Count - 2) * 2;
+            file.Write([7, 0, 9, 1]);
+        }
+
+        using TokenSequence tokens = TokenFile.Open(path);
+        Assert.Equal(Count, tokens.Length);
+        int[] last = new int[3];
+        tokens.CopyTo(Count - 3, last);
+        Assert.Equal([0, 7, 0x0109], last);
+        Assert.Equal([7, 0x0109], tokens.Slice(Count - 2, 2).ToArray());
+        Assert.Contains("do not fit the memory", Assert.Throws<UserException>(tokens.ToArray).Message);
+        using var data = Dataset.FromTokens(tokens, 1000, null, 1e-9, "large");
+        Assert.Equal(3, data.Validation.Length);
+    }
+
     [Fact]
     public void AClosedFileIsNoCrash()
     {

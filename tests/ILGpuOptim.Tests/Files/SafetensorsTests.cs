@@ -167,6 +167,27 @@ public sealed class SafetensorsTests : IDisposable
         Assert.All(parts, part => Assert.Contains(part, message));
     }
 
+    /// <summary>The file has a hole, so that it takes no room.</summary>
+    [Fact]
+    public void FilesBeyondFourGigabytesAreRead()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "needs files with holes");
+        const long Large = (1L << 32) + 4;
+        string header = $"{{\"large\":{{\"dtype\":\"U8\",\"shape\":[{Large}],\"data_offsets\":[0,{Large}]}},\"x\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[{Large},{Large + 4}]}}}}";
+        string path = Write(SafetensorsBytes.Make(header));
+        using (FileStream stream = File.OpenWrite(path))
+        {
+            stream.SetLength(stream.Length + Large + 4);
+            stream.Position = stream.Length - 4;
+            stream.Write(Bits(2.5f));
+        }
+
+        using var file = SafetensorsFile.Open(path);
+        Assert.Equal([2.5f], file.ReadF32("x"));
+        Assert.Contains("4,294,967,300 bytes, more than can be read at once", Assert.Throws<SafetensorsException>(() => file.Bytes("large").Length).Message);
+        Assert.Contains("more than an array holds", Assert.Throws<SafetensorsException>(() => file.ReadI32("large")).Message);
+    }
+
     [Fact]
     public void OpensTheRecordedModels()
     {
