@@ -64,7 +64,7 @@ public sealed record TrainingSettings
     public int EvalInterval { get; init; } = 250;
 
     /// <summary>Batches of a validation.</summary>
-    public int EvalBatches { get; init; } = 20;
+    public int EvalBatches { get; init; } = 60;
 
     /// <summary>Steps between checkpoints; 0 saves at the end alone.</summary>
     public int CheckpointInterval { get; init; } = 250;
