@@ -20,6 +20,7 @@ internal sealed class TrainOptions
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         Setting<string>("--tokenizer", "char or byte", (s, v) => s with { Tokenizer = v });
         Setting<double?>("--validation", "the part of the text that validates", (s, v) => s with { Validation = v!.Value });
+        Setting<string>("--model", "a GPT-2 config.json whose sizes are taken; the vocabulary is that of the data", WithModel);
         Setting<int?>("--layers", "transformer layers", (s, v) => s with { Layers = v!.Value });
         Setting<int?>("--heads", "attention heads", (s, v) => s with { Heads = v!.Value });
         Setting<int?>("--channels", "numbers for each token", (s, v) => s with { Channels = v!.Value });
@@ -75,6 +76,15 @@ internal sealed class TrainOptions
         settings = Changed(settings);
         string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}");
         return TrainingRun.Begin(folder, settings, device(settings));
+    }
+
+    private static TrainingSettings WithModel(TrainingSettings settings, string path)
+    {
+        if (Models.ModelConfig.Load(path) is not Models.Gpt2Config config)
+            throw new UserException($"{path}: only GPT-2 can be trained");
+        if (config.Inner is { } inner && inner != 4 * config.Channels)
+            throw new UserException($"{path}: n_inner = {inner}; training makes it four times n_embd, {4 * config.Channels}");
+        return settings with { Layers = config.Layers, Heads = config.Heads, Channels = config.Channels, Dropout = config.ResidualDropout };
     }
 
     private void Setting<T>(string name, string description, Func<TrainingSettings, T, TrainingSettings> apply)

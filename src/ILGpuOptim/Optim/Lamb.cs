@@ -3,11 +3,27 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Optim;
 
+/// <summary>Two algorithms go by the name of LAMB.</summary>
+public enum LambForm
+{
+    /// <summary>NVIDIA's and timm's, closest to the paper.</summary>
+    Paper,
+
+    /// <summary>
+    /// pytorch_optimizer's: decay multiplies p first and stays outside the ratio, ‖p‖ counts 10 at most, the second moment
+    /// is not corrected, and the step is divided by 1 - β₁ᵗ, so that the first is ten times as long.
+    /// </summary>
+    Collection,
+}
+
 /// <summary>Settings of <see cref="Lamb"/>.</summary>
 public sealed record LambOptions : AdamOptions
 {
     /// <summary>LAMB defaults to a larger ε.</summary>
     public LambOptions() => Epsilon = 1e-6;
+
+    /// <summary>Which algorithm.</summary>
+    public LambForm Form { get; init; }
 
     /// <summary>Corrects the bias of both moments.</summary>
     public bool BiasCorrection { get; init; } = true;
@@ -72,14 +88,18 @@ public sealed class Lamb : Optimizer
         var o = (LambOptions)state.Options;
         Parameter p = state.Parameter;
         Block norms = p.Device.Pool.Rent(2), weights = norms.Slice(0, 1), updates = norms.Slice(1, 1);
+        bool isPaper = o.Form == LambForm.Paper;
         double correction1 = o.BiasCorrection ? 1 - Math.Pow(o.Beta1, state.Step) : 1, correction2 = o.BiasCorrection ? 1 - Math.Pow(o.Beta2, state.Step) : 1;
-        var direction = new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)o.WeightDecay);
+        float decay = isPaper ? 1 : (float)(1 - learningRate * o.WeightDecay);
+        var direction = isPaper
+            ? new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)o.WeightDecay)
+            : new Direction(1, 1, (float)o.Epsilon, 0);
         var gradient = new Operand(p.Gradient!.Value, Factor: factor ?? GradientFactor);
-        p.Device.Map(new MomentsRule(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2)), 1, p.Length,
+        p.Device.Map(new MomentsRule(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2), decay), 1, p.Length,
             p.Data, gradient, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights), Operand.Scalar(updates));
-        bool adapts = o.WeightDecay != 0 || o.AlwaysAdapt;
-        p.Device.Map(new RatioRule(adapts, o.TrustClip), 1, 1, weights, updates);
-        p.Device.Map(new StepRule(direction, (float)learningRate), 1, p.Length, p.Data, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights));
+        bool adapts = !isPaper || o.WeightDecay != 0 || o.AlwaysAdapt;
+        p.Device.Map(new RatioRule(adapts, o.TrustClip, isPaper ? float.PositiveInfinity : 10, isPaper ? 0 : (float)o.Epsilon), 1, 1, weights, updates);
+        p.Device.Map(new StepRule(direction, (float)(isPaper ? learningRate : learningRate / correction1), decay), 1, p.Length, p.Data, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights));
         p.Device.Pool.Return(norms);
     }
 
@@ -116,10 +136,10 @@ public sealed class Lamb : Optimizer
             L.Fma(L.Splat(penalty), p, m * L.Splat(meanScale) / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon)));
     }
 
-    private readonly struct MomentsRule(Direction direction, float beta1, float rest1, float beta2, float rest2) : IMap6
+    private readonly struct MomentsRule(Direction direction, float beta1, float rest1, float beta2, float rest2, float decay) : IMap6
     {
         private readonly Direction direction = direction;
-        private readonly float beta1 = beta1, rest1 = rest1, beta2 = beta2, rest2 = rest2;
+        private readonly float beta1 = beta1, rest1 = rest1, beta2 = beta2, rest2 = rest2, decay = decay;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Update, Slot.Update, Slot.Sum, Slot.Sum);
 
@@ -129,22 +149,23 @@ public sealed class Lamb : Optimizer
             m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
             v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
             L u = direction.Of(p, m, v);
-            weights = p * p;
+            weights = p * L.Splat(decay) * p * L.Splat(decay);
             updates = u * u;
         }
     }
 
     /// <summary>The trust ratio in place of ‖p‖².</summary>
-    private readonly struct RatioRule(bool adapts, bool clips) : IMap2
+    private readonly struct RatioRule(bool adapts, bool clips, float most, float epsilon) : IMap2
     {
         private readonly int adapts = adapts ? 1 : 0, clips = clips ? 1 : 0;
+        private readonly float most = most, epsilon = epsilon;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L weights, ref L updates) where L : struct, ILane<L>
         {
-            L zero = L.Splat(0), one = L.Splat(1), ratio = L.Sqrt(weights) / L.Sqrt(updates);
+            L zero = L.Splat(0), one = L.Splat(1), ratio = L.Min(L.Splat(most), L.Sqrt(weights)) / (L.Sqrt(updates) + L.Splat(epsilon));
             ratio = L.Select(L.Equal(weights, zero), one, L.Select(L.Equal(updates, zero), one, ratio));
             if (clips != 0)
                 ratio = L.Min(ratio, one);
@@ -152,15 +173,15 @@ public sealed class Lamb : Optimizer
         }
     }
 
-    private readonly struct StepRule(Direction direction, float rate) : IMap4
+    private readonly struct StepRule(Direction direction, float rate, float decay) : IMap4
     {
         private readonly Direction direction = direction;
-        private readonly float rate = rate;
+        private readonly float rate = rate, decay = decay;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L m, ref L v, ref L ratio) where L : struct, ILane<L> =>
-            p -= L.Splat(rate) * (ratio * direction.Of(p, m, v));
+            p = p * L.Splat(decay) - L.Splat(rate) * (ratio * direction.Of(p, m, v));
     }
 }

@@ -43,6 +43,12 @@ internal static class GoldenOptimizers
             TrustClip = Flag(hyper, "trust_clip"),
             AlwaysAdapt = Flag(hyper, "always_adapt"),
         }))),
+        "lamb_kozistr" => (new Lamb(), hyper => Common(hyper, Betas(hyper, new LambOptions
+        {
+            Form = LambForm.Collection,
+            GradientAveraging = Flag(hyper, "grad_averaging"),
+            MaxGradientNorm = 0,
+        }))),
         "adafactor_torch" => (new Adafactor(), hyper => Common(hyper, new AdafactorOptions
         {
             Beta2Decay = Number(hyper, "beta2_decay", -0.8),
