@@ -19,9 +19,9 @@ internal static class Metrics
     {
         var plot = new PlotModel { Title = title, Background = OxyColors.White, TitleFontSize = 14 };
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", MajorGridlineStyle = LineStyle.Dot });
-        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "loss (nats a token)", MajorGridlineStyle = LineStyle.Dot });
+        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "nats a token", AxisTitleDistance = 14, MajorGridlineStyle = LineStyle.Dot });
         plot.Legends.Add(new Legend { LegendPosition = LegendPosition.RightTop });
-        var steps = new LineSeries { Title = "training (smoothed)", Color = OxyColor.FromRgb(150, 180, 220), StrokeThickness = 1 };
+        var steps = new LineSeries { Title = "training", Color = OxyColor.FromRgb(150, 180, 220), StrokeThickness = 1 };
         double smooth = double.NaN;
         foreach (JsonElement line in Lines(folder).Where(line => line.TryGetProperty("loss", out _)))
         {
