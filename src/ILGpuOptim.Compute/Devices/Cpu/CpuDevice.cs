@@ -14,6 +14,7 @@ public sealed unsafe partial class CpuDevice : Device
     private readonly CpuScratch scratch = new();
     private readonly int vectorBits;
     private long allocated;
+    private CpuSlab? slab;
 
     /// <summary>Opens the processor.</summary>
     /// <param name="threads">How many threads compute; 0 means one for each core that this process may use.</param>
@@ -45,9 +46,16 @@ public sealed unsafe partial class CpuDevice : Device
     {
         try
         {
-            var memory = new CpuMemory(this, bytes);
+            CpuSlab? own = bytes > CpuSlab.Size / 2 ? new CpuSlab(bytes) : null;
+            byte* pointer = own is null ? slab is null ? null : slab.TryTake(bytes) : own.TryTake(bytes);
+            if (pointer == null)
+            {
+                slab = new CpuSlab(CpuSlab.Size);
+                pointer = slab.TryTake(bytes);
+            }
+
             allocated += bytes;
-            return memory;
+            return new CpuMemory(this, own ?? slab!, pointer, bytes);
         }
         catch (OutOfMemoryException e)
         {

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -159,38 +158,4 @@ internal unsafe struct CpuOperand
     }
 
     private readonly float* ScaleOf(long row, long column) => scales + row * scaleStride + column / DTypes.QuantizedBlock;
-}
-
-/// <summary>Memory of the process, 64-byte aligned.</summary>
-internal sealed unsafe class CpuMemory(CpuDevice device, long bytes) : DeviceMemory
-{
-    /// <summary>From this size on, whole huge pages are asked for: a fresh 4 KiB page costs more than filling it.</summary>
-    private const long HugePage = 2 << 20;
-
-    public byte* Pointer { get; private set; } = Reserve(bytes);
-
-    public override Device Device => device;
-
-    public override long Bytes => bytes;
-
-    internal override void Free()
-    {
-        NativeMemory.AlignedFree(Pointer);
-        Pointer = null;
-        device.Freed(bytes);
-    }
-
-    private static byte* Reserve(long bytes)
-    {
-        bool large = bytes >= HugePage;
-        byte* pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, large ? (nuint)HugePage : 64);
-        if (large && OperatingSystem.IsLinux())
-            _ = Advise(pointer, (nuint)(bytes / HugePage * HugePage), 14);
-        return pointer;
-    }
-
-    /// <summary>madvise(…, MADV_HUGEPAGE): a hint; whether the kernel follows it changes the speed alone.</summary>
-    [DllImport("libc", EntryPoint = "madvise")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static extern int Advise(void* address, nuint length, int advice);
 }

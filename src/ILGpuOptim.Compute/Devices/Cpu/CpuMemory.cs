@@ -1,0 +1,86 @@
+using System.Runtime.InteropServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>Memory of the process, 64-byte aligned, part of a slab.</summary>
+internal sealed unsafe class CpuMemory : DeviceMemory
+{
+    private readonly CpuDevice device;
+    private readonly CpuSlab slab;
+
+    public CpuMemory(CpuDevice device, CpuSlab slab, byte* pointer, long bytes)
+    {
+        this.device = device;
+        this.slab = slab;
+        Pointer = pointer;
+        Bytes = bytes;
+    }
+
+    public byte* Pointer { get; private set; }
+
+    public override Device Device => device;
+
+    public override long Bytes { get; }
+
+    internal override void Free()
+    {
+        Pointer = null;
+        slab.Release();
+        device.Freed(Bytes);
+    }
+}
+
+/// <summary>
+/// A stretch of huge pages that allocations are carved from: a fresh 4 KiB page costs more than filling it, and products
+/// that walk down columns would miss the translation cache at every row.
+/// </summary>
+internal sealed unsafe class CpuSlab
+{
+    /// <summary>The size of a slab; what is larger than half of it has one of its own.</summary>
+    public const long Size = 32 << 20;
+
+    private const long HugePage = 2 << 20;
+
+    /// <summary>Neighbours begin at different offsets within a page, so that they do not fall on the same cache sets.</summary>
+    private const long Gap = 192;
+
+    private readonly long size;
+    private byte* start;
+    private long used;
+    private int lent;
+
+    /// <exception cref="OutOfMemoryException">The system has no room.</exception>
+    public CpuSlab(long bytes)
+    {
+        size = (bytes + HugePage - 1) / HugePage * HugePage;
+        start = (byte*)NativeMemory.AlignedAlloc((nuint)size, (nuint)HugePage);
+        if (OperatingSystem.IsLinux())
+            _ = Advise(start, (nuint)size, 14);
+    }
+
+    /// <summary>A part of the slab, or null when too little is left.</summary>
+    public byte* TryTake(long bytes)
+    {
+        if (bytes > size - used)
+            return null;
+        byte* result = start + used;
+        used += (bytes + 63 & ~63L) + Gap;
+        lent++;
+        return result;
+    }
+
+    /// <summary>Gives a part back; the slab goes when its last part does.</summary>
+    public void Release()
+    {
+        if (--lent > 0)
+            return;
+        NativeMemory.AlignedFree(start);
+        start = null;
+        used = size;
+    }
+
+    /// <summary>madvise(…, MADV_HUGEPAGE): a hint; whether the kernel follows it changes the speed alone.</summary>
+    [DllImport("libc", EntryPoint = "madvise")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int Advise(void* address, nuint length, int advice);
+}
