@@ -5,12 +5,16 @@ namespace ILGpuOptim.Files;
 
 /// <summary>
 /// Writes a safetensors file tensor by tensor, so that no second copy of a model is needed. The same tensors give the
-/// same bytes. The file appears under its name only when it is whole and on the disk.
+/// same bytes. The file appears under its name only when it is whole and on the disk. In the file, wide types come
+/// before narrow ones, and otherwise the announced order holds: so each tensor is aligned to its elements. PyTorch
+/// refuses to open tensors that are not, and the format allows no padding between them.
 /// </summary>
 public sealed class SafetensorsWriter : IDisposable
 {
     private readonly AtomicFile file;
     private readonly List<(string Name, long Bytes)> tensors = [];
+    private readonly Dictionary<string, long> offsets = new(StringComparer.Ordinal);
+    private readonly long dataStart;
     private int next;
     private long written;
 
@@ -23,6 +27,7 @@ public sealed class SafetensorsWriter : IDisposable
     public SafetensorsWriter(string path, IEnumerable<(string Name, string Type, IReadOnlyList<int> Shape)> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         using MemoryStream header = Header(tensors, metadata);
+        dataStart = 8 + header.Length;
         file = new AtomicFile(path);
         try
         {
@@ -40,6 +45,18 @@ public sealed class SafetensorsWriter : IDisposable
 
     private MemoryStream Header(IEnumerable<(string Name, string Type, IReadOnlyList<int> Shape)> announced, IReadOnlyDictionary<string, string>? metadata)
     {
+        var layout = new List<(string Name, string Type, IReadOnlyList<int> Shape, long Bytes)>();
+        var names = new HashSet<string>(StringComparer.Ordinal) { "__metadata__" };
+        foreach ((string name, string type, IReadOnlyList<int> shape) in announced)
+        {
+            if (!names.Add(name))
+                throw new ArgumentException($"the name {name} is taken", nameof(announced));
+            if (SafetensorsEntry.BytesOf(type, shape.Select(size => (long)size)) is not { } bytes)
+                throw new ArgumentException($"{name}: {type} {string.Join('×', shape)} is no tensor of the format", nameof(announced));
+            tensors.Add((name, bytes));
+            layout.Add((name, type, shape, bytes));
+        }
+
         var header = new MemoryStream();
         using (var json = new Utf8JsonWriter(header))
         {
@@ -53,13 +70,10 @@ public sealed class SafetensorsWriter : IDisposable
             }
 
             long offset = 0;
-            var names = new HashSet<string>(StringComparer.Ordinal) { "__metadata__" };
-            foreach ((string name, string type, IReadOnlyList<int> shape) in announced)
+            // OrderBy keeps the order of equals.
+            foreach ((string name, string type, IReadOnlyList<int> shape, long bytes) in layout.OrderByDescending(tensor => SafetensorsEntry.BitsOf(tensor.Type)))
             {
-                if (!names.Add(name))
-                    throw new ArgumentException($"the name {name} is taken", nameof(announced));
-                if (SafetensorsEntry.BytesOf(type, shape.Select(size => (long)size)) is not { } bytes)
-                    throw new ArgumentException($"{name}: {type} {string.Join('×', shape)} is no tensor of the format", nameof(announced));
+                offsets.Add(name, offset);
                 json.WriteStartObject(name);
                 json.WriteString("dtype", type);
                 json.WriteStartArray("shape");
@@ -71,7 +85,6 @@ public sealed class SafetensorsWriter : IDisposable
                 json.WriteNumberValue(offset = checked(offset + bytes));
                 json.WriteEndArray();
                 json.WriteEndObject();
-                tensors.Add((name, bytes));
             }
 
             json.WriteEndObject();
@@ -95,6 +108,10 @@ public sealed class SafetensorsWriter : IDisposable
             next++;
         if (next >= tensors.Count || tensors[next].Name != name || bytes.Length > tensors[next].Bytes - written)
             throw new ArgumentException($"{name} with {written} + {bytes.Length} bytes is not the next tensor that was announced", nameof(name));
+        // Moving the position empties the stream's buffer, so it is moved only where types change.
+        long position = dataStart + offsets[name] + written;
+        if (file.Stream.Position != position)
+            file.Stream.Position = position;
         file.Stream.Write(bytes);
         written += bytes.Length;
         if (written == tensors[next].Bytes)

@@ -50,6 +50,37 @@ public sealed class SafetensorsWriterTests : IDisposable
         Assert.Equal((byte)'{', one[8]);
     }
 
+    /// <summary>Odd counts of narrow elements before wide ones: PyTorch cannot view a tensor that is not aligned to its elements.</summary>
+    [Fact]
+    public void EveryTensorIsAlignedToItsElements()
+    {
+        (string Name, string Type, IReadOnlyList<int> Shape)[] mixed =
+            [("byte", "U8", [3]), ("brain", "BF16", [5]), ("first", "F32", [3]), ("half", "F16", [1]), ("long", "I64", [1]), ("second", "F32", [1])];
+        string path = folder["mixed"];
+        using (var writer = new SafetensorsWriter(path, mixed))
+        {
+            foreach ((string name, string type, IReadOnlyList<int> shape) in mixed)
+            {
+                // In two parts, the first of one byte; each byte tells its tensor and place.
+                byte[] bytes = Contents(name, (int)SafetensorsEntry.BytesOf(type, shape.Select(size => (long)size))!);
+                writer.Write(name, bytes.AsSpan(0, 1));
+                writer.Write(name, bytes.AsSpan(1));
+            }
+
+            writer.Finish();
+        }
+
+        using var file = SafetensorsFile.Open(path);
+        Assert.Equal(["long", "first", "second", "brain", "half", "byte"], file.Tensors.OrderBy(tensor => tensor.Value.Offset).Select(tensor => tensor.Key));
+        Assert.All(file.Tensors, tensor =>
+        {
+            Assert.Equal(0, tensor.Value.Offset % (SafetensorsEntry.BitsOf(tensor.Value.Type) / 8));
+            Assert.Equal(Contents(tensor.Key, (int)tensor.Value.Bytes), file.Bytes(tensor.Key).ToArray());
+        });
+
+        static byte[] Contents(string name, int length) => [.. Enumerable.Range(0, length).Select(i => (byte)(name[0] + name[^1] + i))];
+    }
+
     [Fact]
     public void AnUnfinishedFileLeavesTheOldOne()
     {
