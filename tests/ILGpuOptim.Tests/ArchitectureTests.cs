@@ -1,0 +1,77 @@
+using System.Text.RegularExpressions;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+
+namespace ILGpuOptim.Tests;
+
+/// <summary>The rules that keep the code readable, held by reading it.</summary>
+public partial class ArchitectureTests
+{
+    private static readonly string Root = FindRoot();
+
+    [Fact]
+    public void ReferencesPointDownwardsOnly()
+    {
+        Assert.DoesNotContain(typeof(Device).Assembly.GetReferencedAssemblies(), name => name.Name!.StartsWith("ILGpuOptim", StringComparison.Ordinal));
+        Assert.DoesNotContain(typeof(LanguageModel).Assembly.GetReferencedAssemblies(), name => name.Name == "ILGpuOptim.Cli");
+    }
+
+    [Fact]
+    public void IlgpuStaysInItsFolder() => Assert.All(
+        Sources().Where(file => !file.Replace('\\', '/').Contains("/Devices/Gpu/", StringComparison.Ordinal)),
+        file => Assert.DoesNotMatch(IlgpuUse(), File.ReadAllText(file)));
+
+    [Fact]
+    public void NativeCodeIsTheSystemsAlone() => Assert.All(
+        Sources().SelectMany(file => DllImport().Matches(File.ReadAllText(file))),
+        match => Assert.Equal("libc", match.Groups[1].Value));
+
+    [Fact]
+    public void FilesTellOneStory() => Assert.All(Sources(), file => Assert.True(File.ReadLines(file).Count() <= 400, file));
+
+    [Fact]
+    public void NothingIsLeftUndone() => Assert.All(
+        Sources(), file => Assert.DoesNotMatch(Unfinished(), File.ReadAllText(file)));
+
+    [Fact]
+    public void ProjectsReferenceManagedPackagesOnly() => Assert.All(
+        Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.csproj", SearchOption.AllDirectories),
+        file => Assert.DoesNotMatch(NativePackage(), File.ReadAllText(file)));
+
+    [Fact]
+    public void EveryOptimizerHasATrajectoryOrATestOfItsEquations()
+    {
+        string index = File.ReadAllText(Goldens.Folder("optimizers", "index.json"));
+        var recorded = new Dictionary<string, string>
+        {
+            ["adafactor"] = "adafactor_torch", ["adafactor-relative"] = "adafactor_hf", ["lamb"] = "lamb_nv", ["apollo-mini"] = "apollo_mini", ["muon"] = "muon_kj",
+        };
+        foreach (OptimizerEntry entry in Registry.Entries.Where(entry => entry.Name != "lion"))
+            Assert.Contains($"\"optimizer\": \"{recorded.GetValueOrDefault(entry.Name, entry.Name)}\"", index, StringComparison.Ordinal);
+    }
+
+    private static IEnumerable<string> Sources() =>
+        Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.cs", SearchOption.AllDirectories)
+            .Where(file => !Path.GetRelativePath(Root, file).Split(Path.DirectorySeparatorChar).Any(part => part is "bin" or "obj"));
+
+    private static string FindRoot()
+    {
+        string? folder = AppContext.BaseDirectory;
+        while (folder is not null && !File.Exists(Path.Combine(folder, "ILGpuOptim.sln")))
+            folder = Path.GetDirectoryName(folder);
+        return folder ?? throw new InvalidOperationException("the tests run outside the repository");
+    }
+
+    [GeneratedRegex(@"\bILGPU\.(?!\w*Optim)|using ILGPU\b")]
+    private static partial Regex IlgpuUse();
+
+    [GeneratedRegex("DllImport\\(\"([^\"]*)\"")]
+    private static partial Regex DllImport();
+
+    [GeneratedRegex("TODO|FIXME|HACK|NotImplementedException")]
+    private static partial Regex Unfinished();
+
+    [GeneratedRegex("TorchSharp|libtorch|SkiaSharp|OnnxRuntime|MKL", RegexOptions.IgnoreCase)]
+    private static partial Regex NativePackage();
+}

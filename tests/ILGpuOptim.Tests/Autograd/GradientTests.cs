@@ -1,0 +1,199 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Tests.Autograd;
+
+/// <summary>
+/// Every operation by central differences in double precision on the reference device, and by agreement of the CPU
+/// device's gradients with the reference device's.
+/// </summary>
+public class GradientTests
+{
+    /// <summary>A scalar made from inputs, for differentiation.</summary>
+    private sealed record Case(int[][] Shapes, Func<Tape, Parameter[], Tensor> Output);
+
+    private static readonly Dictionary<string, Case> Table = new()
+    {
+        ["embedding"] = new([[5, 3], [4, 3]], (tape, p) => tape.Embedding(p[0], tape.Indices([4, 1, 1, 0]), tape.Add(p[1], p[1]))),
+        ["layer norm"] = new([[3, 7], [7], [7]], (tape, p) => tape.LayerNorm(p[0], p[1], p[2], 1e-5f)),
+        ["layer norm of one column"] = new([[3, 1], [1], [1]], (tape, p) => tape.LayerNorm(p[0], p[1], p[2], 1e-5f)),
+        ["linear"] = new([[3, 5], [5, 7]], (tape, p) => tape.Linear(p[0], p[1], null)),
+        ["linear with bias"] = new([[3, 5], [5, 7], [7]], (tape, p) => tape.Linear(p[0], p[1], p[2])),
+        ["linear with residual"] = new([[3, 5], [5, 7], [3, 7]], (tape, p) => tape.Linear(p[0], p[1], null, p[2])),
+        ["linear with bias and residual, transposed"] = new([[3, 5], [7, 5], [7], [3, 7]], (tape, p) => tape.Linear(p[0], p[1], p[2], p[3], transposed: true)),
+        ["residual of an activation"] = new([[3, 5], [5, 5]], (tape, p) =>
+        {
+            Tensor x = tape.Add(p[0], p[0]);
+            return tape.Linear(x, p[1], null, x);
+        }),
+        ["tanh GELU"] = new([[3, 5], [5, 7], [7]], (tape, p) => tape.LinearActivation(p[0], p[1], p[2], Activation.GeluTanh)),
+        ["erf GELU"] = new([[3, 5], [7, 5], [7]], (tape, p) => tape.LinearActivation(p[0], p[1], p[2], Activation.GeluErf, transposed: true)),
+        ["causal attention"] = new([[6, 18]], (tape, p) => tape.SelfAttention(p[0], 2, 2, causal: true)),
+        ["attention with key bias"] = new([[6, 9]], (tape, p) => tape.SelfAttention(p[0], 2, 1, causal: false, keyBias: tape.Numbers([0, -1, 2, 0, 0, -50]))),
+        ["attention with dropout"] = new([[5, 12]], (tape, p) => tape.SelfAttention(p[0], 1, 2, causal: true, dropout: 0.4f)),
+        ["dropout"] = new([[4, 5]], (tape, p) => tape.Dropout(p[0], 0.3f)),
+        ["sum"] = new([[4, 5], [4, 5]], (tape, p) => tape.Add(p[0], p[1])),
+        ["cross-entropy"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, -1, 6, 0])),
+        ["cross-entropy with bias, computed again"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.CrossEntropy(p[0], p[1], p[2], [1, 2, -1, 2], scale: 0.5f, mostKept: 0)),
+        ["a tied head"] = new([[7, 3]], (tape, p) => tape.CrossEntropy(tape.Embedding(p[0], tape.Indices([1, 1, 5])), p[0], null, [2, 0, 1])),
+    };
+
+    public static TheoryData<string> Names => [.. Table.Keys];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void AgreesWithCentralDifferences(string name)
+    {
+        using var device = new ReferenceDevice();
+        Case test = Table[name];
+        Parameter[] inputs = Inputs(device, test);
+        Tape tape = NewTape(device);
+        tape.Backward(Scalar(tape, test.Output(tape, inputs)));
+        foreach (Parameter input in inputs)
+        {
+            Block gradient = input.Gradient!.Value;
+            double largest = Enumerable.Range(0, (int)input.Length).Max(i => Math.Abs(device[gradient, i]));
+            for (int i = 0; i < input.Length; i++)
+            {
+                double value = device[input.Data, i];
+                double Loss(double at)
+                {
+                    device[input.Data, i] = at;
+                    Tape fresh = NewTape(device);
+                    fresh.IsRecording = false;
+                    Tensor scalar = Scalar(fresh, test.Output(fresh, inputs));
+                    double loss = device[scalar.Data, 0];
+                    fresh.Reset();
+                    return loss;
+                }
+
+                const double Step = 1e-5;
+                double expected = (Loss(value + Step) - Loss(value - Step)) / (2 * Step);
+                device[input.Data, i] = value;
+                Assert.True(Math.Abs(device[gradient, i] - expected) <= 1e-6 * Math.Max(1e-2, largest), $"{name}, {input.Name}[{i}]: {device[gradient, i]} instead of {expected}");
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void CpuAgreesWithReference(string name)
+    {
+        Case test = Table[name];
+        using var cpu = new CpuDevice(2);
+        using var reference = new ReferenceDevice();
+        foreach ((float[] actual, float[] expected) in Gradients(cpu, test).Zip(Gradients(reference, test)))
+        {
+            double largest = expected.Max(value => Math.Abs((double)value));
+            for (int i = 0; i < actual.Length; i++)
+                Assert.True(Math.Abs(actual[i] - expected[i]) <= 1e-5 * Math.Max(largest, 1e-3), $"{name}[{i}]: {actual[i]} instead of {expected[i]}");
+        }
+    }
+
+    [Fact]
+    public void GradientsOfTwoPassesAddUp()
+    {
+        using var device = new CpuDevice(1);
+        foreach ((string name, Case test) in Table.Where(row => !row.Key.Contains("dropout", StringComparison.Ordinal)))
+        {
+            Parameter[] inputs = Inputs(device, test);
+            Tape tape = NewTape(device);
+            tape.Backward(Scalar(tape, test.Output(tape, inputs)));
+            float[][] once = [.. inputs.Select(GradientOf)];
+            tape.Reset();
+            tape.Backward(Scalar(tape, test.Output(tape, inputs)));
+            foreach ((float[] first, Parameter input) in once.Zip(inputs))
+                Assert.All(GradientOf(input).Zip(first), pair => Assert.True(Math.Abs(pair.First - 2 * pair.Second) <= 1e-5 * Math.Max(1, Math.Abs(pair.Second)), name));
+            tape.Reset();
+        }
+    }
+
+    [Fact]
+    public void AParameterIsReadyOnceAndOnlyWhenComplete()
+    {
+        using var device = new CpuDevice(1);
+        Case test = Table["a tied head"];
+        Parameter[] inputs = Inputs(device, test);
+        Tape tape = NewTape(device);
+        var ready = new List<float[]>();
+        tape.GradientReady = parameter => ready.Add(GradientOf(parameter));
+        tape.Backward(Scalar(tape, test.Output(tape, inputs)));
+        Assert.Equal(GradientOf(inputs[0]), Assert.Single(ready));
+    }
+
+    [Fact]
+    public void NothingIsRecordedWithoutNeedAndEverythingIsGivenBack()
+    {
+        using var device = new CpuDevice(1);
+        Case test = Table["linear with bias"];
+        Parameter[] inputs = Inputs(device, test);
+        long before = device.Pool.LentBytes;
+        Tape tape = NewTape(device);
+        tape.IsRecording = false;
+        Assert.False(test.Output(tape, inputs).RequiresGradient);
+        tape.Reset();
+        tape.IsRecording = true;
+        inputs[1].IsFrozen = true;
+        tape.Backward(Scalar(tape, test.Output(tape, inputs)));
+        Assert.Null(inputs[1].Gradient);
+        Assert.NotNull(inputs[0].Gradient);
+        tape.Reset();
+        foreach (Parameter input in inputs)
+            input.ReleaseGradient();
+        Assert.Equal(before, device.Pool.LentBytes);
+    }
+
+    private static Tape NewTape(Device device) => new(device) { Seed = 3 };
+
+    private static float[] GradientOf(Parameter parameter)
+    {
+        var result = new float[parameter.Length];
+        parameter.Device.Download(parameter.Gradient!.Value, result);
+        return result;
+    }
+
+    private static IEnumerable<float[]> Gradients(Device device, Case test)
+    {
+        Parameter[] inputs = Inputs(device, test);
+        Tape tape = NewTape(device);
+        tape.Backward(Scalar(tape, test.Output(tape, inputs)));
+        return inputs.Select(GradientOf).ToArray();
+    }
+
+    private static Parameter[] Inputs(Device device, Case test)
+    {
+        var inputs = new Parameter[test.Shapes.Length];
+        for (int k = 0; k < inputs.Length; k++)
+        {
+            inputs[k] = new Parameter(device, $"input {k}", test.Shapes[k]);
+            device.Random(inputs[k].Data, RandomKind.Normal, 1, seed: 7, stream: (ulong)k);
+        }
+
+        return inputs;
+    }
+
+    /// <summary>A weighted sum, so that every element's gradient differs; a scalar stays.</summary>
+    private static Tensor Scalar(Tape tape, Tensor output)
+    {
+        if (output.Length == 1)
+            return output;
+        Block weights = tape.Scratch(output.Length);
+        tape.Device.Random(weights, RandomKind.Normal, 1, seed: 9, stream: 0);
+        var row = new Tensor(tape.Device, output.Data, 1, (int)output.Length) { RequiresGradient = output.RequiresGradient };
+        Tensor sum = tape.Output([1], row);
+        sum.IsKept = true;
+        tape.Device.Gemm(new GemmArguments(output.Data, weights, sum.Data, 1, 1, (int)output.Length));
+        tape.Record(new WeightedSum(sum, output, weights));
+        return sum;
+    }
+
+    private sealed class WeightedSum(Tensor sum, Tensor input, Block weights) : Operation(sum, input)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block target = tape.GradientOf(input, out float beta);
+            Assert.Equal(0, beta);
+            tape.Device.Copy(weights, target);
+        }
+    }
+}
