@@ -28,7 +28,7 @@ internal readonly struct CpuGrid
         if (columnSums)
             RowsPerPiece = Math.Max(RowsPerPiece, (rows + MostPartials - 1) / MostPartials);
         RowPieces = (int)((rows + RowsPerPiece - 1) / RowsPerPiece);
-        ColumnPieces = (int)((columns + ColumnsPerPiece - 1) / ColumnsPerPiece);
+        ColumnPieces = wholeRows ? 1 : (int)((columns + ColumnsPerPiece - 1) / ColumnsPerPiece);
     }
 
     public int Pieces => RowPieces * ColumnPieces;

@@ -25,7 +25,7 @@ internal unsafe struct CpuRowWork<L, R> : IWork
                 new Span<float>(Partials[k].Columns + index * columns, (int)columns).Clear();
         }
 
-        for (long row = firstRow; row < endRow; row++)
+        for (long row = firstRow; columns > 0 && row < endRow; row++)
             RunRow(row, (int)columns, index, scratch);
     }
 

@@ -1,0 +1,254 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Tests.Devices;
+
+/// <summary>Every kernel shape of a device against the reference device. Stamped on each device below.</summary>
+public abstract class DeviceTests(Device device) : IDisposable
+{
+    private readonly ReferenceDevice reference = new();
+
+    public static TheoryData<int, int> Rectangles => new()
+    {
+        { 1, 1 }, { 1, 7 }, { 7, 1 }, { 1, 4097 }, { 4097, 1 }, { 33, 31 }, { 7, 513 }, { 768, 128 }, { 3, 20000 }, { 0, 5 }, { 5, 0 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Rectangles))]
+    public void MapsOverEveryLayout(int rows, int columns)
+    {
+        foreach (Layout layout in (Layout[])[Layout.Full, Layout.PerRow, Layout.PerColumn, Layout.Scalar])
+        {
+            long count = layout switch { Layout.Full => (long)rows * columns, Layout.PerRow => rows, Layout.PerColumn => columns, _ => 1 };
+            Compare($"map {layout}", rows * columns, 1e-6, (d, output) =>
+            {
+                Block x = Random(d, (long)rows * columns, 1), y = Random(d, count, 2);
+                d.Copy(x, output);
+                d.Map(new Mix(), rows, columns, output, new Operand(y, layout));
+            });
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Rectangles))]
+    public void SumsOverEveryAxis(int rows, int columns)
+    {
+        foreach (Layout layout in (Layout[])[Layout.PerRow, Layout.PerColumn, Layout.Scalar, Layout.RowsAndColumns])
+        {
+            int count = layout switch { Layout.PerRow => rows, Layout.PerColumn => columns, Layout.RowsAndColumns => rows + columns, _ => 1 };
+            Compare($"sum {layout}", count, 1e-5, (d, output) =>
+                d.Map(new SumAndLargest(), rows, columns, Random(d, (long)rows * columns, 1), new Operand(output, layout), Operand.Scalar(d.Pool.Rent(1))), Math.Max(rows, columns));
+            Compare($"max {layout}", count, 0, (d, output) =>
+                d.Map(new SumAndLargest(), rows, columns, Random(d, (long)rows * columns, 1), Operand.Scalar(d.Pool.Rent(1)), new Operand(output, layout)));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Rectangles))]
+    public void MapsWithSixOperands(int rows, int columns) => Compare("six operands", rows * columns, 1e-6, (d, output) =>
+    {
+        Block a = Random(d, (long)rows * columns, 1), b = Random(d, rows, 2), c = Random(d, columns, 3), e = Random(d, 1, 4), sums = d.Pool.Rent(columns);
+        d.Map(new Six(), rows, columns, a, Operand.PerRow(b), Operand.PerColumn(c), Operand.Scalar(e), output, Operand.PerColumn(sums));
+    });
+
+    [Theory]
+    [InlineData(DType.BF16)]
+    [InlineData(DType.I8)]
+    public void StoresInOtherTypes(DType type)
+    {
+        foreach ((int rows, int columns) in ((int, int)[])[(1, 1), (3, 7), (5, 256), (4, 513), (2, 4097)])
+        {
+            Compare($"{type}", rows * columns, type == DType.I8 ? 2e-2 : 1e-6, (d, output) =>
+            {
+                Block stored = d.Pool.Rent(rows, columns, type);
+                d.Map(new CopyRule(), rows, columns, Random(d, (long)rows * columns, 1), stored);
+                d.Map(new CopyRule(), rows, columns, stored, output);
+            });
+        }
+    }
+
+    [Fact]
+    public void ReadsStridesAndFactors() => Compare("stride", 5 * 7, 1e-6, (d, output) =>
+    {
+        Block factor = d.Pool.Rent(1);
+        d.Upload([0.25f], factor);
+        d.Map(new CopyRule(), 5, 7, new Operand(Random(d, 5 * 9, 1), Layout.Full, 9, factor), output);
+    });
+
+    [Fact]
+    public void NotANumberStaysWhereItIs()
+    {
+        Block x = device.Pool.Rent(40), y = device.Pool.Rent(40);
+        var values = new float[40];
+        (values[3], values[17], values[39]) = (float.NaN, float.PositiveInfinity, float.NegativeInfinity);
+        device.Upload(values, x);
+        device.Map(new CopyRule(), 1, 40, x, y);
+        Assert.Equal(values, Download(device, y));
+    }
+
+    [Theory]
+    [MemberData(nameof(Rectangles))]
+    public void RunsRowPrograms(int rows, int columns)
+    {
+        Compare("softmax", rows * columns, 1e-6, (d, output) =>
+            d.RowProgram(new Softmax(), rows, columns, [Random(d, (long)rows * columns, 1), output, Operand.PerRow(d.Pool.Rent(rows)), Operand.PerColumn(d.Pool.Rent(columns))]));
+
+        // An empty row has no statistic to write.
+        Compare("statistic", columns == 0 ? 0 : rows, 1e-5, (d, output) =>
+            d.RowProgram(new Softmax(), rows, columns, [Random(d, (long)rows * columns, 1), d.Pool.Rent((long)rows * columns), Operand.PerRow(columns == 0 ? d.Pool.Rent(rows) : output), Operand.PerColumn(d.Pool.Rent(columns))]));
+        Compare("columns", columns, 1e-5, (d, output) =>
+            d.RowProgram(new Softmax(), rows, columns, [Random(d, (long)rows * columns, 1), d.Pool.Rent((long)rows * columns), Operand.PerRow(d.Pool.Rent(rows)), Operand.PerColumn(output)]));
+    }
+
+    [Theory]
+    [InlineData(1, 1, 1)]
+    [InlineData(7, 33, 31)]
+    [InlineData(31, 65, 128)]
+    [InlineData(33, 1, 4097)]
+    [InlineData(5, 7, 0)]
+    [InlineData(0, 7, 3)]
+    public void MultipliesMatrices(int m, int n, int k)
+    {
+        foreach ((bool ta, bool tb) in ((bool, bool)[])[(false, false), (true, false), (false, true), (true, true)])
+        {
+            Compare($"product {ta} {tb}", 2 * m * n, 1e-5, (d, output) =>
+            {
+                Block a = Random(d, 2L * m * k, 1), b = Random(d, (long)n * k, 2), bias = Random(d, n, 3);
+                d.Copy(Random(d, output.Length, 4), output);
+                d.Gemm(
+                    new GemmArguments(a, b, output, m, n, k) { TransposeA = ta, TransposeB = tb, Alpha = 0.5f, Beta = 2, Batch = 2, BatchStrideA = (long)m * k, BatchStrideC = (long)m * n },
+                    new Mix(), Operand.PerColumn(bias));
+            }, Math.Sqrt(Math.Max(k, 1)));
+        }
+    }
+
+    [Fact]
+    public void MovesByIndex()
+    {
+        int[] rows = [2, 0, 2, 2, 1], maybe = [2, -1, 0, 1, -1];
+        Compare("gather", 5 * 33, 0, (d, output) =>
+        {
+            d.Fill(output, 1);
+            d.Gather(Random(d, 3 * 33, 1), Indices(d, rows), output, 33, accumulate: true);
+        });
+        Compare("scatter", 3 * 33, 1e-6, (d, output) =>
+        {
+            d.Fill(output, 0);
+            d.ScatterAdd(Random(d, 5 * 33, 1), Indices(d, maybe), output, 33);
+        });
+        Compare("pick", 5, 0, (d, output) => d.Pick(Random(d, 5 * 33, 1), Indices(d, maybe), output, 33));
+        Compare("add at", 5 * 33, 1e-6, (d, output) =>
+        {
+            d.Fill(output, 0.5f);
+            d.AddAt(output, Indices(d, maybe), Random(d, 5, 1), 33);
+        });
+    }
+
+    [Theory]
+    [InlineData(RandomKind.Uniform)]
+    [InlineData(RandomKind.Normal)]
+    [InlineData(RandomKind.KeepMask)]
+    public void DrawsTheSameNumbers(RandomKind kind)
+    {
+        foreach (int length in (int[])[1, 7, 33, 4097])
+            Compare($"{kind}", length, 1e-6, (d, output) => d.Random(output, kind, 0.7f, seed: 5, stream: 11));
+    }
+
+    public void Dispose()
+    {
+        device.Dispose();
+        reference.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    private static Block Random(Device d, long length, ulong stream)
+    {
+        Block block = d.Pool.Rent(length);
+        d.Random(block, RandomKind.Normal, 1, 42, stream);
+        return block;
+    }
+
+    private static Block Indices(Device d, int[] values)
+    {
+        Block block = d.Pool.Rent(values.Length, DType.I32);
+        d.Upload(values, block);
+        return block;
+    }
+
+    private static float[] Download(Device d, Block block)
+    {
+        var values = new float[block.Length];
+        d.Download(block, values);
+        return values;
+    }
+
+    /// <summary>Runs the same on both devices; errors are relative to the largest value, sums also to <paramref name="terms"/>.</summary>
+    private void Compare(string what, int length, double tolerance, Action<Device, Block> run, double terms = 1)
+    {
+        Block mine = device.Pool.Rent(length), theirs = reference.Pool.Rent(length);
+        run(device, mine);
+        run(reference, theirs);
+        float[] actual = Download(device, mine), expected = Download(reference, theirs);
+        double largest = Math.Max(terms, expected.Where(float.IsFinite).Select(value => Math.Abs((double)value)).DefaultIfEmpty(0).Max());
+        for (int i = 0; i < length; i++)
+            Assert.True(actual[i].Equals(expected[i]) || Math.Abs(actual[i] - expected[i]) <= tolerance * largest, $"{what}[{i}] of {length}: {actual[i]} instead of {expected[i]}");
+    }
+
+    private readonly struct Mix : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a = L.Tanh(a) + L.Splat(0.5f) * b;
+    }
+
+    private readonly struct SumAndLargest : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Sum, Slot.Max);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L sum, ref L largest) where L : struct, ILane<L> => (sum, largest) = (a, a);
+    }
+
+    private readonly struct Six : IMap6
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L>
+        {
+            e = L.Fma(a, b, c) + d;
+            f = e;
+        }
+    }
+
+    private readonly struct Softmax : IRowRule
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Write, Slot.Write, Slot.Sum);
+
+        public static bool FirstIsMax => true;
+
+        public static bool HasSecond => true;
+
+        public L FirstTerm<L>(L a, L b, L c, L d, L e, L f) where L : struct, ILane<L> => a;
+
+        public L First<L>(L total) where L : struct, ILane<L> => total;
+
+        public L SecondTerm<L>(L first, L a, L b, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(a - first);
+
+        public L Second<L>(L first, L total) where L : struct, ILane<L> => total;
+
+        public void Map<L>(L first, L second, ref L a, ref L b, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L>
+        {
+            b = L.Exp(a - first) / second;
+            c = second;
+            d = b;
+        }
+    }
+}
+
+public class CpuDeviceTests() : DeviceTests(new CpuDevice(2));
+
+public class CpuDevice256Tests() : DeviceTests(new CpuDevice(3, 256));
+
+public class CpuDevice128Tests() : DeviceTests(new CpuDevice(1, 128));
