@@ -61,16 +61,16 @@ public interface ILane<L> where L : struct, ILane<L>
     /// </summary>
     static abstract L Fraction(L value, out L exponent);
 
-    /// <summary>e to the power of <paramref name="value"/>.</summary>
+    /// <summary>e to the power of <paramref name="value"/>; within 0.99 ulp in f32.</summary>
     static abstract L Exp(L value);
 
-    /// <summary>The natural logarithm.</summary>
+    /// <summary>The natural logarithm; within 0.83 ulp in f32.</summary>
     static abstract L Log(L value);
 
-    /// <summary>The hyperbolic tangent.</summary>
+    /// <summary>The hyperbolic tangent; within 5.2 ulp in f32, all of it near saturation.</summary>
     static abstract L Tanh(L value);
 
-    /// <summary>The error function, <c>2/√π ∫₀ˣ exp(-t²) dt</c>.</summary>
+    /// <summary>The error function (within 2 ulp in f32), <c>2/√π ∫₀ˣ exp(-t²) dt</c>.</summary>
     static abstract L Erf(L value);
 }
 

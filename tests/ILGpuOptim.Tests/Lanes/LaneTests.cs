@@ -24,7 +24,7 @@ public unsafe class LaneTests
     [Theory]
     [InlineData("exp", 1.0)]
     [InlineData("log", 1.0)]
-    [InlineData("tanh", 4.8)]
+    [InlineData("tanh", 5.2)]
     [InlineData("erf", 2.0)]
     public void ElementaryFunctionsKeepTheirBounds(string name, double bound)
     {
@@ -55,10 +55,10 @@ public unsafe class LaneTests
     [Fact]
     public void ErrorFunctionHasKnownValues()
     {
-        Assert.Equal(0.8427007929497149, D1.Erf(new D1(1)).Value, 14);
-        Assert.Equal(0.9953222650189527, D1.Erf(new D1(2)).Value, 14);
-        Assert.Equal(0.9999779095030014, D1.Erf(new D1(3)).Value, 14);
-        Assert.Equal(-0.1124629160182849, D1.Erf(new D1(-0.1)).Value, 14);
+        Assert.Equal(0.8427007929497149, D1.Erf(new D1(1)).Value, 1e-15);
+        Assert.Equal(0.9953222650189527, D1.Erf(new D1(2)).Value, 1e-15);
+        Assert.Equal(0.9999779095030014, D1.Erf(new D1(3)).Value, 1e-15);
+        Assert.Equal(-0.1124629160182849, D1.Erf(new D1(-0.1)).Value, 1e-15);
     }
 
     private static void AgreesWithSingle<L>() where L : struct, IVectorLane<L>

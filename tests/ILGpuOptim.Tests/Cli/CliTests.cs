@@ -1,0 +1,118 @@
+using System.Diagnostics;
+using System.Text.Json;
+
+namespace ILGpuOptim.Tests.Cli;
+
+/// <summary>The tool as a user meets it: its own process, its output, its exit codes.</summary>
+public class CliTests
+{
+    private sealed record Outcome(int Code, string Output, string Error);
+
+    [Fact]
+    public void TrainsSamplesEvaluatesAndTells()
+    {
+        using var folder = new TemporaryFolder();
+        string run = Path.Combine(folder.Path, "run");
+        Outcome trained = Run("train", "--preset", "tiny", "--steps", "20", "--eval-interval", "10", "--out", run);
+        Assert.Equal(0, trained.Code);
+        Assert.Contains("validation loss", trained.Output, StringComparison.Ordinal);
+        Assert.Contains("<svg", File.ReadAllText(Path.Combine(run, "loss.svg")), StringComparison.Ordinal);
+        Assert.Equal(0, Run("sample", run, "--prompt", "And", "--tokens", "8").Code);
+        Assert.Contains("perplexity", Run("eval", run).Output, StringComparison.Ordinal);
+        Assert.Contains("20 of 20 steps are safe", Run("info", run).Output, StringComparison.Ordinal);
+        Assert.Contains("cpu", Run("devices").Output, StringComparison.Ordinal);
+        foreach (string[] command in (string[][])[["sample", run, "--tokens", "4", "--json"], ["eval", run, "--json"], ["info", run, "--json"], ["devices", "--json"]])
+            Assert.NotEqual(JsonValueKind.Undefined, JsonDocument.Parse(Run(command).Output).RootElement.ValueKind);
+        string copy = Path.Combine(folder.Path, "copy");
+        Outcome repeated = Run("train", "--config", Path.Combine(run, "settings.json"), "--out", copy, "--json");
+        Assert.All(repeated.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => JsonDocument.Parse(line));
+        Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.jsonl")), File.ReadAllText(Path.Combine(copy, "metrics.jsonl")));
+    }
+
+    [Fact]
+    public void Verifies()
+    {
+        Outcome model = Run("verify", "model", Goldens.Folder("models", "gpt2-tiny"));
+        Assert.Equal(0, model.Code);
+        Assert.Contains("40 of 40", model.Output, StringComparison.Ordinal);
+        Assert.NotEqual(0, Run("verify", "optimizers", Goldens.Folder("models")).Code);
+    }
+
+    public static TheoryData<string, string[]> Mistakes => new()
+    {
+        { "no such file", ["train", "--data", "nowhere.txt"] },
+        { "is empty", ["train", "--data", "EMPTY"] },
+        { "no text", ["train", "--data", "BINARY"] },
+        { "too few for a block of 64", ["train", "--data", "SHORT"] },
+        { "did you mean adamw", ["train", "--optimizer", "adamww"] },
+        { "did you mean shakespeare-char", ["train", "--preset", "shakespear-char"] },
+        { "did you mean cpu", ["train", "--device", "cp"] },
+        { "use 4 or 8", ["train", "--heads", "5"] },
+        { "cannot be written", ["train", "--out", "EMPTY"] },
+        { "use a smaller --batch", ["train", "--channels", "32768", "--layers", "64"] },
+        { "no run to resume", ["train", "--resume", "nowhere"] },
+        { "must be at least 1", ["train", "--batch", "0"] },
+        { "no such folder", ["sample", "nowhere"] },
+        { "no run in this folder", ["info", "nowhere"] },
+    };
+
+    [Theory]
+    [MemberData(nameof(Mistakes))]
+    public void AMistakeGetsOneClearLine(string message, string[] arguments)
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(Path.Combine(folder.Path, "EMPTY"), "");
+        File.WriteAllBytes(Path.Combine(folder.Path, "BINARY"), [65, 0, 66]);
+        File.WriteAllText(Path.Combine(folder.Path, "SHORT"), "too short");
+        Outcome outcome = Run(folder.Path, [.. arguments.Select(argument => argument.All(char.IsUpper) ? Path.Combine(folder.Path, argument) : argument)]);
+        Assert.NotEqual(0, outcome.Code);
+        string line = Assert.Single(outcome.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.StartsWith("error: ", line, StringComparison.Ordinal);
+        Assert.Contains(message, line, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", outcome.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AnUnknownFlagIsRefused() => Assert.NotEqual(0, Run("train", "--stepz", "3").Code);
+
+    [Fact]
+    public void AnInterruptSavesFirst()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
+        using var folder = new TemporaryFolder();
+        string run = Path.Combine(folder.Path, "run");
+        using Process process = Start(folder.Path, ["train", "--preset", "tiny", "--steps", "100000", "--checkpoint-interval", "0", "--out", run, "--json"]);
+        while (process.StandardOutput.ReadLine() is { } line && !line.Contains("\"step\":20,", StringComparison.Ordinal))
+        {
+        }
+
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+            kill.WaitForExit();
+        process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.Equal(130, process.ExitCode);
+        Assert.Single(Directory.EnumerateDirectories(Path.Combine(run, "checkpoints")));
+    }
+
+    private static Outcome Run(params string[] arguments) => Run(AppContext.BaseDirectory, arguments);
+
+    private static Outcome Run(string folder, string[] arguments)
+    {
+        using Process process = Start(folder, arguments);
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return new Outcome(process.ExitCode, output, error.Result);
+    }
+
+    private static Process Start(string folder, string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        return Process.Start(start)!;
+    }
+}

@@ -1,0 +1,142 @@
+using System.Text.Json;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Tests.Training;
+
+/// <summary>A run that stops and goes on gives the same losses and parameters, bit for bit, as one that never stopped.</summary>
+public class ResumeTests
+{
+    public static TheoryData<string, int> Optimizers
+    {
+        get
+        {
+            var data = new TheoryData<string, int>();
+            foreach (OptimizerEntry entry in Registry.Entries)
+                data.Add(entry.Name, entry.Name is "adamw" or "came" or "apollo" ? 200 : 40);
+            return data;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Optimizers))]
+    public void GoesOnExactly(string optimizer, int steps)
+    {
+        using var folder = new TemporaryFolder();
+        TrainingSettings settings = Settings(folder, optimizer) with { Steps = steps };
+        using var device = new CpuDevice(2);
+        string whole = Path.Combine(folder.Path, "whole"), parts = Path.Combine(folder.Path, "parts");
+        using (TrainingRun run = TrainingRun.Begin(whole, settings, device))
+            Assert.True(run.Train(CancellationToken.None));
+        using (TrainingRun run = TrainingRun.Begin(parts, settings, device))
+        {
+            using var stop = new CancellationTokenSource();
+            run.Stepped = result =>
+            {
+                if (result.Step == steps / 2)
+                    stop.Cancel();
+            };
+            Assert.False(run.Train(stop.Token));
+        }
+
+        // Another device, with another number of threads.
+        using var again = new CpuDevice(1);
+        using (TrainingRun run = TrainingRun.Resume(parts, _ => again))
+            Assert.True(run.Train(CancellationToken.None));
+        Assert.Equal(Losses(whole), Losses(parts));
+        Assert.Equal(File.ReadAllBytes(Weights(whole, steps)), File.ReadAllBytes(Weights(parts, steps)));
+    }
+
+    [Fact]
+    public void ADamagedCheckpointIsNamed()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        string path = Path.Combine(folder.Path, "run");
+        TrainingSettings settings = Settings(folder, "adamw") with { Steps = 10 };
+        using (TrainingRun run = TrainingRun.Begin(path, settings, device))
+            run.Train(CancellationToken.None);
+        string weights = Weights(path, 10);
+        byte[] bytes = File.ReadAllBytes(weights);
+        foreach (Func<byte[]> damage in (Func<byte[]>[])[() => bytes[..^7], () => [.. bytes[..200], (byte)(bytes[200] ^ 1), .. bytes[201..]], () => []])
+        {
+            File.WriteAllBytes(weights, damage());
+            UserException error = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device));
+            Assert.Contains("model.safetensors", error.Message, StringComparison.Ordinal);
+            Assert.Contains("Remove", error.Message, StringComparison.Ordinal);
+        }
+
+        File.WriteAllBytes(weights, bytes);
+        UserException other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { Optimizer = s.Optimizer with { Name = "came" } }));
+        Assert.Contains("adamw, not came", other.Message, StringComparison.Ordinal);
+        other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { Channels = 48 }));
+        Assert.Contains("another model", other.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void KeepsTheNewestAndTheBest()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        string path = Path.Combine(folder.Path, "run");
+        using (TrainingRun run = TrainingRun.Begin(path, Settings(folder, "adamw") with { Steps = 50, CheckpointInterval = 5, EvalInterval = 5, Keep = 2 }, device))
+            run.Train(CancellationToken.None);
+        long[] steps = [.. TrainingRun.Checkpoints(path).Select(item => item.Step)];
+        Assert.Equal([45, 50], steps[^2..]);
+        Assert.InRange(steps.Length, 2, 3);
+    }
+
+    [Fact]
+    public void StopsWhenTheLossIsNoNumber()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        string path = Path.Combine(folder.Path, "run");
+        TrainingSettings settings = Settings(folder, "sgd") with { Steps = 200, Clip = 0, CheckpointInterval = 1, Warmup = 0 };
+        using TrainingRun run = TrainingRun.Begin(path, settings with { Optimizer = settings.Optimizer with { LearningRate = 1e12 } }, device);
+        DivergedException error = Assert.Throws<DivergedException>(() => run.Train(CancellationToken.None));
+        Assert.Matches(@"^step \d+: the loss is .* (wte|wpe|h\.|ln_f).* is not finite; lower --lr", error.Message);
+        Assert.NotEmpty(TrainingRun.Checkpoints(path));
+    }
+
+    [Fact]
+    public void AccumulationEqualsALargerBatch()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        TrainingSettings settings = Settings(folder, "sgd") with { Steps = 1, Dropout = 0, Clip = 0, Warmup = 0 };
+        string small = Path.Combine(folder.Path, "small"), large = Path.Combine(folder.Path, "large");
+        using TrainingRun accumulated = TrainingRun.Begin(small, settings with { Batch = 2, Accumulate = 4 }, device);
+        using TrainingRun whole = TrainingRun.Begin(large, settings with { Batch = 8 }, device);
+        StepResult left = accumulated.Trainer.Step(), right = whole.Trainer.Step();
+        Assert.Equal(right.Loss, left.Loss, 1e-5f);
+        Assert.Equal(right.GradientNorm, left.GradientNorm, 1e-5f);
+    }
+
+    private static TrainingSettings Settings(TemporaryFolder folder, string optimizer)
+    {
+        string text = Path.Combine(folder.Path, "text.txt");
+        File.WriteAllText(text, string.Concat(Enumerable.Range(0, 400).Select(i => $"line {i * i % 97} of the text says {i % 7}\n")));
+        return new TrainingSettings
+        {
+            Data = [text],
+            Layers = 2,
+            Heads = 2,
+            Channels = 24,
+            Block = 16,
+            Batch = 4,
+            Dropout = 0.1,
+            Warmup = 5,
+            EvalInterval = 20,
+            EvalBatches = 2,
+            CheckpointInterval = 20,
+            Optimizer = new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, Rank = optimizer is "apollo" or "galore" or "fira" ? 4 : null, UpdateProjectionGap = 7 },
+        };
+    }
+
+    private static string Weights(string run, int step) => Path.Combine(run, "checkpoints", $"step-{step:D7}", "model.safetensors");
+
+    private static string[] Losses(string run) =>
+        [.. File.ReadLines(Path.Combine(run, TrainingRun.MetricsFile)).Where(line => JsonDocument.Parse(line).RootElement.TryGetProperty("loss", out _))];
+}

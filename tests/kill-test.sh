@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Kills training runs at random moments and checks that each goes on from an intact checkpoint.
+#   tests/kill-test.sh [CLI] [KILLS]      CLI: the built tool; KILLS: how many (50)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cli=${1:-}
+kills=${2:-50}
+if [ -z "$cli" ]; then
+  dotnet build src/ILGpuOptim.Cli -c Release --nologo -v quiet
+  cli=src/ILGpuOptim.Cli/bin/Release/net10.0/ILGpuOptim.Cli
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+run=$work/run
+small=(--layers 1 --heads 2 --channels 32 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 2 --warmup 5)
+"$cli" train "${small[@]}" --steps 4 --out "$run" >/dev/null
+resumed=0
+for ((i = 1; i <= kills; i++)); do
+  "$cli" train --resume "$run" --steps 1000000 >"$work/log" 2>&1 &
+  pid=$!
+  sleep "0.$((RANDOM % 90 + 10))"
+  kill -KILL "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+  if grep -q '^error:' "$work/log"; then
+    cat "$work/log"
+    echo "kill-test: could not resume after kill $((i - 1))"
+    exit 1
+  fi
+  resumed=$((resumed + 1))
+done
+last=$(basename "$(ls -d "$run"/checkpoints/step-??????? | tail -n 1)")
+step=$((10#${last#step-}))
+"$cli" train --resume "$run" --steps $((step + 2)) >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+echo "kill-test: $kills kills, $resumed resumed, the last from step $step"
