@@ -18,7 +18,7 @@ resumed=0
 for ((i = 1; i <= kills; i++)); do
   "$cli" train --resume "$run" --steps 1000000 >"$work/log" 2>&1 &
   pid=$!
-  sleep "0.$((RANDOM % 90 + 10))"
+  sleep "$((RANDOM % 2)).$((RANDOM % 90 + 10))"
   kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   if grep -q '^error:' "$work/log"; then
