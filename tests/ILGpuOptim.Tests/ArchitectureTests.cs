@@ -45,7 +45,11 @@ public partial class ArchitectureTests
         string index = File.ReadAllText(Goldens.Folder("optimizers", "index.json"));
         var recorded = new Dictionary<string, string>
         {
-            ["adafactor"] = "adafactor_torch", ["adafactor-relative"] = "adafactor_hf", ["lamb"] = "lamb_nv", ["apollo-mini"] = "apollo_mini", ["muon"] = "muon_kj",
+            ["adafactor"] = "adafactor_torch",
+            ["adafactor-relative"] = "adafactor_hf",
+            ["lamb"] = "lamb_nv",
+            ["apollo-mini"] = "apollo_mini",
+            ["muon"] = "muon_kj",
         };
         foreach (OptimizerEntry entry in Registry.Entries.Where(entry => entry.Name != "lion"))
             Assert.Contains($"\"optimizer\": \"{recorded.GetValueOrDefault(entry.Name, entry.Name)}\"", index, StringComparison.Ordinal);
