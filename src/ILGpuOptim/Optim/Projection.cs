@@ -120,7 +120,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
         }
 
         // The long side's vectors follow from the short side's: U = G V / σ.
-        var decomposition = (matrix.TransposeThisAndMultiply(matrix)).Evd(Symmetricity.Symmetric);
+        var decomposition = matrix.TransposeThisAndMultiply(matrix).Evd(Symmetricity.Symmetric);
         int small = Math.Min(Rows, Columns);
         Matrix<double> shortVectors = Matrix<double>.Build.Dense(small, Rank, (i, k) => decomposition.EigenVectors[i, small - 1 - k]);
         Matrix<double> longVectors = (matrix * shortVectors).QR(MathNet.Numerics.LinearAlgebra.Factorization.QRMethod.Thin).Q;

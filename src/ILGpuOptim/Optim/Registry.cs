@@ -55,7 +55,7 @@ public static class Registry
         var made = new Dictionary<string, List<Parameter>>();
         foreach (Parameter parameter in parameters.Where(parameter => !parameter.IsFrozen))
         {
-            bool chosen = entry.ChoosesMatrices && parameter.Shape.Count == 2 && Matches(settings.LowRank, parameter.Name);
+            bool chosen = Chooses(entry, settings, parameter.Name, parameter.Shape);
             bool decays = settings.WeightDecay != 0 && parameter.Shape.Count >= 2 && !Matches(settings.NoDecay, parameter.Name);
             OptimizerOptions options = entry.Options(settings, chosen);
             optimizer.Add(parameter, options with { LearningRate = settings.LearningRate, WeightDecay = decays ? settings.WeightDecay : 0 });
@@ -68,6 +68,10 @@ public static class Registry
         groups = [.. made.Select(pair => new ParameterGroup(pair.Key, pair.Value))];
         return optimizer;
     }
+
+    /// <summary>Whether a parameter is one of the matrices that an optimizer's method is for.</summary>
+    internal static bool Chooses(OptimizerEntry entry, OptimizerSettings settings, string name, IReadOnlyList<int> shape) =>
+        entry.ChoosesMatrices && shape.Count == 2 && Matches(settings.LowRank, name);
 
     private static bool Matches(IReadOnlyList<string> patterns, string name) =>
         patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name));

@@ -104,6 +104,19 @@ public sealed record Checkpoint
         }
     }
 
+    /// <summary>The validation loss that a checkpoint was saved with; infinite when it has none or cannot be read.</summary>
+    internal static double ValidationLossOf(string folder)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(Path.Combine(folder, FileName)))?.ValidationLoss ?? double.PositiveInfinity;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        {
+            return double.PositiveInfinity;
+        }
+    }
+
     /// <summary>Puts a trainer where the checkpoint was saved.</summary>
     /// <exception cref="UserException">The checkpoint belongs to another model or optimizer.</exception>
     public void Restore(string folder, Trainer trainer)

@@ -24,7 +24,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         foreach ((string name, int[] shape) in Shapes(config))
         {
             weights += shape.Aggregate(4L, (product, size) => product * size);
-            bool chosen = entry.ChoosesMatrices && shape.Length == 2 && settings.Optimizer.LowRank.Any(pattern => System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(pattern, name));
+            bool chosen = Registry.Chooses(entry, settings.Optimizer, name, shape);
             state += optimizer.Declare(shape, entry.Options(settings.Optimizer, chosen)).Sum(tensor => tensor.Bytes);
         }
 

@@ -25,7 +25,6 @@ public sealed class TrainingRun : IDisposable
     private readonly ITokenizer? tokenizer;
     private StreamWriter? metrics;
     private double? validation;
-    private (long Step, double Loss)? best;
 
     private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data)
     {
@@ -90,11 +89,11 @@ public sealed class TrainingRun : IDisposable
             throw new UserException($"{folder}: there is no run to resume ({SettingsFile} is missing)");
         TrainingSettings settings = TrainingSettings.Load(path);
         settings = change?.Invoke(settings) ?? settings;
+        foreach (string damaged in Leftovers(folder))
+            AtomicFolder.RemoveLeftovers(damaged);
         TrainingRun run = Open(folder, settings, device(settings));
         try
         {
-            foreach (string damaged in Leftovers(folder))
-                AtomicFolder.RemoveLeftovers(damaged);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
             if (checkpoints.Length > 0)
             {
@@ -205,28 +204,14 @@ public sealed class TrainingRun : IDisposable
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
         Checkpoint.Save(path, Trainer, tokenizer, validation);
         Saved?.Invoke(path);
-        if (validation is { } loss && !(loss >= best?.Loss))
-            best = (Trainer.StepNumber, loss);
         (long Step, string Path)[] all = [.. Checkpoints(Folder)];
-        foreach ((long step, string old) in all.SkipLast(Settings.Keep))
+        (string? best, double loss) = all.Select(item => (item.Path, Checkpoint.ValidationLossOf(item.Path))).MinBy(item => item.Item2);
+        foreach ((_, string old) in all.SkipLast(Settings.Keep))
         {
-            best ??= BestOf(all);
-            if (step != best?.Step)
+            // Without a validation there is no best.
+            if (old != best || double.IsPositiveInfinity(loss))
                 Directory.Delete(old, recursive: true);
         }
-    }
-
-    private static (long, double)? BestOf((long Step, string Path)[] checkpoints)
-    {
-        (long, double)? best = null;
-        foreach ((long step, string path) in checkpoints)
-        {
-            string file = Path.Combine(path, Checkpoint.FileName);
-            if (File.Exists(file) && JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(file))?.ValidationLoss is { } loss && !(loss >= best?.Item2))
-                best = (step, loss);
-        }
-
-        return best;
     }
 
     private StreamWriter OpenMetrics()

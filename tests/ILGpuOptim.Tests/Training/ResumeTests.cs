@@ -88,6 +88,24 @@ public class ResumeTests
     }
 
     [Fact]
+    public void TheBestOutlivesAResume()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        string path = Path.Combine(folder.Path, "run");
+        TrainingSettings settings = Settings(folder, "adamw") with { Steps = 10, CheckpointInterval = 5, EvalInterval = 5, Keep = 1 };
+        using (TrainingRun run = TrainingRun.Begin(path, settings, device))
+            run.Train(CancellationToken.None);
+        string best = Path.Combine(path, "checkpoints", "step-0000010", "checkpoint.json");
+        var json = System.Text.Json.Nodes.JsonNode.Parse(File.ReadAllText(best))!;
+        json["validation_loss"] = 0.001;
+        File.WriteAllText(best, json.ToJsonString());
+        using (TrainingRun run = TrainingRun.Resume(path, _ => device, s => s with { Steps = 20 }))
+            run.Train(CancellationToken.None);
+        Assert.Equal([10, 20], TrainingRun.Checkpoints(path).Select(item => item.Step));
+    }
+
+    [Fact]
     public void StopsWhenTheLossIsNoNumber()
     {
         using var folder = new TemporaryFolder();

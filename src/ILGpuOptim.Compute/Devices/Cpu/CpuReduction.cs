@@ -121,7 +121,7 @@ internal static unsafe class CpuReduction
 /// <summary>Scratch for one launch: taken piece by piece, all given back at the next launch.</summary>
 internal sealed unsafe class CpuScratch : IDisposable
 {
-    private readonly List<(nint Pointer, long Bytes)> full = [];
+    private readonly List<nint> full = [];
     private byte* block;
     private long size;
     private long used;
@@ -129,7 +129,7 @@ internal sealed unsafe class CpuScratch : IDisposable
     /// <summary>Makes everything free again.</summary>
     public void Reset()
     {
-        foreach ((nint pointer, _) in full)
+        foreach (nint pointer in full)
             NativeMemory.AlignedFree((void*)pointer);
         full.Clear();
         used = 0;
@@ -142,7 +142,7 @@ internal sealed unsafe class CpuScratch : IDisposable
         if (used + bytes > size)
         {
             if (block != null)
-                full.Add(((nint)block, size));
+                full.Add((nint)block);
             size = Math.Max(1 << 16, 2 * (used + bytes));
             block = (byte*)NativeMemory.AlignedAlloc((nuint)size, 64);
             used = 0;
