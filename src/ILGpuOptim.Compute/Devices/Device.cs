@@ -98,6 +98,27 @@ public abstract class Device : IDisposable
     /// </summary>
     public abstract void AddAt(in Block target, in Block indices, in Block value, long columns);
 
+    /// <summary>
+    /// Turns every head of every row in place by the angles of its row: rotary position embedding. By default a map for
+    /// each head; devices with something better override it.
+    /// </summary>
+    public virtual void Rotate(in RotationArguments arguments)
+    {
+        RotationArguments a = Validate.Rotation(arguments);
+        int half = a.HeadSize / 2;
+        if (a.Rows == 0 || half == 0)
+            return;
+        long reach = (a.Rows - 1L) * a.Stride + half, angles = (a.Rows - 1L) * a.HeadSize + half;
+        var cosines = new Operand(a.Angles.Slice(0, angles), Layout.Full, a.HeadSize);
+        var sines = new Operand(a.Angles.Slice(half, angles), Layout.Full, a.HeadSize);
+        for (int head = 0; head < a.Heads; head++)
+        {
+            var first = new Operand(a.Target.Slice((long)head * a.HeadSize, reach), Layout.Full, a.Stride);
+            var second = new Operand(a.Target.Slice((long)head * a.HeadSize + half, reach), Layout.Full, a.Stride);
+            this.Map(new RotateRule(a.Backwards ? -1 : 1), a.Rows, half, first, second, cosines, sines);
+        }
+    }
+
     /// <inheritdoc/>
     public virtual void Dispose()
     {

@@ -115,3 +115,27 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
 /// <param name="Key">Receives the gradient of the keys.</param>
 /// <param name="Value">Receives the gradient of the values.</param>
 public readonly record struct AttentionGradients(Block Output, Block Query, Block Key, Block Value);
+
+/// <summary>
+/// The operands of a rotation. Each row of the target holds Heads × HeadSize numbers, and maybe others behind them; the
+/// first half x and the second half y of a head become x cos - y sin and y cos + x sin.
+/// </summary>
+/// <param name="Target">Rows × Stride, f32, rotated in place.</param>
+/// <param name="Angles">Rows × HeadSize: HeadSize / 2 cosines, then as many sines.</param>
+public readonly record struct RotationArguments(Block Target, Block Angles)
+{
+    /// <summary>Tokens.</summary>
+    public required int Rows { get; init; }
+
+    /// <summary>Heads that are rotated.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Numbers per head, even.</summary>
+    public required int HeadSize { get; init; }
+
+    /// <summary>Elements from one row of the target to the next.</summary>
+    public required int Stride { get; init; }
+
+    /// <summary>Turns the other way: the inverse, and the gradient.</summary>
+    public bool Backwards { get; init; }
+}

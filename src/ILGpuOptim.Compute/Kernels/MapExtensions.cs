@@ -42,4 +42,8 @@ public static class MapExtensions
     /// <summary>A matrix product whose epilogue has two operands beside C.</summary>
     public static void Gemm<R>(this Device device, in GemmArguments arguments, in R epilogue, in Operand b, in Operand c) where R : unmanaged, IMap3 =>
         device.Gemm(arguments, new Lift3<R>(epilogue), [b, c]);
+
+    /// <summary>A matrix product whose epilogue has three operands beside C.</summary>
+    public static void Gemm<R>(this Device device, in GemmArguments arguments, in R epilogue, in Operand b, in Operand c, in Operand d) where R : unmanaged, IMap4 =>
+        device.Gemm(arguments, new Lift4<R>(epilogue), [b, c, d]);
 }

@@ -51,6 +51,17 @@ internal static class Validate
         }
     }
 
+    public static RotationArguments Rotation(in RotationArguments a)
+    {
+        if (a.Rows < 0 || a.Heads < 0 || a.HeadSize < 0 || a.HeadSize % 2 != 0 || a.Stride < a.Heads * a.HeadSize)
+            throw new ArgumentException($"{a.Rows} rows, {a.Stride} elements apart, of {a.Heads} heads of {a.HeadSize} cannot be rotated", nameof(a));
+        Type(a.Target, DType.F32);
+        Type(a.Angles, DType.F32);
+        if (a.Rows > 0 && (a.Angles.Length < (long)a.Rows * a.HeadSize || a.Target.Length < (a.Rows - 1L) * a.Stride + (long)a.Heads * a.HeadSize))
+            throw new ArgumentException($"{a.Rows} rows of {a.Heads} heads of {a.HeadSize} exceed {a.Target.Length} elements or {a.Angles.Length} angles", nameof(a));
+        return a;
+    }
+
     public static void Length(long length, in Block block)
     {
         if (length != block.Length)

@@ -78,6 +78,10 @@ public sealed class Linear : Layer
     /// <summary>x W + b (+ residual), rows × outputs.</summary>
     public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, Weight, Bias, residual, transposed);
 
+    /// <summary>The results of several layers of transposed weights side by side, rows × the sum of their outputs.</summary>
+    public static Tensor Packed(Tape tape, Tensor x, IReadOnlyList<Linear> layers) =>
+        tape.LinearPacked(x, [.. layers.Select(layer => layer.Weight)], layers[0].Bias is null ? null : [.. layers.Select(layer => layer.Bias!)]);
+
     /// <summary>activation(x W + b).</summary>
     public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, Weight, Bias!, activation, transposed);
 }

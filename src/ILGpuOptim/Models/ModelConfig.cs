@@ -6,6 +6,7 @@ namespace ILGpuOptim.Models;
 /// <summary>What every model's <c>config.json</c> tells, under Hugging Face's field names.</summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "model_type", UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization)]
 [JsonDerivedType(typeof(Gpt2Config), "gpt2")]
+[JsonDerivedType(typeof(LlamaConfig), "llama")]
 public abstract record ModelConfig
 {
     /// <summary>How many token ids there are.</summary>
@@ -30,10 +31,19 @@ public abstract record ModelConfig
         AllowOutOfOrderMetadataProperties = true,
         ReadCommentHandling = JsonCommentHandling.Skip,
         AllowTrailingCommas = true,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     };
 
     /// <summary>A model of this configuration with fresh parameters.</summary>
     public abstract LanguageModel Create(Layers.Initializer initializer);
+
+    /// <summary>The names and shapes of all parameters in the order of the model's file; nothing is allocated.</summary>
+    public IReadOnlyList<(string Name, IReadOnlyList<int> Shape)> ParameterShapes()
+    {
+        using var device = new Compute.DryDevice();
+        using LanguageModel model = Create(new Layers.Initializer(device, 0));
+        return [.. model.Parameters.Select(parameter => (parameter.Name, parameter.Shape))];
+    }
 
     /// <summary>Throws when the sizes contradict each other.</summary>
     /// <param name="source">Where the configuration comes from, for the message.</param>

@@ -6,27 +6,46 @@ namespace ILGpuOptim.Ops;
 public static class AttentionOp
 {
     /// <summary>
-    /// Self-attention over packed projections: each row holds the query, key and value of one token. Heads are
+    /// Self-attention over packed projections: each row holds the queries, keys and values of one token. Heads are
     /// neighbours within each of the three.
     /// </summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="packed">(batch · length) × 3c.</param>
+    /// <param name="packed">(batch · length) × (heads + 2 · keyHeads) · size. Rotated in place when there are <paramref name="angles"/>.</param>
     /// <param name="batch">Independent sequences.</param>
-    /// <param name="heads">Divides c.</param>
+    /// <param name="heads">Query heads.</param>
     /// <param name="causal">Whether a token sees itself and earlier ones alone.</param>
     /// <param name="dropout">The probability of dropping a weight while training.</param>
     /// <param name="keyBias">batch × length, added to the scores of each key; or null.</param>
-    /// <returns>(batch · length) × c.</returns>
-    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null)
+    /// <param name="keyHeads">Key and value heads, a divisor of <paramref name="heads"/>; 0 means as many.</param>
+    /// <param name="angles">
+    /// (batch · length) × size: the cosines and sines of each row's position by which queries and keys are turned
+    /// (RoPE; Su et al., 2021), as <see cref="RotationArguments"/> has them; or null.
+    /// </param>
+    /// <returns>(batch · length) × heads · size.</returns>
+    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null, int keyHeads = 0, Block? angles = null)
     {
-        int length = batch == 0 ? 0 : packed.Rows / batch, width = packed.Columns / 3, size = width / heads;
+        keyHeads = keyHeads == 0 ? heads : keyHeads;
+        int length = batch == 0 ? 0 : packed.Rows / batch, size = packed.Columns / (heads + 2 * keyHeads), width = heads * size, keyWidth = keyHeads * size;
+        if (packed.Columns != width + 2 * keyWidth)
+            throw new ArgumentException($"{packed} does not hold {heads} query heads and {keyHeads} key and value heads of one size", nameof(packed));
+        if (angles is not null && packed.IsKept)
+            throw new ArgumentException("packed projections are rotated in place, so nobody may read them afterwards", nameof(packed));
         Tensor output = tape.Output([packed.Rows, width], packed);
         Block data = packed.Data;
-        var arguments = new AttentionArguments(data, data.Slice(width, Math.Max(0, data.Length - width)), data.Slice(2 * width, Math.Max(0, data.Length - 2 * width)), output.Data)
+        RotationArguments? rotation = angles is not { } turned ? null : new RotationArguments(data, turned)
+        {
+            Rows = packed.Rows,
+            Heads = heads + keyHeads,
+            HeadSize = size,
+            Stride = packed.Columns,
+        };
+        if (rotation is { } turn)
+            tape.Device.Rotate(turn);
+        var arguments = new AttentionArguments(data, From(data, width), From(data, width + keyWidth), output.Data)
         {
             Batch = batch,
             Heads = heads,
-            KeyHeads = heads,
+            KeyHeads = keyHeads,
             HeadSize = size,
             QueryLength = length,
             KeyLength = length,
@@ -42,20 +61,21 @@ public static class AttentionOp
             LogSumExp = output.RequiresGradient ? tape.Scratch((long)batch * heads * length) : null,
         };
         tape.Device.AttentionForward(arguments);
-        tape.Record(new Gradient(output, packed, arguments, width));
+        tape.Record(new Gradient(output, packed, arguments, rotation));
         return output;
     }
 
-    private sealed class Gradient(Tensor output, Tensor packed, AttentionArguments arguments, int width) : Operation(output, packed)
+    private static Block From(in Block packed, int start) => packed.Slice(Math.Min(start, packed.Length), Math.Max(0, packed.Length - start));
+
+    private sealed class Gradient(Tensor output, Tensor packed, AttentionArguments arguments, RotationArguments? rotation) : Operation(output, packed)
     {
         public override void Backward(Tape tape)
         {
+            int width = arguments.Heads * arguments.HeadSize, keyWidth = arguments.KeyHeads * arguments.HeadSize;
             Block target = tape.GradientOf(packed, out float beta), written = beta == 0 ? target : tape.Scratch(packed.Length);
-            tape.Device.AttentionBackward(arguments, new AttentionGradients(
-                Output.Gradient!.Value,
-                written,
-                written.Slice(width, written.Length - width),
-                written.Slice(2 * width, written.Length - 2 * width)));
+            tape.Device.AttentionBackward(arguments, new AttentionGradients(Output.Gradient!.Value, written, From(written, width), From(written, width + keyWidth)));
+            if (rotation is { } turn)
+                tape.Device.Rotate(turn with { Target = written, Backwards = true });
             if (beta != 0)
             {
                 tape.Device.Map(new AddRule(), 1, packed.Length, target, written);

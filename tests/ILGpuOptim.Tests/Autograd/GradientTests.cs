@@ -31,6 +31,18 @@ public class GradientTests
         ["causal attention"] = new([[6, 18]], (tape, p) => tape.SelfAttention(p[0], 2, 2, causal: true)),
         ["attention with key bias"] = new([[6, 9]], (tape, p) => tape.SelfAttention(p[0], 2, 1, causal: false, keyBias: tape.Numbers([0, -1, 2, 0, 0, -50]))),
         ["attention with dropout"] = new([[5, 12]], (tape, p) => tape.SelfAttention(p[0], 1, 2, causal: true, dropout: 0.4f)),
+        ["grouped-query attention"] = new([[6, 24]], (tape, p) => tape.SelfAttention(p[0], 2, 4, causal: true, keyHeads: 1)),
+        ["rotated attention"] = new([[5, 32]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 1, 4, causal: true, keyHeads: 2, angles: Angles(tape, 5, 4))),
+        ["RMS norm"] = new([[3, 7], [7]], (tape, p) => tape.RmsNorm(p[0], p[1], 1e-5f)),
+        ["RMS norm in a residual"] = new([[3, 33], [33]], (tape, p) =>
+        {
+            Tensor x = tape.Add(p[0], p[0]);
+            return tape.Add(tape.RmsNorm(x, p[1], 1e-6f), x);
+        }),
+        ["packed products"] = new([[3, 5], [4, 5], [2, 5], [1, 5]], (tape, p) => tape.LinearPacked(p[0], [p[1], p[2], p[3]])),
+        ["packed products with biases"] = new([[3, 5], [4, 5], [2, 5], [4], [2]], (tape, p) => tape.LinearPacked(p[0], [p[1], p[2]], [p[3], p[4]])),
+        ["SwiGLU"] = new([[3, 5], [7, 5], [7, 5]], (tape, p) => tape.SwiGlu(p[0], p[1], p[2])),
+        ["SwiGLU with biases"] = new([[3, 5], [7, 5], [7, 5], [7], [7]], (tape, p) => tape.SwiGlu(p[0], p[1], p[2], p[3], p[4])),
         ["dropout"] = new([[4, 5]], (tape, p) => tape.Dropout(p[0], 0.3f)),
         ["sum"] = new([[4, 5], [4, 5]], (tape, p) => tape.Add(p[0], p[1])),
         ["cross-entropy"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, -1, 6, 0])),
@@ -141,6 +153,14 @@ public class GradientTests
         foreach (Parameter input in inputs)
             input.ReleaseGradient();
         Assert.Equal(before, device.Pool.LentBytes);
+    }
+
+    private static Block Angles(Tape tape, int rows, int size)
+    {
+        var angles = new float[rows * size];
+        for (int i = 0; i < angles.Length; i++)
+            angles[i] = i % size < size / 2 ? MathF.Cos(0.3f * i) : MathF.Sin(0.3f * (i - size / 2));
+        return tape.Numbers(angles);
     }
 
     private static Tape NewTape(Device device) => new(device) { Seed = 3 };

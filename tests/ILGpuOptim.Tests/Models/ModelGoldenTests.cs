@@ -5,7 +5,8 @@ namespace ILGpuOptim.Tests.Models;
 
 public class ModelGoldenTests
 {
-    public static TheoryData<string, int> Cases => new() { { "gpt2-tiny", 128 }, { "gpt2-tiny", 256 }, { "gpt2-tiny", 512 } };
+    public static TheoryData<string, int> Cases => new(
+        from model in new[] { "gpt2-tiny", "llama-tiny" } from bits in new[] { 128, 256, 512 } select (model, bits));
 
     [Theory]
     [MemberData(nameof(Cases))]

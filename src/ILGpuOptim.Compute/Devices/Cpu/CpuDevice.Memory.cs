@@ -162,6 +162,33 @@ public sealed unsafe partial class CpuDevice
         workers.Run((int)((target.Length + RandomWork.Piece - 1) / RandomWork.Piece), ref work);
     }
 
+    /// <inheritdoc/>
+    public override void Rotate(in RotationArguments arguments)
+    {
+        RotationArguments a = Validate.Rotation(arguments);
+        if (vectorBits == 512)
+            Rotate<F16>(a);
+        else if (vectorBits == 256)
+            Rotate<F8>(a);
+        else
+            Rotate<F4>(a);
+    }
+
+    private void Rotate<L>(in RotationArguments a) where L : struct, IVectorLane<L>
+    {
+        var work = new CpuRotation<L>
+        {
+            Target = (float*)At(a.Target),
+            Angles = (float*)At(a.Angles),
+            Rule = new RotateRule(a.Backwards ? -1 : 1),
+            Rows = a.Rows,
+            Heads = a.Heads,
+            HeadSize = a.HeadSize,
+            Stride = a.Stride,
+        };
+        workers.Run(CpuRotation<L>.Pieces(a.Rows), ref work);
+    }
+
     private struct FillWork : IWork
     {
         private const int Piece = 1 << 18;

@@ -1,0 +1,45 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>The parallel body of a rotation: some rows, all their heads, while the row's angles are in the cache.</summary>
+internal unsafe struct CpuRotation<L> : IWork where L : struct, IVectorLane<L>
+{
+    private const int RowsOfPiece = 32;
+
+    public float* Target;
+    public float* Angles;
+    public RotateRule Rule;
+    public int Rows, Heads, HeadSize, Stride;
+
+    public static int Pieces(int rows) => (rows + RowsOfPiece - 1) / RowsOfPiece;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public readonly void Invoke(int index, int worker)
+    {
+        int end = Math.Min(Rows, (index + 1) * RowsOfPiece), half = HeadSize / 2;
+        RotateRule rule = Rule;
+        for (int row = index * RowsOfPiece; row < end; row++)
+        {
+            float* cosines = Angles + (long)row * HeadSize;
+            for (int head = 0; head < Heads; head++)
+            {
+                float* x = Target + (long)row * Stride + (long)head * HeadSize;
+                int i = 0;
+                for (; i <= half - L.Count; i += L.Count)
+                    Turn<L>(rule, x + i, cosines + i, half);
+                for (; i < half; i++)
+                    Turn<F1>(rule, x + i, cosines + i, half);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Turn<V>(RotateRule rule, float* x, float* cosines, int half) where V : struct, IVectorLane<V>
+    {
+        V first = V.Load(x), second = V.Load(x + half), cosine = V.Load(cosines), sine = V.Load(cosines + half);
+        rule.Apply(ref first, ref second, ref cosine, ref sine);
+        V.Store(first, x);
+        V.Store(second, x + half);
+    }
+}

@@ -1,0 +1,71 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Several products of one x, side by side in one result: the queries, keys and values of attention.</summary>
+public static class LinearPackedOp
+{
+    /// <summary>[x W₀ᵀ + b₀ | x W₁ᵀ + b₁ | …].</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">n × in.</param>
+    /// <param name="weights">Each outᵢ × in.</param>
+    /// <param name="biases">As many, outᵢ each; or null.</param>
+    /// <returns>n × Σ outᵢ.</returns>
+    public static Tensor LinearPacked(this Tape tape, Tensor x, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases = null)
+    {
+        Tensor?[] inputs = [x, .. weights, .. biases ?? []];
+        int outputs = weights.Sum(weight => weight.Shape[0]), offset = 0;
+        Tensor output = tape.Output([x.Rows, outputs], inputs);
+        for (int i = 0; i < weights.Count; i++)
+        {
+            int count = weights[i].Shape[0];
+            Block target = Part(output.Data, offset);
+            var product = new GemmArguments(x.Data, weights[i].Data, target, x.Rows, count, x.Columns) { TransposeB = true, StrideC = outputs };
+            if (biases is null)
+                tape.Device.Gemm(product);
+            else
+                tape.Device.Gemm(product, new AddRule(), Operand.PerColumn(biases[i].Data));
+            offset += count;
+        }
+
+        tape.Record(new Gradient(output, inputs, weights, biases));
+        return output;
+    }
+
+    private static Block Part(Block packed, int offset) => packed.Length == 0 ? packed : packed.Slice(offset, packed.Length - offset);
+
+    private sealed class Gradient(Tensor output, Tensor?[] inputs, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases) : Operation(output, inputs)
+    {
+        public override void Backward(Tape tape)
+        {
+            Tensor x = Inputs[0]!;
+            int rows = Output.Rows, stride = Output.Columns, offset = 0;
+            for (int i = 0; i < weights.Count; i++)
+            {
+                Tensor weight = weights[i];
+                int count = weight.Shape[0];
+                Block slope = Part(Output.Gradient!.Value, offset);
+                if (biases is not null && biases[i].RequiresGradient)
+                {
+                    Block sum = tape.ColumnSumTarget(biases[i], out bool add);
+                    tape.Device.Map(new TotalRule(), rows, count, new Operand(slope, Layout.Full, stride), Operand.PerColumn(sum));
+                    tape.AddColumnSum(biases[i], sum, add);
+                }
+
+                if (weight.RequiresGradient)
+                {
+                    Block target = tape.GradientOf(weight, out float beta);
+                    tape.Device.Gemm(new GemmArguments(slope, x.Data, target, count, x.Columns, rows) { TransposeA = true, StrideA = stride, Beta = beta });
+                }
+
+                if (x.RequiresGradient)
+                {
+                    Block target = tape.GradientOf(x, out float beta);
+                    tape.Device.Gemm(new GemmArguments(slope, weight.Data, target, rows, x.Columns, count) { StrideA = stride, Beta = beta });
+                }
+
+                offset += count;
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Root mean square normalisation (Zhang and Sennrich, 2019).</summary>
+public static class RmsNormOp
+{
+    /// <summary>y = x / √(mean(x²) + ε) · weight over each row.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">n × c.</param>
+    /// <param name="weight">c.</param>
+    /// <param name="epsilon">Keeps rows of zeros finite.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
+    public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon)
+    {
+        Tensor output = tape.Output([x.Rows, x.Columns], x, weight);
+        Block scale = tape.Scratch(x.Rows);
+        tape.Device.RowProgram(new Forward(1f / x.Columns, epsilon), x.Rows, x.Columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
+        tape.Record(new Gradient(output, x, weight, scale));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Block scale) : Operation(output, x, weight)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block slope = Output.Gradient!.Value;
+            int rows = x.Rows, columns = x.Columns;
+            Block weightSum = tape.ColumnSumTarget(weight, out bool add);
+            if (x.RequiresGradient)
+            {
+                Block target = tape.GradientOf(x, out float beta);
+                ReadOnlySpan<Operand> operands = [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(scale), target, Operand.PerColumn(weightSum)];
+                if (beta == 0)
+                    tape.Device.RowProgram(new Backwards(1f / columns), rows, columns, operands);
+                else
+                    tape.Device.RowProgram(new BackwardsAdding(1f / columns), rows, columns, operands);
+            }
+            else if (weight.RequiresGradient)
+            {
+                tape.Device.Map(new WeightGradient(), rows, columns, x.Data, slope, Operand.PerRow(scale), Operand.PerColumn(weightSum));
+            }
+
+            tape.AddColumnSum(weight, weightSum, add);
+        }
+    }
+
+    private readonly struct Forward(float perColumn, float epsilon) : IRowRule
+    {
+        private readonly float perColumn = perColumn;
+        private readonly float epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write, Slot.Write);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L x, L weight, L c, L d, L e, L f) where L : struct, ILane<L> => x * x;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> =>
+            L.Splat(1) / L.Sqrt(L.Fma(total, L.Splat(perColumn), L.Splat(epsilon)));
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L scale, L x, L weight, L c, L d, L e, L f) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L scale, L total) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L scale, L second, ref L x, ref L weight, ref L y, ref L scaleOut, ref L e, ref L f) where L : struct, ILane<L>
+        {
+            y = x * scale * weight;
+            scaleOut = scale;
+        }
+    }
+
+    /// <summary>Σ gradient · normalised x over the rows.</summary>
+    private readonly struct WeightGradient : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L slope, ref L scale, ref L weightSum) where L : struct, ILane<L> => weightSum = slope * (x * scale);
+    }
+
+    /// <summary>
+    /// With g = gradient · weight and x̂ the normalised x: scale · (g - x̂ · mean(g · x̂)) over each row; and the weight's
+    /// gradient, Σ gradient · x̂, over each column.
+    /// </summary>
+    private readonly struct Backwards(float perColumn) : IRowRule
+    {
+        private readonly float perColumn = perColumn;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Sum);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => slope * weight * (x * scale);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L mean, L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L mean, L total) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L mean, L second, ref L x, ref L slope, ref L weight, ref L scale, ref L result, ref L weightSum) where L : struct, ILane<L>
+        {
+            L normal = x * scale;
+            result = scale * (slope * weight - normal * mean);
+            weightSum = slope * normal;
+        }
+    }
+
+    /// <summary>As <see cref="Backwards"/>, added to what is there.</summary>
+    private readonly struct BackwardsAdding(float perColumn) : IRowRule
+    {
+        private readonly Backwards rule = new(perColumn);
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Update, Slot.Sum);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => rule.FirstTerm(x, slope, weight, scale, e, f);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => rule.First(total);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L mean, L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L mean, L total) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L mean, L second, ref L x, ref L slope, ref L weight, ref L scale, ref L result, ref L weightSum) where L : struct, ILane<L>
+        {
+            L added = default;
+            rule.Map(mean, second, ref x, ref slope, ref weight, ref scale, ref added, ref weightSum);
+            result += added;
+        }
+    }
+}
