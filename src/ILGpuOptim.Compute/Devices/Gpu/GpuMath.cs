@@ -1,0 +1,65 @@
+using System.Reflection;
+using ILGPU;
+using ILGPU.Algorithms;
+using ILGPU.Backends.OpenCL;
+using ILGPU.Backends.PTX;
+using ILGPU.Frontend;
+using ILGPU.Frontend.Intrinsic;
+using ILGPU.IR;
+using ILGPU.IR.Intrinsics;
+using ILGPU.IR.Values;
+using ILGPU.Runtime.Cuda;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>
+/// Teaches ILGPU the two functions of the lanes that it does not know: the fused multiply-add, which it would call by
+/// its .NET name, and rounding to even, which it would wrap in branches.
+/// </summary>
+internal static class GpuMath
+{
+    private const BindingFlags Members = BindingFlags.Static | BindingFlags.NonPublic;
+
+    static GpuMath()
+    {
+        Redirect(nameof(MathF.FusedMultiplyAdd), [typeof(float), typeof(float), typeof(float)], Method(nameof(Fma)));
+        Redirect(nameof(MathF.Round), [typeof(float)], typeof(XMath).GetMethod(nameof(XMath.RoundToEven), [typeof(float)])!);
+    }
+
+    /// <summary>Adds the functions to a context that is being built.</summary>
+    public static void Register(Context.Builder builder)
+    {
+        IntrinsicImplementationManager manager = builder.GetIntrinsicManager();
+        manager.RegisterMethod(Method(nameof(Fma)), new CLIntrinsic(Method(nameof(GenerateFma)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(Method(nameof(Fma)), new PTXIntrinsic(Method(nameof(PtxFma)), IntrinsicImplementationMode.Redirect));
+    }
+
+    [IntrinsicImplementation]
+    private static float Fma(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
+
+    private static float PtxFma(float a, float b, float c)
+    {
+        CudaAsm.Emit("fma.rn.f32 %0, %1, %2, %3;", out float result, a, b, c);
+        return result;
+    }
+
+    private static void GenerateFma(CLBackend backend, CLCodeGenerator generator, Value value)
+    {
+        var call = (MethodCall)value;
+        var a = generator.Load(call[0]);
+        var b = generator.Load(call[1]);
+        var c = generator.Load(call[2]);
+        using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement(generator.Allocate(value));
+        statement.AppendCommand("fma");
+        statement.BeginArguments();
+        statement.AppendArgument(a);
+        statement.AppendArgument(b);
+        statement.AppendArgument(c);
+        statement.EndArguments();
+    }
+
+    private static MethodInfo Method(string name) => typeof(GpuMath).GetMethod(name, Members)!;
+
+    private static void Redirect(string name, Type[] types, MethodInfo target) =>
+        RemappedIntrinsics.AddRemapping(typeof(MathF).GetMethod(name, types)!, (ref InvocationContext context) => context.Method = target);
+}
