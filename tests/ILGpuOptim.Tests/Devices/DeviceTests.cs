@@ -4,7 +4,7 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Tests.Devices;
 
 /// <summary>Every kernel shape of a device against the reference device. Stamped on each device below.</summary>
-public abstract class DeviceTests(Device device) : IDisposable
+public abstract class DeviceTests(Device device, bool isShared = false) : IDisposable
 {
     private readonly ReferenceDevice reference = new();
 
@@ -156,7 +156,8 @@ public abstract class DeviceTests(Device device) : IDisposable
 
     public void Dispose()
     {
-        device.Dispose();
+        if (!isShared)
+            device.Dispose();
         reference.Dispose();
         GC.SuppressFinalize(this);
     }
@@ -252,3 +253,7 @@ public class CpuDeviceTests() : DeviceTests(new CpuDevice(2));
 public class CpuDevice256Tests() : DeviceTests(new CpuDevice(3, 256));
 
 public class CpuDevice128Tests() : DeviceTests(new CpuDevice(1, 128));
+
+public class OpenClDeviceTests() : DeviceTests(Gpu.OpenCl(), isShared: true);
+
+public class CudaDeviceTests() : DeviceTests(Gpu.Cuda(), isShared: true);

@@ -13,8 +13,8 @@ using ILGPU.Runtime.Cuda;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Teaches ILGPU the two functions of the lanes that it does not know: the fused multiply-add, which it would call by
-/// its .NET name, and rounding to even, which it would wrap in branches.
+/// Teaches ILGPU the functions of the lanes that it does not know: the fused multiply-add, which it would call by its
+/// .NET name, rounding to even, which it would wrap in branches, and the bits of a float as an unsigned number.
 /// </summary>
 internal static class GpuMath
 {
@@ -22,8 +22,10 @@ internal static class GpuMath
 
     static GpuMath()
     {
-        Redirect(nameof(MathF.FusedMultiplyAdd), [typeof(float), typeof(float), typeof(float)], Method(nameof(Fma)));
-        Redirect(nameof(MathF.Round), [typeof(float)], typeof(XMath).GetMethod(nameof(XMath.RoundToEven), [typeof(float)])!);
+        Redirect(typeof(MathF), nameof(MathF.FusedMultiplyAdd), [typeof(float), typeof(float), typeof(float)], Method(nameof(Fma)));
+        Redirect(typeof(MathF), nameof(MathF.Round), [typeof(float)], typeof(XMath).GetMethod(nameof(XMath.RoundToEven), [typeof(float)])!);
+        Redirect(typeof(BitConverter), nameof(BitConverter.SingleToUInt32Bits), [typeof(float)], typeof(Interop).GetMethod(nameof(Interop.FloatAsInt), [typeof(float)])!);
+        Redirect(typeof(BitConverter), nameof(BitConverter.UInt32BitsToSingle), [typeof(uint)], typeof(Interop).GetMethod(nameof(Interop.IntAsFloat), [typeof(uint)])!);
     }
 
     /// <summary>Adds the functions to a context that is being built.</summary>
@@ -60,6 +62,6 @@ internal static class GpuMath
 
     private static MethodInfo Method(string name) => typeof(GpuMath).GetMethod(name, Members)!;
 
-    private static void Redirect(string name, Type[] types, MethodInfo target) =>
-        RemappedIntrinsics.AddRemapping(typeof(MathF).GetMethod(name, types)!, (ref InvocationContext context) => context.Method = target);
+    private static void Redirect(Type type, string name, Type[] parameters, MethodInfo target) =>
+        RemappedIntrinsics.AddRemapping(type.GetMethod(name, parameters)!, (ref InvocationContext context) => context.Method = target);
 }

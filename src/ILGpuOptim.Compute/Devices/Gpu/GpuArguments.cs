@@ -1,0 +1,47 @@
+using ILGPU;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>What a map or a row program gets beside its rule.</summary>
+internal struct GpuArguments
+{
+    public GpuOperand A, B, C, D, E, F;
+
+    /// <summary>The rectangle; one row when it is flat.</summary>
+    public long Rows, Columns;
+
+    /// <summary>How many groups lie beside each other over the columns; of a row program, rows for each group.</summary>
+    public int Across;
+
+    public GpuArguments(ReadOnlySpan<Operand> operands, long rows, long columns, ArrayView<float> nothing)
+    {
+        GpuOperand none = default;
+        none.Data = nothing.Cast<byte>();
+        none.Factor = nothing;
+        A = operands.Length > 0 ? GpuOperand.From(operands[0], rows, columns, nothing) : none;
+        B = operands.Length > 1 ? GpuOperand.From(operands[1], rows, columns, nothing) : none;
+        C = operands.Length > 2 ? GpuOperand.From(operands[2], rows, columns, nothing) : none;
+        D = operands.Length > 3 ? GpuOperand.From(operands[3], rows, columns, nothing) : none;
+        E = operands.Length > 4 ? GpuOperand.From(operands[4], rows, columns, nothing) : none;
+        F = operands.Length > 5 ? GpuOperand.From(operands[5], rows, columns, nothing) : none;
+        Rows = rows;
+        Columns = columns;
+    }
+
+    /// <summary>Puts the partial sums of operand <paramref name="index"/> in its place.</summary>
+    public void SetSums(int index, ArrayView<float> rows, ArrayView<float> columns)
+    {
+        GpuOperand sums = default;
+        sums.Data = rows.Cast<byte>();
+        sums.Factor = columns;
+        switch (index)
+        {
+            case 0: A = sums; break;
+            case 1: B = sums; break;
+            case 2: C = sums; break;
+            case 3: D = sums; break;
+            case 4: E = sums; break;
+            default: F = sums; break;
+        }
+    }
+}

@@ -1,0 +1,176 @@
+using ILGPU;
+using ILGPU.Runtime;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Compute;
+
+// Maps and row programs.
+public sealed partial class GpuDevice
+{
+    private readonly Dictionary<Type, Delegate> maps = [], quantizedMaps = [], sumMaps = [], rowPrograms = [];
+    private Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, int, SpecializedValue<int>>? fold;
+    private Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, SpecializedValue<int>>? foldScalar;
+
+    /// <inheritdoc/>
+    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Map<R>(rows, columns, operands);
+        bool sums = false, quantizes = false;
+        for (int k = 0; k < operands.Length; k++)
+        {
+            sums |= R.Access.Reduces(k);
+            quantizes |= R.Access.Writes(k) && operands[k].Block.Type == DType.I8;
+        }
+
+        if (sums && quantizes)
+            throw new NotSupportedException($"{Name}: {typeof(R).Name} cannot sum and write 8-bit numbers in one launch");
+        ulong formats = GpuFormats.Of(operands, R.Access, columns);
+        if (GpuFormats.IsFlat(formats))
+            (rows, columns) = (Math.Min(1, rows), rows * columns);
+        var arguments = new GpuArguments(operands, rows, columns, nothing.View);
+        if (sums)
+        {
+            MapSums(rule, rows, columns, operands, arguments, formats);
+        }
+        else if (rows > 0 && columns > 0)
+        {
+            if (quantizes)
+            {
+                arguments.Across = checked((int)Tiles(columns, DTypes.QuantizedBlock));
+                Launcher<R>(quantizedMaps, GpuMapKernels.MapQuantized)((Groups(rows * arguments.Across), DTypes.QuantizedBlock), arguments, rule, new(formats));
+            }
+            else if (GpuFormats.IsFlat(formats))
+            {
+                Launcher<R>(maps, GpuMapKernels.Map)((Groups(Tiles(columns, GpuMapKernels.FlatWidth)), GpuMapKernels.FlatWidth), arguments, rule, new(formats));
+            }
+            else
+            {
+                arguments.Across = checked((int)Tiles(columns, GpuMapKernels.Width));
+                Launcher<R>(maps, GpuMapKernels.Map)(
+                    (new Index2D(Groups(Tiles(rows, GpuMapKernels.Height) * arguments.Across), 1), new Index2D(GpuMapKernels.Width, GpuMapKernels.Height)), arguments, rule, new(formats));
+            }
+        }
+    }
+
+    private void MapSums<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands, GpuArguments arguments, ulong formats) where R : unmanaged, IMap6
+    {
+        const int Tile = GpuMapKernels.Tile;
+        bool flat = GpuFormats.IsFlat(formats);
+        long across = flat ? 1 : Tiles(columns, Tile), down = flat ? Tiles(columns, Tile * Tile) : Tiles(rows, Tile);
+        if (rows == 0 || columns == 0)
+            across = down = 0;
+        long workspace = 0;
+        for (int k = 0; k < operands.Length; k++)
+            workspace += R.Access.Reduces(k) ? PartialsOf(operands[k].Layout, rows, columns, across, down) : 0;
+        Block partials = Pool.Rent(workspace);
+        long offset = 0;
+        for (int k = 0; k < operands.Length; k++)
+        {
+            if (!R.Access.Reduces(k))
+                continue;
+            ArrayView<float> view = GpuMemory.Part(GpuMemory.View<float>(partials), offset, PartialsOf(operands[k].Layout, rows, columns, across, down));
+            long ofRows = operands[k].Layout == Layout.Scalar ? down * across : operands[k].Layout == Layout.PerColumn ? 0 : across * rows;
+            arguments.SetSums(k, GpuMemory.Part(view, 0, ofRows), GpuMemory.Part(view, ofRows, view.Length - ofRows));
+            offset += view.Length;
+        }
+
+        arguments.Across = checked((int)across);
+        if (across > 0)
+            Launcher<R>(sumMaps, GpuMapKernels.MapSums)((Groups(across * down), GpuMapKernels.TileThreads), arguments, rule, new(formats));
+        offset = 0;
+        for (int k = 0; k < operands.Length; k++)
+        {
+            if (!R.Access.Reduces(k))
+                continue;
+            Layout layout = operands[k].Layout;
+            ArrayView<float> view = GpuMemory.Part(GpuMemory.View<float>(partials), offset, PartialsOf(layout, rows, columns, across, down)), target = GpuMemory.View<float>(operands[k].Block);
+            bool largest = R.Access.At(k) == Slot.Max;
+            if (layout == Layout.Scalar)
+                FoldInto(view, target, 1, down * across, largest);
+            if (layout is Layout.PerRow or Layout.RowsAndColumns)
+                FoldInto(view, target, rows, across, largest);
+            if (layout is Layout.PerColumn or Layout.RowsAndColumns)
+                FoldInto(GpuMemory.Part(view, view.Length - down * columns, down * columns), layout == Layout.PerColumn ? target : GpuMemory.Part(target, rows, columns), columns, down, largest);
+            offset += view.Length;
+        }
+
+        Pool.Return(partials);
+    }
+
+    /// <inheritdoc/>
+    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Rows<R>(rows, columns, operands);
+        int sums = 0;
+        for (int k = 0; k < operands.Length; k++)
+        {
+            sums += R.Access.Reduces(k) ? 1 : 0;
+            if (R.Access.Writes(k) && operands[k].Block.Type == DType.I8)
+                throw new NotSupportedException($"{Name}: a row program cannot write 8-bit numbers");
+        }
+
+        var arguments = new GpuArguments(operands, rows, columns, nothing.View);
+
+        // A group that sums over columns takes several rows, so that there are few partial sums to add up.
+        arguments.Across = sums == 0 ? 1 : (int)Math.Max(1, Tiles(rows, 128));
+        long groups = Tiles(rows, arguments.Across), size = groups * columns;
+        Block partials = sums > 0 ? Pool.Rent(sums * size) : default;
+        for (int k = 0, taken = 0; k < operands.Length; k++)
+        {
+            if (R.Access.Reduces(k))
+                arguments.SetSums(k, nothing.View, GpuMemory.Part(GpuMemory.View<float>(partials), size * taken++, size));
+        }
+
+        if (rows > 0 && columns > 0)
+        {
+            int threads = 32;
+            while (threads < columns && threads < GpuRowKernels.MostThreads)
+                threads *= 2;
+            Launcher<R>(rowPrograms, GpuRowKernels.Run)((Groups(groups), threads), arguments, rule, new(GpuFormats.Of(operands, R.Access, columns)));
+        }
+
+        for (int k = 0, taken = 0; k < operands.Length; k++)
+        {
+            if (R.Access.Reduces(k))
+                FoldInto(GpuMemory.Part(GpuMemory.View<float>(partials), size * taken++, size), GpuMemory.View<float>(operands[k].Block), columns, groups, largest: false);
+        }
+
+        if (sums > 0)
+            Pool.Return(partials);
+    }
+
+    private static long PartialsOf(Layout layout, long rows, long columns, long across, long down) => layout switch
+    {
+        Layout.PerRow => across * rows,
+        Layout.PerColumn => down * columns,
+        Layout.RowsAndColumns => across * rows + down * columns,
+        _ => across * down,
+    };
+
+    private void FoldInto(ArrayView<float> partials, ArrayView<float> target, long count, long tiles, bool largest)
+    {
+        if (count == 1)
+        {
+            foldScalar ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<float>, int, SpecializedValue<int>>(GpuMapKernels.FoldScalar);
+            foldScalar((1, GpuMapKernels.TileThreads), partials, target, checked((int)tiles), new(largest ? 1 : 0));
+        }
+        else if (count > 0)
+        {
+            fold ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<float>, int, int, SpecializedValue<int>>(GpuMapKernels.Fold);
+            fold(
+                (new Index2D(Groups(Tiles(count, GpuMapKernels.Width)), 1), new Index2D(GpuMapKernels.Width, GpuMapKernels.Height)),
+                partials, target, checked((int)count), checked((int)tiles), new(largest ? 1 : 0));
+        }
+    }
+
+    private Action<KernelConfig, GpuArguments, R, SpecializedValue<ulong>> Launcher<R>(Dictionary<Type, Delegate> known, Action<GpuArguments, R, SpecializedValue<ulong>> kernel) where R : unmanaged
+    {
+        if (!known.TryGetValue(typeof(R), out Delegate? launcher))
+            known[typeof(R)] = launcher = Accelerator.LoadStreamKernel(kernel);
+        return (Action<KernelConfig, GpuArguments, R, SpecializedValue<ulong>>)launcher;
+    }
+
+    private static long Tiles(long size, long tile) => (size + tile - 1) / tile;
+
+    private static int Groups(long groups) => checked((int)groups);
+}

@@ -1,0 +1,188 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using ILGPU;
+using ILGPU.Runtime;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Compute;
+
+// Moving numbers in and out, between types, and by index.
+public sealed partial class GpuDevice
+{
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>, SpecializedValue<int>>? gather;
+    private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int>? link;
+    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>? scatterAdd;
+    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? pick;
+    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? addAt;
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        if (target.Type == DType.F32)
+        {
+            UploadBytes(MemoryMarshal.AsBytes(source), target);
+        }
+        else if (target.Type == DType.BF16)
+        {
+            ushort[] narrow = ArrayPool<ushort>.Shared.Rent(source.Length);
+            Bf16.Narrow(source, narrow);
+            UploadBytes(MemoryMarshal.AsBytes(narrow.AsSpan(0, source.Length)), target);
+            ArrayPool<ushort>.Shared.Return(narrow);
+        }
+        else
+        {
+            throw new NotSupportedException($"numbers cannot be uploaded to {target.Type} storage directly; upload f32 and convert by a map");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<int> source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        Validate.Type(target, DType.I32);
+        UploadBytes(MemoryMarshal.AsBytes(source), target);
+    }
+
+    /// <inheritdoc/>
+    public override void Download(in Block source, Span<float> target)
+    {
+        Validate.Length(target.Length, source);
+        if (source.Type == DType.F32)
+        {
+            DownloadBytes(source, target.Length * 4L, MemoryMarshal.AsBytes(target));
+        }
+        else if (source.Type == DType.BF16)
+        {
+            ushort[] narrow = ArrayPool<ushort>.Shared.Rent(target.Length);
+            DownloadBytes(source, target.Length * 2L, MemoryMarshal.AsBytes(narrow.AsSpan()));
+            Bf16.Widen(narrow.AsSpan(0, target.Length), target);
+            ArrayPool<ushort>.Shared.Return(narrow);
+        }
+        else
+        {
+            throw new NotSupportedException($"{source.Type} storage cannot be downloaded as numbers directly; convert to f32 by a map");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Download(in Block source, Span<int> target)
+    {
+        Validate.Length(target.Length, source);
+        Validate.Type(source, DType.I32);
+        DownloadBytes(source, target.Length * 4L, MemoryMarshal.AsBytes(target));
+    }
+
+    /// <inheritdoc/>
+    public override void DownloadBytes(in Block source, long bytes, Span<byte> target)
+    {
+        if (bytes == 0)
+            return;
+        GpuMemory.View(source).SubView(0, bytes).CopyToCPU(Stream, ref MemoryMarshal.GetReference(target), bytes);
+        Stream.Synchronize();
+    }
+
+    /// <inheritdoc/>
+    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    {
+        if (source.Length > 0)
+            GpuMemory.View(target).SubView(0, source.Length).CopyFromCPU(Stream, ref Unsafe.AsRef(in MemoryMarshal.GetReference(source)), source.Length);
+    }
+
+    /// <inheritdoc/>
+    public override void Fill(in Block target, float value)
+    {
+        if (target.Type == DType.I8)
+            throw new NotSupportedException("quantised storage is written by a map");
+        this.Map(new FillRule(value), 1, target.Length, target);
+    }
+
+    /// <inheritdoc/>
+    public override void Copy(in Block source, in Block target)
+    {
+        Validate.Length(source.Length, target);
+        if (source.Type != target.Type || source.Type == DType.I8)
+        {
+            this.Map(new CopyRule(), 1, source.Length, source, target);
+        }
+        else if (source.Length > 0)
+        {
+            long bytes = source.Type.Bytes(1, source.Length);
+            GpuMemory.View(source).SubView(0, bytes).CopyTo(Stream, GpuMemory.View(target).SubView(0, bytes));
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    {
+        Validate.Type(indices, DType.I32);
+        if (table.Type is not (DType.F32 or DType.BF16))
+            throw new NotSupportedException($"rows cannot be gathered from {table.Type} storage");
+        long across = Tiles(columns, GpuIndexKernels.Threads);
+        if (indices.Length == 0 || columns == 0)
+            return;
+        gather ??= Accelerator.LoadStreamKernel<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>, SpecializedValue<int>>(GpuIndexKernels.Gather);
+        gather(
+            (Groups(across * indices.Length), GpuIndexKernels.Threads), GpuMemory.View(table), GpuMemory.View<int>(indices), GpuMemory.View<float>(target),
+            checked((int)columns), (int)across, new((int)table.Type), new(accumulate ? 1 : 0));
+    }
+
+    /// <inheritdoc/>
+    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    {
+        Validate.Type(indices, DType.I32);
+        long across = Tiles(columns, GpuIndexKernels.Threads);
+        int n = checked((int)indices.Length);
+        if (n == 0 || columns == 0)
+            return;
+        Block links = Pool.Rent(2L * n, DType.I32);
+        ArrayView<int> index = GpuMemory.View<int>(indices), next = GpuMemory.View<int>(links);
+        link ??= Accelerator.LoadStreamKernel<ArrayView<int>, ArrayView<int>, int>(GpuIndexKernels.Link);
+        link((Groups(Tiles(n, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), index, next, n);
+        scatterAdd ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>(GpuIndexKernels.ScatterAdd);
+        scatterAdd((Groups(across * n), GpuIndexKernels.Threads), GpuMemory.View<float>(source), index, next, GpuMemory.View<float>(table), n, checked((int)columns), (int)across);
+        Pool.Return(links);
+    }
+
+    /// <inheritdoc/>
+    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    {
+        Validate.Type(indices, DType.I32);
+        if (indices.Length == 0)
+            return;
+        pick ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.Pick);
+        pick((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(source), GpuMemory.View<int>(indices), GpuMemory.View<float>(target), (int)indices.Length, columns);
+    }
+
+    /// <inheritdoc/>
+    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    {
+        Validate.Type(indices, DType.I32);
+        if (indices.Length == 0)
+            return;
+        addAt ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.AddAt);
+        addAt((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(target), GpuMemory.View<int>(indices), GpuMemory.View<float>(value), (int)indices.Length, columns);
+    }
+
+    /// <inheritdoc/>
+    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    {
+        Validate.Type(target, DType.F32);
+        float[] values = ArrayPool<float>.Shared.Rent(checked((int)(target.Length + 3) & ~3));
+        for (int i = 0; i < target.Length; i += 4)
+            RandomNumbers.Four(kind, scale, seed, stream, (ulong)i / 4, values.AsSpan(i, 4));
+        Upload(values.AsSpan(0, (int)target.Length), target);
+        ArrayPool<float>.Shared.Return(values);
+    }
+
+    private readonly struct FillRule(float value) : IMap1
+    {
+        private readonly float value = value;
+
+        public static Access Access => Access.Of(Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a) where L : struct, ILane<L> => a = L.Splat(value);
+    }
+}

@@ -1,0 +1,67 @@
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Compute;
+
+/// <summary>
+/// Any accelerator that ILGPU reaches: CUDA or OpenCL. Launches are asynchronous on one stream; nothing waits inside a
+/// step but <see cref="Device.Download(in Block, Span{float})"/>. Results are the same bits in every run on one machine.
+/// </summary>
+public sealed partial class GpuDevice : Device
+{
+    private readonly Context context;
+    private readonly MemoryBuffer1D<float, Stride1D.Dense> nothing;
+    private long allocated;
+
+    internal GpuDevice(string name, Context context, Accelerator accelerator)
+    {
+        Name = name;
+        this.context = context;
+        Accelerator = accelerator;
+        nothing = accelerator.Allocate1D<float>(64);
+    }
+
+    /// <inheritdoc/>
+    public override string Name { get; }
+
+    /// <inheritdoc/>
+    public override string Description => $"{Accelerator.Name}, {Accelerator.NumMultiprocessors} multiprocessors, {(Accelerator is CudaAccelerator ? "CUDA" : Accelerator.AcceleratorType.ToString())} through ILGPU";
+
+    /// <inheritdoc/>
+    public override long AvailableBytes => (Accelerator is CudaAccelerator cuda ? cuda.GetFreeMemory() + allocated : Accelerator.MemorySize) - allocated;
+
+    internal Accelerator Accelerator { get; }
+
+    internal AcceleratorStream Stream => Accelerator.DefaultStream;
+
+    internal override DeviceMemory Allocate(long bytes)
+    {
+        try
+        {
+            MemoryBuffer1D<byte, Stride1D.Dense> buffer = Accelerator.Allocate1D<byte>(bytes);
+            allocated += bytes;
+            return new GpuMemory(this, buffer);
+        }
+        catch (AcceleratorException e)
+        {
+            throw new DeviceMemoryException($"{Name}: no room for {bytes:N0} bytes beside the {allocated:N0} in use; use a smaller batch, block or model", e);
+        }
+    }
+
+    internal void Freed(long bytes) => allocated -= bytes;
+
+    /// <inheritdoc/>
+    public override void Synchronize() => Stream.Synchronize();
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        Stream.Synchronize();
+        base.Dispose();
+        nothing.Dispose();
+        Accelerator.Dispose();
+        context.Dispose();
+    }
+}

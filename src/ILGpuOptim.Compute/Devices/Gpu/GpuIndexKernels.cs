@@ -1,0 +1,69 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>Moving rows and elements by index.</summary>
+internal static class GpuIndexKernels
+{
+    /// <summary>Threads of a group, and columns that a group moves.</summary>
+    public const int Threads = 128;
+
+    /// <summary>One group for each <see cref="Threads"/> columns of each index.</summary>
+    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, SpecializedValue<int> type, SpecializedValue<int> accumulate)
+    {
+        int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
+        if (column >= columns)
+            return;
+        long from = (long)indices[i] * columns + column, to = (long)i * columns + column;
+        float value = type.Value == (int)DType.F32 ? table.Cast<float>()[from] : Interop.IntAsFloat((uint)table.Cast<ushort>()[from] << 16);
+        target[to] = accumulate.Value != 0 ? target[to] + value : value;
+    }
+
+    /// <summary>
+    /// One thread for each index: links[i] is the next place of an equal index or -1, and links[n + i] tells whether
+    /// place i is the first of its index. Each thread scans; n² / 2 reads that all hit the cache cost less than a sort.
+    /// </summary>
+    public static void Link(ArrayView<int> indices, ArrayView<int> links, int n)
+    {
+        int i = Grid.IdxX * Threads + Group.IdxX;
+        if (i >= n)
+            return;
+        int index = indices[i], next = i + 1, before = i - 1;
+        while (next < n && indices[next] != index)
+            next++;
+        while (before >= 0 && indices[before] != index)
+            before--;
+        links[i] = next < n ? next : -1;
+        links[n + i] = before < 0 && index >= 0 ? 1 : 0;
+    }
+
+    /// <summary>The first place of each index follows the links and adds the rows in their order: no atomics, always the same bits.</summary>
+    public static void ScatterAdd(ArrayView<float> source, ArrayView<int> indices, ArrayView<int> links, ArrayView<float> table, int n, int columns, int across)
+    {
+        int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
+        if (column >= columns || links[n + i] == 0)
+            return;
+        long to = (long)indices[i] * columns + column;
+        float total = table[to];
+        for (; i >= 0; i = links[i])
+            total += source[(long)i * columns + column];
+        table[to] = total;
+    }
+
+    /// <summary>One thread a row.</summary>
+    public static void Pick(ArrayView<float> source, ArrayView<int> indices, ArrayView<float> target, int rows, long columns)
+    {
+        int row = Grid.IdxX * Threads + Group.IdxX;
+        if (row < rows)
+            target[row] = indices[row] < 0 ? 0 : source[row * columns + indices[row]];
+    }
+
+    /// <summary>One thread a row.</summary>
+    public static void AddAt(ArrayView<float> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns)
+    {
+        int row = Grid.IdxX * Threads + Group.IdxX;
+        if (row < rows && indices[row] >= 0)
+            target[row * columns + indices[row]] += value[row];
+    }
+}

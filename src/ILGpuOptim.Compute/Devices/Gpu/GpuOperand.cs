@@ -1,0 +1,131 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>An operand as a kernel sees it. How it is stored is not here but in <see cref="GpuFormats"/>, a constant of the kernel.</summary>
+internal struct GpuOperand
+{
+    /// <summary>The stored elements; of a sum, the partial sums of rows or of everything.</summary>
+    public ArrayView<byte> Data;
+
+    /// <summary>One number that multiplies what is read; of a sum, the partial sums of columns.</summary>
+    public ArrayView<float> Factor;
+
+    /// <summary>Elements from one row to the next.</summary>
+    public long Stride;
+
+    /// <summary>Where the scales of 8-bit storage begin, in floats, and how many a row has.</summary>
+    public long Scales;
+
+    /// <inheritdoc cref="Scales"/>
+    public long ScaleStride;
+
+    /// <summary>Prepares an operand of a rows × columns rectangle.</summary>
+    public static GpuOperand From(in Operand operand, long rows, long columns, ArrayView<float> nothing)
+    {
+        GpuOperand result = default;
+        result.Data = GpuMemory.View(operand.Block);
+        result.Factor = operand.Factor is { } factor ? GpuMemory.View<float>(factor) : nothing;
+        result.Stride = operand.Stride == 0 ? columns : operand.Stride;
+        if (operand.Block.Type == DType.I8)
+        {
+            result.Scales = DTypes.QuantizedScales(operand.Layout == Layout.PerColumn ? 1 : rows, columns) / sizeof(float);
+            result.ScaleStride = (columns + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
+        }
+
+        return result;
+    }
+
+    /// <summary>The element at a place, widened to f32.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F1 Load(GpuOperand x, uint format, long row, long column)
+    {
+        long index = Index(x, format, row, column);
+        float value;
+        if (GpuFormats.TypeOf(format) == DType.F32)
+        {
+            value = x.Data.Cast<float>()[index];
+        }
+        else if (GpuFormats.TypeOf(format) == DType.BF16)
+        {
+            value = Interop.IntAsFloat((uint)x.Data.Cast<ushort>()[index] << 16);
+        }
+        else if (GpuFormats.TypeOf(format) == DType.I8)
+        {
+            long block = x.Scales + column / DTypes.QuantizedBlock;
+            if (GpuFormats.LayoutOf(format) == Layout.Full)
+                block += row * x.ScaleStride;
+            value = x.Data.Cast<sbyte>()[index] * x.Data.Cast<float>()[block];
+        }
+        else
+        {
+            value = x.Data.Cast<int>()[index];
+        }
+
+        if (GpuFormats.HasFactor(format))
+            value *= x.Factor[0];
+        return new F1(value);
+    }
+
+    /// <summary>Stores an element, narrowed to the nearest (not for 8-bit storage, whose neighbours share a scale).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(GpuOperand x, uint format, long row, long column, F1 value)
+    {
+        long index = Index(x, format, row, column);
+        if (GpuFormats.TypeOf(format) == DType.F32)
+            x.Data.Cast<float>()[index] = value.Value;
+        else if (GpuFormats.TypeOf(format) == DType.BF16)
+            x.Data.Cast<ushort>()[index] = Bf16.Narrow(value.Value);
+        else if (GpuFormats.TypeOf(format) == DType.I32)
+            x.Data.Cast<int>()[index] = (int)value.Value;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static long Index(GpuOperand x, uint format, long row, long column)
+    {
+        if (GpuFormats.LayoutOf(format) == Layout.Full)
+            return row * x.Stride + column;
+        if (GpuFormats.LayoutOf(format) == Layout.PerRow)
+            return row;
+        return GpuFormats.LayoutOf(format) == Layout.PerColumn ? column : 0;
+    }
+}
+
+/// <summary>
+/// How the operands of a launch are stored, eight bits each: a constant of the kernel, so that the compiler drops
+/// everything that a launch does not need.
+/// </summary>
+internal static class GpuFormats
+{
+    private const ulong FlatBit = 1UL << 56;
+
+    /// <summary>The formats of a launch. The rectangle is one long row when all operands allow it.</summary>
+    public static ulong Of(ReadOnlySpan<Operand> operands, Access access, long columns)
+    {
+        ulong result = FlatBit;
+        for (int k = 0; k < operands.Length; k++)
+        {
+            Operand x = operands[k];
+            result |= ((ulong)x.Layout | (ulong)x.Block.Type << 3 | (x.Factor is null ? 0UL : 64UL)) << (8 * k);
+            bool flattens = x.Layout == Layout.Scalar
+                || (x.Layout == Layout.Full && (x.Stride == 0 || x.Stride == columns) && x.Block.Type != DType.I8 && !access.Reduces(k));
+            if (!flattens)
+                result &= ~FlatBit;
+        }
+
+        return result;
+    }
+
+    /// <summary>Whether rows and columns do not matter.</summary>
+    public static bool IsFlat(ulong formats) => (formats & FlatBit) != 0;
+
+    /// <summary>The format of one operand.</summary>
+    public static uint At(ulong formats, int index) => (uint)(formats >> (8 * index)) & 127;
+
+    public static Layout LayoutOf(uint format) => (Layout)(format & 7);
+
+    public static DType TypeOf(uint format) => (DType)(format >> 3 & 7);
+
+    public static bool HasFactor(uint format) => (format & 64) != 0;
+}

@@ -1,0 +1,31 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Tests.Devices;
+
+/// <summary>GPUs of this machine, opened once for all tests, because every kernel is compiled for each opened device. Tests skip where there is none.</summary>
+internal static class Gpu
+{
+    private static readonly Lazy<(GpuDevice? Device, string Reason)> CudaDevice = new(() => Open("cuda")), OpenClDevice = new(() => Open("opencl"));
+
+    public static GpuDevice Cuda() => OrSkip(CudaDevice.Value);
+
+    public static GpuDevice OpenCl() => OrSkip(OpenClDevice.Value);
+
+    private static GpuDevice OrSkip((GpuDevice? Device, string Reason) opened)
+    {
+        Assert.SkipWhen(opened.Device is null, opened.Reason);
+        return opened.Device!;
+    }
+
+    private static (GpuDevice?, string) Open(string kind)
+    {
+        try
+        {
+            return (GpuDevices.Open(kind), "");
+        }
+        catch (DeviceException e)
+        {
+            return (null, e.Message);
+        }
+    }
+}
