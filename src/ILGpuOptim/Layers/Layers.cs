@@ -78,6 +78,10 @@ public sealed class Linear : Layer
     /// <summary>x W + b (+ residual), rows × outputs.</summary>
     public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, Weight, Bias, residual, transposed);
 
+    /// <summary>residual + dropout(x W + b).</summary>
+    public Tensor Forward(Tape tape, Tensor x, Tensor residual, float dropout) =>
+        dropout > 0 && tape.IsTraining ? tape.Add(residual, tape.Dropout(Forward(tape, x), dropout)) : Forward(tape, x, residual);
+
     /// <summary>The results of several layers of transposed weights side by side, rows × the sum of their outputs.</summary>
     public static Tensor Packed(Tape tape, Tensor x, IReadOnlyList<Linear> layers) =>
         tape.LinearPacked(x, [.. layers.Select(layer => layer.Weight)], layers[0].Bias is null ? null : [.. layers.Select(layer => layer.Bias!)]);
@@ -147,13 +151,8 @@ public sealed class CausalSelfAttention : Layer
     }
 
     /// <summary>residual + attention(x).</summary>
-    public Tensor Forward(Tape tape, Tensor x, int batch, Tensor residual)
-    {
-        Tensor mixed = tape.SelfAttention(packed.Forward(tape, x), batch, heads, causal: true, dropout);
-        return residualDropout > 0 && tape.IsTraining
-            ? tape.Add(residual, tape.Dropout(output.Forward(tape, mixed), residualDropout))
-            : output.Forward(tape, mixed, residual);
-    }
+    public Tensor Forward(Tape tape, Tensor x, int batch, Tensor residual) =>
+        output.Forward(tape, tape.SelfAttention(packed.Forward(tape, x), batch, heads, causal: true, dropout), residual, residualDropout);
 }
 
 /// <summary>GPT-2's feed-forward layer: four times as wide inside, tanh GELU.</summary>
@@ -171,11 +170,6 @@ public sealed class Mlp : Layer
     }
 
     /// <summary>residual + outer(gelu(inner(x))).</summary>
-    public Tensor Forward(Tape tape, Tensor x, Tensor residual)
-    {
-        Tensor hidden = inner.Forward(tape, x, Activation.GeluTanh);
-        return residualDropout > 0 && tape.IsTraining
-            ? tape.Add(residual, tape.Dropout(outer.Forward(tape, hidden), residualDropout))
-            : outer.Forward(tape, hidden, residual);
-    }
+    public Tensor Forward(Tape tape, Tensor x, Tensor residual) =>
+        outer.Forward(tape, inner.Forward(tape, x, Activation.GeluTanh), residual, residualDropout);
 }

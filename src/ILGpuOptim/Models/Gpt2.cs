@@ -88,11 +88,9 @@ public sealed record Gpt2Config : ModelConfig
             throw new UserException($"{source}: activation_function = \"{ActivationFunction}\" is not supported; GPT-2 has \"gelu_new\"");
         if (!TieWordEmbeddings)
             throw new UserException($"{source}: tie_word_embeddings = false is not supported; GPT-2 ties its head");
-        foreach ((string field, float value) in new[] { ("resid_pdrop", ResidualDropout), ("embd_pdrop", EmbeddingDropout), ("attn_pdrop", AttentionDropout) })
-        {
-            if (!(value >= 0 && value < 1))
-                throw new UserException($"{source}: {field} = {value}; a dropout lies in [0, 1)");
-        }
+        Dropout(source, "resid_pdrop", ResidualDropout);
+        Dropout(source, "embd_pdrop", EmbeddingDropout);
+        Dropout(source, "attn_pdrop", AttentionDropout);
     }
 }
 
@@ -107,8 +105,7 @@ public sealed class Gpt2 : LanguageModel
     private readonly Dropout dropout;
     private readonly (LayerNorm First, CausalSelfAttention Attention, LayerNorm Second, Mlp Mlp)[] blocks;
     private readonly LayerNorm last;
-    private int[] positionIds = [];
-    private int positionLength;
+    private readonly PositionIds positionIds = new();
 
     /// <summary>Makes a model with GPT-2's initialisation.</summary>
     public Gpt2(Gpt2Config config, Initializer initializer)
@@ -142,15 +139,7 @@ public sealed class Gpt2 : LanguageModel
     public override Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch)
     {
         int length = LengthOf(tokens, batch);
-        if (positionIds.Length != tokens.Length || positionLength != length)
-        {
-            positionLength = length;
-            positionIds = new int[tokens.Length];
-            for (int i = 0; i < positionIds.Length; i++)
-                positionIds[i] = i % length;
-        }
-
-        Tensor x = positions.Forward(tape, tape.Indices(positionIds));
+        Tensor x = positions.Forward(tape, tape.Indices(positionIds.Of(tokens.Length, length)));
         x = dropout.Forward(tape, this.tokens.Forward(tape, tape.Indices(tokens), x));
         foreach (var (first, attention, second, mlp) in blocks)
         {

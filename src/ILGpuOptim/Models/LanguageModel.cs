@@ -15,6 +15,9 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Added to the logits, or null.</summary>
     public virtual Parameter? HeadBias => null;
 
+    /// <summary>Whether each position predicts the next token from those before it; otherwise it predicts its own, hidden one.</summary>
+    public virtual bool IsCausal => true;
+
     /// <summary>The number of trained numbers.</summary>
     public long ParameterCount
     {
@@ -40,7 +43,7 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <param name="targets">As many ids: what each position should predict.</param>
     /// <param name="batch">How many sequences.</param>
     /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
-    public Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
+    public virtual Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
         Ops.CrossEntropyOp.CrossEntropy(tape, Hidden(tape, tokens, batch), Head, HeadBias, targets, scale);
 
     /// <summary>Logits of every position, (batch · length) × vocabulary. For checks and sampling; training never holds them.</summary>

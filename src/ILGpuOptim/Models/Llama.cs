@@ -14,8 +14,7 @@ public sealed class Llama : LanguageModel
     private readonly (RmsNorm First, GroupedQueryAttention Attention, RmsNorm Second, GatedMlp Mlp)[] blocks;
     private readonly RmsNorm last;
     private readonly Linear? head;
-    private int[] positions = [];
-    private int positionLength;
+    private readonly PositionIds positionIds = new();
 
     /// <summary>Makes a model with normal weights of one deviation, as Hugging Face's library does.</summary>
     public Llama(LlamaConfig config, Initializer initializer)
@@ -54,15 +53,7 @@ public sealed class Llama : LanguageModel
     public override Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch)
     {
         int length = LengthOf(tokens, batch);
-        if (positions.Length != tokens.Length || positionLength != length)
-        {
-            positionLength = length;
-            positions = new int[tokens.Length];
-            for (int i = 0; i < positions.Length; i++)
-                positions[i] = i % length;
-        }
-
-        Block angles = Angles.Rows(tape, positions);
+        Block angles = Angles.Rows(tape, positionIds.Of(tokens.Length, length));
         Tensor x = this.tokens.Forward(tape, tape.Indices(tokens));
         foreach (var (first, attention, second, mlp) in blocks)
         {

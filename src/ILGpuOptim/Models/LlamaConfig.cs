@@ -130,7 +130,6 @@ public sealed record LlamaConfig : ModelConfig
         if (!(Theta > 0))
             throw new UserException($"{source}: rope_theta = {Theta}; it must be positive");
         Scaling?.Check(source);
-        if (!(AttentionDropout >= 0 && AttentionDropout < 1))
-            throw new UserException($"{source}: attention_dropout = {AttentionDropout}; a dropout lies in [0, 1)");
+        Dropout(source, "attention_dropout", AttentionDropout);
     }
 }

@@ -7,6 +7,7 @@ namespace ILGpuOptim.Models;
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "model_type", UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization)]
 [JsonDerivedType(typeof(Gpt2Config), "gpt2")]
 [JsonDerivedType(typeof(LlamaConfig), "llama")]
+[JsonDerivedType(typeof(BertConfig), "bert")]
 public abstract record ModelConfig
 {
     /// <summary>How many token ids there are.</summary>
@@ -90,6 +91,13 @@ public abstract record ModelConfig
     {
         if (value < 1)
             throw new UserException($"{source}: {field} = {value}; it must be at least 1");
+    }
+
+    /// <summary>Fails when a probability of dropping is none.</summary>
+    protected static void Dropout(string source, string field, float value)
+    {
+        if (!(value >= 0 && value < 1))
+            throw new UserException($"{source}: {field} = {value}; a dropout lies in [0, 1)");
     }
 
     /// <summary>Fails when heads do not divide the width, and names head counts that do.</summary>

@@ -6,7 +6,7 @@ namespace ILGpuOptim.Tests.Models;
 public class ModelGoldenTests
 {
     public static TheoryData<string, int> Cases => new(
-        from model in new[] { "gpt2-tiny", "llama-tiny" } from bits in new[] { 128, 256, 512 } select (model, bits));
+        from model in new[] { "gpt2-tiny", "llama-tiny", "bert-tiny" } from bits in new[] { 128, 256, 512 } select (model, bits));
 
     [Theory]
     [MemberData(nameof(Cases))]

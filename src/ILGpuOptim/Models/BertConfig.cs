@@ -1,0 +1,110 @@
+using System.Text.Json.Serialization;
+using ILGpuOptim.Layers;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>The sizes of a BERT, under the names of Hugging Face's <c>config.json</c>.</summary>
+public sealed record BertConfig : ModelConfig
+{
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("intermediate_size")]
+    public required int Inner { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Attention heads; divides the channels.</summary>
+    [JsonPropertyName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>The longest sequence.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int ContextLength { get; init; } = 512;
+
+    /// <summary>Segments of an input, such as two sentences.</summary>
+    [JsonPropertyName("type_vocab_size")]
+    public int Segments { get; init; } = 2;
+
+    /// <summary>Keeps layer normalisation finite.</summary>
+    [JsonPropertyName("layer_norm_eps")]
+    public float LayerNormEpsilon { get; init; } = 1e-12f;
+
+    /// <summary>Dropout of the embeddings and of each residual branch.</summary>
+    [JsonPropertyName("hidden_dropout_prob")]
+    public float HiddenDropout { get; init; } = 0.1f;
+
+    /// <summary>Dropout of the attention weights.</summary>
+    [JsonPropertyName("attention_probs_dropout_prob")]
+    public float AttentionDropout { get; init; } = 0.1f;
+
+    /// <summary>Standard deviation of fresh weights.</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <summary>Only the exact GELU exists in BERT.</summary>
+    [JsonPropertyName("hidden_act")]
+    public string Activation { get; init; } = "gelu";
+
+    /// <summary>Only learned absolute positions exist in BERT.</summary>
+    [JsonPropertyName("position_embedding_type")]
+    public string PositionKind { get; init; } = "absolute";
+
+    /// <summary>Whether the head shares the token embedding; always so in BERT.</summary>
+    [JsonPropertyName("tie_word_embeddings")]
+    public bool TieWordEmbeddings { get; init; } = true;
+
+    /// <summary>The id that fills up short sequences.</summary>
+    [JsonPropertyName("pad_token_id")]
+    public int? PadToken { get; init; } = 0;
+
+    /// <summary>The id that stands for a hidden token; null where only the tokenizer knows it.</summary>
+    [JsonPropertyName("mask_token_id")]
+    public int? MaskToken { get; init; }
+
+    /// <summary>What Hugging Face's library looks for.</summary>
+    [JsonPropertyName("architectures")]
+    public IReadOnlyList<string> Architectures { get; init; } = ["BertForMaskedLM"];
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override LanguageModel Create(Initializer initializer) => new Bert(this, initializer);
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        Positive(source, "vocab_size", Vocabulary);
+        Positive(source, "hidden_size", Channels);
+        Positive(source, "intermediate_size", Inner);
+        Positive(source, "num_hidden_layers", Layers);
+        Positive(source, "num_attention_heads", Heads);
+        Positive(source, "max_position_embeddings", ContextLength);
+        Positive(source, "type_vocab_size", Segments);
+        Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+        if (Activation != "gelu")
+            throw new UserException($"{source}: hidden_act = \"{Activation}\" is not supported; BERT has \"gelu\"");
+        if (PositionKind != "absolute")
+            throw new UserException($"{source}: position_embedding_type = \"{PositionKind}\" is not supported; BERT has \"absolute\"");
+        if (!TieWordEmbeddings)
+            throw new UserException($"{source}: tie_word_embeddings = false is not supported; BERT ties its head");
+        if (MaskToken is { } mask && (uint)mask >= (uint)Vocabulary)
+            throw new UserException($"{source}: mask_token_id = {mask} lies outside the vocabulary of {Vocabulary}");
+        Dropout(source, "hidden_dropout_prob", HiddenDropout);
+        Dropout(source, "attention_probs_dropout_prob", AttentionDropout);
+    }
+}
