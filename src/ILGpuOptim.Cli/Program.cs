@@ -12,7 +12,6 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     EvalCommand.Create(),
     InfoCommand.Create(),
     DevicesCommand.Create(),
-    DoctorCommand.Create(),
     VerifyCommand.Create(),
 };
 
@@ -21,8 +20,8 @@ try
     // Ctrl-C is the commands' own affair: training saves a checkpoint first.
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
 }
-catch (Exception e) when (e is UserException || Devices.Explain(e) is not null)
+catch (Exception e) when (e is UserException or DeviceMemoryException)
 {
-    Console.Error.WriteLine($"error: {Devices.Explain(e) ?? e.Message}");
+    Console.Error.WriteLine($"error: {e.Message}");
     return 1;
 }

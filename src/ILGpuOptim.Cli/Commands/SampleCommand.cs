@@ -12,48 +12,75 @@ internal static class SampleCommand
     public static Command Create()
     {
         var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
-        var prompt = new Option<string>("--prompt") { Description = "what the text begins with", DefaultValueFactory = _ => "\n" };
-        var tokens = new Option<int>("--tokens") { Description = "how many tokens to add", DefaultValueFactory = _ => 300 };
-        var temperature = new Option<double>("--temperature") { Description = "0 takes the likeliest token each time", DefaultValueFactory = _ => 0.8 };
-        var topK = new Option<int>("--top-k") { Description = "draw among so many likeliest tokens; 0 among all" };
-        var seed = new Option<ulong>("--seed") { Description = "repeats the same text", DefaultValueFactory = _ => 1UL };
+        var prompts = new Option<string[]>("--prompt") { Description = "what the text begins with; - reads it from standard input; repeat it for several texts at once" };
+        var promptIds = new Option<string[]>("--prompt-ids") { Description = "token ids instead of text, such as 1,2,3; may be repeated" };
+        var tokens = new Option<int>("--tokens") { Description = "the most tokens to add", DefaultValueFactory = _ => 300 };
+        var count = new Option<int>("--count") { Description = "how many texts for each prompt, all in one batch", DefaultValueFactory = _ => 1 };
+        var stops = new Option<string[]>("--stop") { Description = "the text ends before this string; may be repeated" };
+        var ignoreEnd = new Option<bool>("--ignore-end") { Description = "go on after the model's end of text" };
+        var drawing = new SamplingFlags();
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("sample", "Write text with a trained model.") { source, prompt, tokens, temperature, topK, seed, device, threads, json };
+        var command = new Command("sample", "Write text with a trained model.") { source, prompts, promptIds, tokens, count, stops, ignoreEnd, device, threads, json };
+        foreach (Option option in drawing.All)
+            command.Options.Add(option);
         command.SetAction(result =>
         {
+            bool asJson = result.GetValue(json);
+            SamplingOptions options = drawing.Read(result) with { LogProbabilities = asJson };
+            options.Check();
+            int most = AtLeast(0, result.GetValue(tokens), "--tokens"), copies = AtLeast(1, result.GetValue(count), "--count");
             string folder = CommonOptions.ModelFolder(result.GetRequiredValue(source));
-            ITokenizer tokenizer = Tokenizers.Load(folder)
-                ?? throw new UserException($"{folder}: there is no tokenizer beside the model; sampling needs one to read the prompt");
+            ITokenizer? tokenizer = Tokenizers.Load(folder);
+            List<Prompt> texts = Prompt.Read(result.GetValue(prompts) ?? [], result.GetValue(promptIds) ?? [], tokenizer, folder);
+            string[] ends = result.GetValue(stops) ?? [];
+            if (tokenizer is null && ends.Length > 0)
+                throw new UserException($"{folder}: --stop needs a tokenizer beside the model, and there is none");
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
-            var options = new SamplingOptions { Temperature = result.GetValue(temperature), TopK = result.GetValue(topK), Seed = result.GetValue(seed) };
-            string begin = result.GetRequiredValue(prompt);
-            var ids = new List<int>(tokenizer.Encode(begin));
-            bool stream = !result.GetValue(json);
-            if (stream)
-                Console.Write(begin);
-            string shown = begin;
-            foreach (int id in new TextGenerator(model, target).Continue([.. ids], result.GetValue(tokens), options))
+            texts = [.. texts.SelectMany(text => Enumerable.Repeat(text, copies))];
+            using GenerationBatch batch = new TextGenerator(model, target).Start([.. texts.Select(text => text.Ids)], most, options);
+            var output = new SampleOutput(texts, tokenizer, ends, result.GetValue(ignoreEnd) ? [] : EndOfText.Of(folder), asJson);
+            output.Begin();
+            while (!batch.IsFinished)
             {
-                ids.Add(id);
-                if (!stream)
-                    continue;
-
-                // A character may take several tokens: print what is whole.
-                string text = tokenizer.Decode(ids.ToArray());
-                if (text.EndsWith('\uFFFD') || text.Length <= shown.Length)
-                    continue;
-                Console.Write(text[shown.Length..]);
-                shown = text;
+                batch.Advance();
+                foreach (GeneratedToken token in batch.Drawn)
+                {
+                    if (!output.Take(token))
+                        batch.End(token.Sample);
+                }
             }
 
-            if (stream)
-                Console.WriteLine();
-            else
-                CommonOptions.PrintJson(new { Prompt = begin, Ids = ids, Text = tokenizer.Decode(ids.ToArray()) });
+            output.Finish();
         });
         return command;
+    }
+
+    private static int AtLeast(int least, int value, string option) =>
+        value >= least ? value : throw new UserException($"{option} {value}: it must be at least {least}");
+
+    /// <summary>The flags that say how tokens are drawn.</summary>
+    private sealed class SamplingFlags
+    {
+        private readonly Option<double> temperature = new("--temperature") { Description = "0 takes the likeliest token each time", DefaultValueFactory = _ => 0.8 };
+        private readonly Option<int> topK = new("--top-k") { Description = "draw among so many likeliest tokens; 0 among all" };
+        private readonly Option<double> topP = new("--top-p") { Description = "draw among the likeliest tokens that together have this probability", DefaultValueFactory = _ => 1 };
+        private readonly Option<double> minP = new("--min-p") { Description = "draw among tokens at least this share as likely as the likeliest" };
+        private readonly Option<double> penalty = new("--repetition-penalty") { Description = "above 1 makes tokens that were there before less likely", DefaultValueFactory = _ => 1 };
+        private readonly Option<ulong> seed = new("--seed") { Description = "repeats the same text", DefaultValueFactory = _ => 1UL };
+
+        public IEnumerable<Option> All => [temperature, topK, topP, minP, penalty, seed];
+
+        public SamplingOptions Read(ParseResult result) => new()
+        {
+            Temperature = result.GetValue(temperature),
+            TopK = result.GetValue(topK),
+            TopP = result.GetValue(topP),
+            MinP = result.GetValue(minP),
+            RepetitionPenalty = result.GetValue(penalty),
+            Seed = result.GetValue(seed),
+        };
     }
 }

@@ -35,17 +35,23 @@ public sealed class RotaryAngles
     {
         if (!positions.SequenceEqual(this.positions))
         {
-            int largest = -1;
-            foreach (int position in positions)
-                largest = Math.Max(largest, position);
-            Extend(largest + 1);
             this.positions = positions.ToArray();
             rows = new float[positions.Length * headSize];
-            for (int i = 0; i < positions.Length; i++)
-                table.AsSpan(positions[i] * headSize, headSize).CopyTo(rows.AsSpan(i * headSize));
+            Write(positions, rows);
         }
 
         return tape.Numbers(rows);
+    }
+
+    /// <summary>The rows of <see cref="Rows"/>, into the caller's memory.</summary>
+    public void Write(ReadOnlySpan<int> positions, Span<float> rows)
+    {
+        int largest = -1;
+        foreach (int position in positions)
+            largest = Math.Max(largest, position);
+        Extend(largest + 1);
+        for (int i = 0; i < positions.Length; i++)
+            table.AsSpan(positions[i] * headSize, headSize).CopyTo(rows[(i * headSize)..]);
     }
 
     private void Extend(int count)

@@ -49,7 +49,7 @@ public static class LinearActivationOp
     }
 
     /// <summary>y (the product) and bias become activation(y + bias); the sum itself is kept for the gradient.</summary>
-    private readonly struct Forward<F> : IMap3 where F : struct, IActivation
+    internal readonly struct Forward<F> : IMap3 where F : struct, IActivation
     {
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Write);
 
@@ -74,14 +74,14 @@ public static class LinearActivationOp
         }
     }
 
-    private interface IActivation
+    internal interface IActivation
     {
         static abstract L Value<L>(L x) where L : struct, ILane<L>;
 
         static abstract L Slope<L>(L x) where L : struct, ILane<L>;
     }
 
-    private readonly struct GeluTanh : IActivation
+    internal readonly struct GeluTanh : IActivation
     {
         private const float Inner = 0.7978845608f; // √(2/π)
         private const float Cubic = 0.044715f;

@@ -46,7 +46,7 @@ public static class RmsNormOp
         }
     }
 
-    private readonly struct Forward(float perColumn, float epsilon) : IRowRule
+    internal readonly struct Forward(float perColumn, float epsilon) : IRowRule
     {
         private readonly float perColumn = perColumn;
         private readonly float epsilon = epsilon;

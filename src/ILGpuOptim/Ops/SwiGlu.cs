@@ -71,7 +71,7 @@ public static class SwiGluOp
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static L Sigmoid<L>(L x) where L : struct, ILane<L> => L.Splat(1) / (L.Splat(1) + L.Exp(-x));
 
-    private readonly struct Forward : IMap3
+    internal readonly struct Forward : IMap3
     {
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Write);
 
@@ -79,7 +79,7 @@ public static class SwiGluOp
         public void Apply<L>(ref L up, ref L gate, ref L result) where L : struct, ILane<L> => result = gate * Sigmoid(gate) * up;
     }
 
-    private readonly struct ForwardWithBias : IMap4
+    internal readonly struct ForwardWithBias : IMap4
     {
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Write);
 

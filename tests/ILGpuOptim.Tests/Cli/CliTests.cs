@@ -6,6 +6,8 @@ namespace ILGpuOptim.Tests.Cli;
 /// <summary>The tool as a user meets it: its own process, its output, its exit codes.</summary>
 public class CliTests
 {
+    private static readonly string TinyModel = Goldens.Folder("models", "gpt2-tiny");
+
     private sealed record Outcome(int Code, string Output, string Error);
 
     [Fact]
@@ -27,6 +29,19 @@ public class CliTests
         Outcome repeated = Run("train", "--config", Path.Combine(run, "settings.json"), "--out", copy, "--json");
         Assert.All(repeated.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => JsonDocument.Parse(line));
         Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.jsonl")), File.ReadAllText(Path.Combine(copy, "metrics.jsonl")));
+    }
+
+    [Fact]
+    public void SamplesFromIdsInJson()
+    {
+        Outcome outcome = Run("sample", TinyModel, "--prompt-ids", "1,2,3", "--prompt-ids", "4", "--count", "2", "--tokens", "5", "--temperature", "0", "--json");
+        Assert.Equal(0, outcome.Code);
+        JsonElement[] samples = [.. outcome.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)];
+        Assert.Equal(4, samples.Length);
+        Assert.Equal([1, 2, 3], samples[1].GetProperty("prompt_ids").EnumerateArray().Select(id => id.GetInt32()));
+        Assert.Equal(samples[2].GetProperty("ids").ToString(), samples[3].GetProperty("ids").ToString());
+        Assert.All(samples, sample => Assert.All(sample.GetProperty("log_probabilities").EnumerateArray(), value => Assert.True(value.GetDouble() < 0)));
+        Assert.StartsWith("1,2,3,", Run("sample", TinyModel, "--prompt-ids", "1,2,3", "--tokens", "2").Output, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -54,6 +69,13 @@ public class CliTests
         { "must be at least 1", ["train", "--batch", "0"] },
         { "no such folder", ["sample", "nowhere"] },
         { "no run in this folder", ["info", "nowhere"] },
+        { "--prompt-ids 1,2,3", ["sample", TinyModel, "--prompt", "text"] },
+        { "--prompt-ids 1,2,3", ["sample", TinyModel] },
+        { "is no token id", ["sample", TinyModel, "--prompt-ids", "1,x"] },
+        { "vocabulary ends at", ["sample", TinyModel, "--prompt-ids", "1,999999"] },
+        { "lies in [0, 1]", ["sample", TinyModel, "--prompt-ids", "1", "--top-p", "2"] },
+        { "--count 0", ["sample", TinyModel, "--prompt-ids", "1", "--count", "0"] },
+        { "needs a tokenizer", ["sample", TinyModel, "--prompt-ids", "1", "--stop", "x"] },
     };
 
     [Theory]

@@ -21,7 +21,7 @@ internal static class Gpu
     {
         try
         {
-            return ((GpuDevice)Compute.Devices.Open(kind), "");
+            return (GpuDevices.Open(kind), "");
         }
         catch (DeviceException e)
         {

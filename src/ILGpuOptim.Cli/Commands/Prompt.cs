@@ -1,0 +1,38 @@
+using System.Globalization;
+using ILGpuOptim.Data;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary>What a text begins with.</summary>
+/// <param name="Text">As it was given; null for ids when nothing can decode them.</param>
+/// <param name="Ids">Its tokens.</param>
+internal sealed record Prompt(string? Text, int[] Ids)
+{
+    /// <summary>The prompts of a command line; a line feed when there are none.</summary>
+    public static List<Prompt> Read(string[] texts, string[] ids, ITokenizer? tokenizer, string folder)
+    {
+        if (texts.Count(text => text == "-") > 1)
+            throw new UserException("--prompt -: standard input can be read once only");
+        if (texts.Length + ids.Length == 0 && tokenizer is not null)
+            texts = ["\n"];
+        if (texts.Length + ids.Length == 0 || (texts.Length > 0 && tokenizer is null))
+            throw new UserException($"{folder}: there is no tokenizer beside the model, so it reads token ids only; give --prompt-ids 1,2,3");
+        var prompts = new List<Prompt>();
+        foreach (string text in texts)
+        {
+            string begin = text == "-" ? Console.In.ReadToEnd() : text;
+            prompts.Add(new Prompt(begin, tokenizer!.Encode(begin)));
+        }
+
+        foreach (string list in ids)
+        {
+            int[] numbers = Array.ConvertAll(list.Split(',', StringSplitOptions.TrimEntries), Number);
+            prompts.Add(new Prompt(tokenizer?.Decode(numbers), numbers));
+        }
+
+        return prompts;
+    }
+
+    private static int Number(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
+        ? id : throw new UserException($"--prompt-ids: \"{text}\" is no token id; write ids as 1,2,3");
+}
