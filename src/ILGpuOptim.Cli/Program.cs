@@ -12,6 +12,7 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     EvalCommand.Create(),
     InfoCommand.Create(),
     DevicesCommand.Create(),
+    DoctorCommand.Create(),
     VerifyCommand.Create(),
 };
 
@@ -20,8 +21,8 @@ try
     // Ctrl-C is the commands' own affair: training saves a checkpoint first.
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
 }
-catch (Exception e) when (e is UserException or DeviceMemoryException)
+catch (Exception e) when (e is UserException || Devices.Explain(e) is not null)
 {
-    Console.Error.WriteLine($"error: {e.Message}");
+    Console.Error.WriteLine($"error: {Devices.Explain(e) ?? e.Message}");
     return 1;
 }

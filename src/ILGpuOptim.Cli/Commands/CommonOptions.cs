@@ -7,21 +7,23 @@ namespace ILGpuOptim.Cli.Commands;
 /// <summary>Options that several commands have, and what they mean.</summary>
 internal static class CommonOptions
 {
-    private static readonly string[] DeviceNames = ["cpu", "reference"];
-
-    public static Option<string?> Device() => new("--device") { Description = "where to compute: cpu or reference (slow, for checking)" };
+    public static Option<string?> Device() => new("--device") { Description = "where to compute: cpu, cuda, opencl (or cuda:1 for the second), auto (a GPU if there is one), or reference (slow, for checking)" };
 
     public static Option<int?> Threads() => new("--threads") { Description = "threads of the cpu; 0 means one for each core" };
 
     public static Option<bool> Json() => new("--json") { Description = "print JSON for machines" };
 
     /// <summary>Opens a device by name.</summary>
-    public static Device Open(string? name, int? threads) => (name ?? "cpu").ToLowerInvariant() switch
+    public static Device Open(string? name, int? threads)
     {
-        "cpu" => new CpuDevice(threads is >= 0 ? threads.Value : threads is null ? 0 : throw new UserException($"--threads {threads}: it must be at least 0")),
-        "reference" => new ReferenceDevice(),
-        string other => throw new UserException($"there is no device \"{other}\"; did you mean {Nearest.To(other, DeviceNames)}? There are {string.Join(", ", DeviceNames)}"),
-    };
+        if (threads < 0)
+            throw new UserException($"--threads {threads}: it must be at least 0");
+        name = (name ?? "cpu").ToLowerInvariant();
+        string kind = name.Split(':')[0];
+        return Devices.Kinds.Contains(kind)
+            ? Devices.Open(name, threads ?? 0)
+            : throw new UserException($"there is no device \"{name}\"; did you mean {Nearest.To(kind, Devices.Kinds)}? There are {string.Join(", ", Devices.Kinds)}");
+    }
 
     public static readonly JsonSerializerOptions JsonLines = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 

@@ -10,21 +10,31 @@ internal static class DevicesCommand
     public static Command Create()
     {
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("devices", "List what can compute here.") { json };
+        var command = new Command("devices", "List what can compute here, and why something cannot.") { json };
         command.SetAction(result =>
         {
-            using var cpu = new CpuDevice();
-            using var reference = new ReferenceDevice();
-            Device[] devices = [cpu, reference];
+            IReadOnlyList<DeviceInfo> devices = Devices.List();
             if (result.GetValue(json))
             {
-                CommonOptions.PrintJson(devices.Select(device => new { device.Name, device.Description, device.AvailableBytes }));
+                CommonOptions.PrintJson(devices.Select(device => new
+                {
+                    device.Name,
+                    device.Description,
+                    device.MemoryBytes,
+                    Limits = device.Limits.ToDictionary(limit => limit.Name, limit => limit.Value),
+                    device.Problem,
+                }));
                 return;
             }
 
-            var table = new Table().AddColumns("device", "what it is", "free memory");
-            foreach (Device device in devices)
-                table.AddRow(device.Name, Markup.Escape(device.Description), $"{device.AvailableBytes / 1e9:F1} GB");
+            var table = new Table().AddColumns("device", "what it is", "memory");
+            foreach (DeviceInfo device in devices)
+            {
+                string limits = string.Join(", ", device.Limits.Select(limit => $"{limit.Name} {limit.Value}"));
+                string description = string.Join(Environment.NewLine, new[] { device.Description, limits, device.Problem is null ? "" : $"not usable: {device.Problem}" }.Where(line => line.Length > 0));
+                table.AddRow(device.Problem is null ? device.Name : $"({device.Name})", Markup.Escape(description), device.MemoryBytes == 0 ? "" : $"{device.MemoryBytes / 1e9:F1} GB");
+            }
+
             AnsiConsole.Write(table);
         });
         return command;

@@ -46,6 +46,9 @@ public sealed class Bert : LanguageModel
     public override bool IsCausal => false;
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*position_ids", "*pooler.*", "cls.seq_relationship.*", "cls.predictions.decoder.*"];
+
+    /// <inheritdoc/>
     public override Parameter Head => words.Weight;
 
     /// <inheritdoc/>

@@ -133,6 +133,9 @@ public sealed class Gpt2 : LanguageModel
     public override ModelConfig Config => config;
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias", "lm_head.weight"];
+
+    /// <inheritdoc/>
     public override Parameter Head => tokens.Weight;
 
     /// <inheritdoc/>

@@ -18,6 +18,9 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Whether each position predicts the next token from those before it; otherwise it predicts its own, hidden one.</summary>
     public virtual bool IsCausal => true;
 
+    /// <summary>Tensors of files that make no difference here, by pattern: buffers that follow from the configuration, and what other heads need.</summary>
+    public abstract IReadOnlyList<string> IgnoredTensors { get; }
+
     /// <summary>The number of trained numbers.</summary>
     public long ParameterCount
     {

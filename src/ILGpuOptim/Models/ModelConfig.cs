@@ -14,6 +14,10 @@ public abstract record ModelConfig
     [JsonPropertyName("vocab_size")]
     public required int Vocabulary { get; init; }
 
+    /// <summary>Fields of the file that mean nothing here, written back as they were.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Others { get; init; }
+
     /// <summary>The longest sequence.</summary>
     [JsonIgnore]
     public abstract int Positions { get; }
@@ -34,6 +38,8 @@ public abstract record ModelConfig
         AllowTrailingCommas = true,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     };
+
+    private static readonly JsonDocumentOptions Documents = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
 
     /// <summary>A model of this configuration with fresh parameters.</summary>
     public abstract LanguageModel Create(Layers.Initializer initializer);
@@ -72,6 +78,13 @@ public abstract record ModelConfig
     {
         try
         {
+            using (JsonDocument json = JsonDocument.Parse(text, Documents))
+            {
+                string? type = json.RootElement.ValueKind == JsonValueKind.Object && json.RootElement.TryGetProperty("model_type", out JsonElement field) ? field.ToString() : null;
+                if (type is not ("gpt2" or "llama" or "bert"))
+                    throw new UserException($"{source}: model_type {(type is null ? "is missing" : $"\"{type}\" is not supported")}; there are gpt2, llama and bert");
+            }
+
             ModelConfig config = JsonSerializer.Deserialize<ModelConfig>(text, Options)
                 ?? throw new UserException($"{source}: no configuration; expected an object with \"model_type\"");
             config.Check(source);
@@ -83,8 +96,9 @@ public abstract record ModelConfig
         }
     }
 
-    /// <summary>The configuration as <c>config.json</c> holds it.</summary>
-    public string ToJson() => JsonSerializer.Serialize(this, Options);
+    /// <summary>The configuration as <c>config.json</c> holds it; weights are written as f32, whatever they were read from.</summary>
+    public string ToJson() => JsonSerializer.Serialize(
+        this with { Others = Others?.Where(field => field.Key is not ("torch_dtype" or "dtype")).ToDictionary(field => field.Key, field => field.Value) }, Options);
 
     /// <summary>Fails with a message that names the file when a value is not positive.</summary>
     protected static void Positive(string source, string field, int value)

@@ -22,7 +22,7 @@ public static class ModelFiles
         LanguageModel model = config.Create(new Initializer(device, 0));
         try
         {
-            LoadWeights(folder, model.Parameters);
+            LoadWeights(folder, model);
             return model;
         }
         catch
@@ -32,20 +32,23 @@ public static class ModelFiles
         }
     }
 
-    /// <summary>Fills parameters by their names from a safetensors file, the index of its shards, or a folder with either.</summary>
-    /// <exception cref="UserException">A tensor is missing or has another shape.</exception>
-    public static void LoadWeights(string path, IEnumerable<Parameter> parameters)
+    /// <summary>Fills a model's parameters by their names from a safetensors file, the index of its shards, or a folder with either.</summary>
+    /// <exception cref="UserException">A tensor is missing, has another shape, or belongs to no parameter.</exception>
+    public static void LoadWeights(string path, LanguageModel model)
     {
         using Safetensors file = Safetensors.Open(path);
-        foreach (Parameter parameter in parameters)
+        var names = new TensorNames(file);
+        (Parameter Parameter, string? Name)[] found = [.. model.Parameters.Select(parameter => (parameter, names.Find(parameter.Name)))];
+        string[] missing = [.. found.Where(item => item.Name is null).Select(item => item.Parameter.Name)];
+        if (missing.Length > 0)
+            throw new SafetensorsException($"{file.Path}: there is no tensor {TensorNames.List(missing)}; the file belongs to another model than its config.json");
+        names.CheckOthers(found.Select(item => item.Name!), model.IgnoredTensors);
+        foreach ((Parameter parameter, string? name) in found)
         {
-            // Hugging Face writes GPT-2 both with and without this prefix.
-            string name = file.Tensors.ContainsKey(parameter.Name) ? parameter.Name : "transformer." + parameter.Name;
-            if (!file.Tensors.TryGetValue(name, out SafetensorsEntry? entry))
-                throw new SafetensorsException($"{file.Path}: there is no tensor {parameter.Name}; the file belongs to another model than its config.json");
+            SafetensorsEntry entry = file[name!];
             if (!entry.Shape.SequenceEqual(parameter.Shape.Select(size => (long)size)))
                 throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but config.json makes it {parameter}");
-            parameter.Load(file.ReadF32(name));
+            parameter.Load(file.ReadF32(name!));
         }
     }
 

@@ -126,7 +126,7 @@ public sealed record Checkpoint
         ModelConfig saved = ModelConfig.Load(Path.Combine(folder, ModelFiles.Config));
         if (saved.ToJson() != trainer.Model.Config.ToJson())
             throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the run's settings make");
-        ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model.Parameters);
+        ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);
         LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
             state.Step = ParameterSteps.GetValueOrDefault(state.Parameter.Name);

@@ -21,7 +21,7 @@ internal static class Gpu
     {
         try
         {
-            return (GpuDevices.Open(kind), "");
+            return ((GpuDevice)Compute.Devices.Open(kind), "");
         }
         catch (DeviceException e)
         {

@@ -142,7 +142,7 @@ public class GenerationTests
         var options = new SamplingOptions { TopK = 20, TopP = 0.9, MinP = 0.01, RepetitionPenalty = 1.2 };
         for (int round = 0; ; round++)
         {
-            using GenerationBatch batch = new TextGenerator(model, device).Start([Prompt(model, 4, 1), Prompt(model, 9, 1)], 50, options);
+            using GenerationBatch batch = new TextGenerator(model, device).Start([Prompt(model, 4, 1), Prompt(model, 9, 1)], 64, options);
             for (int i = 0; i < 5; i++)
                 batch.Advance();
             (long before, long rented) = (GC.GetAllocatedBytesForCurrentThread(), device.Pool.Allocations);

@@ -1,0 +1,60 @@
+using System.IO.Enumeration;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// Finds a model's tensors in a file whatever prefix its maker gave them: Hugging Face's classes write the same weights
+/// with and without <c>transformer.</c>, <c>model.</c> and <c>bert.</c>, and old files call a norm's weight gamma.
+/// </summary>
+internal sealed class TensorNames
+{
+    private static readonly string[] Prefixes = ["transformer.", "model.", "bert."];
+
+    private readonly Safetensors file;
+    private readonly Dictionary<string, string> byBareName = new(StringComparer.Ordinal);
+
+    public TensorNames(Safetensors file)
+    {
+        this.file = file;
+        foreach (string name in file.Tensors.Keys)
+            byBareName.TryAdd(Bare(name), name);
+    }
+
+    /// <summary>The file's name of a parameter; null when there is none.</summary>
+    public string? Find(string parameter) =>
+        file.Tensors.ContainsKey(parameter) ? parameter : byBareName.GetValueOrDefault(Bare(parameter));
+
+    /// <summary>Fails when the file has tensors that are neither parameters nor known to be without effect.</summary>
+    /// <exception cref="SafetensorsException">With the first of them.</exception>
+    public void CheckOthers(IEnumerable<string> used, IReadOnlyList<string> ignored)
+    {
+        var known = used.ToHashSet(StringComparer.Ordinal);
+        string[] unknown = [.. file.Tensors.Keys
+            .Where(name => !known.Contains(name) && !ignored.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name, ignoreCase: false)))
+            .Order(StringComparer.Ordinal)];
+        if (unknown.Length > 0)
+            throw new SafetensorsException($"{file.Path}: the model of config.json has no {List(unknown)}; the file belongs to another model");
+    }
+
+    /// <summary>The first of some names, and how many there are.</summary>
+    public static string List(IReadOnlyList<string> names) =>
+        string.Join(", ", names.Take(3)) + (names.Count > 3 ? $" and {names.Count - 3} more" : "");
+
+    /// <summary>A name without its maker's prefix, in today's spelling.</summary>
+    private static string Bare(string name)
+    {
+        foreach (string prefix in Prefixes)
+        {
+            if (name.StartsWith(prefix, StringComparison.Ordinal))
+            {
+                name = name[prefix.Length..];
+                break;
+            }
+        }
+
+        return name.EndsWith(".gamma", StringComparison.Ordinal) ? name[..^"gamma".Length] + "weight"
+            : name.EndsWith(".beta", StringComparison.Ordinal) ? name[..^"beta".Length] + "bias"
+            : name;
+    }
+}
