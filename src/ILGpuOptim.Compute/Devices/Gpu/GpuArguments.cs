@@ -15,9 +15,7 @@ internal struct GpuArguments
 
     public GpuArguments(ReadOnlySpan<Operand> operands, long rows, long columns, ArrayView<float> nothing)
     {
-        GpuOperand none = default;
-        none.Data = nothing.Cast<byte>();
-        none.Factor = nothing;
+        GpuOperand none = GpuOperand.None(nothing);
         A = operands.Length > 0 ? GpuOperand.From(operands[0], rows, columns, nothing) : none;
         B = operands.Length > 1 ? GpuOperand.From(operands[1], rows, columns, nothing) : none;
         C = operands.Length > 2 ? GpuOperand.From(operands[2], rows, columns, nothing) : none;
@@ -31,9 +29,7 @@ internal struct GpuArguments
     /// <summary>Puts the partial sums of operand <paramref name="index"/> in its place.</summary>
     public void SetSums(int index, ArrayView<float> rows, ArrayView<float> columns)
     {
-        GpuOperand sums = default;
-        sums.Data = rows.Cast<byte>();
-        sums.Factor = columns;
+        var sums = new GpuOperand { Data = rows.Cast<byte>(), Factor = columns };
         switch (index)
         {
             case 0: A = sums; break;

@@ -37,6 +37,9 @@ internal struct GpuOperand
         return result;
     }
 
+    /// <summary>What stands for a missing operand: drivers want a valid address.</summary>
+    public static GpuOperand None(ArrayView<float> nothing) => new() { Data = nothing.Cast<byte>(), Factor = nothing };
+
     /// <summary>The element at a place, widened to f32.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F1 Load(GpuOperand x, uint format, long row, long column)
@@ -107,7 +110,7 @@ internal static class GpuFormats
         for (int k = 0; k < operands.Length; k++)
         {
             Operand x = operands[k];
-            result |= ((ulong)x.Layout | (ulong)x.Block.Type << 3 | (x.Factor is null ? 0UL : 64UL)) << (8 * k);
+            result |= One(x) << (8 * k);
             bool flattens = x.Layout == Layout.Scalar
                 || (x.Layout == Layout.Full && (x.Stride == 0 || x.Stride == columns) && x.Block.Type != DType.I8 && !access.Reduces(k));
             if (!flattens)
@@ -116,6 +119,9 @@ internal static class GpuFormats
 
         return result;
     }
+
+    /// <summary>The format of one operand, in the lowest eight bits.</summary>
+    public static ulong One(in Operand operand) => (ulong)operand.Layout | (ulong)operand.Block.Type << 3 | (operand.Factor is null ? 0UL : 64UL);
 
     /// <summary>Whether rows and columns do not matter.</summary>
     public static bool IsFlat(ulong formats) => (formats & FlatBit) != 0;
