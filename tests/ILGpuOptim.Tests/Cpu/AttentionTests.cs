@@ -50,6 +50,20 @@ public class AttentionTests
     }
 
     [Fact]
+    public void AgreesWithTheTextbookOnOpenCl()
+    {
+        foreach (AttentionShape shape in Shapes())
+            Run(Devices.Gpu.OpenCl(), shape).AssertExact();
+    }
+
+    [Fact]
+    public void AgreesWithTheTextbookOnCuda()
+    {
+        foreach (AttentionShape shape in Shapes())
+            Run(Devices.Gpu.Cuda(), shape).AssertExact();
+    }
+
+    [Fact]
     public void TheReferenceGradientIsTheSlopeOfTheReference()
     {
         var shape = new AttentionShape(1, 2, 1, 3, 4, 5) { Causal = true, Bias = true, Dropout = 0.4f };
