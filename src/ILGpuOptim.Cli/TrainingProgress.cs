@@ -25,7 +25,7 @@ internal abstract class TrainingProgress(TrainingRun run)
         Line($"run        {Training.Folder}");
         Line($"device     {Training.Trainer.Device.Name}: {Training.Trainer.Device.Description}");
         Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, {Training.Data.Vocabulary} different");
-        Line($"model      GPT-2, {s.Layers} layers, {s.Heads} heads, {s.Channels} channels, block {s.Block}: {Training.Trainer.Model.ParameterCount:N0} parameters");
+        Line($"model      {Training.Trainer.Model.Config.Summary}, block {s.Block}: {Training.Trainer.Model.ParameterCount:N0} parameters");
         Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.LearningRate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
         foreach (var group in Training.Trainer.Groups)
             Line($"           {group.Parameters.Count} tensors, {group.Parameters.Sum(p => p.Length):N0} parameters: {group.Description}");

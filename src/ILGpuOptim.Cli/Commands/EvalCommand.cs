@@ -14,20 +14,22 @@ internal static class EvalCommand
     {
         var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
         var data = new Option<string[]>("--data") { Description = "text to evaluate on; without it, the validation part of the run's data", AllowMultipleArgumentsPerToken = true };
+        var stride = new Option<int>("--stride") { Description = "tokens from one window to the next; what overlaps is context. 0: windows do not overlap" };
+        var block = new Option<int>("--block") { Description = $"tokens of a window; 0: the model's positions, at most {EvaluationOptions.MostBlock}" };
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("eval", "Measure loss, perplexity and bits per byte.") { source, data, device, threads, json };
+        var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT finds.") { source, data, stride, block, device, threads, json };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(source), folder = CommonOptions.ModelFolder(path);
             (TokenSequence tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
-            EvaluationResult measured = Evaluation.Run(model, target, tokens, bytes);
+            EvaluationResult measured = Evaluation.Run(model, target, tokens, bytes, new EvaluationOptions { Stride = result.GetValue(stride), Block = result.GetValue(block) });
             if (result.GetValue(json))
             {
-                CommonOptions.PrintJson(new { measured.Tokens, measured.Loss, measured.Perplexity, measured.BitsPerByte });
+                CommonOptions.PrintJson(new { measured.Tokens, measured.Loss, measured.Perplexity, measured.BitsPerByte, measured.Accuracy });
                 return;
             }
 
@@ -36,6 +38,8 @@ internal static class EvalCommand
             Console.WriteLine($"perplexity     {measured.Perplexity:F4}");
             if (measured.BitsPerByte is { } bits)
                 Console.WriteLine($"bits per byte  {bits:F4}");
+            if (measured.Accuracy is { } accuracy)
+                Console.WriteLine($"accuracy       {accuracy:P2} of the hidden tokens");
         });
         return command;
     }

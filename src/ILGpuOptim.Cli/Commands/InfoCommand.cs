@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using ILGpuOptim.Models;
 using ILGpuOptim.Training;
 using Spectre.Console;
 
@@ -32,7 +33,7 @@ internal static class InfoCommand
                 return;
             }
 
-            AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {settings.Layers} layers of {settings.Channels} channels, block {settings.Block}");
+            AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {Model(settings, checkpoints)}block {settings.Block}");
             AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : string.Join(", ", settings.Data))}");
             var table = new Table().AddColumns("step", "train loss", "validation loss");
             foreach ((long step, double training, double validation) in losses.TakeLast(12))
@@ -44,4 +45,8 @@ internal static class InfoCommand
         });
         return command;
     }
+
+    /// <summary>The sizes that the newest checkpoint tells, or those that the settings ask for.</summary>
+    private static string Model(TrainingSettings settings, (long Step, string Path)[] checkpoints) =>
+        (checkpoints.Length > 0 ? ModelConfig.Load(Path.Combine(checkpoints[^1].Path, ModelFiles.Config)) : settings.Model) is { } config ? config.Summary + ", " : "";
 }

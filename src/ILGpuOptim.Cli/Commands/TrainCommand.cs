@@ -51,7 +51,7 @@ internal static class TrainCommand
 
     private static string? Sample(TrainingRun run)
     {
-        if (run.Data.Tokenizer is not { } tokenizer)
+        if (run.Data.Tokenizer is not { } tokenizer || !run.Trainer.Model.IsCausal)
             return null;
         int[] prompt = run.Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(run.Trainer.Model, run.Trainer.Device);

@@ -20,12 +20,13 @@ internal sealed class TrainOptions
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         Setting<string>("--tokenizer", "char or byte", (s, v) => s with { Tokenizer = v });
         Setting<double?>("--validation", "the part of the text that validates", (s, v) => s with { Validation = v!.Value });
-        Setting<string>("--model", "a GPT-2 config.json whose sizes are taken; the vocabulary is that of the data", WithModel);
-        Setting<int?>("--layers", "transformer layers", (s, v) => s with { Layers = v!.Value });
-        Setting<int?>("--heads", "attention heads", (s, v) => s with { Heads = v!.Value });
-        Setting<int?>("--channels", "numbers for each token", (s, v) => s with { Channels = v!.Value });
+        Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT whose sizes are taken; the vocabulary is that of the data", WithModel);
+        Setting<int?>("--layers", "transformer layers", (s, v) => s with { Layers = v });
+        Setting<int?>("--heads", "attention heads", (s, v) => s with { Heads = v });
+        Setting<int?>("--channels", "numbers for each token", (s, v) => s with { Channels = v });
         Setting<int?>("--block", "tokens of a sequence", (s, v) => s with { Block = v!.Value });
-        Setting<double?>("--dropout", "probability of dropping an element", (s, v) => s with { Dropout = v!.Value });
+        Setting<double?>("--dropout", "probability of dropping an element", (s, v) => s with { Dropout = v });
+        Setting<double?>("--masked-part", "the part of the tokens that BERT has to predict", (s, v) => s with { MaskedPart = v!.Value });
         Setting<int?>("--batch", "sequences of a batch", (s, v) => s with { Batch = v!.Value });
         Setting<int?>("--accumulate", "batches of an update", (s, v) => s with { Accumulate = v!.Value });
         Setting<int?>("--steps", "updates", (s, v) => s with { Steps = v!.Value });
@@ -78,14 +79,8 @@ internal sealed class TrainOptions
         return TrainingRun.Begin(folder, settings, device(settings));
     }
 
-    private static TrainingSettings WithModel(TrainingSettings settings, string path)
-    {
-        if (Models.ModelConfig.Load(path) is not Models.Gpt2Config config)
-            throw new UserException($"{path}: only GPT-2 can be trained");
-        if (config.Inner is { } inner && inner != 4 * config.Channels)
-            throw new UserException($"{path}: n_inner = {inner}; training makes it four times n_embd, {4 * config.Channels}");
-        return settings with { Layers = config.Layers, Heads = config.Heads, Channels = config.Channels, Dropout = config.ResidualDropout };
-    }
+    private static TrainingSettings WithModel(TrainingSettings settings, string path) =>
+        settings with { Model = Models.ModelConfig.Load(path), Layers = null, Heads = null, Channels = null, Dropout = null };
 
     private void Setting<T>(string name, string description, Func<TrainingSettings, T, TrainingSettings> apply)
     {

@@ -58,8 +58,8 @@ public sealed record BertConfig : ModelConfig
     [JsonPropertyName("tie_word_embeddings")]
     public bool TieWordEmbeddings { get; init; } = true;
 
-    /// <summary>The id that fills up short sequences.</summary>
-    [JsonPropertyName("pad_token_id")]
+    /// <summary>The id that fills up short sequences; null where there is none.</summary>
+    [JsonPropertyName("pad_token_id"), JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public int? PadToken { get; init; } = 0;
 
     /// <summary>The id that stands for a hidden token; null where only the tokenizer knows it.</summary>
@@ -81,6 +81,27 @@ public sealed record BertConfig : ModelConfig
     /// <inheritdoc/>
     [JsonIgnore]
     public override int Width => Channels;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override string Family => "BERT";
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = channels is { } width ? (int)((long)Inner * width / Channels) : Inner,
+        HiddenDropout = (float?)dropout ?? HiddenDropout,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+    };
 
     /// <inheritdoc/>
     public override LanguageModel Create(Initializer initializer) => new Bert(this, initializer);

@@ -72,6 +72,28 @@ public sealed record Gpt2Config : ModelConfig
     public override int Width => Channels;
 
     /// <inheritdoc/>
+    [JsonIgnore]
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override string Family => "GPT-2";
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = channels is { } width && Inner is { } inner ? (int)((long)inner * width / Channels) : Inner,
+        ResidualDropout = (float?)dropout ?? ResidualDropout,
+        EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+    };
+
+    /// <inheritdoc/>
     public override LanguageModel Create(Initializer initializer) => new Gpt2(this, initializer);
 
     /// <inheritdoc/>

@@ -107,6 +107,28 @@ public sealed record LlamaConfig : ModelConfig
     public RotaryScaling? Scaling => RopeParameters ?? RopeScaling;
 
     /// <inheritdoc/>
+    [JsonIgnore]
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override string Family => "LLaMA";
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        KeyHeads = heads is { } count && KeyHeads is { } keys ? Math.Max(1, (int)((long)keys * count / Heads)) : KeyHeads,
+        HeadSize = channels is null && heads is null ? HeadSize : null,
+        Channels = channels ?? Channels,
+        Inner = channels is { } width ? (int)((long)Inner * width / Channels) : Inner,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+    };
+
+    /// <inheritdoc/>
     public override LanguageModel Create(Initializer initializer) => new Llama(this, initializer);
 
     /// <inheritdoc/>

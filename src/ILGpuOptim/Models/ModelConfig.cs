@@ -30,6 +30,18 @@ public abstract record ModelConfig
     [JsonIgnore]
     public abstract int Width { get; }
 
+    /// <summary>Attention heads.</summary>
+    [JsonIgnore]
+    public abstract int HeadCount { get; }
+
+    /// <summary>The name of the family, for people.</summary>
+    [JsonIgnore]
+    public abstract string Family { get; }
+
+    /// <summary>The main sizes, for people.</summary>
+    [JsonIgnore]
+    public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, {Width} channels";
+
     private static readonly JsonSerializerOptions Options = new()
     {
         WriteIndented = true,
@@ -43,6 +55,15 @@ public abstract record ModelConfig
 
     /// <summary>A model of this configuration with fresh parameters.</summary>
     public abstract LanguageModel Create(Layers.Initializer initializer);
+
+    /// <summary>The configuration with other sizes; what is null stays, and widths inside keep their ratio to the channels.</summary>
+    /// <param name="vocabulary">Token ids.</param>
+    /// <param name="positions">The longest sequence.</param>
+    /// <param name="layers">Layers.</param>
+    /// <param name="heads">Attention heads.</param>
+    /// <param name="channels">Numbers for each token.</param>
+    /// <param name="dropout">Every dropout that the model has.</param>
+    public abstract ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null);
 
     /// <summary>The names and shapes of all parameters in the order of the model's file; nothing is allocated.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<int> Shape)> ParameterShapes()

@@ -1,33 +1,70 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Training;
 
 /// <summary>How well a model predicts a text.</summary>
 /// <param name="Tokens">Predicted tokens.</param>
 /// <param name="Loss">Nats a token.</param>
-/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known.</param>
-public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerByte)
+/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known, and where tokens were hidden.</param>
+/// <param name="Accuracy">The part of the hidden tokens that the model finds; null for models that go on with a text.</param>
+public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerByte, double? Accuracy = null)
 {
     /// <summary>e to the loss.</summary>
     public double Perplexity => Math.Exp(Loss);
 }
 
+/// <summary>How to measure.</summary>
+public sealed record EvaluationOptions
+{
+    /// <summary>Tokens of a window; 0 means the model's positions, but at most <see cref="MostBlock"/>.</summary>
+    public int Block { get; init; }
+
+    /// <summary>From one window to the next; 0 means windows that do not overlap. What overlaps is context and not predicted again.</summary>
+    public int Stride { get; init; }
+
+    /// <summary>The part of the tokens that a masked language model has to predict.</summary>
+    public double MaskedPart { get; init; } = 0.15;
+
+    /// <summary>Repeats the same hidden tokens.</summary>
+    public ulong Seed { get; init; } = 1;
+
+    /// <summary>The largest window that is taken without being asked for.</summary>
+    public const int MostBlock = 2048;
+}
+
 /// <summary>Measures a model on the whole of a text, window by window.</summary>
 public static class Evaluation
 {
-    /// <summary>Predicts each token but the first, given those before it in its window.</summary>
+    private const int BatchTokens = 4096;
+
+    /// <summary>
+    /// Predicts each token but the first once, given those before it in its window; or, for a masked language model, hidden
+    /// tokens of each window given the others.
+    /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="device">Where it is.</param>
     /// <param name="tokens">At least two.</param>
     /// <param name="bytes">The text's bytes, if known.</param>
-    /// <param name="batch">Windows at once.</param>
-    /// <param name="stride">From one window to the next; 0 means windows that do not overlap.</param>
-    /// <exception cref="UserException">There are fewer than two tokens, or the stride makes no sense.</exception>
-    public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, int batch = 8, int stride = 0)
+    /// <param name="options">Windows and masks.</param>
+    /// <exception cref="UserException">There are fewer than two tokens, or the options make no sense.</exception>
+    public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, EvaluationOptions? options = null)
     {
-        int block = (int)Math.Min(model.Config.Positions, Math.Max(1, tokens.Length - 1));
+        options ??= new EvaluationOptions();
+        int positions = model.Config.Positions;
+        if (options.Block < 0 || options.Block > positions)
+            throw new UserException($"--block {options.Block}: the model has {positions} positions, so it lies between 1 and {positions}");
+        if (tokens.Max() >= model.Config.Vocabulary)
+            throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.Vocabulary}; they were made by another tokenizer than the model's");
+        int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
+        int batch = Math.Clamp(BatchTokens / block, 1, 8);
+        return model is Bert bert ? RunMasked(bert, device, tokens, options, block, batch) : RunCausal(model, device, tokens, bytes, options.Stride, block, batch);
+    }
+
+    private static EvaluationResult RunCausal(LanguageModel model, Device device, TokenSequence tokens, long? bytes, int stride, int block, int batch)
+    {
         var windows = new SequentialWindows(tokens, block, stride);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         var inputs = new int[batch * block];
@@ -43,5 +80,49 @@ public static class Evaluation
         }
 
         return new EvaluationResult(windows.Targets, sum / windows.Targets, bytes > 0 ? sum / Math.Log(2) / bytes : null);
+    }
+
+    private static EvaluationResult RunMasked(Bert model, Device device, TokenSequence tokens, EvaluationOptions options, int block, int batch)
+    {
+        var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.Vocabulary, block, options.MaskedPart, options.Seed);
+        var tape = new Tape(device) { IsRecording = false, IsTraining = false };
+        double sum = 0;
+        long counted = 0, found = 0;
+        for (long start = 0, number = 0; start < tokens.Length; start += (long)batch * block, number++)
+        {
+            int here = (int)Math.Min((long)batch * block, tokens.Length - start), rows = (here + block - 1) / block;
+            int[] inputs = new int[rows * block], targets = new int[rows * block], seen = new int[rows * block];
+            tokens.CopyTo(start, inputs.AsSpan(0, here));
+            seen.AsSpan(0, here).Fill(1);
+            masking.Apply(0, (ulong)number, inputs, targets, here - (rows - 1) * block);
+            (int[] hidden, int[] expected) = Bert.Counted(targets);
+            Tensor states = tape.Embedding(model.Encode(tape, inputs, rows, mask: seen), tape.Indices(hidden));
+            float[] logits = tape.Linear(model.Transform(tape, states), model.Head, model.HeadBias, transposed: true).ToArray();
+            tape.Reset();
+            int vocabulary = model.Config.Vocabulary;
+            for (int i = 0; i < expected.Length; i++)
+            {
+                ReadOnlySpan<float> row = logits.AsSpan(i * vocabulary, vocabulary);
+                (double logSum, int likeliest) = Summary(row);
+                sum += logSum - row[expected[i]];
+                found += likeliest == expected[i] ? 1 : 0;
+            }
+
+            counted += expected.Length;
+        }
+
+        return new EvaluationResult(counted, sum / counted, null, (double)found / counted);
+    }
+
+    /// <summary>The logarithm of the sum of exponentials, and the first of the largest.</summary>
+    private static (double LogSum, int Likeliest) Summary(ReadOnlySpan<float> logits)
+    {
+        int likeliest = 0;
+        for (int i = 1; i < logits.Length; i++)
+            likeliest = logits[i] > logits[likeliest] ? i : likeliest;
+        double sum = 0;
+        foreach (float logit in logits)
+            sum += Math.Exp((double)logit - logits[likeliest]);
+        return (logits[likeliest] + Math.Log(sum), likeliest);
     }
 }

@@ -42,7 +42,7 @@ public sealed record OptimizerSettings
     public ScaleType? ScaleType { get; init; }
 
     /// <summary>Names of matrices that are trained at low rank; * stands for anything.</summary>
-    public IReadOnlyList<string> LowRank { get; init; } = ["*attn*", "*mlp*"];
+    public IReadOnlyList<string> LowRank { get; init; } = ["*attn*", "*mlp*", "*attention*", "*intermediate*", "*output.dense*"];
 
     /// <summary>Names of parameters without weight decay, beside vectors.</summary>
     public IReadOnlyList<string> NoDecay { get; init; } = [];

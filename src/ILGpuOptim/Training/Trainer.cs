@@ -24,6 +24,7 @@ public sealed class Trainer : IDisposable
     private readonly TrainingSettings settings;
     private readonly Dataset data;
     private readonly BatchSampler sampler;
+    private readonly TokenMasking? masking;
     private readonly Schedule schedule;
     private readonly GradientClipping clipping;
     private readonly Parameter[] trained;
@@ -42,6 +43,7 @@ public sealed class Trainer : IDisposable
         this.data = data;
         this.settings = settings;
         sampler = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
+        masking = MaskingOf(model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, settings.Warmup, settings.FinalRate);
         Optimizer = Registry.Create(settings.Optimizer, model.Parameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
@@ -81,7 +83,7 @@ public sealed class Trainer : IDisposable
         Tape.IsTraining = Tape.IsRecording = true;
         for (int i = 0; i < settings.Accumulate; i++)
         {
-            sampler.Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)settings.Accumulate + (ulong)i, inputs, targets);
+            Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)settings.Accumulate + (ulong)i);
             Tensor batchLoss = Model.Loss(Tape, inputs, targets, settings.Batch, 1f / settings.Accumulate);
             Tape.Backward(batchLoss);
             loss += batchLoss.Item();
@@ -112,12 +114,29 @@ public sealed class Trainer : IDisposable
         double sum = 0;
         for (int i = 0; i < batches; i++)
         {
-            sampler.Fill(tokens, ValidationStream, (ulong)i, inputs, targets);
+            Fill(tokens, ValidationStream, (ulong)i);
             sum += Model.Loss(Tape, inputs, targets, settings.Batch).Item();
             Tape.Reset();
         }
 
         return sum / batches;
+    }
+
+    /// <summary>What hides tokens for a model that fills them in; null for one that goes on with a text.</summary>
+    /// <exception cref="UserException">The model does not say which token is the mask.</exception>
+    internal static TokenMasking? MaskingOf(LanguageModel model, TrainingSettings settings) => model.IsCausal
+        ? null
+        : new TokenMasking(MaskOf(model), model.Config.Vocabulary, settings.Block, settings.MaskedPart, settings.Seed);
+
+    /// <summary>The id of a masked language model's mask.</summary>
+    /// <exception cref="UserException">The model does not say.</exception>
+    internal static int MaskOf(LanguageModel model) => (model.Config as BertConfig)?.MaskToken
+        ?? throw new UserException("the model's config.json has no mask_token_id, so there is nothing to hide tokens behind; add it (the line of [MASK] in vocab.txt, counted from 0)");
+
+    private void Fill(TokenSequence tokens, ulong stream, ulong batch)
+    {
+        sampler.Fill(tokens, stream, batch, inputs, targets);
+        masking?.Apply(stream, batch, inputs, targets);
     }
 
     private string Describe(float loss)

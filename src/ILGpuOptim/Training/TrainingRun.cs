@@ -158,18 +158,7 @@ public sealed class TrainingRun : IDisposable
     {
         settings.Check();
         Dataset data = LoadData(settings, Checkpoints(folder).LastOrDefault().Path);
-        var config = new Gpt2Config
-        {
-            Vocabulary = data.Vocabulary,
-            ContextLength = settings.Block,
-            Channels = settings.Channels,
-            Layers = settings.Layers,
-            Heads = settings.Heads,
-            ResidualDropout = (float)settings.Dropout,
-            EmbeddingDropout = (float)settings.Dropout,
-            AttentionDropout = (float)settings.Dropout,
-        };
-        config.Check("settings");
+        ModelConfig config = TrainedModel.Configuration(settings, data);
         MemoryPlan.Of(config, settings).CheckAgainst(device);
         LanguageModel model = config.Create(new Initializer(device, settings.Seed));
         return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
 
@@ -18,20 +19,26 @@ public sealed record TrainingSettings
     /// <summary>The part of the text that validates.</summary>
     public double Validation { get; init; } = 0.1;
 
-    /// <summary>Transformer layers.</summary>
-    public int Layers { get; init; } = 4;
+    /// <summary>The model to train from fresh weights, as in <c>config.json</c>; null means a GPT-2. Its vocabulary follows the data.</summary>
+    public ModelConfig? Model { get; init; }
 
-    /// <summary>Attention heads.</summary>
-    public int Heads { get; init; } = 4;
+    /// <summary>Transformer layers; null means those of <see cref="Model"/>, or 4.</summary>
+    public int? Layers { get; init; }
 
-    /// <summary>Numbers for each token.</summary>
-    public int Channels { get; init; } = 128;
+    /// <summary>Attention heads; null means those of <see cref="Model"/>, or 4.</summary>
+    public int? Heads { get; init; }
 
-    /// <summary>Tokens of a training sequence, and the model's positions.</summary>
+    /// <summary>Numbers for each token; null means those of <see cref="Model"/>, or 128.</summary>
+    public int? Channels { get; init; }
+
+    /// <summary>Tokens of a training sequence, and the positions of a fresh model.</summary>
     public int Block { get; init; } = 64;
 
-    /// <summary>Dropout everywhere.</summary>
-    public double Dropout { get; init; }
+    /// <summary>Dropout everywhere; null means that of <see cref="Model"/>, or none.</summary>
+    public double? Dropout { get; init; }
+
+    /// <summary>The part of the tokens that a masked language model has to predict.</summary>
+    public double MaskedPart { get; init; } = 0.15;
 
     /// <summary>Sequences of a batch.</summary>
     public int Batch { get; init; } = 12;
@@ -84,6 +91,7 @@ public sealed record TrainingSettings
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DictionaryKeyPolicy = JsonNamingPolicy.SnakeCaseLower,
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
+        AllowOutOfOrderMetadataProperties = true,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
         ReadCommentHandling = JsonCommentHandling.Skip,
         AllowTrailingCommas = true,
@@ -119,7 +127,7 @@ public sealed record TrainingSettings
     /// <summary>One object over another: fields of the second win, objects within are merged alike.</summary>
     private static System.Text.Json.Nodes.JsonNode? Merge(JsonElement below, JsonElement above)
     {
-        if (below.ValueKind != JsonValueKind.Object || above.ValueKind != JsonValueKind.Object)
+        if (below.ValueKind != JsonValueKind.Object || above.ValueKind != JsonValueKind.Object || TypeOf(below) != TypeOf(above))
             return System.Text.Json.Nodes.JsonNode.Parse(above.GetRawText());
         var result = System.Text.Json.Nodes.JsonNode.Parse(below.GetRawText())!.AsObject();
         foreach (JsonProperty field in above.EnumerateObject())
@@ -127,13 +135,16 @@ public sealed record TrainingSettings
         return result;
     }
 
+    /// <summary>What model an object describes: one of another type is not filled up from it.</summary>
+    private static string? TypeOf(JsonElement json) => json.TryGetProperty("model_type", out JsonElement type) ? type.ToString() : null;
+
     /// <summary>Fails on values that cannot work.</summary>
     /// <exception cref="UserException">A setting is out of range.</exception>
     public void Check()
     {
         (string Name, int Value, int Least)[] whole =
         [
-            ("--layers", Layers, 1), ("--heads", Heads, 1), ("--channels", Channels, 1), ("--block", Block, 1), ("--batch", Batch, 1),
+            ("--layers", Layers ?? 1, 1), ("--heads", Heads ?? 1, 1), ("--channels", Channels ?? 1, 1), ("--block", Block, 1), ("--batch", Batch, 1),
             ("--accumulate", Accumulate, 1), ("--steps", Steps, 0), ("--warmup", Warmup, 0), ("--eval-interval", EvalInterval, 1),
             ("--eval-batches", EvalBatches, 0), ("--checkpoint-interval", CheckpointInterval, 0), ("--keep", Keep, 1), ("--threads", Threads, 0),
         ];
@@ -143,8 +154,10 @@ public sealed record TrainingSettings
                 throw new UserException($"{name} {value}: it must be at least {least}");
         }
 
-        if (!(Dropout >= 0 && Dropout < 1))
+        if (Dropout is { } dropout && !(dropout >= 0 && dropout < 1))
             throw new UserException($"--dropout {Dropout}: it lies in [0, 1)");
+        if (!(MaskedPart > 0 && MaskedPart < 1))
+            throw new UserException($"--masked-part {MaskedPart}: it lies between 0 and 1");
         if (!(Validation >= 0 && Validation < 1))
             throw new UserException($"--validation {Validation}: it lies in [0, 1)");
         if (!(Clip >= 0))

@@ -21,10 +21,18 @@ public class ResumeTests
 
     [Theory]
     [MemberData(nameof(Optimizers))]
-    public void GoesOnExactly(string optimizer, int steps)
+    public void GoesOnExactly(string optimizer, int steps) => StopsAndGoesOn(optimizer, settings => settings with { Steps = steps });
+
+    [Theory]
+    [InlineData("llama-tiny")]
+    [InlineData("bert-tiny")]
+    public void EveryModelGoesOnExactly(string preset) => StopsAndGoesOn("adamw", settings => settings with { Steps = 40, Model = Presets.Find(preset).Model, Dropout = 0.1 });
+
+    private static void StopsAndGoesOn(string optimizer, Func<TrainingSettings, TrainingSettings> change)
     {
         using var folder = new TemporaryFolder();
-        TrainingSettings settings = Settings(folder, optimizer) with { Steps = steps };
+        TrainingSettings settings = change(Settings(folder, optimizer));
+        int steps = settings.Steps;
         using var device = new CpuDevice(2);
         string whole = Path.Combine(folder.Path, "whole"), parts = Path.Combine(folder.Path, "parts");
         using (TrainingRun run = TrainingRun.Begin(whole, settings, device))

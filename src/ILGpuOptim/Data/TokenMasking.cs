@@ -1,0 +1,69 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>
+/// Hides tokens for a masked language model (Devlin et al., 2019, section 3.1): a part of each sequence's positions is
+/// drawn anew for every batch; of those tokens 80 % become the mask, 10 % another token, 10 % stay, and all of them are to
+/// be predicted. The number of positions is the same for every sequence. Like batches, masks depend on the seed, the
+/// stream and the batch's number alone, so that a run that is resumed goes on exactly.
+/// </summary>
+public sealed class TokenMasking
+{
+    /// <summary>Keeps the counters apart from those of batches, dropout and initial weights.</summary>
+    private const ulong Streams = 0x4D41534B_00000000;
+
+    private readonly int mask, vocabulary, block;
+    private readonly ulong seed;
+    private readonly int[] order;
+
+    /// <summary>Prepares for sequences of one length.</summary>
+    /// <param name="mask">The id that stands for a hidden token.</param>
+    /// <param name="vocabulary">Ids lie below this.</param>
+    /// <param name="block">Tokens of a sequence.</param>
+    /// <param name="part">The part of the positions that is to be predicted, in (0, 1].</param>
+    /// <param name="seed">Repeats the same masks.</param>
+    public TokenMasking(int mask, int vocabulary, int block, double part, ulong seed)
+    {
+        (this.mask, this.vocabulary, this.block, this.seed) = (mask, vocabulary, block, seed);
+        Count = Math.Clamp((int)Math.Round(block * part), 1, block);
+        order = new int[block];
+    }
+
+    /// <summary>Positions of a sequence that are to be predicted.</summary>
+    public int Count { get; }
+
+    /// <summary>Hides tokens of a batch in place. Allocates nothing.</summary>
+    /// <param name="stream">Tells sequences of batches apart, as in <see cref="BatchSampler.Fill"/>.</param>
+    /// <param name="batch">The batch's number.</param>
+    /// <param name="tokens">Sequences of the block's length, one after the other.</param>
+    /// <param name="targets">As many: the hidden tokens, and <see cref="SequentialWindows.Ignored"/> elsewhere.</param>
+    /// <param name="valid">How many tokens of the last sequence are real; those behind them are left alone.</param>
+    public void Apply(ulong stream, ulong batch, Span<int> tokens, Span<int> targets, int valid = int.MaxValue)
+    {
+        int rows = tokens.Length / block;
+        targets.Fill(SequentialWindows.Ignored);
+        for (int row = 0; row < rows; row++)
+        {
+            int length = row == rows - 1 ? Math.Min(block, valid) : block;
+            for (int i = 0; i < length; i++)
+                order[i] = i;
+            for (int i = 0; i < Math.Min(Count, length); i++)
+            {
+                ulong counter = (batch * (ulong)rows + (ulong)row) * (ulong)block + (ulong)i;
+                (uint where, uint how, uint other, _) = Philox.Generate(seed, Streams + stream, counter);
+
+                // The first steps of a shuffle: each position is drawn at most once.
+                int chosen = i + Scale(where, length - i);
+                (order[i], order[chosen]) = (order[chosen], order[i]);
+                ref int token = ref tokens[row * block + order[i]];
+                targets[row * block + order[i]] = token;
+                int tenth = Scale(how, 10);
+                token = tenth < 8 ? mask : tenth == 8 ? Scale(other, vocabulary) : token;
+            }
+        }
+    }
+
+    /// <summary>A random word as a number in [0, <paramref name="count"/>).</summary>
+    private static int Scale(uint word, int count) => (int)((ulong)word * (uint)count >> 32);
+}
