@@ -10,6 +10,8 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     TrainCommand.Create(),
     SampleCommand.Create(),
     EvalCommand.Create(),
+    Llama2CCommands.CreateImport(),
+    Llama2CCommands.CreateExport(),
     InfoCommand.Create(),
     DevicesCommand.Create(),
     DoctorCommand.Create(),

@@ -1,5 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Cli;
 
@@ -45,6 +48,24 @@ public class CliTests
     }
 
     [Fact]
+    public void CheckpointsOfLlama2CComeAndGo()
+    {
+        using var folder = new TemporaryFolder();
+        using (var device = new CpuDevice(1))
+        {
+            var config = new LlamaConfig { Vocabulary = 9, Channels = 8, Inner = 5, Layers = 1, Heads = 2, ContextLength = 16, NormEpsilon = 1e-5f };
+            using var model = new Llama(config, new Initializer(device, 1));
+            Llama2CFile.Export(model, folder["model.bin"]);
+        }
+
+        Assert.Equal(0, Run("import", folder["model.bin"], "--out", folder["model"]).Code);
+        Assert.Equal(0, Run("export", folder["model"], "--out", folder["again.bin"]).Code);
+        Assert.Equal(File.ReadAllBytes(folder["model.bin"]), File.ReadAllBytes(folder["again.bin"]));
+        Assert.StartsWith("1,", Run("sample", folder["model"], "--prompt-ids", "1", "--tokens", "3").Output, StringComparison.Ordinal);
+        Assert.Contains("exists already", Run("import", folder["model.bin"], "--out", folder["model"]).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Verifies()
     {
         Outcome model = Run("verify", "model", Goldens.Folder("models", "gpt2-tiny"));
@@ -75,6 +96,9 @@ public class CliTests
         { "vocabulary ends at", ["sample", TinyModel, "--prompt-ids", "1,999999"] },
         { "lies in [0, 1]", ["sample", TinyModel, "--prompt-ids", "1", "--top-p", "2"] },
         { "--count 0", ["sample", TinyModel, "--prompt-ids", "1", "--count", "0"] },
+        { "too few for the header", ["import", "EMPTY", "--out", "model"] },
+        { "Could not find file", ["import", "nowhere.bin", "--out", "model"] },
+        { "this is a Gpt2", ["export", TinyModel, "--out", "model.bin"] },
         { "needs a tokenizer", ["sample", TinyModel, "--prompt-ids", "1", "--stop", "x"] },
     };
 

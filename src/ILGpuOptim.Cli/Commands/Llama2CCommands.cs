@@ -1,0 +1,64 @@
+using System.CommandLine;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Files;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>import</c> and <c>export</c>: checkpoints of llama2.c.</summary>
+internal static class Llama2CCommands
+{
+    /// <summary>llama2.c also ends a text at the token that begins one.</summary>
+    private const string GenerationConfig = "{\n  \"bos_token_id\": 1,\n  \"eos_token_id\": [1, 2]\n}\n";
+
+    public static Command CreateImport()
+    {
+        var file = new Argument<string>("file") { Description = "a checkpoint of llama2.c in its legacy format" };
+        var output = new Option<string>("--out") { Description = "the folder to make", Required = true };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "llama2.c's tokenizer.bin; without it the model reads and writes token ids" };
+        var command = new Command("import", "Turn a checkpoint of llama2.c into a folder in Hugging Face's layout.") { file, output, tokenizer };
+        command.SetAction(result =>
+        {
+            string path = result.GetRequiredValue(file), folder = result.GetRequiredValue(output);
+            if (File.Exists(folder) || (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()))
+                throw new UserException($"{folder}: it exists already; choose another --out");
+            using var device = new CpuDevice();
+            using Llama model = Llama2CFile.Import(path, device);
+            try
+            {
+                AtomicFolder.Write(folder, target =>
+                {
+                    ModelFiles.Save(target, model);
+                    AtomicFolder.WriteText(Path.Combine(target, "generation_config.json"), GenerationConfig);
+                    if (result.GetValue(tokenizer) is { } pieces)
+                        Llama2CTokenizer.Import(pieces, model.Config.Vocabulary, target);
+                });
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new UserException($"{folder}: {e.Message}", e);
+            }
+
+            Console.WriteLine($"{folder}: {model.ParameterCount:N0} parameters");
+        });
+        return command;
+    }
+
+    public static Command CreateExport()
+    {
+        var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
+        var output = new Option<string>("--out") { Description = "the file to write", Required = true };
+        var command = new Command("export", "Write a LLaMA as a checkpoint of llama2.c, in its legacy format.") { source, output };
+        command.SetAction(result =>
+        {
+            string folder = CommonOptions.ModelFolder(result.GetRequiredValue(source)), path = result.GetRequiredValue(output);
+            using var device = new CpuDevice();
+            using LanguageModel model = ModelFiles.Load(folder, device);
+            if (model is not Llama llama)
+                throw new UserException($"{folder}: llama2.c runs LLaMA models only, and this is a {model.GetType().Name}");
+            Llama2CFile.Export(llama, path);
+            Console.WriteLine($"{path}: {new FileInfo(path).Length:N0} bytes");
+        });
+        return command;
+    }
+}
