@@ -1,6 +1,7 @@
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
 using ILGpuOptim.Compute.Gpu;
 
 namespace ILGpuOptim.Compute;
@@ -21,6 +22,7 @@ public sealed partial class GpuDevice : Device
         this.context = context;
         Accelerator = accelerator;
         nothing = accelerator.Allocate1D<float>(64);
+        IsProcessor = accelerator.Device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU };
     }
 
     /// <inheritdoc/>
@@ -33,6 +35,9 @@ public sealed partial class GpuDevice : Device
     public override long AvailableBytes => (Accelerator is CudaAccelerator cuda ? cuda.GetFreeMemory() + allocated : Accelerator.MemorySize) - allocated;
 
     internal Accelerator Accelerator { get; }
+
+    /// <summary>Whether the device is a processor behind OpenCL: its kernels are other ones.</summary>
+    internal bool IsProcessor { get; }
 
     internal AcceleratorStream Stream => Accelerator.DefaultStream;
 

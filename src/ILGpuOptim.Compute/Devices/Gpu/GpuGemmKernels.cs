@@ -102,7 +102,7 @@ internal static class GpuGemmKernels
 
     /// <summary>An element of a factor seen as outer × k; 0 outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Read(ArrayView<byte> data, DType type, long start, bool alongOuter, int outer, int k, int outerSize, int depth, int stride)
+    public static float Read(ArrayView<byte> data, DType type, long start, bool alongOuter, int outer, int k, int outerSize, int depth, int stride)
     {
         if (outer >= outerSize || k >= depth)
             return 0;
@@ -133,8 +133,9 @@ internal static class GpuGemmKernels
         Store(x, epilogue, formats, batch, row, column + 48, c3);
     }
 
+    /// <summary>Turns a product into an element of C by alpha, beta and the epilogue.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int row, int column, float product)
+    public static void Store<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int row, int column, float product)
         where R : unmanaged, IMap6
     {
         if (column >= x.N)
