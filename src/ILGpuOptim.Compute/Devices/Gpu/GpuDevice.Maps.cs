@@ -112,7 +112,7 @@ public sealed partial class GpuDevice
         var arguments = new GpuArguments(operands, rows, columns, nothing.View);
 
         // A group that sums over columns takes several rows, so that there are few partial sums to add up.
-        arguments.Across = sums == 0 ? 1 : (int)Math.Max(1, Tiles(rows, 128));
+        arguments.Across = IsProcessor ? (int)Math.Max(1, Tiles(rows, GpuRowLines.MostGroups)) : sums == 0 ? 1 : (int)Math.Max(1, Tiles(rows, 128));
         long groups = Tiles(rows, arguments.Across), size = groups * columns;
         Block partials = sums > 0 ? Pool.Rent(sums * size) : default;
         for (int k = 0, taken = 0; k < operands.Length; k++)
@@ -123,10 +123,10 @@ public sealed partial class GpuDevice
 
         if (rows > 0 && columns > 0)
         {
-            int threads = 32;
-            while (threads < columns && threads < GpuRowKernels.MostThreads)
+            int threads = IsProcessor ? 1 : 32;
+            while (threads < columns && threads < GpuRowKernels.MostThreads && !IsProcessor)
                 threads *= 2;
-            Launcher<R>(rowPrograms, GpuRowKernels.Run)((Groups(groups), threads), arguments, rule, new(GpuFormats.Of(operands, R.Access, columns)));
+            Launcher<R>(rowPrograms, IsProcessor ? GpuRowLines.Run : GpuRowKernels.Run)((Groups(groups), threads), arguments, rule, new(GpuFormats.Of(operands, R.Access, columns)));
         }
 
         for (int k = 0, taken = 0; k < operands.Length; k++)

@@ -41,17 +41,22 @@ internal static class GpuRowKernels
             }
 
             for (long column = Group.IdxX; column < x.Columns; column += Group.DimX)
-            {
-                Load<R>(x, formats.Value, row, column, out F1 a, out F1 b, out F1 c, out F1 d, out F1 e, out F1 f);
-                rule.Map(first, second, ref a, ref b, ref c, ref d, ref e, ref f);
-                Finish<R>(x, x.A, 0, formats.Value, row, column, row == start, a);
-                Finish<R>(x, x.B, 1, formats.Value, row, column, row == start, b);
-                Finish<R>(x, x.C, 2, formats.Value, row, column, row == start, c);
-                Finish<R>(x, x.D, 3, formats.Value, row, column, row == start, d);
-                Finish<R>(x, x.E, 4, formats.Value, row, column, row == start, e);
-                Finish<R>(x, x.F, 5, formats.Value, row, column, row == start, f);
-            }
+                Element(x, rule, formats.Value, first, second, row, column, row == start);
         }
+    }
+
+    /// <summary>The map over one element of a row. Terms of sums are added to the group's partial sums, which its first row begins.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Element<R>(GpuArguments x, R rule, ulong formats, F1 first, F1 second, long row, long column, bool isFirst) where R : unmanaged, IRowRule
+    {
+        Load<R>(x, formats, row, column, out F1 a, out F1 b, out F1 c, out F1 d, out F1 e, out F1 f);
+        rule.Map(first, second, ref a, ref b, ref c, ref d, ref e, ref f);
+        Finish<R>(x, x.A, 0, formats, row, column, isFirst, a);
+        Finish<R>(x, x.B, 1, formats, row, column, isFirst, b);
+        Finish<R>(x, x.C, 2, formats, row, column, isFirst, c);
+        Finish<R>(x, x.D, 3, formats, row, column, isFirst, d);
+        Finish<R>(x, x.E, 4, formats, row, column, isFirst, e);
+        Finish<R>(x, x.F, 5, formats, row, column, isFirst, f);
     }
 
     /// <summary>
@@ -76,8 +81,9 @@ internal static class GpuRowKernels
         return value;
     }
 
+    /// <summary>Loads what the rule reads.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Load<R>(GpuArguments x, ulong formats, long row, long column, out F1 a, out F1 b, out F1 c, out F1 d, out F1 e, out F1 f)
+    public static void Load<R>(GpuArguments x, ulong formats, long row, long column, out F1 a, out F1 b, out F1 c, out F1 d, out F1 e, out F1 f)
         where R : unmanaged, IRule
     {
         a = R.Access.Reads(0) ? GpuOperand.Load(x.A, GpuFormats.At(formats, 0), row, column) : default;
