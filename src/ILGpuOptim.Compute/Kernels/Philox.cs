@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace ILGpuOptim.Compute;
 
 /// <summary>
@@ -38,25 +40,37 @@ public static class RandomNumbers
         (uint a, uint b, uint c, uint d) = Philox.Generate(seed, stream, counter);
         if (kind == RandomKind.Normal)
         {
-            (target[0], target[1]) = Normal(a, b, scale);
-            (target[2], target[3]) = Normal(c, d, scale);
+            Normal(a, b, scale, out target[0], out target[1]);
+            Normal(c, d, scale, out target[2], out target[3]);
             return;
         }
 
-        target[0] = One(kind, scale, a);
-        target[1] = One(kind, scale, b);
-        target[2] = One(kind, scale, c);
-        target[3] = One(kind, scale, d);
+        target[0] = One(kind, scale, Philox.Unit(a));
+        target[1] = One(kind, scale, Philox.Unit(b));
+        target[2] = One(kind, scale, Philox.Unit(c));
+        target[3] = One(kind, scale, Philox.Unit(d));
     }
 
-    private static float One(RandomKind kind, float scale, uint word) =>
-        kind == RandomKind.Uniform ? Philox.Unit(word) * scale : Philox.Unit(word) < scale ? 1 / scale : 0;
+    /// <summary>An element of a kind that takes one word, given the word as a number in [0, 1).</summary>
+    internal static float One(RandomKind kind, float scale, float unit) =>
+        kind == RandomKind.Uniform ? unit * scale : unit < scale ? 1 / scale : 0;
 
-    /// <summary>Box and Muller: two normal numbers from two words, the first shifted so that its logarithm is finite.</summary>
-    private static (float, float) Normal(uint first, uint second, float scale)
+    /// <summary>
+    /// Box and Muller: two normal numbers of deviation <paramref name="scale"/> from two in [0, 1), the first moved up by 2⁻²⁴ so
+    /// that its logarithm is finite. Every step is rounded once, so all devices draw the same numbers.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Normal<L>(L first, L second, L scale, out L x, out L y) where L : struct, ILane<L>
     {
-        double radius = scale * Math.Sqrt(-2 * Math.Log(((first >> 8) + 1) * (1.0 / 16777216)));
-        (double sin, double cos) = Math.SinCos(2 * Math.PI * ((second >> 8) * (1.0 / 16777216)));
-        return ((float)(radius * cos), (float)(radius * sin));
+        L radius = scale * L.Sqrt(L.Splat(-2f) * L.Log(first + L.Splat(1f / 16777216f)));
+        LaneMath.SinCosTurns(second, out L sin, out L cos);
+        x = radius * cos;
+        y = radius * sin;
+    }
+
+    private static void Normal(uint first, uint second, float scale, out float x, out float y)
+    {
+        Normal(new F1(Philox.Unit(first)), new F1(Philox.Unit(second)), new F1(scale), out F1 left, out F1 right);
+        (x, y) = (left.Value, right.Value);
     }
 }

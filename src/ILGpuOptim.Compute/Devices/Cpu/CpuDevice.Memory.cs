@@ -158,8 +158,19 @@ public sealed unsafe partial class CpuDevice
     public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
         Validate.Type(target, DType.F32);
-        var work = new RandomWork { Target = (float*)At(target), Length = target.Length, Kind = kind, Scale = scale, Seed = seed, Stream = stream };
-        workers.Run((int)((target.Length + RandomWork.Piece - 1) / RandomWork.Piece), ref work);
+        var numbers = new CpuRandom { Target = (float*)At(target), Length = target.Length, Kind = kind, Scale = scale, Seed = seed, Stream = stream };
+        if (vectorBits == 512)
+            Draw<F16>(numbers);
+        else if (vectorBits == 256)
+            Draw<F8>(numbers);
+        else
+            Draw<F4>(numbers);
+    }
+
+    private void Draw<L>(CpuRandom numbers) where L : struct, IVectorLane<L>
+    {
+        var work = new CpuRandomWork<L> { Numbers = numbers };
+        workers.Run((int)((numbers.Length + CpuRandomWork<L>.Piece - 1) / CpuRandomWork<L>.Piece), ref work);
     }
 
     /// <inheritdoc/>
@@ -271,27 +282,5 @@ public sealed unsafe partial class CpuDevice
             (new System.Numerics.Vector<float>(source[i..]) + new System.Numerics.Vector<float>(target[i..])).CopyTo(target[i..]);
         for (; i < source.Length; i++)
             target[i] += source[i];
-    }
-
-    private struct RandomWork : IWork
-    {
-        public const int Piece = 4096;
-        public float* Target;
-        public long Length;
-        public RandomKind Kind;
-        public float Scale;
-        public ulong Seed;
-        public ulong Stream;
-
-        public readonly void Invoke(int index, int worker)
-        {
-            long end = Math.Min((index + 1L) * Piece, Length);
-            Span<float> four = stackalloc float[4];
-            for (long i = (long)index * Piece; i < end; i += 4)
-            {
-                RandomNumbers.Four(Kind, Scale, Seed, Stream, (ulong)i / 4, four);
-                four[..(int)Math.Min(4, end - i)].CopyTo(new Span<float>(Target + i, 4));
-            }
-        }
     }
 }

@@ -16,6 +16,8 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? pick;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? addAt;
 
+    private Action<KernelConfig, ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>? random;
+
     /// <inheritdoc/>
     public override void Upload(ReadOnlySpan<float> source, in Block target)
     {
@@ -169,11 +171,10 @@ public sealed partial class GpuDevice
     public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
         Validate.Type(target, DType.F32);
-        float[] values = ArrayPool<float>.Shared.Rent(checked((int)(target.Length + 3) & ~3));
-        for (int i = 0; i < target.Length; i += 4)
-            RandomNumbers.Four(kind, scale, seed, stream, (ulong)i / 4, values.AsSpan(i, 4));
-        Upload(values.AsSpan(0, (int)target.Length), target);
-        ArrayPool<float>.Shared.Return(values);
+        if (target.Length == 0)
+            return;
+        random ??= Accelerator.LoadStreamKernel<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Draw);
+        random((Groups(Tiles(target.Length, 4 * GpuRandom.Threads)), GpuRandom.Threads), GpuMemory.View<float>(target), target.Length, scale, seed, stream, new((int)kind));
     }
 
     private readonly struct FillRule(float value) : IMap1
