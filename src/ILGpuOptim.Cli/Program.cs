@@ -15,6 +15,7 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     InfoCommand.Create(),
     DevicesCommand.Create(),
     DoctorCommand.Create(),
+    MergeCommand.Create(),
     VerifyCommand.Create(),
 };
 

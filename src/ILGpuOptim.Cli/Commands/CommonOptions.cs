@@ -35,15 +35,5 @@ internal static class CommonOptions
     }
 
     /// <summary>The folder of a run's newest checkpoint, or the folder itself when it holds a model.</summary>
-    public static string ModelFolder(string path)
-    {
-        if (File.Exists(Path.Combine(path, Models.ModelFiles.Config)))
-            return path;
-        string? newest = Training.TrainingRun.Checkpoints(path).LastOrDefault().Path;
-        if (newest is not null)
-            return newest;
-        throw new UserException(Directory.Exists(path)
-            ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
-            : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors");
-    }
+    public static string ModelFolder(string path) => Training.TrainingRun.ModelFolder(path);
 }

@@ -53,6 +53,9 @@ internal static class TrainCommand
     {
         if (run.Data.Tokenizer is not { } tokenizer || !run.Trainer.Model.IsCausal)
             return null;
+
+        // Everything is saved: the model may become what it will be when it is loaded.
+        run.Trainer.Model.MergeAdapters();
         int[] prompt = run.Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(run.Trainer.Model, run.Trainer.Device);
         int[] ids = [.. prompt, .. generator.Continue(prompt, 300, new SamplingOptions { Seed = run.Settings.Seed })];

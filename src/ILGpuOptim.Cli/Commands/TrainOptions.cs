@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Training;
 
@@ -21,6 +22,11 @@ internal sealed class TrainOptions
         Setting<string>("--tokenizer", "char or byte", (s, v) => s with { Tokenizer = v });
         Setting<double?>("--validation", "the part of the text that validates", (s, v) => s with { Validation = v!.Value });
         Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT whose sizes are taken; the vocabulary is that of the data", WithModel);
+        Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });
+        Setting<string[]>("--freeze", "names of parameters that stay as they are, * for anything", (s, v) => s with { Freeze = v });
+        Setting<int?>("--lora-rank", "train adapters of this rank beside frozen weights", (s, v) => s with { Lora = (s.Lora ?? new()) with { Rank = v!.Value } });
+        Setting<double?>("--lora-alpha", "adapters count alpha / rank", (s, v) => s with { Lora = (s.Lora ?? new()) with { Alpha = v!.Value } });
+        Setting<string[]>("--lora-targets", "which products get adapters: last parts of their names, or patterns with *", (s, v) => s with { Lora = (s.Lora ?? new()) with { Targets = v } });
         Setting<int?>("--layers", "transformer layers", (s, v) => s with { Layers = v });
         Setting<int?>("--heads", "attention heads", (s, v) => s with { Heads = v });
         Setting<int?>("--channels", "numbers for each token", (s, v) => s with { Channels = v });
@@ -32,6 +38,7 @@ internal sealed class TrainOptions
         Setting<int?>("--steps", "updates", (s, v) => s with { Steps = v!.Value });
         Setting<string>("--optimizer", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer with { Name = Optim.Registry.Find(v).Name } });
         Setting<double?>("--lr", "the learning rate at its peak", (s, v) => s with { Optimizer = s.Optimizer with { LearningRate = v!.Value } });
+        Setting<string[]>("--lr-for", "PATTERN=FACTOR: multiplies the learning rate of some parameters", (s, v) => s with { Optimizer = s.Optimizer with { LearningRateFor = [.. v.Select(RateFactorOf)] } });
         Setting<double?>("--weight-decay", "of matrices; vectors have none", (s, v) => s with { Optimizer = s.Optimizer with { WeightDecay = v!.Value } });
         Setting<double?>("--beta1", "decay of the momentum", (s, v) => s with { Optimizer = s.Optimizer with { Beta1 = v } });
         Setting<double?>("--beta2", "decay of the second moment", (s, v) => s with { Optimizer = s.Optimizer with { Beta2 = v } });
@@ -81,6 +88,14 @@ internal sealed class TrainOptions
 
     private static TrainingSettings WithModel(TrainingSettings settings, string path) =>
         settings with { Model = Models.ModelConfig.Load(path), Layers = null, Heads = null, Channels = null, Dropout = null };
+
+    private static RateFactor RateFactorOf(string text)
+    {
+        int sign = text.LastIndexOf('=');
+        return sign > 0 && double.TryParse(text.AsSpan(sign + 1), NumberStyles.Float, CultureInfo.InvariantCulture, out double factor) && factor >= 0
+            ? new RateFactor(text[..sign], factor)
+            : throw new UserException($"--lr-for {text}: it is PATTERN=FACTOR, such as *wte*=0.1");
+    }
 
     private void Setting<T>(string name, string description, Func<TrainingSettings, T, TrainingSettings> apply)
     {

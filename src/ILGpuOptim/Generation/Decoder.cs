@@ -56,6 +56,7 @@ public abstract class Decoder : IDisposable
     /// <exception cref="UserException">The model does not predict a next token.</exception>
     public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity) => model switch
     {
+        { Adapters.Count: > 0 } => throw new InvalidOperationException("a decoder reads the weights themselves; merge the model's adapters first"),
         Gpt2 gpt2 => new Gpt2Decoder(gpt2, device, sequences, capacity),
         Llama llama => new LlamaDecoder(llama, device, sequences, capacity),
         _ => throw new UserException($"{model.GetType().Name} does not predict what comes next, so it writes no text; take a GPT-2 or LLaMA"),

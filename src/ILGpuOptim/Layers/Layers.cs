@@ -7,9 +7,13 @@ namespace ILGpuOptim.Layers;
 public abstract class Layer
 {
     private readonly List<Parameter> parameters = [];
+    private readonly List<Layer> parts = [];
 
     /// <summary>The parameters, in the order of the model's file.</summary>
     public IReadOnlyList<Parameter> Parameters => parameters;
+
+    /// <summary>The products within, in the order of the model's file.</summary>
+    internal IEnumerable<Linear> Linears => (this is Linear linear ? [linear] : Enumerable.Empty<Linear>()).Concat(parts.SelectMany(part => part.Linears));
 
     /// <summary>Makes a parameter with normal random values (or constant ones where <paramref name="deviation"/> is 0).</summary>
     protected Parameter Add(Initializer initializer, string name, float deviation, float constant, params ReadOnlySpan<int> shape)
@@ -24,6 +28,7 @@ public abstract class Layer
     protected T Add<T>(T part) where T : Layer
     {
         parameters.AddRange(part.Parameters);
+        parts.Add(part);
         return part;
     }
 }
@@ -52,8 +57,6 @@ public sealed class Initializer(Device device, ulong seed)
 /// <summary>x W + b.</summary>
 public sealed class Linear : Layer
 {
-    private readonly bool transposed;
-
     /// <summary>Makes weight and bias (zero).</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="name">Prefix of the names.</param>
@@ -64,19 +67,37 @@ public sealed class Linear : Layer
     /// <param name="bias">Whether there is one.</param>
     public Linear(Initializer initializer, string name, int inputs, int outputs, float deviation, bool transposed = false, bool bias = true)
     {
-        this.transposed = transposed;
+        (Name, Inputs, Outputs, IsTransposed) = (name, inputs, outputs, transposed);
         Weight = Add(initializer, name + ".weight", deviation, 0, transposed ? [outputs, inputs] : [inputs, outputs]);
         Bias = bias ? Add(initializer, name + ".bias", 0, 0, outputs) : null;
     }
 
-    /// <summary>The matrix.</summary>
+    /// <summary>Prefix of its parameters' names.</summary>
+    public string Name { get; }
+
+    /// <summary>Columns of x.</summary>
+    public int Inputs { get; }
+
+    /// <summary>Columns of the result.</summary>
+    public int Outputs { get; }
+
+    /// <summary>Whether the weight is stored outputs × inputs.</summary>
+    public bool IsTransposed { get; }
+
+    /// <summary>The matrix, without its adapter.</summary>
     public Parameter Weight { get; }
+
+    /// <summary>What is learnt beside the weight; or null.</summary>
+    public LoraAdapter? Adapter { get; internal set; }
+
+    /// <summary>The matrix with its adapter.</summary>
+    public Tensor WeightFor(Tape tape) => Adapter?.WeightFor(tape) ?? Weight;
 
     /// <summary>Added to every row; or null.</summary>
     public Parameter? Bias { get; }
 
     /// <summary>x W + b (+ residual), rows × outputs.</summary>
-    public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, Weight, Bias, residual, transposed);
+    public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, WeightFor(tape), Bias, residual, IsTransposed);
 
     /// <summary>residual + dropout(x W + b).</summary>
     public Tensor Forward(Tape tape, Tensor x, Tensor residual, float dropout) =>
@@ -84,10 +105,10 @@ public sealed class Linear : Layer
 
     /// <summary>The results of several layers of transposed weights side by side, rows × the sum of their outputs.</summary>
     public static Tensor Packed(Tape tape, Tensor x, IReadOnlyList<Linear> layers) =>
-        tape.LinearPacked(x, [.. layers.Select(layer => layer.Weight)], layers[0].Bias is null ? null : [.. layers.Select(layer => layer.Bias!)]);
+        tape.LinearPacked(x, [.. layers.Select(layer => layer.WeightFor(tape))], layers[0].Bias is null ? null : [.. layers.Select(layer => layer.Bias!)]);
 
     /// <summary>activation(x W + b).</summary>
-    public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, Weight, Bias!, activation, transposed);
+    public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, WeightFor(tape), Bias!, activation, IsTransposed);
 }
 
 /// <summary>A table of vectors.</summary>

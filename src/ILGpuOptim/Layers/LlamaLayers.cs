@@ -67,5 +67,5 @@ public sealed class GatedMlp : Layer
 
     /// <summary>residual + down(silu(gate(x)) ∘ up(x)).</summary>
     public Tensor Forward(Tape tape, Tensor x, Tensor residual) =>
-        down.Forward(tape, tape.SwiGlu(x, gate.Weight, up.Weight, gate.Bias, up.Bias), residual);
+        down.Forward(tape, tape.SwiGlu(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias), residual);
 }

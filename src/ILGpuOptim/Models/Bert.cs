@@ -49,6 +49,9 @@ public sealed class Bert : LanguageModel
     public override IReadOnlyList<string> IgnoredTensors => ["*position_ids", "*pooler.*", "cls.seq_relationship.*", "cls.predictions.decoder.*"];
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> UsualLoraTargets => ["query", "value"];
+
+    /// <inheritdoc/>
     public override Parameter Head => words.Weight;
 
     /// <inheritdoc/>

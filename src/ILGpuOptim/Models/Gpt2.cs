@@ -158,6 +158,12 @@ public sealed class Gpt2 : LanguageModel
     public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias", "lm_head.weight"];
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> UsualLoraTargets => ["c_attn"];
+
+    /// <inheritdoc/>
+    public override string ModulePrefix => "transformer.";
+
+    /// <inheritdoc/>
     public override Parameter Head => tokens.Weight;
 
     /// <inheritdoc/>

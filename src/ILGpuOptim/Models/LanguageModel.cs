@@ -6,6 +6,8 @@ namespace ILGpuOptim.Models;
 /// <summary>A transformer over token ids.</summary>
 public abstract class LanguageModel : Layer, IDisposable
 {
+    private readonly List<LoraAdapter> adapters = [];
+
     /// <summary>Sizes and names, as in <c>config.json</c>.</summary>
     public abstract ModelConfig Config { get; }
 
@@ -21,7 +23,22 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Tensors of files that make no difference here, by pattern: buffers that follow from the configuration, and what other heads need.</summary>
     public abstract IReadOnlyList<string> IgnoredTensors { get; }
 
-    /// <summary>The number of trained numbers.</summary>
+    /// <summary>The products that LoRA adapts when nobody says which.</summary>
+    public abstract IReadOnlyList<string> UsualLoraTargets { get; }
+
+    /// <summary>What Hugging Face's classes put before the names of this model's parts, beyond our names.</summary>
+    public virtual string ModulePrefix => "";
+
+    /// <summary>What is learnt beside frozen weights.</summary>
+    public IReadOnlyList<LoraAdapter> Adapters => adapters;
+
+    /// <summary>The model's parameters and those of its adapters.</summary>
+    public IReadOnlyList<Parameter> AllParameters => [.. Parameters, .. adapters.SelectMany(adapter => adapter.Parameters)];
+
+    /// <summary>The products that can be adapted: all but a head of its own, which is read as one matrix.</summary>
+    internal IEnumerable<Linear> Adaptable => Linears.Where(linear => linear.Weight != Head);
+
+    /// <summary>The number of the model's numbers, without adapters.</summary>
     public long ParameterCount
     {
         get
@@ -84,10 +101,59 @@ public abstract class LanguageModel : Layer, IDisposable
         return length;
     }
 
+    /// <summary>Freezes every parameter and puts adapters beside some products.</summary>
+    /// <exception cref="UserException">A target names no product.</exception>
+    public void AddAdapters(LoraOptions options, Initializer initializer)
+    {
+        if (options.Rank < 1 || !(options.Alpha > 0))
+            throw new UserException($"LoRA of rank {options.Rank} and alpha {options.Alpha} makes no sense; both must be positive");
+        foreach (string target in options.Targets.Count > 0 ? options.Targets : UsualLoraTargets)
+        {
+            Linear[] found = [.. Adaptable.Where(linear => IsTarget(linear.Name, target))];
+            if (found.Length == 0)
+                throw new UserException($"--lora-targets {target}: the model has no such product; there are {string.Join(", ", Adaptable.Select(linear => LastPart(linear.Name)).Distinct())}");
+            foreach (Linear linear in found.Where(linear => linear.Adapter is null))
+                AddAdapter(linear, options.Rank, options.Alpha, initializer);
+        }
+    }
+
+    /// <summary>Freezes every parameter and puts an adapter beside one product.</summary>
+    internal LoraAdapter AddAdapter(Linear linear, int rank, double alpha, Initializer initializer)
+    {
+        foreach (Parameter parameter in Parameters)
+            parameter.IsFrozen = true;
+        var adapter = new LoraAdapter(initializer, linear, rank, alpha);
+        linear.Adapter = adapter;
+        adapters.Add(adapter);
+        return adapter;
+    }
+
+    /// <summary>Adds what the adapters learnt to the weights; there are none afterwards, and nothing is frozen.</summary>
+    public void MergeAdapters()
+    {
+        foreach (LoraAdapter adapter in adapters)
+        {
+            adapter.Merge();
+            foreach (Parameter parameter in adapter.Parameters)
+                parameter.Release();
+        }
+
+        adapters.Clear();
+        foreach (Parameter parameter in Parameters)
+            parameter.IsFrozen = false;
+    }
+
+    /// <summary>The part of a name after its last dot.</summary>
+    internal static string LastPart(string name) => name[(name.LastIndexOf('.') + 1)..];
+
+    private static bool IsTarget(string name, string target) => target.Contains('*', StringComparison.Ordinal)
+        ? System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(target, name, ignoreCase: false)
+        : name == target || name.EndsWith("." + target, StringComparison.Ordinal);
+
     /// <summary>Gives the parameters' memory back to the device's pool.</summary>
     public void Dispose()
     {
-        foreach (Parameter parameter in Parameters)
+        foreach (Parameter parameter in AllParameters)
             parameter.Release();
         GC.SuppressFinalize(this);
     }

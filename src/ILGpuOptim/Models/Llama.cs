@@ -47,6 +47,9 @@ public sealed class Llama : LanguageModel
     public override IReadOnlyList<string> IgnoredTensors => config.TieWordEmbeddings ? ["*.rotary_emb.inv_freq", "lm_head.weight"] : ["*.rotary_emb.inv_freq"];
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> UsualLoraTargets => ["q_proj", "v_proj"];
+
+    /// <inheritdoc/>
     public override Parameter Head => (head?.Weight ?? tokens.Weight)!;
 
     /// <summary>The angles of its positions, for decoding from an offset.</summary>

@@ -14,15 +14,15 @@ public static class ModelFiles
     /// <summary>The file of the configuration.</summary>
     public const string Config = "config.json";
 
-    /// <summary>Reads a model.</summary>
+    /// <summary>Reads a model. Adapters in the folder are merged into its weights; they may lie alone beside the name of their model's folder.</summary>
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
     public static LanguageModel Load(string folder, Device device)
     {
-        ModelConfig config = ModelConfig.Load(Path.Combine(folder, Config));
+        ModelConfig config = ModelConfig.Load(Path.Combine(ConfigFolder(folder), Config));
         LanguageModel model = config.Create(new Initializer(device, 0));
         try
         {
-            LoadWeights(folder, model);
+            LoadMerged(folder, model);
             return model;
         }
         catch
@@ -31,6 +31,20 @@ public static class ModelFiles
             throw;
         }
     }
+
+    /// <summary>Fills a model from a folder, and merges the folder's adapters into it.</summary>
+    internal static void LoadMerged(string folder, LanguageModel model)
+    {
+        LoadWeights(ConfigFolder(folder), model);
+        if (!AdapterFiles.Exist(folder))
+            return;
+        AdapterFiles.Load(folder, model);
+        model.MergeAdapters();
+    }
+
+    /// <summary>The folder itself, or the one that adapters without a model name.</summary>
+    internal static string ConfigFolder(string folder) =>
+        !File.Exists(Path.Combine(folder, Config)) && AdapterFiles.Exist(folder) ? AdapterFiles.BaseOf(folder) : folder;
 
     /// <summary>Fills a model's parameters by their names from a safetensors file, the index of its shards, or a folder with either.</summary>
     /// <exception cref="UserException">A tensor is missing, has another shape, or belongs to no parameter.</exception>

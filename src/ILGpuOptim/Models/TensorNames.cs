@@ -42,7 +42,7 @@ internal sealed class TensorNames
         string.Join(", ", names.Take(3)) + (names.Count > 3 ? $" and {names.Count - 3} more" : "");
 
     /// <summary>A name without its maker's prefix, in today's spelling.</summary>
-    private static string Bare(string name)
+    internal static string Bare(string name)
     {
         foreach (string prefix in Prefixes)
         {

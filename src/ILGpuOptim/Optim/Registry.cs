@@ -58,13 +58,17 @@ public static class Registry
             bool chosen = Chooses(entry, settings, parameter.Name, parameter.Shape);
             bool decays = settings.WeightDecay != 0 && parameter.Shape.Count >= 2 && !Matches(settings.NoDecay, parameter.Name);
             OptimizerOptions options = entry.Options(settings, chosen);
-            optimizer.Add(parameter, options with { LearningRate = settings.LearningRate, WeightDecay = decays ? settings.WeightDecay : 0 });
+            double factor = settings.LearningRateFor.Where(item => Matches([item.Pattern], parameter.Name)).Aggregate(1.0, (product, item) => product * item.Factor);
+            optimizer.Add(parameter, options with { LearningRate = settings.LearningRate * factor, WeightDecay = decays ? settings.WeightDecay : 0 });
             string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
+            description += factor == 1 ? "" : $", learning rate × {factor}";
             if (!made.TryGetValue(description, out List<Parameter>? group))
                 made[description] = group = [];
             group.Add(parameter);
         }
 
+        foreach (RateFactor item in settings.LearningRateFor.Where(item => !parameters.Any(parameter => Matches([item.Pattern], parameter.Name))))
+            throw new UserException($"--lr-for {item.Pattern}={item.Factor}: the model has no such parameter");
         groups = [.. made.Select(pair => new ParameterGroup(pair.Key, pair.Value))];
         return optimizer;
     }

@@ -62,6 +62,8 @@ public sealed record Checkpoint
             AtomicFolder.Write(folder, partial =>
             {
                 ModelFiles.Save(partial, trainer.Model);
+                if (trainer.Model.Adapters.Count > 0)
+                    AdapterFiles.Save(partial, trainer.Model, trainer.Settings.From);
                 tokenizer?.Save(partial);
                 SaveState(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
                 var checkpoint = new Checkpoint
@@ -127,6 +129,8 @@ public sealed record Checkpoint
         if (saved.ToJson() != trainer.Model.Config.ToJson())
             throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the run's settings make");
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);
+        if (trainer.Model.Adapters.Count > 0)
+            AdapterFiles.Load(folder, trainer.Model);
         LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
             state.Step = ParameterSteps.GetValueOrDefault(state.Parameter.Name);

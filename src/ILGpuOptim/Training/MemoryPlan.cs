@@ -21,10 +21,14 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         using Optimizer optimizer = entry.Create();
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Layers.Initializer(device, 0));
-        long weights = 0, state = 0;
-        foreach (Parameter parameter in model.Parameters)
+        TrainedModel.Prepare(model, settings);
+        long weights = 0, gradients = 0, state = 0;
+        foreach (Parameter parameter in model.AllParameters)
         {
             weights += 4 * parameter.Length;
+            if (parameter.IsFrozen)
+                continue;
+            gradients += 4 * parameter.Length;
             bool chosen = Registry.Chooses(entry, settings.Optimizer, parameter.Name, parameter.Shape);
             state += optimizer.Declare(parameter.Shape, entry.Options(settings.Optimizer, chosen)).Sum(tensor => tensor.Bytes);
         }
@@ -35,7 +39,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         Trainer.MaskingOf(model, settings)?.Apply(0, 0, tokens, targets);
         var tape = new Tape(device);
         tape.Backward(model.Loss(tape, tokens, targets, settings.Batch));
-        long gradients = model.Parameters.Sum(parameter => 4 * parameter.Length), peak = device.Pool.PeakBytes - before;
+        long peak = device.Pool.PeakBytes - before;
         tape.Reset();
         return new MemoryPlan(weights, gradients, state, Math.Max(0, peak - gradients));
     }

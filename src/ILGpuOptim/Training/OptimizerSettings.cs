@@ -2,6 +2,11 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
+/// <summary>The learning rate of some parameters.</summary>
+/// <param name="Pattern">Their names; * stands for anything.</param>
+/// <param name="Factor">Multiplies their learning rate; 0 leaves them where they are.</param>
+public sealed record RateFactor(string Pattern, double Factor);
+
 /// <summary>An optimizer by name with its settings; what is null keeps the optimizer's own default.</summary>
 public sealed record OptimizerSettings
 {
@@ -43,6 +48,9 @@ public sealed record OptimizerSettings
 
     /// <summary>Names of matrices that are trained at low rank; * stands for anything.</summary>
     public IReadOnlyList<string> LowRank { get; init; } = ["*attn*", "*mlp*", "*attention*", "*intermediate*", "*output.dense*"];
+
+    /// <summary>Groups whose learning rate is a multiple of the others'; where several match, their factors multiply.</summary>
+    public IReadOnlyList<RateFactor> LearningRateFor { get; init; } = [];
 
     /// <summary>Names of parameters without weight decay, beside vectors.</summary>
     public IReadOnlyList<string> NoDecay { get; init; } = [];

@@ -1,4 +1,7 @@
+using System.IO.Enumeration;
+using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
@@ -6,10 +9,18 @@ namespace ILGpuOptim.Training;
 /// <summary>The model that settings and data ask for.</summary>
 public static class TrainedModel
 {
-    /// <summary>The configuration of a fresh model: the sizes of the settings, the vocabulary of the data.</summary>
+    /// <summary>Keeps the random streams of adapters apart from those of fresh weights.</summary>
+    private const ulong AdapterSeed = 0x4C6F5241_00000000;
+
+    /// <summary>The configuration of the model: that of <see cref="TrainingSettings.From"/>, or the sizes of the settings and the vocabulary of the data.</summary>
+    /// <param name="settings">The settings.</param>
+    /// <param name="data">The tokens.</param>
+    /// <param name="checkpoint">Where the run stopped, which has all that it took from elsewhere; or null.</param>
     /// <exception cref="UserException">The sizes contradict each other.</exception>
-    public static ModelConfig Configuration(TrainingSettings settings, Dataset data)
+    public static ModelConfig Configuration(TrainingSettings settings, Dataset data, string? checkpoint = null)
     {
+        if (settings.From is { } folder)
+            return Known(checkpoint ?? folder, settings);
         ModelConfig basis = settings.Model ?? new Gpt2Config { Vocabulary = data.Vocabulary, ContextLength = settings.Block, Channels = 128, Layers = 4, Heads = 4 };
 
         // Ids of token files may well stop short of the vocabulary that made them.
@@ -19,5 +30,64 @@ public static class TrainedModel
             config = bert with { MaskToken = bert.Vocabulary, Vocabulary = bert.Vocabulary + 1, PadToken = null };
         config.Check("settings");
         return config;
+    }
+
+    /// <summary>The model with its first weights: fresh ones, or those of <see cref="TrainingSettings.From"/>.</summary>
+    /// <param name="config">See <see cref="Configuration"/>.</param>
+    /// <param name="settings">The settings.</param>
+    /// <param name="device">Where it lives.</param>
+    /// <param name="loads">Whether weights are read; otherwise a checkpoint will bring them.</param>
+    /// <exception cref="UserException">The folder's weights cannot be read, or a pattern names nothing.</exception>
+    public static LanguageModel Create(ModelConfig config, TrainingSettings settings, Device device, bool loads = true)
+    {
+        LanguageModel model = config.Create(new Initializer(device, settings.Seed));
+        try
+        {
+            if (loads && settings.From is { } folder)
+                ModelFiles.LoadMerged(folder, model);
+            Prepare(model, settings);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Adds the adapters and freezes the parameters that settings name.</summary>
+    /// <exception cref="UserException">A pattern names nothing, or nothing is left to train.</exception>
+    internal static void Prepare(LanguageModel model, TrainingSettings settings)
+    {
+        if (settings.Lora is { } lora)
+            model.AddAdapters(lora, new Initializer(model.Head.Device, settings.Seed ^ AdapterSeed));
+        IReadOnlyList<Parameter> all = model.AllParameters;
+        foreach (string pattern in settings.Freeze)
+        {
+            Parameter[] found = [.. all.Where(parameter => FileSystemName.MatchesSimpleExpression(pattern, parameter.Name))];
+            if (found.Length == 0)
+                throw new UserException($"--freeze {pattern}: the model has no such parameter; there are {string.Join(", ", all.Take(4).Select(parameter => parameter.Name))}, and so on");
+            foreach (Parameter parameter in found)
+                parameter.IsFrozen = true;
+        }
+
+        if (all.All(parameter => parameter.IsFrozen))
+            throw new UserException($"--freeze {string.Join(' ', settings.Freeze)}: nothing is left to train");
+    }
+
+    private static ModelConfig Known(string folder, TrainingSettings settings)
+    {
+        ModelConfig config = ModelConfig.Load(Path.Combine(ModelFiles.ConfigFolder(folder), ModelFiles.Config)).Resized(dropout: settings.Dropout);
+        if (settings.Block > config.Positions)
+            throw new UserException($"--block {settings.Block}: the model of {folder} has {config.Positions} positions; use at most that");
+        return config is BertConfig { MaskToken: null } bert ? bert with { MaskToken = MaskOf(folder) } : config;
+    }
+
+    /// <summary>The line of [MASK] in a vocabulary of word pieces; null where there is none.</summary>
+    private static int? MaskOf(string folder)
+    {
+        string path = Path.Combine(folder, "vocab.txt");
+        int line = File.Exists(path) ? File.ReadLines(path).Select(word => word.Trim()).ToList().IndexOf("[MASK]") : -1;
+        return line < 0 ? null : line;
     }
 }

@@ -21,7 +21,6 @@ public sealed class Trainer : IDisposable
 {
     private const ulong TrainingStream = 0, ValidationStream = 1;
 
-    private readonly TrainingSettings settings;
     private readonly Dataset data;
     private readonly BatchSampler sampler;
     private readonly TokenMasking? masking;
@@ -41,13 +40,13 @@ public sealed class Trainer : IDisposable
         Device = device;
         Model = model;
         this.data = data;
-        this.settings = settings;
+        Settings = settings;
         sampler = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
         masking = MaskingOf(model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, settings.Warmup, settings.FinalRate);
-        Optimizer = Registry.Create(settings.Optimizer, model.Parameters, out IReadOnlyList<ParameterGroup> groups);
+        Optimizer = Registry.Create(settings.Optimizer, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
-        trained = [.. model.Parameters.Where(parameter => !parameter.IsFrozen)];
+        trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
         Tape = new Tape(device) { Seed = settings.Seed };
         inputs = new int[settings.Batch * settings.Block];
@@ -56,6 +55,9 @@ public sealed class Trainer : IDisposable
 
     /// <summary>Where everything runs.</summary>
     public Device Device { get; }
+
+    /// <summary>How it is trained.</summary>
+    public TrainingSettings Settings { get; }
 
     /// <summary>What is trained.</summary>
     public LanguageModel Model { get; }
@@ -73,7 +75,7 @@ public sealed class Trainer : IDisposable
     public long StepNumber { get; internal set; }
 
     /// <summary>Tokens of an update.</summary>
-    public long TokensPerStep => (long)inputs.Length * settings.Accumulate;
+    public long TokensPerStep => (long)inputs.Length * Settings.Accumulate;
 
     /// <summary>One update.</summary>
     /// <exception cref="DivergedException">The loss is no number; the parameters are those of the step before.</exception>
@@ -81,16 +83,16 @@ public sealed class Trainer : IDisposable
     {
         float loss = 0;
         Tape.IsTraining = Tape.IsRecording = true;
-        for (int i = 0; i < settings.Accumulate; i++)
+        for (int i = 0; i < Settings.Accumulate; i++)
         {
-            Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)settings.Accumulate + (ulong)i);
-            Tensor batchLoss = Model.Loss(Tape, inputs, targets, settings.Batch, 1f / settings.Accumulate);
+            Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
+            Tensor batchLoss = Model.Loss(Tape, inputs, targets, Settings.Batch, 1f / Settings.Accumulate);
             Tape.Backward(batchLoss);
             loss += batchLoss.Item();
             Tape.Reset();
         }
 
-        Block? factor = clipping.Measure(settings.Clip);
+        Block? factor = clipping.Measure(Settings.Clip);
         float norm = clipping.Norm;
         if (!float.IsFinite(loss) || !float.IsFinite(norm))
             throw new DivergedException(Describe(loss));
@@ -101,7 +103,7 @@ public sealed class Trainer : IDisposable
         foreach (Parameter parameter in trained)
             parameter.ClearGradient();
         StepNumber++;
-        return new StepResult(StepNumber, loss, settings.Optimizer.LearningRate * rate, norm);
+        return new StepResult(StepNumber, loss, Settings.Optimizer.LearningRate * rate, norm);
     }
 
     /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>
@@ -115,7 +117,7 @@ public sealed class Trainer : IDisposable
         for (int i = 0; i < batches; i++)
         {
             Fill(tokens, ValidationStream, (ulong)i);
-            sum += Model.Loss(Tape, inputs, targets, settings.Batch).Item();
+            sum += Model.Loss(Tape, inputs, targets, Settings.Batch).Item();
             Tape.Reset();
         }
 

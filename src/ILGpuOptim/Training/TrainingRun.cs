@@ -112,6 +112,17 @@ public sealed class TrainingRun : IDisposable
         }
     }
 
+    /// <summary>The folder of a run's newest checkpoint, or the folder itself when it holds a model or adapters of one.</summary>
+    /// <exception cref="UserException">It is neither.</exception>
+    public static string ModelFolder(string path)
+    {
+        if (File.Exists(Path.Combine(path, ModelFiles.Config)) || AdapterFiles.Exist(path))
+            return path;
+        return Checkpoints(path).LastOrDefault().Path ?? throw new UserException(Directory.Exists(path)
+            ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
+            : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors");
+    }
+
     /// <summary>A run's checkpoints, oldest first.</summary>
     public static IEnumerable<(long Step, string Path)> Checkpoints(string folder)
     {
@@ -157,10 +168,11 @@ public sealed class TrainingRun : IDisposable
     private static TrainingRun Open(string folder, TrainingSettings settings, Device device)
     {
         settings.Check();
-        Dataset data = LoadData(settings, Checkpoints(folder).LastOrDefault().Path);
-        ModelConfig config = TrainedModel.Configuration(settings, data);
+        string? checkpoint = Checkpoints(folder).LastOrDefault().Path;
+        Dataset data = LoadData(settings, checkpoint ?? settings.From);
+        ModelConfig config = TrainedModel.Configuration(settings, data, checkpoint);
         MemoryPlan.Of(config, settings).CheckAgainst(device);
-        LanguageModel model = config.Create(new Initializer(device, settings.Seed));
+        LanguageModel model = TrainedModel.Create(config, settings, device, checkpoint is null);
         return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data);
     }
 
@@ -171,6 +183,8 @@ public sealed class TrainingRun : IDisposable
             return tokens;
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
         string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data);
+        if (settings.From is not null && checkpoint is not null && Tokenizers.Load(checkpoint) is null)
+            throw new UserException($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; give token files");
         ITokenizer tokenizer = (checkpoint is null ? null : Tokenizers.Load(checkpoint))
             ?? (settings.Tokenizer == "byte" ? new ByteTokenizer() : CharTokenizer.From(text));
         return Dataset.FromText(text, tokenizer, settings.Validation, source);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
@@ -21,6 +22,15 @@ public sealed record TrainingSettings
 
     /// <summary>The model to train from fresh weights, as in <c>config.json</c>; null means a GPT-2. Its vocabulary follows the data.</summary>
     public ModelConfig? Model { get; init; }
+
+    /// <summary>The folder of a model whose weights training begins with, instead of <see cref="Model"/>; or null.</summary>
+    public string? From { get; init; }
+
+    /// <summary>Names of parameters that stay as they are; * stands for anything.</summary>
+    public IReadOnlyList<string> Freeze { get; init; } = [];
+
+    /// <summary>Trains low-rank adapters beside frozen weights; null trains the weights.</summary>
+    public LoraOptions? Lora { get; init; }
 
     /// <summary>Transformer layers; null means those of <see cref="Model"/>, or 4.</summary>
     public int? Layers { get; init; }
@@ -154,6 +164,8 @@ public sealed record TrainingSettings
                 throw new UserException($"{name} {value}: it must be at least {least}");
         }
 
+        if (From is not null && (Model is not null || Layers is not null || Heads is not null || Channels is not null))
+            throw new UserException($"--from {From}: that model has sizes of its own; leave out --model, --layers, --heads and --channels");
         if (Dropout is { } dropout && !(dropout >= 0 && dropout < 1))
             throw new UserException($"--dropout {Dropout}: it lies in [0, 1)");
         if (!(MaskedPart > 0 && MaskedPart < 1))

@@ -43,6 +43,8 @@ public class GradientTests
         ["packed products with biases"] = new([[3, 5], [4, 5], [2, 5], [4], [2]], (tape, p) => tape.LinearPacked(p[0], [p[1], p[2]], [p[3], p[4]])),
         ["SwiGLU"] = new([[3, 5], [7, 5], [7, 5]], (tape, p) => tape.SwiGlu(p[0], p[1], p[2])),
         ["SwiGLU with biases"] = new([[3, 5], [7, 5], [7, 5], [7], [7]], (tape, p) => tape.SwiGlu(p[0], p[1], p[2], p[3], p[4])),
+        ["an adapted weight"] = new([[4, 5], [7, 5], [2, 5], [7, 2]], (tape, p) => tape.Linear(p[0], tape.LowRankSum(p[1], p[2], p[3], 1.5f, transposed: true), null, transposed: true)),
+        ["an adapted weight, inputs first"] = new([[4, 5], [5, 7], [3, 5], [7, 3]], (tape, p) => tape.Linear(p[0], tape.LowRankSum(p[1], p[2], p[3], -0.5f, transposed: false), null)),
         ["dropout"] = new([[4, 5]], (tape, p) => tape.Dropout(p[0], 0.3f)),
         ["sum"] = new([[4, 5], [4, 5]], (tape, p) => tape.Add(p[0], p[1])),
         ["cross-entropy"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, -1, 6, 0])),

@@ -1,0 +1,42 @@
+using System.CommandLine;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Files;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>merge</c>: a fine-tuned model as one for everybody.</summary>
+internal static class MergeCommand
+{
+    public static Command Create()
+    {
+        var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder of adapters" };
+        var target = new Argument<string>("folder") { Description = "where the model is written; the folder must not exist" };
+        var command = new Command("merge", "Write a model in Hugging Face's layout, its adapters merged into its weights.") { source, target };
+        command.SetAction(result =>
+        {
+            string folder = CommonOptions.ModelFolder(result.GetRequiredValue(source)), output = result.GetRequiredValue(target);
+            if (Directory.Exists(output) || File.Exists(output))
+                throw new UserException($"{output}: there is something already; name a new folder");
+            using var device = new CpuDevice();
+            using LanguageModel model = ModelFiles.Load(folder, device);
+            ITokenizer? tokenizer = Tokenizers.Load(folder);
+            try
+            {
+                AtomicFolder.Write(Path.GetFullPath(output), partial =>
+                {
+                    ModelFiles.Save(partial, model);
+                    tokenizer?.Save(partial);
+                });
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new UserException($"{output}: the model cannot be written: {e.Message}", e);
+            }
+
+            Console.WriteLine($"{output}: {model.Config.Summary}, {model.ParameterCount:N0} parameters");
+        });
+        return command;
+    }
+}

@@ -1,0 +1,58 @@
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
+
+/// <summary>How adapters are made (Hu et al., "LoRA: low-rank adaptation of large language models", 2021).</summary>
+public sealed record LoraOptions
+{
+    /// <summary>Rows of A and columns of B.</summary>
+    public int Rank { get; init; } = 8;
+
+    /// <summary>B A is multiplied by alpha / rank.</summary>
+    public double Alpha { get; init; } = 16;
+
+    /// <summary>Which products are adapted: the last parts of their names, or patterns of whole names with *; empty means the model's usual ones.</summary>
+    public IReadOnlyList<string> Targets { get; init; } = [];
+}
+
+/// <summary>What is learnt beside a frozen weight W: W + alpha / rank · B A, with A random and B zero at the start.</summary>
+public sealed class LoraAdapter : Layer
+{
+    private readonly Linear adapted;
+
+    /// <summary>Makes the two thin matrices beside a product.</summary>
+    public LoraAdapter(Initializer initializer, Linear adapted, int rank, double alpha)
+    {
+        this.adapted = adapted;
+        (Rank, Alpha) = (rank, alpha);
+        A = Add(initializer, adapted.Name + ".lora_A.weight", 1 / MathF.Sqrt(3f * adapted.Inputs), 0, rank, adapted.Inputs);
+        B = Add(initializer, adapted.Name + ".lora_B.weight", 0, 0, adapted.Outputs, rank);
+    }
+
+    /// <summary>The product beside which it learns.</summary>
+    public string Module => adapted.Name;
+
+    /// <summary>Rows of A.</summary>
+    public int Rank { get; }
+
+    /// <summary>B A counts alpha / rank.</summary>
+    public double Alpha { get; }
+
+    private float Scale => (float)(Alpha / Rank);
+
+    /// <summary>rank × inputs.</summary>
+    public Parameter A { get; }
+
+    /// <summary>outputs × rank.</summary>
+    public Parameter B { get; }
+
+    /// <summary>The adapted weight.</summary>
+    internal Tensor WeightFor(Tape tape) => tape.LowRankSum(adapted.Weight, A, B, Scale, adapted.IsTransposed);
+
+    /// <summary>Makes the adapted weight the product's own.</summary>
+    internal void Merge()
+    {
+        adapted.Weight.Device.AddLowRank(adapted.Weight, A, B, Scale, adapted.IsTransposed);
+        adapted.Adapter = null;
+    }
+}

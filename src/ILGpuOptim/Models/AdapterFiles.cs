@@ -1,0 +1,144 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>LoRA adapters in PEFT's layout: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c> in a folder.</summary>
+public static class AdapterFiles
+{
+    /// <summary>The file of the settings.</summary>
+    public const string Config = "adapter_config.json";
+
+    /// <summary>The file of the matrices.</summary>
+    public const string Weights = "adapter_model.safetensors";
+
+    private const string Prefix = "base_model.model.";
+
+    /// <summary>Whether a folder has adapters.</summary>
+    public static bool Exist(string folder) => File.Exists(Path.Combine(folder, Config));
+
+    /// <summary>Writes a model's adapters into an existing folder, flushed to the disk.</summary>
+    /// <param name="folder">Where.</param>
+    /// <param name="model">With adapters of one rank.</param>
+    /// <param name="baseModel">Where the frozen weights come from, for those who load the adapters; or null.</param>
+    public static void Save(string folder, LanguageModel model, string? baseModel)
+    {
+        LoraAdapter first = model.Adapters[0];
+        var config = new JsonObject
+        {
+            ["peft_type"] = "LORA",
+            ["task_type"] = model.IsCausal ? "CAUSAL_LM" : null,
+            ["base_model_name_or_path"] = baseModel,
+            ["r"] = first.Rank,
+            ["lora_alpha"] = Number(first.Alpha),
+            ["lora_dropout"] = 0.0,
+            ["target_modules"] = new JsonArray([.. Targets(model).Select(target => (JsonNode)target)]),
+            ["fan_in_fan_out"] = model is Gpt2,
+            ["bias"] = "none",
+            ["inference_mode"] = true,
+            ["modules_to_save"] = null,
+        };
+        AtomicFolder.WriteText(Path.Combine(folder, Config), config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
+        Parameter[] parameters = [.. model.Adapters.SelectMany(adapter => adapter.Parameters)];
+        using var writer = new SafetensorsWriter(
+            Path.Combine(folder, Weights),
+            parameters.Select(parameter => (Prefix + model.ModulePrefix + parameter.Name, "F32", parameter.Shape)),
+            new Dictionary<string, string> { ["format"] = "pt" });
+        foreach (Parameter parameter in parameters)
+            writer.Write(Prefix + model.ModulePrefix + parameter.Name, MemoryMarshal.AsBytes<float>(parameter.ToArray()));
+        writer.Finish();
+    }
+
+    /// <summary>Fills a model's adapters from a folder, making those that it does not have.</summary>
+    /// <exception cref="UserException">A file is missing or damaged, or belongs to another model.</exception>
+    public static void Load(string folder, LanguageModel model)
+    {
+        Func<int, double> alpha = Alpha(Path.Combine(folder, Config));
+        using Safetensors file = Safetensors.Open(Path.Combine(folder, Weights));
+        Dictionary<string, Linear> products = model.Adaptable.ToDictionary(linear => TensorNames.Bare(linear.Name));
+        var filled = new HashSet<Parameter>();
+        var initializer = new Initializer(model.Head.Device, 0);
+        foreach ((string name, SafetensorsEntry entry) in file.Tensors)
+        {
+            (string? module, bool isB) = Parse(name);
+            if (module is null || !products.TryGetValue(TensorNames.Bare(module), out Linear? linear) || entry.Shape.Count != 2)
+                throw new SafetensorsException($"{file.Path}: {name} adapts nothing that the model has; the adapters belong to another model, or are not LoRA's");
+            int rank = (int)entry.Shape[isB ? 1 : 0];
+            LoraAdapter adapter = linear.Adapter ?? model.AddAdapter(linear, rank, alpha(rank), initializer);
+            Parameter target = isB ? adapter.B : adapter.A;
+            if (!entry.Shape.SequenceEqual(target.Shape.Select(size => (long)size)))
+                throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but the model makes it {target}");
+            target.Load(file.ReadF32(name));
+            filled.Add(target);
+        }
+
+        if (model.Adapters.SelectMany(adapter => adapter.Parameters).FirstOrDefault(parameter => !filled.Contains(parameter)) is { } missing)
+            throw new SafetensorsException($"{file.Path}: there is no tensor {missing.Name}; the adapters were made with other targets");
+    }
+
+    /// <summary>The folder of the frozen weights that a folder of adapters alone names.</summary>
+    /// <exception cref="UserException">It names none, or none that is on this machine.</exception>
+    public static string BaseOf(string folder)
+    {
+        string path = Path.Combine(folder, Config);
+        string? name = Read(path)["base_model_name_or_path"]?.ToString();
+        if (string.IsNullOrEmpty(name))
+            throw new UserException($"{path}: there is no base_model_name_or_path, so the adapters' model is not known; put its folder there");
+        string near = Path.Combine(folder, name);
+        return File.Exists(Path.Combine(near, ModelFiles.Config)) ? near
+            : File.Exists(Path.Combine(name, ModelFiles.Config)) ? name
+            : throw new UserException($"{path}: base_model_name_or_path = \"{name}\" is no folder with a {ModelFiles.Config} here; download the model and put its folder there");
+    }
+
+    /// <summary>The alpha of an adapter of a rank: some files mean alpha / √rank instead of alpha / rank.</summary>
+    private static Func<int, double> Alpha(string path)
+    {
+        JsonObject config = Read(path);
+        try
+        {
+            if (config["peft_type"]?.ToString() is not "LORA" || config["use_dora"]?.GetValue<bool>() is true || config["rank_pattern"] is JsonObject { Count: > 0 } || config["alpha_pattern"] is JsonObject { Count: > 0 })
+                throw new UserException($"{path}: only plain LoRA adapters of one rank and alpha are supported");
+            double alpha = config["lora_alpha"]!.GetValue<double>();
+            bool byRoot = config["use_rslora"]?.GetValue<bool>() is true;
+            return rank => byRoot ? alpha * Math.Sqrt(rank) : alpha;
+        }
+        catch (Exception e) when (e is NullReferenceException or InvalidOperationException or FormatException)
+        {
+            throw new UserException($"{path}: not the settings of a LoRA adapter: lora_alpha is no number", e);
+        }
+    }
+
+    private static JsonObject Read(string path)
+    {
+        try
+        {
+            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it is no object");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        {
+            throw new UserException($"{path}: not the settings of an adapter: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The last parts of names where they say it all, whole names otherwise: PEFT takes both.</summary>
+    private static IEnumerable<string> Targets(LanguageModel model)
+    {
+        string[] parts = [.. model.Adapters.Select(adapter => LanguageModel.LastPart(adapter.Module)).Distinct()];
+        int meant = model.Linears.Count(linear => parts.Contains(LanguageModel.LastPart(linear.Name)));
+        return meant == model.Adapters.Count ? parts : model.Adapters.Select(adapter => model.ModulePrefix + adapter.Module);
+    }
+
+    private static (string? Module, bool IsB) Parse(string name)
+    {
+        name = name.StartsWith(Prefix, StringComparison.Ordinal) ? name[Prefix.Length..] : name;
+        return name.EndsWith(".lora_A.weight", StringComparison.Ordinal) ? (name[..^".lora_A.weight".Length], false)
+            : name.EndsWith(".lora_B.weight", StringComparison.Ordinal) ? (name[..^".lora_B.weight".Length], true)
+            : (null, false);
+    }
+
+    /// <summary>16 rather than 16.0, as PEFT writes it.</summary>
+    private static JsonNode Number(double value) => value == Math.Floor(value) ? (JsonNode)(long)value : value;
+}

@@ -1,0 +1,62 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>A matrix and a product of two thin ones.</summary>
+public static class LowRankSumOp
+{
+    /// <summary>
+    /// W + scale · B A, or W + scale · (B A)ᵀ where W is stored inputs × outputs. LoRA's weight (Hu et al., 2021, equation 3):
+    /// made once a step, so that every operation that takes a weight takes an adapted one.
+    /// </summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="weight">W, outputs × inputs; inputs × outputs when not <paramref name="transposed"/>.</param>
+    /// <param name="a">A, rank × inputs.</param>
+    /// <param name="b">B, outputs × rank.</param>
+    /// <param name="scale">Multiplies the product.</param>
+    /// <param name="transposed">Whether a row of W makes an output, as in <see cref="LinearOp.Linear"/>.</param>
+    /// <returns>As <paramref name="weight"/>.</returns>
+    public static Tensor LowRankSum(this Tape tape, Tensor weight, Tensor a, Tensor b, float scale, bool transposed)
+    {
+        Tensor output = tape.Output([weight.Shape[0], weight.Shape[1]], weight, a, b);
+        tape.Device.Gemm(Product(a, b, output.Data, scale, transposed), new AddRule(), weight.Data);
+        tape.Record(new Gradient(output, weight, a, b, scale, transposed));
+        return output;
+    }
+
+    /// <summary>Adds scale · B A to a weight in place.</summary>
+    internal static void AddLowRank(this Device device, Tensor weight, Tensor a, Tensor b, float scale, bool transposed) =>
+        device.Gemm(Product(a, b, weight.Data, scale, transposed) with { Beta = 1 });
+
+    private static GemmArguments Product(Tensor a, Tensor b, Block target, float scale, bool transposed)
+    {
+        int rank = a.Shape[0], inputs = a.Shape[1], outputs = b.Shape[0];
+        return transposed
+            ? new GemmArguments(b.Data, a.Data, target, outputs, inputs, rank) { Alpha = scale }
+            : new GemmArguments(a.Data, b.Data, target, inputs, outputs, rank) { TransposeA = true, TransposeB = true, Alpha = scale };
+    }
+
+    private sealed class Gradient(Tensor output, Tensor weight, Tensor a, Tensor b, float scale, bool transposed) : Operation(output, weight, a, b)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block slope = Output.Gradient!.Value;
+            int rank = a.Shape[0], inputs = a.Shape[1], outputs = b.Shape[0];
+            if (a.RequiresGradient)
+            {
+                // Bᵀ G, with G or its transpose as it is stored.
+                Block target = tape.GradientOf(a, out float beta);
+                tape.Device.Gemm(new GemmArguments(b.Data, slope, target, rank, inputs, outputs) { TransposeA = true, TransposeB = !transposed, Alpha = scale, Beta = beta });
+            }
+
+            if (b.RequiresGradient)
+            {
+                // G Aᵀ.
+                Block target = tape.GradientOf(b, out float beta);
+                tape.Device.Gemm(new GemmArguments(slope, a.Data, target, outputs, rank, inputs) { TransposeA = !transposed, TransposeB = true, Alpha = scale, Beta = beta });
+            }
+
+            tape.PassGradient(Output, weight);
+        }
+    }
+}
