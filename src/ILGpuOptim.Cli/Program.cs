@@ -16,6 +16,7 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     DevicesCommand.Create(),
     DoctorCommand.Create(),
     MergeCommand.Create(),
+    KernelsCommand.Create(),
     VerifyCommand.Create(),
 };
 

@@ -18,7 +18,7 @@ public sealed partial class GpuDevice
         x.Blocks = (a.QueryLength + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
         if (a.LogSumExp is not null)
             flags |= GpuAttentionKernels.KeepsLogSumExp;
-        attentionForward ??= Accelerator.LoadStreamKernel<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.Forward);
+        attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.Forward);
         int groups = Groups((long)x.Blocks * a.Heads * a.Batch);
         if (groups > 0)
             attentionForward((groups, GpuAttentionKernels.Threads), x, new(a.HeadSize), new(flags));
@@ -36,9 +36,9 @@ public sealed partial class GpuDevice
         x.QueryGradient = GpuMemory.View<float>(gradients.Query);
         x.KeyGradient = GpuMemory.View<float>(gradients.Key);
         x.ValueGradient = GpuMemory.View<float>(gradients.Value);
-        attentionDot ??= Accelerator.LoadStreamKernel<GpuAttentionArguments, int, SpecializedValue<int>>(GpuAttentionKernels.Dot);
-        attentionBackwardQuery ??= Accelerator.LoadStreamKernel<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.BackwardQuery);
-        attentionBackwardKey ??= Accelerator.LoadStreamKernel<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.BackwardKey);
+        attentionDot ??= Load<GpuAttentionArguments, int, SpecializedValue<int>>(GpuAttentionKernels.Dot);
+        attentionBackwardQuery ??= Load<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.BackwardQuery);
+        attentionBackwardKey ??= Load<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.BackwardKey);
         if (count > 0)
         {
             attentionDot((Groups(Tiles(count, GpuAttentionKernels.Threads)), GpuAttentionKernels.Threads), x, count, new(a.HeadSize));

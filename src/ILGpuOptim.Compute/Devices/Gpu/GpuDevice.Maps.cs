@@ -151,12 +151,12 @@ public sealed partial class GpuDevice
     {
         if (count == 1)
         {
-            foldScalar ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<float>, int, SpecializedValue<int>>(GpuMapKernels.FoldScalar);
+            foldScalar ??= Load<ArrayView<float>, ArrayView<float>, int, SpecializedValue<int>>(GpuMapKernels.FoldScalar);
             foldScalar((1, GpuMapKernels.TileThreads), partials, target, checked((int)tiles), new(largest ? 1 : 0));
         }
         else if (count > 0)
         {
-            fold ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<float>, int, int, SpecializedValue<int>>(GpuMapKernels.Fold);
+            fold ??= Load<ArrayView<float>, ArrayView<float>, int, int, SpecializedValue<int>>(GpuMapKernels.Fold);
             fold(
                 (new Index2D(Groups(Tiles(count, GpuMapKernels.Width)), 1), new Index2D(GpuMapKernels.Width, GpuMapKernels.Height)),
                 partials, target, checked((int)count), checked((int)tiles), new(largest ? 1 : 0));
@@ -166,7 +166,7 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, GpuArguments, R, SpecializedValue<ulong>> Launcher<R>(Dictionary<Type, Delegate> known, Action<GpuArguments, R, SpecializedValue<ulong>> kernel) where R : unmanaged
     {
         if (!known.TryGetValue(typeof(R), out Delegate? launcher))
-            known[typeof(R)] = launcher = Accelerator.LoadStreamKernel(kernel);
+            known[typeof(R)] = launcher = Load(kernel);
         return (Action<KernelConfig, GpuArguments, R, SpecializedValue<ulong>>)launcher;
     }
 

@@ -124,7 +124,7 @@ public sealed partial class GpuDevice
         long across = Tiles(columns, GpuIndexKernels.Threads);
         if (indices.Length == 0 || columns == 0)
             return;
-        gather ??= Accelerator.LoadStreamKernel<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>, SpecializedValue<int>>(GpuIndexKernels.Gather);
+        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>, SpecializedValue<int>>(GpuIndexKernels.Gather);
         gather(
             (Groups(across * indices.Length), GpuIndexKernels.Threads), GpuMemory.View(table), GpuMemory.View<int>(indices), GpuMemory.View<float>(target),
             checked((int)columns), (int)across, new((int)table.Type), new(accumulate ? 1 : 0));
@@ -140,9 +140,9 @@ public sealed partial class GpuDevice
             return;
         Block links = Pool.Rent(2L * n, DType.I32);
         ArrayView<int> index = GpuMemory.View<int>(indices), next = GpuMemory.View<int>(links);
-        link ??= Accelerator.LoadStreamKernel<ArrayView<int>, ArrayView<int>, int>(GpuIndexKernels.Link);
+        link ??= Load<ArrayView<int>, ArrayView<int>, int>(GpuIndexKernels.Link);
         link((Groups(Tiles(n, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), index, next, n);
-        scatterAdd ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>(GpuIndexKernels.ScatterAdd);
+        scatterAdd ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>(GpuIndexKernels.ScatterAdd);
         scatterAdd((Groups(across * n), GpuIndexKernels.Threads), GpuMemory.View<float>(source), index, next, GpuMemory.View<float>(table), n, checked((int)columns), (int)across);
         Pool.Return(links);
     }
@@ -153,7 +153,7 @@ public sealed partial class GpuDevice
         Validate.Type(indices, DType.I32);
         if (indices.Length == 0)
             return;
-        pick ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.Pick);
+        pick ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.Pick);
         pick((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(source), GpuMemory.View<int>(indices), GpuMemory.View<float>(target), (int)indices.Length, columns);
     }
 
@@ -163,7 +163,7 @@ public sealed partial class GpuDevice
         Validate.Type(indices, DType.I32);
         if (indices.Length == 0)
             return;
-        addAt ??= Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.AddAt);
+        addAt ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.AddAt);
         addAt((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(target), GpuMemory.View<int>(indices), GpuMemory.View<float>(value), (int)indices.Length, columns);
     }
 
@@ -173,7 +173,7 @@ public sealed partial class GpuDevice
         Validate.Type(target, DType.F32);
         if (target.Length == 0)
             return;
-        random ??= Accelerator.LoadStreamKernel<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Draw);
+        random ??= Load<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Draw);
         random((Groups(Tiles(target.Length, 4 * GpuRandom.Threads)), GpuRandom.Threads), GpuMemory.View<float>(target), target.Length, scale, seed, stream, new((int)kind));
     }
 

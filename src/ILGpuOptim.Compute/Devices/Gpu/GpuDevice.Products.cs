@@ -54,7 +54,7 @@ public sealed partial class GpuDevice
         x.TilesM = (x.M + GpuGemmKernels.Tile - 1) / GpuGemmKernels.Tile;
         x.TilesN = (x.N + GpuGemmKernels.Tile - 1) / GpuGemmKernels.Tile;
         if (!products.TryGetValue(typeof(R), out Delegate? launcher))
-            products[typeof(R)] = launcher = Accelerator.LoadStreamKernel<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmKernels.Run);
+            products[typeof(R)] = launcher = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmKernels.Run);
         ((Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)launcher)(
             (Groups((long)batch * x.TilesM * x.TilesN), GpuGemmKernels.Threads), x, epilogue, new(formats));
     }
@@ -70,11 +70,11 @@ public sealed partial class GpuDevice
         x.TilesM = (x.M + rows - 1) / rows;
         Block panels = Pool.Rent((long)batch * x.TilesN * x.K * Line.Length);
         ArrayView<float> packed = GpuMemory.View<float>(panels);
-        pack ??= Accelerator.LoadStreamKernel<GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>(GpuGemmPanels.Pack);
+        pack ??= Load<GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>(GpuGemmPanels.Pack);
         if (x.K > 0)
             pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & 0xFF));
         if (!products.TryGetValue(typeof(R), out Delegate? launcher))
-            products[typeof(R)] = launcher = Accelerator.LoadStreamKernel<GpuGemmArguments, ArrayView<float>, int, R, SpecializedValue<ulong>>(GpuGemmPanels.Run);
+            products[typeof(R)] = launcher = Load<GpuGemmArguments, ArrayView<float>, int, R, SpecializedValue<ulong>>(GpuGemmPanels.Run);
         ((Action<KernelConfig, GpuGemmArguments, ArrayView<float>, int, R, SpecializedValue<ulong>>)launcher)(
             (Groups((long)batch * x.TilesM * x.TilesN), 1), x, packed, rows, epilogue, new(formats));
         Pool.Return(panels);

@@ -17,12 +17,18 @@ public sealed partial class GpuDevice : Device
     private long allocated;
 
     internal GpuDevice(string name, Context context, Accelerator accelerator)
+        : this(name, context, accelerator, accelerator.Device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU }, null)
     {
+    }
+
+    private GpuDevice(string name, Context context, Accelerator accelerator, bool isProcessor, Dictionary<string, RecordedKernel>? recorded)
+    {
+        this.recorded = recorded;
         Name = name;
         this.context = context;
         Accelerator = accelerator;
         nothing = accelerator.Allocate1D<float>(64);
-        IsProcessor = accelerator.Device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU };
+        IsProcessor = isProcessor;
     }
 
     /// <inheritdoc/>

@@ -8,7 +8,6 @@ using ILGPU.Frontend.Intrinsic;
 using ILGPU.IR;
 using ILGPU.IR.Intrinsics;
 using ILGPU.IR.Values;
-using ILGPU.Runtime.Cuda;
 
 namespace ILGpuOptim.Compute.Gpu;
 
@@ -33,17 +32,11 @@ internal static class GpuMath
     {
         IntrinsicImplementationManager manager = builder.GetIntrinsicManager();
         manager.RegisterMethod(Method(nameof(Fma)), new CLIntrinsic(Method(nameof(GenerateFma)), IntrinsicImplementationMode.GenerateCode));
-        manager.RegisterMethod(Method(nameof(Fma)), new PTXIntrinsic(Method(nameof(PtxFma)), IntrinsicImplementationMode.Redirect));
+        manager.RegisterMethod(Method(nameof(Fma)), new PTXIntrinsic(Method(nameof(GeneratePtxFma)), IntrinsicImplementationMode.GenerateCode));
     }
 
     [IntrinsicImplementation]
     private static float Fma(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
-
-    private static float PtxFma(float a, float b, float c)
-    {
-        CudaAsm.Emit("fma.rn.f32 %0, %1, %2, %3;", out float result, a, b, c);
-        return result;
-    }
 
     private static void GenerateFma(CLBackend backend, CLCodeGenerator generator, Value value)
     {
@@ -58,6 +51,20 @@ internal static class GpuMath
         statement.AppendArgument(b);
         statement.AppendArgument(c);
         statement.EndArguments();
+    }
+
+    private static void GeneratePtxFma(PTXBackend backend, PTXCodeGenerator generator, Value value)
+    {
+        var call = (MethodCall)value;
+        var a = generator.LoadPrimitive(call[0]);
+        var b = generator.LoadPrimitive(call[1]);
+        var c = generator.LoadPrimitive(call[2]);
+        var target = generator.AllocateHardware(value);
+        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand("fma.rn.f32");
+        command.AppendArgument(target);
+        command.AppendArgument(a);
+        command.AppendArgument(b);
+        command.AppendArgument(c);
     }
 
     private static MethodInfo Method(string name) => typeof(GpuMath).GetMethod(name, Members)!;

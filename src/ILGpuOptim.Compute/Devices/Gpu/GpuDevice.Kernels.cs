@@ -1,0 +1,84 @@
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.CPU;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Compute;
+
+// Kernels: loaded once for each rule, or recorded instead of launched.
+public sealed partial class GpuDevice
+{
+    private readonly Dictionary<string, RecordedKernel>? recorded;
+
+    /// <summary>The kernels that a recording device would have launched, in their order.</summary>
+    internal IEnumerable<RecordedKernel> Recorded => recorded?.Values ?? throw new InvalidOperationException("this device launches its kernels");
+
+    /// <summary>
+    /// A device that launches nothing but remembers every kernel: its memory is real and stays as it is. For printing kernels, and for
+    /// checking that all of them compile for hardware that is not here.
+    /// </summary>
+    internal static GpuDevice Recorder(bool asProcessor = false)
+    {
+        Context context = Context.Create(builder => builder.CPU());
+        return new GpuDevice("recorder", context, context.CreateCPUAccelerator(0), asProcessor, []);
+    }
+
+    private Action<KernelConfig, T1, T2, T3> Load<T1, T2, T3>(Action<T1, T2, T3> kernel)
+        where T1 : struct
+        where T2 : struct
+        where T3 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c) => Record(kernel, config, a, b, c);
+
+    private Action<KernelConfig, T1, T2, T3, T4> Load<T1, T2, T3, T4>(Action<T1, T2, T3, T4> kernel)
+        where T1 : struct
+        where T2 : struct
+        where T3 : struct
+        where T4 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d) => Record(kernel, config, a, b, c, d);
+
+    private Action<KernelConfig, T1, T2, T3, T4, T5> Load<T1, T2, T3, T4, T5>(Action<T1, T2, T3, T4, T5> kernel)
+        where T1 : struct
+        where T2 : struct
+        where T3 : struct
+        where T4 : struct
+        where T5 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e) => Record(kernel, config, a, b, c, d, e);
+
+    private Action<KernelConfig, T1, T2, T3, T4, T5, T6> Load<T1, T2, T3, T4, T5, T6>(Action<T1, T2, T3, T4, T5, T6> kernel)
+        where T1 : struct
+        where T2 : struct
+        where T3 : struct
+        where T4 : struct
+        where T5 : struct
+        where T6 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f) => Record(kernel, config, a, b, c, d, e, f);
+
+    private Action<KernelConfig, T1, T2, T3, T4, T5, T6, T7> Load<T1, T2, T3, T4, T5, T6, T7>(Action<T1, T2, T3, T4, T5, T6, T7> kernel)
+        where T1 : struct
+        where T2 : struct
+        where T3 : struct
+        where T4 : struct
+        where T5 : struct
+        where T6 : struct
+        where T7 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g) => Record(kernel, config, a, b, c, d, e, f, g);
+
+    private Action<KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> Load<T1, T2, T3, T4, T5, T6, T7, T8>(Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel)
+        where T1 : struct
+        where T2 : struct
+        where T3 : struct
+        where T4 : struct
+        where T5 : struct
+        where T6 : struct
+        where T7 : struct
+        where T8 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g, h) => Record(kernel, config, a, b, c, d, e, f, g, h);
+
+    private void Record(Delegate kernel, KernelConfig config, params object[] arguments)
+    {
+        // A specialised value shows itself by its type alone.
+        object[] constants = [.. arguments.Where(argument => argument.GetType() is { IsGenericType: true } type && type.GetGenericTypeDefinition() == typeof(SpecializedValue<>))];
+        var entry = new RecordedKernel(kernel.Method, constants, config.GroupDim.Size);
+        recorded!.TryAdd(entry.Key, entry);
+    }
+}
