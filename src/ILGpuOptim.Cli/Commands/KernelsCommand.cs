@@ -2,6 +2,7 @@ using System.CommandLine;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
+using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -10,13 +11,14 @@ internal static class KernelsCommand
 {
     public static Command Create()
     {
-        var optimizer = new Argument<string>("optimizer") { Description = "its name, as for train" };
+        var optimizer = new Argument<string>("optimizer") { Description = "its name, as for train; \"models\": the kernels of training GPT-2, LLaMA and BERT; \"all\": those and every optimizer's" };
         var target = new Option<string>("--target") { Description = "ptx or opencl", DefaultValueFactory = _ => "ptx" };
         var architecture = new Option<int>("--arch") { Description = "compute capability for ptx, such as 70, 80 or 90", DefaultValueFactory = _ => 80 };
         var rows = new Option<int>("--rows") { Description = "rows of the matrix that is updated", DefaultValueFactory = _ => 768 };
         var columns = new Option<int>("--columns") { Description = "its columns", DefaultValueFactory = _ => 2304 };
         var list = new Option<bool>("--list") { Description = "only the kernels' names" };
-        var command = new Command("kernels", "Print the fused GPU kernels that an optimizer becomes; needs no GPU.") { optimizer, target, architecture, rows, columns, list };
+        var output = new Option<string?>("--out") { Description = "a folder for one file a kernel, instead of printing" };
+        var command = new Command("kernels", "Print the fused GPU kernels that an optimizer becomes; needs no GPU.") { optimizer, target, architecture, rows, columns, list, output };
         command.SetAction(result =>
         {
             string kind = result.GetRequiredValue(target).ToLowerInvariant();
@@ -30,15 +32,48 @@ internal static class KernelsCommand
 
             if (result.GetValue(architecture) is not (>= 50 and <= 90))
                 throw new UserException($"--arch {result.GetValue(architecture)}: compute capabilities from 50 to 90 are known");
-            IReadOnlyList<KernelSource> kernels = OptimizerKernels.Of(
-                new OptimizerSettings { Name = result.GetRequiredValue(optimizer) }, result.GetValue(rows), result.GetValue(columns), kind, result.GetValue(architecture));
-            foreach (KernelSource kernel in kernels)
+            string chosen = result.GetRequiredValue(optimizer);
+            var kernels = new Dictionary<string, KernelSource>();
+            using var recorder = new KernelRecorder();
+            void Collect()
             {
-                Console.WriteLine($"// {kernel.Title}, groups of {kernel.Threads} threads");
-                if (!result.GetValue(list))
-                    Console.WriteLine(kernel.Text.Trim() + Environment.NewLine);
+                foreach (KernelSource kernel in recorder.Compile(kind, result.GetValue(architecture)))
+                    kernels.TryAdd(kernel.Key, kernel);
             }
+
+            if (chosen is "models" or "all")
+            {
+                KernelListing.RecordModels(recorder);
+                Collect();
+            }
+
+            foreach (string name in chosen == "all" ? Registry.Entries.Select(entry => entry.Name) : chosen == "models" ? [] : [chosen])
+            {
+                KernelListing.RecordUpdate(recorder, new OptimizerSettings { Name = name }, result.GetValue(rows), result.GetValue(columns));
+                Collect();
+            }
+
+            Print([.. kernels.Values], kind, result.GetValue(list), result.GetValue(output));
         });
         return command;
+    }
+
+    private static void Print(IReadOnlyList<KernelSource> kernels, string kind, bool onlyNames, string? folder)
+    {
+        if (folder is not null)
+            Directory.CreateDirectory(folder);
+        for (int i = 0; i < kernels.Count; i++)
+        {
+            string title = $"// {kernels[i].Title}, groups of {kernels[i].Threads} threads";
+            if (folder is null || onlyNames)
+                Console.WriteLine(title);
+            if (folder is not null)
+                File.WriteAllText(Path.Combine(folder, $"{i:D3}.{(kind == "ptx" ? "ptx" : "cl")}"), $"{title}{Environment.NewLine}{kernels[i].Text}");
+            else if (!onlyNames)
+                Console.WriteLine(kernels[i].Text.Trim() + Environment.NewLine);
+        }
+
+        if (folder is not null)
+            Console.WriteLine($"{kernels.Count} kernels are in {folder}");
     }
 }

@@ -50,6 +50,7 @@ public class AttentionTests
     }
 
     [Fact]
+    [Trait("device", "opencl")]
     public void AgreesWithTheTextbookOnOpenCl()
     {
         foreach (AttentionShape shape in Shapes())
@@ -57,6 +58,7 @@ public class AttentionTests
     }
 
     [Fact]
+    [Trait("device", "cuda")]
     public void AgreesWithTheTextbookOnCuda()
     {
         foreach (AttentionShape shape in Shapes())

@@ -13,6 +13,8 @@ public sealed partial class GpuDevice
     /// <summary>The kernels that a recording device would have launched, in their order.</summary>
     internal IEnumerable<RecordedKernel> Recorded => recorded?.Values ?? throw new InvalidOperationException("this device launches its kernels");
 
+    internal void ClearRecorded() => recorded?.Clear();
+
     /// <summary>
     /// A device that launches nothing but remembers every kernel: its memory is real and stays as it is. For printing kernels, and for
     /// checking that all of them compile for hardware that is not here.

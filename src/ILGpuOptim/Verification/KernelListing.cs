@@ -1,0 +1,54 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Verification;
+
+/// <summary>The GPU kernels that this library's rules become.</summary>
+public static class KernelListing
+{
+    private const int Batch = 2, Length = 40;
+
+    /// <summary>Has a recorder launch what an update of one matrix and one vector launches.</summary>
+    /// <param name="recorder">Remembers the kernels; those before are forgotten.</param>
+    /// <param name="settings">The optimizer.</param>
+    /// <param name="rows">Rows of the matrix.</param>
+    /// <param name="columns">Columns of the matrix, and the length of the vector.</param>
+    /// <exception cref="UserException">There is no such optimizer, or it cannot train such a matrix.</exception>
+    public static void RecordUpdate(KernelRecorder recorder, OptimizerSettings settings, int rows, int columns)
+    {
+        var matrix = new Parameter(recorder.Device, "h.0.attn.c_attn.weight", rows, columns);
+        var vector = new Parameter(recorder.Device, "h.0.attn.c_attn.bias", columns);
+        using Optimizer optimizer = Registry.Create(settings, [matrix, vector], out _);
+        var tape = new Tape(recorder.Device);
+
+        // Singular value decompositions run on the host, so the gradient must be a number.
+        foreach (Parameter parameter in new[] { matrix, vector })
+            recorder.Device.Upload(new float[parameter.Length], tape.GradientOf(parameter, out _));
+        recorder.Clear();
+        optimizer.Step();
+    }
+
+    /// <summary>Has a recorder launch what the forward and backward passes of every kind of model launch, with dropout.</summary>
+    /// <param name="recorder">Remembers the kernels.</param>
+    public static void RecordModels(KernelRecorder recorder)
+    {
+        const float Dropout = 0.1f;
+        ModelConfig[] configs =
+        [
+            new Gpt2Config { Vocabulary = 97, ContextLength = 64, Channels = 96, Layers = 1, Heads = 3, AttentionDropout = Dropout, ResidualDropout = Dropout, EmbeddingDropout = Dropout },
+            new LlamaConfig { Vocabulary = 97, Channels = 128, Inner = 176, Layers = 1, Heads = 2 },
+            new BertConfig { Vocabulary = 97, Channels = 96, Inner = 192, Layers = 1, Heads = 3 },
+        ];
+        foreach (ModelConfig config in configs)
+        {
+            using LanguageModel model = config.Create(new Initializer(recorder.Device, 1));
+            var tape = new Tape(recorder.Device);
+            var tokens = new int[Batch * Length];
+            tape.Backward(model.Loss(tape, tokens, tokens, Batch));
+            tape.Reset();
+        }
+    }
+}
