@@ -25,3 +25,16 @@ public readonly struct KeepRule : IMap1
     {
     }
 }
+
+/// <summary>a = value.</summary>
+internal readonly struct FillRule(float value) : IMap1
+{
+    private readonly float value = value;
+
+    /// <inheritdoc/>
+    public static Access Access => Access.Of(Slot.Write);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L a) where L : struct, ILane<L> => a = L.Splat(value);
+}

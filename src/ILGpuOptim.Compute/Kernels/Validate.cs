@@ -93,6 +93,8 @@ internal static class Validate
             throw new ArgumentOutOfRangeException(nameof(rows), $"negative size: {rows} × {columns}");
         if (operand.Block.Memory is null)
             throw new ArgumentException($"{rule.Name}: operand {k} has no memory");
+        if (operand.Block.Type.IsFloat8() && (operand.Layout != Layout.Full || (rows > 1 && columns % DTypes.QuantizedBlock != 0) || (operand.Stride != 0 && operand.Stride != columns) || operand.Block.Offset != 0))
+            throw new ArgumentException($"{rule.Name}: operand {k}: 8-bit floats are whole blocks; use them in one row, or in rows of a multiple of {DTypes.QuantizedBlock} columns");
         long needed = operand.Layout switch
         {
             Layout.Full => rows == 0 || columns == 0 ? 0 : (rows - 1) * (operand.Stride == 0 ? columns : operand.Stride) + columns,

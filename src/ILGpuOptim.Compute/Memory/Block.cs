@@ -20,7 +20,7 @@ public abstract class DeviceMemory
 /// <param name="Type">How the elements are stored.</param>
 public readonly record struct Block(DeviceMemory Memory, long Offset, long Length, DType Type)
 {
-    /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not for <see cref="DType.I8"/>).</summary>
+    /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not where elements share scales).</summary>
     public Block Slice(long start, long length)
     {
         if (start < 0 || length < 0 || start > Length - length)
@@ -55,6 +55,12 @@ public enum Layout
 /// <param name="Factor">When not null, a device f32 scalar that multiplies each element as it is read (read-only operands).</param>
 public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, long Stride = 0, Block? Factor = null)
 {
+    /// <summary>
+    /// When not 0, what is written in bf16 or 8-bit floats is rounded stochastically (see <see cref="Rounding"/>) with this seed; 0 rounds to the nearest.
+    /// Each launch needs its own.
+    /// </summary>
+    public uint Seed { get; init; }
+
     /// <summary>A full operand.</summary>
     public static implicit operator Operand(Block block) => new(block);
 

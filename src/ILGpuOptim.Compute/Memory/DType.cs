@@ -17,6 +17,15 @@ public enum DType
 
     /// <summary>Signed 32-bit integers: token ids and other indices.</summary>
     I32,
+
+    /// <summary>
+    /// Bytes of sign, 4 exponent and 3 fraction bits, relative to the largest magnitude among <see cref="DTypes.QuantizedBlock"/> elements that
+    /// follow each other in memory; see <see cref="Float8"/>. The scales, f32, come after all bytes (padded to a multiple of four). For optimizer state.
+    /// </summary>
+    Float8,
+
+    /// <summary>As <see cref="Float8"/> for numbers that are never negative: 5 exponent and 3 fraction bits.</summary>
+    UnsignedFloat8,
 }
 
 /// <summary>Sizes of stored numbers.</summary>
@@ -31,8 +40,15 @@ public static class DTypes
         DType.F32 or DType.I32 => rows * columns * 4,
         DType.BF16 => rows * columns * 2,
         DType.I8 => QuantizedScales(rows, columns) + rows * ((columns + QuantizedBlock - 1) / QuantizedBlock) * 4,
+        DType.Float8 or DType.UnsignedFloat8 => QuantizedScales(rows, columns) + (rows * columns + QuantizedBlock - 1) / QuantizedBlock * 4,
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "unknown storage type"),
     };
+
+    /// <summary>Whether neighbours share a scale, so that a single element cannot be written.</summary>
+    public static bool SharesScales(this DType type) => type is DType.I8 or DType.Float8 or DType.UnsignedFloat8;
+
+    /// <summary>Whether it is one of the two kinds of 8-bit floats.</summary>
+    public static bool IsFloat8(this DType type) => type is DType.Float8 or DType.UnsignedFloat8;
 
     /// <summary>Where the scales of a quantised rectangle begin, in bytes.</summary>
     public static long QuantizedScales(long rows, long columns) => (rows * columns + 3) & ~3L;

@@ -34,8 +34,8 @@ public static unsafe class Quantized
             float largest = 0;
             for (int i = start; i < end; i++)
             {
-                float magnitude = MathF.Abs(source[i]);
-                largest = magnitude <= largest ? largest : magnitude;
+                // A NaN counts as infinite, so that no later number hides it.
+                largest = Math.Max(largest, Float8.Magnitude(source[i]));
             }
 
             float scale = float.IsFinite(largest) ? largest / 127f : float.NaN;

@@ -67,6 +67,46 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
         }
     }
 
+    [Theory]
+    [InlineData(DType.BF16, 0u)]
+    [InlineData(DType.BF16, 77u)]
+    [InlineData(DType.Float8, 0u)]
+    [InlineData(DType.Float8, 77u)]
+    [InlineData(DType.UnsignedFloat8, 0u)]
+    [InlineData(DType.UnsignedFloat8, 77u)]
+    public void RoundsAsTold(DType type, uint seed)
+    {
+        foreach (int length in (int[])[1, 7, 255, 257, 4097])
+        {
+            Compare($"{type}", length, 0, (d, output) =>
+            {
+                Block stored = d.Pool.Rent(1, length, type), x = Random(d, length, 1);
+                if (type == DType.UnsignedFloat8)
+                    d.Map(new Square(), 1, length, x);
+                d.Map(new CopyRule(), 1, length, x, new Operand(stored) { Seed = seed });
+                d.Map(new CopyRule(), 1, length, stored, output);
+            });
+        }
+    }
+
+    [Theory]
+    [InlineData(DType.I8)]
+    [InlineData(DType.Float8)]
+    [InlineData(DType.UnsignedFloat8)]
+    public void ABlockWithNotANumberIsNotANumber(DType type)
+    {
+        Block x = device.Pool.Rent(300), stored = device.Pool.Rent(1, 300, type), y = device.Pool.Rent(300);
+        var values = new float[300];
+        Array.Fill(values, 0.5f);
+        values[3] = float.NaN;
+        device.Upload(values, x);
+        device.Map(new CopyRule(), 1, 300, x, stored);
+        device.Map(new CopyRule(), 1, 300, stored, y);
+        float[] read = Download(device, y);
+        Assert.All(read[..256], value => Assert.Equal(float.NaN, value));
+        Assert.All(read[256..], value => Assert.Equal(0.5f, value, 1e-6f));
+    }
+
     [Fact]
     public void ReadsStridesAndFactors() => Compare("stride", 5 * 7, 1e-6, (d, output) =>
     {
@@ -201,6 +241,14 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a = L.Tanh(a) + L.Splat(0.5f) * b;
+    }
+
+    private readonly struct Square : IMap1
+    {
+        public static Access Access => Access.Of(Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a) where L : struct, ILane<L> => a *= a;
     }
 
     private readonly struct SumAndLargest : IMap3

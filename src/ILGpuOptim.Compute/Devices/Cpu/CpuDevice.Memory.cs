@@ -85,7 +85,7 @@ public sealed unsafe partial class CpuDevice
         }
         else
         {
-            throw new NotSupportedException("quantised storage is written by a map");
+            this.Map(new FillRule(value), 1, target.Length, target);
         }
     }
 
@@ -93,7 +93,7 @@ public sealed unsafe partial class CpuDevice
     public override void Copy(in Block source, in Block target)
     {
         Validate.Length(source.Length, target);
-        if (source.Type == target.Type && source.Type != DType.I8)
+        if (source.Type == target.Type && !source.Type.SharesScales())
             Buffer.MemoryCopy(At(source), At(target), source.Type.Bytes(1, source.Length), source.Type.Bytes(1, source.Length));
         else
             this.Map(new CopyRule(), 1, source.Length, source, target);

@@ -16,6 +16,7 @@ internal unsafe struct CpuOperand
     private float factor;
     private DType type;
     private Layout layout;
+    private uint seed;
 
     public readonly Layout Layout => layout;
 
@@ -33,8 +34,11 @@ internal unsafe struct CpuOperand
         result.data = memory.Pointer + operand.Block.Offset;
         result.type = operand.Block.Type;
         result.layout = operand.Layout;
+        result.seed = operand.Seed;
         result.stride = operand.Stride == 0 ? columns : operand.Stride;
         result.factor = operand.Factor is { } block ? *(float*)(((CpuMemory)block.Memory).Pointer + block.Offset) : 1f;
+        if (result.type.IsFloat8())
+            result.scales = (float*)(result.data + DTypes.QuantizedScales(1, operand.Block.Length));
         if (result.type == DType.I8)
         {
             (long r, long c) = operand.Layout == Layout.PerColumn ? (1, columns) : (rows, columns);
@@ -119,6 +123,9 @@ internal unsafe struct CpuOperand
             case DType.BF16:
                 Bf16.Widen(new ReadOnlySpan<ushort>((ushort*)data + start, count), target);
                 break;
+            case DType.Float8 or DType.UnsignedFloat8:
+                Float8.Widen(data + start, scales + start / DTypes.QuantizedBlock, type == DType.Float8, target);
+                break;
             case DType.I8:
                 Quantized.Widen(new ReadOnlySpan<sbyte>((sbyte*)data + start, count), ScaleOf(row, column), target);
                 break;
@@ -141,8 +148,15 @@ internal unsafe struct CpuOperand
         long start = row * stride + column;
         switch (type)
         {
+            case DType.BF16 when seed != 0:
+                for (int i = 0; i < count; i++)
+                    ((ushort*)data)[start + i] = Rounding.NarrowBf16(source[i], Rounding.Bits(seed, start + i));
+                break;
             case DType.BF16:
                 Bf16.Narrow(source, new Span<ushort>((ushort*)data + start, count));
+                break;
+            case DType.Float8 or DType.UnsignedFloat8:
+                Float8.Narrow(source, data + start, scales + start / DTypes.QuantizedBlock, type == DType.Float8, seed, start);
                 break;
             case DType.I8:
                 Quantized.Narrow(source, new Span<sbyte>((sbyte*)data + start, count), ScaleOf(row, column));

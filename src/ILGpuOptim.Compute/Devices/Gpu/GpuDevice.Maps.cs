@@ -19,7 +19,7 @@ public sealed partial class GpuDevice
         for (int k = 0; k < operands.Length; k++)
         {
             sums |= R.Access.Reduces(k);
-            quantizes |= R.Access.Writes(k) && operands[k].Block.Type == DType.I8;
+            quantizes |= R.Access.Writes(k) && operands[k].Block.Type.SharesScales();
         }
 
         if (sums && quantizes)
@@ -105,7 +105,7 @@ public sealed partial class GpuDevice
         for (int k = 0; k < operands.Length; k++)
         {
             sums += R.Access.Reduces(k) ? 1 : 0;
-            if (R.Access.Writes(k) && operands[k].Block.Type == DType.I8)
+            if (R.Access.Writes(k) && operands[k].Block.Type.SharesScales())
                 throw new NotSupportedException($"{Name}: a row program cannot write 8-bit numbers");
         }
 

@@ -95,8 +95,6 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void Fill(in Block target, float value)
     {
-        if (target.Type == DType.I8)
-            throw new NotSupportedException("quantised storage is written by a map");
         this.Map(new FillRule(value), 1, target.Length, target);
     }
 
@@ -104,7 +102,7 @@ public sealed partial class GpuDevice
     public override void Copy(in Block source, in Block target)
     {
         Validate.Length(source.Length, target);
-        if (source.Type != target.Type || source.Type == DType.I8)
+        if (source.Type != target.Type || source.Type.SharesScales())
         {
             this.Map(new CopyRule(), 1, source.Length, source, target);
         }
@@ -175,15 +173,5 @@ public sealed partial class GpuDevice
             return;
         random ??= Load<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Draw);
         random((Groups(Tiles(target.Length, 4 * GpuRandom.Threads)), GpuRandom.Threads), GpuMemory.View<float>(target), target.Length, scale, seed, stream, new((int)kind));
-    }
-
-    private readonly struct FillRule(float value) : IMap1
-    {
-        private readonly float value = value;
-
-        public static Access Access => Access.Of(Slot.Write);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L a) where L : struct, ILane<L> => a = L.Splat(value);
     }
 }

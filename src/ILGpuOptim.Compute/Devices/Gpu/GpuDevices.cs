@@ -27,7 +27,7 @@ internal static class GpuDevices
             var found = context.Devices.Where(device => device.AcceleratorType != AcceleratorType.CPU).ToList();
             if (index < found.Count)
                 return new GpuDevice(index == 0 ? kind : $"{kind}:{index}", context, found[index].CreateAccelerator(context));
-            string? problem = List().FirstOrDefault(info => info.Name.Split(':')[0] == kind && info.Problem is not null)?.Problem;
+            string? problem = List(kind).FirstOrDefault(info => info.Problem is not null)?.Problem;
             throw new DeviceException(found.Count > 0
                 ? $"{name}: there are only {found.Count} {kind} devices"
                 : $"{kind}: {problem ?? "there is no such device"}; use --device cpu, or see what `doctor` says");
@@ -42,11 +42,15 @@ internal static class GpuDevices
     }
 
     /// <summary>Every accelerator here, usable or not; for a kind without any, one entry that tells why.</summary>
-    public static IReadOnlyList<DeviceInfo> List()
+    public static IReadOnlyList<DeviceInfo> List() => [.. List("cuda"), .. List("opencl")];
+
+    private static List<DeviceInfo> List(string kind)
     {
         var result = new List<DeviceInfo>();
-        Collect(result, "cuda", "libcuda.so.1 or nvcuda.dll, which comes with NVIDIA's driver", () => [.. CudaDevice.GetDevices(_ => true)]);
-        Collect(result, "opencl", "libOpenCL.so.1 or OpenCL.dll, which comes with the vendor's driver (on Debian: ocl-icd-libopencl1 and a driver, such as pocl-opencl-icd)", () => [.. CLDevice.GetDevices(_ => true)]);
+        if (kind == "cuda")
+            Collect(result, kind, "libcuda.so.1 or nvcuda.dll, which comes with NVIDIA's driver", () => [.. CudaDevice.GetDevices(_ => true)]);
+        else
+            Collect(result, kind, "libOpenCL.so.1 or OpenCL.dll, which comes with the vendor's driver (on Debian: ocl-icd-libopencl1 and a driver, such as pocl-opencl-icd)", () => [.. CLDevice.GetDevices(_ => true)]);
         return result;
     }
 

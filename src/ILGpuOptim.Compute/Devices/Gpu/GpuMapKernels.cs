@@ -176,16 +176,23 @@ internal static class GpuMapKernels
     private static void Quantize<R>(GpuOperand x, int k, ulong formats, long row, long column, bool inside, F1 value, ArrayView<float> shared)
         where R : unmanaged, IRule
     {
-        if (!R.Access.Writes(k) || GpuFormats.TypeOf(GpuFormats.At(formats, k)) != DType.I8)
+        uint format = GpuFormats.At(formats, k);
+        DType type = GpuFormats.TypeOf(format);
+        if (!R.Access.Writes(k) || (type != DType.I8 && type != DType.Float8 && type != DType.UnsignedFloat8))
             return;
-
-        // A NaN counts as infinite: either makes the block's scale NaN.
-        float magnitude = value.Value < 0 ? -value.Value : value.Value;
-        if (!(magnitude < float.PositiveInfinity))
-            magnitude = float.PositiveInfinity;
-        float largest = GpuRowKernels.Reduce(shared, inside ? magnitude : 0, DTypes.QuantizedBlock, true);
+        float largest = GpuRowKernels.Reduce(shared, inside ? Float8.Magnitude(value.Value) : 0, DTypes.QuantizedBlock, true);
         if (!inside)
             return;
+        if (type != DType.I8)
+        {
+            long index = row * x.Stride + column;
+            uint random = GpuFormats.IsStochastic(format) ? Rounding.Bits(x.Seed, index) : Rounding.Half;
+            x.Data[index] = (byte)Float8.Encode(value.Value * Float8.Inverse(largest), type == DType.Float8, random);
+            if (Group.IdxX == 0)
+                x.Data.Cast<float>()[x.Scales + index / DTypes.QuantizedBlock] = Float8.Scale(largest);
+            return;
+        }
+
         float inverse = largest > 0 && largest < float.PositiveInfinity ? 127f / largest : 0f;
         float rounded = MathF.Round(value.Value * inverse);
         rounded = rounded > 127f ? 127f : rounded > -127f ? rounded : -127f;

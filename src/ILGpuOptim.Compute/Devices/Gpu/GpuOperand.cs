@@ -21,6 +21,9 @@ internal struct GpuOperand
     /// <inheritdoc cref="Scales"/>
     public long ScaleStride;
 
+    /// <summary>Of stochastic rounding.</summary>
+    public uint Seed;
+
     /// <summary>Prepares an operand of a rows × columns rectangle.</summary>
     public static GpuOperand From(in Operand operand, long rows, long columns, ArrayView<float> nothing)
     {
@@ -28,6 +31,9 @@ internal struct GpuOperand
         result.Data = GpuMemory.View(operand.Block);
         result.Factor = operand.Factor is { } factor ? GpuMemory.View<float>(factor) : nothing;
         result.Stride = operand.Stride == 0 ? columns : operand.Stride;
+        result.Seed = operand.Seed;
+        if (operand.Block.Type.IsFloat8())
+            result.Scales = DTypes.QuantizedScales(1, operand.Block.Length) / sizeof(float);
         if (operand.Block.Type == DType.I8)
         {
             result.Scales = DTypes.QuantizedScales(operand.Layout == Layout.PerColumn ? 1 : rows, columns) / sizeof(float);
@@ -61,6 +67,10 @@ internal struct GpuOperand
                 block += row * x.ScaleStride;
             value = x.Data.Cast<sbyte>()[index] * x.Data.Cast<float>()[block];
         }
+        else if (GpuFormats.TypeOf(format) == DType.Float8 || GpuFormats.TypeOf(format) == DType.UnsignedFloat8)
+        {
+            value = Float8.Decode(x.Data[index], GpuFormats.TypeOf(format) == DType.Float8) * x.Data.Cast<float>()[x.Scales + index / DTypes.QuantizedBlock];
+        }
         else
         {
             value = x.Data.Cast<int>()[index];
@@ -78,6 +88,8 @@ internal struct GpuOperand
         long index = Index(x, format, row, column);
         if (GpuFormats.TypeOf(format) == DType.F32)
             x.Data.Cast<float>()[index] = value.Value;
+        else if (GpuFormats.TypeOf(format) == DType.BF16 && GpuFormats.IsStochastic(format))
+            x.Data.Cast<ushort>()[index] = Rounding.NarrowBf16(value.Value, Rounding.Bits(x.Seed, index));
         else if (GpuFormats.TypeOf(format) == DType.BF16)
             x.Data.Cast<ushort>()[index] = Bf16.Narrow(value.Value);
         else if (GpuFormats.TypeOf(format) == DType.I32)
@@ -121,17 +133,19 @@ internal static class GpuFormats
     }
 
     /// <summary>The format of one operand, in the lowest eight bits.</summary>
-    public static ulong One(in Operand operand) => (ulong)operand.Layout | (ulong)operand.Block.Type << 3 | (operand.Factor is null ? 0UL : 64UL);
+    public static ulong One(in Operand operand) => (ulong)operand.Layout | (ulong)operand.Block.Type << 3 | (operand.Factor is null ? 0UL : 64UL) | (operand.Seed == 0 ? 0UL : 128UL);
 
     /// <summary>Whether rows and columns do not matter.</summary>
     public static bool IsFlat(ulong formats) => (formats & FlatBit) != 0;
 
     /// <summary>The format of one operand.</summary>
-    public static uint At(ulong formats, int index) => (uint)(formats >> (8 * index)) & 127;
+    public static uint At(ulong formats, int index) => (uint)(formats >> (8 * index)) & 255;
 
     public static Layout LayoutOf(uint format) => (Layout)(format & 7);
 
     public static DType TypeOf(uint format) => (DType)(format >> 3 & 7);
+
+    public static bool IsStochastic(uint format) => (format & 128) != 0;
 
     public static bool HasFactor(uint format) => (format & 64) != 0;
 }

@@ -65,6 +65,12 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override void DownloadBytes(in Block source, long bytes, Span<byte> target)
     {
+        if (source.Type.IsFloat8())
+        {
+            ((ReferenceMemory)source.Memory).CopyFloats(source.Length, target);
+            return;
+        }
+
         ReferenceOperand operand = At(source);
         for (int i = 0; i < source.Length; i++)
         {
@@ -80,6 +86,12 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
     {
+        if (target.Type.IsFloat8())
+        {
+            ((ReferenceMemory)target.Memory).SetFloats(target.Length, source);
+            return;
+        }
+
         ReferenceOperand operand = At(target);
         for (int i = 0; i < target.Length; i++)
             operand.Write(0, i, target.Type == DType.BF16 ? Bf16.Widen(BitConverter.ToUInt16(source[(i * 2)..])) : BitConverter.ToSingle(source[(i * 4)..]));
@@ -93,6 +105,12 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override void Fill(in Block target, float value)
     {
+        if (target.Type.SharesScales())
+        {
+            this.Map(new FillRule(value), 1, target.Length, target);
+            return;
+        }
+
         ReferenceOperand operand = At(target);
         for (long i = 0; i < target.Length; i++)
             operand.Write(0, i, value);

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace ILGpuOptim.Compute.Reference;
 
 /// <summary>
@@ -22,6 +24,24 @@ internal sealed class ReferenceMemory(ReferenceDevice device, long bytes) : Devi
     /// <summary>Quantised bytes; their scales are <see cref="Numbers"/>, one a block.</summary>
     public sbyte[] Quantized => quantized ??= new sbyte[bytes];
 
+    /// <summary>The bytes and scales of 8-bit floats, as other devices store them.</summary>
+    public void CopyFloats(long length, Span<byte> target)
+    {
+        MemoryMarshal.AsBytes(Quantized.AsSpan(0, (int)length)).CopyTo(target);
+        Span<float> scales = MemoryMarshal.Cast<byte, float>(target[(int)DTypes.QuantizedScales(1, length)..]);
+        for (int i = 0; i < scales.Length; i++)
+            scales[i] = (float)Numbers[i];
+    }
+
+    /// <summary>Restores what <see cref="CopyFloats"/> copied.</summary>
+    public void SetFloats(long length, ReadOnlySpan<byte> source)
+    {
+        source[..(int)length].CopyTo(MemoryMarshal.AsBytes(Quantized.AsSpan()));
+        ReadOnlySpan<float> scales = MemoryMarshal.Cast<byte, float>(source[(int)DTypes.QuantizedScales(1, length)..]);
+        for (int i = 0; i < scales.Length; i++)
+            Numbers[i] = scales[i];
+    }
+
     internal override void Free() => (numbers, integers, quantized) = (null, null, null);
 }
 
@@ -32,14 +52,16 @@ internal readonly struct ReferenceOperand
     private readonly long start, stride, rowCount;
     private readonly DType type;
     private readonly double factor;
+    private readonly uint seed;
 
     public ReferenceOperand(in Operand operand, long rows, long columns)
     {
         memory = (ReferenceMemory)operand.Block.Memory;
         type = operand.Block.Type;
-        start = operand.Block.Offset / type.Bytes(1, 1) * (type == DType.I8 ? 0 : 1);
+        start = operand.Block.Offset / type.Bytes(1, 1) * (type.SharesScales() ? 0 : 1);
         stride = operand.Stride == 0 ? columns : operand.Stride;
         rowCount = rows;
+        seed = operand.Seed;
         Layout = operand.Layout;
         factor = operand.Factor is { } f ? new ReferenceOperand(new Operand(f, Layout.Scalar), 1, 1).Read(0, 0) : 1;
     }
@@ -53,6 +75,7 @@ internal readonly struct ReferenceOperand
         {
             DType.I32 => memory.Integers[start + i],
             DType.I8 => memory.Quantized[i] * memory.Numbers[ScaleIndex(row, column)],
+            DType.Float8 or DType.UnsignedFloat8 => Float8.Decode((byte)memory.Quantized[i], type == DType.Float8) * memory.Numbers[i / DTypes.QuantizedBlock],
             _ => memory.Numbers[start + i],
         };
         return value * factor;
@@ -64,12 +87,18 @@ internal readonly struct ReferenceOperand
         if (type == DType.I32)
             memory.Integers[start + i] = (int)value;
         else
-            memory.Numbers[start + i] = type == DType.BF16 ? Bf16.Widen(Bf16.Narrow((float)value)) : value;
+            memory.Numbers[start + i] = type == DType.BF16 ? Bf16.Widen(seed == 0 ? Bf16.Narrow((float)value) : Rounding.NarrowBf16((float)value, Rounding.Bits(seed, i))) : value;
     }
 
     /// <summary>Writes a whole row: quantised storage cannot be written element by element.</summary>
     public void WriteRow(long row, ReadOnlySpan<double> values)
     {
+        if (type.IsFloat8())
+        {
+            WriteFloats(row, values);
+            return;
+        }
+
         if (type != DType.I8)
         {
             for (int j = 0; j < values.Length; j++)
@@ -82,11 +111,29 @@ internal readonly struct ReferenceOperand
             int end = Math.Min(first + DTypes.QuantizedBlock, values.Length);
             double largest = 0;
             for (int j = first; j < end; j++)
-                largest = Math.Abs(values[j]) <= largest ? largest : Math.Abs(values[j]);
+                largest = Math.Max(largest, double.IsFinite(values[j]) ? Math.Abs(values[j]) : double.PositiveInfinity);
             double scale = double.IsFinite(largest) ? largest / 127 : double.NaN;
             memory.Numbers[ScaleIndex(row, first)] = scale;
             for (int j = first; j < end; j++)
                 memory.Quantized[Index(row, j)] = (sbyte)(scale > 0 ? Math.Clamp(Math.Round(values[j] / scale), -127, 127) : 0);
+        }
+    }
+
+    private void WriteFloats(long row, ReadOnlySpan<double> values)
+    {
+        for (int first = 0; first < values.Length; first += DTypes.QuantizedBlock)
+        {
+            ReadOnlySpan<double> block = values.Slice(first, Math.Min(DTypes.QuantizedBlock, values.Length - first));
+            float largest = 0;
+            foreach (double value in block)
+                largest = Math.Max(largest, Float8.Magnitude((float)value));
+            long start = Index(row, first);
+            memory.Numbers[start / DTypes.QuantizedBlock] = Float8.Scale(largest);
+            for (int j = 0; j < block.Length; j++)
+            {
+                uint random = seed == 0 ? Rounding.Half : Rounding.Bits(seed, start + j);
+                memory.Quantized[start + j] = (sbyte)Float8.Encode((float)block[j] * Float8.Inverse(largest), type == DType.Float8, random);
+            }
         }
     }
 
