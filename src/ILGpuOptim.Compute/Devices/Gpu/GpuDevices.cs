@@ -15,7 +15,7 @@ internal static class GpuDevices
 {
     static GpuDevices() => NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, Resolve);
 
-    /// <summary>Opens the accelerator of a name that <see cref="List"/> gives.</summary>
+    /// <summary>Opens the accelerator of a name that <see cref="List()"/> gives.</summary>
     /// <exception cref="DeviceException">There is none, or it cannot be used.</exception>
     public static GpuDevice Open(string name)
     {
