@@ -49,6 +49,7 @@ internal sealed class TrainOptions
         Setting<int?>("--projection-gap", "steps between projections", (s, v) => s with { Optimizer = s.Optimizer with { UpdateProjectionGap = v } });
         Setting<double?>("--scale", "of galore, fira (alpha) and apollo", (s, v) => s with { Optimizer = s.Optimizer with { Scale = v } });
         Setting<Optim.ScaleType?>("--scale-type", "what shares a factor in apollo", (s, v) => s with { Optimizer = s.Optimizer with { ScaleType = v } });
+        Setting<Optim.StateStorage?>("--state-type", "how optimizer state is stored: f32, bf16 or int8 (8-bit floats in blocks)", (s, v) => s with { Optimizer = s.Optimizer with { StateType = v!.Value } });
         Setting<string[]>("--low-rank", "names of matrices trained at low rank, * for anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
         Setting<string[]>("--no-decay", "names of parameters without weight decay", (s, v) => s with { Optimizer = s.Optimizer with { NoDecay = v } });
         Setting<ScheduleKind?>("--schedule", "how the learning rate changes", (s, v) => s with { Schedule = v!.Value });
@@ -60,7 +61,7 @@ internal sealed class TrainOptions
         Setting<int?>("--eval-batches", "batches of a validation", (s, v) => s with { EvalBatches = v!.Value });
         Setting<int?>("--checkpoint-interval", "steps between checkpoints; 0 saves at the end alone", (s, v) => s with { CheckpointInterval = v!.Value });
         Setting<int?>("--keep", "the newest checkpoints that are kept, beside the best", (s, v) => s with { Keep = v!.Value });
-        Setting<string>("--device", "cpu or reference", (s, v) => s with { Device = v });
+        Setting<string>("--device", "cpu, cuda, opencl, auto or reference", (s, v) => s with { Device = v });
         Setting<int?>("--threads", "threads of the cpu; 0 means one for each core", (s, v) => s with { Threads = v!.Value });
         Json = Add(CommonOptions.Json());
     }

@@ -39,7 +39,7 @@ public sealed class Adafactor : Optimizer
         if (((AdafactorOptions)options).ClipThreshold < 1)
             throw new UserException("the clip threshold must be at least 1");
         return shape.Count < 2
-            ? [new("variance", shape)]
+            ? [StateTensor.NonNegative("variance", shape)]
             : [new("row_var", [.. shape.SkipLast(1), 1]), new("col_var", [.. shape.SkipLast(2), 1, shape[^1]])];
     }
 

@@ -52,10 +52,10 @@ public sealed class AdafactorRelative : Optimizer
         if (o.WarmupInit && !o.RelativeStep)
             throw new UserException("a warm-up from 10⁻⁶ needs the relative step");
         List<StateTensor> state = shape.Count < 2
-            ? [new("exp_avg_sq", shape)]
+            ? [StateTensor.NonNegative("exp_avg_sq", shape)]
             : [new("exp_avg_sq_row", [.. shape.SkipLast(1)]), new("exp_avg_sq_col", [.. shape.SkipLast(2), shape[^1]])];
         if (o.Beta1 is not null)
-            state.Add(new("exp_avg", shape));
+            state.Add(StateTensor.Signed("exp_avg", shape));
         return state;
     }
 

@@ -27,7 +27,10 @@ public class Adam : Optimizer
 
     /// <inheritdoc/>
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) =>
-        [new("exp_avg", shape), new("exp_avg_sq", shape)];
+        [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowState => true;
 
     /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
@@ -38,7 +41,7 @@ public class Adam : Optimizer
     }
 
     private protected void Run(ParameterState state, in AdamRule rule) =>
-        state.Parameter.Device.Map(rule, 1, state.Parameter.Length, state.Parameter.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
+        state.Parameter.Device.Map(rule, 1, state.Parameter.Length, state.Parameter.Data, Gradient(state), state.At(0), state.At(1));
 }
 
 /// <summary>

@@ -44,9 +44,9 @@ public sealed class Came : Optimizer
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
     {
         if (shape.Count < 2)
-            return [new("exp_avg", shape), new("exp_avg_sq", shape)];
+            return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         int[] rows = [.. shape.SkipLast(1)], columns = [.. shape.SkipLast(2), shape[^1]];
-        return [new("exp_avg", shape), new("exp_avg_sq_row", rows), new("exp_avg_sq_col", columns), new("exp_avg_res_row", rows), new("exp_avg_res_col", columns)];
+        return [StateTensor.Signed("exp_avg", shape), new("exp_avg_sq_row", rows), new("exp_avg_sq_col", columns), new("exp_avg_res_row", rows), new("exp_avg_res_col", columns)];
     }
 
     /// <inheritdoc/>

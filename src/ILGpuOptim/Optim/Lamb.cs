@@ -56,7 +56,7 @@ public sealed class Lamb : Optimizer
 
     /// <inheritdoc/>
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) =>
-        [new("exp_avg", shape), new("exp_avg_sq", shape)];
+        [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
 
     /// <inheritdoc/>
     protected override void BeforeStep()

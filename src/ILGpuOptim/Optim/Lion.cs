@@ -26,7 +26,10 @@ public sealed class Lion : Optimizer
     public override string Name => "lion";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [new("exp_avg", shape)];
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [StateTensor.Signed("exp_avg", shape)];
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowState => true;
 
     /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
@@ -35,7 +38,7 @@ public sealed class Lion : Optimizer
         Parameter p = state.Parameter;
         p.Device.Map(
             new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2), (float)learningRate, (float)(1 - learningRate * o.WeightDecay)),
-            1, p.Length, p.Data, Gradient(state), state.Blocks[0]);
+            1, p.Length, p.Data, Gradient(state), state.At(0));
     }
 
     private readonly struct Rule(float beta1, float rest1, float beta2, float rest2, float rate, float decay) : IMap3

@@ -57,12 +57,12 @@ public abstract class LowRankOptimizer : Optimizer
     {
         var o = (LowRankOptions)options;
         if (o.Rank == 0)
-            return [new("exp_avg", shape), new("exp_avg_sq", shape)];
+            return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         if (o.Rank < 0 || o.UpdateProjectionGap < 1)
             throw new UserException($"rank {o.Rank} and update gap {o.UpdateProjectionGap} must be positive");
         var projection = Projection.Of(shape, o.ProjectionType, o.Basis, o.Rank);
         Check(projection, o);
-        List<StateTensor> state = [new("exp_avg", projection.Low), new("exp_avg_sq", projection.Low), .. DeclareMore()];
+        List<StateTensor> state = [StateTensor.Signed("exp_avg", projection.Low), StateTensor.NonNegative("exp_avg_sq", projection.Low), .. DeclareMore()];
         if (o.Basis == ProjectionBasis.Svd || o.StoreProjection)
             state.Add(new("projection", projection.Basis));
         if (projection.IsFull)

@@ -56,10 +56,10 @@ public sealed class Muon : Optimizer
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
     {
         if (!((MuonOptions)options).Orthogonalises)
-            return [new("exp_avg", shape), new("exp_avg_sq", shape)];
+            return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         if (shape.Count < 2)
             throw new UserException("a vector has no orthogonal form; leave it to the auxiliary AdamW");
-        return [new("momentum_buffer", shape)];
+        return [StateTensor.Signed("momentum_buffer", shape)];
     }
 
     /// <inheritdoc/>

@@ -12,34 +12,26 @@ public record OptimizerOptions
     public double WeightDecay { get; init; }
 }
 
-/// <summary>One tensor of a parameter's optimizer state, declared once: saving, memory plans and documentation derive from it.</summary>
-/// <param name="Name">The name of the reference implementation, such as <c>exp_avg</c>.</param>
-/// <param name="Shape">The sizes.</param>
-/// <param name="Type">How it is stored.</param>
-public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Type = DType.F32)
-{
-    /// <summary>The number of elements.</summary>
-    public long Length => Shape.Aggregate(1L, (product, size) => product * size);
-
-    /// <summary>The stored bytes.</summary>
-    public long Bytes => Type.Bytes(Shape.Count == 0 ? 1 : Length / Math.Max(1, Shape[^1]), Shape.Count == 0 ? 1 : Shape[^1]);
-}
-
 /// <summary>A parameter as its optimizer sees it.</summary>
 public sealed class ParameterState
 {
+    private readonly Block[] stored;
+    private Block[] blocks;
+
     internal ParameterState(Parameter parameter, OptimizerOptions options, int index, IReadOnlyList<StateTensor> declared)
     {
         Parameter = parameter;
         Options = options;
         Index = index;
         Declared = declared;
-        Blocks = declared.Select(tensor =>
+        stored = [.. declared.Select(tensor =>
         {
-            Block block = parameter.Device.Pool.Rent(Math.Max(1, tensor.Length / Math.Max(1, tensor.Shape.LastOrDefault(1))), tensor.Shape.LastOrDefault(1), tensor.Type);
+            Block block = parameter.Device.Pool.Rent(1, tensor.Length, tensor.Type);
             parameter.Device.Fill(block, 0);
             return block;
-        }).ToArray();
+        })];
+        blocks = stored;
+        IsNarrow = declared.Any(tensor => tensor.Type != DType.F32);
     }
 
     /// <summary>What is trained.</summary>
@@ -55,10 +47,48 @@ public sealed class ParameterState
     public IReadOnlyList<StateTensor> Declared { get; }
 
     /// <summary>Their memory, in the same order; zero before the first step.</summary>
-    public IReadOnlyList<Block> Blocks { get; }
+    public IReadOnlyList<Block> Blocks => blocks;
+
+    /// <summary>Whether some of the state is stored in fewer than 32 bits.</summary>
+    internal bool IsNarrow { get; }
 
     /// <summary>Finished updates of this parameter.</summary>
     public long Step { get; internal set; }
+
+    /// <summary>A tensor as the whole operand of a rule that updates it: what is stored narrow is rounded stochastically.</summary>
+    public Operand At(int index) => new(blocks[index]) { Seed = blocks[index].Type == DType.F32 ? 0 : SeedOf(index) };
+
+    /// <summary>Puts f32 copies in the place of narrow tensors, for rules that cannot update those themselves.</summary>
+    internal void Widen()
+    {
+        Device device = Parameter.Device;
+        blocks = [.. stored];
+        for (int i = 0; i < blocks.Length; i++)
+        {
+            if (stored[i].Type == DType.F32)
+                continue;
+            blocks[i] = device.Pool.Rent(stored[i].Length);
+            device.Map(new CopyRule(), 1, stored[i].Length, stored[i], blocks[i]);
+        }
+    }
+
+    /// <summary>Stores what <see cref="Widen"/> copied.</summary>
+    internal void Narrow()
+    {
+        Device device = Parameter.Device;
+        for (int i = 0; i < blocks.Length; i++)
+        {
+            if (stored[i].Type == DType.F32)
+                continue;
+            device.Map(new CopyRule(), 1, stored[i].Length, blocks[i], new Operand(stored[i]) { Seed = SeedOf(i) });
+            device.Pool.Return(blocks[i]);
+        }
+
+        blocks = stored;
+    }
+
+    /// <summary>Another seed for each step, parameter and tensor; never 0, which would round to the nearest.</summary>
+    private uint SeedOf(int index) => Rounding.Bits((uint)(Index * 16 + index + 1), Step) | 1;
 
     /// <summary>The memory of a tensor by name.</summary>
     public Block this[string name]
@@ -100,12 +130,23 @@ public abstract class Optimizer : IDisposable
     /// <summary>The stored bytes of all state.</summary>
     public long StateBytes => states.Sum(state => state.Declared.Sum(tensor => tensor.Bytes));
 
+    /// <summary>How state is stored that may be stored in fewer bits; set before parameters are added.</summary>
+    public StateStorage Storage { get; init; }
+
+    /// <summary>Whether updates read and write narrow state themselves, by <see cref="ParameterState.At"/>; otherwise it is widened before and narrowed after.</summary>
+    protected virtual bool UpdatesNarrowState => false;
+
     /// <summary>Where the parameters live.</summary>
     protected Device Device => states.Count > 0 ? states[0].Parameter.Device : throw new InvalidOperationException("an optimizer without parameters has no device");
 
     /// <summary>The state that a parameter of a shape needs under some settings. The order is that of the checkpoint.</summary>
     /// <exception cref="UserException">The optimizer cannot train such a shape so; the message says what to do.</exception>
     public abstract IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options);
+
+    /// <summary>The state of <see cref="Declare"/> as <see cref="Storage"/> keeps it.</summary>
+    /// <exception cref="UserException">As <see cref="Declare"/>.</exception>
+    public IReadOnlyList<StateTensor> StateOf(IReadOnlyList<int> shape, OptimizerOptions options) =>
+        [.. Declare(shape, options).Select(tensor => tensor.StoredAs(Storage))];
 
     /// <summary>Adds a parameter with its group's settings.</summary>
     /// <exception cref="UserException">As <see cref="Declare"/>.</exception>
@@ -114,7 +155,7 @@ public abstract class Optimizer : IDisposable
         IReadOnlyList<StateTensor> declared;
         try
         {
-            declared = Declare(parameter.Shape, options);
+            declared = StateOf(parameter.Shape, options);
         }
         catch (UserException e)
         {
@@ -143,8 +184,14 @@ public abstract class Optimizer : IDisposable
     private void Update(ParameterState state)
     {
         state.Step++;
-        if (state.Parameter.Length > 0)
-            Update(state, state.Options.LearningRate * LearningRateFactor);
+        if (state.Parameter.Length == 0)
+            return;
+        bool widens = state.IsNarrow && !UpdatesNarrowState;
+        if (widens)
+            state.Widen();
+        Update(state, state.Options.LearningRate * LearningRateFactor);
+        if (widens)
+            state.Narrow();
     }
 
     /// <summary>Work over all gradients before the first update of a step.</summary>

@@ -6,10 +6,10 @@ namespace ILGpuOptim.Optim;
 /// <summary>An optimizer that users can choose by name.</summary>
 /// <param name="Name">What they type.</param>
 /// <param name="Summary">One line about it.</param>
-/// <param name="Create">Makes one without parameters.</param>
+/// <param name="Create">Makes one without parameters, given how it stores its state.</param>
 /// <param name="Options">Settings of a group: of matrices that the method is for (true), or of everything else.</param>
 /// <param name="ChoosesMatrices">Whether some matrices are treated otherwise than the rest.</param>
-public sealed record OptimizerEntry(string Name, string Summary, Func<Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false);
+public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false);
 
 /// <summary>One group of parameters, for people.</summary>
 /// <param name="Description">What is special about the group.</param>
@@ -22,19 +22,19 @@ public static class Registry
     /// <summary>The optimizers in the order of their age.</summary>
     public static IReadOnlyList<OptimizerEntry> Entries { get; } =
     [
-        new("sgd", "stochastic gradient descent with momentum", () => new Sgd(), (s, _) => new SgdOptions { Momentum = s.Momentum ?? 0.9 }),
-        new("adam", "Adam, weight decay in the gradient", () => new Adam(), (s, _) => AdamOptions(s)),
-        new("adamw", "Adam with decoupled weight decay", () => new AdamW(), (s, _) => AdamOptions(s)),
-        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", () => new Adafactor(), (s, _) => new AdafactorOptions()),
-        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", () => new AdafactorRelative(), (s, _) => new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, Beta1 = s.Beta1 }),
-        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", () => new Lamb(), (s, _) => Lamb(s)),
-        new("lion", "the sign of a momentum (NeurIPS 2023)", () => new Lion(), (s, _) => Lion(s)),
-        new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", () => new Muon(), (s, chosen) => Muon(s, chosen), true),
-        new("came", "confidence-guided factored moments (ACL 2023)", () => new Came(), (s, _) => CameOptions(s)),
-        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", () => new GaLore(), (s, low) => LowRank(new GaLoreOptions { Scale = s.Scale ?? 0.25, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
-        new("fira", "GaLore and the scaled residual", () => new Fira(), (s, low) => LowRank(new FiraOptions { Alpha = s.Scale ?? 1, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
-        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", () => new Apollo(), (s, low) => LowRank(Apollo(s, new ApolloOptions()) with { Rank = low ? s.Rank ?? 32 : 0 }, s), true),
-        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", () => new Apollo(isMini: true), (s, low) => LowRank(Apollo(s, ApolloOptions.Mini) with { Rank = low ? s.Rank ?? 1 : 0 }, s), true),
+        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, (s, _) => new SgdOptions { Momentum = s.Momentum ?? 0.9 }),
+        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, (s, _) => AdamOptions(s)),
+        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, (s, _) => AdamOptions(s)),
+        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, (s, _) => new AdafactorOptions()),
+        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, (s, _) => new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, Beta1 = s.Beta1 }),
+        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Lamb(s)),
+        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Lion(s)),
+        new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Muon(s, chosen), true),
+        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, (s, _) => CameOptions(s)),
+        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(new GaLoreOptions { Scale = s.Scale ?? 0.25, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
+        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(new FiraOptions { Alpha = s.Scale ?? 1, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
+        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, (s, low) => LowRank(Apollo(s, new ApolloOptions()) with { Rank = low ? s.Rank ?? 32 : 0 }, s), true),
+        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo(isMini: true) { Storage = storage }, (s, low) => LowRank(Apollo(s, ApolloOptions.Mini) with { Rank = low ? s.Rank ?? 1 : 0 }, s), true),
     ];
 
     /// <summary>Finds an optimizer.</summary>
@@ -51,7 +51,7 @@ public static class Registry
     public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
     {
         OptimizerEntry entry = Find(settings.Name);
-        Optimizer optimizer = entry.Create();
+        Optimizer optimizer = entry.Create(settings.StateType);
         var made = new Dictionary<string, List<Parameter>>();
         foreach (Parameter parameter in parameters.Where(parameter => !parameter.IsFrozen))
         {

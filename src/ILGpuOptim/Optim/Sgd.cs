@@ -31,8 +31,11 @@ public sealed class Sgd : Optimizer
         var o = (SgdOptions)options;
         if (o.Nesterov && (o.Momentum <= 0 || o.Dampening != 0))
             throw new UserException("Nesterov momentum needs a momentum and no dampening");
-        return o.Momentum == 0 ? [] : [new("momentum_buffer", shape)];
+        return o.Momentum == 0 ? [] : [StateTensor.Signed("momentum_buffer", shape)];
     }
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowState => true;
 
     /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
@@ -48,7 +51,7 @@ public sealed class Sgd : Optimizer
         bool first = state.Step == 1;
         p.Device.Map(
             new Heavy((float)learningRate, (float)o.WeightDecay, first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 0, o.Nesterov ? 1 : 0),
-            1, p.Length, p.Data, Gradient(state), state.Blocks[0]);
+            1, p.Length, p.Data, Gradient(state), state.At(0));
     }
 
     private readonly struct Plain(float rate, float penalty) : IMap2

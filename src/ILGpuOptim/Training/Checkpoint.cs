@@ -143,7 +143,7 @@ public sealed record Checkpoint
         var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state.Blocks[i]))).ToArray();
         using var writer = new SafetensorsWriter(path, tensors.Select(item =>
             (item.State.Parameter.Name + "." + item.Tensor.Name, item.Tensor.Type == DType.F32 ? "F32" : item.Tensor.Type == DType.BF16 ? "BF16" : "U8",
-            item.Tensor.Type == DType.I8 ? [checked((int)item.Tensor.Bytes)] : item.Tensor.Shape)));
+            item.Tensor.Type.SharesScales() ? [checked((int)item.Tensor.Bytes)] : item.Tensor.Shape)));
         foreach ((ParameterState state, StateTensor tensor, Block block) in tensors)
         {
             var bytes = new byte[tensor.Bytes];

@@ -18,7 +18,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     public static MemoryPlan Of(ModelConfig config, TrainingSettings settings)
     {
         OptimizerEntry entry = Registry.Find(settings.Optimizer.Name);
-        using Optimizer optimizer = entry.Create();
+        using Optimizer optimizer = entry.Create(settings.Optimizer.StateType);
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Layers.Initializer(device, 0));
         TrainedModel.Prepare(model, settings);
@@ -30,7 +30,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
                 continue;
             gradients += 4 * parameter.Length;
             bool chosen = Registry.Chooses(entry, settings.Optimizer, parameter.Name, parameter.Shape);
-            state += optimizer.Declare(parameter.Shape, entry.Options(settings.Optimizer, chosen)).Sum(tensor => tensor.Bytes);
+            state += optimizer.StateOf(parameter.Shape, entry.Options(settings.Optimizer, chosen)).Sum(tensor => tensor.Bytes);
         }
 
         long before = device.Pool.LentBytes;

@@ -46,6 +46,9 @@ public sealed record OptimizerSettings
     /// <summary>What shares a factor in APOLLO.</summary>
     public ScaleType? ScaleType { get; init; }
 
+    /// <summary>How state is stored that may be stored in fewer bits.</summary>
+    public StateStorage StateType { get; init; }
+
     /// <summary>Names of matrices that are trained at low rank; * stands for anything.</summary>
     public IReadOnlyList<string> LowRank { get; init; } = ["*attn*", "*mlp*", "*attention*", "*intermediate*", "*output.dense*"];
 

@@ -28,6 +28,13 @@ public class ResumeTests
     [InlineData("bert-tiny")]
     public void EveryModelGoesOnExactly(string preset) => StopsAndGoesOn("adamw", settings => settings with { Steps = 40, Model = Presets.Find(preset).Model, Dropout = 0.1 });
 
+    [Theory]
+    [InlineData("adamw", StateStorage.BF16)]
+    [InlineData("adamw", StateStorage.Int8)]
+    [InlineData("came", StateStorage.Int8)]
+    public void NarrowStateGoesOnExactly(string optimizer, StateStorage storage) =>
+        StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, Channels = 72, Optimizer = settings.Optimizer with { StateType = storage } });
+
     private static void StopsAndGoesOn(string optimizer, Func<TrainingSettings, TrainingSettings> change)
     {
         using var folder = new TemporaryFolder();
