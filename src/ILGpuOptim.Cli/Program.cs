@@ -8,6 +8,7 @@ CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureIn
 var root = new RootCommand("Train small language models in C# with memory-efficient optimizers; nothing native to install.")
 {
     TrainCommand.Create(),
+    CompareCommand.Create(),
     SampleCommand.Create(),
     EvalCommand.Create(),
     Llama2CCommands.CreateImport(),

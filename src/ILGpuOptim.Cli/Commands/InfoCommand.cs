@@ -21,7 +21,7 @@ internal static class InfoCommand
                 throw new UserException($"{folder}: there is no run in this folder ({TrainingRun.SettingsFile} is missing)");
             TrainingSettings settings = TrainingSettings.Load(file);
             (long Step, string Path)[] checkpoints = [.. TrainingRun.Checkpoints(folder)];
-            List<(long Step, double Training, double Validation)> losses = Metrics.Validations(folder);
+            IReadOnlyList<(long Step, double Training, double Validation)> losses = RunMetrics.Read(folder).Validations;
             if (result.GetValue(json))
             {
                 CommonOptions.PrintJson(new

@@ -73,19 +73,23 @@ internal sealed class TrainOptions
     /// <summary>The run that the flags ask for.</summary>
     public TrainingRun Open(ParseResult result, Func<TrainingSettings, Device> device)
     {
-        TrainingSettings Changed(TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
         if (result.GetValue(resume) is { } run)
         {
             if (result.GetValue(preset) is not null || result.GetValue(config) is not null || result.GetValue(output) is not null)
                 throw new UserException("--resume takes the run's own settings; leave out --preset, --config and --out");
-            return TrainingRun.Resume(run, device, Changed);
+            return TrainingRun.Resume(run, device, settings => Changed(result, settings));
         }
 
-        TrainingSettings settings = result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default");
-        settings = Changed(settings);
+        TrainingSettings settings = Settings(result);
         string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}");
         return TrainingRun.Begin(folder, settings, device(settings));
     }
+
+    /// <summary>The settings of a new run: those of the preset or the file, and the flags over them.</summary>
+    public TrainingSettings Settings(ParseResult result) =>
+        Changed(result, result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default"));
+
+    private TrainingSettings Changed(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
 
     private static TrainingSettings WithModel(TrainingSettings settings, string path) =>
         settings with { Model = Models.ModelConfig.Load(path), Layers = null, Heads = null, Channels = null, Dropout = null };

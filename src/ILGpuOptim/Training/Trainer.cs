@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
@@ -10,7 +11,14 @@ namespace ILGpuOptim.Training;
 /// <param name="Loss">The mean loss of the update's batches, in nats a token.</param>
 /// <param name="LearningRate">The rate that was used.</param>
 /// <param name="GradientNorm">The global norm before clipping.</param>
-public readonly record struct StepResult(long Step, float Loss, double LearningRate, float GradientNorm);
+public readonly record struct StepResult(long Step, float Loss, double LearningRate, float GradientNorm)
+{
+    /// <summary>The time of the step.</summary>
+    public TimeSpan Duration { get; init; }
+
+    /// <summary>The optimizer's part of it; on a GPU only with <see cref="Trainer.TimesUpdates"/>.</summary>
+    public TimeSpan UpdateDuration { get; init; }
+}
 
 /// <summary>The loss stopped being a number.</summary>
 /// <param name="message">At which step, in which tensor, and what to do.</param>
@@ -77,10 +85,14 @@ public sealed class Trainer : IDisposable
     /// <summary>Tokens of an update.</summary>
     public long TokensPerStep => (long)inputs.Length * Settings.Accumulate;
 
+    /// <summary>Whether each step waits for the device after its update, so that <see cref="StepResult.UpdateDuration"/> is the time of the work, not of launching it.</summary>
+    public bool TimesUpdates { get; set; }
+
     /// <summary>One update.</summary>
     /// <exception cref="DivergedException">The loss is no number; the parameters are those of the step before.</exception>
     public StepResult Step()
     {
+        long began = Stopwatch.GetTimestamp();
         float loss = 0;
         Tape.IsTraining = Tape.IsRecording = true;
         for (int i = 0; i < Settings.Accumulate; i++)
@@ -96,14 +108,22 @@ public sealed class Trainer : IDisposable
         float norm = clipping.Norm;
         if (!float.IsFinite(loss) || !float.IsFinite(norm))
             throw new DivergedException(Describe(loss));
+        long updating = Stopwatch.GetTimestamp();
         double rate = schedule.Factor(StepNumber);
         Optimizer.LearningRateFactor = rate;
         Optimizer.GradientFactor = factor;
         Optimizer.Step();
+        if (TimesUpdates)
+            Device.Synchronize();
+        long updated = Stopwatch.GetTimestamp();
         foreach (Parameter parameter in trained)
             parameter.ClearGradient();
         StepNumber++;
-        return new StepResult(StepNumber, loss, Settings.Optimizer.LearningRate * rate, norm);
+        return new StepResult(StepNumber, loss, Settings.Optimizer.LearningRate * rate, norm)
+        {
+            Duration = Stopwatch.GetElapsedTime(began, updated),
+            UpdateDuration = Stopwatch.GetElapsedTime(updating, updated),
+        };
     }
 
     /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>

@@ -95,7 +95,7 @@ public sealed record TrainingSettings
     /// <summary>Threads of the cpu; 0 means one for each core.</summary>
     public int Threads { get; init; }
 
-    private static readonly JsonSerializerOptions Options = new()
+    internal static readonly JsonSerializerOptions Options = new()
     {
         WriteIndented = true,
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,

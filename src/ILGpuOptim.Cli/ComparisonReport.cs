@@ -1,0 +1,119 @@
+using System.Globalization;
+using System.Net;
+using System.Runtime.InteropServices;
+using ILGpuOptim.Comparison;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Files;
+using ILGpuOptim.Training;
+using OxyPlot;
+
+namespace ILGpuOptim.Cli;
+
+/// <summary>A comparison as one HTML file that needs nothing else: tables, charts, settings.</summary>
+internal static class ComparisonReport
+{
+    /// <summary>The page.</summary>
+    public const string FileName = "report.html";
+
+    /// <summary>The chart of losses by itself.</summary>
+    public const string CurvesFile = "curves.svg";
+
+    private const string Style = """
+        :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --grid: #d9dce0; --soft: #5f6670; --band: #f4f6f8; }
+        @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --paper: #15181b; --grid: #3a4047; --soft: #a0a8b0; --band: #1e2327; } }
+        * { box-sizing: border-box; }
+        body { margin: 0 auto; padding: 1rem; max-width: 62rem; color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; }
+        h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+        p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
+        .wide { overflow-x: auto; } .wide svg { display: block; width: 100%; min-width: 34rem; height: auto; }
+        table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; width: 100%; }
+        th, td { padding: .35rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
+        th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
+        tr.diverged td { color: #d05040; } tr.best td { font-weight: 600; }
+        pre { overflow-x: auto; padding: .8rem; background: var(--band); border-radius: .4rem; font-size: .8rem; }
+        summary { cursor: pointer; }
+        """;
+
+    /// <summary>Writes the page and the chart of losses beside it.</summary>
+    /// <exception cref="UserException">They cannot be written.</exception>
+    public static void Write(OptimizerComparison comparison, Device device)
+    {
+        try
+        {
+            AtomicFolder.WriteText(Path.Combine(comparison.Folder, FileName), Page(comparison, device));
+            AtomicFolder.WriteText(Path.Combine(comparison.Folder, CurvesFile), ComparisonCharts.Document(ComparisonCharts.BySteps(comparison)));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{comparison.Folder}: the report could not be written: {e.Message}; free some space and repeat the command", e);
+        }
+    }
+
+    private static string Page(OptimizerComparison comparison, Device device)
+    {
+        IReadOnlyList<ComparisonRow> rows = ComparisonTables.Rows(comparison);
+        TrainingSettings training = comparison.Settings.Training;
+        ComparedRun.RunFacts? facts = comparison.Entrants.SelectMany(entrant => entrant.Runs).Select(run => run.Facts).FirstOrDefault(item => item is not null);
+        string data = training.Data.Count == 0 ? "the embedded King James text" : string.Join(", ", training.Data.Select(path => Path.GetFileName(path)));
+        bool hasGrid = comparison.Entrants.Any(entrant => entrant.Grid.Count > 1);
+        return $"""
+            <!DOCTYPE html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8">
+            <meta name="viewport" content="width=device-width, initial-scale=1">
+            <title>{Text($"Optimizers compared: {string.Join(", ", comparison.Entrants.Select(entrant => entrant.Contender.Label))}")}</title>
+            <style>
+            {Style}
+            </style>
+            </head>
+            <body>
+            <h1>Optimizers compared</h1>
+            <p>{Text(facts?.Model ?? "A model")}, {facts?.Parameters.ToString("N0", CultureInfo.InvariantCulture)} trained parameters, on {Text(data)}:
+            {training.Steps} steps of {training.Batch * training.Accumulate} × {training.Block} tokens, the same first parameters and the same batches for each optimizer{Seeds(comparison.Settings)}.</p>
+            <div class="wide">{Table(ComparisonTables.Columns, rows, row => row.Outcome == "diverged" ? "diverged" : row == rows[0] ? "best" : "")}</div>
+            <p class="soft">Validation loss in nats a token, over the same {training.EvalBatches} batches for all; perplexity is e to its mean. State: bytes that the optimizer keeps, and their part of AdamW's 8 bytes a parameter.
+            Step: median of all steps, with the optimizer's share of it.{(hasGrid ? " A best rate marked lowest or highest lies at an end of its grid: a wider grid may be better." : "")} {Diverged(comparison)}</p>
+            {Chart("Loss by step", "steps", ComparisonCharts.BySteps(comparison), "Best learning rate of each, first seed: validation with marks; training, smoothed, thin.")}
+            {Chart("Loss by time", "seconds", ComparisonCharts.BySeconds(comparison), "Time within training steps alone; whatever else the machine did at that time is in it.")}
+            {Chart("What the memory buys", "state", ComparisonCharts.ByState(comparison), "Final validation loss, mean of the seeds, over the optimizer's state.")}
+            {(hasGrid ? Chart("Sensitivity to the learning rate", "rates", ComparisonCharts.ByRate(comparison), "First seed. Hollow marks: given up early, at the loss of that step.") : "")}
+            <h2>Every run</h2>
+            <div class="wide">{Table(ComparisonTables.RunColumns, ComparisonTables.Runs(comparison), item => item.Run.Status == RunStatus.Diverged ? "diverged" : "")}</div>
+            <p class="soft">{(comparison.Settings.Prunes ? "Pruned: at a quarter and at half of the steps the better half of the learning rates of an optimizer goes on, and those within 2 % of the best." : "Every learning rate ran to the end.")}</p>
+            <h2>Settings and machine</h2>
+            <p>{Text($"{RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}, {Environment.ProcessorCount} processors; {device.Name}: {string.Join("; ", Devices(comparison))}")}</p>
+            <details><summary>All settings</summary><pre>{Text(comparison.Settings.ToJson())}</pre></details>
+            </body>
+            </html>
+
+            """;
+    }
+
+    private static string Seeds(ComparisonSettings settings) =>
+        settings.Seeds == 1 ? $", seed {settings.Training.Seed}" : $"; the learning rate is chosen with seed {settings.Training.Seed} and repeated with the {settings.Seeds - 1} after it";
+
+    private static IEnumerable<string> Devices(OptimizerComparison comparison) =>
+        comparison.Entrants.SelectMany(entrant => entrant.Runs).Select(run => run.Facts?.Device).OfType<string>().Distinct();
+
+    private static string Diverged(OptimizerComparison comparison) => string.Join(" ", comparison.Entrants
+        .SelectMany(entrant => entrant.Runs.Where(run => run.Divergence is not null)
+        .Select(run => Text(string.Create(CultureInfo.InvariantCulture, $"Diverged: {entrant.Contender.Label} at lr {run.Rate:R}, seed {run.Seed}: {run.Divergence}.")))));
+
+    private static string Chart(string heading, string id, PlotModel plot, string caption) => $"""
+        <h2>{heading}</h2>
+        <div class="wide">{ComparisonCharts.Inline(plot, id, heading)}</div>
+        <p class="soft">{caption}</p>
+        """;
+
+    private static string Table<T>(IReadOnlyList<ComparisonTables.Column<T>> columns, IReadOnlyList<T> rows, Func<T, string> kind) => $"""
+        <table>
+        <thead><tr>{string.Concat(columns.Select(column => $"<th>{Text(column.Heading)}</th>"))}</tr></thead>
+        <tbody>
+        {string.Join("\n", rows.Select(row => $"<tr class=\"{kind(row)}\">{string.Concat(columns.Select(column => $"<td>{Text(column.Text(row))}</td>"))}</tr>"))}
+        </tbody>
+        </table>
+        """;
+
+    private static string Text(string text) => WebUtility.HtmlEncode(text);
+}

@@ -1,0 +1,95 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Comparison;
+
+/// <summary>An optimizer that takes part in a comparison.</summary>
+/// <param name="Label">What users wrote: <c>came</c>, or <c>apollo:rank=8</c> for one with settings of its own.</param>
+/// <param name="Optimizer">Its settings; each run sets the learning rate.</param>
+/// <param name="Rates">The learning rates that are tried, rising.</param>
+public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
+{
+    /// <summary>The rates that are tried when none are named.</summary>
+    public static IReadOnlyList<double> DefaultRates { get; } = [1e-3, 3e-3, 1e-2];
+
+    /// <summary>The label as a part of a folder's name.</summary>
+    public string FileName => string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
+
+    /// <summary>Reads the contenders of a command line.</summary>
+    /// <param name="names">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>
+    /// <param name="rates">Rates for all, such as <c>1e-3,3e-3</c>, or for one, such as <c>came=1e-3,3e-3</c>.</param>
+    /// <param name="shared">The settings that all start from.</param>
+    /// <exception cref="UserException">A name, a setting or a number is wrong, or a contender stands there twice.</exception>
+    public static IReadOnlyList<Contender> Parse(IEnumerable<string> names, IEnumerable<string> rates, OptimizerSettings shared)
+    {
+        string[] labels = [.. names.SelectMany(Split)];
+        if (labels.Length == 0)
+            throw new UserException($"--optimizers names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
+        List<Contender> contenders = [.. labels.Select(label => Named(label, shared))];
+        labels = [.. contenders.Select(contender => contender.Label)];
+        if (labels.GroupBy(label => label, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new UserException($"--optimizers: {twice.Key} stands there twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
+        foreach (string argument in rates.OrderBy(argument => argument.Contains('=', StringComparison.Ordinal)))
+        {
+            int mark = argument.LastIndexOf('=');
+            double[] grid = Grid(argument[(mark + 1)..]);
+            string? whose = mark < 0 ? null : argument[..mark].Trim();
+            int[] meant = [.. Enumerable.Range(0, contenders.Count).Where(i => whose is null || Is(contenders[i].Label, whose) || Is(contenders[i].Optimizer.Name, whose))];
+            if (meant.Length == 0)
+                throw new UserException($"--lr {argument}: there is no {whose} among the optimizers compared ({string.Join(", ", labels)})");
+            foreach (int i in meant)
+                contenders[i] = contenders[i] with { Rates = grid };
+        }
+
+        return contenders;
+    }
+
+    private static bool Is(string label, string other) => label.Equals(other, StringComparison.OrdinalIgnoreCase);
+
+    private static string[] Split(string list) => list.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+
+    private static double[] Grid(string list)
+    {
+        string[] words = Split(list);
+        if (words.Length == 0)
+            throw new UserException("--lr names no learning rate; give some such as 1e-3,3e-3, or came=1e-3,3e-3 for one optimizer");
+        var grid = new SortedSet<double>();
+        foreach (string word in words)
+        {
+            if (!double.TryParse(word, NumberStyles.Float, CultureInfo.InvariantCulture, out double rate) || !double.IsFinite(rate) || rate <= 0)
+                throw new UserException($"--lr {word}: a learning rate is a positive number such as 3e-3");
+            grid.Add(rate);
+        }
+
+        return [.. grid];
+    }
+
+    /// <summary>The shared settings with those that a label names; APOLLO-Mini is of rank 1 whatever the others share.</summary>
+    private static Contender Named(string label, OptimizerSettings shared)
+    {
+        string[] parts = label.Split(':');
+        OptimizerEntry entry = Registry.Find(parts[0]);
+        JsonObject json = JsonSerializer.SerializeToNode(shared with { Name = entry.Name, Rank = entry.Name == "apollo-mini" ? null : shared.Rank }, TrainingSettings.Options)!.AsObject();
+        foreach (string part in parts[1..])
+        {
+            string[] pair = part.Split('=', 2, StringSplitOptions.TrimEntries);
+            string setting = pair[0].Replace('-', '_');
+            if (pair.Length < 2 || !json.ContainsKey(setting) || setting is "name" or "learning_rate")
+                throw new UserException($"{label}: \"{part}\" is no setting of an optimizer; write it as in apollo:rank=8. There are {string.Join(", ", json.Select(item => item.Key).Except(["name", "learning_rate"]))}");
+            json[setting] = double.TryParse(pair[1], NumberStyles.Float, CultureInfo.InvariantCulture, out _) ? JsonNode.Parse(pair[1]) : JsonValue.Create(pair[1]);
+            try
+            {
+                json.Deserialize<OptimizerSettings>(TrainingSettings.Options);
+            }
+            catch (JsonException)
+            {
+                throw new UserException($"{label}: {setting} cannot be \"{pair[1]}\"");
+            }
+        }
+
+        return new Contender(string.Join(':', [entry.Name, .. parts[1..]]), json.Deserialize<OptimizerSettings>(TrainingSettings.Options)!, DefaultRates);
+    }
+}

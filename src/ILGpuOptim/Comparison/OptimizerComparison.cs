@@ -1,0 +1,200 @@
+using System.Globalization;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Files;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Comparison;
+
+/// <summary>
+/// Trains one model with several optimizers: the same first parameters, the same batches. A folder with
+/// <c>comparison.json</c> and a run folder for each run; what is on the disk there is all that it knows, so it goes on
+/// wherever it was stopped.
+/// </summary>
+public sealed class OptimizerComparison : IDisposable
+{
+    /// <summary>The file of the settings.</summary>
+    public const string SettingsFile = "comparison.json";
+
+    private readonly FileStream lockFile;
+
+    private OptimizerComparison(string folder, ComparisonSettings settings, FileStream lockFile)
+    {
+        Folder = folder;
+        Settings = settings;
+        this.lockFile = lockFile;
+        Entrants = [.. settings.Contenders.Select(contender => new Entrant(contender,
+            [.. contender.Rates.Select(rate => Run(contender, rate, settings.Training.Seed))]))];
+        foreach (Entrant entrant in Entrants)
+            Judge(entrant);
+    }
+
+    /// <summary>A contender with its runs.</summary>
+    /// <param name="Contender">Who.</param>
+    /// <param name="Grid">A run for each learning rate, with the first seed.</param>
+    public sealed record Entrant(Contender Contender, IReadOnlyList<ComparedRun> Grid)
+    {
+        /// <summary>The run of the best learning rate; null when all diverged or not all are through.</summary>
+        public ComparedRun? Best { get; internal set; }
+
+        /// <summary>Runs of the best learning rate with other seeds.</summary>
+        public IReadOnlyList<ComparedRun> Repeats { get; internal set; } = [];
+
+        /// <summary>All runs.</summary>
+        public IEnumerable<ComparedRun> Runs => Grid.Concat(Repeats);
+    }
+
+    /// <summary>Where everything is written.</summary>
+    public string Folder { get; }
+
+    /// <summary>What is compared.</summary>
+    public ComparisonSettings Settings { get; }
+
+    /// <summary>The contenders with their runs.</summary>
+    public IReadOnlyList<Entrant> Entrants { get; }
+
+    /// <summary>Called when a run is open and about to train on to a step.</summary>
+    public Action<Entrant, ComparedRun, TrainingRun, long>? Begun { get; set; }
+
+    /// <summary>Called when a run stands at its rung or its end, or diverged.</summary>
+    public Action<Entrant, ComparedRun>? Advanced { get; set; }
+
+    /// <summary>Called when a learning rate is given up.</summary>
+    public Action<Entrant, ComparedRun>? Pruned { get; set; }
+
+    /// <summary>Begins a comparison, or goes on with the one in the folder if it is the same.</summary>
+    /// <exception cref="UserException">The folder holds something else or cannot be written, another process works on it, or the settings do not work.</exception>
+    public static OptimizerComparison Open(string folder, ComparisonSettings settings)
+    {
+        settings.Check();
+        string path = Path.Combine(folder, SettingsFile);
+        FileStream? lockFile = null;
+        try
+        {
+            if (File.Exists(path))
+            {
+                if (ComparisonSettings.Difference(File.ReadAllText(path), settings.ToJson()) is { } difference)
+                    throw new UserException($"{folder}: it holds another comparison ({difference}); choose another --out, or repeat the command that began it");
+            }
+            else if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !Path.GetFileName(entry).StartsWith(SettingsFile, StringComparison.Ordinal)))
+            {
+                throw new UserException($"{folder}: the folder is not empty and holds no comparison; choose another --out");
+            }
+
+            Directory.CreateDirectory(folder);
+            lockFile = Lock(folder);
+            if (!File.Exists(path))
+                AtomicFolder.WriteText(path, settings.ToJson());
+            return new OptimizerComparison(folder, settings, lockFile);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+        {
+            lockFile?.Dispose();
+            throw new UserException($"{folder}: the comparison cannot be written or read: {e.Message}; choose another --out", e);
+        }
+    }
+
+    /// <summary>Runs what is left to run. False when <paramref name="stop"/> came first.</summary>
+    /// <exception cref="UserException">A run cannot begin, or a checkpoint is damaged or cannot be written.</exception>
+    public bool Run(Device device, CancellationToken stop)
+    {
+        foreach (Entrant entrant in Entrants)
+        {
+            bool Advance(ComparedRun run, long target)
+            {
+                bool moves = run.Step < target && run.Status == RunStatus.Unfinished;
+                bool reached = run.Advance(target, device, Settings.Training.Threads, training => Begun?.Invoke(entrant, run, training, target), stop);
+                if (moves && reached)
+                    Advanced?.Invoke(entrant, run);
+                return reached;
+            }
+
+            // Rung by rung: what a rung gives up is known before anything runs further.
+            foreach (int target in Targets(entrant))
+            {
+                foreach (ComparedRun run in entrant.Grid.Where(run => run.Status == RunStatus.Unfinished))
+                {
+                    if (!Advance(run, target))
+                        return false;
+                }
+
+                foreach (ComparedRun run in Judge(entrant))
+                    Pruned?.Invoke(entrant, run);
+            }
+
+            foreach (ComparedRun run in entrant.Repeats)
+            {
+                if (!Advance(run, run.Steps))
+                    return false;
+            }
+        }
+
+        return true;
+    }
+
+    private IEnumerable<int> Targets(Entrant entrant) => [.. Rungs(entrant), Settings.Training.Steps];
+
+    private IReadOnlyList<int> Rungs(Entrant entrant) =>
+        Settings.Prunes && entrant.Grid.Count > 1 ? Pruning.Rungs(Settings.Training.Steps, Settings.Training.EvalInterval) : [];
+
+    /// <summary>Applies the rule to every rung that all runs still alive have reached; returns those it newly gives up.</summary>
+    private List<ComparedRun> Judge(Entrant entrant)
+    {
+        var given = new List<ComparedRun>();
+        List<ComparedRun> alive = [.. entrant.Grid];
+        foreach (int rung in Rungs(entrant))
+        {
+            if (alive.Any(run => run.Step < rung && run.Status == RunStatus.Unfinished))
+                return given;
+            IReadOnlyList<bool> stays = Pruning.Survivors([.. alive.Select(run => run.LossAt(rung))]);
+            List<ComparedRun> next = [];
+            for (int i = 0; i < alive.Count; i++)
+            {
+                if (stays[i])
+                {
+                    next.Add(alive[i]);
+                }
+                else if (alive[i].Status == RunStatus.Unfinished)
+                {
+                    alive[i].Prune();
+                    given.Add(alive[i]);
+                }
+            }
+
+            alive = next;
+        }
+
+        if (entrant.Best is null && entrant.Grid.All(run => run.Status != RunStatus.Unfinished))
+        {
+            int best = Pruning.Best([.. entrant.Grid.Select(run => run.Status == RunStatus.Finished ? run.ValidationLoss : double.PositiveInfinity)]);
+            if (best >= 0)
+            {
+                entrant.Best = entrant.Grid[best];
+                entrant.Repeats = [.. Enumerable.Range(1, Settings.Seeds - 1).Select(i => Run(entrant.Contender, entrant.Best.Rate, Settings.Training.Seed + (ulong)i))];
+            }
+        }
+
+        return given;
+    }
+
+    private ComparedRun Run(Contender contender, double rate, ulong seed)
+    {
+        string name = string.Create(CultureInfo.InvariantCulture, $"{contender.FileName}-lr{rate:R}-seed{seed}");
+        return new ComparedRun(Path.Combine(Folder, "runs", name), Settings.Of(contender, rate, seed));
+    }
+
+    private static FileStream Lock(string folder)
+    {
+        string path = Path.Combine(folder, SettingsFile + ".lock");
+        try
+        {
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (IOException e) when (File.Exists(path))
+        {
+            throw new UserException($"{folder}: another process works on this comparison; wait for it or choose another --out", e);
+        }
+    }
+
+    /// <summary>Lets other processes work on the folder.</summary>
+    public void Dispose() => lockFile.Dispose();
+}

@@ -1,0 +1,44 @@
+namespace ILGpuOptim.Comparison;
+
+/// <summary>
+/// Successive halving (Jamieson and Talwalkar, AISTATS 2016) over the learning rates of one optimizer, by validation
+/// loss: all run to a quarter of the steps, the survivors to one half, and who survives that to the end. At each rung
+/// the better half stays, and whoever lies within 2 % of the best, since losses that close may still change places while the
+/// rate decays. The rule sees losses alone, so it decides the same each time.
+/// </summary>
+public static class Pruning
+{
+    /// <summary>The part of the best loss by which a loss may be larger and stay.</summary>
+    public const double Margin = 0.02;
+
+    /// <summary>The steps after which rates are given up: the first validations at or after a quarter and a half of the steps.</summary>
+    public static IReadOnlyList<int> Rungs(int steps, int interval)
+    {
+        int First(double part) => checked((int)Math.Min(steps, Math.Ceiling(part * steps / interval) * interval));
+        return [.. new[] { First(0.25), First(0.5) }.Where(step => step < steps).Distinct()];
+    }
+
+    /// <summary>Which losses stay, in their order; what is not finite goes in any case.</summary>
+    public static IReadOnlyList<bool> Survivors(IReadOnlyList<double> losses)
+    {
+        double[] finite = [.. losses.Where(double.IsFinite).Order()];
+        if (finite.Length == 0)
+            return [.. losses.Select(_ => false)];
+        double median = finite[(finite.Length + 1) / 2 - 1];
+        double limit = Math.Max(median, finite[0] + Margin * Math.Abs(finite[0]));
+        return [.. losses.Select(loss => loss <= limit)];
+    }
+
+    /// <summary>The index of the smallest finite loss, the first of equals; -1 when there is none.</summary>
+    public static int Best(IReadOnlyList<double> losses)
+    {
+        int best = -1;
+        for (int i = 0; i < losses.Count; i++)
+        {
+            if (double.IsFinite(losses[i]) && (best < 0 || losses[i] < losses[best]))
+                best = i;
+        }
+
+        return best;
+    }
+}
