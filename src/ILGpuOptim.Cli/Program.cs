@@ -18,6 +18,7 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     DoctorCommand.Create(),
     MergeCommand.Create(),
     KernelsCommand.Create(),
+    TokenizerCommand.Create(),
     VerifyCommand.Create(),
 };
 

@@ -19,7 +19,7 @@ internal sealed class TrainOptions
         output = Add(new Option<string?>("--out") { Description = "the run folder; by default runs/PRESET-TIME" });
         resume = Add(new Option<string?>("--resume") { Description = "go on with this run" });
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
-        Setting<string>("--tokenizer", "char or byte", (s, v) => s with { Tokenizer = v });
+        Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
         Setting<double?>("--validation", "the part of the text that validates", (s, v) => s with { Validation = v!.Value });
         Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT whose sizes are taken; the vocabulary is that of the data", WithModel);
         Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });

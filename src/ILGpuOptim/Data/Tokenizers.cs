@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
+using ILGpuOptim.Data.Tokenization;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
@@ -13,6 +14,9 @@ public interface ITokenizer
 
     /// <summary>Ids lie below this.</summary>
     int VocabularySize { get; }
+
+    /// <summary>The id that prompts begin with, where a tokenizer wants one.</summary>
+    int? PromptStart => null;
 
     /// <summary>The ids of a text. Halves of surrogate pairs count as the replacement character U+FFFD.</summary>
     /// <exception cref="UserException">The text has something that the tokenizer does not know.</exception>
@@ -37,13 +41,14 @@ public static class Tokenizers
     {
         string path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            return null;
+            return TokenizerFiles.TryOpenFolder(folder);
         try
         {
             using JsonDocument json = JsonDocument.Parse(File.ReadAllText(path));
             return json.RootElement.GetProperty("kind").GetString() switch
             {
                 "byte" => new ByteTokenizer(),
+                "tiktoken" when TokenizerFiles.Encodings.Contains(json.RootElement.GetProperty("encoding").GetString()) => TokenizerFiles.OpenEncoding(json.RootElement.GetProperty("encoding").GetString()!),
                 "char" => new CharTokenizer(Characters(path, json.RootElement.GetProperty("characters"))),
                 { } kind => throw new UserException($"{path}: the tokenizer \"{kind}\" is unknown; it is char or byte"),
                 null => throw new UserException($"{path}: no kind of tokenizer; it is char or byte"),
@@ -53,6 +58,24 @@ public static class Tokenizers
         {
             throw new UserException($"{path}: not a tokenizer: {e.Message} Take the file that was saved with the model", e);
         }
+    }
+
+    /// <summary>
+    /// Opens what a user names: <c>byte</c>, <c>o200k</c>, <c>cl100k</c>, a tokenizer's file or a folder that holds one. The
+    /// character tokenizer is made of a text instead (<see cref="CharTokenizer.From"/>).
+    /// </summary>
+    /// <exception cref="UserException">There is no such tokenizer.</exception>
+    public static ITokenizer Open(string name)
+    {
+        if (name == "byte")
+            return new ByteTokenizer();
+        if (TokenizerFiles.Encodings.Contains(name))
+            return TokenizerFiles.OpenEncoding(name);
+        if (Directory.Exists(name))
+            return Load(name) ?? throw new UserException($"{name}: the folder holds no tokenizer; it needs tokenizer.json, vocab.json with merges.txt, tokenizer.model or vocab.txt");
+        if (File.Exists(name))
+            return TokenizerFiles.OpenFile(name);
+        throw new UserException($"there is no tokenizer \"{name}\"; give char, byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
     }
 
     /// <summary>The characters in the order of their ids, which must be that of their code points.</summary>

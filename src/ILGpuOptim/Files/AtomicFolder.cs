@@ -54,10 +54,13 @@ public static class AtomicFolder
     /// <summary>Replaces a text file at once; on failure the old one is as it was.</summary>
     /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
-    public static void WriteText(string path, string text)
+    public static void WriteText(string path, string text) => WriteBytes(path, Encoding.UTF8.GetBytes(text));
+
+    /// <summary>Replaces a file at once, as <see cref="WriteText"/>.</summary>
+    public static void WriteBytes(string path, ReadOnlySpan<byte> contents)
     {
         using var file = new AtomicFile(path);
-        file.Stream.Write(Encoding.UTF8.GetBytes(text));
+        file.Stream.Write(contents);
         file.Finish();
     }
 

@@ -186,7 +186,7 @@ public sealed class TrainingRun : IDisposable
         if (settings.From is not null && checkpoint is not null && Tokenizers.Load(checkpoint) is null)
             throw new UserException($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; give token files");
         ITokenizer tokenizer = (checkpoint is null ? null : Tokenizers.Load(checkpoint))
-            ?? (settings.Tokenizer == "byte" ? new ByteTokenizer() : CharTokenizer.From(text));
+            ?? (settings.Tokenizer == "char" ? CharTokenizer.From(text) : Tokenizers.Open(settings.Tokenizer));
         return Dataset.FromText(text, tokenizer, settings.Validation, source);
     }
 

@@ -174,7 +174,5 @@ public sealed record TrainingSettings
             throw new UserException($"--validation {Validation}: it lies in [0, 1)");
         if (!(Clip >= 0))
             throw new UserException($"--clip {Clip}: it must be 0 (off) or positive");
-        if (Tokenizer is not ("char" or "byte"))
-            throw new UserException($"--tokenizer {Tokenizer}: it is char or byte");
     }
 }

@@ -1,0 +1,79 @@
+using System.CommandLine;
+using System.Globalization;
+using ILGpuOptim.Data;
+using ILGpuOptim.Data.Tokenization;
+using Spectre.Console;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>tokenizer</c>: learn one from text, and look at what one does.</summary>
+internal static class TokenizerCommand
+{
+    public static Command Create() => new("tokenizer", "Learn a tokenizer from text, or see what one does.") { Train(), Encode(), Decode() };
+
+    private static Command Train()
+    {
+        var data = new Option<string[]>("--data") { Description = "text files or folders; by default the embedded corpus", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        var size = new Option<int>("--vocab") { Description = "tokens, with the 256 bytes and the end of text", DefaultValueFactory = _ => 4096 };
+        var output = new Option<string>("--out") { Description = "a folder for tokenizer.json, vocab.json, merges.txt and tokenizer_config.json", Required = true };
+        var command = new Command("train", "Learn a byte-level BPE, saved in Hugging Face's form.") { data, size, output };
+        command.SetAction(result =>
+        {
+            string[] paths = result.GetRequiredValue(data);
+            string text = paths.Length == 0 ? DefaultCorpus.Text : TextSource.Read(paths);
+            var trainer = new BytePairTrainer();
+            trainer.Add(text);
+            BytePairVocabulary vocabulary = Console.IsOutputRedirected
+                ? trainer.Train(result.GetValue(size))
+                : AnsiConsole.Progress().Start(context =>
+                {
+                    ProgressTask task = context.AddTask("merging", maxValue: result.GetValue(size));
+                    return trainer.Train(result.GetValue(size), count => task.Value = count);
+                });
+            string folder = result.GetRequiredValue(output);
+            vocabulary.Save(folder);
+            int count = Tokenizers.Open(folder).Encode(text).Length;
+            Console.WriteLine($"{vocabulary.Tokens.Count} tokens in {folder}; the text's {text.Length:N0} characters are {count:N0} tokens, {(double)text.Length / Math.Max(1, count):F2} characters a token");
+        });
+        return command;
+    }
+
+    private static Command Encode()
+    {
+        var tokenizer = Name();
+        var text = new Argument<string>("text") { Description = "the text; - reads it from standard input" };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("encode", "The ids of a text.") { tokenizer, text, json };
+        command.SetAction(result =>
+        {
+            string value = result.GetRequiredValue(text);
+            int[] ids = Tokenizers.Open(result.GetRequiredValue(tokenizer)).Encode(value == "-" ? Console.In.ReadToEnd() : value);
+            if (result.GetValue(json))
+                CommonOptions.PrintJson(new { ids });
+            else
+                Console.WriteLine(string.Join(',', ids));
+        });
+        return command;
+    }
+
+    private static Command Decode()
+    {
+        var tokenizer = Name();
+        var ids = new Argument<string>("ids") { Description = "ids as 1,2,3" };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("decode", "The text of ids.") { tokenizer, ids, json };
+        command.SetAction(result =>
+        {
+            int[] numbers = Array.ConvertAll(result.GetRequiredValue(ids).Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries), text =>
+                int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int id) ? id : throw new UserException($"\"{text}\" is no token id; write ids as 1,2,3"));
+            string decoded = Tokenizers.Open(result.GetRequiredValue(tokenizer)).Decode(numbers);
+            if (result.GetValue(json))
+                CommonOptions.PrintJson(new { text = decoded });
+            else
+                Console.WriteLine(decoded);
+        });
+        return command;
+    }
+
+    private static Argument<string> Name() => new("tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer's file or folder" };
+}

@@ -1,0 +1,214 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// Learns a byte-level BPE vocabulary (Sennrich et al., ACL 2016; on bytes as GPT-2): again and again the most frequent pair of
+/// neighbours within words becomes a token. Equal counts go to the pair of the smaller ids, so the same text gives the same files.
+/// </summary>
+public sealed class BytePairTrainer
+{
+    /// <summary>The token between documents; id 0.</summary>
+    public const string EndOfText = "<|endoftext|>";
+
+    /// <summary>Characters that one thread cuts into words at a time.</summary>
+    private const int ChunkCharacters = 1 << 20;
+
+    private static readonly char[] Letters = ByteLetters();
+
+    private readonly Dictionary<string, long> words = [];
+
+    /// <summary>Counts the words of a text. Longer texts may come in parts that end with lines.</summary>
+    public void Add(string text)
+    {
+        // Chunks end with a line, so that few words are cut.
+        var chunks = new List<(int Start, int Length)>();
+        for (int start = 0; start < text.Length;)
+        {
+            int end = Math.Min(start + ChunkCharacters, text.Length), line = end < text.Length ? text.LastIndexOf('\n', end - 1, end - start) : end - 1;
+            end = line > start ? line + 1 : end;
+            chunks.Add((start, end - start));
+            start = end;
+        }
+
+        var counted = new Dictionary<string, long>[chunks.Count];
+        Parallel.For(0, chunks.Count, i => counted[i] = Count(text.AsSpan(chunks[i].Start, chunks[i].Length)));
+        foreach (Dictionary<string, long> chunk in counted)
+        {
+            foreach ((string word, long count) in chunk)
+                words[word] = words.GetValueOrDefault(word) + count;
+        }
+    }
+
+    /// <summary>Learns merges until the vocabulary is full or no pair occurs twice.</summary>
+    /// <param name="vocabularySize">Tokens, with the 256 bytes and <see cref="EndOfText"/>.</param>
+    /// <param name="progress">Told the size so far.</param>
+    /// <exception cref="UserException">The vocabulary has no room for the bytes.</exception>
+    public BytePairVocabulary Train(int vocabularySize, Action<int>? progress = null)
+    {
+        if (vocabularySize < 258)
+            throw new UserException($"a vocabulary of {vocabularySize} has no room: 256 bytes, {EndOfText} and at least one merge make 258");
+
+        // Ordered by the bytes, so that the result does not depend on the order of counting.
+        (int[] Tokens, long Count)[] sequences = [.. words.OrderBy(word => word.Key, StringComparer.Ordinal)
+            .Select(word => (Encoding.UTF8.GetBytes(word.Key).Select(value => value + 1).ToArray(), word.Value))];
+        List<string> tokens = [EndOfText, .. Letters.Select(letter => letter.ToString())];
+        var merges = new List<(int Left, int Right)>();
+        var counts = new Dictionary<(int, int), long>();
+        var places = new Dictionary<(int, int), HashSet<int>>();
+        for (int i = 0; i < sequences.Length; i++)
+        {
+            for (int j = 1; j < sequences[i].Tokens.Length; j++)
+                Change(counts, places, (sequences[i].Tokens[j - 1], sequences[i].Tokens[j]), sequences[i].Count, i);
+        }
+
+        var queue = new PriorityQueue<(int Left, int Right), (long, int, int)>();
+        foreach ((var pair, long count) in counts)
+            queue.Enqueue(pair, (-count, pair.Item1, pair.Item2));
+        while (tokens.Count < vocabularySize && queue.TryDequeue(out (int Left, int Right) pair, out (long Count, int, int) priority))
+        {
+            long count = counts.GetValueOrDefault(pair);
+            if (count != -priority.Count)
+            {
+                // Counts fall while a pair waits; what is left of it waits on.
+                if (count > 0)
+                    queue.Enqueue(pair, (-count, pair.Left, pair.Right));
+                continue;
+            }
+
+            if (count < 2)
+                break;
+            int merged = tokens.Count;
+            tokens.Add(tokens[pair.Left] + tokens[pair.Right]);
+            merges.Add(pair);
+            var risen = new HashSet<(int, int)>();
+            foreach (int i in places[pair])
+                sequences[i].Tokens = Merge(sequences[i].Tokens, sequences[i].Count, i, pair, merged, counts, places, risen);
+            foreach ((int, int) next in risen)
+            {
+                if (counts.GetValueOrDefault(next) is > 0 and var now)
+                    queue.Enqueue(next, (-now, next.Item1, next.Item2));
+            }
+
+            counts.Remove(pair);
+            places.Remove(pair);
+            progress?.Invoke(tokens.Count);
+        }
+
+        return new BytePairVocabulary(tokens, [.. merges.Select(pair => $"{tokens[pair.Left]} {tokens[pair.Right]}")]);
+    }
+
+    private static Dictionary<string, long> Count(ReadOnlySpan<char> text)
+    {
+        var result = new Dictionary<string, long>();
+        var lookup = result.GetAlternateLookup<ReadOnlySpan<char>>();
+        foreach (var match in TokenizerFiles.Gpt2Words.EnumerateMatches(text))
+        {
+            ReadOnlySpan<char> word = text.Slice(match.Index, match.Length);
+            lookup[word] = lookup.TryGetValue(word, out long count) ? count + 1 : 1;
+        }
+
+        return result;
+    }
+
+    private static int[] Merge(
+        int[] tokens, long count, int index, (int Left, int Right) pair, int merged,
+        Dictionary<(int, int), long> counts, Dictionary<(int, int), HashSet<int>> places, HashSet<(int, int)> risen)
+    {
+        var result = new List<int>(tokens.Length);
+        for (int j = 0; j < tokens.Length; j++)
+        {
+            if (j + 1 < tokens.Length && tokens[j] == pair.Left && tokens[j + 1] == pair.Right)
+            {
+                result.Add(merged);
+                j++;
+            }
+            else
+            {
+                result.Add(tokens[j]);
+            }
+        }
+
+        if (result.Count == tokens.Length)
+            return tokens;
+        for (int j = 1; j < tokens.Length; j++)
+            Change(counts, null, (tokens[j - 1], tokens[j]), -count, index);
+        for (int j = 1; j < result.Count; j++)
+        {
+            Change(counts, places, (result[j - 1], result[j]), count, index);
+            if (result[j - 1] == merged || result[j] == merged)
+                risen.Add((result[j - 1], result[j]));
+        }
+
+        return [.. result];
+    }
+
+    private static void Change(Dictionary<(int, int), long> counts, Dictionary<(int, int), HashSet<int>>? places, (int, int) pair, long change, int index)
+    {
+        counts[pair] = counts.GetValueOrDefault(pair) + change;
+        if (places is null)
+            return;
+        if (!places.TryGetValue(pair, out HashSet<int>? found))
+            places[pair] = found = [];
+        found.Add(index);
+    }
+
+    /// <summary>GPT-2's letter for each byte: printable Latin ones stand for themselves, the rest follow from U+0100 on.</summary>
+    private static char[] ByteLetters()
+    {
+        var result = new char[256];
+        int next = 256;
+        for (int value = 0; value < 256; value++)
+            result[value] = (char)(value is >= '!' and <= '~' or >= 0xA1 and <= 0xAC or >= 0xAE and <= 0xFF ? value : next++);
+        return result;
+    }
+}
+
+/// <summary>What <see cref="BytePairTrainer"/> learned.</summary>
+/// <param name="Tokens">In the letters that stand for bytes; the index is the id.</param>
+/// <param name="Merges">Pairs of tokens, in their order.</param>
+public sealed record BytePairVocabulary(IReadOnlyList<string> Tokens, IReadOnlyList<string> Merges)
+{
+    private static readonly JsonSerializerOptions Readable = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Writes <c>tokenizer.json</c>, <c>vocab.json</c>, <c>merges.txt</c> and <c>tokenizer_config.json</c> as Hugging Face reads them.</summary>
+    /// <param name="folder">Made when missing.</param>
+    public void Save(string folder)
+    {
+        Directory.CreateDirectory(folder);
+        Dictionary<string, int> vocabulary = Tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id);
+        var bytes = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true };
+        object contents = new
+        {
+            version = "1.0",
+            truncation = (object?)null,
+            padding = (object?)null,
+            added_tokens = new[] { new { id = 0, content = BytePairTrainer.EndOfText, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true } },
+            normalizer = (object?)null,
+            pre_tokenizer = bytes,
+            post_processor = (object?)null,
+            decoder = bytes,
+            model = new
+            {
+                type = "BPE",
+                dropout = (object?)null,
+                unk_token = (object?)null,
+                continuing_subword_prefix = (object?)null,
+                end_of_word_suffix = (object?)null,
+                fuse_unk = false,
+                byte_fallback = false,
+                ignore_merges = false,
+                vocab = vocabulary,
+                merges = Merges,
+            },
+        };
+        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.HuggingFace), JsonSerializer.Serialize(contents, Readable));
+        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.Vocabulary), JsonSerializer.Serialize(vocabulary, Readable));
+        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.Merges), "#version: 0.2\n" + string.Join('\n', Merges) + "\n");
+        object settings = new { tokenizer_class = "GPT2Tokenizer", add_prefix_space = false, bos_token = BytePairTrainer.EndOfText, eos_token = BytePairTrainer.EndOfText, unk_token = BytePairTrainer.EndOfText };
+        AtomicFolder.WriteText(Path.Combine(folder, "tokenizer_config.json"), JsonSerializer.Serialize(settings, Readable));
+    }
+}

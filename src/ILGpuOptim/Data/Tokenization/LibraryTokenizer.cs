@@ -1,0 +1,98 @@
+using System.Text;
+using ILGpuOptim.Files;
+using Microsoft.ML.Tokenizers;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>A tokenizer of Microsoft.ML.Tokenizers with the files that it was made of, which travel with the model.</summary>
+internal sealed class LibraryTokenizer : ITokenizer
+{
+    private readonly Tokenizer tokenizer;
+    private readonly IReadOnlyList<(string Name, byte[] Contents)> files;
+
+    /// <param name="kind">For people.</param>
+    /// <param name="tokenizer">Does the work.</param>
+    /// <param name="vocabularySize">Ids lie below this.</param>
+    /// <param name="files">What <see cref="Save"/> writes.</param>
+    public LibraryTokenizer(string kind, Tokenizer tokenizer, int vocabularySize, IReadOnlyList<(string Name, byte[] Contents)> files)
+    {
+        Kind = kind;
+        VocabularySize = vocabularySize;
+        this.tokenizer = tokenizer;
+        this.files = files;
+    }
+
+    /// <inheritdoc/>
+    public string Kind { get; }
+
+    /// <inheritdoc/>
+    public int VocabularySize { get; }
+
+    /// <inheritdoc/>
+    public int? PromptStart => tokenizer is SentencePieceTokenizer { AddBeginningOfSentence: true } sentences ? sentences.BeginningOfSentenceId : null;
+
+    /// <inheritdoc/>
+    public int[] Encode(ReadOnlySpan<char> text)
+    {
+        if (text.IsEmpty)
+            return [];
+        string clean = WithoutHalves(text);
+        IReadOnlyList<int> ids = tokenizer switch
+        {
+            BertTokenizer bert => bert.EncodeToIds(bert.RemoveNonSpacingMarks ? Accents.Strip(clean) : clean, addSpecialTokens: false),
+            SentencePieceTokenizer sentences => sentences.EncodeToIds(clean, addBeginningOfSentence: false, addEndOfSentence: false),
+            _ => tokenizer.EncodeToIds(clean),
+        };
+        return [.. ids];
+    }
+
+    /// <inheritdoc/>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        // The library takes an id beyond the vocabulary for a mistake of the program; here it comes from files.
+        var text = new StringBuilder();
+        var known = new List<int>(ids.Length);
+        foreach (int id in ids)
+        {
+            if ((uint)id < (uint)VocabularySize)
+            {
+                known.Add(id);
+                continue;
+            }
+
+            text.Append(DecodeKnown(known)).Append('\uFFFD');
+            known.Clear();
+        }
+
+        return text.Append(DecodeKnown(known)).ToString();
+    }
+
+    /// <inheritdoc/>
+    public void Save(string folder)
+    {
+        foreach ((string name, byte[] contents) in files)
+            AtomicFolder.WriteBytes(Path.Combine(folder, name), contents);
+    }
+
+    private string DecodeKnown(List<int> ids) => ids.Count == 0 ? "" : tokenizer switch
+    {
+        BpeTokenizer bytes => bytes.Decode(ids, considerSpecialTokens: true),
+        SentencePieceTokenizer sentences => sentences.Decode(ids, considerSpecialTokens: false),
+        _ => tokenizer.Decode(ids),
+    };
+
+    private static string WithoutHalves(ReadOnlySpan<char> text)
+    {
+        for (int i = 0; i < text.Length; i++)
+        {
+            if (!char.IsSurrogate(text[i]))
+                continue;
+            var clean = new StringBuilder(text.Length);
+            foreach (Rune rune in text.EnumerateRunes())
+                clean.Append(rune.ToString());
+            return clean.ToString();
+        }
+
+        return text.ToString();
+    }
+}

@@ -1,0 +1,137 @@
+using System.Text;
+using FsCheck.Xunit;
+using ILGpuOptim.Data;
+using ILGpuOptim.Data.Tokenization;
+
+namespace ILGpuOptim.Tests.Data;
+
+public sealed class TokenizationTests : IDisposable
+{
+    private static readonly Lazy<BytePairVocabulary> Learned = new(() =>
+    {
+        var trainer = new BytePairTrainer();
+        trainer.Add(DefaultCorpus.Text[..200_000]);
+        return trainer.Train(600);
+    });
+
+    private readonly TemporaryFolder folder = new();
+
+    public TokenizationTests() => Learned.Value.Save(folder.Path);
+
+    public void Dispose() => folder.Dispose();
+
+    private static readonly Lazy<ITokenizer> Cl100k = new(() => Tokenizers.Open("cl100k")), O200k = new(() => Tokenizers.Open("o200k"));
+
+    private static readonly Lazy<ITokenizer> BytePair = new(() =>
+    {
+        using var folder = new TemporaryFolder();
+        Learned.Value.Save(folder.Path);
+        return Tokenizers.Open(folder.Path);
+    });
+
+    /// <summary>Any UTF-16, halves of surrogate pairs and control characters included: what comes back is the text with halves replaced.</summary>
+    [Property(MaxTest = 300)]
+    public void EveryTextComesBack(char[] characters)
+    {
+        string text = new(characters), expected = Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
+        foreach (ITokenizer tokenizer in (ITokenizer[])[BytePair.Value, Cl100k.Value, O200k.Value, new ByteTokenizer()])
+        {
+            int[] ids = tokenizer.Encode(text);
+            Assert.All(ids, id => Assert.InRange(id, 0, tokenizer.VocabularySize - 1));
+            Assert.Equal(expected, tokenizer.Decode(ids));
+        }
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(" ")]
+    [InlineData("\n\n \t\r\n")]
+    [InlineData("don't I'll they've 123 4567")]
+    [InlineData("e\u0301a\u0308 \u200D \uFEFF naïve façade")]
+    [InlineData("👩‍👩‍👧‍👦 family, flags 🇩🇪🇫🇷, skin 👍🏽")]
+    [InlineData("日本語のテキスト 한국어 العربية עברית हिन्दी")]
+    [InlineData("\0\u0001\u007f\u0085")]
+    public void UnusualTextComesBack(string text)
+    {
+        foreach (ITokenizer tokenizer in (ITokenizer[])[BytePair.Value, Cl100k.Value, O200k.Value])
+            Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
+    }
+
+    [Fact]
+    public void BothFormsOfTheFilesGiveTheSameIds()
+    {
+        ITokenizer one = Tokenizers.Open(Path.Combine(folder.Path, "tokenizer.json")), two = Tokenizers.Open(Path.Combine(folder.Path, "vocab.json"));
+        string text = DefaultCorpus.Text[300_000..320_000];
+        Assert.Equal(one.Encode(text), two.Encode(text));
+        Assert.Equal(600, one.VocabularySize);
+        Assert.Equal([0], one.Encode(BytePairTrainer.EndOfText));
+        Assert.True(one.Encode(text).Length < 0.6 * text.Length);
+    }
+
+    [Fact]
+    public void TheTokenizerTravelsWithTheModel()
+    {
+        using var other = new TemporaryFolder();
+        foreach (ITokenizer tokenizer in (ITokenizer[])[Tokenizers.Open(folder.Path), Cl100k.Value])
+        {
+            tokenizer.Save(other.Path);
+            ITokenizer again = Tokenizers.Load(other.Path)!;
+            Assert.Equal(tokenizer.Encode("And God said"), again.Encode("And God said"));
+            foreach (string file in Directory.GetFiles(other.Path))
+                File.Delete(file);
+        }
+    }
+
+    /// <summary>The first merges by hand: "aab" three times and "ab" twice: ab 5 times, then a+ab.</summary>
+    [Fact]
+    public void MergesTheMostFrequentPairs()
+    {
+        var trainer = new BytePairTrainer();
+        trainer.Add("aab\naab\naab\nab\nab\n");
+        BytePairVocabulary vocabulary = trainer.Train(300);
+        Assert.Equal(["a b", "a ab"], vocabulary.Merges.Where(merge => !merge.Contains('Ċ')));
+        Assert.Equal(257 + vocabulary.Merges.Count, vocabulary.Tokens.Count);
+    }
+
+    [Fact]
+    public void KnownEncodingsOfTiktoken()
+    {
+        Assert.Equal([15339, 1917], Cl100k.Value.Encode("hello world"));
+        Assert.Equal([24912, 2375], O200k.Value.Encode("hello world"));
+    }
+
+    [Fact]
+    public void WordPieceLowersAndSplits()
+    {
+        File.WriteAllText(Path.Combine(folder.Path, "vocab.txt"), string.Join('\n', "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "want", "##ed", ",", "cafe") + "\n");
+        ITokenizer tokenizer = Tokenizers.Open(Path.Combine(folder.Path, "vocab.txt"));
+        Assert.Equal([5, 6, 7, 10, 8, 9, 1, 11], tokenizer.Encode("UNaffable, wanted xyz Café"));
+        Assert.Equal(12, tokenizer.VocabularySize);
+    }
+
+    [Fact]
+    public void UnknownIdsBecomeReplacementCharacters() => Assert.Contains('\uFFFD', BytePair.Value.Decode([5, 1_000_000, 6]));
+
+    [Theory]
+    [InlineData("{", "not a tokenizer")]
+    [InlineData("{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", "Unigram")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", "Metaspace")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{},\"merges\":[]}}", "tokenizer.model")]
+    public void DamagedFilesAreNamed(string contents, string word)
+    {
+        string path = Path.Combine(folder.Path, "tokenizer.json");
+        File.WriteAllText(path, contents);
+        UserException e = Assert.Throws<UserException>(() => Tokenizers.Open(path));
+        Assert.Contains(path, e.Message);
+        Assert.Contains(word, e.Message);
+    }
+
+    [Fact]
+    public void UnknownNamesAreErrors()
+    {
+        Assert.Contains("o200k", Assert.Throws<UserException>(() => Tokenizers.Open("no-such")).Message);
+        using var empty = new TemporaryFolder();
+        Assert.Contains("vocab.txt", Assert.Throws<UserException>(() => Tokenizers.Open(empty.Path)).Message);
+        Assert.Contains("258", Assert.Throws<UserException>(() => new BytePairTrainer().Train(100)).Message);
+    }
+}
