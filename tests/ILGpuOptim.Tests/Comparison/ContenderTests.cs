@@ -1,0 +1,40 @@
+using ILGpuOptim.Comparison;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Tests.Comparison;
+
+/// <summary>What <c>--optimizers</c> and <c>--lr</c> mean.</summary>
+public class ContenderTests
+{
+    private static readonly OptimizerSettings Shared = new() { Beta2 = 0.99, Rank = 16 };
+
+    [Fact]
+    public void NamesRatesAndSettingsOfOne()
+    {
+        IReadOnlyList<Contender> all = Contender.Parse(["AdamW, came:beta2=0.999:weight-decay=0", "apollo", "apollo:rank=8,apollo-mini"], ["apollo=1e-2", "3e-3,1e-3,3e-3", "apollo:rank=8=0.5"], Shared);
+        Assert.Equal(["adamw", "came:beta2=0.999:weight-decay=0", "apollo", "apollo:rank=8", "apollo-mini"], all.Select(item => item.Label));
+        Assert.Equal([1e-3, 3e-3], all[0].Rates);
+        Assert.Equal([1e-2], all[2].Rates);
+        Assert.Equal([0.5], all[3].Rates);
+        Assert.Equal((0.999, 0.0), (all[1].Optimizer.Beta2!.Value, all[1].Optimizer.WeightDecay));
+        Assert.Equal([0.99, 0.99], [all[0].Optimizer.Beta2!.Value, all[2].Optimizer.Beta2!.Value]);
+        Assert.Equal([16, 8, null], [all[2].Optimizer.Rank, all[3].Optimizer.Rank, all[4].Optimizer.Rank]);
+        Assert.Equal("came-beta2-0.999-weight-decay-0", all[1].FileName);
+        Assert.Equal(Contender.DefaultRates, Contender.Parse(["sgd"], [], Shared)[0].Rates);
+    }
+
+    [Theory]
+    [InlineData("did you mean adamw", "adamww", "1e-3")]
+    [InlineData("names no optimizer", " , ", "1e-3")]
+    [InlineData("stands there twice", "adamw,AdamW", "1e-3")]
+    [InlineData("--lr fast: a learning rate is a positive number", "adamw", "fast")]
+    [InlineData("--lr -1:", "adamw", "-1")]
+    [InlineData("--lr NaN:", "adamw", "NaN")]
+    [InlineData("names no learning rate", "adamw", ",")]
+    [InlineData("there is no came among", "adamw", "came=1e-3")]
+    [InlineData("\"rnk=8\" is no setting", "apollo:rnk=8", "1e-3")]
+    [InlineData("\"rank\" is no setting", "apollo:rank", "1e-3")]
+    [InlineData("rank cannot be \"many\"", "apollo:rank=many", "1e-3")]
+    public void MistakesAreNamed(string message, string optimizers, string rates) =>
+        Assert.Contains(message, Assert.Throws<UserException>(() => Contender.Parse([optimizers], [rates], Shared)).Message, StringComparison.Ordinal);
+}
