@@ -97,7 +97,8 @@ internal static class ComparisonCharts
 
     private static LineSeries Line(OptimizerComparison.Entrant entrant, int i) => new()
     {
-        Title = entrant.Contender.Label,
+        // The exporter does not know the page's font and measures text too narrow; legends are clipped to what it measured.
+        Title = entrant.Contender.Label + new string('\u00a0', 4),
         Color = Color(i),
         StrokeThickness = 2,
         LineStyle = i < Palette.Length ? LineStyle.Solid : LineStyle.Dash,
@@ -145,7 +146,7 @@ internal static class ComparisonCharts
             plot.Axes.Add(axis);
         }
 
-        plot.Legends.Add(new Legend { LegendPosition = LegendPosition.RightTop, LegendTextColor = Ink });
+        plot.Legends.Add(new Legend { LegendPosition = LegendPosition.RightTop, LegendTextColor = Ink, LegendLineSpacing = 5 });
         return plot;
     }
 }
