@@ -9,7 +9,18 @@ namespace ILGpuOptim.Optim;
 /// <param name="Create">Makes one without parameters, given how it stores its state.</param>
 /// <param name="Options">Settings of a group: of matrices that the method is for (true), or of everything else.</param>
 /// <param name="ChoosesMatrices">Whether some matrices are treated otherwise than the rest.</param>
-public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false);
+public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false)
+{
+    /// <summary>Settings that depend on a parameter's name and sizes; null when a group shares them.</summary>
+    public Func<OptimizerSettings, OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
+
+    /// <summary>The settings of one parameter, but for its learning rate and weight decay.</summary>
+    public OptimizerOptions OptionsOf(OptimizerSettings settings, string name, IReadOnlyList<int> shape)
+    {
+        OptimizerOptions options = Options(settings, Registry.Chooses(this, settings, name, shape));
+        return Refine is null ? options : Refine(settings, options, name, shape);
+    }
+}
 
 /// <summary>One group of parameters, for people.</summary>
 /// <param name="Description">What is special about the group.</param>
@@ -30,6 +41,10 @@ public static class Registry
         new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Lamb(s)),
         new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Lion(s)),
         new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Muon(s, chosen), true),
+        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, (s, _) => Mini(s))
+        {
+            Refine = (s, options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape, Math.Max(1, s.HeadSize ?? 1)),
+        },
         new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, (s, _) => CameOptions(s)),
         new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(new GaLoreOptions { Scale = s.Scale ?? 0.25, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
         new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(new FiraOptions { Alpha = s.Scale ?? 1, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
@@ -57,7 +72,7 @@ public static class Registry
         {
             bool chosen = Chooses(entry, settings, parameter.Name, parameter.Shape);
             bool decays = settings.WeightDecay != 0 && parameter.Shape.Count >= 2 && !Matches(settings.NoDecay, parameter.Name);
-            OptimizerOptions options = entry.Options(settings, chosen);
+            OptimizerOptions options = entry.OptionsOf(settings, parameter.Name, parameter.Shape);
             double factor = settings.LearningRateFor.Where(item => Matches([item.Pattern], parameter.Name)).Aggregate(1.0, (product, item) => product * item.Factor);
             optimizer.Add(parameter, options with { LearningRate = settings.LearningRate * factor, WeightDecay = decays ? settings.WeightDecay : 0 });
             string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
@@ -83,6 +98,12 @@ public static class Registry
     private static AdamOptions AdamOptions(OptimizerSettings s)
     {
         var defaults = new AdamOptions();
+        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
+    }
+
+    private static AdamMiniOptions Mini(OptimizerSettings s)
+    {
+        var defaults = new AdamMiniOptions();
         return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
     }
 

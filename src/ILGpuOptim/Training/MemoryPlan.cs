@@ -29,8 +29,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
             if (parameter.IsFrozen)
                 continue;
             gradients += 4 * parameter.Length;
-            bool chosen = Registry.Chooses(entry, settings.Optimizer, parameter.Name, parameter.Shape);
-            state += optimizer.StateOf(parameter.Shape, entry.Options(settings.Optimizer, chosen)).Sum(tensor => tensor.Bytes);
+            state += optimizer.StateOf(parameter.Shape, entry.OptionsOf(settings.Optimizer, parameter.Name, parameter.Shape)).Sum(tensor => tensor.Bytes);
         }
 
         long before = device.Pool.LentBytes;

@@ -46,6 +46,9 @@ public sealed record OptimizerSettings
     /// <summary>What shares a factor in APOLLO.</summary>
     public ScaleType? ScaleType { get; init; }
 
+    /// <summary>Numbers of an attention head, whose second moments Adam-mini shares; training takes it from the model.</summary>
+    public int? HeadSize { get; init; }
+
     /// <summary>How state is stored that may be stored in fewer bits.</summary>
     public StateStorage StateType { get; init; }
 

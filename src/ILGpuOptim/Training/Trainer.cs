@@ -52,7 +52,7 @@ public sealed class Trainer : IDisposable
         sampler = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
         masking = MaskingOf(model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, settings.Warmup, settings.FinalRate);
-        Optimizer = Registry.Create(settings.Optimizer, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.Width / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);

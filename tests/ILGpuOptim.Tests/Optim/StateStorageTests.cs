@@ -21,9 +21,8 @@ public class StateStorageTests
         foreach (int[] shape in shapes)
         {
             var parameter = new Parameter(device, "h.0.attn.weight", shape);
-            bool chosen = Registry.Chooses(entry, settings, parameter.Name, shape);
             using Optimizer counting = entry.Create(storage);
-            IReadOnlyList<StateTensor> declared = counting.StateOf(shape, entry.Options(settings, chosen));
+            IReadOnlyList<StateTensor> declared = counting.StateOf(shape, entry.OptionsOf(settings, parameter.Name, shape));
             long before = device.Pool.LentBytes;
             using Optimizer optimizer = Registry.Create(settings, [parameter], out _);
             Assert.Equal(declared.Sum(tensor => MemoryPool.RoundUp(tensor.Bytes)), device.Pool.LentBytes - before);

@@ -1,0 +1,127 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>What shares one second moment in <see cref="AdamMini"/>.</summary>
+public enum MiniBlocks
+{
+    /// <summary>The whole tensor: norms and biases.</summary>
+    Tensor,
+
+    /// <summary>A row: an output neuron of weights stored out × in, or a token of an embedding.</summary>
+    Rows,
+
+    /// <summary>A column: an output neuron of weights stored in × out, as in GPT-2's files.</summary>
+    Columns,
+}
+
+/// <summary>Settings of <see cref="AdamMini"/>.</summary>
+public sealed record AdamMiniOptions : AdamOptions
+{
+    /// <summary>What shares a second moment.</summary>
+    public MiniBlocks Blocks { get; init; } = MiniBlocks.Rows;
+
+    /// <summary>How many of the first rows (or columns) belong to queries and keys, whose blocks are heads.</summary>
+    public int HeadLines { get; init; }
+
+    /// <summary>Rows (or columns) of a head.</summary>
+    public int HeadSize { get; init; } = 1;
+}
+
+/// <summary>
+/// Adam-mini (Zhang et al., "Adam-mini: Use Fewer Learning Rates To Gain More", ICLR 2025): Adam with one second moment for each dense block of the
+/// Hessian: a head of queries and keys, an output neuron of every other matrix, a token of an embedding, a whole norm or bias.
+/// m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) mean(g²) of the block; p ← p (1 - lr λ) - lr (m / bc₁) / (√(v / bc₂) + ε).
+/// State: m, and one number for each row or column; half of AdamW's. Two passes, 24 bytes a parameter.
+/// </summary>
+public sealed class AdamMini : Optimizer
+{
+    /// <inheritdoc/>
+    public override string Name => "adam-mini";
+
+    /// <summary>The blocks of a transformer's parameter, by its name in Hugging Face's files.</summary>
+    /// <param name="options">The settings without blocks.</param>
+    /// <param name="name">The parameter.</param>
+    /// <param name="shape">Its sizes.</param>
+    /// <param name="headSize">Numbers of a head; 1 when unknown, which makes each neuron a block.</param>
+    public static AdamMiniOptions ForParameter(AdamMiniOptions options, string name, IReadOnlyList<int> shape, int headSize)
+    {
+        if (shape.Count < 2)
+            return options with { Blocks = MiniBlocks.Tensor };
+        bool fused = name.EndsWith("c_attn.weight", StringComparison.Ordinal);
+        MiniBlocks blocks = fused || name.EndsWith("c_proj.weight", StringComparison.Ordinal) || name.EndsWith("c_fc.weight", StringComparison.Ordinal) ? MiniBlocks.Columns : MiniBlocks.Rows;
+        bool isQueryOrKey = ((string[])["q_proj.weight", "k_proj.weight", "query.weight", "key.weight"]).Any(end => name.EndsWith(end, StringComparison.Ordinal));
+        int lines = fused ? shape[^1] / 3 * 2 : isQueryOrKey ? shape[0] : 0;
+        return options with { Blocks = blocks, HeadLines = lines % headSize == 0 ? lines : 0, HeadSize = headSize };
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        var (rows, columns) = Rectangle(shape);
+        int lines = shape.Count < 2 ? 1 : ((AdamMiniOptions)options).Blocks switch { MiniBlocks.Rows => rows, MiniBlocks.Columns => columns, _ => 1 };
+        return [StateTensor.Signed("exp_avg", shape), new("v_mean", [lines])];
+    }
+
+    /// <inheritdoc/>
+    protected override void Update(ParameterState state, double learningRate)
+    {
+        var o = (AdamMiniOptions)state.Options;
+        Parameter p = state.Parameter;
+        var (rows, columns) = Rectangle(p.Shape);
+        Layout layout = p.Shape.Count < 2 ? Layout.Scalar : o.Blocks switch { MiniBlocks.Rows => Layout.PerRow, MiniBlocks.Columns => Layout.PerColumn, _ => Layout.Scalar };
+        Block second = state.Blocks[1], sums = p.Device.Pool.Rent(second.Length);
+        long lines = second.Length, size = p.Length / lines;
+        int grouped = layout == Layout.Scalar ? 0 : o.HeadLines, heads = o.HeadSize > 1 ? grouped / o.HeadSize : 0;
+        p.Device.Map(new SquaresRule(), rows, columns, Gradient(state), new Operand(sums, layout));
+        float beta2 = (float)o.Beta2;
+        if (heads > 0)
+        {
+            Block totals = p.Device.Pool.Rent(heads);
+            p.Device.Map(new TotalRule(), heads, o.HeadSize, sums.Slice(0, grouped), Operand.PerRow(totals));
+            p.Device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / (size * o.HeadSize))), heads, o.HeadSize, second.Slice(0, grouped), Operand.PerRow(totals));
+            p.Device.Pool.Return(totals);
+        }
+
+        int first = heads > 0 ? grouped : 0;
+        p.Device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / size)), 1, lines - first, second.Slice(first, lines - first), sums.Slice(first, lines - first));
+        double correction1 = 1 - Math.Pow(o.Beta1, state.Step), correction2 = 1 - Math.Pow(o.Beta2, state.Step);
+        var rule = new StepRule(
+            (float)o.Beta1, (float)(1 - o.Beta1), (float)(learningRate / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)(1 - learningRate * o.WeightDecay));
+        p.Device.Map(rule, rows, columns, p.Data, Gradient(state), state.Blocks[0], new Operand(second, layout));
+        p.Device.Pool.Return(sums);
+    }
+
+    private static (int Rows, int Columns) Rectangle(IReadOnlyList<int> shape)
+    {
+        var (batch, rows, columns) = Matrices(shape);
+        return (batch * rows, columns);
+    }
+
+    /// <summary>v = β v + rest · Σ g².</summary>
+    private readonly struct MeanRule(float beta, float rest) : IMap2
+    {
+        private readonly float beta = beta, rest = rest;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L v, ref L sum) where L : struct, ILane<L> => v = L.Fma(L.Splat(beta), v, L.Splat(rest) * sum);
+    }
+
+    private readonly struct StepRule(float beta, float rest, float step, float rootScale, float epsilon, float decay) : IMap4
+    {
+        private readonly float beta = beta, rest = rest, step = step, rootScale = rootScale, epsilon = epsilon, decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L>
+        {
+            m = L.Fma(L.Splat(beta), m, L.Splat(rest) * g);
+            p = p * L.Splat(decay) - L.Splat(step) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+        }
+    }
+}
