@@ -98,7 +98,7 @@ internal static class ComparisonCharts
     private static LineSeries Line(OptimizerComparison.Entrant entrant, int i) => new()
     {
         // The exporter does not know the page's font and measures text too narrow; legends are clipped to what it measured.
-        Title = entrant.Contender.Label + new string('\u00a0', 4),
+        Title = entrant.Contender.Label + new string('\u00a0', 8),
         Color = Color(i),
         StrokeThickness = 2,
         LineStyle = i < Palette.Length ? LineStyle.Solid : LineStyle.Dash,

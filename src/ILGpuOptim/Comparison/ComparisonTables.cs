@@ -88,7 +88,7 @@ public static class ComparisonTables
     private static string Bytes(long? bytes) => bytes switch
     {
         null => "–",
-        >= 10_000_000 => Text(bytes / 1e6, "F1", " MB"),
+        >= 1_000_000 => Text(bytes / 1e6, "F2", " MB"),
         >= 10_000 => Text(bytes / 1e3, "F1", " kB"),
         _ => $"{bytes} B",
     };
