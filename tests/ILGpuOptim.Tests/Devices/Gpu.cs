@@ -6,10 +6,19 @@ namespace ILGpuOptim.Tests.Devices;
 internal static class Gpu
 {
     private static readonly Lazy<(GpuDevice? Device, string Reason)> CudaDevice = new(() => Open("cuda")), OpenClDevice = new(() => Open("opencl"));
+    private static readonly Lazy<(GpuDevice? Device, string Reason)> OpenClGpu = new(() => Open("opencl"));
 
     public static GpuDevice Cuda() => OrSkip(CudaDevice.Value);
 
     public static GpuDevice OpenCl() => OrSkip(OpenClDevice.Value);
+
+    /// <summary>The OpenCL device with the kernels of a GPU, which it runs also when it is a processor, only slower.</summary>
+    public static GpuDevice OpenClWithKernelsOfGpus()
+    {
+        GpuDevice device = OrSkip(OpenClGpu.Value);
+        device.IsProcessor = false;
+        return device;
+    }
 
     private static GpuDevice OrSkip((GpuDevice? Device, string Reason) opened)
     {

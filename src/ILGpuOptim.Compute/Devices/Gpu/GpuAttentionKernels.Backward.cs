@@ -4,131 +4,343 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// The gradients: weights are computed again from the log-sum-exp; one kernel sums over keys, one over queries, so that
-// nothing is added by two groups. With P the weights, M the dropout mask and D = Σ dO·O of a query:
-// dV = (P∘M)ᵀ dO, dS = P∘((dO Vᵀ)∘M - D), dQ = scale · dS K, dK = scale · dSᵀ Q.
+// The gradients: weights are computed again from the log-sum-exp, queries × keys. With P the weights, M the dropout mask and
+// D = Σ dO·O of a query: dV = (P∘M)ᵀ dO, dS = P∘((dO Vᵀ)∘M - D), dQ = scale · dS K, dK = scale · dSᵀ Q.
+// On a GPU one launch sums over queries and one over keys, seven products for each tile, so that no number is added to by two
+// groups. Alone, a group has a whole key head when there are enough of them, and five products are enough.
 internal static partial class GpuAttentionKernels
 {
-    /// <summary>Σ dO·O, one thread for each query and head.</summary>
-    public static void Dot(GpuAttentionArguments x, int count, SpecializedValue<int> headSize)
+    private const int DotLanes = 8;
+
+    /// <summary>Queries that a group of a GPU takes in <see cref="Dot"/>; alone it takes a tile's.</summary>
+    public const int DotRows = Threads / DotLanes;
+
+    /// <summary>Σ dO·O: eight threads for each query and head, or one that works alone; one group for each <see cref="Tile"/> / 8 of them, or <see cref="Tile"/>.</summary>
+    public static void Dot(GpuAttentionArguments x, int count, SpecializedValue<int> form)
     {
-        int t = Grid.IdxX * Threads + Group.IdxX;
-        if (t >= count)
+        ArrayView<float> parts = SharedMemory.Allocate<float>(Threads);
+        int size = x.HeadSize, rows = (form.Value & Alone) != 0 ? Tile : Threads / DotLanes;
+        for (int r = Group.IdxX / DotLanes; r < rows; r += Threads / DotLanes >> 3 * (form.Value >> 2 & 1))
+        {
+            int t = Grid.IdxX * rows + r, query = t % x.QueryLength, head = t / x.QueryLength % x.Heads, batch = t / x.QueryLength / x.Heads;
+            long start = ((long)batch * x.QueryLength + query) * x.OutputStride + head * size;
+            if ((form.Value & Alone) != 0)
+            {
+                GpuEight sums = default;
+                int d = 0;
+                float total = 0;
+                for (; d <= size - 8 && t < count; d += 8)
+                    sums += GpuEight.Load(x.OutputGradient, start + d, 1) * GpuEight.Load(x.Output, start + d, 1);
+                for (; d < size && t < count; d++)
+                    total = MathF.FusedMultiplyAdd(x.OutputGradient[start + d], x.Output[start + d], total);
+                if (t < count)
+                    x.Dots[t] = total + sums.Sum();
+            }
+            else
+            {
+                float total = 0;
+                for (int d = Group.IdxX % DotLanes; d < size && t < count; d += DotLanes)
+                    total = MathF.FusedMultiplyAdd(x.OutputGradient[start + d], x.Output[start + d], total);
+                parts[Group.IdxX] = total;
+            }
+        }
+
+        Group.Barrier();
+        int own = Grid.IdxX * rows + Group.IdxX;
+        if ((form.Value & Alone) == 0 && Group.IdxX < rows && own < count)
+            x.Dots[own] = GpuEight.Load(parts, Group.IdxX * DotLanes, 1).Sum();
+    }
+
+    /// <summary>
+    /// With <see cref="Keys"/> the gradients of keys and values, one group for each block of keys, key head and sequence; with
+    /// <see cref="Queries"/> that of the queries, one group for each block of queries, head and sequence; with both
+    /// everything, one group for each key head and sequence.
+    /// </summary>
+    public static void Backward(GpuAttentionArguments x, SpecializedValue<int> form)
+    {
+        int size = x.HeadSize, alone = form.Value >> 2 & 1, threads = Threads >> 6 * alone, depth = 16 << 2 * alone;
+        bool ofKeys = (form.Value & Keys) != 0, ofQueries = (form.Value & Queries) != 0;
+        ArrayView<float> tiles = SharedMemory.Allocate<float>((32 << 2 * (form.Value >> 2 & 1)) * Pitch);
+        ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), slopes = SharedMemory.Allocate<float>(Tile * Pitch);
+        int block = Grid.IdxX % x.Blocks, heads = ofKeys ? x.KeyHeads : x.Heads, head = Grid.IdxX / x.Blocks % heads, batch = Grid.IdxX / x.Blocks / heads;
+        int shared = x.Heads / x.KeyHeads, keyHead = ofKeys ? head : head / shared, h0 = ofKeys ? head * shared : head, h1 = ofKeys ? h0 + shared : head + 1;
+        int kFirst = ofQueries ? 0 : block * Tile, qFirst = ofKeys ? 0 : block * Tile, qEnd = ofKeys ? x.QueryLength : IntrinsicMath.Min(qFirst + Tile, x.QueryLength);
+        int kEnd = ofKeys && !ofQueries ? IntrinsicMath.Min(kFirst + Tile, x.KeyLength) : LastKey(x, qEnd);
+        kEnd = ofKeys && ofQueries ? x.KeyLength : kEnd;
+
+        // What no pair of a query and a key that it sees adds to.
+        int blind = IntrinsicMath.Clamp(-x.Offset, 0, x.QueryLength);
+        blind = x.KeyLength == 0 ? qEnd : IntrinsicMath.Min(blind / Tile * Tile, qEnd);
+        for (int h = h0; h < h1 && ofQueries; h++)
+            Clear(x.QueryGradient, ((long)batch * x.QueryLength + qFirst) * x.QueryStride + h * size, x.QueryStride, blind - qFirst, size, threads);
+        for (int k0 = kFirst; k0 < kEnd; k0 += Tile)
+        {
+            int keys = IntrinsicMath.Min(Tile, x.KeyLength - k0);
+            long key = ((long)batch * x.KeyCapacity + k0) * x.KeyStride + keyHead * size;
+
+            // The first query that sees the block's first key.
+            int q = IntrinsicMath.Max(k0 - x.Offset, 0) / Tile * Tile;
+            bool first = true, fresh = true;
+            q = IntrinsicMath.Max(q, qFirst);
+            for (int h = h0; h < h1; h++)
+            {
+                for (int q0 = q; q0 < qEnd; q0 += Tile)
+                {
+                    var tile = new GpuAttentionTile
+                    {
+                        Batch = batch,
+                        FirstKey = k0,
+                        QueryCount = IntrinsicMath.Min(Tile, x.QueryLength - q0),
+                        KeyCount = keys,
+                        Diagonal = Diagonal(x, q0, k0),
+                        Row = ((long)batch * x.Heads + h) * x.QueryLength + q0,
+                        Key = key,
+                        Query = ((long)batch * x.QueryLength + q0) * x.QueryStride + h * size,
+                        Output = ((long)batch * x.QueryLength + q0) * x.OutputStride + h * size,
+                    };
+                    Differentiate(x, form.Value, tile, fresh, depth, tiles, weights, slopes);
+                    if (ofKeys)
+                    {
+                        Sum(x, form.Value, tile, Over.Weights, first, tiles, weights);
+                        Sum(x, form.Value, tile, Over.Queries, first, tiles, slopes);
+                    }
+
+                    if (ofQueries)
+                        Sum(x, form.Value, tile, Over.Keys, k0 == 0, tiles, slopes);
+                    first = false;
+                    fresh = (form.Value & Direct) == 0 || depth < size;
+                }
+            }
+
+            if (ofKeys && first)
+            {
+                Clear(x.KeyGradient, key, x.KeyStride, keys, size, threads);
+                Clear(x.ValueGradient, key, x.KeyStride, keys, size, threads);
+            }
+        }
+    }
+
+    private static class Over
+    {
+        public const int Weights = 0, Queries = 1, Keys = 2;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Clear(ArrayView<float> target, long start, int stride, int rows, int size, int threads)
+    {
+        for (int t = Group.IdxX; t < rows * size; t += threads)
+            target[start + (long)(t / size) * stride + t % size] = 0;
+    }
+
+    /// <summary>Leaves P∘M in <paramref name="weights"/> and dS in <paramref name="slopes"/>; every thread has passed a barrier since.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Differentiate(
+        GpuAttentionArguments x, int form, GpuAttentionTile tile, bool fresh, int depth, ArrayView<float> tiles, ArrayView<float> weights, ArrayView<float> slopes)
+    {
+        int size = x.HeadSize, threads = (form & Alone) != 0 ? 1 : Threads;
+        bool direct = (form & Direct) != 0;
+        ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
+        for (int c = 0; c < size; c += depth)
+        {
+            if (fresh)
+                LoadAcross(tiles, x.Key, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, x.Scale, form);
+            if (!direct)
+                LoadAcross(right, x.Query, tile.Query + c, x.QueryStride, tile.QueryCount, depth, size - c, 1, form);
+            Group.Barrier();
+            ArrayView<float> rows = direct ? x.Query.SubView(tile.Query + c) : right;
+            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+            {
+                var at = new GpuAttentionPart(p, form);
+                GpuTile scores = default;
+                if (tile.Sees(at))
+                {
+                    if (c > 0)
+                        scores = at.Load(weights);
+                    scores = at.Product(
+                        scores, tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.QueryStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(depth, size - c));
+                    if (c + depth >= size)
+                        scores = Weights(x, form, tile, at, scores);
+                }
+
+                at.Store(scores, weights);
+            }
+
+            Group.Barrier();
+        }
+
+        for (int c = 0; c < size; c += depth)
+        {
+            if (fresh)
+                LoadAcross(direct ? right : tiles, x.Value, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, 1, form);
+            if (!direct)
+                LoadAcross(right, x.OutputGradient, tile.Output + c, x.OutputStride, tile.QueryCount, depth, size - c, 1, form);
+            Group.Barrier();
+            ArrayView<float> rows = direct ? x.OutputGradient.SubView(tile.Output + c) : right;
+            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+            {
+                var at = new GpuAttentionPart(p, form);
+                GpuTile products = default;
+                if (tile.Sees(at))
+                {
+                    if (c > 0)
+                        products = at.Load(slopes);
+                    products = at.Product(
+                        products, direct ? right : tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.OutputStride) : at.Rows(Tile, 1), direct ? 1 : Pitch,
+                        0, IntrinsicMath.Min(depth, size - c));
+                }
+
+                if (c + depth >= size)
+                {
+                    Slope(x, form, tile, at, 0, ref products.A, weights);
+                    Slope(x, form, tile, at, 1, ref products.B, weights);
+                    Slope(x, form, tile, at, 2, ref products.C, weights);
+                    Slope(x, form, tile, at, 3, ref products.D, weights);
+                    Slope(x, form, tile, at, 4, ref products.E, weights);
+                    Slope(x, form, tile, at, 5, ref products.F, weights);
+                    Slope(x, form, tile, at, 6, ref products.G, weights);
+                    Slope(x, form, tile, at, 7, ref products.H, weights);
+                }
+
+                at.Store(products, slopes);
+            }
+
+            Group.Barrier();
+        }
+    }
+
+    /// <summary>exp(score + bias - log-sum-exp), 0 where the query does not see the key.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, GpuTile scores)
+    {
+        GpuEight bias = default;
+        if ((form & HasBias) != 0)
+        {
+            long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
+            int key = at.X, step = at.XStep, end = tile.KeyCount - 1;
+            bias = new GpuEight(
+                x.KeyBias[start + IntrinsicMath.Min(key, end)], x.KeyBias[start + IntrinsicMath.Min(key + step, end)],
+                x.KeyBias[start + IntrinsicMath.Min(key + 2 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 3 * step, end)],
+                x.KeyBias[start + IntrinsicMath.Min(key + 4 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 5 * step, end)],
+                x.KeyBias[start + IntrinsicMath.Min(key + 6 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 7 * step, end)]);
+        }
+
+        return new GpuTile
+        {
+            A = Weight(x, tile, at, 0, scores.A + bias),
+            B = Weight(x, tile, at, 1, scores.B + bias),
+            C = Weight(x, tile, at, 2, scores.C + bias),
+            D = Weight(x, tile, at, 3, scores.D + bias),
+            E = Weight(x, tile, at, 4, scores.E + bias),
+            F = Weight(x, tile, at, 5, scores.F + bias),
+            G = Weight(x, tile, at, 6, scores.G + bias),
+            H = Weight(x, tile, at, 7, scores.H + bias),
+        };
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight Weight(GpuAttentionArguments x, GpuAttentionTile tile, GpuAttentionPart at, int j, GpuEight scores)
+    {
+        int row = at.Row(j);
+        if (row >= tile.QueryCount)
+            return default;
+        return tile.Visible(at, row, GpuEight.Exp(scores - GpuEight.Splat(x.LogSumExp[tile.Row + row])));
+    }
+
+    /// <summary>Turns row <paramref name="j"/> of dO Vᵀ into dS, and the weights into those that were applied.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref GpuEight products, ArrayView<float> weights)
+    {
+        int row = at.Row(j), step = at.XStep, place = row * Pitch + at.X;
+        if (row >= tile.QueryCount || !tile.Sees(at))
+        {
+            products = default;
             return;
-        int query = t % x.QueryLength, head = t / x.QueryLength % x.Heads, batch = t / x.QueryLength / x.Heads;
-        long start = ((long)batch * x.QueryLength + query) * x.OutputStride + head * headSize.Value;
-        float total = 0;
-        for (int d = 0; d < headSize.Value; d++)
-            total = MathF.FusedMultiplyAdd(x.OutputGradient[start + d], x.Output[start + d], total);
-        x.Dots[t] = total;
-    }
-
-    /// <summary>The gradient of the queries: one group for each block of queries, head and sequence.</summary>
-    public static void BackwardQuery(GpuAttentionArguments x, SpecializedValue<int> headSize, SpecializedValue<int> flags)
-    {
-        int size = headSize.Value;
-        ArrayView<float> left = SharedMemory.Allocate<float>(Tile * (headSize.Value + 1)), right = SharedMemory.Allocate<float>(Tile * (headSize.Value + 1));
-        ArrayView<float> scores = SharedMemory.Allocate<float>(Tile * Pitch), weights = SharedMemory.Allocate<float>(Tile * Pitch);
-        int block = Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
-        int keyHead = head * x.KeyHeads / x.Heads, start = block * Tile;
-        int i = Group.IdxX >> 4, j = Group.IdxX & 15;
-        Rows sums = default;
-        int end = LastKey(x, flags.Value, start + Tile - 1);
-        for (int first = 0; first < end; first += Tile)
-        {
-            Gradients(x, size, flags.Value, batch, head, keyHead, start, first, left, right, scores, weights);
-            Load(right, x.Key, size, ((long)batch * x.KeyCapacity + first) * x.KeyStride + keyHead * size, x.KeyStride, x.KeyLength - first, 1);
-            Group.Barrier();
-            for (int c = 0; c < Tile; c++)
-                sums.Add(scores[i * Pitch + c], scores[(i + 16) * Pitch + c], right, c * (size + 1) + j, size);
-            Group.Barrier();
         }
 
-        sums.Scale(x.Scale, x.Scale);
-        sums.Store(x.QueryGradient, size, ((long)batch * x.QueryLength + start) * x.QueryStride + head * size, x.QueryStride, x.QueryLength - start, i, j);
-    }
-
-    /// <summary>The gradients of keys and values: one group for each block of keys, key head and sequence.</summary>
-    public static void BackwardKey(GpuAttentionArguments x, SpecializedValue<int> headSize, SpecializedValue<int> flags)
-    {
-        int size = headSize.Value;
-        ArrayView<float> left = SharedMemory.Allocate<float>(Tile * (headSize.Value + 1)), right = SharedMemory.Allocate<float>(Tile * (headSize.Value + 1));
-        ArrayView<float> scores = SharedMemory.Allocate<float>(Tile * Pitch), weights = SharedMemory.Allocate<float>(Tile * Pitch);
-        int block = Grid.IdxX % x.Blocks, keyHead = Grid.IdxX / x.Blocks % x.KeyHeads, batch = Grid.IdxX / x.Blocks / x.KeyHeads;
-        int first = block * Tile, group = x.Heads / x.KeyHeads;
-        int i = Group.IdxX >> 4, j = Group.IdxX & 15;
-        Rows keySums = default, valueSums = default;
-        for (int h = 0; h < group; h++)
+        GpuEight weight = GpuEight.Load(weights, place, step);
+        if ((form & Drops) != 0)
         {
-            int head = keyHead * group + h, begin = 0;
-            if ((flags.Value & Causal) != 0)
-            {
-                // The first query that sees the block's first key.
-                begin = first - (x.KeyLength - x.QueryLength);
-                begin = begin < 0 ? 0 : begin / Tile * Tile;
-            }
-
-            for (int start = begin; start < x.QueryLength; start += Tile)
-            {
-                Gradients(x, size, flags.Value, batch, head, keyHead, start, first, left, right, scores, weights);
-
-                // The gradient of the output is still on the left.
-                for (int r = 0; r < Tile; r++)
-                    valueSums.Add(weights[r * Pitch + i], weights[r * Pitch + i + 16], left, r * (size + 1) + j, size);
-                Group.Barrier();
-                Load(left, x.Query, size, ((long)batch * x.QueryLength + start) * x.QueryStride + head * size, x.QueryStride, x.QueryLength - start, 1);
-                Group.Barrier();
-                for (int r = 0; r < Tile; r++)
-                    keySums.Add(scores[r * Pitch + i], scores[r * Pitch + i + 16], left, r * (size + 1) + j, size);
-                Group.Barrier();
-            }
+            long line = tile.Row + row;
+            int key = tile.FirstKey + at.X;
+            var keep = new GpuEight(
+                Keep(x, line, key), Keep(x, line, key + step), Keep(x, line, key + 2 * step), Keep(x, line, key + 3 * step),
+                Keep(x, line, key + 4 * step), Keep(x, line, key + 5 * step), Keep(x, line, key + 6 * step), Keep(x, line, key + 7 * step));
+            (weight * keep).Store(weights, place, step);
+            products *= keep;
         }
 
-        keySums.Scale(x.Scale, x.Scale);
-        long target = ((long)batch * x.KeyCapacity + first) * x.KeyStride + keyHead * size;
-        keySums.Store(x.KeyGradient, size, target, x.KeyStride, x.KeyLength - first, i, j);
-        valueSums.Store(x.ValueGradient, size, target, x.KeyStride, x.KeyLength - first, i, j);
+        products = tile.Visible(at, row, weight * (products - GpuEight.Splat(x.Dots[tile.Row + row])));
     }
 
-    /// <summary>Leaves dS in <paramref name="scores"/>, P∘M in <paramref name="weights"/>, dO on the left and V on the right; every thread has passed a barrier since.</summary>
+    /// <summary>Adds one of the three products to its gradient: (P∘M)ᵀ dO, dSᵀ Q or dS K.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Gradients(
-        GpuAttentionArguments x, int size, int flags, int batch, int head, int keyHead, int start, int first,
-        ArrayView<float> left, ArrayView<float> right, ArrayView<float> scores, ArrayView<float> weights)
+    private static void Sum(GpuAttentionArguments x, int form, GpuAttentionTile tile, int what, bool first, ArrayView<float> tiles, ArrayView<float> factors)
     {
-        int i = Group.IdxX >> 4, j = Group.IdxX & 15;
-        long keys = ((long)batch * x.KeyCapacity + first) * x.KeyStride + keyHead * size;
-        Load(left, x.Query, size, ((long)batch * x.QueryLength + start) * x.QueryStride + head * size, x.QueryStride, x.QueryLength - start, x.Scale);
-        Load(right, x.Key, size, keys, x.KeyStride, x.KeyLength - first, 1);
-        Group.Barrier();
-        Scores(left, right, size, i, j, out float s00, out float s01, out float s10, out float s11);
-        Group.Barrier();
-        Load(left, x.OutputGradient, size, ((long)batch * x.QueryLength + start) * x.OutputStride + head * size, x.OutputStride, x.QueryLength - start, 1);
-        Load(right, x.Value, size, keys, x.KeyStride, x.KeyLength - first, 1);
-        Group.Barrier();
-        Scores(left, right, size, i, j, out float p00, out float p01, out float p10, out float p11);
-        One(x, flags, batch, head, start + i, first + j, i * Pitch + j, s00, p00, scores, weights);
-        One(x, flags, batch, head, start + i, first + j + 16, i * Pitch + j + 16, s01, p01, scores, weights);
-        One(x, flags, batch, head, start + i + 16, first + j, (i + 16) * Pitch + j, s10, p10, scores, weights);
-        One(x, flags, batch, head, start + i + 16, first + j + 16, (i + 16) * Pitch + j + 16, s11, p11, scores, weights);
-        Group.Barrier();
+        // Of 64 × 32 numbers a thread of a GPU has 8 × 4; a wider strip would not fit beside the two tiles in 48 KiB.
+        int size = x.HeadSize, width = (form & Alone) != 0 ? Tile : 32, threads = (form & Alone) != 0 ? 1 : Threads;
+        bool direct = (form & Direct) != 0;
+        ArrayView<float> source = what == Over.Weights ? x.OutputGradient : what == Over.Queries ? x.Query : x.Key;
+        ArrayView<float> target = what == Over.Weights ? x.ValueGradient : what == Over.Queries ? x.KeyGradient : x.QueryGradient;
+        long from = what == Over.Weights ? tile.Output : what == Over.Queries ? tile.Query : tile.Key, to = what == Over.Keys ? tile.Query : tile.Key;
+        int stride = what == Over.Weights ? x.OutputStride : what == Over.Queries ? x.QueryStride : x.KeyStride, targetStride = what == Over.Keys ? x.QueryStride : x.KeyStride;
+        int depth = what == Over.Keys ? tile.KeyCount : tile.QueryCount, rows = what == Over.Keys ? tile.QueryCount : tile.KeyCount;
+        float scale = what == Over.Weights ? 1 : x.Scale;
+        for (int c = 0; c < size; c += width)
+        {
+            if (!direct)
+                LoadRows(tiles, source, from + c, stride, depth, width, size - c, form);
+            Group.Barrier();
+            ArrayView<float> columns = direct ? source.SubView(from + c) : tiles;
+            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+            {
+                var at = new GpuAttentionPart(p, form);
+                if (at.X >= size - c || at.Y >= rows)
+                    continue;
+                int begin = what == Over.Keys ? 0 : IntrinsicMath.Clamp(at.Y - tile.Diagonal, 0, depth);
+                int end = what == Over.Keys ? IntrinsicMath.Clamp(at.LastY + tile.Diagonal + 1, 0, depth) : depth;
+                GpuTile sums = at.Product(
+                    default, columns, direct ? stride : width, factors, at.Rows(Tile, what == Over.Keys ? Pitch : 1), what == Over.Keys ? 1 : Pitch, begin, end);
+                Row(form, target, to + c, targetStride, at, 0, rows, size - c, sums.A, first, scale);
+                Row(form, target, to + c, targetStride, at, 1, rows, size - c, sums.B, first, scale);
+                Row(form, target, to + c, targetStride, at, 2, rows, size - c, sums.C, first, scale);
+                Row(form, target, to + c, targetStride, at, 3, rows, size - c, sums.D, first, scale);
+                Row(form, target, to + c, targetStride, at, 4, rows, size - c, sums.E, first, scale);
+                Row(form, target, to + c, targetStride, at, 5, rows, size - c, sums.F, first, scale);
+                Row(form, target, to + c, targetStride, at, 6, rows, size - c, sums.G, first, scale);
+                Row(form, target, to + c, targetStride, at, 7, rows, size - c, sums.H, first, scale);
+            }
+
+            Group.Barrier();
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void One(
-        GpuAttentionArguments x, int flags, int batch, int head, int query, int key, int place, float score, float gradient, ArrayView<float> scores, ArrayView<float> weights)
+    private static void Row(
+        int form, ArrayView<float> target, long start, int stride, GpuAttentionPart at, int j, int rows, int columns, GpuEight sum, bool first, float scale)
     {
-        float masked = Masked(x, flags, batch, query, key, score), weight = 0, kept = 1, dot = 0;
-        if (query < x.QueryLength)
-        {
-            long index = ((long)batch * x.Heads + head) * x.QueryLength + query;
-            weight = F1.Exp(new F1(masked - x.LogSumExp[index])).Value;
-            dot = x.Dots[index];
-        }
+        int row = at.Row(j);
+        if (row < rows)
+            Accumulate(target, start + (long)row * stride, at, columns, (form & Alone) == 0, form, sum, first, 1, scale);
+    }
+}
 
-        if ((flags & Drops) != 0 && query < x.QueryLength && key < x.KeyLength)
-            kept = Mask(x, batch, head, query, key);
-        weights[place] = weight * kept;
-        scores[place] = weight * (gradient * kept - dot);
+/// <summary>A tile of queries and keys: where it lies in the operands, and who sees whom.</summary>
+internal struct GpuAttentionTile
+{
+    public int Batch, FirstKey, QueryCount, KeyCount, Diagonal;
+
+    /// <summary>The first query among those of all heads and sequences; the first elements of keys, queries and outputs.</summary>
+    public long Row, Key, Query, Output;
+
+    /// <summary>Whether some query of a part's rows sees some key of its columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly bool Sees(GpuAttentionPart at) => at.X <= at.LastY + Diagonal && at.X < KeyCount && at.Y < QueryCount;
+
+    /// <summary>A row of a part with zeros for the keys that its query does not see.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Visible(GpuAttentionPart at, int row, GpuEight values)
+    {
+        int end = IntrinsicMath.Min(KeyCount, row + Diagonal + 1);
+        return at.LastX < end ? values : values.Within(0, end, at.X, at.XStep, 0);
     }
 }

@@ -7,28 +7,30 @@ namespace ILGpuOptim.Compute;
 // Attention.
 public sealed partial class GpuDevice
 {
-    private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>? attentionForward, attentionBackwardQuery, attentionBackwardKey;
+    private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? attentionForward, attentionBackward;
     private Action<KernelConfig, GpuAttentionArguments, int, SpecializedValue<int>>? attentionDot;
+
+    private int AttentionThreads => IsProcessor ? 1 : GpuAttentionKernels.Threads;
 
     /// <inheritdoc/>
     public override void AttentionForward(in AttentionArguments arguments)
     {
         AttentionArguments a = arguments;
-        GpuAttentionArguments x = Attention(a, out int flags);
-        x.Blocks = (a.QueryLength + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
-        if (a.LogSumExp is not null)
-            flags |= GpuAttentionKernels.KeepsLogSumExp;
-        attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.Forward);
+        GpuAttentionArguments x = Attention(a, out int form);
+        x.Blocks = Blocks(a.QueryLength);
+        attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Forward);
         int groups = Groups((long)x.Blocks * a.Heads * a.Batch);
         if (groups > 0)
-            attentionForward((groups, GpuAttentionKernels.Threads), x, new(a.HeadSize), new(flags));
+            attentionForward((groups, AttentionThreads), x, new(form));
     }
 
     /// <inheritdoc/>
     public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
     {
         AttentionArguments a = arguments;
-        GpuAttentionArguments x = Attention(a, out int flags);
+        if (a.LogSumExp is null)
+            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass", nameof(arguments));
+        GpuAttentionArguments x = Attention(a, out int form);
         int count = Groups((long)a.Batch * a.Heads * a.QueryLength);
         Block dots = Pool.Rent(count);
         x.Dots = GpuMemory.View<float>(dots);
@@ -37,27 +39,39 @@ public sealed partial class GpuDevice
         x.KeyGradient = GpuMemory.View<float>(gradients.Key);
         x.ValueGradient = GpuMemory.View<float>(gradients.Value);
         attentionDot ??= Load<GpuAttentionArguments, int, SpecializedValue<int>>(GpuAttentionKernels.Dot);
-        attentionBackwardQuery ??= Load<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.BackwardQuery);
-        attentionBackwardKey ??= Load<GpuAttentionArguments, SpecializedValue<int>, SpecializedValue<int>>(GpuAttentionKernels.BackwardKey);
         if (count > 0)
+            attentionDot((Groups(Tiles(count, IsProcessor ? GpuAttentionKernels.Tile : GpuAttentionKernels.DotRows)), AttentionThreads), x, count, new(form));
+
+        // Whole key heads when they keep a processor's cores evenly busy; else blocks of keys, then blocks of queries.
+        if (IsProcessor && a.Batch * a.KeyHeads >= 4 * Accelerator.NumMultiprocessors)
         {
-            attentionDot((Groups(Tiles(count, GpuAttentionKernels.Threads)), GpuAttentionKernels.Threads), x, count, new(a.HeadSize));
-            x.Blocks = (a.QueryLength + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
-            attentionBackwardQuery((Groups((long)x.Blocks * a.Heads * a.Batch), GpuAttentionKernels.Threads), x, new(a.HeadSize), new(flags));
+            AttentionBackward(x, 1, (long)a.Batch * a.KeyHeads, form | GpuAttentionKernels.Keys | GpuAttentionKernels.Queries);
+        }
+        else
+        {
+            AttentionBackward(x, Blocks(a.KeyLength), (long)a.Batch * a.KeyHeads, form | GpuAttentionKernels.Keys);
+            AttentionBackward(x, Blocks(a.QueryLength), (long)a.Batch * a.Heads, form | GpuAttentionKernels.Queries);
         }
 
-        x.Blocks = (a.KeyLength + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
-        int groups = Groups((long)x.Blocks * a.KeyHeads * a.Batch);
-        if (groups > 0)
-            attentionBackwardKey((groups, GpuAttentionKernels.Threads), x, new(a.HeadSize), new(flags));
         Pool.Return(dots);
     }
 
-    private GpuAttentionArguments Attention(in AttentionArguments a, out int flags)
+    private void AttentionBackward(GpuAttentionArguments x, int blocks, long heads, int form)
     {
-        if (a.HeadSize > GpuAttentionKernels.MostHeadSize)
-            throw new NotSupportedException($"{Name}: heads of {a.HeadSize} numbers; the most is {GpuAttentionKernels.MostHeadSize}, use more heads or --device cpu");
-        flags = (a.Causal ? GpuAttentionKernels.Causal : 0) | (a.KeyBias is null ? 0 : GpuAttentionKernels.HasBias) | (a.Dropout > 0 ? GpuAttentionKernels.Drops : 0);
+        x.Blocks = blocks;
+        attentionBackward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Backward);
+        int groups = Groups(blocks * heads);
+        if (groups > 0)
+            attentionBackward((groups, AttentionThreads), x, new(form));
+    }
+
+    private static int Blocks(int length) => (length + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
+
+    private GpuAttentionArguments Attention(in AttentionArguments a, out int form)
+    {
+        form = (a.KeyBias is null ? 0 : GpuAttentionKernels.HasBias) | (a.Dropout > 0 ? GpuAttentionKernels.Drops : 0) | (a.HeadSize > 32 ? 0 : GpuAttentionKernels.Narrow);
+        if (IsProcessor)
+            form = (form & ~GpuAttentionKernels.Narrow) | GpuAttentionKernels.Alone | (a.HeadSize % 8 == 0 ? GpuAttentionKernels.Direct : 0);
         return new GpuAttentionArguments
         {
             Query = GpuMemory.View<float>(a.Query),
@@ -73,6 +87,7 @@ public sealed partial class GpuDevice
             Dots = nothing.View,
             Heads = a.Heads,
             KeyHeads = a.KeyHeads,
+            HeadSize = a.HeadSize,
             QueryLength = a.QueryLength,
             KeyLength = a.KeyLength,
             KeyCapacity = a.KeyCapacity == 0 ? a.KeyLength : a.KeyCapacity,
@@ -83,6 +98,8 @@ public sealed partial class GpuDevice
             Keep = 1 - a.Dropout,
             Seed = a.Seed,
             Stream = a.Stream,
+            Offset = a.Causal ? a.KeyLength - a.QueryLength : GpuAttentionArguments.Unmasked,
+            KeepsLogSumExp = a.LogSumExp is null ? 0 : 1,
         };
     }
 }

@@ -25,6 +25,11 @@ public sealed partial class GpuDevice
         return new GpuDevice("recorder", context, context.CreateCPUAccelerator(0), asProcessor, []);
     }
 
+    private Action<KernelConfig, T1, T2> Load<T1, T2>(Action<T1, T2> kernel)
+        where T1 : struct
+        where T2 : struct =>
+        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b) => Record(kernel, config, a, b);
+
     private Action<KernelConfig, T1, T2, T3> Load<T1, T2, T3>(Action<T1, T2, T3> kernel)
         where T1 : struct
         where T2 : struct

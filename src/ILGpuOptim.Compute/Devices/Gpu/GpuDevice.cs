@@ -42,8 +42,8 @@ public sealed partial class GpuDevice : Device
 
     internal Accelerator Accelerator { get; }
 
-    /// <summary>Whether the device is a processor behind OpenCL: its kernels are other ones.</summary>
-    internal bool IsProcessor { get; }
+    /// <summary>Whether the device is a processor behind OpenCL: its kernels are other ones. Tests change it, to run a GPU's kernels on a processor.</summary>
+    internal bool IsProcessor { get; set; }
 
     internal AcceleratorStream Stream => Accelerator.DefaultStream;
 

@@ -1,0 +1,191 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+// Forward, with scores transposed, keys × queries: the maximum and the sum of a query's scores run down a part's rows and
+// never across lanes.
+internal static partial class GpuAttentionKernels
+{
+    /// <summary>One group for each block of queries, head and sequence.</summary>
+    public static void Forward(GpuAttentionArguments x, SpecializedValue<int> form)
+    {
+        int size = x.HeadSize, depth = 32 << (form.Value >> 2 & 1), threads = Threads >> 6 * (form.Value >> 2 & 1);
+        bool direct = (form.Value & Direct) != 0;
+        ArrayView<float> tiles = SharedMemory.Allocate<float>((64 << (form.Value >> 2 & 1)) * Pitch), weights = SharedMemory.Allocate<float>(Tile * Pitch);
+        ArrayView<float> parts = SharedMemory.Allocate<float>(Parts * Tile), sumParts = SharedMemory.Allocate<float>(Parts * Tile);
+        ArrayView<float> largest = SharedMemory.Allocate<float>(Tile), tops = SharedMemory.Allocate<float>(Tile), sums = SharedMemory.Allocate<float>(Tile);
+        ArrayView<float> factors = SharedMemory.Allocate<float>(Tile), inverses = SharedMemory.Allocate<float>(Tile);
+        ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
+
+        // Later queries see more keys, so they go first.
+        int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
+        int keyHead = head / (x.Heads / x.KeyHeads), q0 = block * Tile, queries = IntrinsicMath.Min(Tile, x.QueryLength - q0);
+        long query = ((long)batch * x.QueryLength + q0) * x.QueryStride + head * size, output = ((long)batch * x.QueryLength + q0) * x.OutputStride + head * size;
+        long row0 = ((long)batch * x.Heads + head) * x.QueryLength + q0;
+        for (int r = Group.IdxX; r < Tile; r += threads)
+        {
+            largest[r] = float.NegativeInfinity;
+            sums[r] = 0;
+        }
+
+        // At least once, so that queries without keys get results.
+        int end = LastKey(x, q0 + queries), k0 = 0;
+        do
+        {
+            int keys = IntrinsicMath.Min(Tile, x.KeyLength - k0), diagonal = Diagonal(x, q0, k0);
+            long key = ((long)batch * x.KeyCapacity + k0) * x.KeyStride + keyHead * size;
+            bool last = k0 + Tile >= end;
+            for (int c = 0; c < size; c += depth)
+            {
+                if (!direct || depth < size || k0 == 0)
+                    LoadAcross(tiles, x.Query, query + c, x.QueryStride, queries, depth, size - c, x.Scale, form.Value);
+                if (!direct)
+                    LoadAcross(right, x.Key, key + c, x.KeyStride, keys, depth, size - c, 1, form.Value);
+                Group.Barrier();
+                ArrayView<float> keyRows = direct ? x.Key.SubView(key + c) : right;
+                for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+                {
+                    var at = new GpuAttentionPart(p, form.Value);
+                    GpuTile scores = default;
+                    if (at.Y <= at.LastX + diagonal && at.X < queries && at.Y < keys)
+                    {
+                        if (c > 0)
+                            scores = at.Load(weights);
+                        scores = at.Product(
+                            scores, tiles, Pitch, keyRows, direct ? at.Rows(keys, x.KeyStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(depth, size - c));
+                    }
+
+                    if (c + depth >= size)
+                    {
+                        var top = GpuEight.Splat(float.NegativeInfinity);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 0, ref scores.A, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 1, ref scores.B, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 2, ref scores.C, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 3, ref scores.D, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 4, ref scores.E, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 5, ref scores.F, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 6, ref scores.G, ref top);
+                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 7, ref scores.H, ref top);
+                        top.Store(parts, at.Line * Tile + at.X, at.XStep);
+                    }
+
+                    at.Store(scores, weights);
+                }
+
+                Group.Barrier();
+            }
+
+            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+                Weigh(x, form.Value, new GpuAttentionPart(p, form.Value), row0, k0, queries, keys, diagonal, weights, parts, sumParts, largest, tops, factors);
+            Group.Barrier();
+
+            // Afterwards what was summed so far counts factors · as much, and with the last keys everything is divided by the sum.
+            for (int r = Group.IdxX; r < Tile; r += threads)
+            {
+                float sum = sums[r] * factors[r];
+                for (int y = 0; y < Parts; y++)
+                    sum += sumParts[y * Tile + r];
+                float inverse = !last ? 1 : sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
+                sums[r] = sum;
+                largest[r] = tops[r];
+                inverses[r] = inverse;
+                factors[r] *= inverse;
+                if (last && x.KeepsLogSumExp != 0 && r < queries)
+                    x.LogSumExp[row0 + r] = sum == 0 ? float.PositiveInfinity : tops[r] + F1.Log(new F1(sum)).Value;
+            }
+
+            for (int c = 0; c < size; c += Tile)
+            {
+                if (!direct)
+                    LoadRows(tiles, x.Value, key + c, x.KeyStride, keys, Tile, size - c, form.Value);
+                Group.Barrier();
+                ArrayView<float> values = direct ? x.Value.SubView(key + c) : tiles;
+                for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+                {
+                    var at = new GpuAttentionPart(p, form.Value);
+                    if (at.X >= size - c || at.Y >= queries)
+                        continue;
+                    GpuTile products = at.Product(
+                        default, values, direct ? x.KeyStride : Tile, weights, at.Rows(Tile, 1), Pitch, 0, IntrinsicMath.Clamp(at.LastY + diagonal + 1, 0, keys));
+                    Output(x, form.Value, products.A, at.Row(0), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.B, at.Row(1), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.C, at.Row(2), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.D, at.Row(3), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.E, at.Row(4), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.F, at.Row(5), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.G, at.Row(6), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.H, at.Row(7), queries, output + c, at, size - c, k0, factors, inverses);
+                }
+
+                Group.Barrier();
+            }
+
+            k0 += Tile;
+        }
+        while (k0 < end);
+    }
+
+    /// <summary>Adds the bias of row <paramref name="j"/>'s key, hides it from the queries that do not see it, and keeps the maximum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Mask(GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int k0, int keys, int diagonal, int j, ref GpuEight scores, ref GpuEight top)
+    {
+        int key = at.Row(j);
+        if ((form & HasBias) != 0 && key < keys)
+            scores += GpuEight.Splat(x.KeyBias[(long)batch * x.KeyLength + k0 + key]);
+        if (key >= keys || key > at.X + diagonal)
+            scores = scores.Within(key < keys ? key - diagonal : 4 * Tile, 4 * Tile, at.X, at.XStep, float.NegativeInfinity);
+        top = GpuEight.Max(top, scores);
+    }
+
+    /// <summary>Turns a part's scores into exp(score - largest so far), with their sums, dropped or kept.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Weigh(
+        GpuAttentionArguments x, int form, GpuAttentionPart at, long row0, int k0, int queries, int keys, int diagonal, ArrayView<float> weights,
+        ArrayView<float> parts, ArrayView<float> sumParts, ArrayView<float> largest, ArrayView<float> tops, ArrayView<float> factors)
+    {
+        GpuEight old = GpuEight.Load(largest, at.X, at.XStep), top = old;
+        for (int y = 0; y < Parts; y++)
+            top = GpuEight.Max(top, GpuEight.Load(parts, y * Tile + at.X, at.XStep));
+
+        // A query that has seen no key yet has no finite score to subtract.
+        GpuEight shift = top.Finite(), total = default;
+        if (at.Line == 0)
+        {
+            top.Store(tops, at.X, at.XStep);
+            GpuEight.Exp(old - shift).Store(factors, at.X, at.XStep);
+        }
+
+        bool visible = at.Y <= at.LastX + diagonal && at.X < queries && at.Y < keys;
+        for (int j = 0; j < 8; j++)
+        {
+            int place = at.Row(j) * Pitch + at.X, key = k0 + at.Row(j);
+            GpuEight weight = default;
+            if (visible)
+                weight = GpuEight.Exp(GpuEight.Load(weights, place, at.XStep) - shift);
+            total += weight;
+            if ((form & Drops) != 0 && visible)
+            {
+                long row = row0 + at.X;
+                int step = at.XStep;
+                weight *= new GpuEight(
+                    Keep(x, row, key), Keep(x, row + step, key), Keep(x, row + 2 * step, key), Keep(x, row + 3 * step, key),
+                    Keep(x, row + 4 * step, key), Keep(x, row + 5 * step, key), Keep(x, row + 6 * step, key), Keep(x, row + 7 * step, key));
+            }
+
+            weight.Store(weights, place, at.XStep);
+        }
+
+        total.Store(sumParts, at.Line * Tile + at.X, at.XStep);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Output(
+        GpuAttentionArguments x, int form, GpuEight sum, int row, int queries, long start, GpuAttentionPart at, int columns, int k0,
+        ArrayView<float> factors, ArrayView<float> inverses)
+    {
+        if (row < queries)
+            Accumulate(x.Output, start + (long)row * x.OutputStride, at, columns, (form & (Alone | Narrow)) == Narrow, form, sum, k0 == 0, factors[row], inverses[row]);
+    }
+}

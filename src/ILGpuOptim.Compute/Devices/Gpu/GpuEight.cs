@@ -1,0 +1,110 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>
+/// Eight numbers in registers, a row of an 8 × 8 tile. Members stand for themselves, because ILGPU keeps fields in
+/// registers and arrays in memory; on processors LLVM joins the eight lines of each method to vector instructions.
+/// </summary>
+internal struct GpuEight(float a, float b, float c, float d, float e, float f, float g, float h)
+{
+    public float A = a, B = b, C = c, D = d, E = e, F = f, G = g, H = h;
+
+    /// <summary>Eight times the same.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight Splat(float value) => new(value, value, value, value, value, value, value, value);
+
+    /// <summary>Elements <paramref name="step"/> apart. Constant places of a part are what LLVM recognises as neighbours.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight Load(ArrayView<float> source, long start, int step)
+    {
+        ArrayView<float> line = source.SubView(start, 7 * step + 1);
+        return new(line[0], line[step], line[2 * step], line[3 * step], line[4 * step], line[5 * step], line[6 * step], line[7 * step]);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(ArrayView<float> target, long start, int step)
+    {
+        ArrayView<float> line = target.SubView(start, 7 * step + 1);
+        line[0] = A;
+        line[step] = B;
+        line[2 * step] = C;
+        line[3 * step] = D;
+        line[4 * step] = E;
+        line[5 * step] = F;
+        line[6 * step] = G;
+        line[7 * step] = H;
+    }
+
+    /// <summary>This plus x · y.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Plus(GpuEight x, float y) => new(
+        MathF.FusedMultiplyAdd(x.A, y, A), MathF.FusedMultiplyAdd(x.B, y, B), MathF.FusedMultiplyAdd(x.C, y, C), MathF.FusedMultiplyAdd(x.D, y, D),
+        MathF.FusedMultiplyAdd(x.E, y, E), MathF.FusedMultiplyAdd(x.F, y, F), MathF.FusedMultiplyAdd(x.G, y, G), MathF.FusedMultiplyAdd(x.H, y, H));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight operator +(GpuEight x, GpuEight y) => new(x.A + y.A, x.B + y.B, x.C + y.C, x.D + y.D, x.E + y.E, x.F + y.F, x.G + y.G, x.H + y.H);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight operator -(GpuEight x, GpuEight y) => new(x.A - y.A, x.B - y.B, x.C - y.C, x.D - y.D, x.E - y.E, x.F - y.F, x.G - y.G, x.H - y.H);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight operator *(GpuEight x, GpuEight y) => new(x.A * y.A, x.B * y.B, x.C * y.C, x.D * y.D, x.E * y.E, x.F * y.F, x.G * y.G, x.H * y.H);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight operator *(GpuEight x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y, x.E * y, x.F * y, x.G * y, x.H * y);
+
+    /// <summary>The larger of each two; a NaN of <paramref name="y"/> stays.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight Max(GpuEight x, GpuEight y) => new(
+        x.A > y.A ? x.A : y.A, x.B > y.B ? x.B : y.B, x.C > y.C ? x.C : y.C, x.D > y.D ? x.D : y.D,
+        x.E > y.E ? x.E : y.E, x.F > y.F ? x.F : y.F, x.G > y.G ? x.G : y.G, x.H > y.H ? x.H : y.H);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuEight Exp(GpuEight x) => new(Exp(x.A), Exp(x.B), Exp(x.C), Exp(x.D), Exp(x.E), Exp(x.F), Exp(x.G), Exp(x.H));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Sum() => (A + B) + (C + D) + ((E + F) + (G + H));
+
+    /// <summary>With <paramref name="other"/> instead of the elements at places before <paramref name="begin"/> and from <paramref name="end"/> on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Within(int begin, int end, int first, int step, float other) => new(
+        Within(A, begin, end, first, other), Within(B, begin, end, first + step, other),
+        Within(C, begin, end, first + 2 * step, other), Within(D, begin, end, first + 3 * step, other),
+        Within(E, begin, end, first + 4 * step, other), Within(F, begin, end, first + 5 * step, other),
+        Within(G, begin, end, first + 6 * step, other), Within(H, begin, end, first + 7 * step, other));
+
+    /// <summary>With 0 instead of -∞.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Finite() => new(Finite(A), Finite(B), Finite(C), Finite(D), Finite(E), Finite(F), Finite(G), Finite(H));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Within(float value, int begin, int end, int place, float other) => place >= begin && place < end ? value : other;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Finite(float value) => value == float.NegativeInfinity ? 0 : value;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Exp(float x) => F1.Exp(new F1(x)).Value;
+}
+
+/// <summary>An 8 × 8 tile in registers.</summary>
+internal struct GpuTile
+{
+    public GpuEight A, B, C, D, E, F, G, H;
+
+    /// <summary>Adds the outer product of a row of two tiles.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add(GpuEight x, GpuEight y)
+    {
+        A = A.Plus(x, y.A);
+        B = B.Plus(x, y.B);
+        C = C.Plus(x, y.C);
+        D = D.Plus(x, y.D);
+        E = E.Plus(x, y.E);
+        F = F.Plus(x, y.F);
+        G = G.Plus(x, y.G);
+        H = H.Plus(x, y.H);
+    }
+}

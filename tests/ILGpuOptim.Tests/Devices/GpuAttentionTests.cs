@@ -1,0 +1,38 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Tests.Cpu;
+
+namespace ILGpuOptim.Tests.Devices;
+
+/// <summary>Attention's tests on a GPU. Stamped on each device below.</summary>
+public abstract class GpuAttentionTests(GpuDevice device)
+{
+    [Fact]
+    public void AgreesWithTheTextbook() => AttentionTests.AgreesWithTheTextbook(device);
+
+    [Fact]
+    public void RepeatsItsBits() => AttentionTests.RepeatsItsBits(device);
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(70)]
+    public void RowsWithoutAnyKeyAreZeroAndHaveNoGradient(int queries) => AttentionTests.RowsWithoutAnyKey(device, queries, 70);
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(70)]
+    public void NaNReachesTheRowsThatSeeIt(int queries) => AttentionTests.NaNReaches(device, queries);
+
+    [Fact]
+    public void PartsOfOnePackedBlockAreReadAndWrittenInPlace() => AttentionTests.PartsOfOnePackedBlock(device);
+}
+
+[Trait("device", "opencl")]
+public class OpenClAttentionTests() : GpuAttentionTests(Gpu.OpenCl());
+
+/// <summary>A GPU's kernels, on whatever OpenCL device there is.</summary>
+[Trait("device", "opencl")]
+public class OpenClAttentionOfGpusTests() : GpuAttentionTests(Gpu.OpenClWithKernelsOfGpus());
+
+[Trait("device", "cuda")]
+public class CudaAttentionTests() : GpuAttentionTests(Gpu.Cuda());
