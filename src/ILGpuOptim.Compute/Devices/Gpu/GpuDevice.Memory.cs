@@ -18,6 +18,10 @@ public sealed partial class GpuDevice
 
     private Action<KernelConfig, ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>? random;
 
+    /// <summary>Bytes on their way to the device, and how many.</summary>
+    private readonly byte[] staging = GC.AllocateUninitializedArray<byte>(1 << 20, pinned: true);
+    private int staged;
+
     /// <inheritdoc/>
     public override void Upload(ReadOnlySpan<float> source, in Block target)
     {
@@ -77,19 +81,42 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target)
+    public override unsafe void DownloadBytes(in Block source, long bytes, Span<byte> target)
     {
         if (bytes == 0)
             return;
-        GpuMemory.View(source).SubView(0, bytes).CopyToCPU(Stream, ref MemoryMarshal.GetReference(target), bytes);
-        Stream.Synchronize();
+
+        // The copy may still run when it has been enqueued: the target must not move before the stream has come to its end.
+        fixed (byte* pointer = target)
+        {
+            GpuMemory.View(source).SubView(0, bytes).CopyToCPU(Stream, ref *pointer, bytes);
+            Synchronize();
+        }
     }
 
     /// <inheritdoc/>
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    public override unsafe void UploadBytes(ReadOnlySpan<byte> source, in Block target)
     {
-        if (source.Length > 0)
-            GpuMemory.View(target).SubView(0, source.Length).CopyFromCPU(Stream, ref Unsafe.AsRef(in MemoryMarshal.GetReference(source)), source.Length);
+        if (source.Length == 0)
+            return;
+        ArrayView<byte> view = GpuMemory.View(target).SubView(0, source.Length);
+        if (source.Length > staging.Length / 4)
+        {
+            fixed (byte* pointer = source)
+            {
+                view.CopyFromCPU(Stream, ref *pointer, source.Length);
+                Synchronize();
+            }
+
+            return;
+        }
+
+        // What is uploaded in a step is small. It waits where the collector moves nothing, so that nobody waits for the copy.
+        if (staged + source.Length > staging.Length)
+            Synchronize();
+        source.CopyTo(staging.AsSpan(staged));
+        view.CopyFromCPU(Stream, ref staging[staged], source.Length);
+        staged += source.Length;
     }
 
     /// <inheritdoc/>

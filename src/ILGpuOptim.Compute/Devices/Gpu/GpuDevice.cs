@@ -64,7 +64,11 @@ public sealed partial class GpuDevice : Device
     internal void Freed(long bytes) => allocated -= bytes;
 
     /// <inheritdoc/>
-    public override void Synchronize() => Stream.Synchronize();
+    public override void Synchronize()
+    {
+        Stream.Synchronize();
+        staged = 0;
+    }
 
     /// <inheritdoc/>
     public override void Dispose()

@@ -13,12 +13,16 @@ namespace ILGpuOptim.Compute.Gpu;
 /// <summary>Finds and opens ILGPU's accelerators, and says why some cannot be used.</summary>
 internal static class GpuDevices
 {
+    /// <summary>ILGPU's search for devices must not run twice at a time: one of the two finds none.</summary>
+    private static readonly Lock Gate = new();
+
     static GpuDevices() => NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, Resolve);
 
     /// <summary>Opens the accelerator of a name that <see cref="List()"/> gives.</summary>
     /// <exception cref="DeviceException">There is none, or it cannot be used.</exception>
     public static GpuDevice Open(string name)
     {
+        using Lock.Scope scope = Gate.EnterScope();
         string kind = name.Split(':')[0];
         int index = name.Contains(':', StringComparison.Ordinal) && int.TryParse(name[(name.IndexOf(':', StringComparison.Ordinal) + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : 0;
         Context context = NewContext(kind);
@@ -42,7 +46,11 @@ internal static class GpuDevices
     }
 
     /// <summary>Every accelerator here, usable or not; for a kind without any, one entry that tells why.</summary>
-    public static IReadOnlyList<DeviceInfo> List() => [.. List("cuda"), .. List("opencl")];
+    public static IReadOnlyList<DeviceInfo> List()
+    {
+        using Lock.Scope scope = Gate.EnterScope();
+        return [.. List("cuda"), .. List("opencl")];
+    }
 
     private static List<DeviceInfo> List(string kind)
     {
