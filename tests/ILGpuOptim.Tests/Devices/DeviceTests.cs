@@ -302,8 +302,8 @@ public class CpuDevice256Tests() : DeviceTests(new CpuDevice(3, 256));
 
 public class CpuDevice128Tests() : DeviceTests(new CpuDevice(1, 128));
 
-[Trait("device", "opencl")]
+[Collection("gpu"), Trait("device", "opencl")]
 public class OpenClDeviceTests() : DeviceTests(Gpu.OpenCl(), isShared: true);
 
-[Trait("device", "cuda")]
+[Collection("gpu"), Trait("device", "cuda")]
 public class CudaDeviceTests() : DeviceTests(Gpu.Cuda(), isShared: true);

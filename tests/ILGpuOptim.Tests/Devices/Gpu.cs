@@ -2,7 +2,10 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Tests.Devices;
 
-/// <summary>GPUs of this machine, opened once for all tests, because every kernel is compiled for each opened device. Tests skip where there is none.</summary>
+/// <summary>
+/// GPUs of this machine, opened once for all tests, because every kernel is compiled for each opened device; so the tests that use them
+/// are one collection and run one after the other. They skip where there is none.
+/// </summary>
 internal static class Gpu
 {
     private static readonly Lazy<(GpuDevice? Device, string Reason)> CudaDevice = new(() => Open("cuda")), OpenClDevice = new(() => Open("opencl"));

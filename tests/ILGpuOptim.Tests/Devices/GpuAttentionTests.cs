@@ -27,12 +27,12 @@ public abstract class GpuAttentionTests(GpuDevice device)
     public void PartsOfOnePackedBlockAreReadAndWrittenInPlace() => AttentionTests.PartsOfOnePackedBlock(device);
 }
 
-[Trait("device", "opencl")]
+[Collection("gpu"), Trait("device", "opencl")]
 public class OpenClAttentionTests() : GpuAttentionTests(Gpu.OpenCl());
 
 /// <summary>A GPU's kernels, on whatever OpenCL device there is.</summary>
-[Trait("device", "opencl")]
+[Collection("gpu"), Trait("device", "opencl")]
 public class OpenClAttentionOfGpusTests() : GpuAttentionTests(Gpu.OpenClWithKernelsOfGpus());
 
-[Trait("device", "cuda")]
+[Collection("gpu"), Trait("device", "cuda")]
 public class CudaAttentionTests() : GpuAttentionTests(Gpu.Cuda());

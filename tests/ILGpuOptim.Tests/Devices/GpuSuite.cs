@@ -71,8 +71,8 @@ public abstract class GpuSuite(GpuDevice device)
     }
 }
 
-[Trait("device", "opencl")]
+[Collection("gpu"), Trait("device", "opencl")]
 public class OpenClSuite() : GpuSuite(Gpu.OpenCl());
 
-[Trait("device", "cuda")]
+[Collection("gpu"), Trait("device", "cuda")]
 public class CudaSuite() : GpuSuite(Gpu.Cuda());
