@@ -8,7 +8,15 @@ public class BertTests
 {
     private static readonly BertConfig Config = new()
     {
-        Vocabulary = 31, Channels = 16, Inner = 24, Layers = 2, Heads = 2, ContextLength = 12, HiddenDropout = 0, AttentionDropout = 0, InitializerRange = 0.2f,
+        Vocabulary = 31,
+        Channels = 16,
+        Inner = 24,
+        Layers = 2,
+        Heads = 2,
+        ContextLength = 12,
+        HiddenDropout = 0,
+        AttentionDropout = 0,
+        InitializerRange = 0.2f,
     };
 
     [Fact]

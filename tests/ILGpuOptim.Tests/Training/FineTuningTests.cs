@@ -96,7 +96,15 @@ public sealed class FineTuningTests : IDisposable
             TokenFile.Write(data, [.. Enumerable.Range(0, 1000).Select(i => 5 + i * i % 23)]);
         return new TrainingSettings
         {
-            From = from, Data = [data], Block = 16, Batch = 4, Steps = 40, Warmup = 5, EvalInterval = 20, EvalBatches = 1, CheckpointInterval = 20,
+            From = from,
+            Data = [data],
+            Block = 16,
+            Batch = 4,
+            Steps = 40,
+            Warmup = 5,
+            EvalInterval = 20,
+            EvalBatches = 1,
+            CheckpointInterval = 20,
             Optimizer = new OptimizerSettings { LearningRate = 1e-2 },
         };
     }

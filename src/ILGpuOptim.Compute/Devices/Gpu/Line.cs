@@ -19,8 +19,22 @@ internal struct Line
         ArrayView<float> x = source.SubView(start, Length);
         return new()
         {
-            a = x[0], b = x[1], c = x[2], d = x[3], e = x[4], f = x[5], g = x[6], h = x[7],
-            i = x[8], j = x[9], k = x[10], l = x[11], m = x[12], n = x[13], o = x[14], p = x[15],
+            a = x[0],
+            b = x[1],
+            c = x[2],
+            d = x[3],
+            e = x[4],
+            f = x[5],
+            g = x[6],
+            h = x[7],
+            i = x[8],
+            j = x[9],
+            k = x[10],
+            l = x[11],
+            m = x[12],
+            n = x[13],
+            o = x[14],
+            p = x[15],
         };
     }
 
