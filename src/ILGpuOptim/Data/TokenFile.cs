@@ -20,7 +20,7 @@ public enum TokenFormat
 /// <summary>Files of token ids, little-endian. Reading maps the file into memory, so that it may be larger than the memory.</summary>
 public static class TokenFile
 {
-    private const int HeaderBytes = 1024;
+    internal const int HeaderBytes = 1024;
 
     /// <summary>The first integer of llm.c's files of multiple-choice questions, which hold no running text.</summary>
     private const int QuestionsMagic = 20240522;
@@ -100,11 +100,7 @@ public static class TokenFile
             using var file = new AtomicFile(path);
             if (format != TokenFormat.Plain)
             {
-                Span<byte> header = bytes.AsSpan(0, HeaderBytes);
-                BinaryPrimitives.WriteInt32LittleEndian(header, Magic(format));
-                BinaryPrimitives.WriteInt32LittleEndian(header[4..], Version(format));
-                BinaryPrimitives.WriteInt32LittleEndian(header[8..], ids.Length);
-                file.Stream.Write(header);
+                file.Stream.Write(Header(format, ids.Length));
             }
 
             int width = Width(format);
@@ -130,7 +126,17 @@ public static class TokenFile
         }
     }
 
-    private static int Width(TokenFormat format) => format == TokenFormat.LlmCWide ? 4 : 2;
+    /// <summary>The beginning of a file of llm.c.</summary>
+    internal static byte[] Header(TokenFormat format, int count)
+    {
+        byte[] header = new byte[HeaderBytes];
+        BinaryPrimitives.WriteInt32LittleEndian(header, Magic(format));
+        BinaryPrimitives.WriteInt32LittleEndian(header.AsSpan(4), Version(format));
+        BinaryPrimitives.WriteInt32LittleEndian(header.AsSpan(8), count);
+        return header;
+    }
+
+    internal static int Width(TokenFormat format) => format == TokenFormat.LlmCWide ? 4 : 2;
 
     private static int Magic(TokenFormat format) => format == TokenFormat.LlmCWide ? 20240801 : 20240520;
 

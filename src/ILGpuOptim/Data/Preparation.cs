@@ -1,0 +1,88 @@
+namespace ILGpuOptim.Data;
+
+/// <summary>What <see cref="Preparation"/> made.</summary>
+/// <param name="Training">Tokens to train on.</param>
+/// <param name="Validation">Tokens to validate with.</param>
+/// <param name="Documents">Documents that were read.</param>
+public sealed record PreparedTokens(long Training, long Validation, long Documents);
+
+/// <summary>
+/// Turns documents into <c>train.bin</c> and <c>val.bin</c>: a batch of parts is read, encoded by all cores and written in order, so memory does not
+/// grow with the data. Parts are spread evenly: part i validates when (i + 1) · fraction passes a whole number.
+/// </summary>
+public sealed class Preparation
+{
+    private const int Batch = 64;
+
+    private readonly ITokenizer tokenizer;
+    private readonly double validation;
+    private readonly string field;
+    private readonly int? end;
+
+    /// <param name="tokenizer">Makes the tokens.</param>
+    /// <param name="validation">The part that validates, in (0, 1).</param>
+    /// <param name="field">The field or column that holds the text.</param>
+    /// <param name="end">The id between documents; null takes that of <c>&lt;|endoftext|&gt;</c> where there is one.</param>
+    /// <exception cref="UserException">The fraction or the id makes no sense.</exception>
+    public Preparation(ITokenizer tokenizer, double validation, string field, int? end)
+    {
+        if (!(validation > 0 && validation < 1))
+            throw new UserException($"--validation {validation}: it lies between 0 and 1");
+        if (end is < 0 || end >= tokenizer.VocabularySize)
+            throw new UserException($"--end {end}: the tokenizer has ids from 0 to {tokenizer.VocabularySize - 1}");
+        (this.tokenizer, this.validation, this.field) = (tokenizer, validation, field);
+        this.end = end ?? (tokenizer.Encode(Tokenization.BytePairTrainer.EndOfText) is [int id] ? id : null);
+    }
+
+    /// <summary>Reads, encodes and writes.</summary>
+    /// <param name="files">What is read, in this order.</param>
+    /// <param name="folder">Receives the token files and the tokenizer; made when missing.</param>
+    /// <param name="reading">Told each file and its number.</param>
+    /// <exception cref="UserException">A file is damaged, or the disk is full; nothing half-written stays.</exception>
+    public PreparedTokens Run(IReadOnlyList<string> files, string folder, Action<string, int>? reading = null)
+    {
+        try
+        {
+            Directory.CreateDirectory(folder);
+            TokenFormat format = tokenizer.VocabularySize <= ushort.MaxValue + 1 ? TokenFormat.Plain : TokenFormat.LlmCWide;
+            using var training = new TokenFileWriter(Path.Combine(folder, "train.bin"), format);
+            using var validating = new TokenFileWriter(Path.Combine(folder, "val.bin"), format);
+            long number = 0, documents = 0;
+            foreach (DocumentPart[] batch in Parts(files, reading).Chunk(Batch))
+            {
+                var ids = new int[batch.Length][];
+                Parallel.For(0, batch.Length, i => ids[i] = tokenizer.Encode(batch[i].Text));
+                for (int i = 0; i < batch.Length; i++, number++)
+                {
+                    TokenFileWriter target = Math.Floor((number + 1) * validation) > Math.Floor(number * validation) ? validating : training;
+                    target.Append(ids[i]);
+                    documents += batch[i].Ends ? 1 : 0;
+                    if (batch[i].Ends && end is { } separator)
+                        target.Append([separator]);
+                }
+            }
+
+            if (training.Count == 0 || validating.Count == 0)
+                throw new UserException($"{number} parts with --validation {validation} leave {(training.Count == 0 ? "nothing to train on" : "nothing to validate with")}; give more data or another fraction");
+            training.Finish();
+            validating.Finish();
+            tokenizer.Save(folder);
+            return new PreparedTokens(training.Count, validating.Count, documents);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{folder}: the tokens cannot be written: {e.Message}; free some space or choose another folder", e);
+        }
+    }
+
+    private IEnumerable<DocumentPart> Parts(IReadOnlyList<string> files, Action<string, int>? reading)
+    {
+        var source = new DocumentSource(field);
+        for (int i = 0; i < files.Count; i++)
+        {
+            reading?.Invoke(files[i], i);
+            foreach (DocumentPart part in source.Read(files[i]))
+                yield return part;
+        }
+    }
+}

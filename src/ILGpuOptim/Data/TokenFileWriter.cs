@@ -1,0 +1,70 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>Writes a token file piece by piece: ids of any number in little memory. The file appears when it is finished.</summary>
+public sealed class TokenFileWriter : IDisposable
+{
+    private readonly AtomicFile file;
+    private readonly TokenFormat format;
+    private readonly string path;
+
+    /// <summary>Begins a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="format">How ids are stored.</param>
+    /// <exception cref="IOException">The folder is missing.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    public TokenFileWriter(string path, TokenFormat format)
+    {
+        (this.path, this.format) = (path, format);
+        file = new AtomicFile(path);
+        if (format != TokenFormat.Plain)
+            file.Stream.Write(new byte[TokenFile.HeaderBytes]);
+    }
+
+    /// <summary>Ids so far.</summary>
+    public long Count { get; private set; }
+
+    /// <summary>Adds ids.</summary>
+    /// <exception cref="UserException">An id does not fit the format.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
+    public void Append(ReadOnlySpan<int> ids)
+    {
+        Count += ids.Length;
+        if (TokenFile.Width(format) == 4)
+        {
+            file.Stream.Write(MemoryMarshal.AsBytes(ids));
+            return;
+        }
+
+        Span<byte> bytes = stackalloc byte[2];
+        foreach (int id in ids)
+        {
+            if ((uint)id > ushort.MaxValue)
+                throw new UserException($"{path}: the id {id} does not fit 16 bits; use --format {TokenFormat.LlmCWide}");
+            BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)id);
+            file.Stream.Write(bytes);
+        }
+    }
+
+    /// <summary>Completes the file.</summary>
+    /// <exception cref="UserException">There are more ids than the format counts.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
+    public void Finish()
+    {
+        if (format != TokenFormat.Plain)
+        {
+            if (Count > int.MaxValue)
+                throw new UserException($"{path}: {Count:N0} ids are more than a file counts; split the data");
+            file.Stream.Position = 0;
+            file.Stream.Write(TokenFile.Header(format, (int)Count));
+        }
+
+        file.Finish();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => file.Dispose();
+}

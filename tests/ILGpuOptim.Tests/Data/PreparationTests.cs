@@ -1,0 +1,79 @@
+using System.IO.Compression;
+using System.Text;
+using System.Text.Json;
+using ILGpuOptim.Data;
+using Parquet;
+using Parquet.Schema;
+
+namespace ILGpuOptim.Tests.Data;
+
+public sealed class PreparationTests : IDisposable
+{
+    private static readonly string[] Documents = [.. Enumerable.Range(0, 40).Select(i => $"document {i}: {new string((char)('a' + i % 26), i)} héllo 🎉")];
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task EveryKindOfFileGivesTheSameTokens()
+    {
+        string lines = string.Concat(Documents.Select(text => JsonSerializer.Serialize(new { id = 1, text }) + "\n"));
+        File.WriteAllText(At("a.jsonl"), lines);
+        using (var gzip = new GZipStream(File.Create(At("b.jsonl.gz")), CompressionLevel.Fastest))
+            gzip.Write(Encoding.UTF8.GetBytes(lines));
+        var column = new DataField<string>("text");
+        await using (FileStream stream = File.Create(At("c.parquet")))
+        {
+            await using ParquetWriter writer = await ParquetWriter.CreateAsync(new ParquetSchema(column), stream, cancellationToken: TestContext.Current.CancellationToken);
+            foreach (string[] part in Documents.Chunk(15))
+            {
+                using ParquetRowGroupWriter rows = writer.CreateRowGroup();
+                await rows.WriteAsync(column, part);
+            }
+        }
+
+        int[][] results = [.. new[] { "a.jsonl", "b.jsonl.gz", "c.parquet" }.Select(name => Prepare(name, 0.25))];
+        int[] expected = [.. Documents.Where((_, i) => (i + 1) % 4 != 0).SelectMany(text => (int[])[.. new ByteTokenizer().Encode(text), 10])];
+        Assert.All(results, ids => Assert.Equal(expected, ids));
+    }
+
+    [Fact]
+    public void ATextIsCutIntoPiecesThatMakeItWhole()
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..300_000]);
+        int[] training = Prepare("a.txt", 0.1), validation = Tokens("val.bin");
+        Assert.Equal(Encoding.UTF8.GetByteCount(DefaultCorpus.Text[..300_000]) + 1, training.Length + validation.Length);
+        Assert.InRange(validation.Length, 20_000, 40_000);
+        Assert.StartsWith(new ByteTokenizer().Decode(training.AsSpan(0, 1000)), DefaultCorpus.Text);
+    }
+
+    [Theory]
+    [InlineData("a.jsonl", "{\"text\": \"fine\"}\n{\"text\": 5}\n", "line 2")]
+    [InlineData("a.jsonl", "{\"text\": \"fine\"}\nnot json\n", "line 2")]
+    [InlineData("a.parquet", "not parquet", "Parquet")]
+    [InlineData("a.txt.gz", "not gzip", "cannot be read")]
+    [InlineData("a.txt", "one part", "nothing to validate with")]
+    public void BadInputIsNamedAndLeavesNothing(string name, string contents, string word)
+    {
+        File.WriteAllText(At(name), contents);
+        Assert.Contains(word, Assert.Throws<UserException>(() => Prepare(name, 0.5 / 2)).Message);
+        Assert.Empty(Directory.Exists(At("out")) ? Directory.GetFiles(At("out")) : []);
+    }
+
+    private string At(string name) => Path.Combine(folder.Path, name);
+
+    private int[] Prepare(string name, double validation)
+    {
+        new Preparation(new ByteTokenizer(), validation, "text", end: 10).Run(DocumentSource.Files([At(name)]), At("out"));
+        return Tokens("train.bin");
+    }
+
+    private int[] Tokens(string name)
+    {
+        TokenSequence tokens = TokenFile.Open(Path.Combine(At("out"), name));
+        var ids = new int[tokens.Length];
+        tokens.CopyTo(0, ids);
+        return ids;
+    }
+}
