@@ -64,7 +64,8 @@ public sealed class Dataset : IDisposable
             if (training.Length == 0 || validation.Length == 0)
                 throw new UserException($"{folder}: there are {(training.Length > 0 ? "*train*.bin files, but no *val*.bin" : "*val*.bin files, but no *train*.bin")}; add it, or name the files to split them");
             TokenSequence left = Join(training), right = Join(validation);
-            return new Dataset(left, right, VocabularyOf(Math.Max(left.Max(), right.Max())), null, folder);
+            ITokenizer? tokenizer = Tokenizers.Load(folder);
+            return new Dataset(left, right, Math.Max(VocabularyOf(Math.Max(left.Max(), right.Max())), tokenizer?.VocabularySize ?? 0), tokenizer, folder);
         }
 
         if (paths.Count == 0 || !paths.All(path => path.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))

@@ -48,6 +48,16 @@ public sealed class PreparationTests : IDisposable
         Assert.StartsWith(new ByteTokenizer().Decode(training.AsSpan(0, 1000)), DefaultCorpus.Text);
     }
 
+    [Fact]
+    public void TheTokenizerComesWithTheTokens()
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..50_000]);
+        Prepare("a.txt", 0.1);
+        Dataset data = Dataset.TryOpenTokens([At("out")], 0.1)!;
+        Assert.Equal("byte", data.Tokenizer!.Kind);
+        Assert.Equal(256, data.Vocabulary);
+    }
+
     [Theory]
     [InlineData("a.jsonl", "{\"text\": \"fine\"}\n{\"text\": 5}\n", "line 2")]
     [InlineData("a.jsonl", "{\"text\": \"fine\"}\nnot json\n", "line 2")]
