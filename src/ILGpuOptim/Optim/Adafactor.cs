@@ -27,7 +27,11 @@ public sealed record AdafactorOptions : OptimizerOptions
 /// u = g / √max(row · col / max(mean(row), ε₁), ε₁²); p -= α / max(1, RMS(u) / d) · u with
 /// α = max(ε₂, RMS(p)) · min(lr, 1/√t). Decay multiplies p by 1 - lr · decay first.
 /// </summary>
-/// <remarks>Three passes, 24 bytes a parameter: g and p (8), g (4), g and p (12). State 4(m + n) bytes for a matrix, 4n for a vector.</remarks>
+/// <remarks>
+/// Three passes, 24 bytes a parameter: read g and p (sums of rows and columns, size of p; 8), read g (size of u; 4), read g and
+/// update p (12). The passes multiply by reciprocal roots of rows and columns instead of dividing by roots of their products.
+/// State 4(m + n) bytes for a matrix, 4n for a vector.
+/// </remarks>
 public sealed class Adafactor : Optimizer
 {
     /// <inheritdoc/>
@@ -49,14 +53,14 @@ public sealed class Adafactor : Optimizer
         var o = (AdafactorOptions)state.Options;
         Parameter p = state.Parameter;
         double w = Math.Pow(state.Step, o.Beta2Decay), cap = Math.Min(learningRate, 1 / Math.Sqrt(state.Step));
-        float decay = (float)(1 - learningRate * o.WeightDecay), least = (float)(o.Epsilon1 * o.Epsilon1);
+        float decay = (float)(1 - learningRate * o.WeightDecay), least = (float)(o.Epsilon1 * o.Epsilon1), most = 1 / MathF.Sqrt(least);
         var (batch, m, n) = Matrices(p.Shape);
         long size = (long)m * n;
         MemoryPool pool = p.Device.Pool;
         Block scalars = pool.Rent(2 + 2L * batch), weights = scalars.Slice(0, 1), squares = scalars.Slice(1, 1);
         Block weightParts = scalars.Slice(2, batch), squareParts = scalars.Slice(2 + batch, batch);
         bool vector = p.Shape.Count < 2;
-        Block sums = pool.Rent(m + n), factors = pool.Rent((long)batch * n), total = pool.Rent(1);
+        Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n), total = pool.Rent(1);
         for (int b = 0; b < batch; b++)
         {
             Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
@@ -67,12 +71,14 @@ public sealed class Adafactor : Optimizer
                 continue;
             }
 
-            Block rows = state.Blocks[0].Slice((long)b * m, m), columns = state.Blocks[1].Slice((long)b * n, n), factor = factors.Slice((long)b * n, n);
+            Block rows = state.Blocks[0].Slice((long)b * m, m), columns = state.Blocks[1].Slice((long)b * n, n);
+            Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
             p.Device.Map(new Squares(0), m, n, g, data, Operand.RowsAndColumns(sums), Operand.Scalar(weightParts.Slice(b, 1)));
             Factored.Accumulate(p.Device, sums, rows, columns, 1 - w, w);
             p.Device.Map(new TotalRule(), 1, m, rows, Operand.Scalar(total));
-            p.Device.Map(new ColumnShare(1f / m, (float)o.Epsilon1), 1, n, columns, Operand.Scalar(total), factor);
-            p.Device.Map(new ScaledSquares(least), m, n, g, Operand.PerRow(rows), Operand.PerColumn(factor), Operand.Scalar(squareParts.Slice(b, 1)));
+            p.Device.Map(new Factored.InverseRoot(), 1, m, rows, rowFactor);
+            p.Device.Map(new ColumnFactor(1f / m, (float)o.Epsilon1), 1, n, columns, Operand.Scalar(total), columnFactor);
+            p.Device.Map(new ScaledSquares(most), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(squareParts.Slice(b, 1)));
         }
 
         p.Device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
@@ -85,10 +91,10 @@ public sealed class Adafactor : Optimizer
             if (vector)
                 p.Device.Map(new VectorStep(decay, least), 1, n, data, g, state.Blocks[0], Operand.Scalar(weights));
             else
-                p.Device.Map(new MatrixStep(decay, least), m, n, data, g, Operand.PerRow(state.Blocks[0].Slice((long)b * m, m)), Operand.PerColumn(factors.Slice((long)b * n, n)), Operand.Scalar(weights));
+                p.Device.Map(new MatrixStep(decay, most), m, n, data, g, Operand.PerRow(rowFactors.Slice((long)b * m, m)), Operand.PerColumn(columnFactors.Slice((long)b * n, n)), Operand.Scalar(weights));
         }
 
-        foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, factors, total])
+        foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, total])
             pool.Return(block);
     }
 
@@ -107,27 +113,34 @@ public sealed class Adafactor : Optimizer
         }
     }
 
-    /// <summary>column / max(mean of rows, ε).</summary>
-    private readonly struct ColumnShare(float perRow, float epsilon) : IMap3
+    /// <summary>1 / √(column / max(mean of rows, ε)).</summary>
+    private readonly struct ColumnFactor(float perRow, float epsilon) : IMap3
     {
         private readonly float perRow = perRow, epsilon = epsilon;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L column, ref L total, ref L share) where L : struct, ILane<L> =>
-            share = column / L.Max(L.Splat(epsilon), total * L.Splat(perRow));
+        public void Apply<L>(ref L column, ref L total, ref L factor) where L : struct, ILane<L> =>
+            factor = L.Splat(1) / L.Sqrt(column / L.Max(L.Splat(epsilon), total * L.Splat(perRow)));
     }
 
-    private readonly struct ScaledSquares(float least) : IMap4
+    /// <summary>1 / √max(V, ε₁²) = min(1 / ε₁, row factor · column factor), also where the product overflows: V is 0 there.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static L Factor<L>(float most, L row, L column) where L : struct, ILane<L> => L.Min(L.Splat(most), row * column);
+
+    private readonly struct ScaledSquares(float most) : IMap4
     {
-        private readonly float least = least;
+        private readonly float most = most;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L row, ref L column, ref L sum) where L : struct, ILane<L> =>
-            sum = g * g / L.Max(L.Splat(least), row * column);
+        public void Apply<L>(ref L g, ref L row, ref L column, ref L sum) where L : struct, ILane<L>
+        {
+            L u = g * Factor(most, row, column);
+            sum = u * u;
+        }
     }
 
     /// <summary>α / max(1, RMS(u) / d) in place of Σp².</summary>
@@ -145,15 +158,15 @@ public sealed class Adafactor : Optimizer
         }
     }
 
-    private readonly struct MatrixStep(float decay, float least) : IMap5
+    private readonly struct MatrixStep(float decay, float most) : IMap5
     {
-        private readonly float decay = decay, least = least;
+        private readonly float decay = decay, most = most;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L g, ref L row, ref L column, ref L step) where L : struct, ILane<L> =>
-            p = p * L.Splat(decay) - step * (g / L.Sqrt(L.Max(L.Splat(least), row * column)));
+            p = p * L.Splat(decay) - step * (g * Factor(most, row, column));
     }
 
     private readonly struct VectorMoment(float beta, float rest, float least) : IMap5

@@ -47,12 +47,16 @@ public sealed record ApolloOptions : LowRankOptions
 /// p -= step · √scale · G φ with the full-rank gradient, limited to grow 1 % a step. There is no back-projection.
 /// </summary>
 /// <remarks>
-/// 20 bytes a parameter: the projection and the limiter read g (4 + 4), the update reads g and updates p (12). State:
-/// 8 · rank · max(m, n) + 4 bytes; the basis is drawn again from its seed each step, nothing of it is stored.
+/// 20 bytes a parameter: the projection and the limiter read g (4 + 4), the update reads g and updates p (12); and a product
+/// of 2 · rank operations a parameter, which outweighs them from rank 32 or so on. With rank 1 one pass makes the projection and
+/// the limiter's norms: 16 bytes. State: 8 · rank · max(m, n) + 4 bytes; the basis is drawn again from its seed each step, nothing of it is stored.
 /// </remarks>
 /// <param name="isMini">Whether users chose it as APOLLO-Mini.</param>
 public sealed class Apollo(bool isMini = false) : LowRankOptimizer
 {
+    /// <summary>Σg² of the channels of the parameter at hand, when its projection has summed them.</summary>
+    private Block? gradientSquares;
+
     /// <inheritdoc/>
     public override string Name => isMini ? "apollo-mini" : "apollo";
 
@@ -67,14 +71,36 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
             throw new UserException("channel scaling needs the short side projected; use the std projection or tensor scaling");
     }
 
+    internal override void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low)
+    {
+        gradientSquares = null;
+        if (projection.Rank != 1)
+        {
+            base.Project(state, options, projection, basis, second, low);
+            return;
+        }
+
+        Device device = state.Parameter.Device;
+        var (layout, channels) = Channels((ApolloOptions)options, projection);
+        Layout along = projection.IsLeft ? Layout.PerRow : Layout.PerColumn, across = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
+        Block squares = device.Pool.Rent(channels);
+        device.Map(new RankOneRule(), projection.Rows, projection.Columns,
+            state.Parameter.Gradient!.Value, new Operand(basis, along), new Operand(low, across), new Operand(squares, layout));
+        gradientSquares = squares;
+    }
+
+    private static (Layout Layout, int Count) Channels(ApolloOptions o, in Projection projection) =>
+        o.ScaleType == ScaleType.Tensor ? (Layout.Scalar, 1)
+        : projection.Rows < projection.Columns ? (Layout.PerColumn, projection.Columns)
+        : (Layout.PerRow, projection.Rows);
+
     internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
     {
         var o = (ApolloOptions)options;
         Parameter p = state.Parameter;
         Device device = p.Device;
         int m = projection.Rows, n = projection.Columns;
-        Layout layout = o.ScaleType == ScaleType.Tensor ? Layout.Scalar : m < n ? Layout.PerColumn : Layout.PerRow;
-        int channels = layout switch { Layout.Scalar => 1, Layout.PerColumn => n, _ => m };
+        var (layout, channels) = Channels(o, projection);
         Block factors = device.Pool.Rent(channels), norms = device.Pool.Rent(channels), scalars = device.Pool.Rent(2);
         device.Map(new NormsRule(new Moments(o)), projection.Low[0], projection.Low[1],
             Low(low), state.Blocks[0], state.Blocks[1], new Operand(factors, layout), new Operand(norms, layout));
@@ -83,15 +109,42 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
         if (!o.DisableLimiter)
         {
             Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
-            device.Map(new ScaledNormRule(), m, n, Gradient(state), new Operand(factors, layout), Operand.Scalar(squares));
+            if (gradientSquares is { } sums)
+                device.Map(new ChannelNormRule(), 1, channels, new Operand(factors, Factor: GradientFactor), sums, Operand.Scalar(squares));
+            else
+                device.Map(new ScaledNormRule(), m, n, Gradient(state), new Operand(factors, layout), Operand.Scalar(squares));
             device.Map(new LimiterRule(state.Step == 1, o.ScaleFront ? scale : 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
             device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
         }
 
         device.Map(new ScaledStep(step * scale, decay), m, n, p.Data, Gradient(state), new Operand(factors, layout));
+        if (gradientSquares is { } done)
+            device.Pool.Return(done);
         device.Pool.Return(factors);
         device.Pool.Return(norms);
         device.Pool.Return(scalars);
+    }
+
+    /// <summary>Sums of g · direction, the projection to one dimension, and of g².</summary>
+    private readonly struct RankOneRule : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L direction, ref L low, ref L squares) where L : struct, ILane<L>
+        {
+            low = g * direction;
+            squares = g * g;
+        }
+    }
+
+    /// <summary>Σ(Gφ)² from the Σg² of the channels.</summary>
+    private readonly struct ChannelNormRule : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L factor, ref L squares, ref L sum) where L : struct, ILane<L> => sum = factor * factor * squares;
     }
 
     /// <summary>p = (p - step · g φ) · decay.</summary>

@@ -33,12 +33,13 @@ internal static class Factored
             factor = L.Splat(1) / L.Sqrt(row / (total / L.Splat(count)));
     }
 
-    private readonly struct ColumnFactor : IMap2
+    /// <summary>1 / √value.</summary>
+    internal readonly struct InverseRoot : IMap2
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Write);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L column, ref L factor) where L : struct, ILane<L> => factor = L.Splat(1) / L.Sqrt(column);
+        public void Apply<L>(ref L value, ref L factor) where L : struct, ILane<L> => factor = L.Splat(1) / L.Sqrt(value);
     }
 
     /// <summary>Sum of u², u = g · row factor · column factor.</summary>
@@ -82,6 +83,6 @@ internal static class Factored
     {
         device.Map(new TotalRule(), 1, rows.Length, rows, Operand.Scalar(scalar));
         device.Map(new RowFactor(rows.Length), 1, rows.Length, rows, Operand.Scalar(scalar), rowFactors);
-        device.Map(new ColumnFactor(), 1, columns.Length, columns, columnFactors);
+        device.Map(new InverseRoot(), 1, columns.Length, columns, columnFactors);
     }
 }

@@ -90,12 +90,16 @@ public abstract class LowRankOptimizer : Optimizer
         if (!stored || (state.Step - 1) % o.UpdateProjectionGap == 0)
             Renew(state, o, projection, basis, second);
         Block low = p.Device.Pool.Rent(projection.Low[0] * (long)projection.Low[1]);
-        projection.Project(p.Device, p.Gradient!.Value, basis, second, low);
+        Project(state, o, projection, basis, second, low);
         Update(state, o, projection, basis, second, low, (float)step, decay);
         p.Device.Pool.Return(low);
         if (!stored)
             p.Device.Pool.Return(basis);
     }
+
+    /// <summary>R of the unclipped gradient.</summary>
+    internal virtual void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low) =>
+        projection.Project(state.Parameter.Device, state.Parameter.Gradient!.Value, basis, second, low);
 
     /// <summary>
     /// The optimizer's own part. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.GradientFactor"/>.

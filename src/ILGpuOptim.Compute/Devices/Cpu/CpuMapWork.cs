@@ -20,8 +20,11 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     where L : struct, IVectorLane<L>
     where R : unmanaged, IMap6
 {
-    /// <summary>Elements of a row that a rule sees at once; scratch for six operands stays in the first-level cache.</summary>
-    public const int Tile = 512;
+    /// <summary>
+    /// Elements of a row that a rule sees at once: scratch for six operands stays in the first-level cache, and what it costs
+    /// to begin a tile and to fold its sums does not show.
+    /// </summary>
+    public const int Tile = 1024;
 
     public R Rule;
     public CpuGrid Grid;
