@@ -14,6 +14,7 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     Llama2CCommands.CreateImport(),
     Llama2CCommands.CreateExport(),
     InfoCommand.Create(),
+    MemoryCommand.Create(),
     DevicesCommand.Create(),
     DoctorCommand.Create(),
     MergeCommand.Create(),

@@ -52,6 +52,7 @@ internal abstract class TrainingProgress(TrainingRun run)
     {
         if (sample is not null)
             Line($"{Environment.NewLine}{sample}{Environment.NewLine}");
+        Line($"memory     {Training.Plan.Total / 1e6:F1} MB predicted, at most {Training.Trainer.Device.Pool.PeakBytes / 1e6:F1} MB used on {Training.Trainer.Device.Name}");
         Line(finished
             ? $"done       {Training.Trainer.StepNumber} steps in {clock.Elapsed.TotalSeconds:F1} s, best validation loss {bestLoss:F4}; loss.svg and checkpoints are in {Training.Folder}"
             : $"stopped    after step {Training.Trainer.StepNumber}; the state is saved, go on with --resume {Training.Folder}");

@@ -26,8 +26,9 @@ public sealed class TrainingRun : IDisposable
     private StreamWriter? metrics;
     private double? validation;
 
-    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data)
+    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data, MemoryPlan plan)
     {
+        Plan = plan;
         Folder = folder;
         Settings = settings;
         Trainer = trainer;
@@ -46,6 +47,9 @@ public sealed class TrainingRun : IDisposable
 
     /// <summary>The tokens.</summary>
     public Dataset Data { get; }
+
+    /// <summary>The memory that was predicted before anything was allocated.</summary>
+    public MemoryPlan Plan { get; }
 
     /// <summary>Called after each update.</summary>
     public Action<StepResult>? Stepped { get; set; }
@@ -171,9 +175,10 @@ public sealed class TrainingRun : IDisposable
         string? checkpoint = Checkpoints(folder).LastOrDefault().Path;
         Dataset data = LoadData(settings, checkpoint ?? settings.From);
         ModelConfig config = TrainedModel.Configuration(settings, data, checkpoint);
-        MemoryPlan.Of(config, settings).CheckAgainst(device);
+        MemoryPlan plan = MemoryPlan.Of(config, settings);
+        plan.CheckAgainst(device);
         LanguageModel model = TrainedModel.Create(config, settings, device, checkpoint is null);
-        return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data);
+        return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data, plan);
     }
 
     /// <summary>The tokens that settings name; a run that goes on keeps its tokenizer.</summary>

@@ -1,0 +1,39 @@
+using System.CommandLine;
+using ILGpuOptim.Models;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>memory</c>: what a run would need.</summary>
+internal static class MemoryCommand
+{
+    public static Command Create()
+    {
+        var options = new TrainOptions();
+        var command = new Command("memory", "Predict the memory of a run; takes the flags of train, and allocates nothing.");
+        foreach (Option option in options.All)
+            command.Options.Add(option);
+        command.SetAction(result =>
+        {
+            TrainingSettings settings = options.Settings(result);
+            settings.Check();
+
+            // A model with a vocabulary of its own needs no data; the presets' have that of the text.
+            ModelConfig config = settings.Model is { Vocabulary: > 1 } model ? model : TrainedModel.Configuration(settings, TrainingRun.LoadData(settings));
+            MemoryPlan plan = MemoryPlan.Of(config, settings);
+            if (result.GetValue(options.Json))
+            {
+                CommonOptions.PrintJson(new { plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total });
+                return;
+            }
+
+            Console.WriteLine($"model        {config.Summary}: {plan.Weights / 4:N0} parameters");
+            Console.WriteLine($"weights      {plan.Weights / 1e9,10:F4} GB");
+            Console.WriteLine($"gradients    {plan.Gradients / 1e9,10:F4} GB");
+            Console.WriteLine($"state        {plan.State / 1e9,10:F4} GB  {settings.Optimizer.Name}, {settings.Optimizer.StateType.ToString().ToLowerInvariant()}");
+            Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {settings.Batch} sequences of {settings.Block} tokens");
+            Console.WriteLine($"together     {plan.Total / 1e9,10:F4} GB");
+        });
+        return command;
+    }
+}
