@@ -1,0 +1,46 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Tests.Training;
+
+/// <summary>Whole training steps after the first take all device memory from the pool, and next to nothing from the managed heap.</summary>
+public class StepMemoryTests
+{
+    public static TheoryData<string> Optimizers => [.. Registry.Entries.Select(entry => entry.Name)];
+
+    [Theory]
+    [MemberData(nameof(Optimizers))]
+    public void StepsAllocateNothing(string optimizer)
+    {
+        var (small, smallBytes) = Measure(optimizer, channels: 16, block: 8);
+        var (large, largeBytes) = Measure(optimizer, channels: 64, block: 32);
+        Assert.Equal((0, 0), (small, large));
+
+        // What little a step allocates are records of operations: as much for a model of sixteen times the numbers.
+        Assert.True(largeBytes < 32 * 1024 && largeBytes <= smallBytes + 1024, $"{optimizer}: {smallBytes} and {largeBytes} bytes a step");
+    }
+
+    private static (long Allocations, long Bytes) Measure(string optimizer, int channels, int block)
+    {
+        using var device = new CpuDevice(2);
+        var tokenizer = CharTokenizer.From(DefaultCorpus.Text);
+        Dataset data = Dataset.FromText(DefaultCorpus.Text[..20_000], tokenizer, 0.1, "text");
+        var config = new Gpt2Config { Vocabulary = data.Vocabulary, ContextLength = block, Layers = 2, Heads = 2, Channels = channels };
+        using LanguageModel model = config.Create(new Initializer(device, 1));
+
+        // Bases by singular vectors are computed on the host when they are renewed: outside the measured steps.
+        var settings = new TrainingSettings { Steps = 100, Block = block, Batch = 2, Optimizer = new() { Name = optimizer, LearningRate = 1e-3, Rank = 4 } };
+        using var trainer = new Trainer(device, model, data, settings);
+        const int Steps = 10;
+        for (int i = 0; i < 5; i++)
+            trainer.Step();
+        long allocations = device.Pool.Allocations, before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < Steps; i++)
+            trainer.Step();
+        return (device.Pool.Allocations - allocations, (GC.GetAllocatedBytesForCurrentThread() - before) / Steps);
+    }
+}
