@@ -115,7 +115,7 @@ public sealed class DocumentSource(string field = "text")
                 using JsonDocument json = JsonDocument.Parse(line);
                 text = json.RootElement.ValueKind == JsonValueKind.Object && json.RootElement.TryGetProperty(field, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
             }
-            catch (JsonException e)
+            catch (Exception e) when (e is JsonException or InvalidOperationException)
             {
                 throw new UserException($"{path}: line {number} is no JSON: {e.Message}", e);
             }

@@ -31,7 +31,7 @@ public sealed class Preparation
         if (end is < 0 || end >= tokenizer.VocabularySize)
             throw new UserException($"--end {end}: the tokenizer has ids from 0 to {tokenizer.VocabularySize - 1}");
         (this.tokenizer, this.validation, this.field) = (tokenizer, validation, field);
-        this.end = end ?? (tokenizer.Encode(Tokenization.BytePairTrainer.EndOfText) is [int id] ? id : null);
+        this.end = end ?? (tokenizer is Tokenization.LibraryTokenizer && tokenizer.Encode(Tokenization.BytePairTrainer.EndOfText) is [int id] ? id : null);
     }
 
     /// <summary>Reads, encodes and writes.</summary>
@@ -68,6 +68,10 @@ public sealed class Preparation
             validating.Finish();
             tokenizer.Save(folder);
             return new PreparedTokens(training.Count, validating.Count, documents);
+        }
+        catch (AggregateException e) when (e.InnerException is UserException reason)
+        {
+            throw new UserException(reason.Message, e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -61,6 +61,7 @@ public sealed class PreparationTests : IDisposable
     [Theory]
     [InlineData("a.jsonl", "{\"text\": \"fine\"}\n{\"text\": 5}\n", "line 2")]
     [InlineData("a.jsonl", "{\"text\": \"fine\"}\nnot json\n", "line 2")]
+    [InlineData("a.jsonl", "{\"text\": \"\\ud800\"}\n", "line 1")]
     [InlineData("a.parquet", "not parquet", "Parquet")]
     [InlineData("a.txt.gz", "not gzip", "cannot be read")]
     [InlineData("a.txt", "one part", "nothing to validate with")]

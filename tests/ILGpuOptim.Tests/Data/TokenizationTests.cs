@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json.Nodes;
 using FsCheck.Xunit;
 using ILGpuOptim.Data;
 using ILGpuOptim.Data.Tokenization;
@@ -31,9 +32,10 @@ public sealed class TokenizationTests : IDisposable
 
     /// <summary>Any UTF-16, halves of surrogate pairs and control characters included: what comes back is the text with halves replaced.</summary>
     [Property(MaxTest = 300)]
-    public void EveryTextComesBack(char[] characters)
+    public void EveryTextComesBack(int[] numbers, bool near)
     {
-        string text = new(characters), expected = Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
+        // Any code units, or many from the planes beyond the first, halves in pairs and alone.
+        string text = new([.. numbers.Select((number, i) => (char)(near ? number : unchecked(number * 0x9E3779B1 + (uint)i * 0x85EBCA6B) >> 16))]), expected = Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
         foreach (ITokenizer tokenizer in (ITokenizer[])[BytePair.Value, Cl100k.Value, O200k.Value, new ByteTokenizer()])
         {
             int[] ids = tokenizer.Encode(text);
@@ -55,6 +57,23 @@ public sealed class TokenizationTests : IDisposable
     {
         foreach (ITokenizer tokenizer in (ITokenizer[])[BytePair.Value, Cl100k.Value, O200k.Value])
             Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
+    }
+
+    /// <summary>Llama 3's form: a sequence of a split by its own pattern and bytes; merges as pairs.</summary>
+    [Fact]
+    public void ASequenceOfSplitAndBytesIsRead()
+    {
+        string path = Path.Combine(folder.Path, "tokenizer.json");
+        ITokenizer plain = Tokenizers.Open(path);
+        JsonNode root = JsonNode.Parse(File.ReadAllText(path))!;
+        root["pre_tokenizer"] = JsonNode.Parse("""
+            {"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false},
+            {"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}]}
+            """);
+        root["model"]!["merges"] = new JsonArray([.. root["model"]!["merges"]!.AsArray().Select(merge => (JsonNode)new JsonArray([.. merge!.GetValue<string>().Split(' ').Select(part => (JsonNode)part)]))]);
+        File.WriteAllText(path, root.ToJsonString());
+        string text = DefaultCorpus.Text[300_000..310_000];
+        Assert.Equal(plain.Encode(text), Tokenizers.Open(path).Encode(text));
     }
 
     [Fact]
@@ -117,6 +136,7 @@ public sealed class TokenizationTests : IDisposable
     [InlineData("{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", "Unigram")]
     [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", "Metaspace")]
     [InlineData("{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{},\"merges\":[]}}", "tokenizer.model")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"normalizer\":{\"type\":\"NFC\"}}", "NFC")]
     public void DamagedFilesAreNamed(string contents, string word)
     {
         string path = Path.Combine(folder.Path, "tokenizer.json");

@@ -61,9 +61,18 @@ internal static class HuggingFaceTokenizer
             return $"models of type \"{type}\" are not supported; byte-level BPE and WordPiece are. Is there a tokenizer.model (SentencePiece) beside it?";
         if (Flag(model, "byte_fallback") == true)
             return "it is SentencePiece's BPE in Hugging Face's form; take the tokenizer.model beside it";
+        if (root.TryGetProperty("normalizer", out JsonElement normalizer) && normalizer.ValueKind == JsonValueKind.Object)
+            return $"a normalizer ({TypeOf(normalizer)}) before BPE is not supported";
+        int splits = 0;
         foreach (JsonElement step in Steps(root, "pre_tokenizer"))
         {
             string kind = TypeOf(step);
+            splits += kind == "Split" ? 1 : 0;
+            if (kind == "Split" && (splits > 1 || Flag(step, "invert") == true || !step.GetProperty("pattern").TryGetProperty("Regex", out _)
+                || (step.TryGetProperty("behavior", out JsonElement behavior) && behavior.GetString() != "Isolated")))
+                return "only one Split by a regular expression that keeps its matches apart is supported before BPE";
+            if (kind == "ByteLevel" && Flag(step, "use_regex") == false && splits == 0)
+                return "BPE over whole texts (use_regex false, no Split) is not supported";
             if (kind is not ("ByteLevel" or "Split"))
                 return $"a pre-tokenizer of type \"{kind}\" is not supported; ByteLevel and Split are";
             if (Flag(step, "add_prefix_space") == true)
@@ -89,7 +98,7 @@ internal static class HuggingFaceTokenizer
     {
         if (!root.TryGetProperty(name, out JsonElement step) || step.ValueKind != JsonValueKind.Object)
             return [];
-        return TypeOf(step) == "Sequence" ? step.GetProperty(name + "s").EnumerateArray() : [step];
+        return TypeOf(step) == "Sequence" ? step.GetProperty(name.Replace("_", "", StringComparison.Ordinal) + "s").EnumerateArray() : [step];
     }
 
     private static string TypeOf(JsonElement element) => element.TryGetProperty("type", out JsonElement type) ? type.GetString() ?? "" : element.TryGetProperty("merges", out _) ? "BPE" : "";
