@@ -13,7 +13,14 @@ internal unsafe struct GemmDots<L, E> : IWork
     /// <summary>The most rows that are few.</summary>
     public const int MostRows = 4;
 
-    private const int FloatsPerItem = 1 << 16;
+    /// <summary>
+    /// The least that is worth an item. Whoever claims one reads on from it: a stream from memory that begins anew every few
+    /// microseconds is a tenth slower than one that goes on.
+    /// </summary>
+    private const int LeastFloats = 1 << 15;
+
+    /// <summary>Enough for a slow core to take fewer.</summary>
+    private const int MostItems = 32;
 
     public GemmOperand Many;
     public E Epilogue;
@@ -33,7 +40,14 @@ internal unsafe struct GemmDots<L, E> : IWork
     public float* Scratch;
     public long ScratchPerWorker;
 
-    public readonly int RowsPerItem => Math.Clamp(FloatsPerItem / Math.Max(K, 1), 4, 64);
+    public readonly int RowsPerItem
+    {
+        get
+        {
+            int items = (int)Math.Clamp((long)ManyRows * K / LeastFloats, 1, MostItems);
+            return (ManyRows + items - 1) / items;
+        }
+    }
 
     public readonly int Items => (ManyRows + RowsPerItem - 1) / RowsPerItem;
 
