@@ -5,7 +5,8 @@ using PeerBenchmarks.Workloads;
 
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 const string usage = """
-    gemm  [NAME]       matrix products: this project, OpenBLAS, libtorch; only the shapes whose name contains NAME
+    gemm [NAME]        matrix products: this project, OpenBLAS, libtorch; only the shapes whose name contains NAME
+    opencl [NAME]      the same on the first OpenCL device: this project, CLBlast
     char  [VARIANT]    a training step of the character GPT; VARIANT is gpt2 (the default) or nanogpt
     gpt2               a training step of GPT-2 124M
     optim              an optimizer step over the parameters of GPT-2 124M, and the bandwidth of memory
@@ -25,7 +26,7 @@ try
     var options = Options.Parse(args);
     switch (options.Command)
     {
-        case "gemm": GemmComparison.Run(options); return 0;
+        case "gemm" or "opencl": GemmComparison.Run(options); return 0;
         case "char" or "gpt2" or "optim": StepComparison.Run(options); return 0;
         default: Console.Error.WriteLine(usage); return 2;
     }

@@ -6,11 +6,11 @@ namespace PeerBenchmarks.Comparisons;
 /// <summary>Matrix products at the shapes of our models, in GFLOP/s.</summary>
 internal static class GemmComparison
 {
-    private static readonly string[] Sides = [Contender.Ours, "OpenBLAS", "libtorch"];
-
     public static void Run(Options options)
     {
-        var workers = Sides.Where(options.Wants).Select(side => new Worker(Contender.Create(side, "gemm"))).ToList();
+        bool openCl = options.Command == "opencl";
+        string[] sides = openCl ? [Contender.Ours, "CLBlast"] : [Contender.Ours, "OpenBLAS", "libtorch"];
+        var workers = sides.Where(options.Wants).Select(side => new Worker(Contender.Create(side, options.Command))).ToList();
         foreach (var worker in workers)
             Console.WriteLine($"{worker.Contender.Name}: {worker.Description}");
         var names = workers.ConvertAll(worker => worker.Contender.Name);
@@ -19,7 +19,7 @@ internal static class GemmComparison
         Console.WriteLine();
         Console.WriteLine($"| product | m × n × k | {string.Join(" | ", names)} |{(ratio ? " ours / better peer |" : "")}");
         Console.WriteLine($"|---|---|{string.Concat(Enumerable.Repeat("---:|", names.Count + (ratio ? 1 : 0)))}");
-        foreach (var shape in GemmShape.All.Where(shape => shape.Name.Contains(options.Argument ?? "")))
+        foreach (var shape in (openCl ? GemmShape.OpenCl : GemmShape.All).Where(shape => shape.Name.Contains(options.Argument ?? "")))
         {
             var outcome = Turns.Take(workers, shape.Name, rounds: 15, count: 2, options.Alone);
             var cells = names.Select(name => $"{shape.Operations / outcome.Median(name) * 1e-6:F1}");

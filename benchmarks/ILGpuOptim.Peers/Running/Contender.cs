@@ -32,7 +32,7 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
     public static Contender Create(string name, string task) => name switch
     {
         Ours => Managed(name, task, Plain),
-        "OpenBLAS" => Managed(name, task, Plain),
+        "OpenBLAS" or "CLBlast" => Managed(name, task, Plain),
         "libtorch" or "TorchSharp" => Managed(name, task, PinnedWithAllocator),
         "PyTorch" => Python(name, task, "fused"),
         "PyTorch foreach" => Python(name, task, "foreach"),

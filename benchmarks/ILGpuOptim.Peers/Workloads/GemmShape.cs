@@ -45,8 +45,29 @@ internal sealed record GemmShape(string Name, int M, int N, int K, bool Transpos
         new("one_token_mlp_up", 1, 3072, 768, TransposeB: true),
     ];
 
+    /// <summary>Squares; GPT-2 124M at 1024 tokens, and parts of the character GPT: for OpenCL.</summary>
+    public static readonly GemmShape[] OpenCl =
+    [
+        new("square_512", 512, 512, 512),
+        new("square_1024", 1024, 1024, 1024),
+        new("gpt2_1024_qkv_forward", 1024, 2304, 768, TransposeB: true),
+        new("gpt2_1024_qkv_forward_plain", 1024, 2304, 768),
+        new("gpt2_1024_attention_out_forward", 1024, 768, 768, TransposeB: true),
+        new("gpt2_1024_attention_out_forward_plain", 1024, 768, 768),
+        new("gpt2_1024_attention_out_weight_gradient", 768, 768, 1024, TransposeA: true),
+        new("gpt2_1024_mlp_up_forward", 1024, 3072, 768, TransposeB: true),
+        new("gpt2_1024_mlp_up_forward_plain", 1024, 3072, 768),
+        new("gpt2_1024_mlp_up_input_gradient", 1024, 768, 3072),
+        new("gpt2_1024_mlp_up_weight_gradient", 3072, 768, 1024, TransposeA: true),
+        new("gpt2_1024_mlp_down_forward", 1024, 768, 3072, TransposeB: true),
+        new("gpt2_head_forward", 256, 50257, 768, TransposeB: true),
+        new("gpt2_head_input_gradient", 256, 768, 50257),
+        new("gpt2_head_weight_gradient", 50257, 768, 256, TransposeA: true),
+        .. All.Where(shape => shape.Name.StartsWith("char_")),
+    ];
+
     /// <summary>The shape called <paramref name="name"/>.</summary>
-    public static GemmShape Named(string name) => All.Single(shape => shape.Name == name);
+    public static GemmShape Named(string name) => All.Concat(OpenCl).First(shape => shape.Name == name);
 
     public override string ToString() => $"{M} × {N} × {K}{(TransposeA, TransposeB) switch { (true, false) => " Aᵀ·B", (false, true) => " A·Bᵀ", _ => " A·B" }}";
 }

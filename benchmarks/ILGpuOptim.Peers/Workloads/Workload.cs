@@ -1,3 +1,4 @@
+using ILGpuOptim.Compute;
 using PeerBenchmarks.Running;
 
 namespace PeerBenchmarks.Workloads;
@@ -28,7 +29,9 @@ internal abstract class Workload : IDisposable
     /// <exception cref="ArgumentException">The side does not do this.</exception>
     public static Workload Create(string contender, string task) => (contender, task) switch
     {
-        (Contender.Ours, "gemm") => new OurGemm(),
+        (Contender.Ours, "gemm") => new OurGemm(new CpuDevice(Threads)),
+        (Contender.Ours, "opencl") => new OurGemm(Devices.Open("opencl", Threads)),
+        ("CLBlast", "opencl") => new ClBlastGemm(),
         (Contender.Ours, "char" or "gpt2") => new OurTraining(),
         (Contender.Ours, "optim") => new OurOptimizer(),
         ("OpenBLAS", "gemm") => new OpenBlasGemm(),

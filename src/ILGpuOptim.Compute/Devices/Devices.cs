@@ -26,12 +26,12 @@ public static class Devices
     /// </param>
     /// <param name="threads">Threads of the processor; 0 means one for each core.</param>
     /// <exception cref="DeviceException">There is no such device, or it cannot be used; the message says why.</exception>
-    public static Device Open(string name, int threads = 0) => name.Split(':')[0] switch
+    public static Device Open(string name, int threads = 0) => name switch
     {
         "cpu" => new CpuDevice(threads),
         "reference" => new ReferenceDevice(),
-        "cuda" or "opencl" => GpuDevices.Open(name),
         "auto" => GpuDevices.Best() is { } gpu ? GpuDevices.Open(gpu) : new CpuDevice(threads),
+        _ when name.Split(':')[0] is "cuda" or "opencl" => GpuDevices.Open(name),
         _ => throw new DeviceException($"there is no device \"{name}\"; there are {string.Join(", ", Kinds)}"),
     };
 

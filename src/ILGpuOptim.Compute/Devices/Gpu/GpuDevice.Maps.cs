@@ -54,9 +54,10 @@ public sealed partial class GpuDevice
 
     private void MapSums<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands, GpuArguments arguments, ulong formats) where R : unmanaged, IMap6
     {
-        const int Tile = GpuMapKernels.Tile;
         bool flat = GpuFormats.IsFlat(formats);
-        long across = flat ? 1 : Tiles(columns, Tile), down = flat ? Tiles(columns, Tile * Tile) : Tiles(rows, Tile);
+        int width = IsProcessor ? GpuMapColumns.Width : GpuMapKernels.Tile;
+        int height = IsProcessor ? GpuMapColumns.RowsFor(flat ? columns / width : rows) : GpuMapKernels.Tile;
+        long across = flat ? 1 : Tiles(columns, width), down = flat ? Tiles(columns, width * height) : Tiles(rows, height);
         if (rows == 0 || columns == 0)
             across = down = 0;
         long workspace = 0;
@@ -75,7 +76,9 @@ public sealed partial class GpuDevice
         }
 
         arguments.Across = checked((int)across);
-        if (across > 0)
+        if (across > 0 && IsProcessor)
+            ColumnsLauncher<R>()((Groups(across * down), 1), arguments, height, rule, new(formats));
+        else if (across > 0)
             Launcher<R>(sumMaps, GpuMapKernels.MapSums)((Groups(across * down), GpuMapKernels.TileThreads), arguments, rule, new(formats));
         offset = 0;
         for (int k = 0; k < operands.Length; k++)
@@ -168,6 +171,13 @@ public sealed partial class GpuDevice
         if (!known.TryGetValue(typeof(R), out Delegate? launcher))
             known[typeof(R)] = launcher = Load(kernel);
         return (Action<KernelConfig, GpuArguments, R, SpecializedValue<ulong>>)launcher;
+    }
+
+    private Action<KernelConfig, GpuArguments, int, R, SpecializedValue<ulong>> ColumnsLauncher<R>() where R : unmanaged, IMap6
+    {
+        if (!sumMaps.TryGetValue(typeof(R), out Delegate? launcher))
+            sumMaps[typeof(R)] = launcher = Load<GpuArguments, int, R, SpecializedValue<ulong>>(GpuMapColumns.Run);
+        return (Action<KernelConfig, GpuArguments, int, R, SpecializedValue<ulong>>)launcher;
     }
 
     private static long Tiles(long size, long tile) => (size + tile - 1) / tile;

@@ -23,8 +23,11 @@ internal static class GpuDevices
     public static GpuDevice Open(string name)
     {
         using Lock.Scope scope = Gate.EnterScope();
-        string kind = name.Split(':')[0];
-        int index = name.Contains(':', StringComparison.Ordinal) && int.TryParse(name[(name.IndexOf(':', StringComparison.Ordinal) + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : 0;
+        string[] parts = name.Split(':');
+        string kind = parts[0];
+        int index = 0;
+        if (parts.Length > 2 || (parts.Length == 2 && !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out index)))
+            throw new DeviceException($"there is no device \"{name}\"; {kind} is the first of its kind and {kind}:1 the second");
         Context context = NewContext(kind);
         try
         {
@@ -33,7 +36,7 @@ internal static class GpuDevices
                 return new GpuDevice(index == 0 ? kind : $"{kind}:{index}", context, found[index].CreateAccelerator(context));
             string? problem = List(kind).FirstOrDefault(info => info.Problem is not null)?.Problem;
             throw new DeviceException(found.Count > 0
-                ? $"{name}: there are only {found.Count} {kind} devices"
+                ? $"{name}: there {(found.Count == 1 ? $"is only one {kind} device, {kind}" : $"are only {found.Count} {kind} devices, {kind} to {kind}:{found.Count - 1}")}"
                 : $"{kind}: {problem ?? "there is no such device"}; use --device cpu, or see what `doctor` says");
         }
         catch (Exception e)
@@ -102,7 +105,7 @@ internal static class GpuDevices
         try
         {
             devices = find();
-            problem = devices.Count == 0 ? $"no driver lists a device; is there {library}?" : null;
+            problem = devices.Count == 0 ? $"no driver lists a device; missing may be {library}" : null;
         }
         catch (Exception e)
         {

@@ -141,7 +141,7 @@ internal static class GpuMapKernels
 
     /// <summary>Loads what the rule reads, applies it, and stores what it writes (8-bit storage is left to the caller).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Element<R>(
+    public static void Element<R>(
         GpuArguments x, R rule, ulong formats, long row, long column, ref F1 a, ref F1 b, ref F1 c, ref F1 d, ref F1 e, ref F1 f)
         where R : unmanaged, IMap6
     {
