@@ -1,3 +1,4 @@
+using System.Reflection;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -28,20 +29,20 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, T1, T2> Load<T1, T2>(Action<T1, T2> kernel)
         where T1 : struct
         where T2 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b) => Record(kernel, config, a, b);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b) => Record(kernel, config, a, b);
 
     private Action<KernelConfig, T1, T2, T3> Load<T1, T2, T3>(Action<T1, T2, T3> kernel)
         where T1 : struct
         where T2 : struct
         where T3 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c) => Record(kernel, config, a, b, c);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c) => Record(kernel, config, a, b, c);
 
     private Action<KernelConfig, T1, T2, T3, T4> Load<T1, T2, T3, T4>(Action<T1, T2, T3, T4> kernel)
         where T1 : struct
         where T2 : struct
         where T3 : struct
         where T4 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d) => Record(kernel, config, a, b, c, d);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d) => Record(kernel, config, a, b, c, d);
 
     private Action<KernelConfig, T1, T2, T3, T4, T5> Load<T1, T2, T3, T4, T5>(Action<T1, T2, T3, T4, T5> kernel)
         where T1 : struct
@@ -49,7 +50,7 @@ public sealed partial class GpuDevice
         where T3 : struct
         where T4 : struct
         where T5 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e) => Record(kernel, config, a, b, c, d, e);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e) => Record(kernel, config, a, b, c, d, e);
 
     private Action<KernelConfig, T1, T2, T3, T4, T5, T6> Load<T1, T2, T3, T4, T5, T6>(Action<T1, T2, T3, T4, T5, T6> kernel)
         where T1 : struct
@@ -58,7 +59,7 @@ public sealed partial class GpuDevice
         where T4 : struct
         where T5 : struct
         where T6 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f) => Record(kernel, config, a, b, c, d, e, f);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f) => Record(kernel, config, a, b, c, d, e, f);
 
     private Action<KernelConfig, T1, T2, T3, T4, T5, T6, T7> Load<T1, T2, T3, T4, T5, T6, T7>(Action<T1, T2, T3, T4, T5, T6, T7> kernel)
         where T1 : struct
@@ -68,7 +69,7 @@ public sealed partial class GpuDevice
         where T5 : struct
         where T6 : struct
         where T7 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g) => Record(kernel, config, a, b, c, d, e, f, g);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g) => Record(kernel, config, a, b, c, d, e, f, g);
 
     private Action<KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> Load<T1, T2, T3, T4, T5, T6, T7, T8>(Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel)
         where T1 : struct
@@ -79,7 +80,17 @@ public sealed partial class GpuDevice
         where T6 : struct
         where T7 : struct
         where T8 : struct =>
-        recorded is null ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g, h) => Record(kernel, config, a, b, c, d, e, f, g, h);
+        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g, h) => Record(kernel, config, a, b, c, d, e, f, g, h);
+
+    /// <summary>Whether a kernel is launched rather than recorded; then its types become visible to the launcher.</summary>
+    private bool Launches(Delegate kernel)
+    {
+        if (recorded is not null)
+            return false;
+        foreach (ParameterInfo parameter in kernel.Method.GetParameters())
+            visibility.Allow(parameter.ParameterType);
+        return true;
+    }
 
     private void Record(Delegate kernel, KernelConfig config, params object[] arguments)
     {

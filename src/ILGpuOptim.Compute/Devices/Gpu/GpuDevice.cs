@@ -14,6 +14,7 @@ public sealed partial class GpuDevice : Device
 {
     private readonly Context context;
     private readonly MemoryBuffer1D<float, Stride1D.Dense> nothing;
+    private readonly GpuVisibility visibility;
     private long allocated;
 
     internal GpuDevice(string name, Context context, Accelerator accelerator)
@@ -26,6 +27,7 @@ public sealed partial class GpuDevice : Device
         this.recorded = recorded;
         Name = name;
         this.context = context;
+        visibility = new GpuVisibility(context);
         Accelerator = accelerator;
         nothing = accelerator.Allocate1D<float>(64);
         IsProcessor = isProcessor;

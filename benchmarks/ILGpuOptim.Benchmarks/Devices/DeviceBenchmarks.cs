@@ -1,0 +1,196 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Benchmarks.Devices;
+
+/// <summary>
+/// Whole operations on any device, timed by the host around work that it waits for: medians of several repetitions, after a warm-up that
+/// compiles the kernels. <c>device NAME products|copy|train|profile|optimizers [ARGUMENTS]</c>
+/// </summary>
+internal static class DeviceBenchmarks
+{
+    private static readonly (int M, int N, int K, bool TransposeA, bool TransposeB)[] Products =
+    [
+        (512, 512, 512, false, false), (1024, 1024, 1024, false, false), (4096, 4096, 4096, false, false), (8192, 8192, 8192, false, false),
+        (8192, 2304, 768, false, true), (8192, 768, 768, false, true), (8192, 3072, 768, false, true), (8192, 768, 3072, false, true), (8192, 50257, 768, false, true),
+        (8192, 768, 2304, false, false), (8192, 3072, 768, false, false), (8192, 768, 50257, false, false),
+        (2304, 768, 8192, true, false), (3072, 768, 8192, true, false), (50257, 768, 8192, true, false), (768, 128, 768, true, false),
+        (768, 384, 128, false, true), (128, 128, 768, true, false), (1, 768, 50257, false, true),
+    ];
+
+    public static int Run(string[] arguments)
+    {
+        string name = arguments.Length > 0 ? arguments[0] : "auto", task = arguments.Length > 1 ? arguments[1] : "products";
+        using Device device = Compute.Devices.Open(name, 0);
+        Console.WriteLine($"{device.Name}: {device.Description}");
+        string[] rest = arguments.Length > 2 ? arguments[2..] : [];
+        switch (task)
+        {
+            case "products":
+                TimeProducts(device, rest);
+                break;
+            case "copy":
+                TimeCopy(device);
+                break;
+            case "train":
+                TimeSteps(device, rest, null);
+                break;
+            case "profile":
+                using (var profiler = new ProfilingDevice(device))
+                    TimeSteps(profiler, rest, profiler);
+                break;
+            case "optimizers":
+                TimeOptimizers(device, rest);
+                break;
+            default:
+                Console.Error.WriteLine($"{task}: no such benchmark; products, copy, train, profile or optimizers");
+                return 1;
+        }
+
+        return 0;
+    }
+
+    /// <summary>Products, in f32: those of a step of GPT-2 124M over 8 × 1024 tokens among them, or those named as M,N,K,NT.</summary>
+    private static void TimeProducts(Device device, string[] named)
+    {
+        IEnumerable<(int M, int N, int K, bool TransposeA, bool TransposeB)> shapes = named.Length == 0 ? Products : named.Select(Shape);
+        foreach ((int m, int n, int k, bool transposeA, bool transposeB) in shapes)
+        {
+            Block a = Random(device, (long)m * k), b = Random(device, (long)n * k), c = device.Pool.Rent((long)m * n);
+            double operations = 2.0 * m * n * k;
+            double seconds = Median(device, () => device.Gemm(new GemmArguments(a, b, c, m, n, k) { TransposeA = transposeA, TransposeB = transposeB }), operations < 1e10 ? 20 : 5);
+            Console.WriteLine($"{m,6} x {n,5} x {k,5} {(transposeA ? 'T' : 'N')}{(transposeB ? 'T' : 'N')} {seconds * 1e6,10:F1} us {operations / seconds * 1e-9,9:F0} GFLOP/s");
+            device.Pool.Return(a);
+            device.Pool.Return(b);
+            device.Pool.Return(c);
+            device.Pool.Trim();
+        }
+    }
+
+    private static (int, int, int, bool, bool) Shape(string text)
+    {
+        string[] parts = text.Split(',');
+        return (Number(parts[0]), Number(parts[1]), Number(parts[2]), parts[3][0] == 'T', parts[3][1] == 'T');
+    }
+
+    /// <summary>A copy of a gibibyte: bytes read and written.</summary>
+    private static void TimeCopy(Device device)
+    {
+        const long Length = 1 << 28;
+        Block source = Random(device, Length), target = device.Pool.Rent(Length);
+        double seconds = Median(device, () => device.Copy(source, target), 5);
+        Console.WriteLine($"copy of 1 GiB: {seconds * 1e3:F3} ms, {Length * 8 / seconds * 1e-9:F0} GB/s");
+        seconds = Median(device, () => device.Map(default(Doubled), 1, Length, source), 5);
+        Console.WriteLine($"map over 1 GiB: {seconds * 1e3:F3} ms, {Length * 8 / seconds * 1e-9:F0} GB/s");
+        device.Pool.Return(source);
+        device.Pool.Return(target);
+    }
+
+    /// <summary>Training steps of a model: <c>char|gpt2 BATCH LENGTH [OPTIMIZER]</c>; random tokens, clipping, the loss back on the host.</summary>
+    private static void TimeSteps(Device device, string[] arguments, ProfilingDevice? profiler)
+    {
+        string model = arguments.Length > 0 ? arguments[0] : "char";
+        int batch = arguments.Length > 1 ? Number(arguments[1]) : 12, length = arguments.Length > 2 ? Number(arguments[2]) : 64;
+        string optimizerName = arguments.Length > 3 ? arguments[3] : "adamw";
+        Gpt2Config config = model == "gpt2"
+            ? new Gpt2Config { Vocabulary = 50257, ContextLength = 1024, Channels = 768, Layers = 12, Heads = 12 }
+            : new Gpt2Config { Vocabulary = 65, ContextLength = length, Channels = 128, Layers = 4, Heads = 4 };
+        using LanguageModel network = config.Create(new Initializer(device, 1));
+        using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = optimizerName }, [.. network.Parameters], out _);
+        using var clipping = new GradientClipping(device, network.Parameters);
+        var tape = new Tape(device);
+        var random = new Random(1);
+        int[] inputs = new int[batch * length], targets = new int[batch * length];
+        float last = 0;
+        void Step()
+        {
+            for (int i = 0; i < inputs.Length; i++)
+                (inputs[i], targets[i]) = (random.Next(config.Vocabulary), random.Next(config.Vocabulary));
+            Tensor loss = network.Loss(tape, inputs, targets, batch);
+            tape.Backward(loss);
+            last = loss.Item();
+            tape.Reset();
+            optimizer.GradientFactor = clipping.Measure(1);
+            optimizer.Step();
+            foreach (Parameter parameter in network.Parameters)
+                parameter.ClearGradient();
+        }
+
+        for (int i = 0; i < 3; i++)
+            Step();
+        profiler?.Clear();
+        int count = profiler is null ? 20 : 5;
+        double seconds = Median(device, Step, count, warm: false);
+        Console.WriteLine($"{model} {batch} x {length}, {optimizerName}: {seconds * 1e3:F2} ms a step, {batch * length / seconds:F0} tokens/s, last loss {last:F3}");
+        profiler?.Print(count);
+    }
+
+    /// <summary>Optimizer steps over the parameters of GPT-2 124M.</summary>
+    private static void TimeOptimizers(Device device, string[] names)
+    {
+        var config = new Gpt2Config { Vocabulary = 50257, ContextLength = 1024, Channels = 768, Layers = 12, Heads = 12 };
+        foreach (string name in names.Length > 0 ? names : ["sgd", "adam", "adamw", "lion", "lamb", "adafactor", "came", "apollo", "apollo-mini", "adam-mini", "muon"])
+        {
+            using LanguageModel network = config.Create(new Initializer(device, 1));
+            using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = name }, [.. network.Parameters], out _);
+            var tape = new Tape(device);
+            foreach (Parameter parameter in network.Parameters)
+                device.Random(tape.GradientOf(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
+            Console.WriteLine($"{name,-12} {Median(device, optimizer.Step, 10) * 1e3,9:F3} ms");
+            foreach (Parameter parameter in network.Parameters)
+                parameter.ClearGradient();
+            device.Pool.Trim();
+        }
+    }
+
+    private static Block Random(Device device, long length)
+    {
+        Block block = device.Pool.Rent(length);
+        device.Random(block, RandomKind.Normal, 1, 1, 0);
+        return block;
+    }
+
+    /// <summary>The median seconds of a run. Short runs are timed in groups, so that waiting for the device is not what is measured.</summary>
+    private static double Median(Device device, Action run, int count, bool warm = true)
+    {
+        int group = 1;
+        if (warm)
+        {
+            run();
+            device.Synchronize();
+            long began = Stopwatch.GetTimestamp();
+            run();
+            device.Synchronize();
+            group = Math.Clamp((int)(0.002 / Stopwatch.GetElapsedTime(began).TotalSeconds), 1, 50);
+        }
+
+        var times = new double[count];
+        for (int i = 0; i < count; i++)
+        {
+            long began = Stopwatch.GetTimestamp();
+            for (int j = 0; j < group; j++)
+                run();
+            device.Synchronize();
+            times[i] = Stopwatch.GetElapsedTime(began).TotalSeconds / group;
+        }
+
+        Array.Sort(times);
+        return times[count / 2];
+    }
+
+    private static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
+
+    private readonly struct Doubled : IMap1
+    {
+        public static Access Access => Access.Of(Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a) where L : struct, ILane<L> => a += a;
+    }
+}

@@ -1,0 +1,95 @@
+"""PyTorch on a CUDA GPU at the work of `ILGpuOptim.Benchmarks device cuda`: products, GPT-2 124M's steps and optimizers, all f32.
+
+Usage: gpu.py [products] [train] [optimizers]; --tf32 lets products use tensor cores with 10-bit factors.
+"""
+
+import statistics
+import sys
+import time
+
+import torch
+
+from worker import Gpt, Recipe
+
+SHAPES = [
+    (512, 512, 512, "NN"), (1024, 1024, 1024, "NN"), (4096, 4096, 4096, "NN"), (8192, 8192, 8192, "NN"),
+    (8192, 2304, 768, "NT"), (8192, 768, 768, "NT"), (8192, 3072, 768, "NT"), (8192, 768, 3072, "NT"), (8192, 50257, 768, "NT"),
+    (8192, 768, 2304, "NN"), (8192, 3072, 768, "NN"), (8192, 768, 50257, "NN"),
+    (2304, 768, 8192, "TN"), (3072, 768, 8192, "TN"), (50257, 768, 8192, "TN"), (768, 128, 768, "TN"),
+    (768, 384, 128, "NT"), (128, 128, 768, "TN"), (1, 768, 50257, "NT"),
+]
+
+
+def median(run, count, group=1):
+    for _ in range(3):
+        run()
+    torch.cuda.synchronize()
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        for _ in range(group):
+            run()
+        torch.cuda.synchronize()
+        times.append((time.perf_counter() - start) / group)
+    return statistics.median(times)
+
+
+def products():
+    for m, n, k, form in SHAPES:
+        a = torch.randn((k, m) if form[0] == "T" else (m, k), device="cuda")
+        b = torch.randn((n, k) if form[1] == "T" else (k, n), device="cuda")
+        a, b = (a.T if form[0] == "T" else a), (b.T if form[1] == "T" else b)
+        c = torch.empty(m, n, device="cuda")
+        seconds = median(lambda: torch.mm(a, b, out=c), 10, 20 if 2 * m * n * k < 1e10 else 3)
+        print(f"{m:6} x {n:5} x {k:5} {form} {seconds * 1e6:10.1f} us {2 * m * n * k / seconds * 1e-9:9.0f} GFLOP/s", flush=True)
+
+
+def train():
+    for name, batch, length in (("char", 12, 64), ("gpt2", 8, 1024)):
+        recipe = (
+            Recipe(65, 64, 4, 4, 128, batch, length, 0.99, 1e-3, 1.0) if name == "char"
+            else Recipe(50257, 1024, 12, 12, 768, batch, length, 0.999, 1e-3, 1.0)
+        )
+        torch.set_default_device("cuda")
+        model = Gpt(recipe)
+        adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+        def step():
+            text = torch.randint(recipe.vocabulary, (2, batch, length), device="cpu").cuda()
+            adamw.zero_grad(set_to_none=True)
+            loss = model(text[0], text[1])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adamw.step()
+            loss.item()
+
+        seconds = median(step, 20)
+        print(f"{name} {batch} x {length}, fused AdamW: {seconds * 1e3:.2f} ms a step, {batch * length / seconds:.0f} tokens/s", flush=True)
+
+
+def optimizers():
+    torch.set_default_device("cuda")
+    model = Gpt(Recipe(50257, 1024, 12, 12, 768, 8, 1024, 0.999, 1e-3, 1.0))
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter) * 1e-3
+    choices = {
+        "sgd fused": lambda p: torch.optim.SGD(p, lr=1e-3, momentum=0.9, fused=True),
+        "adamw fused": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True),
+        "adamw foreach": lambda p: torch.optim.AdamW(p, lr=1e-3, foreach=True),
+        "adafactor": lambda p: torch.optim.Adafactor(p, lr=1e-3),
+    }
+    for name, create in choices.items():
+        print(f"{name:14} {median(create(list(model.parameters())).step, 20) * 1e3:9.3f} ms", flush=True)
+
+
+def main():
+    torch.manual_seed(1)
+    torch.backends.cuda.matmul.allow_tf32 = "--tf32" in sys.argv
+    print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name()}, {'tf32' if '--tf32' in sys.argv else 'f32'} products", flush=True)
+    tasks = {"products": products, "train": train, "optimizers": optimizers}
+    for name, task in tasks.items():
+        if name in sys.argv or not set(tasks) & set(sys.argv):
+            task()
+
+
+main()

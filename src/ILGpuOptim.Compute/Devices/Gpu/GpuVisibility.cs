@@ -1,0 +1,37 @@
+using System.Collections.Concurrent;
+using System.Reflection;
+using System.Reflection.Emit;
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>
+/// Lets ILGPU's generated code see rules that are not public. For CUDA it packs a kernel's arguments into a structure type that it emits,
+/// whose fields have the rules' types, and the runtime refuses a private one there; rules are private more often than not.
+/// </summary>
+internal sealed class GpuVisibility
+{
+    private static readonly ConstructorInfo Attribute = typeof(IgnoresAccessChecksToAttribute).GetConstructor([typeof(string)])!;
+
+    private readonly AssemblyBuilder emitted;
+    private readonly ConcurrentDictionary<Assembly, bool> allowed = new();
+
+    /// <summary>Finds the assembly that a context emits into, which ILGPU 1.5 keeps to itself.</summary>
+    /// <exception cref="InvalidOperationException">This version of ILGPU is built otherwise.</exception>
+    public GpuVisibility(Context context)
+    {
+        object? system = typeof(Context).GetProperty("RuntimeSystem")?.GetValue(context);
+        emitted = system?.GetType().GetField("assemblyBuilder", BindingFlags.NonPublic | BindingFlags.Instance)?.GetValue(system) as AssemblyBuilder
+            ?? throw new InvalidOperationException("this version of ILGPU emits its launchers elsewhere");
+    }
+
+    /// <summary>Opens the assemblies of a type and of its type arguments.</summary>
+    public void Allow(Type type)
+    {
+        if (allowed.TryAdd(type.Assembly, true) && type.Assembly != typeof(object).Assembly)
+            emitted.SetCustomAttribute(new CustomAttributeBuilder(Attribute, [type.Assembly.GetName().Name!]));
+        foreach (Type argument in type.GenericTypeArguments)
+            Allow(argument);
+    }
+}
