@@ -44,6 +44,7 @@ internal static class KernelsCommand
             if (chosen is "models" or "all")
             {
                 KernelListing.RecordModels(recorder);
+                recorder.RecordProducts();
                 Collect();
             }
 

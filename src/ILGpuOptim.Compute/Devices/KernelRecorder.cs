@@ -27,6 +27,26 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
     /// <summary>Forgets the kernels so far.</summary>
     public void Clear() => device.ClearRecorded();
 
+    /// <summary>Has the device launch products with every tile, in fours and one by one, and with k split: what larger models and other GPUs choose.</summary>
+    public void RecordProducts()
+    {
+        Block a = device.Pool.Rent(1 << 17), b = device.Pool.Rent(1 << 17), c = device.Pool.Rent(1 << 17);
+        foreach (string tile in GpuGemmPlan.Tiles)
+        {
+            foreach ((int size, int parts) in new[] { (256, 1), (257, 1), (256, 2) })
+            {
+                device.Plans.Forced = new GpuGemmPlan(tile, parts);
+                foreach ((bool transposeA, bool transposeB) in new[] { (false, false), (false, true), (true, false) })
+                    device.Gemm(new GemmArguments(a, b, c, size, size, size) { TransposeA = transposeA, TransposeB = transposeB });
+            }
+        }
+
+        device.Plans.Forced = null;
+        device.Pool.Return(a);
+        device.Pool.Return(b);
+        device.Pool.Return(c);
+    }
+
     /// <summary>Compiles every kernel so far, each once.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">The compute capability for PTX, such as 80.</param>

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Compute;
 // Matrix products.
 public sealed partial class GpuDevice
 {
-    private readonly Dictionary<Type, Delegate> products = [];
+    private readonly Dictionary<Type, Delegate> products = [], finishes = [];
     private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>? pack;
 
     /// <inheritdoc/>
@@ -41,22 +41,75 @@ public sealed partial class GpuDevice
             BatchStrideC = g.BatchStrideC,
             Alpha = g.Alpha,
             Beta = g.Beta,
+            Parts = 1,
+            PartLength = g.K,
+            Partials = nothing.View,
         };
         ulong formats = GpuGemmKernels.Formats(g, operands);
         if (IsProcessor)
             GemmPanels(x, g.Batch, epilogue, formats);
         else
-            GemmTiles(x, g.Batch, epilogue, formats);
+            GemmTiles(x, g.Batch, epilogue, formats | Fours(g, x));
     }
+
+    /// <summary>How products are computed on a GPU.</summary>
+    internal GpuGemmPlans Plans { get; }
 
     private void GemmTiles<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
     {
-        x.TilesM = (x.M + GpuGemmKernels.Tile - 1) / GpuGemmKernels.Tile;
-        x.TilesN = (x.N + GpuGemmKernels.Tile - 1) / GpuGemmKernels.Tile;
-        if (!products.TryGetValue(typeof(R), out Delegate? launcher))
-            products[typeof(R)] = launcher = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmKernels.Run);
-        ((Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)launcher)(
-            (Groups((long)batch * x.TilesM * x.TilesN), GpuGemmKernels.Threads), x, epilogue, new(formats));
+        bool transposeA = (formats & 1) != 0, transposeB = (formats & 2) != 0;
+        GpuGemmPlan plan = Plans.For(new GpuGemmSize(x.M, x.N, x.K, batch, transposeA, transposeB));
+        x.TilesM = (x.M + plan.Rows - 1) / plan.Rows;
+        x.TilesN = (x.N + plan.Columns - 1) / plan.Columns;
+        x.PartLength = (int)Tiles(Tiles(x.K, plan.Parts), GpuGemmTiles.Depth) * GpuGemmTiles.Depth;
+        x.Parts = x.K == 0 ? 1 : (int)Tiles(x.K, x.PartLength);
+        Block partials = default;
+        if (x.Parts > 1)
+        {
+            partials = Pool.Rent((long)batch * x.Parts * x.M * x.N);
+            x.Partials = GpuMemory.View<float>(partials);
+            formats |= GpuGemmTiles.Splits;
+        }
+        else
+        {
+            x.Partials = nothing.View;
+        }
+
+        Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>> launcher = plan.Tile switch
+        {
+            "128x128" => Product<R, GpuGemm128X128>(),
+            "128x64" => Product<R, GpuGemm128X64>(),
+            "64x128" => Product<R, GpuGemm64X128>(),
+            _ => Product<R, GpuGemm64X64>(),
+        };
+        launcher((Groups((long)batch * x.Parts * x.TilesM * x.TilesN), plan.Rows * plan.Columns / 64), x, epilogue, new(formats));
+        if (x.Parts == 1)
+            return;
+        if (!finishes.TryGetValue(typeof(R), out Delegate? finish))
+            finishes[typeof(R)] = finish = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Finish);
+        int threads = x.N > 64 ? 128 : 64;
+        ((Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)finish)(
+            (Groups((long)batch * x.M * Tiles(x.N, threads)), threads), x, epilogue, new(formats & ~(GpuGemmTiles.FoursA | GpuGemmTiles.FoursB | GpuGemmTiles.FoursC)));
+        Pool.Return(partials);
+    }
+
+    private Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>> Product<R, S>()
+        where R : unmanaged, IMap6
+        where S : struct, IGpuGemmShape
+    {
+        if (!products.TryGetValue(typeof((R, S)), out Delegate? launcher))
+            products[typeof((R, S))] = launcher = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Run<R, S>);
+        return (Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)launcher;
+    }
+
+    /// <summary>Which of the three matrices a GPU can move in fours: their lines begin at multiples of 16 bytes and have a multiple of four elements.</summary>
+    private static ulong Fours(in GemmArguments g, in GpuGemmArguments x)
+    {
+        static bool Fits(in Block block, int length, int stride, long batchStride) =>
+            block.Type == DType.F32 && block.Offset % 16 == 0 && length % 4 == 0 && stride % 4 == 0 && batchStride % 4 == 0;
+        return (Fits(g.A, g.TransposeA ? g.M : g.K, x.StrideA, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
+            | (Fits(g.B, g.TransposeB ? g.K : g.N, x.StrideB, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
+            | (Fits(g.C, g.N, x.StrideC, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);
     }
 
     private void GemmPanels<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6

@@ -31,6 +31,7 @@ public sealed partial class GpuDevice : Device
         Accelerator = accelerator;
         nothing = accelerator.Allocate1D<float>(64);
         IsProcessor = isProcessor;
+        Plans = new GpuGemmPlans(accelerator.NumMultiprocessors, recorded is null && !isProcessor ? GpuGemmPlans.PathOf(accelerator.Name) : null);
     }
 
     /// <inheritdoc/>

@@ -1,0 +1,59 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>The tile of C that a group computes. A thread keeps 8 × 8 of it, so the tile also decides the number of threads.</summary>
+internal interface IGpuGemmShape
+{
+    static abstract int Rows { get; }
+
+    static abstract int Columns { get; }
+
+    /// <summary>Shared memory for two strips of A and two of B, in fours.</summary>
+    static abstract ArrayView<GpuFour> Strips();
+}
+
+/// <summary>128 × 128 with 256 threads: the most arithmetic for each byte.</summary>
+internal readonly struct GpuGemm128X128 : IGpuGemmShape
+{
+    public static int Rows => 128;
+
+    public static int Columns => 128;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (33 + 33));
+}
+
+/// <summary>128 × 64 with 128 threads.</summary>
+internal readonly struct GpuGemm128X64 : IGpuGemmShape
+{
+    public static int Rows => 128;
+
+    public static int Columns => 64;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (33 + 17));
+}
+
+/// <summary>64 × 128 with 128 threads.</summary>
+internal readonly struct GpuGemm64X128 : IGpuGemmShape
+{
+    public static int Rows => 64;
+
+    public static int Columns => 128;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (17 + 33));
+}
+
+/// <summary>64 × 64 with 64 threads: for small products, which need many groups to keep a GPU busy.</summary>
+internal readonly struct GpuGemm64X64 : IGpuGemmShape
+{
+    public static int Rows => 64;
+
+    public static int Columns => 64;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (17 + 17));
+}

@@ -1,0 +1,254 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>
+/// Matrix products on GPUs. A group computes a tile of C; strips of A and B, eight steps of k deep, pass through shared memory, where
+/// one is read while the next is on its way through registers, so that there is one barrier a strip. A thread keeps 8 × 8 results in four
+/// parts of 4 × 4, half a tile apart, and a warp has 4 × 8 threads: each step of k is four reads of 16 bytes for 64 products, with no
+/// bank met twice. Where addresses and lengths allow it, global memory is read 16 bytes at a time as well.
+/// </summary>
+internal static class GpuGemmTiles
+{
+    /// <summary>Steps of k in a strip.</summary>
+    public const int Depth = 8;
+
+    /// <summary>Neighbouring rows of tiles that run at the same time, so that what they read of B is still in the cache.</summary>
+    private const int Band = 8;
+
+    /// <summary>Constants of a kernel, beside <see cref="GpuGemmKernels.Formats"/>: fours of A, B and C are where a GPU loads them at once; groups add up parts of k.</summary>
+    public const ulong FoursA = 1UL << 58, FoursB = 1UL << 59, FoursC = 1UL << 60, Splits = 1UL << 61;
+
+    /// <summary>The threads of a group.</summary>
+    public static int Threads<S>() where S : IGpuGemmShape => S.Rows * S.Columns / 64;
+
+    public static void Run<R, S>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats)
+        where R : unmanaged, IMap6
+        where S : struct, IGpuGemmShape
+    {
+        ArrayView<GpuFour> strips = S.Strips();
+        int pitchA = S.Rows / 4 + 1, pitchB = S.Columns / 4 + 1, sizeA = Depth * pitchA, sizeB = Depth * pitchB;
+        int tiles = x.TilesM * x.TilesN, slice = Grid.IdxX / tiles, tile = Grid.IdxX - slice * tiles;
+        int batch = slice / x.Parts, part = slice - batch * x.Parts;
+        int band = tile / (Band * x.TilesN), inBand = tile - band * Band * x.TilesN, bandRows = IntrinsicMath.Min(Band, x.TilesM - band * Band);
+        int top = (band * Band + inBand % bandRows) * S.Rows, left = inBand / bandRows * S.Columns;
+        int begin = part * x.PartLength, end = IntrinsicMath.Min(begin + x.PartLength, x.K);
+
+        var a = new GpuGemmSide(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & FoursA) != 0, top, x.M, x.K, end, x.StrideA);
+        var b = new GpuGemmSide(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & FoursB) != 0, left, x.N, x.K, end, x.StrideB);
+        int threads = S.Rows * S.Columns / 64, thread = Group.IdxX, second = thread + threads;
+        bool twoA = S.Columns == 64, twoB = S.Rows == 64;
+
+        int warp = thread / 32, lane = thread % 32, warps = S.Columns / 64;
+        int i = warp / warps * 4 + lane / 8, j = warp % warps * 8 + lane % 8;
+
+        // A thread moves one or two fours of each strip: what differs is known when the kernel is compiled.
+        GpuFour a0 = a.Fetch(thread, S.Rows, begin), a1 = default, b0 = b.Fetch(thread, S.Columns, begin), b1 = default;
+        if (twoA)
+            a1 = a.Fetch(second, S.Rows, begin);
+        if (twoB)
+            b1 = b.Fetch(second, S.Columns, begin);
+        ArrayView<float> words = strips.Cast<float>();
+        a.Put(words, 0, 4 * pitchA, thread, S.Rows, a0);
+        b.Put(words, 8 * sizeA, 4 * pitchB, thread, S.Columns, b0);
+        if (twoA)
+            a.Put(words, 0, 4 * pitchA, second, S.Rows, a1);
+        if (twoB)
+            b.Put(words, 8 * sizeA, 4 * pitchB, second, S.Columns, b1);
+        Group.Barrier();
+
+        GpuTile sum = default;
+        int current = 0;
+        for (int depth = begin; depth < end; depth += Depth)
+        {
+            int next = depth + Depth;
+            if (next < end)
+            {
+                a0 = a.Fetch(thread, S.Rows, next);
+                b0 = b.Fetch(thread, S.Columns, next);
+                if (twoA)
+                    a1 = a.Fetch(second, S.Rows, next);
+                if (twoB)
+                    b1 = b.Fetch(second, S.Columns, next);
+            }
+
+            int lineA = current * sizeA + i, lineB = 2 * sizeA + current * sizeB + j;
+            for (int k = 0; k < Depth; k++)
+            {
+                sum.Add(
+                    GpuFour.Join(strips[lineB + k * pitchB], strips[lineB + k * pitchB + S.Columns / 8]),
+                    GpuFour.Join(strips[lineA + k * pitchA], strips[lineA + k * pitchA + S.Rows / 8]));
+            }
+
+            current = 1 - current;
+            if (next < end)
+            {
+                a.Put(words, current * 4 * sizeA, 4 * pitchA, thread, S.Rows, a0);
+                b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, thread, S.Columns, b0);
+                if (twoA)
+                    a.Put(words, current * 4 * sizeA, 4 * pitchA, second, S.Rows, a1);
+                if (twoB)
+                    b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, second, S.Columns, b1);
+            }
+
+            Group.Barrier();
+        }
+
+        int row = top + i * 4, column = left + j * 4, half = S.Columns / 2;
+        StoreRow(x, epilogue, formats.Value, batch, part, row, column, half, sum.A);
+        StoreRow(x, epilogue, formats.Value, batch, part, row + 1, column, half, sum.B);
+        StoreRow(x, epilogue, formats.Value, batch, part, row + 2, column, half, sum.C);
+        StoreRow(x, epilogue, formats.Value, batch, part, row + 3, column, half, sum.D);
+        row += S.Rows / 2;
+        StoreRow(x, epilogue, formats.Value, batch, part, row, column, half, sum.E);
+        StoreRow(x, epilogue, formats.Value, batch, part, row + 1, column, half, sum.F);
+        StoreRow(x, epilogue, formats.Value, batch, part, row + 2, column, half, sum.G);
+        StoreRow(x, epilogue, formats.Value, batch, part, row + 3, column, half, sum.H);
+    }
+
+    /// <summary>Adds up the parts of k in their order and stores the elements of C: one thread each.</summary>
+    public static void Finish<R>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
+    {
+        int across = (x.N + Group.DimX - 1) / Group.DimX;
+        int line = Grid.IdxX / across, column = (Grid.IdxX - line * across) * Group.DimX + Group.IdxX;
+        int batch = line / x.M, row = line - batch * x.M;
+        if (column >= x.N)
+            return;
+        float product = 0;
+        for (int part = 0; part < x.Parts; part++)
+            product += x.Partials[((long)(batch * x.Parts + part) * x.M + row) * x.N + column];
+        GpuGemmKernels.Store(x, epilogue, formats.Value, batch, row, column, product);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, int half, GpuEight line)
+        where R : unmanaged, IMap6
+    {
+        if (row >= x.M)
+            return;
+        StoreFour(x, epilogue, formats, batch, part, row, column, new GpuFour(line.A, line.B, line.C, line.D));
+        StoreFour(x, epilogue, formats, batch, part, row, column + half, new GpuFour(line.E, line.F, line.G, line.H));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreFour<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, GpuFour products)
+        where R : unmanaged, IMap6
+    {
+        if ((formats & Splits) != 0)
+        {
+            StorePart(x, batch, part, row, column, products.A);
+            StorePart(x, batch, part, row, column + 1, products.B);
+            StorePart(x, batch, part, row, column + 2, products.C);
+            StorePart(x, batch, part, row, column + 3, products.D);
+        }
+        else if ((formats & FoursC) != 0)
+        {
+            if (column >= x.N)
+                return;
+            var finished = new GpuFour(
+                GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column, products.A), GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 1, products.B),
+                GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 2, products.C), GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 3, products.D));
+            x.C.Cast<GpuFour>()[(batch * x.BatchStrideC + (long)row * x.StrideC + column) / 4] = finished;
+        }
+        else
+        {
+            GpuGemmKernels.Store(x, epilogue, formats, batch, row, column, products.A);
+            GpuGemmKernels.Store(x, epilogue, formats, batch, row, column + 1, products.B);
+            GpuGemmKernels.Store(x, epilogue, formats, batch, row, column + 2, products.C);
+            GpuGemmKernels.Store(x, epilogue, formats, batch, row, column + 3, products.D);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StorePart(GpuGemmArguments x, int batch, int part, int row, int column, float product)
+    {
+        if (column < x.N)
+            x.Partials[((long)(batch * x.Parts + part) * x.M + row) * x.N + column] = product;
+    }
+}
+
+/// <summary>One factor of a product, seen as outer × k, of which a group's tile has some rows.</summary>
+internal readonly struct GpuGemmSide
+{
+    private readonly ArrayView<byte> data;
+    private readonly long start;
+    private readonly bool alongOuter, fours;
+    private readonly DType type;
+    private readonly int first, outerSize, depth, end, stride;
+
+    /// <param name="data">The stored factor.</param>
+    /// <param name="start">Its first element.</param>
+    /// <param name="alongOuter">Whether neighbours in memory differ in outer, not in k.</param>
+    /// <param name="type">How it is stored.</param>
+    /// <param name="fours">Whether four neighbours are in one place of 16 bytes, and inside or outside together.</param>
+    /// <param name="first">The tile's first row.</param>
+    /// <param name="outerSize">Rows of the factor.</param>
+    /// <param name="depth">Its steps of k.</param>
+    /// <param name="end">Where the group's part of k ends.</param>
+    /// <param name="stride">Elements from one line in memory to the next.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public GpuGemmSide(ArrayView<byte> data, long start, bool alongOuter, DType type, bool fours, int first, int outerSize, int depth, int end, int stride)
+    {
+        this.data = data;
+        this.start = start;
+        this.alongOuter = alongOuter;
+        this.type = type;
+        this.fours = fours;
+        this.first = first;
+        this.outerSize = outerSize;
+        this.depth = depth;
+        this.end = end;
+        this.stride = stride;
+    }
+
+    /// <summary>Four neighbours in memory of the strip that begins at step <paramref name="from"/>: the <paramref name="index"/>-th four; zeros outside.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public GpuFour Fetch(int index, int rows, int from)
+    {
+        int outer, k;
+        if (alongOuter)
+        {
+            k = from + index / (rows / 4);
+            outer = first + index % (rows / 4) * 4;
+        }
+        else
+        {
+            outer = first + index / (GpuGemmTiles.Depth / 4);
+            k = from + index % (GpuGemmTiles.Depth / 4) * 4;
+        }
+
+        if (fours)
+        {
+            if (outer >= outerSize || k >= end)
+                return default;
+            return data.Cast<GpuFour>()[(start + (alongOuter ? (long)k * stride + outer : (long)outer * stride + k)) / 4];
+        }
+
+        int stepOuter = alongOuter ? 1 : 0, stepK = 1 - stepOuter;
+        return new GpuFour(Read(outer, k), Read(outer + stepOuter, k + stepK), Read(outer + 2 * stepOuter, k + 2 * stepK), Read(outer + 3 * stepOuter, k + 3 * stepK));
+    }
+
+    /// <summary>Puts a four into the strip at word <paramref name="strip"/>, whose lines are steps of k, <paramref name="pitch"/> words apart.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, GpuFour four)
+    {
+        if (alongOuter)
+        {
+            int k = index / (rows / 4), outer = index % (rows / 4);
+            words.Cast<GpuFour>()[strip / 4 + k * (pitch / 4) + outer] = four;
+        }
+        else
+        {
+            int outer = index / (GpuGemmTiles.Depth / 4), k = index % (GpuGemmTiles.Depth / 4) * 4, place = strip + k * pitch + outer;
+            words[place] = four.A;
+            words[place + pitch] = four.B;
+            words[place + 2 * pitch] = four.C;
+            words[place + 3 * pitch] = four.D;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private float Read(int outer, int k) => k < end ? GpuGemmKernels.Read(data, type, start, alongOuter, outer, k, outerSize, depth, stride) : 0;
+}
