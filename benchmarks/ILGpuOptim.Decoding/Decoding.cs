@@ -36,7 +36,7 @@ internal static class Decoding
     public static (double Read, double Copy) Bandwidth()
     {
         using var device = new CpuDevice(Threads);
-        const int Rows = 4096, Columns = 1 << 15;
+        const int Rows = 1 << 19, Columns = 256;
         Block many = device.Pool.Rent(Rows, Columns), one = device.Pool.Rent(Columns), sums = device.Pool.Rent(Rows);
         device.Fill(many, 1);
         device.Fill(one, 1);

@@ -48,7 +48,10 @@ internal sealed class KeyValueCache : IDisposable
     public void Append(int layer, int token, in Block source, int stride)
     {
         Block target = From(layer, 0, token).Keys;
-        device.Map(new CopyRule(), sequences, RowWidth, new Operand(source, Layout.Full, stride), new Operand(target, Layout.Full, (long)capacity * RowWidth));
+        if (sequences == 1)
+            device.Copy(source.Slice(0, RowWidth), target.Slice(0, RowWidth));
+        else
+            device.Map(new CopyRule(), sequences, RowWidth, new Operand(source, Layout.Full, stride), new Operand(target, Layout.Full, (long)capacity * RowWidth));
     }
 
     /// <summary>Copies tokens of a sequence to another.</summary>

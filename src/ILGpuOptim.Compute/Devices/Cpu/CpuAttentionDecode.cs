@@ -11,6 +11,9 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
 {
     private const int Chunk = 64;
 
+    /// <summary>Keys whose products are taken together, so that queries and outputs are loaded once for all of them.</summary>
+    private const int Together = 4;
+
     private CpuAttentionArguments a = arguments;
 
     /// <summary>Where the chunks leave their results.</summary>
@@ -47,39 +50,135 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Stream(int b, int k0, float* outputs, float* weights)
     {
-        int count = Math.Min(Chunk, a.KeyLength - k0), size = a.HeadSize, group = a.Group, queries = a.QueryLength;
-        for (int j = 0; j < count; j++)
-        {
-            float bias = a.KeyBias == null ? 0 : *a.Bias(b, k0 + j);
-            float* key = a.KeyRow(a.Key, b, k0 + j, 0), score = weights + j;
-            for (int head = 0; head < a.Heads; key += size)
-            {
-                for (int end = head + group; head < end; head++)
-                {
-                    float* query = a.QueryRow(a.Query, b, 0, head);
-                    for (int i = 0; i < queries; i++, query += a.QueryStride, score += Chunk)
-                        *score = Dot(query, key, size) * a.Scale + bias;
-                }
-            }
-        }
+        int count = Math.Min(Chunk, a.KeyLength - k0), size = a.HeadSize;
+        int j = 0;
+        for (; j <= count - Together; j += Together)
+            ScoreTogether(b, k0 + j, weights + j);
+        for (; j < count; j++)
+            ScoreOne(b, k0 + j, weights + j);
 
         float* largest = outputs + (nint)Rows * size, sums = largest + Rows;
         for (int row = 0; row < Rows; row++)
             sums[row] = Weigh(b, row, k0, count, weights + row * Chunk, out largest[row]);
         new Span<float>(outputs, Rows * size).Clear();
-        for (int j = 0; j < count; j++)
+
+        // A key that some query does not see must not be touched for it: its value may be NaN.
+        int seenByAll = Math.Clamp(a.Visible(0) - k0, 0, count);
+        for (j = 0; j <= seenByAll - Together; j += Together)
+            AddTogether(b, k0 + j, weights + j, outputs);
+        for (; j < count; j++)
+            AddOne(b, k0, j, weights + j, outputs);
+    }
+
+    /// <summary>The scores of one key: a query's lies <see cref="Chunk"/> after that of the query before.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void ScoreOne(int b, int j, float* score)
+    {
+        int size = a.HeadSize, group = a.Group;
+        float bias = a.KeyBias == null ? 0 : *a.Bias(b, j);
+        float* key = a.KeyRow(a.Key, b, j, 0);
+        for (int head = 0; head < a.Heads; key += size)
         {
-            // A key that is not visible must not be touched: its value may be NaN.
-            int first = 0;
-            while (first < queries && a.Visible(first) <= k0 + j)
-                first++;
-            float* value = a.KeyRow(a.Value, b, k0 + j, 0);
-            for (int head = 0; head < a.Heads; value += size)
+            for (int end = head + group; head < end; head++)
             {
-                for (int end = head + group; head < end; head++)
+                float* query = a.QueryRow(a.Query, b, 0, head);
+                for (int i = 0; i < a.QueryLength; i++, query += a.QueryStride, score += Chunk)
+                    *score = Dot(query, key, size) * a.Scale + bias;
+            }
+        }
+    }
+
+    /// <summary>The scores of four successive keys, each the same number as <see cref="ScoreOne"/>'s.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void ScoreTogether(int b, int j, float* score)
+    {
+        int size = a.HeadSize, group = a.Group, queries = a.QueryLength, heads = a.Heads, whole = size / L.Count * L.Count;
+        float* none = stackalloc float[Together];
+        float* bias = a.KeyBias == null ? none : a.Bias(b, j);
+        float scale = a.Scale;
+        float* query = a.QueryRow(a.Query, b, 0, 0), key = a.KeyRow(a.Key, b, j, 0);
+        for (int head = 0; head < heads; key += size)
+        {
+            float* key1 = key + a.KeyStride, key2 = key1 + a.KeyStride, key3 = key2 + a.KeyStride;
+            for (int end = head + group; head < end; head++, query += size)
+            {
+                float* x = query;
+                for (int i = 0; i < queries; i++, x += a.QueryStride, score += Chunk)
                 {
-                    for (int row = head * queries + first; row < (head + 1) * queries; row++)
-                        AddScaled(value, weights[row * Chunk + j], outputs + row * size, size);
+                    L s0 = default, s1 = default, s2 = default, s3 = default;
+                    int c = 0;
+                    for (; c < whole; c += L.Count)
+                    {
+                        L q = L.Load(x + c);
+                        s0 = L.Fma(q, L.Load(key + c), s0);
+                        s1 = L.Fma(q, L.Load(key1 + c), s1);
+                        s2 = L.Fma(q, L.Load(key2 + c), s2);
+                        s3 = L.Fma(q, L.Load(key3 + c), s3);
+                    }
+
+                    float t0 = L.Sum(s0), t1 = L.Sum(s1), t2 = L.Sum(s2), t3 = L.Sum(s3);
+                    for (; c < size; c++)
+                    {
+                        t0 = MathF.FusedMultiplyAdd(x[c], key[c], t0);
+                        t1 = MathF.FusedMultiplyAdd(x[c], key1[c], t1);
+                        t2 = MathF.FusedMultiplyAdd(x[c], key2[c], t2);
+                        t3 = MathF.FusedMultiplyAdd(x[c], key3[c], t3);
+                    }
+
+                    score[0] = t0 * scale + bias[0];
+                    score[1] = t1 * scale + bias[1];
+                    score[2] = t2 * scale + bias[2];
+                    score[3] = t3 * scale + bias[3];
+                }
+            }
+        }
+    }
+
+    /// <summary>Adds the weighted values of one key to the outputs of the queries that see it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void AddOne(int b, int k0, int j, float* weight, float* outputs)
+    {
+        int size = a.HeadSize, group = a.Group, queries = a.QueryLength, first = 0;
+        while (first < queries && a.Visible(first) <= k0 + j)
+            first++;
+        float* value = a.KeyRow(a.Value, b, k0 + j, 0);
+        for (int head = 0; head < a.Heads; value += size)
+        {
+            for (int end = head + group; head < end; head++)
+            {
+                for (int row = head * queries + first; row < (head + 1) * queries; row++)
+                    AddScaled(value, weight[row * Chunk], outputs + row * size, size);
+            }
+        }
+    }
+
+    /// <summary>The same for four successive keys that all queries see, one after the other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void AddTogether(int b, int j, float* weight, float* output)
+    {
+        int size = a.HeadSize, rows = a.Group * a.QueryLength, keyHeads = a.KeyHeads, whole = size / L.Count * L.Count;
+        float* value = a.KeyRow(a.Value, b, j, 0);
+        for (int head = 0; head < keyHeads; head++, value += size)
+        {
+            float* value1 = value + a.KeyStride, value2 = value1 + a.KeyStride, value3 = value2 + a.KeyStride;
+            for (int row = 0; row < rows; row++, weight += Chunk, output += size)
+            {
+                L w0 = L.Splat(weight[0]), w1 = L.Splat(weight[1]), w2 = L.Splat(weight[2]), w3 = L.Splat(weight[3]);
+                int c = 0;
+                for (; c < whole; c += L.Count)
+                {
+                    L sum = L.Fma(L.Load(value + c), w0, L.Load(output + c));
+                    sum = L.Fma(L.Load(value1 + c), w1, sum);
+                    sum = L.Fma(L.Load(value2 + c), w2, sum);
+                    L.Store(L.Fma(L.Load(value3 + c), w3, sum), output + c);
+                }
+
+                for (; c < size; c++)
+                {
+                    float sum = MathF.FusedMultiplyAdd(value[c], weight[0], output[c]);
+                    sum = MathF.FusedMultiplyAdd(value1[c], weight[1], sum);
+                    sum = MathF.FusedMultiplyAdd(value2[c], weight[2], sum);
+                    output[c] = MathF.FusedMultiplyAdd(value3[c], weight[3], sum);
                 }
             }
         }
