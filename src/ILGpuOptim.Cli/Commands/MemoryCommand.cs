@@ -23,12 +23,12 @@ internal static class MemoryCommand
             MemoryPlan plan = MemoryPlan.Of(config, settings);
             if (result.GetValue(options.Json))
             {
-                CommonOptions.PrintJson(new { plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total });
+                CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total });
                 return;
             }
 
-            Console.WriteLine($"model        {config.Summary}: {plan.Weights / 4:N0} parameters");
-            Console.WriteLine($"weights      {plan.Weights / 1e9,10:F4} GB");
+            Console.WriteLine($"model        {config.Summary}: {plan.Parameters:N0} parameters");
+            Console.WriteLine($"weights      {plan.Weights / 1e9,10:F4} GB  {settings.ParameterType.ToString().ToLowerInvariant()}");
             Console.WriteLine($"gradients    {plan.Gradients / 1e9,10:F4} GB");
             Console.WriteLine($"state        {plan.State / 1e9,10:F4} GB  {settings.Optimizer.Name}, {settings.Optimizer.StateType.ToString().ToLowerInvariant()}");
             Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {settings.Batch} sequences of {settings.Block} tokens");

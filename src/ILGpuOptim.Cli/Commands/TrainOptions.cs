@@ -31,6 +31,7 @@ internal sealed class TrainOptions
         Setting<int?>("--heads", "attention heads", (s, v) => s with { Heads = v });
         Setting<int?>("--channels", "numbers for each token", (s, v) => s with { Channels = v });
         Setting<int?>("--block", "tokens of a sequence", (s, v) => s with { Block = v!.Value });
+        Setting<ParameterStorage?>("--parameter-type", "how parameters are stored: f32, bf16, or int8 (products in 8 bits, the rest in bf16), rounded stochastically", (s, v) => s with { ParameterType = v!.Value });
         Setting<double?>("--dropout", "probability of dropping an element", (s, v) => s with { Dropout = v });
         Setting<double?>("--masked-part", "the part of the tokens that BERT has to predict", (s, v) => s with { MaskedPart = v!.Value });
         Setting<int?>("--batch", "sequences of a batch", (s, v) => s with { Batch = v!.Value });

@@ -50,6 +50,32 @@ public static class Bf16
             target[i] = Narrow(source[i]);
     }
 
+    /// <summary>Narrows each element stochastically (see <see cref="Rounding"/>); <paramref name="first"/> is the place of the first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Narrow(ReadOnlySpan<float> source, Span<ushort> target, uint seed, long first)
+    {
+        int i = 0;
+        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(source);
+        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
+        {
+            Vector<uint> low = Rounded(new Vector<uint>(bits[i..]), Rounding.Bits(seed, first + i, Vector<uint>.Indices));
+            Vector<uint> high = Rounded(new Vector<uint>(bits[(i + Vector<uint>.Count)..]), Rounding.Bits(seed, first + i + Vector<uint>.Count, Vector<uint>.Indices));
+            Vector.Narrow(low, high).CopyTo(target[i..]);
+        }
+
+        for (; i < source.Length; i++)
+            target[i] = Rounding.NarrowBf16(source[i], Rounding.Bits(seed, first + i));
+    }
+
+    /// <summary>As <see cref="Rounding.NarrowBf16"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<uint> Rounded(Vector<uint> bits, Vector<uint> random)
+    {
+        Vector<uint> upper = bits >> 16, exponent = new(0x7F800000);
+        Vector<uint> kept = Vector.ConditionalSelect(Vector.Equals(bits & new Vector<uint>(0x7FFFFF), Vector<uint>.Zero), upper, upper | new Vector<uint>(0x40));
+        return Vector.ConditionalSelect(Vector.Equals(bits & exponent, exponent), kept, (bits + (random >> 16)) >> 16);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector<uint> Rounded(Vector<uint> bits)
     {

@@ -56,7 +56,7 @@ public enum Layout
 public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, long Stride = 0, Block? Factor = null)
 {
     /// <summary>
-    /// When not 0, what is written in bf16 or 8-bit floats is rounded stochastically (see <see cref="Rounding"/>) with this seed; 0 rounds to the nearest.
+    /// When not 0, what is written in fewer than 32 bits is rounded stochastically (see <see cref="Rounding"/>) with this seed; 0 rounds to the nearest.
     /// Each launch needs its own.
     /// </summary>
     public uint Seed { get; init; }

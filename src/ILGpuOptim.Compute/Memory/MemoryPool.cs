@@ -2,7 +2,8 @@ namespace ILGpuOptim.Compute;
 
 /// <summary>
 /// Memory of one device, kept for reuse: a training step after the first takes everything from here. Sizes are
-/// rounded up to a quarter of a power of two, so that at most a fifth is unused. Not thread-safe: one training loop owns a device.
+/// rounded up to a quarter of a power of two, so that at most a fifth is unused; what stays for long (<see cref="Keep"/>) is not.
+/// Not thread-safe: one training loop owns a device.
 /// </summary>
 public sealed class MemoryPool
 {
@@ -33,7 +34,20 @@ public sealed class MemoryPool
     {
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfNegative(columns);
-        long bytes = RoundUp(type.Bytes(rows, columns));
+        return new Block(Lend(RoundUp(type.Bytes(rows, columns))), 0, rows * columns, type);
+    }
+
+    /// <summary>As <see cref="Rent(long, long, DType)"/> for what stays as long as a model: its size is not rounded up to one that others share.</summary>
+    /// <exception cref="DeviceMemoryException">The device has no room.</exception>
+    public Block Keep(long rows, long columns, DType type = DType.F32)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
+        return new Block(Lend(KeptBytes(type.Bytes(rows, columns))), 0, rows * columns, type);
+    }
+
+    private DeviceMemory Lend(long bytes)
+    {
         DeviceMemory memory;
         if (idle.TryGetValue(bytes, out Stack<DeviceMemory>? stack) && stack.Count > 0)
         {
@@ -48,7 +62,7 @@ public sealed class MemoryPool
 
         LentBytes += bytes;
         PeakBytes = Math.Max(PeakBytes, LentBytes);
-        return new Block(memory, 0, rows * columns, type);
+        return memory;
     }
 
     /// <summary>Takes back what <see cref="Rent(long, DType)"/> lent.</summary>
@@ -76,6 +90,9 @@ public sealed class MemoryPool
 
     /// <summary>Restarts <see cref="PeakBytes"/> from what is lent now.</summary>
     public void ResetPeak() => PeakBytes = LentBytes;
+
+    /// <summary>The bytes that <see cref="Keep"/> takes for a request of <paramref name="bytes"/>.</summary>
+    public static long KeptBytes(long bytes) => Math.Max(256, bytes + 255 & ~255L);
 
     /// <summary>The bytes that a request of <paramref name="bytes"/> takes: what memory plans must count.</summary>
     public static long RoundUp(long bytes)

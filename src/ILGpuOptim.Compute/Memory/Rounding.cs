@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
@@ -16,6 +17,18 @@ public static class Rounding
     public static uint Bits(uint seed, long index)
     {
         uint x = (uint)index + seed * 0x9E3779B9u;
+        x ^= x >> 16;
+        x *= 0x7FEB352Du;
+        x ^= x >> 15;
+        x *= 0x846CA68Bu;
+        return x ^ x >> 16;
+    }
+
+    /// <summary>The bits of neighbours from <paramref name="first"/> on; <paramref name="places"/> counts them from 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector<uint> Bits(uint seed, long first, Vector<uint> places)
+    {
+        Vector<uint> x = places + new Vector<uint>((uint)first + seed * 0x9E3779B9u);
         x ^= x >> 16;
         x *= 0x7FEB352Du;
         x ^= x >> 15;

@@ -16,9 +16,13 @@ public abstract class Layer
     internal IEnumerable<Linear> Linears => (this is Linear linear ? [linear] : Enumerable.Empty<Linear>()).Concat(parts.SelectMany(part => part.Linears));
 
     /// <summary>Makes a parameter with normal random values (or constant ones where <paramref name="deviation"/> is 0).</summary>
-    protected Parameter Add(Initializer initializer, string name, float deviation, float constant, params ReadOnlySpan<int> shape)
+    protected Parameter Add(Initializer initializer, string name, float deviation, float constant, params ReadOnlySpan<int> shape) =>
+        Add(initializer, name, ParameterRole.Other, deviation, constant, shape);
+
+    /// <summary>As the other, for a parameter of a role.</summary>
+    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float deviation, float constant, params ReadOnlySpan<int> shape)
     {
-        var parameter = new Parameter(initializer.Device, name, shape);
+        var parameter = new Parameter(initializer.Device, name, initializer.Storage.TypeOf(role), shape);
         initializer.Fill(parameter, deviation, constant);
         parameters.Add(parameter);
         return parameter;
@@ -43,13 +47,19 @@ public sealed class Initializer(Device device, ulong seed)
     /// <summary>Where the parameters live.</summary>
     public Device Device { get; } = device;
 
-    /// <summary>Normal values of a standard deviation, or the constant where that is 0.</summary>
+    /// <summary>How the parameters are stored.</summary>
+    public ParameterStorage Storage { get; init; }
+
+    /// <summary>Normal values of a standard deviation, or the constant where that is 0; the nearest to them that can be stored.</summary>
     public void Fill(Parameter parameter, float deviation, float constant)
     {
+        Block values = parameter.IsNarrow ? Device.Pool.Rent(parameter.Length) : parameter.Data;
         if (deviation == 0)
-            Device.Fill(parameter.Data, constant);
+            Device.Fill(values, constant);
         else
-            Device.Random(parameter.Data, RandomKind.Normal, deviation, seed, stream);
+            Device.Random(values, RandomKind.Normal, deviation, seed, stream);
+        if (parameter.IsNarrow)
+            parameter.Store(values, seed: 0);
         stream++;
     }
 }
@@ -65,10 +75,11 @@ public sealed class Linear : Layer
     /// <param name="deviation">Of the weight's normal distribution.</param>
     /// <param name="transposed">Whether the weight is stored outputs × inputs; GPT-2 stores inputs × outputs.</param>
     /// <param name="bias">Whether there is one.</param>
-    public Linear(Initializer initializer, string name, int inputs, int outputs, float deviation, bool transposed = false, bool bias = true)
+    /// <param name="role">Of the weight, for its storage.</param>
+    public Linear(Initializer initializer, string name, int inputs, int outputs, float deviation, bool transposed = false, bool bias = true, ParameterRole role = ParameterRole.Product)
     {
         (Name, Inputs, Outputs, IsTransposed) = (name, inputs, outputs, transposed);
-        Weight = Add(initializer, name + ".weight", deviation, 0, transposed ? [outputs, inputs] : [inputs, outputs]);
+        Weight = Add(initializer, name + ".weight", role, deviation, 0, transposed ? [outputs, inputs] : [inputs, outputs]);
         Bias = bias ? Add(initializer, name + ".bias", 0, 0, outputs) : null;
     }
 

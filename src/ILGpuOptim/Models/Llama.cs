@@ -37,7 +37,7 @@ public sealed class Llama : LanguageModel
 
         last = Add(new RmsNorm(initializer, "model.norm", config.Channels, config.NormEpsilon));
         if (!config.TieWordEmbeddings)
-            head = Add(new Linear(initializer, "lm_head", config.Channels, config.Vocabulary, deviation, transposed: true, bias: false));
+            head = Add(new Linear(initializer, "lm_head", config.Channels, config.Vocabulary, deviation, transposed: true, bias: false, ParameterRole.Other));
     }
 
     /// <inheritdoc/>

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
@@ -56,26 +55,27 @@ public static class ModelFiles
         string[] missing = [.. found.Where(item => item.Name is null).Select(item => item.Parameter.Name)];
         if (missing.Length > 0)
             throw new SafetensorsException($"{file.Path}: there is no tensor {TensorNames.List(missing)}; the file belongs to another model than its config.json");
-        names.CheckOthers(found.Select(item => item.Name!), model.IgnoredTensors);
+        names.CheckOthers(found.SelectMany(item => StoredParameter.Names(file, item.Name!)), model.IgnoredTensors);
         foreach ((Parameter parameter, string? name) in found)
         {
             SafetensorsEntry entry = file[name!];
             if (!entry.Shape.SequenceEqual(parameter.Shape.Select(size => (long)size)))
                 throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but config.json makes it {parameter}");
-            parameter.Load(file.ReadF32(name!));
+            StoredParameter.Load(file, name!, parameter);
         }
     }
 
-    /// <summary>Writes a model into an existing folder, flushed to the disk.</summary>
+    /// <summary>
+    /// Writes a model into an existing folder, flushed to the disk: each parameter in the bits that it has. See <see cref="StoredParameter"/> for
+    /// what others cannot read.
+    /// </summary>
     public static void Save(string folder, LanguageModel model)
     {
         AtomicFolder.WriteText(Path.Combine(folder, Config), model.Config.ToJson());
         using var writer = new SafetensorsWriter(
-            Path.Combine(folder, Weights),
-            model.Parameters.Select(parameter => (parameter.Name, "F32", parameter.Shape)),
-            new Dictionary<string, string> { ["format"] = "pt" });
+            Path.Combine(folder, Weights), model.Parameters.SelectMany(StoredParameter.Tensors), new Dictionary<string, string> { ["format"] = "pt" });
         foreach (Parameter parameter in model.Parameters)
-            writer.Write(parameter.Name, MemoryMarshal.AsBytes<float>(parameter.ToArray()));
+            StoredParameter.Write(writer, parameter);
         writer.Finish();
     }
 }

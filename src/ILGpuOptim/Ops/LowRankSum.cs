@@ -25,8 +25,13 @@ public static class LowRankSumOp
     }
 
     /// <summary>Adds scale · B A to a weight in place.</summary>
-    internal static void AddLowRank(this Device device, Tensor weight, Tensor a, Tensor b, float scale, bool transposed) =>
-        device.Gemm(Product(a, b, weight.Data, scale, transposed) with { Beta = 1 });
+    internal static void AddLowRank(this Device device, Parameter weight, Tensor a, Tensor b, float scale, bool transposed)
+    {
+        Block wide = weight.IsNarrow ? weight.Widened() : weight.Data;
+        device.Gemm(Product(a, b, wide, scale, transposed) with { Beta = 1 });
+        if (weight.IsNarrow)
+            weight.Store(wide, seed: 0);
+    }
 
     private static GemmArguments Product(Tensor a, Tensor b, Block target, float scale, bool transposed)
     {

@@ -30,7 +30,10 @@ public class Adam : Optimizer
         [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState => true;
+    protected override bool UpdatesNarrowState(ParameterState state) => true;
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
 
     /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
@@ -40,8 +43,11 @@ public class Adam : Optimizer
         Run(state, rule);
     }
 
-    private protected void Run(ParameterState state, in AdamRule rule) =>
-        state.Parameter.Device.Map(rule, 1, state.Parameter.Length, state.Parameter.Data, Gradient(state), state.At(0), state.At(1));
+    private protected void Run(ParameterState state, in AdamRule rule)
+    {
+        var (rows, columns) = state.Rectangle;
+        state.Parameter.Device.Map(rule, rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));
+    }
 }
 
 /// <summary>

@@ -63,6 +63,9 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
     /// <inheritdoc/>
     protected override IEnumerable<StateTensor> DeclareMore() => [new("scaled_grad", [1])];
 
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
+
     internal override void Check(in Projection projection, LowRankOptions options)
     {
         if (projection.IsFull)
@@ -117,7 +120,7 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
             device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
         }
 
-        device.Map(new ScaledStep(step * scale, decay), m, n, p.Data, Gradient(state), new Operand(factors, layout));
+        device.Map(new ScaledStep(step * scale, decay), m, n, state.Weights, Gradient(state), new Operand(factors, layout));
         if (gradientSquares is { } done)
             device.Pool.Return(done);
         device.Pool.Return(factors);

@@ -29,16 +29,19 @@ public sealed class Lion : Optimizer
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [StateTensor.Signed("exp_avg", shape)];
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState => true;
+    protected override bool UpdatesNarrowState(ParameterState state) => true;
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
 
     /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
     {
         var o = (LionOptions)state.Options;
-        Parameter p = state.Parameter;
-        p.Device.Map(
+        var (rows, columns) = state.Rectangle;
+        state.Parameter.Device.Map(
             new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2), (float)learningRate, (float)(1 - learningRate * o.WeightDecay)),
-            1, p.Length, p.Data, Gradient(state), state.At(0));
+            rows, columns, state.Weights, Gradient(state), state.At(0));
     }
 
     private readonly struct Rule(float beta1, float rest1, float beta2, float rest2, float rate, float decay) : IMap3

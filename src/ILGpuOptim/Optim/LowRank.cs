@@ -44,6 +44,17 @@ public abstract class LowRankOptimizer : Optimizer
     /// </summary>
     public Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
 
+    /// <summary>Spares the singular vectors, which cost minutes on the host and no memory of the device: for runs that only count memory.</summary>
+    internal void ComputesNoBases()
+    {
+        BasisSource = (state, _, second) =>
+        {
+            var o = (LowRankOptions)state.Options;
+            var projection = Projection.Of(state.Parameter.Shape, o.ProjectionType, o.Basis, o.Rank);
+            return new float[second ? projection.Rank * projection.Columns : projection.Basis[0] * projection.Basis[1]];
+        };
+    }
+
     /// <summary>Tensors beside moments and basis.</summary>
     protected virtual IEnumerable<StateTensor> DeclareMore() => [];
 
@@ -71,6 +82,12 @@ public abstract class LowRankOptimizer : Optimizer
     }
 
     /// <inheritdoc/>
+    protected override bool UpdatesNarrowState(ParameterState state) => ((LowRankOptions)state.Options).Rank == 0;
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowWeights(ParameterState state) => ((LowRankOptions)state.Options).Rank == 0;
+
+    /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
     {
         var o = (LowRankOptions)state.Options;
@@ -79,7 +96,8 @@ public abstract class LowRankOptimizer : Optimizer
         float decay = o.WeightDecay > 0 ? (float)(1 - learningRate * o.WeightDecay) : 1;
         if (o.Rank == 0)
         {
-            p.Device.Map(new PlainStep(new Moments(o), (float)step, decay), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
+            var (rows, columns) = state.Rectangle;
+            p.Device.Map(new PlainStep(new Moments(o), (float)step, decay), rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));
             return;
         }
 

@@ -15,8 +15,12 @@ public record OptimizerOptions
 /// <summary>A parameter as its optimizer sees it.</summary>
 public sealed class ParameterState
 {
+    /// <summary>Tells the seed of the parameter itself from those of its state.</summary>
+    private const int WeightSeed = 15;
+
     private readonly Block[] stored;
     private Block[] blocks;
+    private Block? narrowWeights;
 
     internal ParameterState(Parameter parameter, OptimizerOptions options, int index, IReadOnlyList<StateTensor> declared)
     {
@@ -26,7 +30,7 @@ public sealed class ParameterState
         Declared = declared;
         stored = [.. declared.Select(tensor =>
         {
-            Block block = parameter.Device.Pool.Rent(1, tensor.Length, tensor.Type);
+            Block block = parameter.Device.Pool.Keep(1, tensor.Length, tensor.Type);
             parameter.Device.Fill(block, 0);
             return block;
         })];
@@ -57,6 +61,32 @@ public sealed class ParameterState
 
     /// <summary>A tensor as the whole operand of a rule that updates it: what is stored narrow is rounded stochastically.</summary>
     public Operand At(int index) => new(blocks[index]) { Seed = blocks[index].Type == DType.F32 ? 0 : SeedOf(index) };
+
+    /// <summary>The parameter as the whole operand of a rule that updates it: what is stored narrow is rounded stochastically.</summary>
+    public Operand Weights => new(Parameter.Data) { Seed = Parameter.IsNarrow ? SeedOf(WeightSeed) : 0 };
+
+    /// <summary>The rectangle of an element-wise rule over the parameter: one row, where the storage does not mind.</summary>
+    public (long Rows, long Columns) Rectangle => Parameter.Data.Type == DType.I8 ? (Parameter.Rows, Parameter.Columns) : (1, Parameter.Length);
+
+    /// <summary>Whether a rule may go over <see cref="Rectangle"/> with the state: 8-bit floats have whole blocks in each row.</summary>
+    internal bool FitsRectangle => Parameter.Data.Type != DType.I8 || Parameter.Rows == 1 || Parameter.Columns % DTypes.QuantizedBlock == 0 || !blocks.Any(block => block.Type.IsFloat8());
+
+    /// <summary>Puts an f32 copy in the place of a narrow parameter, for rules that cannot update that themselves.</summary>
+    internal void WidenWeights()
+    {
+        Block wide = Parameter.Widened();
+        narrowWeights = Parameter.Data;
+        Parameter.Data = wide;
+    }
+
+    /// <summary>Stores what <see cref="WidenWeights"/> copied.</summary>
+    internal void NarrowWeights()
+    {
+        Block wide = Parameter.Data;
+        Parameter.Data = narrowWeights!.Value;
+        narrowWeights = null;
+        Parameter.Store(wide, SeedOf(WeightSeed));
+    }
 
     /// <summary>Puts f32 copies in the place of narrow tensors, for rules that cannot update those themselves.</summary>
     internal void Widen()
@@ -134,7 +164,13 @@ public abstract class Optimizer : IDisposable
     public StateStorage Storage { get; init; }
 
     /// <summary>Whether updates read and write narrow state themselves, by <see cref="ParameterState.At"/>; otherwise it is widened before and narrowed after.</summary>
-    protected virtual bool UpdatesNarrowState => false;
+    protected virtual bool UpdatesNarrowState(ParameterState state) => false;
+
+    /// <summary>
+    /// Whether updates write a narrow parameter themselves, by <see cref="ParameterState.Weights"/> and nothing else; otherwise it is widened before
+    /// and narrowed after, through one f32 buffer that parameters share.
+    /// </summary>
+    protected virtual bool UpdatesNarrowWeights(ParameterState state) => false;
 
     /// <summary>Where the parameters live.</summary>
     protected Device Device => states.Count > 0 ? states[0].Parameter.Device : throw new InvalidOperationException("an optimizer without parameters has no device");
@@ -186,10 +222,15 @@ public abstract class Optimizer : IDisposable
         state.Step++;
         if (state.Parameter.Length == 0)
             return;
-        bool widens = state.IsNarrow && !UpdatesNarrowState;
+        bool widens = state.IsNarrow && !UpdatesNarrowState(state);
         if (widens)
             state.Widen();
+        bool widensWeights = state.Parameter.IsNarrow && !(UpdatesNarrowWeights(state) && state.FitsRectangle);
+        if (widensWeights)
+            state.WidenWeights();
         Update(state, state.Options.LearningRate * LearningRateFactor);
+        if (widensWeights)
+            state.NarrowWeights();
         if (widens)
             state.Narrow();
     }

@@ -35,23 +35,27 @@ public sealed class Sgd : Optimizer
     }
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState => true;
+    protected override bool UpdatesNarrowState(ParameterState state) => true;
+
+    /// <inheritdoc/>
+    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
 
     /// <inheritdoc/>
     protected override void Update(ParameterState state, double learningRate)
     {
         var o = (SgdOptions)state.Options;
-        Parameter p = state.Parameter;
+        Device device = state.Parameter.Device;
+        var (rows, columns) = state.Rectangle;
         if (o.Momentum == 0)
         {
-            p.Device.Map(new Plain((float)learningRate, (float)o.WeightDecay), 1, p.Length, p.Data, Gradient(state));
+            device.Map(new Plain((float)learningRate, (float)o.WeightDecay), rows, columns, state.Weights, Gradient(state));
             return;
         }
 
         bool first = state.Step == 1;
-        p.Device.Map(
+        device.Map(
             new Heavy((float)learningRate, (float)o.WeightDecay, first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 0, o.Nesterov ? 1 : 0),
-            1, p.Length, p.Data, Gradient(state), state.At(0));
+            rows, columns, state.Weights, Gradient(state), state.At(0));
     }
 
     private readonly struct Plain(float rate, float penalty) : IMap2

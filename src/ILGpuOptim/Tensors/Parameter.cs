@@ -12,7 +12,17 @@ public sealed class Parameter : Tensor
     /// <param name="name">Its name in <c>model.safetensors</c>.</param>
     /// <param name="shape">Its sizes.</param>
     public Parameter(Device device, string name, params ReadOnlySpan<int> shape)
-        : base(device, device.Pool.Rent(Product(shape)), shape)
+        : this(device, name, DType.F32, shape)
+    {
+    }
+
+    /// <summary>As the other, with a choice of storage.</summary>
+    /// <param name="device">Where it lives.</param>
+    /// <param name="name">Its name in <c>model.safetensors</c>.</param>
+    /// <param name="type">F32, BF16 or I8; the scales of I8 are those of blocks of 256 along the last size.</param>
+    /// <param name="shape">Its sizes.</param>
+    public Parameter(Device device, string name, DType type, params ReadOnlySpan<int> shape)
+        : base(device, Keep(device, type, shape), shape)
     {
         Name = name;
         RequiresGradient = true;
@@ -28,6 +38,12 @@ public sealed class Parameter : Tensor
         get => !RequiresGradient;
         set => RequiresGradient = !value;
     }
+
+    /// <summary>Whether it is stored in fewer than 32 bits.</summary>
+    public bool IsNarrow => Data.Type != DType.F32;
+
+    /// <summary>The stored bytes, with the scales.</summary>
+    public long Bytes => Data.Type.Bytes(Rows, Columns);
 
     /// <summary>Whether <see cref="Tensor.Gradient"/> holds a sum that the next backward pass adds to.</summary>
     public bool HasGradient { get; internal set; }
@@ -47,8 +63,43 @@ public sealed class Parameter : Tensor
         HasGradient = false;
     }
 
-    /// <summary>Replaces the values.</summary>
-    public void Load(ReadOnlySpan<float> values) => Device.Upload(values, Data);
+    /// <summary>Replaces the values, rounded to the nearest that can be stored.</summary>
+    public void Load(ReadOnlySpan<float> values)
+    {
+        Block wide = IsNarrow ? Device.Pool.Rent(Length) : Data;
+        Device.Upload(values, wide);
+        if (IsNarrow)
+            Store(wide, seed: 0);
+    }
+
+    /// <inheritdoc/>
+    public override float[] ToArray()
+    {
+        if (!IsNarrow)
+            return base.ToArray();
+        var result = new float[Length];
+        Block wide = Widened();
+        Device.Download(wide, result);
+        Device.Pool.Return(wide);
+        return result;
+    }
+
+    /// <summary>An f32 copy from the pool; <see cref="Store"/> takes it back.</summary>
+    internal Block Widened()
+    {
+        Block wide = Device.Pool.Rent(Length);
+        Device.Map(new CopyRule(), Rows, Columns, Data, wide);
+        return wide;
+    }
+
+    /// <summary>Stores f32 numbers from the pool and returns their memory.</summary>
+    /// <param name="wide">As many numbers.</param>
+    /// <param name="seed">Of stochastic rounding; 0 rounds to the nearest.</param>
+    internal void Store(in Block wide, uint seed)
+    {
+        Device.Map(new CopyRule(), Rows, Columns, wide, new Operand(Data) { Seed = seed });
+        Device.Pool.Return(wide);
+    }
 
     internal void Release()
     {
@@ -56,11 +107,11 @@ public sealed class Parameter : Tensor
         Device.Pool.Return(Data);
     }
 
-    private static long Product(ReadOnlySpan<int> shape)
+    private static Block Keep(Device device, DType type, ReadOnlySpan<int> shape)
     {
-        long product = 1;
-        foreach (int size in shape)
-            product *= size;
-        return product;
+        long rows = 1, columns = shape.IsEmpty ? 1 : shape[^1];
+        for (int i = 0; i < shape.Length - 1; i++)
+            rows *= shape[i];
+        return device.Pool.Keep(columns == 0 ? 0 : rows, columns, type);
     }
 }

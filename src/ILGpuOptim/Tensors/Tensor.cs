@@ -47,7 +47,7 @@ public class Tensor
     public bool IsKept { get; set; }
 
     /// <summary>Copies the elements to the host; waits for the device.</summary>
-    public float[] ToArray()
+    public virtual float[] ToArray()
     {
         var result = new float[Length];
         Device.Download(Data, result);

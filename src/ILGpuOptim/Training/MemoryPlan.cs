@@ -1,46 +1,44 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
 /// <summary>The bytes that a run needs, before it begins.</summary>
-/// <param name="Weights">Parameters.</param>
-/// <param name="Gradients">Their gradients.</param>
-/// <param name="State">The optimizer's state.</param>
-/// <param name="Activations">What the forward pass keeps for the backward pass, with workspace.</param>
+/// <param name="Weights">Parameters, as they are stored.</param>
+/// <param name="Gradients">The most of their gradients that exist at once.</param>
+/// <param name="State">The optimizer's state, as it is stored.</param>
+/// <param name="Activations">What the forward pass keeps for the backward pass, and all workspace, at the moment when most is in use.</param>
 public sealed record MemoryPlan(long Weights, long Gradients, long State, long Activations)
 {
-    /// <summary>Everything.</summary>
+    /// <summary>Everything: the most that is lent at once.</summary>
     public long Total => Weights + Gradients + State + Activations;
 
-    /// <summary>The plan of a model under some settings. Activations are measured: a step runs on a device that only counts.</summary>
+    /// <summary>The numbers of the model.</summary>
+    public long Parameters { get; init; }
+
+    /// <summary>
+    /// The plan of a model under some settings: training itself takes two steps on a device that only counts, so that everything is
+    /// in it whatever the model, the optimizer and the storage.
+    /// </summary>
+    /// <exception cref="UserException">The settings do not work.</exception>
     public static MemoryPlan Of(ModelConfig config, TrainingSettings settings)
     {
-        OptimizerEntry entry = Registry.Find(settings.Optimizer.Name);
-        using Optimizer optimizer = entry.Create(settings.Optimizer.StateType);
         using var device = new DryDevice();
-        using LanguageModel model = config.Create(new Layers.Initializer(device, 0));
-        TrainedModel.Prepare(model, settings);
-        long weights = 0, gradients = 0, state = 0;
-        foreach (Parameter parameter in model.AllParameters)
-        {
-            weights += 4 * parameter.Length;
-            if (parameter.IsFrozen)
-                continue;
-            gradients += 4 * parameter.Length;
-            state += optimizer.StateOf(parameter.Shape, entry.OptionsOf(settings.Optimizer, parameter.Name, parameter.Shape)).Sum(tensor => tensor.Bytes);
-        }
-
-        long before = device.Pool.LentBytes;
-        var tokens = new int[checked(settings.Batch * settings.Block)];
-        var targets = new int[tokens.Length];
-        Trainer.MaskingOf(model, settings)?.Apply(0, 0, tokens, targets);
-        var tape = new Tape(device);
-        tape.Backward(model.Loss(tape, tokens, targets, settings.Batch));
-        long peak = device.Pool.PeakBytes - before;
-        tape.Reset();
-        return new MemoryPlan(weights, gradients, state, Math.Max(0, peak - gradients));
+        using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
+        using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), 1, null, 0, "memory");
+        using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2 });
+        if (trainer.Optimizer is LowRankOptimizer lowRank)
+            lowRank.ComputesNoBases();
+        IReadOnlyList<Parameter> parameters = model.AllParameters;
+        long gradients = 0;
+        trainer.Tape.GradientReady += _ => gradients = Math.Max(gradients, parameters.Sum(parameter => parameter.Gradient is null ? 0 : 4 * parameter.Length));
+        device.Pool.ResetPeak();
+        trainer.Step();
+        trainer.Step();
+        long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes;
+        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state) { Parameters = model.ParameterCount };
     }
 
     /// <summary>Fails when a device has not the room.</summary>
@@ -52,7 +50,8 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         {
             throw new UserException(
                 $"{device.Name}: the run needs about {Total / 1e9:F2} GB ({Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, " +
-                $"{Activations / 1e9:F2} activations), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, or an optimizer with less state");
+                $"{Activations / 1e9:F2} activations), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, " +
+                "--parameter-type, --state-type, --layerwise, or an optimizer with less state");
         }
     }
 }

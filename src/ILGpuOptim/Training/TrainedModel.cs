@@ -40,7 +40,7 @@ public static class TrainedModel
     /// <exception cref="UserException">The folder's weights cannot be read, or a pattern names nothing.</exception>
     public static LanguageModel Create(ModelConfig config, TrainingSettings settings, Device device, bool loads = true)
     {
-        LanguageModel model = config.Create(new Initializer(device, settings.Seed));
+        LanguageModel model = config.Create(new Initializer(device, settings.Seed) { Storage = settings.ParameterType });
         try
         {
             if (loads && settings.From is { } folder)

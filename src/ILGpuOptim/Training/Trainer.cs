@@ -165,7 +165,7 @@ public sealed class Trainer : IDisposable
     {
         foreach (Parameter parameter in trained)
         {
-            string? broken = !AllFinite(parameter.Data) ? "" : parameter is { HasGradient: true, Gradient: { } gradient } && !AllFinite(gradient) ? "the gradient of " : null;
+            string? broken = !AllFinite(parameter.ToArray()) ? "" : parameter is { HasGradient: true, Gradient: { } gradient } && !AllFinite(Downloaded(gradient)) ? "the gradient of " : null;
             if (broken is not null)
             {
                 return $"step {StepNumber + 1}: the loss is {loss}, and {broken}{parameter.Name} is not finite; " +
@@ -176,11 +176,13 @@ public sealed class Trainer : IDisposable
         return $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower --lr, warm up longer or clip harder";
     }
 
-    private bool AllFinite(Block block)
+    private static bool AllFinite(float[] values) => Array.TrueForAll(values, float.IsFinite);
+
+    private float[] Downloaded(Block block)
     {
         var values = new float[block.Length];
         Device.Download(block, values);
-        return Array.TrueForAll(values, float.IsFinite);
+        return values;
     }
 
     /// <summary>Gives all memory but the model's back.</summary>

@@ -44,6 +44,9 @@ public sealed record TrainingSettings
     /// <summary>Tokens of a training sequence, and the positions of a fresh model.</summary>
     public int Block { get; init; } = 64;
 
+    /// <summary>How parameters are stored while they are trained; adapters stay in f32.</summary>
+    public ParameterStorage ParameterType { get; init; }
+
     /// <summary>Dropout everywhere; null means that of <see cref="Model"/>, or none.</summary>
     public double? Dropout { get; init; }
 

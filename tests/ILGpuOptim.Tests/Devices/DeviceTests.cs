@@ -89,6 +89,48 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
         }
     }
 
+    /// <summary>A number between two codes of eight bits becomes one of them; which, may depend on the last bit of a division.</summary>
+    [Fact]
+    public void RoundsRowsOfEightBits()
+    {
+        foreach ((int rows, int columns) in ((int, int)[])[(1, 1), (7, 31), (33, 256), (3, 257), (2, 4097)])
+        {
+            Block x = Random(device, (long)rows * columns, 1), stored = device.Pool.Rent(rows, columns, DType.I8), y = device.Pool.Rent((long)rows * columns);
+            device.Map(new CopyRule(), rows, columns, x, new Operand(stored) { Seed = 77 });
+            device.Map(new CopyRule(), rows, columns, stored, y);
+            Block same = Random(reference, (long)rows * columns, 1), kept = reference.Pool.Rent(rows, columns, DType.I8), z = reference.Pool.Rent((long)rows * columns);
+            reference.Map(new CopyRule(), rows, columns, same, new Operand(kept) { Seed = 77 });
+            reference.Map(new CopyRule(), rows, columns, kept, z);
+            float[] actual = Download(device, y), expected = Download(reference, z);
+            int other = actual.Zip(expected, (a, b) => Math.Abs(a - b) > 1e-5 ? 1 : 0).Sum();
+            Assert.True(other <= actual.Length / 1000, $"{other} of {actual.Length} are rounded otherwise");
+        }
+    }
+
+    [Theory]
+    [InlineData(DType.BF16)]
+    [InlineData(DType.I8)]
+    public void MultipliesByNarrowFactors(DType type)
+    {
+        foreach ((int m, int n, int k) in ((int, int, int)[])[(1, 1, 1), (1, 33, 31), (7, 33, 257), (33, 7, 4097), (65, 300, 31)])
+        {
+            foreach (bool transposed in (bool[])[false, true])
+            {
+                Compare($"product with {type} {transposed}", m * n, 1e-5, (d, output) =>
+                {
+                    (int rows, int columns) = transposed ? (n, k) : (k, n);
+                    Block b = d.Pool.Rent(rows, columns, type);
+
+                    // Halves of small numbers, which every storage holds exactly.
+                    Block x = Random(d, (long)rows * columns, 2);
+                    d.Map(new Signs(), 1, (long)rows * columns, x);
+                    d.Map(new CopyRule(), rows, columns, x, b);
+                    d.Gemm(new GemmArguments(Random(d, (long)m * k, 1), b, output, m, n, k) { TransposeB = transposed }, new Mix(), Operand.PerColumn(Random(d, n, 3)));
+                }, Math.Sqrt(k));
+            }
+        }
+    }
+
     [Theory]
     [InlineData(DType.I8)]
     [InlineData(DType.Float8)]
@@ -171,6 +213,12 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
             d.Fill(output, 1);
             d.Gather(Random(d, 3 * 33, 1), Indices(d, rows), output, 33, accumulate: true);
         });
+        Compare("gather bf16", 5 * 33, 0, (d, output) =>
+        {
+            Block table = d.Pool.Rent(3, 33, DType.BF16);
+            d.Copy(Random(d, 3 * 33, 1), table);
+            d.Gather(table, Indices(d, rows), output, 33, accumulate: false);
+        });
         Compare("scatter", 3 * 33, 1e-6, (d, output) =>
         {
             d.Fill(output, 0);
@@ -249,6 +297,14 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L a) where L : struct, ILane<L> => a *= a;
+    }
+
+    private readonly struct Signs : IMap1
+    {
+        public static Access Access => Access.Of(Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a) where L : struct, ILane<L> => a = L.Select(L.Less(a, L.Splat(0)), L.Splat(-0.5f), L.Splat(0.5f));
     }
 
     private readonly struct SumAndLargest : IMap3

@@ -35,6 +35,14 @@ public class ResumeTests
     public void NarrowStateGoesOnExactly(string optimizer, StateStorage storage) =>
         StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, Channels = 72, Optimizer = settings.Optimizer with { StateType = storage } });
 
+    [Theory]
+    [InlineData("adamw", ParameterStorage.BF16)]
+    [InlineData("adamw", ParameterStorage.Int8)]
+    [InlineData("apollo", ParameterStorage.Int8)]
+    [InlineData("came", ParameterStorage.BF16)]
+    public void NarrowParametersGoOnExactly(string optimizer, ParameterStorage storage) =>
+        StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, ParameterType = storage });
+
     private static void StopsAndGoesOn(string optimizer, Func<TrainingSettings, TrainingSettings> change)
     {
         using var folder = new TemporaryFolder();

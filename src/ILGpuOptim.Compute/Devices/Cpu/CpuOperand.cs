@@ -128,7 +128,7 @@ internal unsafe struct CpuOperand
                 Float8.Widen(data + start, scales + start / DTypes.QuantizedBlock, type == DType.Float8, target);
                 break;
             case DType.I8:
-                Quantized.Widen(new ReadOnlySpan<sbyte>((sbyte*)data + start, count), ScaleOf(row, column), target);
+                Quantized.Widen(new ReadOnlySpan<sbyte>((sbyte*)data + start, count), scales + row * scaleStride, column, target);
                 break;
             default:
                 for (int i = 0; i < count; i++)
@@ -158,8 +158,7 @@ internal unsafe struct CpuOperand
         switch (type)
         {
             case DType.BF16 when seed != 0:
-                for (int i = 0; i < count; i++)
-                    ((ushort*)data)[start + i] = Rounding.NarrowBf16(source[i], Rounding.Bits(seed, start + i));
+                Bf16.Narrow(source, new Span<ushort>((ushort*)data + start, count), seed, start);
                 break;
             case DType.BF16:
                 Bf16.Narrow(source, new Span<ushort>((ushort*)data + start, count));
@@ -168,7 +167,7 @@ internal unsafe struct CpuOperand
                 Float8.Narrow(source, data + start, scales + start / DTypes.QuantizedBlock, type == DType.Float8, seed, start);
                 break;
             case DType.I8:
-                Quantized.Narrow(source, new Span<sbyte>((sbyte*)data + start, count), ScaleOf(row, column));
+                Quantized.Narrow(source, new Span<sbyte>((sbyte*)data + start, count), scales + row * scaleStride + column / DTypes.QuantizedBlock, seed, start);
                 break;
             case DType.F32:
                 source.CopyTo(new Span<float>((float*)data + start, count));
@@ -179,6 +178,4 @@ internal unsafe struct CpuOperand
                 break;
         }
     }
-
-    private readonly float* ScaleOf(long row, long column) => scales + row * scaleStride + column / DTypes.QuantizedBlock;
 }

@@ -193,12 +193,21 @@ internal static class GpuMapKernels
             return;
         }
 
-        float inverse = largest > 0 && largest < float.PositiveInfinity ? 127f / largest : 0f;
-        float rounded = MathF.Round(value.Value * inverse);
-        rounded = rounded > 127f ? 127f : rounded > -127f ? rounded : -127f;
-        x.Data.Cast<sbyte>()[row * x.Stride + column] = (sbyte)(int)rounded;
+        float scaled = value.Value * Quantized.Inverse(largest);
+        long place = row * x.Stride + column;
+        if (GpuFormats.IsStochastic(format))
+        {
+            x.Data.Cast<sbyte>()[place] = (sbyte)Quantized.Code(scaled, Rounding.Bits(x.Seed, place));
+        }
+        else
+        {
+            float rounded = MathF.Round(scaled);
+            rounded = rounded > 127f ? 127f : rounded > -127f ? rounded : -127f;
+            x.Data.Cast<sbyte>()[place] = (sbyte)(int)rounded;
+        }
+
         if (Group.IdxX == 0)
-            x.Data.Cast<float>()[x.Scales + row * x.ScaleStride + column / DTypes.QuantizedBlock] = largest < float.PositiveInfinity ? largest / 127f : float.NaN;
+            x.Data.Cast<float>()[x.Scales + row * x.ScaleStride + column / DTypes.QuantizedBlock] = Quantized.Scale(largest);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

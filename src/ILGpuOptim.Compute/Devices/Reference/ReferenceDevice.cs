@@ -65,9 +65,9 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override void DownloadBytes(in Block source, long bytes, Span<byte> target)
     {
-        if (source.Type.IsFloat8())
+        if (source.Type.SharesScales())
         {
-            ((ReferenceMemory)source.Memory).CopyFloats(source.Length, target);
+            ((ReferenceMemory)source.Memory).CopyQuantized(source.Length, target[..checked((int)bytes)]);
             return;
         }
 
@@ -86,9 +86,9 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
     {
-        if (target.Type.IsFloat8())
+        if (target.Type.SharesScales())
         {
-            ((ReferenceMemory)target.Memory).SetFloats(target.Length, source);
+            ((ReferenceMemory)target.Memory).SetQuantized(target.Length, source);
             return;
         }
 

@@ -24,8 +24,8 @@ internal sealed class ReferenceMemory(ReferenceDevice device, long bytes) : Devi
     /// <summary>Quantised bytes; their scales are <see cref="Numbers"/>, one a block.</summary>
     public sbyte[] Quantized => quantized ??= new sbyte[bytes];
 
-    /// <summary>The bytes and scales of 8-bit floats, as other devices store them.</summary>
-    public void CopyFloats(long length, Span<byte> target)
+    /// <summary>The bytes and scales of 8-bit storage, as other devices have them.</summary>
+    public void CopyQuantized(long length, Span<byte> target)
     {
         MemoryMarshal.AsBytes(Quantized.AsSpan(0, (int)length)).CopyTo(target);
         Span<float> scales = MemoryMarshal.Cast<byte, float>(target[(int)DTypes.QuantizedScales(1, length)..]);
@@ -33,8 +33,8 @@ internal sealed class ReferenceMemory(ReferenceDevice device, long bytes) : Devi
             scales[i] = (float)Numbers[i];
     }
 
-    /// <summary>Restores what <see cref="CopyFloats"/> copied.</summary>
-    public void SetFloats(long length, ReadOnlySpan<byte> source)
+    /// <summary>Restores what <see cref="CopyQuantized"/> copied.</summary>
+    public void SetQuantized(long length, ReadOnlySpan<byte> source)
     {
         source[..(int)length].CopyTo(MemoryMarshal.AsBytes(Quantized.AsSpan()));
         ReadOnlySpan<float> scales = MemoryMarshal.Cast<byte, float>(source[(int)DTypes.QuantizedScales(1, length)..]);
@@ -112,10 +112,15 @@ internal readonly struct ReferenceOperand
             double largest = 0;
             for (int j = first; j < end; j++)
                 largest = Math.Max(largest, double.IsFinite(values[j]) ? Math.Abs(values[j]) : double.PositiveInfinity);
-            double scale = double.IsFinite(largest) ? largest / 127 : double.NaN;
+            double scale = double.IsFinite(largest) ? largest < Float8.Smallest ? 0 : largest / 127 : double.NaN;
             memory.Numbers[ScaleIndex(row, first)] = scale;
             for (int j = first; j < end; j++)
-                memory.Quantized[Index(row, j)] = (sbyte)(scale > 0 ? Math.Clamp(Math.Round(values[j] / scale), -127, 127) : 0);
+            {
+                long i = Index(row, j);
+                memory.Quantized[i] = (sbyte)(!(scale > 0) ? 0
+                    : seed == 0 ? Math.Clamp(Math.Round(values[j] / scale), -127, 127)
+                    : Quantized.Code((float)values[j] * Quantized.Inverse((float)largest), Rounding.Bits(seed, i)));
+            }
         }
     }
 

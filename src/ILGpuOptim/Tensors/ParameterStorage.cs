@@ -1,0 +1,41 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim;
+
+/// <summary>How a model's parameters are stored while they are trained. Gradients and arithmetic are f32 always.</summary>
+public enum ParameterStorage
+{
+    /// <summary>32 bits.</summary>
+    F32,
+
+    /// <summary>The upper 16 bits, rounded stochastically by updates.</summary>
+    BF16,
+
+    /// <summary>
+    /// Weights of products in 8 bits with an f32 scale for 256 neighbours, rounded stochastically by updates, as Q-APOLLO has them; embeddings,
+    /// an output head and vectors in bf16.
+    /// </summary>
+    Int8,
+}
+
+/// <summary>What a parameter is, as far as its storage goes.</summary>
+public enum ParameterRole
+{
+    /// <summary>A vector, a table of embeddings, an output head.</summary>
+    Other,
+
+    /// <summary>The weight of a product within the model.</summary>
+    Product,
+}
+
+/// <summary>The storage of each parameter.</summary>
+public static class ParameterStorages
+{
+    /// <summary>How a parameter is stored.</summary>
+    public static DType TypeOf(this ParameterStorage storage, ParameterRole role) => storage switch
+    {
+        ParameterStorage.F32 => DType.F32,
+        ParameterStorage.Int8 when role == ParameterRole.Product => DType.I8,
+        _ => DType.BF16,
+    };
+}
