@@ -29,9 +29,9 @@ internal static class MemoryCommand
 
             Console.WriteLine($"model        {config.Summary}: {plan.Parameters:N0} parameters");
             Console.WriteLine($"weights      {plan.Weights / 1e9,10:F4} GB  {settings.ParameterType.ToString().ToLowerInvariant()}");
-            Console.WriteLine($"gradients    {plan.Gradients / 1e9,10:F4} GB");
+            Console.WriteLine($"gradients    {plan.Gradients / 1e9,10:F4} GB  {(settings.Layerwise ? "the most at once, layer by layer" : "all")}");
             Console.WriteLine($"state        {plan.State / 1e9,10:F4} GB  {settings.Optimizer.Name}, {settings.Optimizer.StateType.ToString().ToLowerInvariant()}");
-            Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {settings.Batch} sequences of {settings.Block} tokens");
+            Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {settings.Batch} sequences of {settings.Block} tokens, and workspace");
             Console.WriteLine($"together     {plan.Total / 1e9,10:F4} GB");
         });
         return command;

@@ -57,6 +57,7 @@ internal sealed class TrainOptions
         Setting<int?>("--warmup", "steps of warm-up", (s, v) => s with { Warmup = v!.Value });
         Setting<double?>("--final-rate", "the learning rate at the end, as a part of its peak", (s, v) => s with { FinalRate = v!.Value });
         Setting<double?>("--clip", "the global gradient norm; 0 is off", (s, v) => s with { Clip = v!.Value });
+        Setting<bool?>("--layerwise", "update each parameter within the backward pass and free its gradient; needs --clip 0", (s, v) => s with { Layerwise = v!.Value });
         Setting<ulong?>("--seed", "repeats the run", (s, v) => s with { Seed = v!.Value });
         Setting<int?>("--eval-interval", "steps between validations", (s, v) => s with { EvalInterval = v!.Value });
         Setting<int?>("--eval-batches", "batches of a validation", (s, v) => s with { EvalBatches = v!.Value });

@@ -59,6 +59,9 @@ public sealed class Lamb : Optimizer
         [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
 
     /// <inheritdoc/>
+    public override bool NeedsAllGradients => States.Any(state => ((LambOptions)state.Options).MaxGradientNorm > 0);
+
+    /// <inheritdoc/>
     protected override void BeforeStep()
     {
         double limit = States.Count == 0 ? 0 : States.Max(state => ((LambOptions)state.Options).MaxGradientNorm);

@@ -172,6 +172,9 @@ public abstract class Optimizer : IDisposable
     /// </summary>
     protected virtual bool UpdatesNarrowWeights(ParameterState state) => false;
 
+    /// <summary>Whether an update depends on the gradients of all parameters, so that <see cref="Step(Parameter)"/> cannot be used.</summary>
+    public virtual bool NeedsAllGradients => false;
+
     /// <summary>Where the parameters live.</summary>
     protected Device Device => states.Count > 0 ? states[0].Parameter.Device : throw new InvalidOperationException("an optimizer without parameters has no device");
 
@@ -215,7 +218,13 @@ public abstract class Optimizer : IDisposable
     }
 
     /// <summary>Updates one parameter, as soon as its gradient is complete. Not for optimizers that need all gradients at once.</summary>
-    public void Step(Parameter parameter) => Update(byParameter[parameter]);
+    /// <exception cref="InvalidOperationException"><see cref="NeedsAllGradients"/>.</exception>
+    public void Step(Parameter parameter)
+    {
+        if (NeedsAllGradients)
+            throw new InvalidOperationException($"{Name} cannot update one parameter without the gradients of the others");
+        Update(byParameter[parameter]);
+    }
 
     private void Update(ParameterState state)
     {

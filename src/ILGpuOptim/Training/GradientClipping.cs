@@ -11,6 +11,7 @@ public sealed class GradientClipping : IDisposable
 {
     private readonly Device device;
     private readonly IReadOnlyList<Parameter> parameters;
+    private readonly Dictionary<Parameter, int> places;
     private readonly Block squares, norm, factor;
 
     /// <summary>Prepares for a set of parameters.</summary>
@@ -18,6 +19,7 @@ public sealed class GradientClipping : IDisposable
     {
         this.device = device;
         this.parameters = parameters;
+        places = parameters.Index().ToDictionary(item => item.Item, item => item.Index);
         squares = device.Pool.Rent(Math.Max(1, parameters.Count));
         norm = device.Pool.Rent(1);
         factor = device.Pool.Rent(1);
@@ -41,12 +43,22 @@ public sealed class GradientClipping : IDisposable
     /// </summary>
     public Block? Measure(double limit)
     {
-        for (int i = 0; i < parameters.Count; i++)
+        foreach (Parameter parameter in parameters)
         {
-            if (parameters[i].HasGradient)
-                device.Map(new SquaresRule(), 1, parameters[i].Length, parameters[i].Gradient!.Value, Operand.Scalar(squares.Slice(i, 1)));
+            if (parameter.HasGradient)
+                Add(parameter);
         }
 
+        return Total(limit);
+    }
+
+    /// <summary>Measures the gradient of one parameter, which may be gone when <see cref="Total"/> is called.</summary>
+    public void Add(Parameter parameter) =>
+        device.Map(new SquaresRule(), 1, parameter.Length, parameter.Gradient!.Value, Operand.Scalar(squares.Slice(places[parameter], 1)));
+
+    /// <summary>The norm of all that was measured; returns as <see cref="Measure"/>.</summary>
+    public Block? Total(double limit)
+    {
         Block total = device.Pool.Rent(1);
         device.Map(new TotalRule(), 1, parameters.Count, squares, Operand.Scalar(total));
         device.Map(new FactorRule((float)(limit > 0 ? limit : float.MaxValue)), 1, 1, total, norm, factor);

@@ -33,7 +33,12 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
             lowRank.ComputesNoBases();
         IReadOnlyList<Parameter> parameters = model.AllParameters;
         long gradients = 0;
-        trainer.Tape.GradientReady += _ => gradients = Math.Max(gradients, parameters.Sum(parameter => parameter.Gradient is null ? 0 : 4 * parameter.Length));
+        Action<Parameter>? update = trainer.Tape.GradientReady;
+        trainer.Tape.GradientReady = parameter =>
+        {
+            gradients = Math.Max(gradients, parameters.Sum(other => other.Gradient is null ? 0 : 4 * other.Length));
+            update?.Invoke(parameter);
+        };
         device.Pool.ResetPeak();
         trainer.Step();
         trainer.Step();

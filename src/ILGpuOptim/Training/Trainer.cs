@@ -36,6 +36,7 @@ public sealed class Trainer : IDisposable
     private readonly GradientClipping clipping;
     private readonly Parameter[] trained;
     private readonly int[] inputs, targets;
+    private TimeSpan updates;
 
     /// <summary>Prepares training from the model's present parameters.</summary>
     /// <exception cref="UserException">The settings, the data and the model do not fit together.</exception>
@@ -57,6 +58,13 @@ public sealed class Trainer : IDisposable
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
         Tape = new Tape(device) { Seed = settings.Seed };
+        if (settings.Layerwise)
+        {
+            if (Optimizer.NeedsAllGradients)
+                throw new UserException($"--layerwise: {Optimizer.Name} scales gradients by the norm of all of them, which is not known when the first parameter is updated; take another optimizer");
+            Tape.GradientReady = UpdateOne;
+        }
+
         inputs = new int[settings.Batch * settings.Block];
         targets = new int[inputs.Length];
     }
@@ -89,41 +97,64 @@ public sealed class Trainer : IDisposable
     public bool TimesUpdates { get; set; }
 
     /// <summary>One update.</summary>
-    /// <exception cref="DivergedException">The loss is no number; the parameters are those of the step before.</exception>
+    /// <exception cref="DivergedException">
+    /// The loss is no number; the parameters are those of the step before, unless updates are layer-wise and only a gradient was none.
+    /// </exception>
     public StepResult Step()
     {
         long began = Stopwatch.GetTimestamp();
         float loss = 0;
+        double rate = schedule.Factor(StepNumber);
+        Optimizer.LearningRateFactor = rate;
+        updates = TimeSpan.Zero;
         Tape.IsTraining = Tape.IsRecording = true;
         for (int i = 0; i < Settings.Accumulate; i++)
         {
             Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
             Tensor batchLoss = Model.Loss(Tape, inputs, targets, Settings.Batch, 1f / Settings.Accumulate);
+            if (Settings.Layerwise && !float.IsFinite(batchLoss.Item()))
+                throw new DivergedException(Describe(batchLoss.Item()));
             Tape.Backward(batchLoss);
             loss += batchLoss.Item();
             Tape.Reset();
         }
 
-        Block? factor = clipping.Measure(Settings.Clip);
+        Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Settings.Clip);
         float norm = clipping.Norm;
         if (!float.IsFinite(loss) || !float.IsFinite(norm))
             throw new DivergedException(Describe(loss));
-        long updating = Stopwatch.GetTimestamp();
-        double rate = schedule.Factor(StepNumber);
-        Optimizer.LearningRateFactor = rate;
-        Optimizer.GradientFactor = factor;
-        Optimizer.Step();
-        if (TimesUpdates)
-            Device.Synchronize();
-        long updated = Stopwatch.GetTimestamp();
-        foreach (Parameter parameter in trained)
-            parameter.ClearGradient();
+        if (!Settings.Layerwise)
+        {
+            long updating = Stopwatch.GetTimestamp();
+            Optimizer.GradientFactor = factor;
+            Optimizer.Step();
+            if (TimesUpdates)
+                Device.Synchronize();
+            updates = Stopwatch.GetElapsedTime(updating);
+            foreach (Parameter parameter in trained)
+                parameter.ClearGradient();
+        }
+
         StepNumber++;
         return new StepResult(StepNumber, loss, Settings.Optimizer.LearningRate * rate, norm)
         {
-            Duration = Stopwatch.GetElapsedTime(began, updated),
-            UpdateDuration = Stopwatch.GetElapsedTime(updating, updated),
+            Duration = Stopwatch.GetElapsedTime(began),
+            UpdateDuration = updates,
         };
+    }
+
+    /// <summary>Updates a parameter within the backward pass and gives its gradient back.</summary>
+    private void UpdateOne(Parameter parameter)
+    {
+        if (TimesUpdates)
+            Device.Synchronize();
+        long updating = Stopwatch.GetTimestamp();
+        clipping.Add(parameter);
+        Optimizer.Step(parameter);
+        parameter.ReleaseGradient();
+        if (TimesUpdates)
+            Device.Synchronize();
+        updates += Stopwatch.GetElapsedTime(updating);
     }
 
     /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>

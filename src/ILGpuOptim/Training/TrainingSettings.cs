@@ -77,6 +77,12 @@ public sealed record TrainingSettings
     /// <summary>The global norm above which gradients are scaled down; 0 never.</summary>
     public double Clip { get; init; } = 1;
 
+    /// <summary>
+    /// Whether each parameter is updated as soon as its gradient is complete, within the backward pass, and the gradient's memory given back: the
+    /// gradients of one operation exist at once, not all. Without clipping by the global norm and without accumulation.
+    /// </summary>
+    public bool Layerwise { get; init; }
+
     /// <summary>Repeats initialisation, batches and dropout.</summary>
     public ulong Seed { get; init; } = 1;
 
@@ -177,5 +183,9 @@ public sealed record TrainingSettings
             throw new UserException($"--validation {Validation}: it lies in [0, 1)");
         if (!(Clip >= 0))
             throw new UserException($"--clip {Clip}: it must be 0 (off) or positive");
+        if (Layerwise && Clip > 0)
+            throw new UserException($"--layerwise updates parameters before the norm of all gradients is known, so it cannot clip by it (--clip {Clip}); add --clip 0");
+        if (Layerwise && Accumulate > 1)
+            throw new UserException($"--layerwise keeps no gradients from one batch to the next, so it cannot add up those of {Accumulate} batches; leave out --accumulate and raise --batch");
     }
 }

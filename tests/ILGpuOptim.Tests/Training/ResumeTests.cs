@@ -43,6 +43,10 @@ public class ResumeTests
     public void NarrowParametersGoOnExactly(string optimizer, ParameterStorage storage) =>
         StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, ParameterType = storage });
 
+    [Fact]
+    public void LayerwiseUpdatesGoOnExactly() =>
+        StopsAndGoesOn("apollo-mini", settings => settings with { Steps = 20, ParameterType = ParameterStorage.Int8, Layerwise = true, Clip = 0 });
+
     private static void StopsAndGoesOn(string optimizer, Func<TrainingSettings, TrainingSettings> change)
     {
         using var folder = new TemporaryFolder();
