@@ -19,6 +19,7 @@ var root = new RootCommand("Train small language models in C# with memory-effici
     DoctorCommand.Create(),
     MergeCommand.Create(),
     KernelsCommand.Create(),
+    TuneCommand.Create(),
     TokenizerCommand.Create(),
     PrepareCommand.Create(),
     VerifyCommand.Create(),

@@ -57,6 +57,15 @@ public abstract class GpuProductTests(GpuDevice device, bool thorough)
         Compare(tile, parts, 33, 65, 300, false, false, 0, DType.BF16);
     }
 
+    [Fact]
+    public void TuningFindsTheFastestPlan()
+    {
+        TunedProduct tuned = Assert.Single(new ProductTuning(device).Measure([new GpuGemmSize(65, 64, 256, 1, false, true)]));
+        Assert.Equal("65 x 64 x 256 NT", tuned.Product);
+        Assert.True(tuned.Best.Microseconds <= tuned.Rule.Microseconds);
+        Assert.Null(device.Plans.Forced);
+    }
+
     private void Compare(string tile, int parts, int m, int n, int k, bool transposeA, bool transposeB, int offset, DType type)
     {
         float[] expected = Product(reference), actual;

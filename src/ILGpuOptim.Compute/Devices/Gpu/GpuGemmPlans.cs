@@ -38,6 +38,9 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
     /// <summary>What every product uses while it is not null: for measuring.</summary>
     public GpuGemmPlan? Forced { get; set; }
 
+    /// <summary>The sizes so far.</summary>
+    public IReadOnlyCollection<GpuGemmSize> Met => plans.Keys;
+
     /// <summary>Where the table of a device is kept.</summary>
     public static string PathOf(string device) => Path.Combine(
         Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData, Environment.SpecialFolderOption.DoNotVerify),

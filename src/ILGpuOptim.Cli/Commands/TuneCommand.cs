@@ -1,0 +1,37 @@
+using System.CommandLine;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Models;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Cli.Commands;
+
+/// <summary><c>tune</c>: measures which tiles a GPU's products should use.</summary>
+internal static class TuneCommand
+{
+    public static Command Create()
+    {
+        var options = new TrainOptions();
+        var command = new Command("tune", "Measure the matrix products of one training step on a GPU, and keep what was fastest for later runs; takes the flags of train.");
+        foreach (Option option in options.All)
+            command.Options.Add(option);
+        command.SetAction(result =>
+        {
+            TrainingSettings settings = options.Settings(result);
+            settings.Check();
+            using Device device = CommonOptions.Open(settings.Device, settings.Threads);
+            var tuning = new ProductTuning(device);
+            Dataset data = TrainingRun.LoadData(settings);
+            using (LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device))
+            using (var trainer = new Trainer(device, model, data, settings))
+                trainer.Step();
+            device.Pool.Trim();
+            Console.WriteLine($"{"product",-28}{"chosen so far",-20}{"us",10}   {"fastest",-20}{"us",10}");
+            foreach (TunedProduct product in tuning.Measure())
+                Console.WriteLine($"{product.Product,-28}{product.Rule.Plan,-20}{product.Rule.Microseconds,10:F1}   {product.Best.Plan,-20}{product.Best.Microseconds,10:F1}");
+            tuning.Save();
+            Console.WriteLine($"kept in {tuning.Path}; remove it to go back to the rule");
+        });
+        return command;
+    }
+}

@@ -1,0 +1,106 @@
+using System.Diagnostics;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Compute;
+
+/// <summary>What measuring a product showed.</summary>
+/// <param name="Product">Its size: M × N × K, the batch, and which factors are transposed.</param>
+/// <param name="Rule">The plan that the device would have chosen, and its median time in microseconds.</param>
+/// <param name="Best">The fastest plan and its time.</param>
+public sealed record TunedProduct(string Product, (string Plan, double Microseconds) Rule, (string Plan, double Microseconds) Best);
+
+/// <summary>
+/// Measures how a GPU computes the products that it has met so far fastest, and keeps the answer: devices opened later choose by the
+/// nearest size measured. Another plan adds in another order, so results before and after differ in their last bits.
+/// </summary>
+public sealed class ProductTuning
+{
+    private const int Rounds = 5;
+    private readonly GpuDevice device;
+    private readonly List<(GpuGemmSize Size, GpuGemmPlan Plan)> measured = [];
+
+    /// <summary>Prepares for a device that has run what it shall be tuned for.</summary>
+    /// <exception cref="DeviceException">The device has no choice: only those of GPUs have.</exception>
+    public ProductTuning(Device device) =>
+        this.device = device is GpuDevice { IsProcessor: false } gpu ? gpu : throw new DeviceException($"{device.Name}: {device.Description} has one way to compute a product; only GPUs can be tuned");
+
+    /// <summary>Where <see cref="Save"/> writes to.</summary>
+    public string Path => GpuGemmPlans.PathOf(device.Accelerator.Name);
+
+    /// <summary>Measures one product after the other.</summary>
+    public IEnumerable<TunedProduct> Measure() => Measure(device.Plans.Met);
+
+    internal IEnumerable<TunedProduct> Measure(IEnumerable<GpuGemmSize> sizes)
+    {
+        foreach (GpuGemmSize size in sizes.Where(size => size is { M: > 0, N: > 0, K: > 0 }).ToArray())
+        {
+            Block a = Numbers((long)size.Batch * size.M * size.K), b = Numbers((long)size.Batch * size.K * size.N), c = Numbers((long)size.Batch * size.M * size.N);
+            void Run() => device.Gemm(new GemmArguments(a, b, c, size.M, size.N, size.K)
+            {
+                TransposeA = size.TransposeA, TransposeB = size.TransposeB, Batch = size.Batch,
+                BatchStrideA = (long)size.M * size.K, BatchStrideB = (long)size.K * size.N, BatchStrideC = (long)size.M * size.N,
+            });
+            GpuGemmPlan rule = device.Plans.For(size);
+            GpuGemmPlan[] candidates = [rule, .. GpuGemmPlans.Candidates(size).Where(plan => plan != rule)];
+            double[] times = Times(candidates, Run);
+            int best = Array.IndexOf(times, times.Min());
+            measured.Add((size, candidates[best]));
+            device.Pool.Return(a);
+            device.Pool.Return(b);
+            device.Pool.Return(c);
+            device.Pool.Trim();
+            yield return new TunedProduct(
+                $"{size.M} x {size.N} x {size.K}{(size.Batch > 1 ? $" times {size.Batch}" : "")} {(size.TransposeA ? 'T' : 'N')}{(size.TransposeB ? 'T' : 'N')}",
+                (NameOf(rule), times[0]), (NameOf(candidates[best]), times[best]));
+        }
+    }
+
+    /// <summary>Writes the table, whole or not at all.</summary>
+    public void Save() => GpuGemmPlans.Write(Path, measured);
+
+    private static string NameOf(GpuGemmPlan plan) => plan.Parts == 1 ? plan.Tile : $"{plan.Tile}, k in {plan.Parts}";
+
+    /// <summary>Median microseconds of each plan. The plans take turns, so that a device that changes its clock is unfair to none.</summary>
+    private double[] Times(GpuGemmPlan[] plans, Action run)
+    {
+        var times = new double[plans.Length][];
+        int repeat = 1;
+        for (int i = 0; i < plans.Length; i++)
+        {
+            device.Plans.Forced = plans[i];
+            run();
+            device.Synchronize();
+            double once = Time(run, 1);
+            repeat = i == 0 ? Math.Clamp((int)(1000 / once), 1, 20) : repeat;
+            times[i] = new double[Rounds];
+        }
+
+        for (int round = 0; round < Rounds; round++)
+        {
+            for (int i = 0; i < plans.Length; i++)
+            {
+                device.Plans.Forced = plans[i];
+                times[i][round] = Time(run, repeat);
+            }
+        }
+
+        device.Plans.Forced = null;
+        return [.. times.Select(of => of.Order().ElementAt(Rounds / 2))];
+    }
+
+    private double Time(Action run, int repeat)
+    {
+        long began = Stopwatch.GetTimestamp();
+        for (int i = 0; i < repeat; i++)
+            run();
+        device.Synchronize();
+        return Stopwatch.GetElapsedTime(began).TotalMicroseconds / repeat;
+    }
+
+    private Block Numbers(long length)
+    {
+        Block block = device.Pool.Rent(length);
+        device.Random(block, RandomKind.Normal, 1, 1, 0);
+        return block;
+    }
+}
