@@ -26,16 +26,8 @@ public sealed class GradientClipping : IDisposable
         device.Fill(squares, 0);
     }
 
-    /// <summary>The norm of the last <see cref="Measure"/>; reading it waits for the device.</summary>
-    public float Norm
-    {
-        get
-        {
-            Span<float> value = stackalloc float[1];
-            device.Download(norm, value);
-            return value[0];
-        }
-    }
+    /// <summary>The norm of the last <see cref="Measure"/>, a device scalar.</summary>
+    public Block Norm => norm;
 
     /// <summary>
     /// Measures the norm of all gradients. Returns min(1, limit / (norm + 1e-6)) as a device scalar, or null when

@@ -38,6 +38,9 @@ public sealed class Trainer : IDisposable
     private readonly int[] inputs, targets;
     private TimeSpan updates;
 
+    /// <summary>The loss and the gradient's norm on the device, read back together: a step waits for its device once.</summary>
+    private readonly Block measures;
+
     /// <summary>Prepares training from the model's present parameters.</summary>
     /// <exception cref="UserException">The settings, the data and the model do not fit together.</exception>
     public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings)
@@ -67,6 +70,7 @@ public sealed class Trainer : IDisposable
 
         inputs = new int[settings.Batch * settings.Block];
         targets = new int[inputs.Length];
+        measures = device.Pool.Rent(2);
     }
 
     /// <summary>Where everything runs.</summary>
@@ -103,7 +107,6 @@ public sealed class Trainer : IDisposable
     public StepResult Step()
     {
         long began = Stopwatch.GetTimestamp();
-        float loss = 0;
         double rate = schedule.Factor(StepNumber);
         Optimizer.LearningRateFactor = rate;
         updates = TimeSpan.Zero;
@@ -115,12 +118,18 @@ public sealed class Trainer : IDisposable
             if (Settings.Layerwise && !float.IsFinite(batchLoss.Item()))
                 throw new DivergedException(Describe(batchLoss.Item()));
             Tape.Backward(batchLoss);
-            loss += batchLoss.Item();
+            if (i == 0)
+                Device.Copy(batchLoss.Data, measures.Slice(0, 1));
+            else
+                Device.Map(new AddRule(), 1, 1, measures.Slice(0, 1), batchLoss.Data);
             Tape.Reset();
         }
 
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Settings.Clip);
-        float norm = clipping.Norm;
+        Device.Copy(clipping.Norm, measures.Slice(1, 1));
+        Span<float> read = stackalloc float[2];
+        Device.Download(measures, read);
+        (float loss, float norm) = (read[0], read[1]);
         if (!float.IsFinite(loss) || !float.IsFinite(norm))
             throw new DivergedException(Describe(loss));
         if (!Settings.Layerwise)
@@ -220,6 +229,7 @@ public sealed class Trainer : IDisposable
     public void Dispose()
     {
         Tape.Reset();
+        Device.Pool.Return(measures);
         clipping.Dispose();
         Optimizer.Dispose();
     }

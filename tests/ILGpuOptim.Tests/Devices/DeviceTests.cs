@@ -205,6 +205,56 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
     }
 
     [Fact]
+    public void SmallMapsRunInTheirOrder()
+    {
+        // A device may let small maps wait for others with the same rule, but not for longer than anybody can see.
+        const int Blocks = 7, Length = 33;
+        Compare("small maps", Blocks * Length, 1e-5, (d, output) =>
+        {
+            var random = new Random(3);
+            Block[] blocks = [.. Enumerable.Range(0, Blocks).Select(i => Random(d, Length, (ulong)i + 1))];
+            Block scalar = Random(d, 1, 99), large = Random(d, 70_000, 98);
+            for (int step = 0; step < 300; step++)
+            {
+                Block a = blocks[random.Next(Blocks)], b = blocks[random.Next(Blocks)];
+                switch (random.Next(7))
+                {
+                    case 0 or 1 or 2:
+                        d.Map(new Mix(), 1, Length, a, new Operand(b, Factor: scalar));
+                        break;
+                    case 3:
+                        d.Map(new Mix(), 1, 1, a.Slice(5, 1), b.Slice(6, 1));
+                        break;
+                    case 4 when a != b:
+                        d.Map(new SumAndLargest(), 1, Length, a, Operand.Scalar(b.Slice(0, 1)), Operand.Scalar(scalar));
+                        d.Map(new Mix(), 1, 1, scalar, scalar);
+                        break;
+                    case 5:
+                        d.Map(new Mix(), 1, large.Length, large, Operand.Scalar(a.Slice(1, 1)));
+                        d.Copy(large.Slice(7, 1), b.Slice(2, 1));
+                        break;
+                    default:
+                        Block temporary = d.Pool.Rent(Length);
+                        d.Copy(a, temporary);
+                        d.Map(new Mix(), 1, Length, b, temporary);
+                        d.Pool.Return(temporary);
+                        break;
+                }
+
+                // Numbers stay small.
+                if (step % 10 == 9)
+                    d.Random(blocks[random.Next(Blocks)], RandomKind.Normal, 1, 7, (ulong)step);
+                d.Map(new Halve(), 1, 1, scalar);
+                d.Map(new Halve(), 1, Length, a);
+                d.Map(new Halve(), 1, Length, b);
+            }
+
+            for (int i = 0; i < Blocks; i++)
+                d.Copy(blocks[i], output.Slice(i * Length, Length));
+        });
+    }
+
+    [Fact]
     public void MovesByIndex()
     {
         int[] rows = [2, 0, 2, 2, 1], maybe = [2, -1, 0, 1, -1];
@@ -281,6 +331,14 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
         double largest = Math.Max(terms, expected.Where(float.IsFinite).Select(value => Math.Abs((double)value)).DefaultIfEmpty(0).Max());
         for (int i = 0; i < length; i++)
             Assert.True(actual[i].Equals(expected[i]) || Math.Abs(actual[i] - expected[i]) <= tolerance * largest, $"{what}[{i}] of {length}: {actual[i]} instead of {expected[i]}");
+    }
+
+    private readonly struct Halve : IMap1
+    {
+        public static Access Access => Access.Of(Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a) where L : struct, ILane<L> => a *= L.Splat(0.5f);
     }
 
     private readonly struct Mix : IMap2

@@ -4,6 +4,8 @@ using ILGPU;
 using ILGPU.Runtime.CPU;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Compute.Gpu;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Devices;
 
@@ -156,6 +158,20 @@ public class GpuPlanTests
         Assert.Equal("128x128", plans.For(Large).Tile);
         File.WriteAllText(path, "[{\"M\":0}]");
         Assert.Contains("tune", Assert.Throws<DeviceException>(() => new GpuGemmPlans(132, path)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void SmallParametersAreUpdatedTogether()
+    {
+        using var device = GpuDevice.Recorder();
+        var tape = new Tape(device);
+        Parameter[] vectors = [.. Enumerable.Range(0, 5).Select(i => new Parameter(device, $"h.{i}.ln_1.weight", 33 + i))];
+        foreach (Parameter vector in vectors)
+            device.Fill(tape.GradientOf(vector, out _), 1);
+        using Optimizer adam = Registry.Create(new OptimizerSettings { Name = "adamw" }, vectors, out _);
+        device.ClearRecorded();
+        adam.Step();
+        Assert.Equal("GpuMapKernels.MapMany", Assert.Single(device.Recorded).Title.Split(" of ")[0]);
     }
 
     [Fact]

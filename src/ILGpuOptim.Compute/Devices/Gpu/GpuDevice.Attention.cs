@@ -15,6 +15,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void AttentionForward(in AttentionArguments arguments)
     {
+        pending.Launch();
         AttentionArguments a = arguments;
         GpuAttentionArguments x = Attention(a, out int form);
         x.Blocks = Blocks(a.QueryLength);
@@ -27,6 +28,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
     {
+        pending.Launch();
         AttentionArguments a = arguments;
         if (a.LogSumExp is null)
             throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass", nameof(arguments));

@@ -12,9 +12,20 @@ public sealed partial class GpuDevice
     private readonly Dictionary<string, RecordedKernel>? recorded;
 
     /// <summary>The kernels that a recording device would have launched, in their order.</summary>
-    internal IEnumerable<RecordedKernel> Recorded => recorded?.Values ?? throw new InvalidOperationException("this device launches its kernels");
+    internal IEnumerable<RecordedKernel> Recorded
+    {
+        get
+        {
+            pending.Launch();
+            return recorded?.Values ?? throw new InvalidOperationException("this device launches its kernels");
+        }
+    }
 
-    internal void ClearRecorded() => recorded?.Clear();
+    internal void ClearRecorded()
+    {
+        pending.Launch();
+        recorded?.Clear();
+    }
 
     /// <summary>
     /// A device that launches nothing but remembers every kernel: its memory is real and stays as it is. For printing kernels, and for

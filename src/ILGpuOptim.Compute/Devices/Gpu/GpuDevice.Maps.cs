@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGpuOptim.Compute.Gpu;
@@ -7,7 +8,8 @@ namespace ILGpuOptim.Compute;
 // Maps and row programs.
 public sealed partial class GpuDevice
 {
-    private readonly Dictionary<Type, Delegate> maps = [], quantizedMaps = [], sumMaps = [], rowPrograms = [];
+    private readonly Dictionary<Type, Delegate> maps = [], quantizedMaps = [], manyMaps = [], sumMaps = [], rowPrograms = [];
+    private MemoryBuffer1D<int, Stride1D.Dense>? table;
     private Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, int, SpecializedValue<int>>? fold;
     private Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, SpecializedValue<int>>? foldScalar;
 
@@ -27,6 +29,14 @@ public sealed partial class GpuDevice
         ulong formats = GpuFormats.Of(operands, R.Access, columns);
         if (GpuFormats.IsFlat(formats))
             (rows, columns) = (Math.Min(1, rows), rows * columns);
+        if (quantizes || pending.Touches(operands, R.Access))
+            pending.Launch();
+        if (!sums && !quantizes && rows > 0 && columns > 0 && GpuFormats.IsFlat(formats) && GpuPendingMaps.Takes(operands, columns))
+        {
+            pending.Add(rule, formats, operands, (int)columns);
+            return;
+        }
+
         var arguments = new GpuArguments(operands, rows, columns, nothing.View);
         if (sums)
         {
@@ -41,7 +51,7 @@ public sealed partial class GpuDevice
             }
             else if (GpuFormats.IsFlat(formats))
             {
-                Launcher<R>(maps, GpuMapKernels.Map)((Groups(Tiles(columns, GpuMapKernels.FlatWidth)), GpuMapKernels.FlatWidth), arguments, rule, new(formats));
+                LaunchMap(rule, formats, columns, operands);
             }
             else
             {
@@ -52,8 +62,27 @@ public sealed partial class GpuDevice
         }
     }
 
+    /// <summary>Launches a map over one row.</summary>
+    internal void LaunchMap<R>(in R rule, ulong formats, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6 =>
+        Launcher<R>(maps, GpuMapKernels.Map)(
+            (Groups(Tiles(columns, GpuMapKernels.FlatWidth)), GpuMapKernels.FlatWidth), new GpuArguments(operands, 1, columns, nothing.View), rule, new(formats));
+
+    /// <summary>Launches maps that waited for each other: entries of <see cref="GpuPendingMaps.EntryLength"/> numbers, and each group's entry.</summary>
+    internal void LaunchMaps<R>(in R rule, ulong formats, ReadOnlySpan<int> entries, ReadOnlySpan<int> groups) where R : unmanaged, IMap6
+    {
+        table ??= Accelerator.Allocate1D<int>(GpuPendingMaps.MostEntries * GpuPendingMaps.EntryLength + GpuPendingMaps.MostGroups);
+        ArrayView<int> first = table.View.SubView(0, entries.Length), second = table.View.SubView(entries.Length, groups.Length);
+        Upload(MemoryMarshal.AsBytes(entries), first.Cast<byte>());
+        Upload(MemoryMarshal.AsBytes(groups), second.Cast<byte>());
+        if (!manyMaps.TryGetValue(typeof(R), out Delegate? launcher))
+            manyMaps[typeof(R)] = launcher = Load<ArrayView<byte>, ArrayView<int>, ArrayView<int>, R, SpecializedValue<ulong>>(GpuMapKernels.MapMany);
+        ((Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<int>, R, SpecializedValue<ulong>>)launcher)(
+            (groups.Length, GpuMapKernels.FlatWidth), slab!.All, first, second, rule, new(formats));
+    }
+
     private void MapSums<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands, GpuArguments arguments, ulong formats) where R : unmanaged, IMap6
     {
+        pending.Launch();
         bool flat = GpuFormats.IsFlat(formats);
         int width = IsProcessor ? GpuMapColumns.Width : GpuMapKernels.Tile;
         int height = IsProcessor ? GpuMapColumns.RowsFor(flat ? columns / width : rows) : GpuMapKernels.Tile;
@@ -103,6 +132,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
+        pending.Launch();
         Validate.Rows<R>(rows, columns, operands);
         int sums = 0;
         for (int k = 0; k < operands.Length; k++)

@@ -83,6 +83,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override unsafe void DownloadBytes(in Block source, long bytes, Span<byte> target)
     {
+        pending.Launch();
         if (bytes == 0)
             return;
 
@@ -95,11 +96,15 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override unsafe void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
     {
-        if (source.Length == 0)
-            return;
-        ArrayView<byte> view = GpuMemory.View(target).SubView(0, source.Length);
+        pending.Launch();
+        if (source.Length > 0)
+            Upload(source, GpuMemory.View(target).SubView(0, source.Length));
+    }
+
+    private unsafe void Upload(ReadOnlySpan<byte> source, ArrayView<byte> view)
+    {
         if (source.Length > staging.Length / 4)
         {
             fixed (byte* pointer = source)
@@ -135,6 +140,7 @@ public sealed partial class GpuDevice
         }
         else if (source.Length > 0)
         {
+            pending.Launch();
             long bytes = source.Type.Bytes(1, source.Length);
             GpuMemory.View(source).SubView(0, bytes).CopyTo(Stream, GpuMemory.View(target).SubView(0, bytes));
         }
@@ -143,6 +149,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
+        pending.Launch();
         Validate.Type(indices, DType.I32);
         if (table.Type is not (DType.F32 or DType.BF16))
             throw new NotSupportedException($"rows cannot be gathered from {table.Type} storage");
@@ -158,6 +165,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
     {
+        pending.Launch();
         Validate.Type(indices, DType.I32);
         long across = Tiles(columns, GpuIndexKernels.Threads);
         int n = checked((int)indices.Length);
@@ -175,6 +183,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void Pick(in Block source, in Block indices, in Block target, long columns)
     {
+        pending.Launch();
         Validate.Type(indices, DType.I32);
         if (indices.Length == 0)
             return;
@@ -185,6 +194,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void AddAt(in Block target, in Block indices, in Block value, long columns)
     {
+        pending.Launch();
         Validate.Type(indices, DType.I32);
         if (indices.Length == 0)
             return;
@@ -195,6 +205,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
+        pending.Launch();
         Validate.Type(target, DType.F32);
         if (target.Length == 0)
             return;

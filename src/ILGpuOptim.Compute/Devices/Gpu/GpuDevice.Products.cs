@@ -13,6 +13,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
+        pending.Launch();
         GemmArguments g = arguments;
         Validate.Gemm<R>(g, operands);
         if (g.M == 0 || g.N == 0 || g.Batch == 0)

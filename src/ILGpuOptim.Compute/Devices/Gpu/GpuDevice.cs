@@ -15,6 +15,8 @@ public sealed partial class GpuDevice : Device
     private readonly Context context;
     private readonly MemoryBuffer1D<float, Stride1D.Dense> nothing;
     private readonly GpuVisibility visibility;
+    private readonly GpuPendingMaps pending;
+    private GpuSlab? slab;
     private long allocated;
 
     internal GpuDevice(string name, Context context, Accelerator accelerator)
@@ -28,6 +30,7 @@ public sealed partial class GpuDevice : Device
         Name = name;
         this.context = context;
         visibility = new GpuVisibility(context);
+        pending = new GpuPendingMaps(this);
         Accelerator = accelerator;
         nothing = accelerator.Allocate1D<float>(64);
         IsProcessor = isProcessor;
@@ -54,6 +57,12 @@ public sealed partial class GpuDevice : Device
     {
         try
         {
+            if (bytes <= GpuSlab.Small && (slab ??= new GpuSlab(Accelerator)).TryTake(bytes, out int offset))
+            {
+                allocated += bytes;
+                return new GpuMemory(this, slab, offset, bytes);
+            }
+
             MemoryBuffer1D<byte, Stride1D.Dense> buffer = Accelerator.Allocate1D<byte>(bytes);
             allocated += bytes;
             return new GpuMemory(this, buffer);
@@ -64,11 +73,16 @@ public sealed partial class GpuDevice : Device
         }
     }
 
-    internal void Freed(long bytes) => allocated -= bytes;
+    internal void Freed(long bytes)
+    {
+        pending.Launch();
+        allocated -= bytes;
+    }
 
     /// <inheritdoc/>
     public override void Synchronize()
     {
+        pending.Launch();
         Stream.Synchronize();
         staged = 0;
     }
@@ -76,8 +90,10 @@ public sealed partial class GpuDevice : Device
     /// <inheritdoc/>
     public override void Dispose()
     {
-        Stream.Synchronize();
+        Synchronize();
         base.Dispose();
+        slab?.Dispose();
+        table?.Dispose();
         nothing.Dispose();
         Accelerator.Dispose();
         context.Dispose();

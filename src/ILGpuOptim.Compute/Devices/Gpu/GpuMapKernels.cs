@@ -35,6 +35,24 @@ internal static class GpuMapKernels
         }
     }
 
+    /// <summary>Maps over many small blocks of one buffer: a group finds its block in the table.</summary>
+    public static void MapMany<R>(ArrayView<byte> slab, ArrayView<int> entries, ArrayView<int> groups, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
+    {
+        int entry = groups[Grid.IdxX] * GpuPendingMaps.EntryLength, length = entries[entry + GpuPendingMaps.Length];
+        int column = (Grid.IdxX - entries[entry + GpuPendingMaps.FirstGroup]) * FlatWidth + Group.IdxX;
+        if (column >= length)
+            return;
+        GpuArguments x = default;
+        x.A = Entry(slab, entries, entry);
+        x.B = Entry(slab, entries, entry + 1);
+        x.C = Entry(slab, entries, entry + 2);
+        x.D = Entry(slab, entries, entry + 3);
+        x.E = Entry(slab, entries, entry + 4);
+        x.F = Entry(slab, entries, entry + 5);
+        F1 a = default, b = default, c = default, d = default, e = default, f = default;
+        Element(x, rule, formats.Value, 0, column, ref a, ref b, ref c, ref d, ref e, ref f);
+    }
+
     /// <summary>A map that stores 8-bit numbers: one group a block of neighbours, which share a scale.</summary>
     public static void MapQuantized<R>(GpuArguments x, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
     {
@@ -170,6 +188,16 @@ internal static class GpuMapKernels
             GpuOperand.Store(x.E, GpuFormats.At(formats, 4), row, column, e);
         if (R.Access.Writes(5))
             GpuOperand.Store(x.F, GpuFormats.At(formats, 5), row, column, f);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuOperand Entry(ArrayView<byte> slab, ArrayView<int> entries, int place)
+    {
+        GpuOperand result = default;
+        result.Data = slab.SubView(4L * entries[place]);
+        result.Factor = slab.Cast<float>().SubView(entries[place + GpuPendingMaps.Factors]);
+        result.Seed = (uint)entries[place + GpuPendingMaps.Seeds];
+        return result;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -3,12 +3,39 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>One allocation of an ILGPU accelerator.</summary>
-internal sealed class GpuMemory(GpuDevice device, MemoryBuffer1D<byte, Stride1D.Dense> buffer) : DeviceMemory
+/// <summary>One allocation of an ILGPU accelerator, or a part of its slab.</summary>
+internal sealed class GpuMemory : DeviceMemory
 {
+    private readonly GpuDevice device;
+    private readonly MemoryBuffer1D<byte, Stride1D.Dense>? buffer;
+    private readonly GpuSlab? slab;
+
+    public GpuMemory(GpuDevice device, MemoryBuffer1D<byte, Stride1D.Dense> buffer)
+    {
+        this.device = device;
+        this.buffer = buffer;
+        Bytes = buffer.Length;
+        All = buffer.View;
+        SlabOffset = -1;
+    }
+
+    public GpuMemory(GpuDevice device, GpuSlab slab, int offset, long bytes)
+    {
+        this.device = device;
+        this.slab = slab;
+        Bytes = bytes;
+        All = slab.All.SubView(offset, bytes);
+        SlabOffset = offset;
+    }
+
     public override Device Device => device;
 
-    public override long Bytes => buffer.Length;
+    public override long Bytes { get; }
+
+    /// <summary>Where in the slab it begins; -1 when it is not there.</summary>
+    public int SlabOffset { get; }
+
+    private ArrayView<byte> All { get; }
 
     /// <summary>A block's bytes, or all that follow its beginning.</summary>
     public static ArrayView<byte> View(in Block block)
@@ -24,11 +51,10 @@ internal sealed class GpuMemory(GpuDevice device, MemoryBuffer1D<byte, Stride1D.
     public static ArrayView<T> Part<T>(ArrayView<T> view, long start, long length) where T : unmanaged =>
         length == 0 ? view.SubView(0, 0) : view.SubView(start, length);
 
-    private ArrayView<byte> All => buffer.View;
-
     internal override void Free()
     {
         device.Freed(Bytes);
-        buffer.Dispose();
+        slab?.Return(SlabOffset, Bytes);
+        buffer?.Dispose();
     }
 }
