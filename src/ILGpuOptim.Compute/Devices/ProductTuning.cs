@@ -37,8 +37,12 @@ public sealed class ProductTuning
             Block a = Numbers((long)size.Batch * size.M * size.K), b = Numbers((long)size.Batch * size.K * size.N), c = Numbers((long)size.Batch * size.M * size.N);
             void Run() => device.Gemm(new GemmArguments(a, b, c, size.M, size.N, size.K)
             {
-                TransposeA = size.TransposeA, TransposeB = size.TransposeB, Batch = size.Batch,
-                BatchStrideA = (long)size.M * size.K, BatchStrideB = (long)size.K * size.N, BatchStrideC = (long)size.M * size.N,
+                TransposeA = size.TransposeA,
+                TransposeB = size.TransposeB,
+                Batch = size.Batch,
+                BatchStrideA = (long)size.M * size.K,
+                BatchStrideB = (long)size.K * size.N,
+                BatchStrideC = (long)size.M * size.N,
             });
             GpuGemmPlan rule = device.Plans.For(size);
             GpuGemmPlan[] candidates = [rule, .. GpuGemmPlans.Candidates(size).Where(plan => plan != rule)];
