@@ -8,7 +8,6 @@ namespace ILGpuOptim.Compute;
 public sealed partial class GpuDevice
 {
     private readonly Dictionary<Type, Delegate> products = [], finishes = [];
-    private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>? pack;
 
     /// <inheritdoc/>
     public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
@@ -111,26 +110,5 @@ public sealed partial class GpuDevice
         return (Fits(g.A, g.TransposeA ? g.M : g.K, x.StrideA, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
             | (Fits(g.B, g.TransposeB ? g.K : g.N, x.StrideB, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
             | (Fits(g.C, g.N, x.StrideC, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);
-    }
-
-    private void GemmPanels<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
-    {
-        // Rows that a group takes: their part of A stays in half a megabyte of cache, and every core has several groups.
-        x.TilesN = (x.N + Line.Length - 1) / Line.Length;
-        int rows = Math.Clamp((1 << 17) / Math.Max(1, x.K), 1, Math.Max(1, x.M)), most = 16 * Accelerator.NumMultiprocessors;
-        while (rows > GpuGemmPanels.Rows && (long)batch * x.TilesN * ((x.M + rows - 1) / rows) < most)
-            rows /= 2;
-        rows = (rows + GpuGemmPanels.Rows - 1) / GpuGemmPanels.Rows * GpuGemmPanels.Rows;
-        x.TilesM = (x.M + rows - 1) / rows;
-        Block panels = Pool.Rent((long)batch * x.TilesN * x.K * Line.Length);
-        ArrayView<float> packed = GpuMemory.View<float>(panels);
-        pack ??= Load<GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>(GpuGemmPanels.Pack);
-        if (x.K > 0)
-            pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & 0xFF));
-        if (!products.TryGetValue(typeof(R), out Delegate? launcher))
-            products[typeof(R)] = launcher = Load<GpuGemmArguments, ArrayView<float>, int, R, SpecializedValue<ulong>>(GpuGemmPanels.Run);
-        ((Action<KernelConfig, GpuGemmArguments, ArrayView<float>, int, R, SpecializedValue<ulong>>)launcher)(
-            (Groups((long)batch * x.TilesM * x.TilesN), 1), x, packed, rows, epilogue, new(formats));
-        Pool.Return(panels);
     }
 }

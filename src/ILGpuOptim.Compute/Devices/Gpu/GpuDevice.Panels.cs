@@ -1,0 +1,51 @@
+using ILGPU;
+using ILGPU.Runtime;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Compute;
+
+// Matrix products on OpenCL devices that are processors.
+public sealed partial class GpuDevice
+{
+    /// <summary>From how many columns of C, and how many steps of k, packing A pays.</summary>
+    private const int FewestColumns = 128, FarApart = 1024;
+
+    private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>? pack;
+    private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, int, SpecializedValue<ulong>>? packRows;
+
+    private void GemmPanels<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
+    {
+        // Rows that a group takes: their part of A stays in half a megabyte of cache, and every core has several groups.
+        x.TilesN = (x.N + Line.Length - 1) / Line.Length;
+        int rows = Math.Clamp((1 << 17) / Math.Max(1, x.K), 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostRows))), most = 16 * Accelerator.NumMultiprocessors;
+        while (rows > GpuGemmPanels.Rows && (long)batch * x.TilesN * ((x.M + rows - 1) / rows) < most)
+            rows /= 2;
+        rows = (rows + GpuGemmPanels.Rows - 1) / GpuGemmPanels.Rows * GpuGemmPanels.Rows;
+        x.TilesM = (x.M + rows - 1) / rows;
+        Block panels = Pool.Rent((long)batch * x.TilesN * x.K * Line.Length);
+        ArrayView<float> packed = GpuMemory.View<float>(panels);
+        pack ??= Load<GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>(GpuGemmPanels.Pack);
+        if (x.K > 0)
+            pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & 0xFF));
+
+        // A tile of A with many steps of k lies on few lines of a cache, or on many pages: it is packed too when there are columns enough to pay for it.
+        bool packsRows = x.N >= FewestColumns && x.K >= FarApart;
+        Block strips = packsRows ? Pool.Rent((long)batch * Tiles(x.M, GpuGemmPanels.Rows) * x.K * GpuGemmPanels.Rows) : default;
+        ArrayView<float> packedRows = packsRows ? GpuMemory.View<float>(strips) : nothing.View;
+        if (packsRows)
+        {
+            int count = (int)Tiles(x.M, GpuGemmPanels.Rows);
+            packRows ??= Load<GpuGemmArguments, ArrayView<float>, int, SpecializedValue<ulong>>(GpuGemmPanels.PackRows);
+            packRows((Groups((long)batch * count * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packedRows, count, new(formats & 0xFF));
+            formats = GpuGemmPanels.WithPackedRows(formats);
+        }
+
+        if (!products.TryGetValue(typeof(R), out Delegate? launcher))
+            products[typeof(R)] = launcher = Load<GpuGemmArguments, ArrayView<float>, ArrayView<float>, int, R, SpecializedValue<ulong>>(GpuGemmPanels.Run);
+        ((Action<KernelConfig, GpuGemmArguments, ArrayView<float>, ArrayView<float>, int, R, SpecializedValue<ulong>>)launcher)(
+            (Groups((long)batch * x.TilesM * x.TilesN), 1), x, packedRows, packed, rows, epilogue, new(formats));
+        Pool.Return(panels);
+        if (packsRows)
+            Pool.Return(strips);
+    }
+}
