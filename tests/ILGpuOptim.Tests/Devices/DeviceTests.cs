@@ -187,6 +187,8 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
     [InlineData(7, 33, 31)]
     [InlineData(31, 65, 128)]
     [InlineData(33, 1, 4097)]
+    [InlineData(37, 131, 1100)]
+    [InlineData(601, 33, 300)]
     [InlineData(5, 7, 0)]
     [InlineData(0, 7, 3)]
     public void MultipliesMatrices(int m, int n, int k)
