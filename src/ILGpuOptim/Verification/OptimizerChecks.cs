@@ -20,7 +20,9 @@ public static class OptimizerChecks
     /// <param name="entry">The optimizer.</param>
     /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
     public static IEnumerable<Check> All(OptimizerEntry entry, OptimizerSettings? settings = null) =>
-        OnProcessor(entry, settings).Concat(((string[])["cuda", "opencl"]).Select(kind => OnGpu(kind, entry, settings)));
+        OnProcessor(entry, settings)
+            .Concat(((string[])["ptx", "opencl"]).Select(target => Compiles(target, entry, settings)))
+            .Concat(((string[])["cuda", "opencl"]).Select(kind => OnGpu(kind, entry, settings)));
 
     /// <summary>Everything that needs the processor alone.</summary>
     /// <param name="entry">The optimizer.</param>
@@ -58,7 +60,27 @@ public static class OptimizerChecks
 
         yield return Allocations("a step allocates nothing", entry, chosen);
         yield return Decay("weight decay shrinks", entry, chosen);
-        yield return Compiles("compiles to PTX and OpenCL C", entry, chosen);
+    }
+
+    /// <summary>Whether a GPU's compiler takes the rules; this needs no GPU.</summary>
+    /// <param name="target">One of <see cref="KernelRecorder.Targets"/>.</param>
+    /// <param name="entry">The optimizer.</param>
+    /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
+    public static Check Compiles(string target, OptimizerEntry entry, OptimizerSettings? settings = null)
+    {
+        string name = $"compiles to {(target == "ptx" ? "PTX" : "OpenCL C")}";
+        using var recorder = new KernelRecorder();
+        KernelListing.RecordUpdate(recorder, entry, settings ?? Settings, 96, 64);
+        try
+        {
+            int count = recorder.Compile(target).Count;
+            return new Check(name, 0, 0, count == 1 ? "1 kernel" : $"{count} kernels");
+        }
+        catch (Exception e)
+        {
+            // Whatever the compiler says about somebody's rule: it has an exception type for each complaint.
+            return new Check(name, double.NaN, 0, (e.InnerException ?? e).Message);
+        }
     }
 
     /// <summary>Whether a kind of GPU does what double precision does; skipped where there is none.</summary>
@@ -196,23 +218,6 @@ public static class OptimizerChecks
 
         double ratio = Math.Sqrt(after / before);
         return new Check(name, ratio, 1, ratio == 1 ? "it has none" : $"of the norm are left after {TrajectoryForm.Still.Steps} steps without a gradient");
-    }
-
-    /// <summary>Whether a GPU's compiler takes the rules; this needs no GPU.</summary>
-    private static Check Compiles(string name, OptimizerEntry entry, OptimizerSettings settings)
-    {
-        using var recorder = new KernelRecorder();
-        KernelListing.RecordUpdate(recorder, entry, settings, 96, 64);
-        try
-        {
-            int[] counts = [.. KernelRecorder.Targets.Select(target => recorder.Compile(target).Count)];
-            return new Check(name, 0, 0, $"{string.Join(" and ", counts)} kernels");
-        }
-        catch (Exception e)
-        {
-            // Whatever the compiler says about somebody's rule: it has an exception type for each complaint.
-            return new Check(name, double.NaN, 0, e.InnerException?.Message ?? e.Message);
-        }
     }
 
     private static Trajectory Run(Device device, OptimizerEntry entry, OptimizerSettings settings, TrajectoryForm form)
