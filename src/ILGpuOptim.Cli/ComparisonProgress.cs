@@ -57,7 +57,7 @@ internal abstract class ComparisonProgress
     }
 
     protected void Tell(bool finished) => Console.WriteLine(finished
-        ? $"done       {Path.Combine(Comparison.Folder, ComparisonReport.FileName)}"
+        ? $"done       {Path.Combine(Comparison.Folder, ComparisonReport.FileName)}{Environment.NewLine}curves     {Path.Combine(Comparison.Folder, ComparisonReport.CurvesFile)}"
         : "stopped    the state is saved; the same command goes on from here");
 
     private sealed class PlainProgress(OptimizerComparison comparison) : ComparisonProgress(comparison)

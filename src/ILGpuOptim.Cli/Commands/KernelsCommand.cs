@@ -18,7 +18,7 @@ internal static class KernelsCommand
         var columns = new Option<int>("--columns") { Description = "its columns", DefaultValueFactory = _ => 2304 };
         var list = new Option<bool>("--list") { Description = "only the kernels' names" };
         var output = new Option<string?>("--out") { Description = "a folder for one file a kernel, instead of printing" };
-        var command = new Command("kernels", "Print the fused GPU kernels that an optimizer becomes; needs no GPU.") { optimizer, target, architecture, rows, columns, list, output };
+        var command = new Command("kernels", "Print the fused GPU kernels that an optimizer becomes; needs no GPU. Each begins with a line that names the kernel shape and the rule in it, as its class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
         command.SetAction(result =>
         {
             string kind = result.GetRequiredValue(target).ToLowerInvariant();
@@ -54,6 +54,8 @@ internal static class KernelsCommand
                 Collect();
             }
 
+            string sizes = chosen == "models" ? "" : $", for a matrix of {result.GetValue(rows)} × {result.GetValue(columns)} and a vector of {result.GetValue(columns)}";
+            Console.WriteLine($"// {chosen}: {kernels.Count} {(kernels.Count == 1 ? "kernel" : "kernels")}{sizes}, as {(kind == "ptx" ? $"PTX for sm_{result.GetValue(architecture)}" : "OpenCL C")}");
             Print([.. kernels.Values], kind, result.GetValue(list), result.GetValue(output));
         });
         return command;
@@ -65,11 +67,11 @@ internal static class KernelsCommand
             Directory.CreateDirectory(folder);
         for (int i = 0; i < kernels.Count; i++)
         {
-            string title = $"// {kernels[i].Title}, groups of {kernels[i].Threads} threads";
+            string title = $"{kernels[i].Title}, groups of {kernels[i].Threads} threads";
             if (folder is null || onlyNames)
-                Console.WriteLine(title);
+                Console.WriteLine($"// kernel {i + 1} of {kernels.Count}: {title}");
             if (folder is not null)
-                File.WriteAllText(Path.Combine(folder, $"{i:D3}.{(kind == "ptx" ? "ptx" : "cl")}"), $"{title}{Environment.NewLine}{kernels[i].Text}");
+                File.WriteAllText(Path.Combine(folder, $"{i:D3}.{(kind == "ptx" ? "ptx" : "cl")}"), $"// {title}{Environment.NewLine}{kernels[i].Text}");
             else if (!onlyNames)
                 Console.WriteLine(kernels[i].Text.Trim() + Environment.NewLine);
         }

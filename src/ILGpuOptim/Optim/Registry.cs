@@ -11,6 +11,15 @@ namespace ILGpuOptim.Optim;
 /// <param name="ChoosesMatrices">Whether some matrices are treated otherwise than the rest.</param>
 public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false)
 {
+    /// <summary>An optimizer that knows the learning rate and weight decay alone.</summary>
+    public OptimizerEntry(string name, string summary, Func<StateStorage, Optimizer> create)
+        : this(name, summary, create, (_, _) => new OptimizerOptions())
+    {
+    }
+
+    /// <summary>The update written out in doubles, which <c>check</c> holds the kernels against; null where there is none.</summary>
+    public UpdateEquations? Equations { get; init; }
+
     /// <summary>Settings that depend on a parameter's name and sizes; null when a group shares them.</summary>
     public Func<OptimizerSettings, OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
 
@@ -30,8 +39,10 @@ public sealed record ParameterGroup(string Description, IReadOnlyList<Parameter>
 /// <summary>All optimizers.</summary>
 public static class Registry
 {
-    /// <summary>The optimizers in the order of their age.</summary>
-    public static IReadOnlyList<OptimizerEntry> Entries { get; } =
+    /// <summary>The optimizers in the order of their age, and then those that were added.</summary>
+    public static IReadOnlyList<OptimizerEntry> Entries => All;
+
+    private static readonly List<OptimizerEntry> All =
     [
         new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, (s, _) => new SgdOptions { Momentum = s.Momentum ?? 0.9 }),
         new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, (s, _) => AdamOptions(s)),
@@ -52,6 +63,17 @@ public static class Registry
         new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo(isMini: true) { Storage = storage }, (s, low) => LowRank(Apollo(s, ApolloOptions.Mini) with { Rank = low ? s.Rank ?? 1 : 0 }, s), true),
     ];
 
+    /// <summary>Lets users choose one more optimizer by its name: in settings and run folders, and in the tool's commands when they run in this process.</summary>
+    /// <exception cref="UserException">The name is taken, or is no word.</exception>
+    public static void Add(OptimizerEntry entry)
+    {
+        if (!entry.Name.All(c => char.IsAsciiLetterOrDigit(c) || c == '-') || !entry.Name.Any(char.IsAsciiLetter))
+            throw new UserException($"\"{entry.Name}\" cannot be typed as an optimizer's name; use letters, digits and -, as in apollo-mini");
+        if (All.Any(other => other.Name.Equals(entry.Name, StringComparison.OrdinalIgnoreCase)))
+            throw new UserException($"there already is an optimizer \"{entry.Name}\"; choose another name");
+        All.Add(entry);
+    }
+
     /// <summary>Finds an optimizer.</summary>
     /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
     public static OptimizerEntry Find(string name) =>
@@ -63,9 +85,17 @@ public static class Registry
     /// <param name="parameters">What is trained; frozen parameters are left out.</param>
     /// <param name="groups">The groups that were made, to show.</param>
     /// <exception cref="UserException">A parameter cannot be trained so.</exception>
-    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
+    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups) =>
+        Create(Find(settings.Name), settings, parameters, out groups);
+
+    /// <summary>As the other, for an optimizer that may have no name here.</summary>
+    /// <param name="entry">The optimizer; the settings' name does not count.</param>
+    /// <param name="settings">The choice.</param>
+    /// <param name="parameters">What is trained; frozen parameters are left out.</param>
+    /// <param name="groups">The groups that were made, to show.</param>
+    /// <exception cref="UserException">A parameter cannot be trained so.</exception>
+    public static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
     {
-        OptimizerEntry entry = Find(settings.Name);
         Optimizer optimizer = entry.Create(settings.StateType);
         var made = new Dictionary<string, List<Parameter>>();
         foreach (Parameter parameter in parameters.Where(parameter => !parameter.IsFrozen))

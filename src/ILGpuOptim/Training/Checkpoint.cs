@@ -138,7 +138,8 @@ public sealed record Checkpoint
         trainer.Tape.RandomStream = RandomStream;
     }
 
-    private static void SaveState(string path, Optimizer optimizer)
+    /// <summary>Writes an optimizer's state.</summary>
+    internal static void SaveState(string path, Optimizer optimizer)
     {
         var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state.Blocks[i]))).ToArray();
         using var writer = new SafetensorsWriter(path, tensors.Select(item =>
@@ -154,7 +155,8 @@ public sealed record Checkpoint
         writer.Finish();
     }
 
-    private static void LoadState(string path, Optimizer optimizer)
+    /// <summary>Reads what <see cref="SaveState"/> wrote; <see cref="ParameterState.Step"/> stands elsewhere.</summary>
+    internal static void LoadState(string path, Optimizer optimizer)
     {
         using SafetensorsFile file = SafetensorsFile.Open(path);
         foreach (ParameterState state in optimizer.States)

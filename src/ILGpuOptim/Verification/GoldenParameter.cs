@@ -59,20 +59,21 @@ public sealed class GoldenParameter
     }
 
     /// <summary>The values before the first step, in [-½, ½), or zeros where the case starts there.</summary>
-    public float[] Initial() => golden.StartsAtZero
-        ? new float[Length]
-        : Fill(i => ((int)Hash(Seed, uint.MaxValue, i) - (1 << 23)) * (1f / (1 << 24)));
+    public float[] Initial() => golden.StartsAtZero ? new float[Length] : InitialOf(Seed, Length);
 
     /// <summary>The gradient of a step, from 1: a constant part, a part that changes, smaller in some rows, and smaller at some steps.</summary>
-    public float[] Gradient(int step)
+    public float[] Gradient(int step) => golden.ZeroSteps.Contains(step) ? new float[Length] : GradientOf(Seed, Shape, step, golden.HugeSteps.Contains(step));
+
+    /// <summary>What <see cref="Initial"/> makes of a seed.</summary>
+    internal static float[] InitialOf(uint seed, int length) => Fill(length, i => ((int)Hash(seed, uint.MaxValue, i) - (1 << 23)) * (1f / (1 << 24)));
+
+    /// <summary>What <see cref="Gradient"/> makes of a seed.</summary>
+    internal static float[] GradientOf(uint seed, IReadOnlyList<int> shape, int step, bool isHuge)
     {
-        if (golden.ZeroSteps.Contains(step))
-            return new float[Length];
-        bool isHuge = golden.HugeSteps.Contains(step);
-        uint columns = (uint)(Shape.Length >= 2 ? Shape[^1] : int.MaxValue);
-        return Fill(i =>
+        uint columns = (uint)(shape.Count >= 2 ? shape[^1] : int.MaxValue);
+        return Fill(shape.Aggregate(1, (product, size) => product * size), i =>
         {
-            double value = ((long)Hash(Seed, 0, i) + Hash(Seed, (uint)step, i) - (1 << 24)) * Math.ScaleB(1, -24 - (int)(i / columns % 3));
+            double value = ((long)Hash(seed, 0, i) + Hash(seed, (uint)step, i) - (1 << 24)) * Math.ScaleB(1, -24 - (int)(i / columns % 3));
             return isHuge ? (float)value * 10000f : (float)(value * Math.ScaleB(1, -(3 * step % 5)));
         });
     }
@@ -102,9 +103,9 @@ public sealed class GoldenParameter
     /// <summary>The number of the projection in force at a step, from 1.</summary>
     public int RefreshAt(int step) => Array.FindLastIndex(RefreshSteps, refresh => refresh <= step);
 
-    private float[] Fill(Func<uint, float> element)
+    private static float[] Fill(int length, Func<uint, float> element)
     {
-        var result = new float[Length];
+        var result = new float[length];
         for (int i = 0; i < result.Length; i++)
             result[i] = element((uint)i);
         return result;

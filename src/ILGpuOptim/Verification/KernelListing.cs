@@ -17,11 +17,15 @@ public static class KernelListing
     /// <param name="rows">Rows of the matrix.</param>
     /// <param name="columns">Columns of the matrix, and the length of the vector.</param>
     /// <exception cref="UserException">There is no such optimizer, or it cannot train such a matrix.</exception>
-    public static void RecordUpdate(KernelRecorder recorder, OptimizerSettings settings, int rows, int columns)
+    public static void RecordUpdate(KernelRecorder recorder, OptimizerSettings settings, int rows, int columns) =>
+        RecordUpdate(recorder, Registry.Find(settings.Name), settings, rows, columns);
+
+    /// <summary>As the other, for an optimizer that may have no name here.</summary>
+    internal static void RecordUpdate(KernelRecorder recorder, OptimizerEntry entry, OptimizerSettings settings, int rows, int columns)
     {
         var matrix = new Parameter(recorder.Device, "h.0.attn.c_attn.weight", rows, columns);
         var vector = new Parameter(recorder.Device, "h.0.attn.c_attn.bias", columns);
-        using Optimizer optimizer = Registry.Create(settings, [matrix, vector], out _);
+        using Optimizer optimizer = Registry.Create(entry, settings, [matrix, vector], out _);
         var tape = new Tape(recorder.Device);
 
         // Singular value decompositions run on the host, so the gradient must be a number.

@@ -11,8 +11,11 @@ namespace ILGpuOptim.Verification;
 /// <param name="Note">Where, or why not.</param>
 public sealed record Check(string Name, double Error, double Bound, string? Note = null)
 {
-    /// <summary>Whether the error is within its bound; NaN never is.</summary>
-    public bool Passes => Error <= Bound;
+    /// <summary>Whether nothing was compared, for the reason in <see cref="Note"/>.</summary>
+    public bool IsSkipped { get; init; }
+
+    /// <summary>Whether the error is within its bound; NaN never is, nor what was skipped.</summary>
+    public bool Passes => !IsSkipped && Error <= Bound;
 }
 
 /// <summary>

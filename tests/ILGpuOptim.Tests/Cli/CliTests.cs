@@ -48,6 +48,18 @@ public class CliTests
     }
 
     [Fact]
+    public void ChecksAnOptimizerAndListsItsKernels()
+    {
+        Outcome check = Run("check", "lion");
+        Assert.Equal(0, check.Code);
+        Assert.Matches(@"[0-9]+ passed, 0 failed, [0-9]+ skipped", check.Output);
+        Assert.Contains("| lion | `exp_avg` 768×2304 | 7,077,888 |", check.Output, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "// lion: 1 kernel, for a matrix of 768 × 2304 and a vector of 2304, as PTX for sm_80\n// kernel 1 of 1: GpuMapKernels.Map of Lion.Rule, groups of ",
+            Run("kernels", "lion").Output.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void CheckpointsOfLlama2CComeAndGo()
     {
         using var folder = new TemporaryFolder();
@@ -90,6 +102,7 @@ public class CliTests
         { "must be at least 1", ["train", "--batch", "0"] },
         { "no such folder", ["sample", "nowhere"] },
         { "did you mean came", ["compare", "--optimizers", "adamw,cam"] },
+        { "did you mean came", ["check", "cam"] },
         { "a learning rate is a positive number", ["compare", "--lr", "1e-3,fast"] },
         { "not empty and holds no comparison", ["compare", "--out", "."] },
         { "no run in this folder", ["info", "nowhere"] },

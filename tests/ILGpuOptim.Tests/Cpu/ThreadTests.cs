@@ -1,11 +1,9 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Cpu;
 
-/// <summary>Sums of maps and row programs, random numbers and whole optimizer steps are the same bits with any number of threads.</summary>
+/// <summary>Sums of maps and row programs, and random numbers, are the same bits with any number of threads.</summary>
 public class ThreadTests
 {
     public static TheoryData<int, int> Rectangles => new()
@@ -38,30 +36,6 @@ public class ThreadTests
 
     [Fact]
     public void RandomNumbersAreAlike() => AssertAlike("normal", 40_001, (device, output) => device.Random(output, RandomKind.Normal, 2, 7, 3));
-
-    public static TheoryData<string> Optimizers => [.. Registry.Entries.Select(entry => entry.Name)];
-
-    [Theory]
-    [MemberData(nameof(Optimizers))]
-    public void OptimizersStepAlike(string name) => AssertAlike(name, 67 * 129 + 129 * 67 + 131, (device, output) =>
-    {
-        Parameter[] parameters = [new(device, "h.0.attn.weight", 67, 129), new(device, "h.0.mlp.weight", 129, 67), new(device, "h.0.mlp.bias", 131)];
-        using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = name, Rank = 5, HeadSize = 1 }, parameters, out _);
-        var tape = new Tape(device);
-        for (ulong step = 0; step < 3; step++)
-        {
-            for (int i = 0; i < parameters.Length; i++)
-                device.Random(tape.GradientOf(parameters[i], out _), RandomKind.Normal, 1, (ulong)i, step);
-            optimizer.Step();
-        }
-
-        long start = 0;
-        foreach (Parameter parameter in parameters)
-        {
-            device.Copy(parameter.Data, output.Slice(start, parameter.Length));
-            start += parameter.Length;
-        }
-    });
 
     private static Block Normal(Device device, long length)
     {

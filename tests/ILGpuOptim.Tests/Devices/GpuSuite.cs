@@ -1,6 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Verification;
 
@@ -27,6 +28,13 @@ public abstract class GpuSuite(GpuDevice device)
         Assert.NotEmpty(checks);
         Assert.All(checks, check => Assert.True(check.Passes, $"{check.Name}: {check.Error:E2} of its bound, {check.Note}"));
     }
+
+    [Fact]
+    public void EveryOptimizerFollowsItselfInDoublePrecision() => Assert.All(Registry.Entries, entry =>
+    {
+        Check check = OptimizerChecks.On(device, entry);
+        Assert.True(check.Passes, $"{entry.Name}: {check.Error:E2} of {check.Bound:E0}, {check.Note}");
+    });
 
     [Fact]
     public void TwoHundredStepsFollowTheProcessor()

@@ -59,6 +59,13 @@ public class ParameterGroupTests
         Assert.Equal(3, groups.Count);
     }
 
+    [Theory]
+    [InlineData("AdamW", "there already is")]
+    [InlineData("mine:too", "cannot be typed")]
+    [InlineData("", "cannot be typed")]
+    public void AnOptimizerNeedsANameOfItsOwn(string name, string message) =>
+        Assert.Contains(message, Assert.Throws<UserException>(() => Registry.Add(new OptimizerEntry(name, "", _ => new AdamW()))).Message);
+
     private static void AssertGroups(OptimizerSettings settings, Func<ParameterState, bool> predicate, params string[] names)
     {
         using var device = new CpuDevice(1);

@@ -36,6 +36,9 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     public override string Description => $"managed SIMD, {vectorBits}-bit vectors, {workers.Threads} thread{(workers.Threads == 1 ? "" : "s")}";
 
+    /// <summary>Bits of the vectors that it computes with: 128, 256 or 512.</summary>
+    public int VectorBits => vectorBits;
+
     /// <summary>How many threads compute.</summary>
     public int Threads => workers.Threads;
 

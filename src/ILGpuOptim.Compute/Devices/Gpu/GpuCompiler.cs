@@ -82,7 +82,8 @@ internal sealed record RecordedKernel(MethodInfo Method, IReadOnlyList<object> C
     /// <summary>The kernel and its rule, for people.</summary>
     public string Title => $"{Method.DeclaringType!.Name}.{Method.Name}{(Method.IsGenericMethod ? $" of {string.Join(", ", Method.GetGenericArguments().Select(NameOf))}" : "")}";
 
-    private static string NameOf(Type type) =>
+    /// <summary>The name as in C#; that a rule of few operands was lifted to six says nothing.</summary>
+    private static string NameOf(Type type) => type.IsGenericType && type.Name.StartsWith("Lift", StringComparison.Ordinal) ? NameOf(type.GetGenericArguments()[0]) :
         (type.DeclaringType is { } outer && !type.IsGenericParameter ? $"{outer.Name.Split('`')[0]}." : "") + type.Name.Split('`')[0]
         + (type.IsGenericType ? $"<{string.Join(", ", type.GetGenericArguments().Select(NameOf))}>" : "");
 }

@@ -1,0 +1,50 @@
+using System.Globalization;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>
+/// What optimizers remember, as a table in Markdown: the state of GPT-2 124M's attention matrix, 768 × 2304, in each storage, and that of the whole
+/// model in f32. It derives from <see cref="Optimizer.Declare"/> alone and allocates nothing.
+/// </summary>
+public static class StateTable
+{
+    private const int HeadSize = 64;
+
+    private static readonly int[] Matrix = [768, 2304];
+
+    private static readonly Gpt2Config Gpt2 = new() { Vocabulary = 50257, ContextLength = 1024, Channels = 768, Layers = 12, Heads = 12 };
+
+    /// <summary>The first two lines.</summary>
+    public const string Header = """
+        | optimizer | state of 768×2304 | bytes, f32 | bytes, bf16 | bytes, 8 bits | GPT-2 124M, f32 |
+        |---|---|---:|---:|---:|---:|
+        """;
+
+    /// <summary>The line of an optimizer with its default settings.</summary>
+    public static string Row(OptimizerEntry entry)
+    {
+        long[] bytes = [.. Enum.GetValues<StateStorage>().Select(storage => State(entry, storage).Sum(tensor => tensor.Bytes))];
+        string tensors = string.Join(", ", State(entry, StateStorage.F32).Select(tensor => $"`{tensor.Name}` {string.Join('×', tensor.Shape)}"));
+        return string.Create(CultureInfo.InvariantCulture, $"| {entry.Name} | {(tensors.Length == 0 ? "none" : tensors)} | {bytes[0]:N0} | {bytes[1]:N0} | {bytes[2]:N0} | {OfGpt2(entry):N0} |");
+    }
+
+    private static IReadOnlyList<StateTensor> State(OptimizerEntry entry, StateStorage storage)
+    {
+        using Optimizer optimizer = entry.Create(storage);
+        return optimizer.StateOf(Matrix, entry.OptionsOf(Settings(entry), "h.0.attn.c_attn.weight", Matrix));
+    }
+
+    private static long OfGpt2(OptimizerEntry entry)
+    {
+        using var device = new DryDevice();
+        using LanguageModel model = Gpt2.Create(new Initializer(device, 1));
+        using Optimizer optimizer = Registry.Create(entry, Settings(entry), model.AllParameters, out _);
+        return optimizer.StateBytes;
+    }
+
+    private static OptimizerSettings Settings(OptimizerEntry entry) => new() { Name = entry.Name, HeadSize = HeadSize };
+}

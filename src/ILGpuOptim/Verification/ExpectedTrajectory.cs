@@ -1,0 +1,91 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Verification;
+
+/// <summary>Where an optimizer should arrive: parameters after some steps, and its state after the last.</summary>
+internal sealed class ExpectedTrajectory
+{
+    private readonly TrajectoryForm form;
+    private readonly Dictionary<(int Parameter, int Step), float[]> parameters = [];
+    private readonly List<float[][]> states = [];
+
+    private ExpectedTrajectory(TrajectoryForm form) => this.form = form;
+
+    private static TrajectoryForm[] Forms => [TrajectoryForm.Usual, TrajectoryForm.Edge];
+
+    /// <summary>By the optimizer itself in double precision.</summary>
+    public static IReadOnlyList<ExpectedTrajectory> OfReference(OptimizerEntry entry, OptimizerSettings settings) => [.. Forms.Select(form =>
+    {
+        var expected = new ExpectedTrajectory(form);
+        using var device = new ReferenceDevice();
+        using var run = new Trajectory(device, entry, settings, form);
+        foreach (int step in form.ComparedSteps)
+        {
+            run.To(step);
+            for (int i = 0; i < form.Shapes.Count; i++)
+                expected.parameters[(i, step)] = run.Parameters[i].ToArray();
+        }
+
+        for (int i = 0; i < form.Shapes.Count; i++)
+            expected.states.Add([.. run.Optimizer.States[i].Declared.Select((_, tensor) => run.State(i, tensor))]);
+        return expected;
+    })];
+
+    /// <summary>By what the author wrote out in doubles.</summary>
+    public static IReadOnlyList<ExpectedTrajectory> OfEquations(OptimizerEntry entry, OptimizerSettings settings) => [.. Forms.Select(form =>
+    {
+        var expected = new ExpectedTrajectory(form);
+        using var device = new ReferenceDevice();
+        using var run = new Trajectory(device, entry, settings, form);
+        for (int i = 0; i < form.Shapes.Count; i++)
+        {
+            ParameterState state = run.Optimizer.States[i];
+            double[] p = Array.ConvertAll(form.Initial(i), value => (double)value);
+            double[][] tensors = [.. state.Declared.Select(tensor => new double[tensor.Length])];
+            for (int step = 1; step <= form.Steps; step++)
+            {
+                var at = new UpdateContext(step, state.Options.LearningRate * form.Factor(step), form.Shapes[i].Shape, state.Options);
+                entry.Equations!(p, Array.ConvertAll(form.Gradient(i, step), value => (double)value), tensors, at);
+                if (form.ComparedSteps.Contains(step))
+                    expected.parameters[(i, step)] = Array.ConvertAll(p, value => (float)value);
+            }
+
+            expected.states.Add([.. tensors.Select(tensor => Array.ConvertAll(tensor, value => (float)value))]);
+        }
+
+        return expected;
+    })];
+
+    /// <summary>The largest error on a device, as a part of its bound.</summary>
+    public Check Compare(string name, Device device, OptimizerEntry entry, OptimizerSettings settings)
+    {
+        using var run = new Trajectory(device, entry, settings, form);
+        var worst = new Check(name, 0, 1, form.Name);
+        void Take(double error, string where)
+        {
+            if (error > worst.Error || double.IsNaN(error))
+                worst = new Check(name, error, 1, $"{form.Name}, {where}");
+        }
+
+        foreach (int step in form.ComparedSteps)
+        {
+            run.To(step);
+            for (int i = 0; i < form.Shapes.Count; i++)
+            {
+                float[] start = form.Initial(i);
+                double largest = form.ComparedSteps.Select(compared => parameters[(i, compared)]).Append(start).Max(GoldenTolerance.Largest);
+                Take(GoldenTolerance.Usual.Check(run.Parameters[i].ToArray(), parameters[(i, step)], start, largest, step), $"{form.Shapes[i].Name} after step {step}");
+            }
+        }
+
+        for (int i = 0; i < form.Shapes.Count; i++)
+        {
+            for (int tensor = 0; tensor < states[i].Length; tensor++)
+                Take(GoldenTolerance.CheckState(run.State(i, tensor), states[i][tensor]), $"state {run.Optimizer.States[i].Declared[tensor].Name} of {form.Shapes[i].Name}");
+        }
+
+        return worst;
+    }
+}

@@ -1,0 +1,165 @@
+using System.Runtime.InteropServices;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Verification;
+
+/// <summary>What happens along a trajectory; starting values and gradients are those of the recorded ones (<see cref="GoldenParameter"/>).</summary>
+/// <param name="Name">For people.</param>
+/// <param name="Seed">Apart from those of the other forms.</param>
+/// <param name="Shapes">The parameters.</param>
+/// <param name="Steps">Updates.</param>
+internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(string Name, int[] Shape)> Shapes, int Steps)
+{
+    /// <summary>The name of a matrix that low-rank methods project, so that these do.</summary>
+    private static readonly (string, int[])[] Small =
+    [
+        ("attn.wide", [8, 24]), ("attn.tall", [24, 8]), ("attn.square", [16, 16]), ("attn.large", [96, 64]), ("attn.odd", [31, 33]),
+        ("attn.vector", [32]), ("attn.scalar", [1]), ("attn.long", [4097]), ("attn.cube", [4, 6, 5]),
+    ];
+
+    /// <summary>Larger than what the processor gives to one thread.</summary>
+    private static readonly (string, int[])[] Large =
+        [("attn.wide", [67, 257]), ("attn.tall", [257, 67]), ("attn.vector", [20001]), ("attn.scalar", [1]), ("attn.cube", [3, 40, 141])];
+
+    /// <summary>Steps whose gradients are zero.</summary>
+    public IReadOnlyList<int> ZeroSteps { get; init; } = [];
+
+    /// <summary>Steps whose gradients are ten thousand times too large.</summary>
+    public IReadOnlyList<int> HugeSteps { get; init; } = [];
+
+    /// <summary>Steps until the learning rate is whole.</summary>
+    public int Warmup { get; init; } = 1;
+
+    /// <summary>The steps after which parameters are compared.</summary>
+    public IEnumerable<int> ComparedSteps => ((int[])[1, 2, 10, 60]).Where(step => step <= Steps);
+
+    /// <summary>Warm-up, and gradients as they should be.</summary>
+    public static TrajectoryForm Usual { get; } = new("usual gradients", 101, Small, 60) { Warmup = 10 };
+
+    /// <summary>Gradients that vanish and explode.</summary>
+    public static TrajectoryForm Edge { get; } = new("zero and huge gradients", 102, Small, 60) { ZeroSteps = [5, 30], HugeSteps = [20] };
+
+    /// <summary>A short one over parameters that several threads share.</summary>
+    public static TrajectoryForm Shared { get; } = new("shared by threads", 103, Large, 8) { ZeroSteps = [5] };
+
+    /// <summary>No gradient but zero.</summary>
+    public static TrajectoryForm Still { get; } = new("zero gradients", 104, Small, 20) { ZeroSteps = [.. Enumerable.Range(1, 20)] };
+
+    /// <summary>What the learning rate is multiplied by at a step, from 1.</summary>
+    public double Factor(int step) => Math.Min(1, (double)step / Warmup);
+
+    /// <summary>The values of a parameter before the first step.</summary>
+    public float[] Initial(int parameter) => GoldenParameter.InitialOf(SeedOf(parameter), Length(parameter));
+
+    /// <summary>The gradient of a parameter at a step, from 1.</summary>
+    public float[] Gradient(int parameter, int step) =>
+        ZeroSteps.Contains(step) ? new float[Length(parameter)] : GoldenParameter.GradientOf(SeedOf(parameter), Shapes[parameter].Shape, step, HugeSteps.Contains(step));
+
+    private uint SeedOf(int parameter) => Seed * 64 + (uint)parameter;
+
+    private int Length(int parameter) => Shapes[parameter].Shape.Aggregate(1, (product, size) => product * size);
+}
+
+/// <summary>An optimizer on its way along a form.</summary>
+internal sealed class Trajectory : IDisposable
+{
+    private readonly TrajectoryForm form;
+    private readonly Parameter[] parameters;
+    private int step;
+
+    public Trajectory(Device device, OptimizerEntry entry, OptimizerSettings settings, TrajectoryForm form)
+    {
+        this.form = form;
+        parameters = [.. form.Shapes.Select(item => new Parameter(device, $"h.0.{item.Name}", item.Shape))];
+        for (int i = 0; i < parameters.Length; i++)
+        {
+            parameters[i].Load(form.Initial(i));
+            parameters[i].Gradient = device.Pool.Rent(parameters[i].Length);
+            parameters[i].HasGradient = true;
+        }
+
+        LentBefore = device.Pool.LentBytes;
+        Optimizer = Registry.Create(entry, settings, parameters, out _);
+        LentAfter = device.Pool.LentBytes;
+    }
+
+    public Optimizer Optimizer { get; }
+
+    /// <summary>Bytes that the device's pool lent before the optimizer took its state.</summary>
+    public long LentBefore { get; }
+
+    /// <summary>And when it had.</summary>
+    public long LentAfter { get; }
+
+    public IReadOnlyList<Parameter> Parameters => parameters;
+
+    /// <summary>Goes on to a step.</summary>
+    public void To(int target)
+    {
+        for (; step < target; step++)
+        {
+            for (int i = 0; i < parameters.Length; i++)
+                parameters[i].Device.Upload(form.Gradient(i, step + 1), parameters[i].Gradient!.Value);
+            Optimizer.LearningRateFactor = form.Factor(step + 1);
+            Optimizer.Step();
+        }
+    }
+
+    /// <summary>Another that stands where this one stands, knowing nothing but parameters, their steps and what a checkpoint holds.</summary>
+    public Trajectory Resumed(Device device, OptimizerEntry entry, OptimizerSettings settings)
+    {
+        var other = new Trajectory(device, entry, settings, form) { step = step };
+        string folder = Directory.CreateTempSubdirectory("ilgpuoptim-").FullName;
+        try
+        {
+            string path = Path.Combine(folder, Checkpoint.OptimizerFile);
+            Checkpoint.SaveState(path, Optimizer);
+            Checkpoint.LoadState(path, other.Optimizer);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
+        for (int i = 0; i < parameters.Length; i++)
+        {
+            other.parameters[i].Load(parameters[i].ToArray());
+            other.Optimizer.States[i].Step = Optimizer.States[i].Step;
+        }
+
+        return other;
+    }
+
+    /// <summary>A state tensor in f32.</summary>
+    public float[] State(int parameter, int tensor)
+    {
+        ParameterState state = Optimizer.States[parameter];
+        var values = new float[state.Declared[tensor].Length];
+        state.Parameter.Device.Download(state.Blocks[tensor], values);
+        return values;
+    }
+
+    /// <summary>All parameters and all state as they are stored, with where each begins.</summary>
+    public IEnumerable<(string Name, byte[] Bytes)> Bits()
+    {
+        foreach (ParameterState state in Optimizer.States)
+        {
+            yield return (state.Parameter.Name, MemoryMarshal.AsBytes(state.Parameter.ToArray().AsSpan()).ToArray());
+            for (int i = 0; i < state.Declared.Count; i++)
+            {
+                var bytes = new byte[state.Declared[i].Bytes];
+                state.Parameter.Device.DownloadBytes(state.Blocks[i], bytes.Length, bytes);
+                yield return ($"{state.Declared[i].Name} of {state.Parameter.Name}", bytes);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        Optimizer.Dispose();
+        foreach (Parameter parameter in parameters)
+            parameter.Release();
+    }
+}

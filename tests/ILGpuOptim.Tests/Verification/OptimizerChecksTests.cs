@@ -1,0 +1,162 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Verification;
+
+namespace ILGpuOptim.Tests.Verification;
+
+/// <summary>What <c>check</c> asks of any optimizer holds for all of ours, and each check fails for one that is wrong in its way.</summary>
+public class OptimizerChecksTests
+{
+    public static TheoryData<string> Optimizers => [.. Registry.Entries.Select(entry => entry.Name)];
+
+    [Theory]
+    [MemberData(nameof(Optimizers))]
+    public void EveryOptimizerPasses(string name)
+    {
+        Check[] checks = [.. OptimizerChecks.OnProcessor(Registry.Find(name))];
+        Assert.True(checks.Length >= 13);
+        Assert.All(checks, check => Assert.True(check.Passes, $"{check.Name}: {check.Error:E2} of {check.Bound:E0}, {check.Note}"));
+    }
+
+    [Fact]
+    public void ARightOnePassesEveryCheck() => Assert.Empty(Failed(Flaw.None));
+
+    /// <summary>The equations catch a sign of weight decay, and so does a run without gradients, with no equations at all.</summary>
+    [Fact]
+    public void AWrongSignOfWeightDecayFails() => Assert.Equal(
+        ["its equations, on the reference device", "its equations, on the cpu", "weight decay shrinks"], Failed(Flaw.DecaySign));
+
+    [Fact]
+    public void AnUpdateThatForgetsToCorrectItsBiasFails() => Assert.Equal(
+        ["its equations, on the reference device", "its equations, on the cpu"], Failed(Flaw.Uncorrected));
+
+    [Fact]
+    public void LanesThatDisagreeFail() => Assert.Contains("double precision, in 128-bit vectors", Failed(Flaw.Lanes));
+
+    [Fact]
+    public void AMemoryOutsideTheStateFails() => Assert.Equal(
+        ["f32 state: the same bits after a resume", "bf16 state: the same bits after a resume", "int8 state: the same bits after a resume"], Failed(Flaw.Hidden));
+
+    [Fact]
+    public void ResultsThatDependOnThreadsFail() => Assert.Contains("f32 state: the same bits with 1, 2, 3 threads", Failed(Flaw.Threads));
+
+    [Fact]
+    public void DeviceMemoryThatIsNotGivenBackFails() => Assert.Equal(
+        ["f32 state: declared bytes are allocated", "bf16 state: declared bytes are allocated", "int8 state: declared bytes are allocated", "a step allocates nothing"], Failed(Flaw.Leak));
+
+    [Fact]
+    public void AManagedCopyOfTheParameterFails() => Assert.Equal(["a step allocates nothing"], Failed(Flaw.Copy));
+
+    [Fact]
+    public void NarrowStateThatIsNeverWrittenFails() => Assert.Equal(["bf16 state: goes where f32 goes", "int8 state: goes where f32 goes"], Failed(Flaw.Unwritten));
+
+    [Fact]
+    public void ARuleThatNoGpuCanRunFails() => Assert.Equal(["compiles to PTX", "compiles to OpenCL C"], Failed(Flaw.Managed));
+
+    [Fact]
+    public void ADeviceThatIsNotThereIsSkippedWithItsReason()
+    {
+        Check check = OptimizerChecks.OnGpu("cuda:97", Registry.Find("sgd"));
+        Assert.True(check.IsSkipped && !check.Passes);
+        Assert.NotEmpty(check.Note!);
+    }
+
+    private static string[] Failed(Flaw flaw)
+    {
+        var entry = new OptimizerEntry("flawed", "for tests", storage => new Flawed(flaw) { Storage = storage }) { Equations = Flawed.Equations };
+        return [.. OptimizerChecks.OnProcessor(entry).Concat(KernelRecorder.Targets.Select(target => OptimizerChecks.Compiles(target, entry))).Where(check => !check.Passes).Select(check => check.Name)];
+    }
+
+    private enum Flaw
+    {
+        None,
+        DecaySign,
+        Uncorrected,
+        Lanes,
+        Hidden,
+        Threads,
+        Leak,
+        Copy,
+        Unwritten,
+        Managed,
+    }
+
+    /// <summary>p = p (1 - lr · decay) - lr · m / (1 - 0.9ᵗ) with m = 0.9 m + 0.1 g, and one flaw.</summary>
+    private sealed class Flawed(Flaw flaw) : Optimizer
+    {
+        private readonly Dictionary<string, double> seen = [];
+
+        public override string Name => "flawed";
+
+        public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [StateTensor.Signed("momentum", shape)];
+
+        protected override bool UpdatesNarrowState(ParameterState state) => true;
+
+        protected override void Update(ParameterState state, double learningRate)
+        {
+            Parameter p = state.Parameter;
+            double decay = learningRate * state.Options.WeightDecay, rate = learningRate / (flaw == Flaw.Uncorrected ? 1 : 1 - Math.Pow(0.9, state.Step));
+            if (flaw == Flaw.Hidden)
+                rate *= seen[p.Name] = seen.GetValueOrDefault(p.Name, 1) * 0.9999999;
+            if (flaw == Flaw.Threads)
+                rate *= 1 + 1e-6 * ((p.Device as CpuDevice)?.Threads ?? 2);
+            if (flaw == Flaw.Leak)
+                p.Device.Pool.Rent(p.Length);
+            if (flaw == Flaw.Copy)
+                p.ToArray();
+            var (rows, columns) = state.Rectangle;
+            bool forgets = flaw == Flaw.Unwritten && state.Blocks[0].Type != DType.F32;
+            Operand momentum = forgets ? p.Device.Pool.Rent(p.Length) : state.At(0);
+            if (forgets)
+                p.Device.Fill(momentum.Block, 0);
+            if (flaw == Flaw.Managed)
+                p.Device.Map(new ManagedRule(), 1, 1, p.Data.Slice(0, 1));
+            if (flaw == Flaw.Lanes)
+                p.Device.Map(new WideRule((float)decay), rows, columns, state.Weights);
+            p.Device.Map(new Rule((float)rate, (float)(flaw == Flaw.DecaySign ? 1 + decay : 1 - decay)), rows, columns, state.Weights, Gradient(state), momentum);
+            if (forgets)
+                p.Device.Pool.Return(momentum.Block);
+        }
+
+        public static void Equations(double[] p, double[] g, double[][] state, UpdateContext at)
+        {
+            double[] m = state[0];
+            for (int i = 0; i < p.Length; i++)
+            {
+                m[i] = 0.9 * m[i] + 0.1 * g[i];
+                p[i] = p[i] * (1 - at.LearningRate * at.Options.WeightDecay) - at.LearningRate * m[i] / (1 - Math.Pow(0.9, at.Step));
+            }
+        }
+
+        private readonly struct ManagedRule : IMap1
+        {
+            public static Access Access => Access.Of(Slot.Update);
+
+            public void Apply<L>(ref L p) where L : struct, ILane<L> => p *= L.Splat(Unsafe.SizeOf<L>() > 0 ? 1 : 0);
+        }
+
+        /// <summary>Does something in vectors alone.</summary>
+        private readonly struct WideRule(float decay) : IMap1
+        {
+            private readonly float decay = decay;
+
+            public static Access Access => Access.Of(Slot.Update);
+
+            public void Apply<L>(ref L p) where L : struct, ILane<L> => p -= p * L.Splat(Unsafe.SizeOf<L>() > sizeof(double) ? decay : 0);
+        }
+
+        private readonly struct Rule(float rate, float decay) : IMap3
+        {
+            private readonly float rate = rate, decay = decay;
+
+            public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update);
+
+            public void Apply<L>(ref L p, ref L g, ref L m) where L : struct, ILane<L>
+            {
+                m = L.Fma(L.Splat(0.9f), m, L.Splat(0.1f) * g);
+                p = p * L.Splat(decay) - L.Splat(rate) * m;
+            }
+        }
+    }
+}
