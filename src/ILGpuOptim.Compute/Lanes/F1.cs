@@ -65,15 +65,15 @@ public readonly unsafe struct F1(float value) : IVectorLane<F1>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Min(F1 left, F1 right) => new(left.Value < right.Value ? left.Value : right.Value);
+    public static F1 Min(F1 left, F1 right) => new(IsLess(left.Value, right.Value) ? left.Value : right.Value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Max(F1 left, F1 right) => new(left.Value > right.Value ? left.Value : right.Value);
+    public static F1 Max(F1 left, F1 right) => new(IsLess(right.Value, left.Value) ? left.Value : right.Value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Less(F1 left, F1 right) => new(left.Value < right.Value ? 1f : 0f);
+    public static F1 Less(F1 left, F1 right) => new(IsLess(left.Value, right.Value) ? 1f : 0f);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -121,4 +121,8 @@ public readonly unsafe struct F1(float value) : IVectorLane<F1>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F1 Erf(F1 value) => LaneMath.Erf(value);
+
+    /// <summary>left &lt; right, false where either is NaN. A method, so that GPUs can be taught it: see <c>GpuMath</c>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static bool IsLess(float left, float right) => left < right;
 }

@@ -168,6 +168,17 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
         Assert.Equal(values, Download(device, y));
     }
 
+    /// <summary>A comparison with NaN is false, and the lesser and greater of two is the second then, wherever the constant stands.</summary>
+    [Fact]
+    public void ComparesNotANumberAsTheReferenceDoes() => Compare("compared", 8 * Comparisons.Values.Length, 0, (d, output) =>
+    {
+        int count = Comparisons.Values.Length;
+        Block x = d.Pool.Rent(count);
+        d.Upload(Comparisons.Values, x);
+        d.Map(new Comparisons(), 1, count, x, output.Slice(0, count), output.Slice(count, count), output.Slice(2 * count, count), output.Slice(3 * count, count));
+        d.Map(new Choices(), 1, count, x, output.Slice(4 * count, count), output.Slice(5 * count, count), output.Slice(6 * count, count), output.Slice(7 * count, count));
+    });
+
     [Theory]
     [MemberData(nameof(Rectangles))]
     public void RunsRowPrograms(int rows, int columns)
@@ -333,6 +344,36 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
         double largest = Math.Max(terms, expected.Where(float.IsFinite).Select(value => Math.Abs((double)value)).DefaultIfEmpty(0).Max());
         for (int i = 0; i < length; i++)
             Assert.True(actual[i].Equals(expected[i]) || Math.Abs(actual[i] - expected[i]) <= tolerance * largest, $"{what}[{i}] of {length}: {actual[i]} instead of {expected[i]}");
+    }
+
+    private readonly struct Comparisons : IMap5
+    {
+        public static readonly float[] Values = [0, 1, 2, float.NaN, float.PositiveInfinity, float.NegativeInfinity, -1];
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Write, Slot.Write, Slot.Write, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L lesser, ref L greater, ref L lesserThanOne, ref L greaterThanOne) where L : struct, ILane<L>
+        {
+            lesser = L.Min(L.Splat(1), x);
+            greater = L.Max(L.Splat(1), x);
+            lesserThanOne = L.Min(x, L.Splat(1));
+            greaterThanOne = L.Max(x, L.Splat(1));
+        }
+    }
+
+    private readonly struct Choices : IMap5
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Write, Slot.Write, Slot.Write, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L more, ref L less, ref L same, ref L other) where L : struct, ILane<L>
+        {
+            more = L.Select(L.Less(L.Splat(1), x), L.Splat(3), L.Splat(4));
+            less = L.Select(L.Less(x, L.Splat(1)), L.Splat(3), L.Splat(4));
+            same = L.Select(L.Equal(L.Splat(1), x), L.Splat(3), L.Splat(4));
+            other = L.Select(L.Equal(x, x), L.Splat(3), L.Splat(4));
+        }
     }
 
     private readonly struct Halve : IMap1

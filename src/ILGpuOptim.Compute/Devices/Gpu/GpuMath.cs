@@ -13,7 +13,8 @@ namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
 /// Teaches ILGPU the functions of the lanes that it does not know: the fused multiply-add, which it would call by its
-/// .NET name, rounding to even, which it would wrap in branches, and the bits of a float as an unsigned number.
+/// .NET name, rounding to even, which it would wrap in branches, the bits of a float as an unsigned number, and the comparison of
+/// floats: where the left side is a constant, ILGPU changes sides and lets NaN pass, so that in PTX the greater of 1 and NaN would be 1.
 /// </summary>
 internal static class GpuMath
 {
@@ -22,6 +23,7 @@ internal static class GpuMath
     static GpuMath()
     {
         Redirect(typeof(MathF), nameof(MathF.FusedMultiplyAdd), [typeof(float), typeof(float), typeof(float)], Method(nameof(Fma)));
+        Redirect(typeof(F1), nameof(F1.IsLess), [typeof(float), typeof(float)], Method(nameof(Less)));
         Redirect(typeof(MathF), nameof(MathF.Round), [typeof(float)], typeof(XMath).GetMethod(nameof(XMath.RoundToEven), [typeof(float)])!);
         Redirect(typeof(BitConverter), nameof(BitConverter.SingleToUInt32Bits), [typeof(float)], typeof(Interop).GetMethod(nameof(Interop.FloatAsInt), [typeof(float)])!);
         Redirect(typeof(BitConverter), nameof(BitConverter.UInt32BitsToSingle), [typeof(uint)], typeof(Interop).GetMethod(nameof(Interop.IntAsFloat), [typeof(uint)])!);
@@ -33,6 +35,8 @@ internal static class GpuMath
         IntrinsicImplementationManager manager = builder.GetIntrinsicManager();
         manager.RegisterMethod(Method(nameof(Fma)), new CLIntrinsic(Method(nameof(GenerateFma)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Fma)), new PTXIntrinsic(Method(nameof(GeneratePtxFma)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(Method(nameof(Less)), new CLIntrinsic(Method(nameof(GenerateLess)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(Method(nameof(Less)), new PTXIntrinsic(Method(nameof(GeneratePtxLess)), IntrinsicImplementationMode.GenerateCode));
     }
 
     [IntrinsicImplementation]
@@ -67,8 +71,34 @@ internal static class GpuMath
         command.AppendArgument(c);
     }
 
+    [IntrinsicImplementation]
+    private static bool Less(float left, float right) => F1.IsLess(left, right);
+
+    private static void GenerateLess(CLBackend backend, CLCodeGenerator generator, Value value)
+    {
+        var call = (MethodCall)value;
+        var left = generator.Load(call[0]);
+        var right = generator.Load(call[1]);
+        using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement(generator.Allocate(value));
+        statement.AppendArgument(left);
+        statement.AppendCommand("<");
+        statement.AppendArgument(right);
+    }
+
+    private static void GeneratePtxLess(PTXBackend backend, PTXCodeGenerator generator, Value value)
+    {
+        var call = (MethodCall)value;
+        var left = generator.LoadPrimitive(call[0]);
+        var right = generator.LoadPrimitive(call[1]);
+        var target = generator.AllocateHardware(value);
+        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand("setp.lt.f32");
+        command.AppendArgument(target);
+        command.AppendArgument(left);
+        command.AppendArgument(right);
+    }
+
     private static MethodInfo Method(string name) => typeof(GpuMath).GetMethod(name, Members)!;
 
     private static void Redirect(Type type, string name, Type[] parameters, MethodInfo target) =>
-        RemappedIntrinsics.AddRemapping(type.GetMethod(name, parameters)!, (ref InvocationContext context) => context.Method = target);
+        RemappedIntrinsics.AddRemapping(type.GetMethod(name, Members | BindingFlags.Public, parameters)!, (ref InvocationContext context) => context.Method = target);
 }
