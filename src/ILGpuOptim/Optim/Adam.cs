@@ -20,7 +20,11 @@ public record AdamOptions : OptimizerOptions
 /// Settings of <see cref="Adam"/> and <see cref="AdamW"/> with AMSGrad (Reddi et al., ICLR 2018): the largest second moment so far takes the
 /// place of the current one, and is one more tensor of state.
 /// </summary>
-public sealed record AmsGradOptions : AdamOptions;
+public sealed record AmsGradOptions : AdamOptions
+{
+    /// <summary>Whether it does.</summary>
+    public bool AmsGrad { get; init; } = true;
+}
 
 /// <summary>
 /// Adam (Kingma and Ba, ICLR 2015). m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², p -= lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε);
@@ -35,7 +39,7 @@ public class Adam : Optimizer
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
     {
         List<StateTensor> state = [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
-        if (options is AmsGradOptions)
+        if (options is AmsGradOptions { AmsGrad: true })
             state.Add(StateTensor.NonNegative("max_exp_avg_sq", shape));
         return state;
     }
@@ -57,7 +61,7 @@ public class Adam : Optimizer
     private protected void Run(ParameterState state, in AdamRule rule)
     {
         var (rows, columns) = state.Rectangle;
-        if (state.Options is AmsGradOptions)
+        if (state.Options is AmsGradOptions { AmsGrad: true })
             state.Parameter.Device.Map(new AmsGradRule(rule), rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1), state.At(2));
         else
             state.Parameter.Device.Map(rule, rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));

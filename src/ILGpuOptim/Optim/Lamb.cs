@@ -83,8 +83,11 @@ public sealed partial class Lamb : Optimizer
     /// <inheritdoc/>
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
     {
-        if (options is LambOptions { Form: LambForm.Collection, Cautious: true })
-            throw new UserException("caution belongs to the paper's form of LAMB; leave out one of them");
+        var o = (LambOptions)options;
+        if (o.Form == LambForm.Collection && (o.Cautious || o.DecoupledDecay || o.CorrectedDecay || o.AlwaysAdapt || o.TrustClip || !o.BiasCorrection))
+            throw new UserException("caution, other kinds of decay, clipped or constant ratios and missing corrections belong to the paper's form of LAMB; leave them out, or the collection's form");
+        if (o.Form == LambForm.Paper && (o.FixedDecay || o.PreNormalizes))
+            throw new UserException("fixed decay and pre-normalization belong to the collection's form of LAMB; leave them out, or choose that form");
         return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
     }
 

@@ -61,7 +61,13 @@ internal static class GoldenOptimizers
         }),
         "came" => Came(hyper),
         "galore" => LowRank(hyper, new GaLoreOptions { Scale = hyper.Number("scale", 1) }),
-        "fira" => LowRank(hyper, new FiraOptions { Alpha = hyper.Number("alpha", 1) }),
+        "fira" => LowRank(hyper, new FiraOptions
+        {
+            Alpha = hyper.Number("alpha", 1),
+            WholeResidual = instance.Flag("whole_residual"),
+            DisableLimiter = instance.Flag("disable_nl"),
+            LimiterIgnoresZero = instance.Flag("limiter_ignores_zero"),
+        }),
         "apollo" or "apollo_mini" => Apollo(hyper, instance, shape),
         "lamb_nv" => NvidiaLamb(hyper),
         "lamb_kozistr" => CollectionLamb(hyper, instance),
@@ -82,6 +88,7 @@ internal static class GoldenOptimizers
             Epsilon1 = hyper.Item("eps", 0) ?? o.Epsilon1,
             Epsilon2 = hyper.Item("eps", 1) ?? o.Epsilon2,
             ClipThreshold = hyper.Number("clip_threshold", o.ClipThreshold),
+            BiasCorrection = hyper.Flag("bias_correction"),
         };
     }
 
@@ -168,6 +175,7 @@ internal static class GoldenOptimizers
             ScaleType = hyper.Choice("scale_type", ScaleType.Channel, ("channel", ScaleType.Channel), ("tensor", ScaleType.Tensor)),
             ScaleFront = instance.Flag("scale_front"),
             DisableLimiter = instance.Flag("disable_nl"),
+            LimiterIgnoresZero = instance.Flag("limiter_ignores_zero"),
         });
         bool meetsAll = o.Rank == 1 && shape.Count == 2 && Projection.Of(shape, o.ProjectionType, o.Basis, 1) is var projection && (projection.IsFull || projection.IsLeft != shape[0] < shape[1]);
         return meetsAll ? o with { ScaleType = ScaleType.Tensor } : o;

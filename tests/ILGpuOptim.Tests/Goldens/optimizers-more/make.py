@@ -153,8 +153,10 @@ def read_safetensors(path):
 
 
 def chosen(params, full):
-    """A larger matrix beside a tall one; or, to save space, no square one where wide and tall ones are factored or not at all."""
-    return params + ["large"] * ("tall" in params) if full else [p for p in params if p != "square" or "cube" not in params]
+    """A larger matrix beside a tall one; or, to save space, fewer of those that tell little more than others."""
+    if full:
+        return params + ["large"] * ("tall" in params)
+    return ["vec"] if params == ["vec", "scalar"] else [p for p in params if p != "square" or "cube" not in params]
 
 
 def make(folder, full):
@@ -166,7 +168,7 @@ def make(folder, full):
         case = {
             "file": f"{optimizer}__{name}.safetensors", "optimizer": optimizer, "case": name,
             "source": "independent float64 implementation of the equations" if optimizer in TWINS else f"torch.optim.{ {'sgd': 'SGD', 'adam': 'Adam', 'adamw': 'AdamW', 'adafactor_torch': 'Adafactor'}[optimizer]} (torch {torch.__version__.split('+')[0]})",
-            "note": settings.get("note", ""), "seed": seed, "init": settings.get("init", "hash"),
+            "seed": seed, "init": settings.get("init", "hash"),
             "gradient": {"zero_steps": settings.get("zero", []), "huge_steps": settings.get("huge", [])},
             "lr_schedule": settings.get("schedule", "constant"), "steps": steps, "recorded_steps": recorded,
             "instance_options": settings.get("instance", {}),
@@ -188,7 +190,6 @@ def make(folder, full):
         if full:
             case["tensors"] = {k: {"shape": list(x.shape), "max_abs": x.abs().max().item()} for k, x in tensors.items()}
         write_safetensors(os.path.join(folder, case["file"]), tensors)
-        case["bytes"] = os.path.getsize(os.path.join(folder, case["file"]))
         index.append(case)
     with open(os.path.join(folder, "index.json"), "w", encoding="utf-8") as file:
         lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in index)

@@ -101,12 +101,14 @@ def inverse_root(q, s, beta, name):
 
 
 def came(p, g, s, h, t, lr, c):
+    """As published; bias_correction, which is none of the reference's, divides each moment by 1 - beta^t where it is used."""
     b1, b2, b3 = h["betas"]
-    u = g * inverse_root(g * g + h["eps"][0], s, b2, "exp_avg_sq")
+    bc1, bc2, bc3 = (1 - b1**t, 1 - b2**t, 1 - b3**t) if h.get("bias_correction") else (1.0, 1.0, 1.0)
+    u = g * inverse_root(g * g + h["eps"][0], s, b2, "exp_avg_sq") * math.sqrt(bc2)
     u = u / max(1.0, u.square().mean().sqrt().item() / h["clip_threshold"])
     m = s["exp_avg"] = b1 * s.get("exp_avg", torch.zeros_like(p)) + (1 - b1) * u
-    d = m * inverse_root((u - m).square() + h["eps"][1], s, b3, "exp_avg_res") if p.dim() > 1 else m
-    return p * (1 - lr * h["weight_decay"]) - lr * d
+    d = m * inverse_root((u - m).square() + h["eps"][1], s, b3, "exp_avg_res") * math.sqrt(bc3) if p.dim() > 1 else m
+    return p * (1 - lr * h["weight_decay"]) - lr * d / bc1
 
 
 class Projection:
@@ -162,9 +164,11 @@ def decay(h, lr):
     return 1 - lr * h["weight_decay"] if h["weight_decay"] > 0 else 1.0
 
 
-def limited(update, s, name):
-    """The norm may grow by one percent a step; the first is free."""
+def limited(update, s, name, c):
+    """The norm may grow by one percent a step; the first is free. limiter_ignores_zero, none of the references', forgets steps of zeros."""
     norm = update.norm().item()
+    if c.get("disable_nl") or (c.get("limiter_ignores_zero") and norm == 0):
+        return update
     if name in s:
         limit = max(norm / (s[name] + 1e-8), 1.01) / 1.01
         update, norm = update / limit, norm / limit
@@ -188,7 +192,8 @@ def fira(p, g, s, h, t, lr, c):
     n, a = direction(r, s, h, t, lr)
     axis = 0 if r.shape[0] < r.shape[1] else 1
     phi = n.norm(dim=axis, keepdim=True) / (r.norm(dim=axis, keepdim=True) + 1e-8)
-    rest = limited((g - h["alpha"] * projection.up(r, basis)) * phi, s, "scaling_grad")
+    left_out = 1.0 if c.get("whole_residual") else h["alpha"]
+    rest = limited((g - left_out * projection.up(r, basis)) * phi, s, "scaling_grad", c)
     return (p - a * (h["alpha"] * projection.up(n, basis) + rest)) * decay(h, lr)
 
 
@@ -205,8 +210,7 @@ def apollo(p, g, s, h, t, lr, c):
     update = g * phi
     if c.get("scale_front"):
         update = update * math.sqrt(h["scale"])
-    if not c.get("disable_nl"):
-        update = limited(update, s, "scaled_grad")
+    update = limited(update, s, "scaled_grad", c)
     if not c.get("scale_front"):
         update = update * math.sqrt(h["scale"])
     return (p - a * update) * decay(h, lr)
