@@ -39,25 +39,6 @@ public partial class ArchitectureTests
         Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.csproj", SearchOption.AllDirectories),
         file => Assert.DoesNotMatch(NativePackage(), File.ReadAllText(file)));
 
-    [Fact]
-    public void EveryOptimizerHasATrajectoryOrATestOfItsEquations()
-    {
-        string index = File.ReadAllText(Goldens.Folder("optimizers", "index.json"));
-        var recorded = new Dictionary<string, string>
-        {
-            ["adafactor"] = "adafactor_torch",
-            ["adafactor-relative"] = "adafactor_hf",
-            ["lamb"] = "lamb_nv",
-            ["apollo-mini"] = "apollo_mini",
-            ["muon"] = "muon_kj",
-        };
-
-        // Without a recorded trajectory there is a class of tests that writes the equations out.
-        Dictionary<string, Type> written = new() { ["lion"] = typeof(ILGpuOptim.Tests.Optim.LionTests), ["adam-mini"] = typeof(ILGpuOptim.Tests.Optim.AdamMiniTests) };
-        foreach (OptimizerEntry entry in Registry.Entries.Where(entry => !written.ContainsKey(entry.Name)))
-            Assert.Contains($"\"optimizer\": \"{recorded.GetValueOrDefault(entry.Name, entry.Name)}\"", index, StringComparison.Ordinal);
-    }
-
     /// <summary>docs/optimizers.md has a row for each optimizer, with the state that its declaration makes of a matrix.</summary>
     [Fact]
     public void TheStateTableIsThatOfTheDeclarations()

@@ -42,7 +42,7 @@ internal static class CompareCommand
     /// <summary>A run keeps one checkpoint, and validates eight times unless told otherwise.</summary>
     private static ComparisonSettings Settings(TrainOptions train, ParseResult result, string[] optimizers, string[] rates, int seeds, bool prunes)
     {
-        TrainingSettings training = train.Settings(result);
+        TrainingSettings training = train.SharedSettings(result);
         bool tells = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
         return new ComparisonSettings
         {

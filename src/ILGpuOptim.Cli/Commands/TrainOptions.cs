@@ -37,7 +37,7 @@ internal sealed class TrainOptions
         Setting<int?>("--batch", "sequences of a batch", (s, v) => s with { Batch = v!.Value });
         Setting<int?>("--accumulate", "batches of an update", (s, v) => s with { Accumulate = v!.Value });
         Setting<int?>("--steps", "updates", (s, v) => s with { Steps = v!.Value });
-        Setting<string>("--optimizer", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer with { Name = Optim.Registry.Find(v).Name } });
+        Setting<string>("--optimizer", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
         Setting<double?>("--lr", "the learning rate at its peak", (s, v) => s with { Optimizer = s.Optimizer with { LearningRate = v!.Value } });
         Setting<string[]>("--lr-for", "PATTERN=FACTOR: multiplies the learning rate of some parameters", (s, v) => s with { Optimizer = s.Optimizer with { LearningRateFor = [.. v.Select(RateFactorOf)] } });
         Setting<double?>("--weight-decay", "of matrices; vectors have none", (s, v) => s with { Optimizer = s.Optimizer with { WeightDecay = v!.Value } });
@@ -50,6 +50,7 @@ internal sealed class TrainOptions
         Setting<int?>("--projection-gap", "steps between projections", (s, v) => s with { Optimizer = s.Optimizer with { UpdateProjectionGap = v } });
         Setting<double?>("--scale", "of galore, fira (alpha) and apollo", (s, v) => s with { Optimizer = s.Optimizer with { Scale = v } });
         Setting<Optim.ScaleType?>("--scale-type", "what shares a factor in apollo", (s, v) => s with { Optimizer = s.Optimizer with { ScaleType = v } });
+        Setting<string[]>("--optimizer-option", "NAME=VALUE: any setting that the optimizer has, such as limiter_ignores_zero=true; docs/optimizers.md lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
         Setting<Optim.StateStorage?>("--state-type", "how optimizer state is stored: f32, bf16 or int8 (8-bit floats in blocks)", (s, v) => s with { Optimizer = s.Optimizer with { StateType = v!.Value } });
         Setting<string[]>("--low-rank", "names of matrices trained at low rank, * for anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
         Setting<string[]>("--no-decay", "names of parameters without weight decay", (s, v) => s with { Optimizer = s.Optimizer with { NoDecay = v } });
@@ -79,7 +80,7 @@ internal sealed class TrainOptions
         {
             if (result.GetValue(preset) is not null || result.GetValue(config) is not null || result.GetValue(output) is not null)
                 throw new UserException("--resume takes the run's own settings; leave out --preset, --config and --out");
-            return TrainingRun.Resume(run, device, settings => Changed(result, settings));
+            return TrainingRun.Resume(run, device, settings => Changed(result, settings) is var changed && changed.Optimizer == settings.Optimizer ? changed : Checked(changed));
         }
 
         TrainingSettings settings = Settings(result);
@@ -88,8 +89,29 @@ internal sealed class TrainOptions
     }
 
     /// <summary>The settings of a new run: those of the preset or the file, and the flags over them.</summary>
-    public TrainingSettings Settings(ParseResult result) =>
+    public TrainingSettings Settings(ParseResult result) => Checked(SharedSettings(result));
+
+    /// <summary>As <see cref="Settings"/>, for several optimizers: the named one may lack settings that others have.</summary>
+    public TrainingSettings SharedSettings(ParseResult result) =>
         Changed(result, result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default"));
+
+    private static TrainingSettings Checked(TrainingSettings settings)
+    {
+        settings.Optimizer.Check();
+        return settings;
+    }
+
+    private static OptimizerSettings WithOption(OptimizerSettings settings, string assignment)
+    {
+        try
+        {
+            return settings.With(assignment);
+        }
+        catch (UserException e)
+        {
+            throw new UserException($"--optimizer-option {assignment}: {e.Message}", e);
+        }
+    }
 
     private TrainingSettings Changed(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
 

@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
@@ -67,29 +65,23 @@ public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadO
         return [.. grid];
     }
 
-    /// <summary>The shared settings with those that a label names; APOLLO-Mini is of rank 1 whatever the others share.</summary>
+    /// <summary>The shared settings that the optimizer has, with those that a label names; APOLLO-Mini is of rank 1 whatever the others share.</summary>
     private static Contender Named(string label, OptimizerSettings shared)
     {
         string[] parts = label.Split(':');
-        OptimizerEntry entry = Registry.Find(parts[0]);
-        JsonObject json = JsonSerializer.SerializeToNode(shared with { Name = entry.Name, Rank = entry.Name == "apollo-mini" ? null : shared.Rank }, TrainingSettings.Options)!.AsObject();
-        foreach (string part in parts[1..])
+        OptimizerSettings settings = shared.For(parts[0]);
+        if (settings.Name == "apollo-mini")
+            settings = settings with { Rank = null };
+        try
         {
-            string[] pair = part.Split('=', 2, StringSplitOptions.TrimEntries);
-            string setting = pair[0].Replace('-', '_');
-            if (pair.Length < 2 || !json.ContainsKey(setting) || setting is "name" or "learning_rate")
-                throw new UserException($"{label}: \"{part}\" is no setting of an optimizer; write it as in apollo:rank=8. There are {string.Join(", ", json.Select(item => item.Key).Except(["name", "learning_rate"]))}");
-            json[setting] = double.TryParse(pair[1], NumberStyles.Float, CultureInfo.InvariantCulture, out _) ? JsonNode.Parse(pair[1]) : JsonValue.Create(pair[1]);
-            try
-            {
-                json.Deserialize<OptimizerSettings>(TrainingSettings.Options);
-            }
-            catch (JsonException)
-            {
-                throw new UserException($"{label}: {setting} cannot be \"{pair[1]}\"");
-            }
+            settings = parts[1..].Aggregate(settings, (changed, part) => changed.With(part));
+            settings.Check();
+        }
+        catch (UserException e)
+        {
+            throw new UserException($"{label}: {e.Message}", e);
         }
 
-        return new Contender(string.Join(':', [entry.Name, .. parts[1..]]), json.Deserialize<OptimizerSettings>(TrainingSettings.Options)!, DefaultRates);
+        return new Contender(string.Join(':', [settings.Name, .. parts[1..]]), settings, DefaultRates);
     }
 }

@@ -17,6 +17,16 @@ public record AdamOptions : OptimizerOptions
 }
 
 /// <summary>
+/// Settings of <see cref="Adam"/> and <see cref="AdamW"/> with AMSGrad (Reddi et al., ICLR 2018): the largest second moment so far takes the
+/// place of the current one, and is one more tensor of state.
+/// </summary>
+public sealed record AmsGradOptions : AdamOptions
+{
+    /// <summary>Whether it does.</summary>
+    public bool AmsGrad { get; init; } = true;
+}
+
+/// <summary>
 /// Adam (Kingma and Ba, ICLR 2015). m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², p -= lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε);
 /// weight decay is added to the gradient. One pass: 28 bytes a parameter in f32.
 /// </summary>
@@ -26,8 +36,13 @@ public class Adam : Optimizer
     public override string Name => "adam";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) =>
-        [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        List<StateTensor> state = [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
+        if (options is AmsGradOptions { AmsGrad: true })
+            state.Add(StateTensor.NonNegative("max_exp_avg_sq", shape));
+        return state;
+    }
 
     /// <inheritdoc/>
     protected override bool UpdatesNarrowState(ParameterState state) => true;
@@ -46,7 +61,10 @@ public class Adam : Optimizer
     private protected void Run(ParameterState state, in AdamRule rule)
     {
         var (rows, columns) = state.Rectangle;
-        state.Parameter.Device.Map(rule, rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));
+        if (state.Options is AmsGradOptions { AmsGrad: true })
+            state.Parameter.Device.Map(new AmsGradRule(rule), rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1), state.At(2));
+        else
+            state.Parameter.Device.Map(rule, rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));
     }
 }
 
@@ -87,15 +105,49 @@ internal readonly struct AdamRule : IMap4
     public static AdamRule Corrected(AdamOptions options, double learningRate, long t, double decay, double penalty) =>
         new(options.Beta1, options.Beta2, learningRate / (1 - Math.Pow(options.Beta1, t)), 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t)), options.Epsilon, decay, penalty);
 
+    /// <summary>As <see cref="Corrected"/>, but the correction divides ε too.</summary>
+    public static AdamRule CorrectedWithEpsilon(AdamOptions options, double learningRate, long t, double decay, double penalty)
+    {
+        double rootScale = 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t));
+        return new(options.Beta1, options.Beta2, learningRate / (1 - Math.Pow(options.Beta1, t)), rootScale, options.Epsilon * rootScale, decay, penalty);
+    }
+
     public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L>
     {
+        Average(p, g, ref m, ref v);
+        p = Moved(p, m, v);
+    }
+
+    /// <summary>Moves the moments.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Average<L>(L p, L g, ref L m, ref L v) where L : struct, ILane<L>
+    {
         L slope = L.Fma(L.Splat(penalty), p, g);
         m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * slope);
         v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * slope * slope);
-        L root = L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
-        p = p * L.Splat(decay) - L.Splat(step) * m / root;
+    }
+
+    /// <summary>The parameter after the step.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Moved<L>(L p, L m, L v) where L : struct, ILane<L> =>
+        p * L.Splat(decay) - L.Splat(step) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+}
+
+/// <summary>One step of Adam with the largest second moment so far in place of the current one.</summary>
+internal readonly struct AmsGradRule(AdamRule adam) : IMap5
+{
+    private readonly AdamRule adam = adam;
+
+    public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Update);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L most) where L : struct, ILane<L>
+    {
+        adam.Average(p, g, ref m, ref v);
+        most = L.Max(most, v);
+        p = adam.Moved(p, m, most);
     }
 }

@@ -68,27 +68,33 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
 
     internal override void Check(in Projection projection, LowRankOptions options)
     {
-        if (projection.IsFull)
-            throw new UserException("APOLLO projects one side; use std, left or right");
-        if (((ApolloOptions)options).ScaleType == ScaleType.Channel && projection.IsLeft != projection.Rows < projection.Columns)
+        if (projection.IsFull && options.Basis == ProjectionBasis.Random)
+            throw new UserException("a two-sided projection takes singular vectors; use the svd basis");
+        bool wide = projection.Rows < projection.Columns;
+        if (((ApolloOptions)options).ScaleType == ScaleType.Channel && (wide ? projection.Low[1] != projection.Columns : projection.Low[0] != projection.Rows))
             throw new UserException("channel scaling needs the short side projected; use the std projection or tensor scaling");
     }
 
     internal override void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low)
     {
         gradientSquares = null;
-        if (projection.Rank != 1)
-        {
+        bool hasChannels = ((ApolloOptions)options).ScaleType == ScaleType.Channel;
+        if (projection.Rank == 1 && hasChannels && !projection.IsFull)
+            RankOne.Project(state.Parameter.Device, projection, state.Parameter.Gradient!.Value, basis, low);
+        else if (projection.Rank != 1 || projection.IsFull)
             base.Project(state, options, projection, basis, second, low);
-            return;
-        }
+        else
+            ProjectWithNorm(state, projection, basis, low);
+    }
 
+    /// <summary>The projection to one dimension, and Σg² for the limiter in the same pass.</summary>
+    private void ProjectWithNorm(ParameterState state, in Projection projection, Block basis, Block low)
+    {
         Device device = state.Parameter.Device;
-        var (layout, channels) = Channels((ApolloOptions)options, projection);
         Layout along = projection.IsLeft ? Layout.PerRow : Layout.PerColumn, across = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
-        Block squares = device.Pool.Rent(channels);
+        Block squares = device.Pool.Rent(1);
         device.Map(new RankOneRule(), projection.Rows, projection.Columns,
-            state.Parameter.Gradient!.Value, new Operand(basis, along), new Operand(low, across), new Operand(squares, layout));
+            state.Parameter.Gradient!.Value, new Operand(basis, along), new Operand(low, across), Operand.Scalar(squares));
         gradientSquares = squares;
     }
 
@@ -113,7 +119,7 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
         {
             Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
             if (gradientSquares is { } sums)
-                device.Map(new ChannelNormRule(), 1, channels, new Operand(factors, Factor: GradientFactor), sums, Operand.Scalar(squares));
+                device.Map(new ChannelNormRule(), 1, channels, new Operand(factors, Factor: UpdateFactor), sums, Operand.Scalar(squares));
             else
                 device.Map(new ScaledNormRule(), m, n, Gradient(state), new Operand(factors, layout), Operand.Scalar(squares));
             device.Map(new LimiterRule(state.Step == 1, o.ScaleFront ? scale : 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);

@@ -23,6 +23,12 @@ public sealed record CameOptions : OptimizerOptions
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
     public double ClipThreshold { get; init; } = 1;
+
+    /// <summary>
+    /// Divides each moment by 1 - βᵗ. The reference does not, and its first steps are eleven times the learning rate and more, those of
+    /// vectors a tenth of it; that is the default here too. The deviation u - m is taken of the published m, for the corrected one is u itself at first.
+    /// </summary>
+    public bool BiasCorrection { get; init; }
 }
 
 /// <summary>
@@ -55,13 +61,15 @@ public sealed class Came : Optimizer
         var o = (CameOptions)state.Options;
         Parameter p = state.Parameter;
         MemoryPool pool = p.Device.Pool;
-        float rate = (float)learningRate, decay = (float)(1 - learningRate * o.WeightDecay);
+        double Correction(double beta) => o.BiasCorrection ? 1 - Math.Pow(beta, state.Step) : 1;
+        float decay = (float)(1 - learningRate * o.WeightDecay), unbiased = (float)Math.Sqrt(Correction(o.Beta2));
+        double rate = learningRate / Correction(o.Beta1);
         Block scalars = pool.Rent(4), squares = scalars.Slice(0, 1), clip = scalars.Slice(1, 1), total = scalars.Slice(2, 1);
         if (p.Shape.Count < 2)
         {
             p.Device.Map(new VectorMoment((float)o.Beta2, (float)(1 - o.Beta2), (float)o.Epsilon1), 1, p.Length, Gradient(state), state.Blocks[1], Operand.Scalar(squares));
-            p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold), 1, 1, squares, clip);
-            p.Device.Map(new VectorStep((float)o.Beta1, (float)(1 - o.Beta1), rate, decay), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1], Operand.Scalar(clip));
+            p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
+            p.Device.Map(new VectorStep((float)o.Beta1, (float)(1 - o.Beta1), (float)rate, decay), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1], Operand.Scalar(clip));
             pool.Return(scalars);
             return;
         }
@@ -81,7 +89,7 @@ public sealed class Came : Optimizer
         }
 
         p.Device.Map(new TotalRule(), 1, batch, parts, Operand.Scalar(squares));
-        p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold), 1, 1, squares, clip);
+        p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
         p.Device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(clip));
         for (int b = 0; b < batch; b++)
         {
@@ -93,7 +101,7 @@ public sealed class Came : Optimizer
                 g, momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.RowsAndColumns(sums));
             Factored.Accumulate(p.Device, sums, rows, columns, o.Beta3, 1 - o.Beta3);
             Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
-            p.Device.Map(new ConfidentStep(rate, decay), m, n, p.Data.Slice(b * size, size), momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
+            p.Device.Map(new ConfidentStep((float)(rate * Math.Sqrt(Correction(o.Beta3))), decay), m, n, p.Data.Slice(b * size, size), momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
         }
 
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, parts])

@@ -55,16 +55,16 @@ internal static class Factored
         }
     }
 
-    /// <summary>clip = 1 / max(1, √(squares / count) / threshold); NaN stays.</summary>
-    internal readonly struct ClipFactor(float perElement, float threshold) : IMap2
+    /// <summary>clip = size / max(1, size · √(squares / count) / threshold), for an update that is to be multiplied by size first; NaN stays.</summary>
+    internal readonly struct ClipFactor(float perElement, float threshold, float size) : IMap2
     {
-        private readonly float perElement = perElement, threshold = threshold;
+        private readonly float perElement = perElement, threshold = threshold / size, size = size;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Write);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L squares, ref L clip) where L : struct, ILane<L> =>
-            clip = L.Splat(1) / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
+            clip = L.Splat(size) / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
     }
 
     /// <summary>Moves the running means of one matrix towards the sums of its rows and columns.</summary>

@@ -9,13 +9,22 @@ public sealed record FiraOptions : LowRankOptions
     /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that the residual leaves out.</summary>
     public double Alpha { get; init; } = 1;
 
+    /// <summary>
+    /// Takes the whole projection out of the residual, G - lifted(R), as in the paper, whatever <see cref="Alpha"/>. The reference leaves 1 - alpha
+    /// of it in; that is the default here too.
+    /// </summary>
+    public bool WholeResidual { get; init; }
+
+    /// <summary>Turns off the norm-growth limiter.</summary>
+    public bool DisableLimiter { get; init; }
+
     /// <summary>Lets a residual of zeros leave the limiter alone; see <see cref="ApolloOptions.LimiterIgnoresZero"/>.</summary>
     public bool LimiterIgnoresZero { get; init; }
 }
 
 /// <summary>
 /// Fira (Chen et al., 2024): GaLore plus what the projection left out, scaled as Adam scaled the projected part.
-/// S = (G - alpha · lifted(R)) φ with φ = ‖N‖ / (‖R‖ + 1e-8) along the long side of R, limited to grow 1 % a step;
+/// S = (G - alpha · lifted(R)) φ with φ = ‖N‖ / (‖R‖ + 1e-8) along the short side of R, limited to grow 1 % a step;
 /// p -= step · (alpha · lifted(N) + S).
 /// </summary>
 /// <remarks>32 bytes a parameter and three thin products; one m × n scratch for the residual.</remarks>
@@ -29,10 +38,25 @@ public sealed class Fira : LowRankOptimizer
 
     internal override void Check(in Projection projection, LowRankOptions options)
     {
-        if (projection.IsFull)
-            throw new UserException("Fira projects one side; use std, left or right");
-        if (projection.IsLeft != projection.Low[0] < projection.Low[1])
+        if (projection.IsFull && projection.Rank != 1)
+            throw new UserException("Fira projects one side, or both at rank 1; use std, left or right");
+        var (layout, channels) = Channels(projection);
+        if (layout != Layout.Scalar && channels != (layout == Layout.PerColumn ? projection.Columns : projection.Rows))
             throw new UserException($"rank {projection.Rank} is too large for this side of the projection; use a smaller rank or std");
+    }
+
+    /// <summary>What shares a factor, by the sizes of R: its columns when it is wide, else its rows.</summary>
+    private static (Layout Layout, int Count) Channels(in Projection projection) =>
+        projection.IsFull ? (Layout.Scalar, 1)
+        : projection.Low[0] < projection.Low[1] ? (Layout.PerColumn, projection.Low[1])
+        : (Layout.PerRow, projection.Low[0]);
+
+    internal override void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low)
+    {
+        if (projection.Rank == 1 && !projection.IsFull)
+            RankOne.Project(state.Parameter.Device, projection, state.Parameter.Gradient!.Value, basis, low);
+        else
+            base.Project(state, options, projection, basis, second, low);
     }
 
     internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
@@ -41,9 +65,9 @@ public sealed class Fira : LowRankOptimizer
         Parameter p = state.Parameter;
         Device device = p.Device;
         float alpha = (float)o.Alpha;
-        int m = projection.Rows, n = projection.Columns, channels = projection.IsLeft ? n : m;
-        Layout layout = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
-        Block direction = device.Pool.Rent(low.Length), residual = device.Pool.Rent(p.Length);
+        int m = projection.Rows, n = projection.Columns;
+        var (layout, channels) = Channels(projection);
+        Block direction = device.Pool.Rent(low.Length), residual = device.Pool.Rent(p.Length), half = device.Pool.Rent(projection.IsFull ? n : 1);
         Block factors = device.Pool.Rent(channels), norms = device.Pool.Rent(channels), scalars = device.Pool.Rent(2);
         device.Map(new DirectionRule(new Moments(o)), 1, low.Length, Low(low), state.Blocks[0], state.Blocks[1], direction);
         device.Map(new SquaresRule(), projection.Low[0], projection.Low[1], direction, new Operand(factors, layout));
@@ -51,14 +75,18 @@ public sealed class Fira : LowRankOptimizer
         device.Map(new FactorRule(), 1, channels, factors, norms);
 
         // The residual of the unclipped gradient: clipping multiplies it like everything linear in g.
-        device.Gemm(projection.Back(device, low, basis, second, residual, residual, -alpha, 0), new AddRule(), p.Gradient!.Value);
-        var clipped = new Operand(residual, Factor: GradientFactor);
+        device.Gemm(projection.Back(device, low, basis, second, half, residual, o.WholeResidual ? -1 : -alpha, 0), new AddRule(), p.Gradient!.Value);
+        var clipped = new Operand(residual, Factor: UpdateFactor);
         Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
-        device.Map(new ScaledNormRule(), m, n, clipped, new Operand(factors, layout), Operand.Scalar(squares));
-        device.Map(new LimiterRule(state.Step == 1, 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
-        device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
-        device.Gemm(projection.Back(device, direction, basis, second, low, p.Data, -step * alpha, 1), new ResidualStep(step, decay), clipped, new Operand(factors, layout));
-        foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, factors, norms, scalars])
+        if (!o.DisableLimiter)
+        {
+            device.Map(new ScaledNormRule(), m, n, clipped, new Operand(factors, layout), Operand.Scalar(squares));
+            device.Map(new LimiterRule(state.Step == 1, 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
+            device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
+        }
+
+        device.Gemm(projection.Back(device, direction, basis, second, half, p.Data, -step * alpha, 1), new ResidualStep(step, decay), clipped, new Operand(factors, layout));
+        foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, half, factors, norms, scalars])
             device.Pool.Return(block);
     }
 

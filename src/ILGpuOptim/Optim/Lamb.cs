@@ -31,7 +31,10 @@ public sealed record LambOptions : AdamOptions
     /// <summary>Weights what enters the mean of gradients by 1 - β₁.</summary>
     public bool GradientAveraging { get; init; } = true;
 
-    /// <summary>The norm of all gradients above which they are scaled down; 0 never. The largest of the groups' counts.</summary>
+    /// <summary>
+    /// The norm of all gradients above which they are scaled down; 0 never. The largest of the groups' counts. The collection's form has use for it
+    /// with <see cref="PreNormalizes"/> alone.
+    /// </summary>
     public double MaxGradientNorm { get; init; } = 1;
 
     /// <summary>Never lets the trust ratio exceed 1.</summary>
@@ -39,6 +42,29 @@ public sealed record LambOptions : AdamOptions
 
     /// <summary>Applies the trust ratio without weight decay too.</summary>
     public bool AlwaysAdapt { get; init; }
+
+    /// <summary>Multiplies by the trust ratio at all; without it the method is Adam with decay.</summary>
+    public bool TrustRatio { get; init; } = true;
+
+    /// <summary>
+    /// Drops the parts of an update that the gradient does not agree with, and scales up the rest (Liang et al., "Cautious Optimizers", 2024). The
+    /// paper's form.
+    /// </summary>
+    public bool Cautious { get; init; }
+
+    /// <summary>Multiplies the parameter by 1 - lr · decay before the ratio, instead of adding decay · p to the update. The paper's form.</summary>
+    public bool DecoupledDecay { get; init; }
+
+    /// <summary>Multiplies by 1 - lr² / (lr at its peak) · decay where decay is decoupled (Defazio, 2025).</summary>
+    public bool CorrectedDecay { get; init; }
+
+    /// <summary>Multiplies by 1 - decay, whatever the learning rate. The collection's form.</summary>
+    public bool FixedDecay { get; init; }
+
+    /// <summary>
+    /// Divides gradients by what clipping by <see cref="MaxGradientNorm"/> would multiply them by: this makes large ones larger, as the collection does.
+    /// </summary>
+    public bool PreNormalizes { get; init; }
 }
 
 /// <summary>
@@ -47,7 +73,7 @@ public sealed record LambOptions : AdamOptions
 /// at most. Without weight decay there is no ratio and the method is Adam.
 /// </summary>
 /// <remarks>Two passes and the norm, 44 bytes a parameter in f32: g (4); p, g, m, v (24); p, m, v (16).</remarks>
-public sealed class Lamb : Optimizer
+public sealed partial class Lamb : Optimizer
 {
     private Block? squares, factor;
 
@@ -55,18 +81,31 @@ public sealed class Lamb : Optimizer
     public override string Name => "lamb";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) =>
-        [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
+    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    {
+        var o = (LambOptions)options;
+        if (o.Form == LambForm.Collection && (o.Cautious || o.DecoupledDecay || o.CorrectedDecay || o.AlwaysAdapt || o.TrustClip || !o.BiasCorrection))
+            throw new UserException("caution, other kinds of decay, clipped or constant ratios and missing corrections belong to the paper's form of LAMB; leave them out, or the collection's form");
+        if (o.Form == LambForm.Paper && (o.FixedDecay || o.PreNormalizes))
+            throw new UserException("fixed decay and pre-normalization belong to the collection's form of LAMB; leave them out, or choose that form");
+        return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
+    }
 
     /// <inheritdoc/>
-    public override bool NeedsAllGradients => States.Any(state => ((LambOptions)state.Options).MaxGradientNorm > 0);
+    public override bool NeedsAllGradients => States.Any(state => LimitOf((LambOptions)state.Options) > 0);
+
+    private static double LimitOf(LambOptions o) => o.Form == LambForm.Paper || o.PreNormalizes ? o.MaxGradientNorm : 0;
+
+    /// <inheritdoc/>
+    protected override Block? StepFactor => factor ?? GradientFactor;
 
     /// <inheritdoc/>
     protected override void BeforeStep()
     {
-        double limit = States.Count == 0 ? 0 : States.Max(state => ((LambOptions)state.Options).MaxGradientNorm);
+        double limit = States.Count == 0 ? 0 : States.Max(state => LimitOf((LambOptions)state.Options));
         if (limit <= 0)
             return;
+        var o = (LambOptions)States[0].Options;
         squares ??= Device.Pool.Rent(States.Count);
         factor ??= Device.Pool.Rent(1);
         Device.Fill(squares.Value, 0);
@@ -74,12 +113,12 @@ public sealed class Lamb : Optimizer
         {
             Parameter p = States[i].Parameter;
             if (p.HasGradient)
-                Device.Map(new SquaresRule(), 1, p.Length, Gradient(States[i]), Operand.Scalar(squares.Value.Slice(i, 1)));
+                Device.Map(new SquaresRule(), 1, p.Length, new Operand(p.Gradient!.Value, Factor: GradientFactor), Operand.Scalar(squares.Value.Slice(i, 1)));
         }
 
         Block total = Device.Pool.Rent(1);
         Device.Map(new TotalRule(), 1, States.Count, squares.Value, Operand.Scalar(total));
-        Device.Map(new NormFactor((float)(1 / limit)), 1, 1, total, factor.Value);
+        Device.Map(new NormFactor((float)(1 / limit), o.Form == LambForm.Paper ? 0 : (float)o.Epsilon, o.Form == LambForm.Collection), 1, 1, total, factor.Value);
         if (GradientFactor is { } outer)
             Device.Map(new ScaleByRule(), 1, 1, factor.Value, outer);
         Device.Pool.Return(total);
@@ -90,18 +129,27 @@ public sealed class Lamb : Optimizer
     {
         var o = (LambOptions)state.Options;
         Parameter p = state.Parameter;
-        Block norms = p.Device.Pool.Rent(2), weights = norms.Slice(0, 1), updates = norms.Slice(1, 1);
         bool isPaper = o.Form == LambForm.Paper;
         double correction1 = o.BiasCorrection ? 1 - Math.Pow(o.Beta1, state.Step) : 1, correction2 = o.BiasCorrection ? 1 - Math.Pow(o.Beta2, state.Step) : 1;
-        float decay = isPaper ? 1 : (float)(1 - learningRate * o.WeightDecay);
+        double decayRate = isPaper
+            ? o.DecoupledDecay ? o.CorrectedDecay ? learningRate * learningRate / o.LearningRate : learningRate : 0
+            : o.FixedDecay ? 1 : learningRate;
+        float decay = (float)(1 - decayRate * o.WeightDecay), penalty = isPaper && !o.DecoupledDecay ? (float)o.WeightDecay : 0;
+        bool adapts = o.TrustRatio && (!isPaper || o.WeightDecay != 0 || o.AlwaysAdapt);
+        var ratio = new RatioRule(adapts, o.TrustClip, isPaper ? float.PositiveInfinity : 10, isPaper ? 0 : (float)o.Epsilon);
+        if (o.Cautious)
+        {
+            UpdateCautiously(state, o, new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, 0), ratio, penalty, decay, (float)learningRate);
+            return;
+        }
+
+        Block norms = p.Device.Pool.Rent(2), weights = norms.Slice(0, 1), updates = norms.Slice(1, 1);
         var direction = isPaper
-            ? new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)o.WeightDecay)
+            ? new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, penalty)
             : new Direction(1, 1, (float)o.Epsilon, 0);
-        var gradient = new Operand(p.Gradient!.Value, Factor: factor ?? GradientFactor);
         p.Device.Map(new MomentsRule(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2), decay), 1, p.Length,
-            p.Data, gradient, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights), Operand.Scalar(updates));
-        bool adapts = !isPaper || o.WeightDecay != 0 || o.AlwaysAdapt;
-        p.Device.Map(new RatioRule(adapts, o.TrustClip, isPaper ? float.PositiveInfinity : 10, isPaper ? 0 : (float)o.Epsilon), 1, 1, weights, updates);
+            p.Data, Gradient(state), state.Blocks[0], state.Blocks[1], Operand.Scalar(weights), Operand.Scalar(updates));
+        p.Device.Map(ratio, 1, 1, weights, updates);
         p.Device.Map(new StepRule(direction, (float)(isPaper ? learningRate : learningRate / correction1), decay), 1, p.Length, p.Data, state.Blocks[0], state.Blocks[1], Operand.Scalar(weights));
         p.Device.Pool.Return(norms);
     }
@@ -117,16 +165,20 @@ public sealed class Lamb : Optimizer
         base.Dispose();
     }
 
-    /// <summary>1 / max(1, norm / limit).</summary>
-    private readonly struct NormFactor(float perLimit) : IMap2
+    /// <summary>1 / max(1, norm / limit), or what that is the inverse of.</summary>
+    private readonly struct NormFactor(float perLimit, float epsilon, bool inverts) : IMap2
     {
-        private readonly float perLimit = perLimit;
+        private readonly float perLimit = perLimit, epsilon = epsilon;
+        private readonly int inverts = inverts ? 1 : 0;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Write);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L squares, ref L factor) where L : struct, ILane<L> =>
-            factor = L.Splat(1) / L.Max(L.Splat(1), L.Sqrt(squares) * L.Splat(perLimit));
+        public void Apply<L>(ref L squares, ref L factor) where L : struct, ILane<L>
+        {
+            L excess = L.Max(L.Splat(1), (L.Sqrt(squares) + L.Splat(epsilon)) * L.Splat(perLimit));
+            factor = inverts != 0 ? excess : L.Splat(1) / excess;
+        }
     }
 
     /// <summary>(m / bc₁) / (√v / √bc₂ + ε) + decay · p.</summary>

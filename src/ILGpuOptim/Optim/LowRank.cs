@@ -130,9 +130,12 @@ public abstract class LowRankOptimizer : Optimizer
         long refresh = (state.Step - 1) / o.UpdateProjectionGap;
         if (BasisSource is { } source)
         {
-            device.Upload(source(state, refresh, false), basis);
+            device.Upload(Given(basis, false), basis);
             if (projection.IsFull)
-                device.Upload(source(state, refresh, true), second);
+                device.Upload(Given(second, true), second);
+            float[] Given(Block target, bool isSecond) => source(state, refresh, isSecond) is var given && given.Length == target.Length
+                ? given
+                : throw new UserException($"{state.Parameter.Name}: the given basis has {given.Length} numbers instead of {target.Length}");
         }
         else if (o.Basis == ProjectionBasis.Random)
         {
@@ -150,7 +153,7 @@ public abstract class LowRankOptimizer : Optimizer
     }
 
     /// <summary>R as an operand that is clipped as it is read.</summary>
-    protected Operand Low(Block low) => new(low, Factor: GradientFactor);
+    protected Operand Low(Block low) => new(low, Factor: UpdateFactor);
 
     /// <summary>m and v move; N = m / (√v + ε).</summary>
     internal readonly struct Moments(AdamOptions o)

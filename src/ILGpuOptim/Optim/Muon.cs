@@ -13,6 +13,22 @@ public enum MuonScaling
     Moonlight,
 }
 
+/// <summary>Two implementations of Muon differ in details.</summary>
+public enum MuonForm
+{
+    /// <summary>
+    /// Keller Jordan's: 1e-7 is added to the norm that begins the iteration; a tensor of three sizes is a batch of matrices, and
+    /// <see cref="MuonScaling.Original"/> looks at the last two sizes even of a tensor that is flattened.
+    /// </summary>
+    Original,
+
+    /// <summary>
+    /// pytorch_optimizer's: the norm is kept above 1e-7; every tensor of more than two sizes is seen as first size × the rest; the auxiliary
+    /// AdamW's correction divides ε too.
+    /// </summary>
+    Collection,
+}
+
 /// <summary>Settings of <see cref="Muon"/>.</summary>
 public sealed record MuonOptions : AdamOptions
 {
@@ -34,14 +50,17 @@ public sealed record MuonOptions : AdamOptions
     /// <summary>How large an update is.</summary>
     public MuonScaling Scaling { get; init; }
 
-    /// <summary>Adds 1e-7 to the norm that begins the iteration, instead of keeping the norm above it.</summary>
-    public bool AddsToNorm { get; init; } = true;
+    /// <summary>Whose details.</summary>
+    public MuonForm Form { get; init; }
+
+    /// <summary>Adds weight decay to the gradient, before the momentum, instead of multiplying the parameter.</summary>
+    public bool CoupledDecay { get; init; }
 }
 
 /// <summary>
 /// Muon (Jordan et al., 2024): the momentum of a matrix, made nearly orthogonal by five Newton–Schulz iterations
 /// X ← aX + (bS + cS²)X, S = X Xᵀ, (a, b, c) = (3.4445, -4.7750, 2.0315), in f32; p = p (1 - lr · decay) - lr · k · X.
-/// Tensors of more than two sizes are seen as first size × the rest. Embeddings, heads and vectors belong to the
+/// Tensors of more than two sizes: see <see cref="MuonForm"/>. Embeddings, heads and vectors belong to the
 /// auxiliary AdamW.
 /// </summary>
 /// <remarks>Bound by arithmetic: about 4 K k² + 2 k³ operations an iteration for a k × K matrix. State 4mn bytes.</remarks>
@@ -67,34 +86,62 @@ public sealed class Muon : Optimizer
     {
         var o = (MuonOptions)state.Options;
         Parameter p = state.Parameter;
-        float decay = (float)(1 - learningRate * o.WeightDecay);
+        double decay = o.CoupledDecay ? 1 : 1 - learningRate * o.WeightDecay, penalty = o.CoupledDecay ? o.WeightDecay : 0;
         if (!o.Orthogonalises)
         {
-            p.Device.Map(AdamRule.Corrected(o, learningRate, state.Step, decay, 0), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
+            var rule = o.Form == MuonForm.Original
+                ? AdamRule.Corrected(o, learningRate, state.Step, decay, penalty)
+                : AdamRule.CorrectedWithEpsilon(o, learningRate, state.Step, decay, penalty);
+            p.Device.Map(rule, 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
             return;
         }
 
-        int m = p.Shape[0], n = checked((int)(p.Length / m)), small = Math.Min(m, n);
-        MemoryPool pool = p.Device.Pool;
-        Block x = pool.Rent(p.Length), next = pool.Rent(p.Length), gram = pool.Rent((long)small * small), polynomial = pool.Rent((long)small * small), squares = pool.Rent(1);
-        p.Device.Map(new MomentumRule((float)o.Momentum, o.Nesterov), 1, p.Length, Gradient(state), state.Blocks[0], x, Operand.Scalar(squares));
-        p.Device.Map(new InverseNorm(o.AddsToNorm), 1, 1, squares);
-        p.Device.Map(new ScaleByRule(), 1, p.Length, x, Operand.Scalar(squares));
+        Operand gradient = Gradient(state);
+        Block? slope = null;
+        if (penalty != 0)
+        {
+            slope = p.Device.Pool.Rent(p.Length);
+            p.Device.Map(new PenaltyRule((float)penalty), 1, p.Length, gradient, p.Data, slope.Value);
+            gradient = slope.Value;
+        }
+
+        bool isBatch = o.Form == MuonForm.Original && p.Shape.Count == 3;
+        int batch = isBatch ? p.Shape[0] : 1, m = isBatch ? p.Shape[1] : p.Shape[0], n = checked((int)(p.Length / batch / m));
+        double ratio = o.Form == MuonForm.Original ? (double)p.Shape[^2] / p.Shape[^1] : (double)m / n;
+        double size = o.Scaling == MuonScaling.Moonlight ? 0.2 * Math.Sqrt(Math.Max(m, n)) : Math.Sqrt(Math.Max(1, ratio));
+        for (int b = 0; b < batch; b++)
+        {
+            long start = (long)b * m * n, length = (long)m * n;
+            Update(p.Device, o, p.Data.Slice(start, length), gradient with { Block = gradient.Block.Slice(start, length) }, state.Blocks[0].Slice(start, length), m, n, (float)decay, (float)(learningRate * size));
+        }
+
+        if (slope is { } block)
+            p.Device.Pool.Return(block);
+    }
+
+    /// <summary>One m × n matrix.</summary>
+    private static void Update(Device device, MuonOptions o, Block data, in Operand gradient, Block momentum, int m, int n, float decay, float rate)
+    {
+        int small = Math.Min(m, n);
+        MemoryPool pool = device.Pool;
+        Block x = pool.Rent(data.Length), next = pool.Rent(data.Length), gram = pool.Rent((long)small * small), polynomial = pool.Rent((long)small * small), squares = pool.Rent(1);
+        device.Map(new MomentumRule((float)o.Momentum, o.Nesterov), 1, data.Length, gradient, momentum, x, Operand.Scalar(squares));
+        device.Map(new InverseNorm(o.Form == MuonForm.Original), 1, 1, squares);
+        device.Map(new ScaleByRule(), 1, data.Length, x, Operand.Scalar(squares));
         for (int i = 0; i < o.Iterations; i++)
         {
             bool wide = m <= n;
-            p.Device.Gemm(wide
+            device.Gemm(wide
                 ? new GemmArguments(x, x, gram, m, m, n) { TransposeB = true }
                 : new GemmArguments(x, x, gram, n, n, m) { TransposeA = true });
-            p.Device.Gemm(new GemmArguments(gram, gram, polynomial, small, small, small) { Alpha = C }, new AddScaledRule(B), gram);
-            p.Device.Gemm(wide
+            device.Gemm(new GemmArguments(gram, gram, polynomial, small, small, small) { Alpha = C }, new AddScaledRule(B), gram);
+            device.Gemm(wide
                 ? new GemmArguments(polynomial, x, next, m, n, m)
                 : new GemmArguments(x, polynomial, next, m, n, n), new AddScaledRule(A), x);
             (x, next) = (next, x);
         }
 
-        double size = o.Scaling == MuonScaling.Moonlight ? 0.2 * Math.Sqrt(Math.Max(m, n)) : Math.Sqrt(Math.Max(1, (double)m / n));
-        p.Device.Map(new StepRule(decay, (float)(learningRate * size)), 1, p.Length, p.Data, x);
+        device.Map(new StepRule(decay, rate), 1, data.Length, data, x);
         foreach (Block block in (ReadOnlySpan<Block>)[x, next, gram, polynomial, squares])
             pool.Return(block);
     }
@@ -115,6 +162,17 @@ public sealed class Muon : Optimizer
             u = nesterov != 0 ? L.Fma(L.Splat(momentum), buffer, entering) : buffer;
             squares = u * u;
         }
+    }
+
+    /// <summary>slope = g + penalty · p.</summary>
+    private readonly struct PenaltyRule(float penalty) : IMap3
+    {
+        private readonly float penalty = penalty;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L g, ref L p, ref L slope) where L : struct, ILane<L> => slope = L.Fma(L.Splat(penalty), p, g);
     }
 
     private readonly struct InverseNorm(bool adds) : IMap1

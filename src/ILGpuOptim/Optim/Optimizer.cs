@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Optim;
 
@@ -10,6 +11,9 @@ public record OptimizerOptions
 
     /// <summary>Weight decay; how it enters is the optimizer's affair.</summary>
     public double WeightDecay { get; init; }
+
+    /// <summary>Climbs instead of descending: gradients count with the other sign.</summary>
+    public bool Maximize { get; init; }
 }
 
 /// <summary>A parameter as its optimizer sees it.</summary>
@@ -144,6 +148,7 @@ public abstract class Optimizer : IDisposable
 {
     private readonly List<ParameterState> states = [];
     private readonly Dictionary<Parameter, ParameterState> byParameter = [];
+    private Block? negated;
 
     /// <summary>The name by which users choose it.</summary>
     public abstract string Name { get; }
@@ -156,6 +161,12 @@ public abstract class Optimizer : IDisposable
 
     /// <summary>A device scalar that multiplies every gradient as it is read: clipping without a pass of its own. Null means 1.</summary>
     public Block? GradientFactor { get; set; }
+
+    /// <summary>What the gradients of the parameter at hand are multiplied by as they are read. Null means 1.</summary>
+    protected Block? UpdateFactor { get; private set; }
+
+    /// <summary>The factor of all gradients of a step, once <see cref="BeforeStep"/> has run.</summary>
+    protected virtual Block? StepFactor => GradientFactor;
 
     /// <summary>The stored bytes of all state.</summary>
     public long StateBytes => states.Sum(state => state.Declared.Sum(tensor => tensor.Bytes));
@@ -210,6 +221,7 @@ public abstract class Optimizer : IDisposable
     public void Step()
     {
         BeforeStep();
+        Negate(states.Any(state => state.Options.Maximize));
         foreach (ParameterState state in states)
         {
             if (state.Parameter.HasGradient)
@@ -223,7 +235,19 @@ public abstract class Optimizer : IDisposable
     {
         if (NeedsAllGradients)
             throw new InvalidOperationException($"{Name} cannot update one parameter without the gradients of the others");
+        Negate(byParameter[parameter].Options.Maximize);
         Update(byParameter[parameter]);
+    }
+
+    /// <summary>Prepares -factor for parameters that climb.</summary>
+    private void Negate(bool isNeeded)
+    {
+        if (!isNeeded)
+            return;
+        negated ??= Device.Pool.Rent(1);
+        Device.Fill(negated.Value, -1);
+        if (StepFactor is { } factor)
+            Device.Map(new ScaleByRule(), 1, 1, negated.Value, factor);
     }
 
     private void Update(ParameterState state)
@@ -231,6 +255,7 @@ public abstract class Optimizer : IDisposable
         state.Step++;
         if (state.Parameter.Length == 0)
             return;
+        UpdateFactor = state.Options.Maximize ? negated : StepFactor;
         bool widens = state.IsNarrow && !UpdatesNarrowState(state);
         if (widens)
             state.Widen();
@@ -253,11 +278,14 @@ public abstract class Optimizer : IDisposable
     protected abstract void Update(ParameterState state, double learningRate);
 
     /// <summary>The gradient as an operand that is clipped as it is read.</summary>
-    protected Operand Gradient(ParameterState state) => new(state.Parameter.Gradient!.Value, Factor: GradientFactor);
+    protected Operand Gradient(ParameterState state) => new(state.Parameter.Gradient!.Value, Factor: UpdateFactor);
 
     /// <summary>Gives the state's memory back to the device's pool.</summary>
     public virtual void Dispose()
     {
+        if (negated is { } factor)
+            Device.Pool.Return(factor);
+        negated = null;
         foreach (ParameterState state in states)
         {
             foreach (Block block in state.Blocks)

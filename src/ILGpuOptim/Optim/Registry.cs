@@ -44,23 +44,23 @@ public static class Registry
 
     private static readonly List<OptimizerEntry> All =
     [
-        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, (s, _) => new SgdOptions { Momentum = s.Momentum ?? 0.9 }),
-        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, (s, _) => AdamOptions(s)),
-        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, (s, _) => AdamOptions(s)),
-        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, (s, _) => new AdafactorOptions()),
-        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, (s, _) => new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, Beta1 = s.Beta1 }),
-        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Lamb(s)),
-        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Lion(s)),
-        new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Muon(s, chosen), true),
-        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, (s, _) => Mini(s))
+        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, (s, _) => Set(s, new SgdOptions { Momentum = 0.9 })),
+        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, (s, _) => Set(s, new AmsGradOptions { AmsGrad = false })),
+        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, (s, _) => Set(s, new AmsGradOptions { AmsGrad = false })),
+        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, (s, _) => Set(s, new AdafactorOptions())),
+        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, (s, _) => Set(s, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false })),
+        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Set(s, new LambOptions())),
+        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Set(s, new LionOptions())),
+        new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Set(s, new MuonOptions { Orthogonalises = chosen, Scaling = MuonScaling.Moonlight }), true),
+        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, (s, _) => Set(s, new AdamMiniOptions()))
         {
             Refine = (s, options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape, Math.Max(1, s.HeadSize ?? 1)),
         },
-        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, (s, _) => CameOptions(s)),
-        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(new GaLoreOptions { Scale = s.Scale ?? 0.25, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
-        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(new FiraOptions { Alpha = s.Scale ?? 1, Rank = low ? s.Rank ?? 128 : 0 }, s), true),
-        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, (s, low) => LowRank(Apollo(s, new ApolloOptions()) with { Rank = low ? s.Rank ?? 32 : 0 }, s), true),
-        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo(isMini: true) { Storage = storage }, (s, low) => LowRank(Apollo(s, ApolloOptions.Mini) with { Rank = low ? s.Rank ?? 1 : 0 }, s), true),
+        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, (s, _) => Set(s, new CameOptions())),
+        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(s, low, new GaLoreOptions { Rank = 128 }), true),
+        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(s, low, new FiraOptions { Rank = 128 }), true),
+        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, (s, low) => LowRank(s, low, new ApolloOptions { Rank = 32 }), true),
+        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo(isMini: true) { Storage = storage }, (s, low) => LowRank(s, low, ApolloOptions.Mini), true),
     ];
 
     /// <summary>Lets users choose one more optimizer by its name: in settings and run folders, and in the tool's commands when they run in this process.</summary>
@@ -125,58 +125,9 @@ public static class Registry
     private static bool Matches(IReadOnlyList<string> patterns, string name) =>
         patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name));
 
-    private static AdamOptions AdamOptions(OptimizerSettings s)
-    {
-        var defaults = new AdamOptions();
-        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
-    }
+    private static T Set<T>(OptimizerSettings settings, T defaults) where T : OptimizerOptions => OptimizerSetting.Apply(settings, defaults);
 
-    private static AdamMiniOptions Mini(OptimizerSettings s)
-    {
-        var defaults = new AdamMiniOptions();
-        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
-    }
-
-    private static LambOptions Lamb(OptimizerSettings s)
-    {
-        var defaults = new LambOptions();
-        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Epsilon = s.Epsilon ?? defaults.Epsilon };
-    }
-
-    private static LionOptions Lion(OptimizerSettings s)
-    {
-        var defaults = new LionOptions();
-        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2 };
-    }
-
-    private static MuonOptions Muon(OptimizerSettings s, bool orthogonalises)
-    {
-        var defaults = new MuonOptions();
-        return defaults with
-        {
-            Orthogonalises = orthogonalises,
-            Scaling = MuonScaling.Moonlight,
-            Momentum = s.Momentum ?? defaults.Momentum,
-            Beta1 = s.Beta1 ?? defaults.Beta1,
-            Beta2 = s.Beta2 ?? defaults.Beta2,
-            Epsilon = s.Epsilon ?? defaults.Epsilon,
-        };
-    }
-
-    private static CameOptions CameOptions(OptimizerSettings s)
-    {
-        var defaults = new CameOptions();
-        return defaults with { Beta1 = s.Beta1 ?? defaults.Beta1, Beta2 = s.Beta2 ?? defaults.Beta2, Beta3 = s.Beta3 ?? defaults.Beta3 };
-    }
-
-    private static ApolloOptions Apollo(OptimizerSettings s, ApolloOptions defaults) =>
-        defaults with { Scale = s.Scale ?? defaults.Scale, ScaleType = s.ScaleType ?? defaults.ScaleType };
-
-    private static T LowRank<T>(T defaults, OptimizerSettings s) where T : LowRankOptions => defaults with
-    {
-        Beta1 = s.Beta1 ?? defaults.Beta1,
-        Beta2 = s.Beta2 ?? defaults.Beta2,
-        Epsilon = s.Epsilon ?? defaults.Epsilon,
-        UpdateProjectionGap = s.UpdateProjectionGap ?? defaults.UpdateProjectionGap,
-    };
+    /// <summary>Options of matrices that are projected, or (at rank 0) of what the same optimizer trains by plain Adam.</summary>
+    private static T LowRank<T>(OptimizerSettings settings, bool isProjected, T defaults) where T : LowRankOptions =>
+        isProjected ? Set(settings, defaults) : Set(settings, defaults) with { Rank = 0 };
 }

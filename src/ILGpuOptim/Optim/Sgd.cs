@@ -17,7 +17,7 @@ public sealed record SgdOptions : OptimizerOptions
 }
 
 /// <summary>
-/// Stochastic gradient descent: g += decay · p; buf = momentum · buf + (1 - dampening) g (the first step copies g);
+/// Stochastic gradient descent (Robbins and Monro, 1951) with momentum (Polyak, 1964): g += decay · p; buf = momentum · buf + (1 - dampening) g (the first step copies g);
 /// p -= lr · (nesterov ? g + momentum · buf : buf). One pass: 20 bytes a parameter, 12 without momentum.
 /// </summary>
 public sealed class Sgd : Optimizer

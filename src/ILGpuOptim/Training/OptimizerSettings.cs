@@ -7,7 +7,10 @@ namespace ILGpuOptim.Training;
 /// <param name="Factor">Multiplies their learning rate; 0 leaves them where they are.</param>
 public sealed record RateFactor(string Pattern, double Factor);
 
-/// <summary>An optimizer by name with its settings; what is null keeps the optimizer's own default.</summary>
+/// <summary>
+/// An optimizer by name with its settings; what is null keeps the optimizer's own default. Several optimizers may share settings, so that one that
+/// lacks some is no error until <see cref="Check"/>.
+/// </summary>
 public sealed record OptimizerSettings
 {
     /// <summary>The optimizer.</summary>
@@ -31,8 +34,83 @@ public sealed record OptimizerSettings
     /// <summary>Keeps divisions finite.</summary>
     public double? Epsilon { get; init; }
 
-    /// <summary>Momentum of SGD.</summary>
+    /// <summary>What Adafactor and CAME add to squared gradients, or keep them above.</summary>
+    public double? Epsilon1 { get; init; }
+
+    /// <summary>The least size of a parameter for Adafactor; what CAME adds to squared deviations.</summary>
+    public double? Epsilon2 { get; init; }
+
+    /// <summary>Momentum of SGD and Muon.</summary>
     public double? Momentum { get; init; }
+
+    /// <summary>Weakens what enters SGD's momentum.</summary>
+    public double? Dampening { get; init; }
+
+    /// <summary>Nesterov's momentum, of SGD and Muon.</summary>
+    public bool? Nesterov { get; init; }
+
+    /// <summary>Adam and AdamW divide by the largest second moment so far.</summary>
+    public bool? AmsGrad { get; init; }
+
+    /// <summary>The root mean square above which Adafactor and CAME scale updates down.</summary>
+    public double? ClipThreshold { get; init; }
+
+    /// <summary>The power of t by which the second moment of PyTorch's Adafactor moves.</summary>
+    public double? Beta2Decay { get; init; }
+
+    /// <summary>The same of Hugging Face's.</summary>
+    public double? DecayRate { get; init; }
+
+    /// <summary>Whether steps of Hugging Face's Adafactor are relative to the size of the parameter; off by default.</summary>
+    public bool? ScaleParameter { get; init; }
+
+    /// <summary>Whether Hugging Face's Adafactor chooses its steps itself, instead of the learning rate; off by default.</summary>
+    public bool? RelativeStep { get; init; }
+
+    /// <summary>Whether those steps begin at 10⁻⁶ t.</summary>
+    public bool? WarmupInit { get; init; }
+
+    /// <summary>Whether LAMB (on by default) and CAME (off) correct the bias of their moments.</summary>
+    public bool? BiasCorrection { get; init; }
+
+    /// <summary>Whether LAMB weights what enters its mean of gradients.</summary>
+    public bool? GradientAveraging { get; init; }
+
+    /// <summary>The norm of all gradients above which LAMB scales them down; 0 never.</summary>
+    public double? MaxGradientNorm { get; init; }
+
+    /// <summary>Never lets LAMB's trust ratio exceed 1.</summary>
+    public bool? TrustClip { get; init; }
+
+    /// <summary>Applies LAMB's trust ratio without weight decay too.</summary>
+    public bool? AlwaysAdapt { get; init; }
+
+    /// <summary>Whether LAMB has a trust ratio at all.</summary>
+    public bool? TrustRatio { get; init; }
+
+    /// <summary>LAMB drops the parts of an update that the gradient does not agree with.</summary>
+    public bool? Cautious { get; init; }
+
+    /// <summary>LAMB's decay multiplies the parameter instead of entering the ratio.</summary>
+    public bool? DecoupledDecay { get; init; }
+
+    /// <summary>That decay falls with the square of the learning rate.</summary>
+    public bool? CorrectedDecay { get; init; }
+
+    /// <summary>Which algorithm of the name of LAMB.</summary>
+    public LambForm? LambForm { get; init; }
+
+    /// <summary>How large Muon's updates are; Moonlight's by default.</summary>
+    public MuonScaling? MuonScaling { get; init; }
+
+    /// <summary>Whose details of Muon.</summary>
+    public MuonForm? MuonForm { get; init; }
+
+    /// <summary>Muon's Newton–Schulz iterations.</summary>
+    public int? Iterations { get; init; }
+
+    /// <summary>Adds Muon's weight decay to the gradient.</summary>
+    public bool? CoupledDecay { get; init; }
 
     /// <summary>Rank of GaLore, Fira and APOLLO.</summary>
     public int? Rank { get; init; }
@@ -40,11 +118,38 @@ public sealed record OptimizerSettings
     /// <summary>Steps between projections.</summary>
     public int? UpdateProjectionGap { get; init; }
 
+    /// <summary>Which side GaLore, Fira and APOLLO project.</summary>
+    public ProjectionType? ProjectionType { get; init; }
+
+    /// <summary>Whether they project by random numbers or singular vectors.</summary>
+    public ProjectionBasis? ProjectionBasis { get; init; }
+
+    /// <summary>Whether a random projection is kept instead of drawn again each step.</summary>
+    public bool? StoreProjection { get; init; }
+
+    /// <summary>Seeds random projections.</summary>
+    public ulong? ProjectionSeed { get; init; }
+
+    /// <summary>Whether their step sizes correct the bias of the moments.</summary>
+    public bool? CorrectBias { get; init; }
+
     /// <summary>The scale of GaLore, Fira (alpha) and APOLLO.</summary>
     public double? Scale { get; init; }
 
     /// <summary>What shares a factor in APOLLO.</summary>
     public ScaleType? ScaleType { get; init; }
+
+    /// <summary>Applies APOLLO's scale before its limiter.</summary>
+    public bool? ScaleFront { get; init; }
+
+    /// <summary>Turns off the norm-growth limiter of Fira and APOLLO.</summary>
+    public bool? DisableLimiter { get; init; }
+
+    /// <summary>Lets gradients of zeros leave that limiter alone.</summary>
+    public bool? LimiterIgnoresZero { get; init; }
+
+    /// <summary>Takes the whole projection out of Fira's residual, as in the paper.</summary>
+    public bool? WholeResidual { get; init; }
 
     /// <summary>Numbers of an attention head, whose second moments Adam-mini shares; training takes it from the model.</summary>
     public int? HeadSize { get; init; }
@@ -60,4 +165,29 @@ public sealed record OptimizerSettings
 
     /// <summary>Names of parameters without weight decay, beside vectors.</summary>
     public IReadOnlyList<string> NoDecay { get; init; } = [];
+
+    /// <summary>The same for another optimizer, without the settings that it does not have.</summary>
+    /// <exception cref="UserException">There is no such optimizer.</exception>
+    public OptimizerSettings For(string name)
+    {
+        OptimizerEntry entry = Registry.Find(name);
+        return OptimizerSetting.All.Where(setting => setting.IsSet(this) && !setting.IsOf(entry)).Aggregate(this with { Name = entry.Name }, (settings, setting) => setting.Without(settings));
+    }
+
+    /// <summary>Changes a setting by its name in files, as <c>limiter_ignores_zero=true</c>.</summary>
+    /// <exception cref="UserException">There is no such setting, or it cannot be that.</exception>
+    public OptimizerSettings With(string assignment)
+    {
+        string[] pair = assignment.Split('=', 2, StringSplitOptions.TrimEntries);
+        return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is no setting of an optimizer; write it as rank=8");
+    }
+
+    /// <summary>Fails on settings that the optimizer does not have, which would change nothing.</summary>
+    /// <exception cref="UserException">With the optimizers that have it.</exception>
+    public void Check()
+    {
+        OptimizerEntry entry = Registry.Find(Name);
+        if (OptimizerSetting.All.FirstOrDefault(setting => setting.IsSet(this) && !setting.IsOf(entry)) is { } foreign)
+            throw new UserException($"{entry.Name} has no {foreign.Name}; leave it out, or take {string.Join(", ", Registry.Entries.Where(foreign.IsOf).Select(other => other.Name))}");
+    }
 }

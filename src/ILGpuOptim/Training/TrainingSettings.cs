@@ -139,7 +139,14 @@ public sealed record TrainingSettings
     {
         using JsonDocument given = JsonDocument.Parse(json, new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
         string preset = given.RootElement.ValueKind == JsonValueKind.Object && given.RootElement.TryGetProperty("preset", out JsonElement name) ? name.GetString() ?? "default" : "default";
-        JsonElement basis = JsonSerializer.SerializeToElement(Presets.Find(preset), Options);
+        TrainingSettings start = Presets.Find(preset);
+        if (given.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("optimizer", out JsonElement optimizer) && optimizer.ValueKind == JsonValueKind.Object
+            && optimizer.TryGetProperty("name", out JsonElement chosen) && chosen.ValueKind == JsonValueKind.String)
+        {
+            start = start with { Optimizer = start.Optimizer.For(chosen.GetString()!) };
+        }
+
+        JsonElement basis = JsonSerializer.SerializeToElement(start, Options);
         return JsonSerializer.Deserialize<TrainingSettings>(Merge(basis, given.RootElement), Options)!;
     }
 

@@ -10,6 +10,7 @@ namespace ILGpuOptim.Verification;
 public sealed class GoldenCase : IDisposable
 {
     private readonly JsonElement json;
+    private readonly bool warmsUp;
 
     private GoldenCase(string folder, JsonElement json)
     {
@@ -20,7 +21,9 @@ public sealed class GoldenCase : IDisposable
         RecordedSteps = Integers(json.GetProperty("recorded_steps"));
         ZeroSteps = Integers(json.GetProperty("gradient").GetProperty("zero_steps"));
         HugeSteps = Integers(json.GetProperty("gradient").GetProperty("huge_steps"));
-        StartsAtZero = json.GetProperty("init").GetString() == "zeros";
+        StartsAtZero = OneOf("init", "hash", "zeros") == "zeros";
+        warmsUp = OneOf("lr_schedule", "constant", "warmup10") == "warmup10";
+        new GoldenSettings(json.GetProperty("gradient"), "the gradient's").RequireNothingBut("zero_steps", "huge_steps");
         Groups = [.. json.GetProperty("groups").EnumerateArray().Select(group =>
             (group.GetProperty("params").EnumerateArray().Select(name => name.GetString()!).ToArray(), group.GetProperty("hyper")))];
         Parameters = json.GetProperty("params").EnumerateObject().ToDictionary(item => item.Name, item => new GoldenParameter(this, item.Name, item.Value));
@@ -74,7 +77,7 @@ public sealed class GoldenCase : IDisposable
     public JsonElement FinalScalars(string parameter) => json.GetProperty("final_scalars").GetProperty(parameter);
 
     /// <summary>What the learning rate is multiplied by at a step, from 1.</summary>
-    public double LearningRateFactor(int step) => json.GetProperty("lr_schedule").GetString() == "warmup10" ? Math.Min(1, step / 10.0) : 1;
+    public double LearningRateFactor(int step) => warmsUp ? Math.Min(1, step / 10.0) : 1;
 
     /// <summary>How far a parameter may be off after a step.</summary>
     public GoldenTolerance ToleranceOf(string parameter, int step)
@@ -86,28 +89,70 @@ public sealed class GoldenCase : IDisposable
         return isFull && step <= 2 ? GoldenTolerance.FullProjectionStart : GoldenTolerance.Usual;
     }
 
-    /// <summary>Reads all cases of a folder and checks that the hash makes the values that were trained with.</summary>
-    /// <exception cref="UserException">The folder has no index, it is damaged, or it belongs to another version.</exception>
-    public static IReadOnlyList<GoldenCase> ReadAll(string folder)
+    /// <summary>The entries of a folder's index; <see cref="Open"/> makes a case of each.</summary>
+    /// <exception cref="UserException">The folder has no index, or it is damaged.</exception>
+    public static IReadOnlyList<JsonElement> ReadIndex(string folder)
     {
         string path = Path.Combine(folder, "index.json");
-        var cases = new List<GoldenCase>();
         try
         {
             using JsonDocument document = JsonDocument.Parse(System.IO.File.ReadAllText(path));
-            foreach (JsonElement item in document.RootElement.GetProperty("cases").EnumerateArray())
-                cases.Add(new GoldenCase(folder, item.Clone()));
+            if (document.RootElement.GetProperty("format") is { ValueKind: JsonValueKind.Number } format && format.GetDouble() != 1)
+                throw new UserException($"{path}: format {format}, but only format 1 is known");
+            return [.. document.RootElement.GetProperty("cases").EnumerateArray().Select(item => item.Clone())];
+        }
+        catch (Exception e) when (IsDamage(e))
+        {
+            throw new UserException($"{path}: not an index of optimizer trajectories: {e.Message}; name the folder of recorded optimizers", e);
+        }
+    }
+
+    /// <summary>Opens a case and checks that the hash makes the values that were trained with.</summary>
+    /// <exception cref="UserException">The entry or the file is damaged, or it belongs to another version.</exception>
+    public static GoldenCase Open(string folder, JsonElement entry)
+    {
+        try
+        {
+            return new GoldenCase(folder, entry);
+        }
+        catch (Exception e) when (IsDamage(e))
+        {
+            throw new UserException($"{Path.Combine(folder, "index.json")}: {TitleOf(entry)}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Optimizer and case of an entry, as far as it names them.</summary>
+    public static string TitleOf(JsonElement entry)
+    {
+        string Text(string name) => entry.ValueKind == JsonValueKind.Object && entry.TryGetProperty(name, out JsonElement value) ? value.ToString() : "?";
+        return $"{Text("optimizer")}/{Text("case")}";
+    }
+
+    /// <summary>Opens all cases of a folder.</summary>
+    /// <exception cref="UserException">As <see cref="ReadIndex"/> and <see cref="Open"/>.</exception>
+    public static IReadOnlyList<GoldenCase> ReadAll(string folder)
+    {
+        var cases = new List<GoldenCase>();
+        try
+        {
+            foreach (JsonElement entry in ReadIndex(folder))
+                cases.Add(Open(folder, entry));
             return cases;
         }
-        catch (Exception e)
+        catch
         {
             foreach (GoldenCase golden in cases)
                 golden.Dispose();
-            if (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or FormatException or OverflowException)
-                throw new UserException($"{path}: not an index of optimizer trajectories: {e.Message}; name the folder of recorded optimizers", e);
             throw;
         }
     }
+
+    internal static bool IsDamage(Exception e) =>
+        e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or FormatException or OverflowException;
+
+    private string OneOf(string name, params string[] known) => json.GetProperty(name).GetString() is { } word && known.Contains(word)
+        ? word
+        : throw new UserException($"{Name}: {name} = {json.GetProperty(name)}, but only {string.Join(" and ", known)} are known");
 
     internal static int[] Integers(JsonElement array) => [.. array.EnumerateArray().Select(item => item.GetInt32())];
 

@@ -14,43 +14,51 @@ public static class OptimizerVerification
     public static IReadOnlyList<Check> Run(string folder, Device device)
     {
         var checks = new List<Check>();
-        foreach (GoldenCase golden in GoldenCase.ReadAll(folder))
+        foreach (JsonElement entry in GoldenCase.ReadIndex(folder))
         {
-            using (golden)
+            try
+            {
+                using GoldenCase golden = GoldenCase.Open(folder, entry);
                 checks.Add(Run(golden, device));
+            }
+            catch (UserException e)
+            {
+                checks.Add(new Check(GoldenCase.TitleOf(entry), double.NaN, 1, e.Message));
+            }
         }
 
         return checks;
     }
 
-    /// <summary>Replays a case.</summary>
+    /// <summary>Replays a case. One that cannot be replayed is a check that fails, with the reason.</summary>
     public static Check Run(GoldenCase golden, Device device)
     {
-        Optimizer? created;
-        Func<JsonElement, OptimizerOptions> options;
+        var parameters = new Dictionary<string, Parameter>();
         try
         {
-            (created, options) = GoldenOptimizers.Create(golden);
+            using Optimizer optimizer = GoldenOptimizers.Create(golden);
+            return Run(golden, device, optimizer, parameters);
         }
-        catch (UserException e)
+        catch (Exception e) when (e is UserException || GoldenCase.IsDamage(e))
         {
             return new Check(golden.Name, double.NaN, 1, e.Message);
         }
-
-        if (created is null)
-            return new Check(golden.Name, double.NaN, 1, "missing: there is no such optimizer here");
-        using Optimizer optimizer = created;
-        var parameters = new Dictionary<string, Parameter>();
-        foreach ((string[] names, JsonElement hyper) in golden.Groups)
+        finally
         {
-            foreach (string name in names)
-            {
-                GoldenParameter source = golden.Parameters[name];
-                var parameter = new Parameter(device, name, source.Shape);
-                parameter.Load(source.Initial());
-                parameters.Add(name, parameter);
-                optimizer.Add(parameter, options(hyper));
-            }
+            foreach (Parameter parameter in parameters.Values)
+                parameter.Release();
+        }
+    }
+
+    private static Check Run(GoldenCase golden, Device device, Optimizer optimizer, Dictionary<string, Parameter> parameters)
+    {
+        foreach (string name in golden.Groups.SelectMany(group => group.Parameters))
+        {
+            GoldenParameter source = golden.Parameters[name];
+            var parameter = new Parameter(device, name, source.Shape);
+            parameters.Add(name, parameter);
+            parameter.Load(source.Initial());
+            optimizer.Add(parameter, GoldenOptimizers.OptionsOf(golden, source));
         }
 
         if (optimizer is LowRankOptimizer lowRank)
@@ -77,8 +85,6 @@ public static class OptimizerVerification
 
         foreach (ParameterState state in optimizer.States)
             worst = Worse(worst, CheckState(golden, state, device));
-        foreach (Parameter parameter in parameters.Values)
-            parameter.Release();
         return worst;
     }
 

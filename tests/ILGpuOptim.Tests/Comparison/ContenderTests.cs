@@ -32,8 +32,9 @@ public class ContenderTests
     [InlineData("--lr NaN:", "adamw", "NaN")]
     [InlineData("names no learning rate", "adamw", ",")]
     [InlineData("there is no came among", "adamw", "came=1e-3")]
-    [InlineData("\"rnk=8\" is no setting", "apollo:rnk=8", "1e-3")]
+    [InlineData("\"rnk\" is no setting", "apollo:rnk=8", "1e-3")]
     [InlineData("\"rank\" is no setting", "apollo:rank", "1e-3")]
+    [InlineData("came:rank=2: came has no rank; leave it out, or take galore, fira, apollo, apollo-mini", "came:rank=2", "1e-3")]
     [InlineData("rank cannot be \"many\"", "apollo:rank=many", "1e-3")]
     public void MistakesAreNamed(string message, string optimizers, string rates) =>
         Assert.Contains(message, Assert.Throws<UserException>(() => Contender.Parse([optimizers], [rates], Shared)).Message, StringComparison.Ordinal);

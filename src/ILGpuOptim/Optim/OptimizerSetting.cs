@@ -1,0 +1,113 @@
+using System.Globalization;
+using System.Reflection;
+using System.Text.Json;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>
+/// A setting by its name. One that some optimizers have is a property of <see cref="OptimizerSettings"/> that is null unless it is set, and reaches the
+/// property of the same name, or of <see cref="Alias"/>, of an optimizer's options. A few are everyone's.
+/// </summary>
+public sealed class OptimizerSetting
+{
+    private static readonly Dictionary<string, string> Aliases = new()
+    {
+        [nameof(OptimizerSettings.Scale)] = nameof(FiraOptions.Alpha),
+        [nameof(OptimizerSettings.LambForm)] = nameof(LambOptions.Form),
+        [nameof(OptimizerSettings.MuonForm)] = nameof(MuonOptions.Form),
+        [nameof(OptimizerSettings.MuonScaling)] = nameof(MuonOptions.Scaling),
+        [nameof(OptimizerSettings.ProjectionBasis)] = nameof(LowRankOptions.Basis),
+        [nameof(OptimizerSettings.ProjectionSeed)] = nameof(LowRankOptions.Seed),
+    };
+
+    private static readonly string[] Everyones = [nameof(OptimizerSettings.WeightDecay), nameof(OptimizerSettings.StateType)];
+
+    private readonly PropertyInfo property;
+    private readonly Type type;
+    private readonly bool isEveryones;
+
+    private OptimizerSetting(PropertyInfo property)
+    {
+        this.property = property;
+        type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+        isEveryones = Everyones.Contains(property.Name);
+        Name = JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name);
+        Alias = Aliases.GetValueOrDefault(property.Name, property.Name);
+    }
+
+    /// <summary>Every setting.</summary>
+    public static IReadOnlyList<OptimizerSetting> All { get; } =
+        [.. typeof(OptimizerSettings).GetProperties().Where(property => Nullable.GetUnderlyingType(property.PropertyType) is not null || Everyones.Contains(property.Name)).Select(property => new OptimizerSetting(property))];
+
+    /// <summary>Its name in files and on the command line.</summary>
+    public string Name { get; }
+
+    /// <summary>What some options call it.</summary>
+    public string Alias { get; }
+
+    /// <summary>What may be given: a number, true or false, or some words.</summary>
+    public string Values => type.IsEnum ? string.Join(", ", Enum.GetNames(type).Select(JsonNamingPolicy.SnakeCaseLower.ConvertName))
+        : type == typeof(bool) ? "true, false"
+        : type == typeof(double) ? "a number"
+        : "a whole number";
+
+    /// <summary>Finds a setting.</summary>
+    /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
+    public static OptimizerSetting Find(string name)
+    {
+        string wanted = name.Replace('-', '_');
+        return All.FirstOrDefault(setting => setting.Name.Equals(wanted, StringComparison.OrdinalIgnoreCase))
+            ?? throw new UserException($"\"{name}\" is no setting of an optimizer; did you mean {Nearest.To(wanted, All.Select(setting => setting.Name))}? There are {string.Join(", ", All.Select(setting => setting.Name))}");
+    }
+
+    /// <summary>Whether an optimizer has it.</summary>
+    public bool IsOf(OptimizerEntry entry) => isEveryones || TargetIn(entry.Options(new OptimizerSettings { Name = entry.Name }, true).GetType()) is not null;
+
+    /// <summary>Whether it is set.</summary>
+    public bool IsSet(OptimizerSettings settings) => property.GetValue(settings) is not null;
+
+    /// <summary>The settings without it.</summary>
+    public OptimizerSettings Without(OptimizerSettings settings) => Set(settings, null);
+
+    /// <summary>The settings with a value that was typed.</summary>
+    /// <exception cref="UserException">The text is no value of it.</exception>
+    public OptimizerSettings Parse(OptimizerSettings settings, string text)
+    {
+        object? value = null;
+        if (type.IsEnum)
+            value = Enum.GetNames(type).FirstOrDefault(name => JsonNamingPolicy.SnakeCaseLower.ConvertName(name).Equals(text.Replace('-', '_'), StringComparison.OrdinalIgnoreCase)) is { } name ? Enum.Parse(type, name) : null;
+        else if (type == typeof(bool))
+            value = bool.TryParse(text, out bool flag) ? flag : null;
+        else if (type == typeof(double))
+            value = double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number) ? number : null;
+        else if (type == typeof(int))
+            value = int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int whole) ? whole : null;
+        else if (type == typeof(ulong))
+            value = ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? seed : null;
+        return value is null ? throw new UserException($"{Name} cannot be \"{text}\"; it is {Values.Replace(", ", " or ")}") : Set(settings, value);
+    }
+
+    /// <summary>An optimizer's options with what settings say of them.</summary>
+    internal static T Apply<T>(OptimizerSettings settings, T defaults) where T : OptimizerOptions
+    {
+        T options = defaults with { };
+        foreach (OptimizerSetting setting in All)
+        {
+            if (!setting.isEveryones && setting.property.GetValue(settings) is { } value && setting.TargetIn(typeof(T)) is { } target)
+                target.SetValue(options, value);
+        }
+
+        return options;
+    }
+
+    private PropertyInfo? TargetIn(Type options) => new[] { options.GetProperty(property.Name), options.GetProperty(Alias) }
+        .FirstOrDefault(target => target is not null && (Nullable.GetUnderlyingType(target.PropertyType) ?? target.PropertyType) == type);
+
+    private OptimizerSettings Set(OptimizerSettings settings, object? value)
+    {
+        OptimizerSettings changed = settings with { };
+        property.SetValue(changed, value);
+        return changed;
+    }
+}

@@ -1,0 +1,79 @@
+using System.Text.Json;
+
+namespace ILGpuOptim.Verification;
+
+/// <summary>The named settings of a recorded case. What nobody asks for is an error, for it would be ignored.</summary>
+internal sealed class GoldenSettings(JsonElement json, string where)
+{
+    private readonly HashSet<string> known = new(StringComparer.Ordinal);
+
+    /// <summary>Whether there is such a setting, null or not.</summary>
+    public bool Has(string name)
+    {
+        known.Add(name);
+        return json.TryGetProperty(name, out _);
+    }
+
+    /// <summary>A number; the default where there is none.</summary>
+    public double Number(string name, double otherwise) => MaybeNumber(name) ?? otherwise;
+
+    /// <summary>A number, or null where there is none.</summary>
+    public double? MaybeNumber(string name) => Find(name) is not { } value ? null
+        : value.ValueKind == JsonValueKind.Number ? value.GetDouble()
+        : throw Wrong(name, value, "a number");
+
+    /// <summary>A whole number.</summary>
+    public int Whole(string name, int otherwise) => Find(name) is not { } value ? otherwise
+        : value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int whole) ? whole
+        : throw Wrong(name, value, "a whole number");
+
+    /// <summary>A switch.</summary>
+    public bool Flag(string name, bool otherwise = false) => Find(name) is not { } value ? otherwise
+        : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
+        : throw Wrong(name, value, "true or false");
+
+    /// <summary>One of some numbers of a list, null where it is null or the list is too short.</summary>
+    public double? Item(string name, int index)
+    {
+        if (Find(name) is not { } value)
+            return null;
+        if (value.ValueKind != JsonValueKind.Array || index >= value.GetArrayLength() || value[index].ValueKind is not (JsonValueKind.Number or JsonValueKind.Null))
+            throw Wrong(name, value, "a list of numbers");
+        return value[index].ValueKind == JsonValueKind.Null ? null : value[index].GetDouble();
+    }
+
+    /// <summary>One of some words, and what it stands for.</summary>
+    public T Choice<T>(string name, T otherwise, params (string Word, T Value)[] choices)
+    {
+        if (Find(name) is not { } value)
+            return otherwise;
+        foreach ((string word, T meaning) in choices)
+        {
+            if (value.ValueKind == JsonValueKind.String && value.ValueEquals(word))
+                return meaning;
+        }
+
+        throw Wrong(name, value, string.Join(" or ", choices.Select(choice => choice.Word)));
+    }
+
+    /// <summary>Fails when something is left that nobody asked for.</summary>
+    /// <exception cref="UserException">With its names.</exception>
+    public void RequireNothingElse()
+    {
+        string[] unknown = [.. json.EnumerateObject().Select(item => item.Name).Where(name => !known.Contains(name))];
+        if (unknown.Length > 0)
+            throw new UserException($"not supported: {where} {string.Join(", ", unknown)}");
+    }
+
+    /// <summary>As <see cref="RequireNothingElse"/>, when these are all there may be.</summary>
+    /// <exception cref="UserException">With the names of the others.</exception>
+    public void RequireNothingBut(params string[] names)
+    {
+        known.UnionWith(names);
+        RequireNothingElse();
+    }
+
+    private JsonElement? Find(string name) => Has(name) && json.GetProperty(name) is { ValueKind: not JsonValueKind.Null } value ? value : null;
+
+    private UserException Wrong(string name, JsonElement value, string wanted) => new($"not supported: {where} {name} = {value.GetRawText()} instead of {wanted}");
+}

@@ -1,0 +1,75 @@
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Tests.Training;
+using ILGpuOptim.Verification;
+
+namespace ILGpuOptim.Tests.Optim;
+
+/// <summary>What a registered optimizer owes: a recorded trajectory, a resumed run, a memory formula and its documentation.</summary>
+public partial class RegistryTests
+{
+    private static readonly Lazy<HashSet<string>> Recorded = new(() => [.. Goldens.Optimizers.SelectMany(folder => GoldenCase.ReadAll(Goldens.Folder(folder))).Select(golden =>
+    {
+        using (golden)
+        using (Optimizer optimizer = GoldenOptimizers.Create(golden))
+            return optimizer.Name;
+    })]);
+
+    public static TheoryData<string> Names => new(Registry.Entries.Select(entry => entry.Name));
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void OwesNothing(string name)
+    {
+        string[] missing = [.. Missing(Registry.Find(name))];
+        Assert.True(missing.Length == 0, $"{name} lacks {string.Join("; ", missing)}");
+    }
+
+    /// <summary>One that has nothing of its own is told everything.</summary>
+    [Fact]
+    public void WhatIsMissingIsNamed()
+    {
+        var entry = new OptimizerEntry("newcomer", "without anything", _ => new Newcomer(), (_, _) => new OptimizerOptions());
+        Assert.Equal(5, Missing(entry).Count());
+    }
+
+    private static IEnumerable<string> Missing(OptimizerEntry entry)
+    {
+        if (!Recorded.Value.Contains(entry.Name))
+            yield return "a recorded trajectory: add cases to Goldens/optimizers-more/cases.py and its name to GoldenOptimizers";
+        if (!ResumeTests.Optimizers.Any(row => row.Data.Item1 == entry.Name))
+            yield return "a resumed run in ResumeTests";
+        if (!StateFormulas.ByName.ContainsKey(entry.Name))
+            yield return "a memory formula in StateFormulas";
+        string root = ArchitectureTests.FindRoot();
+        if (!File.ReadAllText(Path.Combine(root, "docs", "optimizers.md")).Contains($"\n| {entry.Name} |", StringComparison.Ordinal))
+            yield return "a row in the state table of docs/optimizers.md";
+        using Optimizer optimizer = entry.Create(StateStorage.F32);
+        if (!Year().IsMatch(Documentation(optimizer.GetType())))
+            yield return "XML documentation of its class that names a source with its year";
+    }
+
+    /// <summary>The text about a class, as the compiler wrote it beside the assembly.</summary>
+    private static string Documentation(Type type)
+    {
+        string path = Path.Combine(AppContext.BaseDirectory, type.Assembly.GetName().Name + ".xml");
+        return !File.Exists(path) ? "" : XDocument.Load(path)
+            .Descendants("member").FirstOrDefault(member => (string?)member.Attribute("name") == $"T:{type.FullName}")?.Value ?? "";
+    }
+
+    [GeneratedRegex(@"\b(19|20)\d\d\b")]
+    private static partial Regex Year();
+
+    private sealed class Newcomer : Optimizer
+    {
+        public override string Name => "newcomer";
+
+        public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [];
+
+        protected override void Update(ParameterState state, double learningRate)
+        {
+        }
+    }
+}
