@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace ILGpuOptim.Optim;
@@ -132,30 +134,32 @@ internal sealed class SingularVectors
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Products(ReadOnlySpan<double> a, ReadOnlySpan<double> b, int width, Span<double> sums)
     {
+        ref double pa = ref MemoryMarshal.GetReference(a), pb = ref MemoryMarshal.GetReference(b);
         Vector512<double> c00 = default, c01 = default, c02 = default, c03 = default, c10 = default, c11 = default, c12 = default, c13 = default;
         Vector512<double> c20 = default, c21 = default, c22 = default, c23 = default, c30 = default, c31 = default, c32 = default, c33 = default;
-        for (int k = 0; k < width; k += 8)
+        for (nuint k = 0; k < (nuint)width; k += 8)
         {
-            Vector512<double> b0 = Vector512.Create(b[k..]), b1 = Vector512.Create(b[(PanelColumns + k)..]);
-            Vector512<double> b2 = Vector512.Create(b[(2 * PanelColumns + k)..]), b3 = Vector512.Create(b[(3 * PanelColumns + k)..]);
-            Vector512<double> x = Vector512.Create(a[k..]);
+            Vector512<double> b0 = Vector512.LoadUnsafe(ref pb, k), b1 = Vector512.LoadUnsafe(ref pb, PanelColumns + k);
+            Vector512<double> b2 = Vector512.LoadUnsafe(ref pb, 2 * PanelColumns + k), b3 = Vector512.LoadUnsafe(ref pb, 3 * PanelColumns + k);
+            Vector512<double> x = Vector512.LoadUnsafe(ref pa, k);
             c00 = Vector512.FusedMultiplyAdd(x, b0, c00);
             c01 = Vector512.FusedMultiplyAdd(x, b1, c01);
             c02 = Vector512.FusedMultiplyAdd(x, b2, c02);
             c03 = Vector512.FusedMultiplyAdd(x, b3, c03);
-            x = Vector512.Create(a[(PanelColumns + k)..]);
+            x = Vector512.LoadUnsafe(ref pa, PanelColumns + k);
             c10 = Vector512.FusedMultiplyAdd(x, b0, c10);
             c11 = Vector512.FusedMultiplyAdd(x, b1, c11);
             c12 = Vector512.FusedMultiplyAdd(x, b2, c12);
             c13 = Vector512.FusedMultiplyAdd(x, b3, c13);
-            x = Vector512.Create(a[(2 * PanelColumns + k)..]);
+            x = Vector512.LoadUnsafe(ref pa, 2 * PanelColumns + k);
             c20 = Vector512.FusedMultiplyAdd(x, b0, c20);
             c21 = Vector512.FusedMultiplyAdd(x, b1, c21);
             c22 = Vector512.FusedMultiplyAdd(x, b2, c22);
             c23 = Vector512.FusedMultiplyAdd(x, b3, c23);
-            x = Vector512.Create(a[(3 * PanelColumns + k)..]);
+            x = Vector512.LoadUnsafe(ref pa, 3 * PanelColumns + k);
             c30 = Vector512.FusedMultiplyAdd(x, b0, c30);
             c31 = Vector512.FusedMultiplyAdd(x, b1, c31);
             c32 = Vector512.FusedMultiplyAdd(x, b2, c32);

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using ILGpuOptim.Compute;
 
@@ -48,7 +49,8 @@ internal static class SymmetricEigen
             solver.Find(values[k], k, vectors.AsSpan(first * size, (k - first) * size), vectors.AsSpan(k * size, size));
         }
 
-        Parallel.For(0, count, k => reduced.Lift(vectors.AsSpan(k * size, size)));
+        Parallel.For(0, (count + Lanes - 1) / Lanes, group =>
+            reduced.Lift(vectors.AsSpan(group * Lanes * size, Math.Min(Lanes, count - group * Lanes) * size)));
         for (int k = 0; k < count; k++)
             values[k] *= largest;
         return (values, vectors);
@@ -120,6 +122,7 @@ internal static class SymmetricEigen
     }
 
     /// <summary>How many eigenvalues lie below each shift: the negative pivots of T - shift.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static Vector512<double> Count(Tridiagonal t, Vector512<double> shift, double norm)
     {
         Vector512<double> least = Vector512.Create(Epsilon * Epsilon * norm), one = Vector512.Create(1.0), count = default;
@@ -163,6 +166,7 @@ internal static class SymmetricEigen
         }
 
         /// <summary>T - λ = P L U with rows exchanged where that makes pivots larger.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void Factor(double value)
         {
             double least = Epsilon * norm;
@@ -188,6 +192,7 @@ internal static class SymmetricEigen
             pivots[t.Size - 1] = Math.Abs(pivot) < least ? least : pivot;
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void Solve(Span<double> x)
         {
             for (int i = 0; i < x.Length - 1; i++)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace ILGpuOptim.Optim;
@@ -34,14 +36,17 @@ internal sealed class Tridiagonal
     /// <summary>What lies beside it.</summary>
     public double[] OffDiagonal { get; }
 
-    /// <summary>Q times a vector, in place.</summary>
-    public void Lift(Span<double> vector)
+    /// <summary>Q times each of some vectors that lie one after the other, in place.</summary>
+    public void Lift(Span<double> vectors)
     {
         for (int k = Size - 2; k >= 0; k--)
         {
             ReadOnlySpan<double> reflection = matrix.AsSpan(k * Size + k + 1, Size - k - 1);
-            Span<double> part = vector[(k + 1)..];
-            AddScaled(-factors[k] * Dot(reflection, part), reflection, part);
+            for (int start = k + 1; start < vectors.Length; start += Size)
+            {
+                Span<double> part = vectors.Slice(start, reflection.Length);
+                AddScaled(-factors[k] * Dot(reflection, part), reflection, part);
+            }
         }
     }
 
@@ -133,16 +138,18 @@ internal sealed class Tridiagonal
     }
 
     /// <summary>row -= a x + b y, and its product with z.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double Update(Span<double> row, double a, ReadOnlySpan<double> x, double b, ReadOnlySpan<double> y, ReadOnlySpan<double> z)
     {
+        ref double target = ref MemoryMarshal.GetReference(row), px = ref MemoryMarshal.GetReference(x), py = ref MemoryMarshal.GetReference(y), pz = ref MemoryMarshal.GetReference(z);
         Vector512<double> va = Vector512.Create(-a), vb = Vector512.Create(-b), sum = default;
         int i = 0;
         for (; i <= row.Length - 8; i += 8)
         {
-            Vector512<double> value = Vector512.FusedMultiplyAdd(va, Vector512.Create(x[i..]), Vector512.Create<double>(row[i..]));
-            value = Vector512.FusedMultiplyAdd(vb, Vector512.Create(y[i..]), value);
-            value.CopyTo(row[i..]);
-            sum = Vector512.FusedMultiplyAdd(value, Vector512.Create(z[i..]), sum);
+            Vector512<double> value = Vector512.FusedMultiplyAdd(va, Vector512.LoadUnsafe(ref px, (nuint)i), Vector512.LoadUnsafe(ref target, (nuint)i));
+            value = Vector512.FusedMultiplyAdd(vb, Vector512.LoadUnsafe(ref py, (nuint)i), value);
+            value.StoreUnsafe(ref target, (nuint)i);
+            sum = Vector512.FusedMultiplyAdd(value, Vector512.LoadUnsafe(ref pz, (nuint)i), sum);
         }
 
         double total = Vector512.Sum(sum);
@@ -155,15 +162,17 @@ internal sealed class Tridiagonal
         return total;
     }
 
-    /// <summary>Σ xᵢ yᵢ.</summary>
+    /// <summary>Σ xᵢ yᵢ over the length of x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static double Dot(ReadOnlySpan<double> x, ReadOnlySpan<double> y)
     {
+        ref double px = ref MemoryMarshal.GetReference(x), py = ref MemoryMarshal.GetReference(y[..x.Length]);
         Vector512<double> first = default, second = default;
         int i = 0;
         for (; i <= x.Length - 16; i += 16)
         {
-            first = Vector512.FusedMultiplyAdd(Vector512.Create(x[i..]), Vector512.Create(y[i..]), first);
-            second = Vector512.FusedMultiplyAdd(Vector512.Create(x[(i + 8)..]), Vector512.Create(y[(i + 8)..]), second);
+            first = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref px, (nuint)i), Vector512.LoadUnsafe(ref py, (nuint)i), first);
+            second = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref px, (nuint)i + 8), Vector512.LoadUnsafe(ref py, (nuint)i + 8), second);
         }
 
         double total = Vector512.Sum(first + second);
@@ -172,13 +181,15 @@ internal sealed class Tridiagonal
         return total;
     }
 
-    /// <summary>target += factor · x.</summary>
+    /// <summary>target += factor · x over the length of x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void AddScaled(double factor, ReadOnlySpan<double> x, Span<double> target)
     {
+        ref double px = ref MemoryMarshal.GetReference(x), to = ref MemoryMarshal.GetReference(target[..x.Length]);
         Vector512<double> f = Vector512.Create(factor);
         int i = 0;
         for (; i <= x.Length - 8; i += 8)
-            Vector512.FusedMultiplyAdd(f, Vector512.Create(x[i..]), Vector512.Create<double>(target[i..])).CopyTo(target[i..]);
+            Vector512.FusedMultiplyAdd(f, Vector512.LoadUnsafe(ref px, (nuint)i), Vector512.LoadUnsafe(ref to, (nuint)i)).StoreUnsafe(ref to, (nuint)i);
         for (; i < x.Length; i++)
             target[i] += factor * x[i];
     }
