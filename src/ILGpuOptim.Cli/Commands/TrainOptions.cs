@@ -47,6 +47,7 @@ internal sealed class TrainOptions
         Setting<double?>("--epsilon", "keeps divisions finite", (s, v) => s with { Optimizer = s.Optimizer with { Epsilon = v } });
         Setting<double?>("--momentum", "of sgd", (s, v) => s with { Optimizer = s.Optimizer with { Momentum = v } });
         Setting<int?>("--rank", "of galore, fira and apollo", (s, v) => s with { Optimizer = s.Optimizer with { Rank = v } });
+        Setting<Optim.ProjectionBasis?>("--projection-basis", "where galore, fira and apollo project to: svd, randomizedSvd or random", (s, v) => s with { Optimizer = s.Optimizer with { Basis = v } });
         Setting<int?>("--projection-gap", "steps between projections", (s, v) => s with { Optimizer = s.Optimizer with { UpdateProjectionGap = v } });
         Setting<double?>("--scale", "of galore, fira (alpha) and apollo", (s, v) => s with { Optimizer = s.Optimizer with { Scale = v } });
         Setting<Optim.ScaleType?>("--scale-type", "what shares a factor in apollo", (s, v) => s with { Optimizer = s.Optimizer with { ScaleType = v } });

@@ -148,5 +148,6 @@ public static class Registry
         Beta2 = s.Beta2 ?? defaults.Beta2,
         Epsilon = s.Epsilon ?? defaults.Epsilon,
         UpdateProjectionGap = s.UpdateProjectionGap ?? defaults.UpdateProjectionGap,
+        Basis = s.Basis ?? defaults.Basis,
     };
 }

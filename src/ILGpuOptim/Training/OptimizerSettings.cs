@@ -40,6 +40,9 @@ public sealed record OptimizerSettings
     /// <summary>Steps between projections.</summary>
     public int? UpdateProjectionGap { get; init; }
 
+    /// <summary>Where projections come from: exact or randomized singular vectors, or random numbers.</summary>
+    public ProjectionBasis? Basis { get; init; }
+
     /// <summary>The scale of GaLore, Fira (alpha) and APOLLO.</summary>
     public double? Scale { get; init; }
 
