@@ -9,7 +9,7 @@ const string usage = """
     opencl [NAME]      the same on the first OpenCL device: this project, CLBlast
     char  [VARIANT]    a training step of the character GPT; VARIANT is gpt2 (the default) or nanogpt
     gpt2               a training step of GPT-2 124M
-    optim              an optimizer step over the parameters of GPT-2 124M, and the bandwidth of memory
+    optim [NAME]       an optimizer step over the parameters of GPT-2 124M, and the bandwidth of memory
 
     --alone            one contender after the other instead of taking turns: shows whether turns slow anybody
     --only NAME,...    only these contenders

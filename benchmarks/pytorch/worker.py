@@ -1,7 +1,7 @@
-"""PyTorch's side of the comparisons: training steps with fused AdamW, and AdamW alone (fused or foreach).
+"""PyTorch's side of the comparisons: training steps with fused AdamW, and optimizers alone.
 
 Speaks the workers' protocol: says what it is, then answers each line "COUNT CASE" with COUNT times in milliseconds.
-Usage: worker.py char|gpt2|optim [fused|foreach]
+Usage: worker.py char|gpt2|optim [fused|foreach|restated]; restated takes the optimizers of restated.py.
 """
 
 import random
@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import restated
+
 THREADS = 2
+SLOW = ("galore-refresh", "muon")
 
 
 @dataclass
@@ -102,11 +105,18 @@ def training(recipe, kind):
     return step
 
 
-def update(recipe, kind):
-    model = Gpt(recipe)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn_like(parameter) * 1e-3
-    return optimizer(model, recipe, kind).step
+def optimizer_step(model, case, kind):
+    """A step of an optimizer over a model whose gradients are there."""
+    if kind == "restated":
+        return restated.create(case, list(model.named_parameters())).step
+    parameters = model.parameters()
+    if case == "adam":
+        return torch.optim.Adam(parameters, lr=1e-4, **{kind: True}).step
+    if case == "sgd":
+        return torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=0.1, **{kind: True}).step
+    if case == "adafactor":
+        return torch.optim.Adafactor(parameters, lr=1e-4, weight_decay=0.1).step
+    return optimizer(model, RECIPES["gpt2"], kind).step
 
 
 def main():
@@ -114,15 +124,23 @@ def main():
     kind = sys.argv[2] if len(sys.argv) > 2 else "fused"
     torch.manual_seed(1)
     torch.set_num_threads(THREADS)
-    print(f"PyTorch {torch.__version__}, {kind} AdamW", flush=True)
-    steps = {}
+    print(f"PyTorch {torch.__version__}, {'restated equations' if kind == 'restated' else kind + ' optimizers'}", flush=True)
+    model, steps = None, {}
     for line in sys.stdin:
         count, case = line.split()
         if case not in steps:
-            steps[case] = (update if task == "optim" else training)(RECIPES[case], kind)
-            for _ in range(3):
+            steps.clear()  # the state of the last optimizer goes before the next one's comes
+            if task == "optim":
+                if model is None:
+                    model = Gpt(RECIPES["gpt2"])
+                    for parameter in model.parameters():
+                        parameter.grad = torch.randn_like(parameter) * 1e-3
+                steps[case] = optimizer_step(model, case, kind)
+            else:
+                steps[case] = training(RECIPES[case], kind)
+            for _ in range(1 if case in SLOW else 3):
                 steps[case]()
-        if case != "gpt2":
+        if case != "gpt2" and case not in SLOW:
             steps[case]()
         times = []
         for _ in range(int(count)):

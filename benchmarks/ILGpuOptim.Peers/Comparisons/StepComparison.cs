@@ -1,4 +1,5 @@
 using PeerBenchmarks.Running;
+using PeerBenchmarks.Workloads;
 
 namespace PeerBenchmarks.Comparisons;
 
@@ -8,8 +9,37 @@ internal static class StepComparison
     /// <summary>A row of the table: which sides do which case, and how many steps each measures.</summary>
     private sealed record Row(string Title, string Case, string[] Sides, int Rounds, int Count);
 
-    /// <summary>Optimizers whose references are measured elsewhere.</summary>
-    private static readonly string[] OurOptimizers = ["sgd", "adafactor", "came", "lamb", "lion", "apollo", "apollo-mini"];
+    private const string PyTorch = "PyTorch", Restated = "PyTorch restated";
+
+    /// <summary>What C's copy and update in place move.</summary>
+    private const double MovedByC = 0.8e9;
+
+    /// <summary>
+    /// Optimizers over the parameters of GPT-2 124M. "PyTorch" is torch.optim's own, fused where it can be; "PyTorch restated" are the published
+    /// equations in ordinary torch code, written for this comparison (worker.py).
+    /// </summary>
+    private static readonly Row[] Optimizers =
+    [
+        new("AdamW", "gpt2", [Contender.Ours, "TorchSharp", PyTorch, "PyTorch foreach", "C"], 4, 4),
+        new("Adam", "adam", [Contender.Ours, PyTorch], 3, 3),
+        new("SGD, momentum", "sgd", [Contender.Ours, PyTorch], 3, 3),
+        new("Lion", "lion", [Contender.Ours], 3, 3),
+        new("Adam-mini", "adam-mini", [Contender.Ours], 3, 3),
+        new("LAMB", "lamb", [Contender.Ours], 3, 3),
+        new("Adafactor, PyTorch's form", "adafactor", [Contender.Ours, PyTorch], 3, 2),
+        new("Adafactor, Hugging Face's form", "adafactor-relative", [Contender.Ours], 3, 3),
+        new("CAME", "came", [Contender.Ours, Restated], 3, 2),
+        new("APOLLO-Mini", "apollo-mini", [Contender.Ours, Restated], 3, 2),
+        new("APOLLO, rank 192", "apollo", [Contender.Ours, Restated], 3, 2),
+        new("GaLore, rank 128, no refresh", "galore", [Contender.Ours, Restated], 3, 2),
+        new("GaLore, step with a refresh", "galore-refresh", [Contender.Ours, Restated], 2, 1),
+        new("GaLore, step with a randomized refresh", "galore-randomized", [Contender.Ours], 2, 1),
+        new("Fira, rank 128, no refresh", "fira", [Contender.Ours], 3, 2),
+        new("Muon", "muon", [Contender.Ours, Restated], 2, 1),
+        new("products of Newton–Schulz, a layer", "products", [Contender.Ours], 3, 3),
+        new("copy of 400 MB", "copy", ["C"], 3, 4),
+        new("update of 400 MB in place", "update", ["C"], 3, 4),
+    ];
 
     public static void Run(Options options)
     {
@@ -18,13 +48,7 @@ internal static class StepComparison
             "char" when options.Argument is "nanogpt" => [new("character GPT, nanoGPT's variant", "char-nanogpt", ["TorchSharp"], 16, 10)],
             "char" => [new("character GPT", "char", [Contender.Ours, "TorchSharp", "PyTorch"], 16, 10)],
             "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Contender.Ours, "TorchSharp", "PyTorch"], 6, 1)],
-            _ =>
-            [
-                new("AdamW, 124M parameters", "gpt2", [Contender.Ours, "TorchSharp", "PyTorch", "PyTorch foreach", "C"], 4, 4),
-                .. OurOptimizers.Select(name => new Row($"{name}, 124M parameters", name, [Contender.Ours], 3, 3)),
-                new("copy, 0.8 GB moved", "copy", ["C"], 3, 4),
-                new("update in place, 0.8 GB moved", "update", ["C"], 3, 4),
-            ],
+            _ => [.. Optimizers.Where(row => row.Case.Contains(options.Argument ?? "", StringComparison.Ordinal))],
         };
 
         var workers = rows.SelectMany(row => row.Sides).Distinct().Where(options.Wants)
@@ -33,8 +57,9 @@ internal static class StepComparison
             Console.WriteLine($"{side}: {worker.Description}");
 
         Console.WriteLine();
-        Console.WriteLine("| step | side | median, ms | ± | ours is faster by | peak memory, MB |");
-        Console.WriteLine("|---|---|---:|---:|---:|---:|");
+        bool counts = options.Command == "optim";
+        Console.WriteLine($"| step | side | median, ms | ± | ours is faster by | {(counts ? "bytes a parameter | GB/s | GFLOP/s" : "peak memory, MB")} |");
+        Console.WriteLine($"|---|---|---:|---:|---:|---:|{(counts ? "---:|---:|" : "")}");
         foreach (var row in rows)
         {
             var sides = row.Sides.Where(options.Wants).ToArray();
@@ -45,10 +70,24 @@ internal static class StepComparison
             {
                 string ratio = side != Contender.Ours && sides.Contains(Contender.Ours)
                     ? $"{outcome.Ratio(Contender.Ours, side):F2} ×" : "";
-                Console.WriteLine($"| {row.Title} | {side} | {outcome.Median(side):F2} | {outcome.Spread(side):P1} | {ratio} | {workers[side].PeakBytes / 1e6:F0} |");
+                Console.WriteLine($"| {row.Title} | {side} | {outcome.Median(side):F2} | {outcome.Spread(side):P1} | {ratio} | {(counts ? Traffic(row, side, outcome.Median(side)) : $"{workers[side].PeakBytes / 1e6:F0}")} |");
             }
         }
         foreach (var worker in workers.Values)
             worker.Dispose();
+    }
+
+    /// <summary>What a step of ours moves, by count, and how fast that was; what C moves is known.</summary>
+    private static string Traffic(Row row, string side, double milliseconds)
+    {
+        double perSecond = 1e-6 / milliseconds;
+        if (side == "C")
+            return row.Case == "gpt2" ? $"28 | {OurOptimizer.Count(row.Case).Parameters * 28 * perSecond:F1} |" : $"| {MovedByC * perSecond:F1} |";
+        if (side != Contender.Ours || row.Case == "galore-refresh")
+            return "| |";
+        if (row.Case == "products")
+            return $"| | {OurOptimizer.ProductOperations * perSecond:F0}";
+        var (bytes, operations, parameters) = OurOptimizer.Count(row.Case);
+        return $"{(double)bytes / parameters:F1} | {bytes * perSecond:F1} | {(operations == 0 ? "" : $"{operations * perSecond:F0}")}";
     }
 }

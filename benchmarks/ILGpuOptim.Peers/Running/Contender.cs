@@ -36,6 +36,7 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
         "libtorch" or "TorchSharp" => Managed(name, task, PinnedWithAllocator),
         "PyTorch" => Python(name, task, "fused"),
         "PyTorch foreach" => Python(name, task, "foreach"),
+        "PyTorch restated" => Python(name, task, "restated"),
         "C" => new Contender(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
         _ => throw new ArgumentException($"{name}: no such contender"),
     };

@@ -56,30 +56,6 @@ internal sealed class OurTraining : Workload
     public override void Dispose() => device.Dispose();
 }
 
-/// <summary>An optimizer of this project over the parameters of GPT-2 124M; the case names the optimizer.</summary>
-internal sealed class OurOptimizer : Workload
-{
-    private readonly CpuDevice device = new(Threads);
-    private Optimizer? optimizer;
-
-    public override string Description => device.Description;
-
-    public override bool Slow => true;
-
-    public override void Prepare(string @case)
-    {
-        LanguageModel model = OurModel.Create(Recipe.Gpt2, device);
-        optimizer = OurModel.Optimizer(@case == "gpt2" ? "adamw" : @case, Recipe.Gpt2, model);
-        var tape = new Tape(device);
-        foreach (Parameter parameter in model.Parameters)
-            device.Random(tape.GradientOf(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
-    }
-
-    public override void Run() => optimizer!.Step();
-
-    public override void Dispose() => device.Dispose();
-}
-
 /// <summary>This project's model and optimizer of a recipe.</summary>
 internal static class OurModel
 {

@@ -16,7 +16,7 @@ public sealed record GaLoreOptions : LowRankOptions
 /// </summary>
 /// <remarks>
 /// 16 bytes a parameter and two thin products: the projection reads g (4), the lifting product updates p in place (8),
-/// its basis and moments are thin. A refresh takes a singular value decomposition on the host.
+/// its basis and moments are thin. A refresh takes the leading singular vectors (<see cref="ProjectionBasis"/>).
 /// </remarks>
 public sealed class GaLore : LowRankOptimizer
 {

@@ -21,6 +21,9 @@ public record LowRankOptions : AdamOptions
     /// <summary>Where bases come from.</summary>
     public ProjectionBasis Basis { get; init; } = ProjectionBasis.Svd;
 
+    /// <summary>Rounds of <see cref="ProjectionBasis.RandomizedSvd"/>: more come closer to the singular vectors.</summary>
+    public int PowerIterations { get; init; } = 2;
+
     /// <summary>Whether the step size corrects the bias of the moments.</summary>
     public bool CorrectBias { get; init; } = true;
 
@@ -44,16 +47,8 @@ public abstract class LowRankOptimizer : Optimizer
     /// </summary>
     public Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
 
-    /// <summary>Spares the singular vectors, which cost minutes on the host and no memory of the device: for runs that only count memory.</summary>
-    internal void ComputesNoBases()
-    {
-        BasisSource = (state, _, second) =>
-        {
-            var o = (LowRankOptions)state.Options;
-            var projection = Projection.Of(state.Parameter.Shape, o.ProjectionType, o.Basis, o.Rank);
-            return new float[second ? projection.Rank * projection.Columns : projection.Basis[0] * projection.Basis[1]];
-        };
-    }
+    /// <summary>Spares singular vectors, which take the host's time and no memory of the device: for runs that only count memory.</summary>
+    internal bool ComputesNoBases { get; set; }
 
     /// <summary>Tensors beside moments and basis.</summary>
     protected virtual IEnumerable<StateTensor> DeclareMore() => [];
@@ -74,12 +69,15 @@ public abstract class LowRankOptimizer : Optimizer
         var projection = Projection.Of(shape, o.ProjectionType, o.Basis, o.Rank);
         Check(projection, o);
         List<StateTensor> state = [StateTensor.Signed("exp_avg", projection.Low), StateTensor.NonNegative("exp_avg_sq", projection.Low), .. DeclareMore()];
-        if (o.Basis == ProjectionBasis.Svd || o.StoreProjection)
+        if (Stores(o))
             state.Add(new("projection", projection.Basis));
         if (projection.IsFull)
             state.Add(new("projection_b", [projection.Rank, projection.Columns]));
         return state;
     }
+
+    /// <summary>Whether the basis is kept: a random one is drawn again from its seed.</summary>
+    private static bool Stores(LowRankOptions o) => o.Basis != ProjectionBasis.Random || o.StoreProjection;
 
     /// <inheritdoc/>
     protected override bool UpdatesNarrowState(ParameterState state) => ((LowRankOptions)state.Options).Rank == 0;
@@ -102,7 +100,7 @@ public abstract class LowRankOptimizer : Optimizer
         }
 
         var projection = Projection.Of(p.Shape, o.ProjectionType, o.Basis, o.Rank);
-        bool stored = o.Basis == ProjectionBasis.Svd || o.StoreProjection;
+        bool stored = Stores(o);
         Block basis = stored ? state["projection"] : p.Device.Pool.Rent(projection.Basis[0] * (long)projection.Basis[1]);
         Block second = projection.IsFull ? state["projection_b"] : basis;
         if (!stored || (state.Step - 1) % o.UpdateProjectionGap == 0)
@@ -139,18 +137,24 @@ public abstract class LowRankOptimizer : Optimizer
         }
         else if (o.Basis == ProjectionBasis.Random)
         {
-            device.Random(basis, RandomKind.Normal, 1 / MathF.Sqrt(projection.Rank), o.Seed * 0x9E3779B97F4A7C15 + (ulong)state.Index, (ulong)refresh);
+            device.Random(basis, RandomKind.Normal, 1 / MathF.Sqrt(projection.Rank), SeedOf(state, o), (ulong)refresh);
         }
-        else
+        else if (o.Basis == ProjectionBasis.RandomizedSvd)
+        {
+            RandomizedSubspace.Find(device, projection, state.Parameter.Gradient!.Value, o.PowerIterations, SeedOf(state, o), (ulong)refresh, basis, second);
+        }
+        else if (!ComputesNoBases)
         {
             var gradient = new float[state.Parameter.Length];
             device.Download(state.Parameter.Gradient!.Value, gradient);
-            var (left, right) = projection.SingularVectors(gradient);
-            device.Upload(projection.IsFull || projection.IsLeft ? left : right, basis);
+            var vectors = new SingularVectors(gradient, projection.Rows, projection.Columns, projection.Rank);
+            device.Upload(projection.IsFull || projection.IsLeft ? vectors.Left : vectors.Right, basis);
             if (projection.IsFull)
-                device.Upload(right, second);
+                device.Upload(vectors.Right, second);
         }
     }
+
+    private static ulong SeedOf(ParameterState state, LowRankOptions o) => o.Seed * 0x9E3779B97F4A7C15 + (ulong)state.Index;
 
     /// <summary>R as an operand that is clipped as it is read.</summary>
     protected Operand Low(Block low) => new(low, Factor: UpdateFactor);

@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using MathNet.Numerics.LinearAlgebra;
 
 namespace ILGpuOptim.Optim;
 
@@ -28,8 +27,11 @@ public enum ProjectionBasis
     /// <summary>Normal numbers of variance 1 / rank, drawn again from a seed whenever they are needed.</summary>
     Random,
 
-    /// <summary>The leading singular vectors of the gradient.</summary>
+    /// <summary>The leading singular vectors of the gradient, exactly, computed on the host.</summary>
     Svd,
+
+    /// <summary>Approximate leading singular vectors, by randomized subspace iteration on the device.</summary>
+    RandomizedSvd,
 }
 
 /// <summary>The sizes of a low-rank gradient R and of its basis.</summary>
@@ -47,7 +49,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
         int m = shape[0], n = shape[1];
 
         // Singular vectors end at the short side; random directions do not.
-        int used = basis == ProjectionBasis.Svd ? Math.Min(rank, Math.Min(m, n)) : rank;
+        int used = basis != ProjectionBasis.Random ? Math.Min(rank, Math.Min(m, n)) : rank;
         bool left = type switch
         {
             ProjectionType.Std => m < n,
@@ -99,49 +101,5 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
 
         device.Gemm(new GemmArguments(low, second, half, Rank, Columns, Rank));
         return new GemmArguments(basis, half, target, Rows, Columns, Rank) { Alpha = alpha, Beta = beta };
-    }
-
-    /// <summary>The leading singular vectors of a gradient, in double precision on the host: left as columns, right as rows.</summary>
-    /// <exception cref="UserException">The gradient is not finite.</exception>
-    public (float[] Left, float[] Right) SingularVectors(ReadOnlySpan<float> gradient)
-    {
-        // The taller orientation keeps the library's square factor small.
-        bool flip = Rows < Columns;
-        Matrix<double> matrix = Matrix<double>.Build.Dense(flip ? Columns : Rows, flip ? Rows : Columns);
-        for (int i = 0; i < Rows; i++)
-        {
-            for (int j = 0; j < Columns; j++)
-            {
-                float value = gradient[i * Columns + j];
-                if (!float.IsFinite(value))
-                    throw new UserException($"the gradient is not finite at ({i}, {j}), so it has no singular vectors; lower the learning rate or clip gradients");
-                matrix[flip ? j : i, flip ? i : j] = value;
-            }
-        }
-
-        // The long side's vectors follow from the short side's: U = G V / σ.
-        var decomposition = matrix.TransposeThisAndMultiply(matrix).Evd(Symmetricity.Symmetric);
-        int small = Math.Min(Rows, Columns);
-        Matrix<double> shortVectors = Matrix<double>.Build.Dense(small, Rank, (i, k) => decomposition.EigenVectors[i, small - 1 - k]);
-        Matrix<double> longVectors = (matrix * shortVectors).QR(MathNet.Numerics.LinearAlgebra.Factorization.QRMethod.Thin).Q;
-        for (int k = 0; k < Rank; k++)
-        {
-            // QR may flip a direction.
-            if ((matrix * shortVectors.Column(k)).DotProduct(longVectors.Column(k)) < 0)
-                longVectors.SetColumn(k, -longVectors.Column(k));
-        }
-
-        Matrix<double> left = flip ? shortVectors : longVectors, right = flip ? longVectors : shortVectors;
-        var leftResult = new float[Rows * Rank];
-        var rightResult = new float[Rank * Columns];
-        for (int k = 0; k < Rank; k++)
-        {
-            for (int i = 0; i < Rows; i++)
-                leftResult[i * Rank + k] = (float)left[i, k];
-            for (int j = 0; j < Columns; j++)
-                rightResult[k * Columns + j] = (float)right[j, k];
-        }
-
-        return (leftResult, rightResult);
     }
 }

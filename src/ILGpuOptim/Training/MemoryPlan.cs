@@ -30,7 +30,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), 1, null, 0, "memory");
         using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2 });
         if (trainer.Optimizer is LowRankOptimizer lowRank)
-            lowRank.ComputesNoBases();
+            lowRank.ComputesNoBases = true;
         IReadOnlyList<Parameter> parameters = model.AllParameters;
         long gradients = 0;
         Action<Parameter>? update = trainer.Tape.GradientReady;

@@ -124,6 +124,9 @@ public sealed record OptimizerSettings
     /// <summary>Whether they project by random numbers or singular vectors.</summary>
     public ProjectionBasis? ProjectionBasis { get; init; }
 
+    /// <summary>Rounds of randomized subspace iteration.</summary>
+    public int? PowerIterations { get; init; }
+
     /// <summary>Whether a random projection is kept instead of drawn again each step.</summary>
     public bool? StoreProjection { get; init; }
 

@@ -102,18 +102,31 @@ public class ParameterStorageTests
     public void PredictedBytesAreAllocated(string name, ParameterStorage storage)
     {
         foreach ((TrainingSettings settings, Dataset data, ModelConfig config) in (ReadOnlySpan<(TrainingSettings, Dataset, ModelConfig)>)[Tiny(name, ParameterStorage.F32), Tiny(name, storage)])
-        {
-            using var device = new CpuDevice(1);
-            MemoryPlan plan = MemoryPlan.Of(config, settings);
-            using LanguageModel model = TrainedModel.Create(config, settings, device);
-            using var trainer = new Trainer(device, model, data, settings);
-            device.Pool.ResetPeak();
-            for (int i = 0; i < 3; i++)
-                trainer.Step();
-            Assert.Equal(model.Parameters.Sum(parameter => parameter.Bytes), plan.Weights);
-            Assert.Equal(trainer.Optimizer.StateBytes, plan.State);
-            Assert.Equal(device.Pool.PeakBytes, plan.Total);
-        }
+            AssertPredicted(settings, data, config);
+    }
+
+    [Theory]
+    [InlineData("galore")]
+    [InlineData("fira")]
+    [InlineData("apollo")]
+    public void PredictedBytesAreAllocatedForRandomizedBasesToo(string name)
+    {
+        var (settings, data, config) = Tiny(name, ParameterStorage.F32);
+        AssertPredicted(settings with { Optimizer = settings.Optimizer with { ProjectionBasis = ProjectionBasis.RandomizedSvd } }, data, config);
+    }
+
+    private static void AssertPredicted(TrainingSettings settings, Dataset data, ModelConfig config)
+    {
+        using var device = new CpuDevice(1);
+        MemoryPlan plan = MemoryPlan.Of(config, settings);
+        using LanguageModel model = TrainedModel.Create(config, settings, device);
+        using var trainer = new Trainer(device, model, data, settings);
+        device.Pool.ResetPeak();
+        for (int i = 0; i < 3; i++)
+            trainer.Step();
+        Assert.Equal(model.Parameters.Sum(parameter => parameter.Bytes), plan.Weights);
+        Assert.Equal(trainer.Optimizer.StateBytes, plan.State);
+        Assert.Equal(device.Pool.PeakBytes, plan.Total);
     }
 
     /// <summary>Checkpoints hold the bits of the storage, and what reads them as f32 sees the same numbers.</summary>

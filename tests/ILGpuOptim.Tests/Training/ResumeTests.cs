@@ -24,6 +24,12 @@ public class ResumeTests
     public void GoesOnExactly(string optimizer, int steps) => StopsAndGoesOn(optimizer, settings => settings with { Steps = steps });
 
     [Theory]
+    [InlineData("galore")]
+    [InlineData("apollo")]
+    public void RandomizedBasesGoOnExactly(string optimizer) => StopsAndGoesOn(
+        optimizer, settings => settings with { Steps = 40, Optimizer = settings.Optimizer with { ProjectionBasis = ProjectionBasis.RandomizedSvd, UpdateProjectionGap = 7, Rank = 5 } });
+
+    [Theory]
     [InlineData("llama-tiny")]
     [InlineData("bert-tiny")]
     public void EveryModelGoesOnExactly(string preset) => StopsAndGoesOn("adamw", settings => settings with { Steps = 40, Model = Presets.Find(preset).Model, Dropout = 0.1 });

@@ -1,0 +1,92 @@
+using ILGpuOptim.Compute;
+
+namespace PeerBenchmarks.Workloads;
+
+/// <summary>
+/// Computes nothing and counts what a computation would read and write, and its products' operations: each operand of each launch once for reading
+/// and once for writing, whether caches would spare it or not.
+/// </summary>
+internal sealed class CountingDevice : Device
+{
+    private readonly DryDevice dry = new();
+
+    public override string Name => "counting";
+
+    public override string Description => "counts bytes and computes nothing";
+
+    public override long AvailableBytes => dry.AvailableBytes;
+
+    /// <summary>Bytes read and written since <see cref="Clear"/>.</summary>
+    public long Bytes { get; private set; }
+
+    /// <summary>Multiplications and additions of matrix products since <see cref="Clear"/>.</summary>
+    public double Operations { get; private set; }
+
+    public void Clear() => (Bytes, Operations) = (0, 0);
+
+    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
+
+    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
+
+    public override void Gemm<R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
+    {
+        long matrix = (long)g.M * g.N;
+        Bytes += sizeof(float) * g.Batch * ((long)g.M * g.K + (long)g.K * g.N + (g.Beta == 0 ? matrix : 2 * matrix));
+        Operations += 2.0 * g.Batch * matrix * g.K;
+        Count<R>((long)g.Batch * g.M, g.N, operands, 1);
+    }
+
+    private void Count<R>(long rows, long columns, ReadOnlySpan<Operand> operands, int first) where R : IRule
+    {
+        for (int k = 0; k < operands.Length; k++)
+        {
+            long elements = operands[k].Layout switch
+            {
+                Layout.Full => rows * columns,
+                Layout.PerRow => rows,
+                Layout.PerColumn => columns,
+                Layout.RowsAndColumns => rows + columns,
+                _ => 1,
+            };
+            Access access = R.Access;
+            int times = (access.Reads(k + first) ? 1 : 0) + (access.Writes(k + first) || access.Reduces(k + first) ? 1 : 0);
+            Bytes += times * operands[k].Block.Type.Bytes(1, elements);
+        }
+    }
+
+    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => Bytes += sizeof(float) * target.Length;
+
+    public override void Fill(in Block target, float value) => Bytes += sizeof(float) * target.Length;
+
+    public override void Copy(in Block source, in Block target) => Bytes += 2 * sizeof(float) * source.Length;
+
+    public override void Upload(ReadOnlySpan<float> source, in Block target) => dry.Upload(source, target);
+
+    public override void Upload(ReadOnlySpan<int> source, in Block target) => dry.Upload(source, target);
+
+    public override void Download(in Block source, Span<float> target) => dry.Download(source, target);
+
+    public override void Download(in Block source, Span<int> target) => dry.Download(source, target);
+
+    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) => dry.DownloadBytes(source, bytes, target);
+
+    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target) => dry.UploadBytes(source, target);
+
+    public override void Synchronize()
+    {
+    }
+
+    public override void AttentionForward(in AttentionArguments arguments) => throw new NotSupportedException();
+
+    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients) => throw new NotSupportedException();
+
+    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate) => throw new NotSupportedException();
+
+    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns) => throw new NotSupportedException();
+
+    public override void Pick(in Block source, in Block indices, in Block target, long columns) => throw new NotSupportedException();
+
+    public override void AddAt(in Block target, in Block indices, in Block value, long columns) => throw new NotSupportedException();
+
+    internal override DeviceMemory Allocate(long bytes) => dry.Allocate(bytes);
+}

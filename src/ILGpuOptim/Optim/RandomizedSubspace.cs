@@ -1,0 +1,186 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>
+/// The leading singular vectors of a gradient, approximately, where it lies: randomized subspace iteration (Halko, Martinsson and Tropp, "Finding
+/// structure with randomness", SIAM Review 2011, algorithms 4.4 and 5.1). A normal sketch of rank + 8 rows is multiplied by G and Gᵀ in
+/// turn, orthonormalised after each product; the vectors are the singular vectors of what G looks like in that subspace, in falling order.
+/// All products run on the device; only matrices of (rank + 8)² numbers visit the host. The seed determines every bit.
+/// </summary>
+/// <remarks>
+/// Orthonormalising is Cholesky-QR, repeated: L L ᵀ = Y Yᵀ, Y ← L⁻¹ Y. Where the factorisation has no digits left it is shifted (Fukaya et al., "Shifted
+/// Cholesky QR", SIAM J. Sci. Comput. 2020) and the next pass does the rest. Noise of the size of rounding errors makes a
+/// gradient of low rank, or of zeros, span a whole subspace.
+/// </remarks>
+internal sealed class RandomizedSubspace
+{
+    private const int Oversampling = 8, MostPasses = 8;
+    private const float Noise = 1e-7f;
+    private const double Identity = 1e-6, Shift = 1e-6, LeastPivot = 1e-5;
+
+    private readonly Device device;
+    private readonly int sketch;
+    private readonly Block noise, gram, triangle, scalar;
+    private Block spare;
+
+    private RandomizedSubspace(Device device, int sketch, int longest, ulong seed, ulong stream)
+    {
+        (this.device, this.sketch) = (device, sketch);
+        noise = device.Pool.Rent((long)sketch * longest);
+        spare = device.Pool.Rent((long)sketch * longest);
+        gram = device.Pool.Rent((long)sketch * sketch);
+        triangle = device.Pool.Rent((long)sketch * sketch);
+        scalar = device.Pool.Rent(1);
+        device.Random(noise, RandomKind.Normal, 1, ~seed, stream);
+    }
+
+    /// <summary>Finds the basis of a projection, and the second one where both sides are projected.</summary>
+    /// <param name="device">Where everything lies.</param>
+    /// <param name="projection">The sizes.</param>
+    /// <param name="gradient">Rows × columns.</param>
+    /// <param name="iterations">Multiplications by G and Gᵀ after the first; each sharpens the subspace by a factor of (σₖ₊₁ / σₖ)².</param>
+    /// <param name="seed">Determines the sketch, together with <paramref name="stream"/>.</param>
+    /// <param name="stream">Another one for each refresh.</param>
+    /// <param name="basis">Receives the vectors in the projection's layout.</param>
+    /// <param name="second">Receives the other side's, as rows; not used otherwise.</param>
+    /// <exception cref="UserException">The gradient is not finite.</exception>
+    public static void Find(Device device, in Projection projection, Block gradient, int iterations, ulong seed, ulong stream, Block basis, Block second)
+    {
+        int m = projection.Rows, n = projection.Columns, rank = projection.Rank, sketch = Math.Min(rank + Oversampling, Math.Min(m, n));
+        bool left = projection.IsFull || projection.IsLeft;
+        int near = left ? m : n, far = left ? n : m;
+        var subspace = new RandomizedSubspace(device, sketch, Math.Max(m, n), seed, stream);
+        Block y = device.Pool.Rent((long)sketch * near), z = device.Pool.Rent((long)sketch * far);
+        device.Random(z, RandomKind.Normal, 1, seed, stream);
+        device.Gemm(new GemmArguments(z, gradient, y, sketch, near, far) { TransposeB = left });
+        subspace.Orthonormalise(y, near);
+        for (int i = 0; i < iterations; i++)
+        {
+            device.Gemm(new GemmArguments(y, gradient, z, sketch, far, near) { TransposeB = !left });
+            subspace.Orthonormalise(z, far);
+            device.Gemm(new GemmArguments(z, gradient, y, sketch, near, far) { TransposeB = left });
+            subspace.Orthonormalise(y, near);
+        }
+
+        device.Gemm(new GemmArguments(y, gradient, z, sketch, far, near) { TransposeB = !left });
+        Block rotation = subspace.Principal(z, far, rank);
+        if (left)
+            device.Gemm(new GemmArguments(y, rotation, basis, m, rank, sketch) { TransposeA = true, TransposeB = true });
+        else
+            device.Gemm(new GemmArguments(rotation, y, basis, rank, n, sketch));
+        if (projection.IsFull)
+        {
+            device.Gemm(new GemmArguments(rotation, z, second, rank, n, sketch));
+            subspace.Orthonormalise(second, n, rank);
+        }
+
+        device.Pool.Return(y);
+        device.Pool.Return(z);
+        device.Pool.Return(rotation);
+        subspace.Return();
+    }
+
+    private void Return()
+    {
+        foreach (Block block in (ReadOnlySpan<Block>)[noise, spare, gram, triangle, scalar])
+            device.Pool.Return(block);
+    }
+
+    /// <summary>Makes rows orthonormal, in order: the first keeps its direction.</summary>
+    private void Orthonormalise(Block rows, int length, int count = 0)
+    {
+        count = count == 0 ? sketch : count;
+        long elements = (long)count * length;
+        Block other = spare.Slice(0, elements), products = gram.Slice(0, (long)count * count), inverse = triangle.Slice(0, (long)count * count);
+        device.Map(new SquaresRule(), 1, elements, rows, Operand.Scalar(scalar));
+        device.Map(new UnitSizeRule(elements), 1, elements, rows, noise.Slice(0, elements), Operand.Scalar(scalar));
+        var host = new float[count * count];
+        for (int pass = 0; pass < MostPasses; pass++)
+        {
+            device.Gemm(new GemmArguments(rows, rows, products, count, count, length) { TransposeB = true });
+            device.Download(products, host);
+            if (InverseFactor(host, count) is not { } factor)
+                return;
+            device.Upload(factor, inverse);
+            device.Gemm(new GemmArguments(inverse, rows, other, count, length, count));
+            device.Copy(other, rows);
+        }
+    }
+
+    /// <summary>The rotation, rank × sketch, that turns the subspace's rows to its singular vectors.</summary>
+    private Block Principal(Block image, int length, int rank)
+    {
+        device.Gemm(new GemmArguments(image, image, gram, sketch, sketch, length) { TransposeB = true });
+        var host = new float[sketch * sketch];
+        device.Download(gram, host);
+        double[] vectors = SymmetricEigen.Leading(Array.ConvertAll(host, value => (double)value), sketch, rank).Vectors;
+        Block rotation = device.Pool.Rent((long)rank * sketch);
+        device.Upload(Array.ConvertAll(vectors, value => (float)value), rotation);
+        return rotation;
+    }
+
+    /// <summary>L⁻¹ of a Gram matrix; null when it is the identity already, or when nothing was computed.</summary>
+    private static float[]? InverseFactor(float[] gram, int size)
+    {
+        double trace = 0, deviation = 0;
+        for (int i = 0; i < size; i++)
+        {
+            trace += gram[i * size + i];
+            for (int j = 0; j < size; j++)
+                deviation = Math.Max(deviation, Math.Abs(gram[i * size + j] - (i == j ? 1 : 0)));
+        }
+
+        if (!double.IsFinite(trace))
+            throw new UserException("the gradient is not finite, so it has no singular vectors; lower the learning rate or clip gradients");
+        if (trace == 0 || deviation <= Identity)
+            return null;
+        double[] lower = Cholesky(gram, size, 0) ?? Cholesky(gram, size, Shift * trace) ?? throw new InvalidOperationException("a shifted Gram matrix is not positive");
+        var inverse = new double[size * size];
+        for (int i = 0; i < size; i++)
+        {
+            Span<double> row = inverse.AsSpan(i * size, i + 1);
+            row[i] = 1;
+            for (int j = 0; j < i; j++)
+                Tridiagonal.AddScaled(-lower[i * size + j], inverse.AsSpan(j * size, j + 1), row[..(j + 1)]);
+            for (int j = 0; j <= i; j++)
+                row[j] /= lower[i * size + i];
+        }
+
+        return Array.ConvertAll(inverse, value => (float)value);
+    }
+
+    /// <summary>L with L Lᵀ = gram + shift; null when too little of a row is left beside those before it.</summary>
+    private static double[]? Cholesky(float[] gram, int size, double shift)
+    {
+        var lower = new double[size * size];
+        for (int i = 0; i < size; i++)
+        {
+            Span<double> row = lower.AsSpan(i * size, i + 1);
+            for (int j = 0; j < i; j++)
+                row[j] = (gram[i * size + j] - Tridiagonal.Dot(row[..j], lower.AsSpan(j * size, j))) / lower[j * size + j];
+            double pivot = gram[i * size + i] + shift - Tridiagonal.Dot(row[..i], row[..i]);
+            if (pivot <= (shift == 0 ? LeastPivot * gram[i * size + i] : 0))
+                return null;
+            row[i] = Math.Sqrt(pivot);
+        }
+
+        return lower;
+    }
+
+    /// <summary>Scales a matrix to a mean square of one and adds noise of the size of rounding errors.</summary>
+    private readonly struct UnitSizeRule(float count) : IMap3
+    {
+        private readonly float count = count;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L value, ref L noise, ref L squares) where L : struct, ILane<L>
+        {
+            L scale = L.Select(L.Less(L.Splat(0), squares), L.Sqrt(L.Splat(count) / squares), L.Splat(1));
+            value = L.Fma(value, scale, L.Splat(Noise) * noise);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>
+/// A symmetric matrix as Q T Qᵀ with T tridiagonal and Q a product of reflections (Householder, 1958), in double precision on the host. Each
+/// reflection costs one pass over what is left of the matrix: the update by the last one and the product with the next are taken
+/// together. Rows are shared out among threads by their number alone and summed by one thread each, so results are the same bits for any number.
+/// </summary>
+internal sealed class Tridiagonal
+{
+    private const int RowsPerThread = 64, RowsTogether = 8;
+    private readonly double[] matrix, factors;
+    private double[] v, w, nextV, product;
+
+    /// <summary>Reduces a matrix of size × size elements, which is overwritten.</summary>
+    public Tridiagonal(double[] matrix, int size)
+    {
+        this.matrix = matrix;
+        Size = size;
+        Diagonal = new double[size];
+        OffDiagonal = new double[Math.Max(0, size - 1)];
+        factors = new double[size];
+        (v, w, nextV, product) = (new double[size], new double[size], new double[size], new double[size]);
+        Reduce(Math.Clamp(size / RowsPerThread, 1, Environment.ProcessorCount));
+    }
+
+    /// <summary>Rows of the matrix.</summary>
+    public int Size { get; }
+
+    /// <summary>The diagonal of T.</summary>
+    public double[] Diagonal { get; }
+
+    /// <summary>What lies beside it.</summary>
+    public double[] OffDiagonal { get; }
+
+    /// <summary>Q times each of some vectors that lie one after the other, in place.</summary>
+    public void Lift(Span<double> vectors)
+    {
+        for (int k = Size - 2; k >= 0; k--)
+        {
+            ReadOnlySpan<double> reflection = matrix.AsSpan(k * Size + k + 1, Size - k - 1);
+            for (int start = k + 1; start < vectors.Length; start += Size)
+            {
+                Span<double> part = vectors.Slice(start, reflection.Length);
+                AddScaled(-factors[k] * Dot(reflection, part), reflection, part);
+            }
+        }
+    }
+
+    private void Reduce(int threads)
+    {
+        using var barrier = new Barrier(threads);
+        var others = new Thread[threads - 1];
+        for (int i = 0; i < others.Length; i++)
+        {
+            int worker = i + 1;
+            others[i] = new Thread(() =>
+            {
+                for (int k = 0; k < Size - 1; k++)
+                {
+                    barrier.SignalAndWait();
+                    Pass(k, worker, threads);
+                    barrier.SignalAndWait();
+                }
+            })
+            { IsBackground = true };
+            others[i].Start();
+        }
+
+        for (int k = 0; k < Size; k++)
+        {
+            Reflect(k);
+            if (k == Size - 1)
+                break;
+            barrier.SignalAndWait();
+            Pass(k, 0, threads);
+            barrier.SignalAndWait();
+            Advance(k);
+        }
+
+        foreach (Thread other in others)
+            other.Join();
+    }
+
+    /// <summary>Brings row k up to date and finds the reflection that clears it beyond its second element.</summary>
+    private void Reflect(int k)
+    {
+        Span<double> row = matrix.AsSpan(k * Size + k, Size - k);
+        AddScaled(-v[k], w.AsSpan(k), row);
+        AddScaled(-w[k], v.AsSpan(k), row);
+        Diagonal[k] = row[0];
+        if (k == Size - 1)
+            return;
+        Span<double> x = row[1..];
+        double rest = Dot(x[1..], x[1..]), length = Math.Sqrt(x[0] * x[0] + rest);
+        if (rest == 0)
+        {
+            OffDiagonal[k] = x[0];
+            factors[k] = 0;
+        }
+        else
+        {
+            double image = x[0] > 0 ? -length : length, scale = 1 / (x[0] - image);
+            factors[k] = (image - x[0]) / image;
+            OffDiagonal[k] = image;
+            for (int i = 1; i < x.Length; i++)
+                x[i] *= scale;
+        }
+
+        x[0] = 1;
+        x.CopyTo(nextV.AsSpan(k + 1));
+    }
+
+    /// <summary>Rows of A ← A - v wᵀ - w vᵀ and their products with the next reflection's vector.</summary>
+    private void Pass(int k, int worker, int threads)
+    {
+        int first = k + 1, length = Size - first;
+        for (int block = first / RowsTogether; block * RowsTogether < Size; block++)
+        {
+            if (block % threads != worker)
+                continue;
+            for (int i = Math.Max(first, block * RowsTogether); i < Math.Min(Size, (block + 1) * RowsTogether); i++)
+                product[i] = Update(matrix.AsSpan(i * Size + first, length), v[i], w.AsSpan(first, length), w[i], v.AsSpan(first, length), nextV.AsSpan(first, length));
+        }
+    }
+
+    private void Advance(int k)
+    {
+        Span<double> direction = nextV.AsSpan(k + 1), image = product.AsSpan(k + 1);
+        double factor = factors[k], half = -0.5 * factor * factor * Dot(image, direction);
+        Span<double> target = w.AsSpan(k + 1);
+        for (int i = 0; i < image.Length; i++)
+            target[i] = factor * image[i] + half * direction[i];
+        (v, nextV) = (nextV, v);
+    }
+
+    /// <summary>row -= a x + b y, and its product with z.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static double Update(Span<double> row, double a, ReadOnlySpan<double> x, double b, ReadOnlySpan<double> y, ReadOnlySpan<double> z)
+    {
+        ref double target = ref MemoryMarshal.GetReference(row), px = ref MemoryMarshal.GetReference(x), py = ref MemoryMarshal.GetReference(y), pz = ref MemoryMarshal.GetReference(z);
+        Vector512<double> va = Vector512.Create(-a), vb = Vector512.Create(-b), sum = default;
+        int i = 0;
+        for (; i <= row.Length - 8; i += 8)
+        {
+            Vector512<double> value = Vector512.FusedMultiplyAdd(va, Vector512.LoadUnsafe(ref px, (nuint)i), Vector512.LoadUnsafe(ref target, (nuint)i));
+            value = Vector512.FusedMultiplyAdd(vb, Vector512.LoadUnsafe(ref py, (nuint)i), value);
+            value.StoreUnsafe(ref target, (nuint)i);
+            sum = Vector512.FusedMultiplyAdd(value, Vector512.LoadUnsafe(ref pz, (nuint)i), sum);
+        }
+
+        double total = Vector512.Sum(sum);
+        for (; i < row.Length; i++)
+        {
+            row[i] -= a * x[i] + b * y[i];
+            total += row[i] * z[i];
+        }
+
+        return total;
+    }
+
+    /// <summary>Σ xᵢ yᵢ over the length of x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static double Dot(ReadOnlySpan<double> x, ReadOnlySpan<double> y)
+    {
+        ref double px = ref MemoryMarshal.GetReference(x), py = ref MemoryMarshal.GetReference(y[..x.Length]);
+        Vector512<double> first = default, second = default;
+        int i = 0;
+        for (; i <= x.Length - 16; i += 16)
+        {
+            first = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref px, (nuint)i), Vector512.LoadUnsafe(ref py, (nuint)i), first);
+            second = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref px, (nuint)i + 8), Vector512.LoadUnsafe(ref py, (nuint)i + 8), second);
+        }
+
+        double total = Vector512.Sum(first + second);
+        for (; i < x.Length; i++)
+            total += x[i] * y[i];
+        return total;
+    }
+
+    /// <summary>target += factor · x over the length of x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddScaled(double factor, ReadOnlySpan<double> x, Span<double> target)
+    {
+        ref double px = ref MemoryMarshal.GetReference(x), to = ref MemoryMarshal.GetReference(target[..x.Length]);
+        Vector512<double> f = Vector512.Create(factor);
+        int i = 0;
+        for (; i <= x.Length - 8; i += 8)
+            Vector512.FusedMultiplyAdd(f, Vector512.LoadUnsafe(ref px, (nuint)i), Vector512.LoadUnsafe(ref to, (nuint)i)).StoreUnsafe(ref to, (nuint)i);
+        for (; i < x.Length; i++)
+            target[i] += factor * x[i];
+    }
+}
