@@ -118,7 +118,7 @@ public abstract class LowRankOptimizer : Optimizer
         projection.Project(state.Parameter.Device, state.Parameter.Gradient!.Value, basis, second, low);
 
     /// <summary>
-    /// The optimizer's own part. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.GradientFactor"/>.
+    /// The optimizer's own part. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.UpdateFactor"/>.
     /// </summary>
     internal abstract void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay);
 

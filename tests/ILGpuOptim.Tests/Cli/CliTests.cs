@@ -84,6 +84,9 @@ public class CliTests
         Assert.Equal(0, model.Code);
         Assert.Contains("40 of 40", model.Output, StringComparison.Ordinal);
         Assert.NotEqual(0, Run("verify", "optimizers", Goldens.Folder("models")).Code);
+        Outcome optimizers = Run("verify", "optimizers", Goldens.Folder("optimizers"), "--device", "reference");
+        Assert.Equal(0, optimizers.Code);
+        Assert.Contains("39 of 39 within their bounds on reference", optimizers.Output, StringComparison.Ordinal);
     }
 
     public static TheoryData<string, string[]> Mistakes => new()
@@ -93,6 +96,11 @@ public class CliTests
         { "no text", ["train", "--data", "BINARY"] },
         { "too few for a block of 64", ["train", "--data", "SHORT"] },
         { "did you mean adamw", ["train", "--optimizer", "adamww"] },
+        { "came has no rank; leave it out, or take galore, fira, apollo, apollo-mini", ["train", "--optimizer", "came", "--rank", "2"] },
+        { "adamw has no limiter_ignores_zero", ["train", "--optimizer-option", "limiter_ignores_zero=true"] },
+        { "--optimizer-option rnk=2: \"rnk\" is no setting of an optimizer; did you mean rank", ["train", "--optimizer-option", "rnk=2"] },
+        { "channel scaling needs the short side", ["train", "--optimizer", "apollo", "--optimizer-option", "rank=4", "projection_type=right"] },
+        { "came:rank=2: came has no rank", ["compare", "--optimizers", "came:rank=2"] },
         { "did you mean shakespeare-char", ["train", "--preset", "shakespear-char"] },
         { "did you mean cpu", ["train", "--device", "cp"] },
         { "use 4 or 8", ["train", "--heads", "5"] },
