@@ -23,18 +23,37 @@ internal static class PrepareCommand
             var preparation = new Preparation(Tokenizers.Open(result.GetRequiredValue(tokenizer)), result.GetValue(validation), result.GetRequiredValue(field), result.GetValue(end));
             string folder = result.GetRequiredValue(output);
             PreparedTokens tokens = Console.IsOutputRedirected
-                ? preparation.Run(files, folder, (file, number) => Console.WriteLine($"{number + 1}/{files.Count}  {file}"))
-                : AnsiConsole.Progress().Start(context =>
-                {
-                    ProgressTask task = context.AddTask("reading", maxValue: files.Count);
-                    return preparation.Run(files, folder, (file, number) =>
-                    {
-                        task.Value = number;
-                        task.Description = Markup.Escape(Path.GetFileName(file));
-                    });
-                });
+                ? preparation.Run(files, folder, Lines())
+                : AnsiConsole.Progress()
+                    .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new DownloadedColumn(), new RemainingTimeColumn())
+                    .Start(context => preparation.Run(files, folder, Bar(context)));
             Console.WriteLine($"{tokens.Training:N0} tokens to train on and {tokens.Validation:N0} to validate with, of {tokens.Documents:N0} documents, are in {folder}; train with --data {folder}");
         });
         return command;
+    }
+
+    /// <summary>A line for each file, and where there is much to read, one for each tenth.</summary>
+    private static Action<PreparationProgress> Lines()
+    {
+        string? file = null;
+        long tenths = 0;
+        return now =>
+        {
+            long reached = now.AllBytes < 10_000_000 ? 0 : 10 * now.Bytes / now.AllBytes;
+            if (now.File != file || reached > tenths)
+                Console.WriteLine($"{now.Bytes / 1e6,9:N1} of {now.AllBytes / 1e6:N1} MB  {now.File}");
+            (file, tenths) = (now.File, reached);
+        };
+    }
+
+    private static Action<PreparationProgress> Bar(ProgressContext context)
+    {
+        ProgressTask task = context.AddTask("reading");
+        return now =>
+        {
+            task.MaxValue = Math.Max(now.AllBytes, 1);
+            task.Value = now.Bytes;
+            task.Description = Markup.Escape(Path.GetFileName(now.File));
+        };
     }
 }

@@ -68,6 +68,16 @@ public abstract class Device : IDisposable
     /// </summary>
     public abstract void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6;
 
+    /// <summary>
+    /// Products none of which reads what another writes, without epilogues. By default one after the other; devices that can take
+    /// them as one piece of work override it.
+    /// </summary>
+    public virtual void Gemm(ReadOnlySpan<GemmArguments> products)
+    {
+        foreach (ref readonly GemmArguments product in products)
+            this.Gemm(product);
+    }
+
     /// <summary>Scaled dot-product attention; never holds the T × T matrix.</summary>
     public abstract void AttentionForward(in AttentionArguments arguments);
 

@@ -18,9 +18,12 @@ public readonly record struct DocumentPart(string Text, bool Ends);
 /// <param name="field">The field of JSON lines, or the column of Parquet files, that holds the text.</param>
 public sealed class DocumentSource(string field = "text")
 {
-    private const int LeastPart = 4 << 10, MostPart = 1 << 20;
+    private const int LeastPart = 4 << 10, MostPart = 1 << 18;
 
     private static readonly string[] Extensions = [".txt", ".md", ".text", ".jsonl", ".ndjson", ".parquet"];
+
+    /// <summary>How many bytes of the file that is being read are behind the last part, as they lie on the disk.</summary>
+    public long Position { get; private set; }
 
     /// <summary>The files that paths name.</summary>
     /// <exception cref="UserException">A path is missing, or a folder has nothing to read.</exception>
@@ -46,12 +49,13 @@ public sealed class DocumentSource(string field = "text")
     /// <summary>The extension that counts: that before .gz.</summary>
     private static string KindOf(string path) => Path.GetExtension(path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path).ToLowerInvariant();
 
-    private static Stream Open(string path)
+    /// <summary>The file itself, and what it holds once it is unpacked.</summary>
+    private static (Stream File, Stream Contents) Open(string path)
     {
         try
         {
             Stream file = File.OpenRead(path);
-            return path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GZipStream(file, CompressionMode.Decompress) : file;
+            return (file, path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GZipStream(file, CompressionMode.Decompress) : file);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -76,16 +80,18 @@ public sealed class DocumentSource(string field = "text")
     }
 
     /// <summary>Parts end with lines, and are a 64th of the file where that makes sense.</summary>
-    private static IEnumerable<DocumentPart> Text(string path)
+    private IEnumerable<DocumentPart> Text(string path)
     {
         int most = (int)Math.Clamp(new FileInfo(path).Length / 64, LeastPart, MostPart);
-        using var reader = new StreamReader(Open(path), new UTF8Encoding(false, throwOnInvalidBytes: true));
+        (Stream file, Stream contents) = Open(path);
+        using var reader = new StreamReader(contents, new UTF8Encoding(false, throwOnInvalidBytes: true));
         var part = new StringBuilder();
         char[] buffer = new char[LeastPart];
         while (true)
         {
             int read = Reading(path, "a part of the text", () => reader.Read(buffer, 0, buffer.Length));
             part.Append(buffer, 0, read);
+            Position = file.Position;
             if (read == 0)
             {
                 yield return new(part.ToString(), true);
@@ -104,10 +110,12 @@ public sealed class DocumentSource(string field = "text")
 
     private IEnumerable<DocumentPart> JsonLines(string path)
     {
-        using var reader = new StreamReader(Open(path), new UTF8Encoding(false, throwOnInvalidBytes: true));
-        for (long number = 1; Reading(path, $"line {number}", reader.ReadLine) is { } line; number++)
+        (Stream file, Stream contents) = Open(path);
+        using var reader = new StreamReader(contents, new UTF8Encoding(false, throwOnInvalidBytes: true));
+        for (long number = 1; Reading(path, $"line {number}, or one soon after it,", reader.ReadLine) is { } line; number++)
         {
-            if (line.Length == 0)
+            Position = file.Position;
+            if (string.IsNullOrWhiteSpace(line))
                 continue;
             string? text;
             try
@@ -128,7 +136,7 @@ public sealed class DocumentSource(string field = "text")
     {
         using Stream stream = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase)
             ? throw new UserException($"{path}: Parquet files are compressed inside; unpack it")
-            : Open(path);
+            : Open(path).File;
         ParquetReader reader = Parquet(path, () => ParquetReader.CreateAsync(stream, leaveStreamOpen: true).GetAwaiter().GetResult());
         DataField column = reader.Schema.GetDataFields().FirstOrDefault(item => item.Name == field)
             ?? throw new UserException($"{path}: there is no column \"{field}\"; there are {string.Join(", ", reader.Schema.GetDataFields().Select(item => item.Name))}, name one with --field");
@@ -138,11 +146,13 @@ public sealed class DocumentSource(string field = "text")
         {
             using ParquetRowGroupReader rows = reader.OpenRowGroupReader(group);
             string?[] texts = Parquet(path, () => Column(rows, column));
+            Position = stream.Length / reader.RowGroups.Count * group;
             foreach (string? text in texts)
                 yield return new(text ?? "", true);
         }
     }
 
+    /// <summary>The library reads the column of a row group as a whole: that is what it takes in memory.</summary>
     private static string?[] Column(ParquetRowGroupReader rows, DataField column)
     {
         var texts = new string?[checked((int)rows.RowCount)];

@@ -6,13 +6,20 @@ namespace ILGpuOptim.Data;
 /// <param name="Documents">Documents that were read.</param>
 public sealed record PreparedTokens(long Training, long Validation, long Documents);
 
+/// <summary>How far <see cref="Preparation"/> is.</summary>
+/// <param name="File">What is being read.</param>
+/// <param name="Bytes">Bytes of all files that are behind it, as they lie on the disk.</param>
+/// <param name="AllBytes">Bytes of all files.</param>
+public readonly record struct PreparationProgress(string File, long Bytes, long AllBytes);
+
 /// <summary>
 /// Turns documents into <c>train.bin</c> and <c>val.bin</c>: a batch of parts is read, encoded by all cores and written in order, so memory does not
 /// grow with the data. Parts are spread evenly: part i validates when (i + 1) · fraction passes a whole number.
 /// </summary>
 public sealed class Preparation
 {
-    private const int Batch = 64;
+    /// <summary>Parts that are encoded at once: enough for all cores to stay busy.</summary>
+    private static readonly int Batch = 4 * Environment.ProcessorCount;
 
     private readonly ITokenizer tokenizer;
     private readonly double validation;
@@ -37,9 +44,9 @@ public sealed class Preparation
     /// <summary>Reads, encodes and writes.</summary>
     /// <param name="files">What is read, in this order.</param>
     /// <param name="folder">Receives the token files and the tokenizer; made when missing.</param>
-    /// <param name="reading">Told each file and its number.</param>
+    /// <param name="reading">Told at the start of each file and with each part of it.</param>
     /// <exception cref="UserException">A file is damaged, or the disk is full; nothing half-written stays.</exception>
-    public PreparedTokens Run(IReadOnlyList<string> files, string folder, Action<string, int>? reading = null)
+    public PreparedTokens Run(IReadOnlyList<string> files, string folder, Action<PreparationProgress>? reading = null)
     {
         try
         {
@@ -79,14 +86,19 @@ public sealed class Preparation
         }
     }
 
-    private IEnumerable<DocumentPart> Parts(IReadOnlyList<string> files, Action<string, int>? reading)
+    private IEnumerable<DocumentPart> Parts(IReadOnlyList<string> files, Action<PreparationProgress>? reading)
     {
         var source = new DocumentSource(field);
-        for (int i = 0; i < files.Count; i++)
+        long[] lengths = [.. files.Select(file => new FileInfo(file).Length)];
+        long before = 0, all = lengths.Sum();
+        for (int i = 0; i < files.Count; before += lengths[i], i++)
         {
-            reading?.Invoke(files[i], i);
+            reading?.Invoke(new(files[i], before, all));
             foreach (DocumentPart part in source.Read(files[i]))
+            {
+                reading?.Invoke(new(files[i], Math.Min(before + source.Position, all), all));
                 yield return part;
+            }
         }
     }
 }

@@ -42,24 +42,24 @@ internal sealed class LlamaDecoder : Decoder
     {
         Layer w = layers[layer];
         Normalize(a, w.First);
-        Project(a, w.Query, 0, shape.QueryWidth);
-        Project(a, w.Key, shape.QueryWidth, shape.KeyWidth);
-        Project(a, w.Value, shape.QueryWidth + shape.KeyWidth, shape.KeyWidth);
+        Device.Gemm([Part(a, w.Query, 0, shape.QueryWidth), Part(a, w.Key, shape.QueryWidth, shape.KeyWidth), Part(a, w.Value, shape.QueryWidth + shape.KeyWidth, shape.KeyWidth)]);
+        AddBias(a, w.Query, 0, shape.QueryWidth);
+        AddBias(a, w.Key, shape.QueryWidth, shape.KeyWidth);
+        AddBias(a, w.Value, shape.QueryWidth + shape.KeyWidth, shape.KeyWidth);
         Device.Rotate(new RotationArguments(a.Packed, a.Angles) { Rows = a.Rows, Heads = shape.Heads + shape.KeyHeads, HeadSize = shape.HeadSize, Stride = shape.PackedWidth });
         Attend(layer, a, pass);
         AddProduct(a, a.Mixed, w.Output, shape.QueryWidth);
         Normalize(a, w.Second);
-        var product = new GemmArguments(a.Normal, w.Gate.Weight, a.Gate, a.Rows, shape.Inner, shape.Width) { TransposeB = true };
-        GemmArguments second = product with { B = w.Up.Weight, C = a.Inner };
+        var gate = new GemmArguments(a.Normal, w.Gate.Weight, a.Gate, a.Rows, shape.Inner, shape.Width) { TransposeB = true };
+        Device.Gemm([gate, gate with { B = w.Up.Weight, C = a.Inner }]);
         if (w.Gate.Bias is { } gateBias && w.Up.Bias is { } upBias)
         {
-            Device.Gemm(product, new AddRule(), Operand.PerColumn(gateBias));
-            Device.Gemm(second, new SwiGluOp.ForwardWithBias(), Operand.PerColumn(upBias), a.Gate, a.Gate);
+            Device.Map(new AddRule(), a.Rows, shape.Inner, a.Gate, Operand.PerColumn(gateBias));
+            Device.Map(new SwiGluOp.ForwardWithBias(), a.Rows, shape.Inner, a.Inner, Operand.PerColumn(upBias), a.Gate, a.Gate);
         }
         else
         {
-            Device.Gemm(product);
-            Device.Gemm(second, new SwiGluOp.Forward(), a.Gate, a.Gate);
+            Device.Map(new SwiGluOp.Forward(), a.Rows, shape.Inner, a.Inner, a.Gate, a.Gate);
         }
 
         AddProduct(a, a.Gate, w.Down, shape.Inner);
@@ -75,15 +75,14 @@ internal sealed class LlamaDecoder : Decoder
         Device.RowProgram(new RmsNormOp.Forward(1f / config.Channels, config.NormEpsilon), a.Rows, config.Channels,
             [a.Residual, Operand.PerColumn(weight), a.Normal, Operand.PerRow(a.Scale)]);
 
-    /// <summary>A part of the packed queries, keys and values.</summary>
-    private void Project(Activations a, in Projection projection, int column, int columns)
+    /// <summary>Queries, keys or values, which lie beside each other.</summary>
+    private GemmArguments Part(Activations a, in Projection projection, int column, int columns) =>
+        new(a.Normal, projection.Weight, a.Packed.Slice(column, a.Packed.Length - column), a.Rows, columns, shape.Width) { TransposeB = true, StrideC = shape.PackedWidth };
+
+    private void AddBias(Activations a, in Projection projection, int column, int columns)
     {
-        Block target = a.Packed.Slice(column, a.Packed.Length - column);
-        var product = new GemmArguments(a.Normal, projection.Weight, target, a.Rows, columns, shape.Width) { TransposeB = true, StrideC = shape.PackedWidth };
         if (projection.Bias is { } bias)
-            Device.Gemm(product, new AddRule(), Operand.PerColumn(bias));
-        else
-            Device.Gemm(product);
+            Device.Map(new AddRule(), a.Rows, columns, new Operand(a.Packed.Slice(column, a.Packed.Length - column), Layout.Full, shape.PackedWidth), Operand.PerColumn(bias));
     }
 
     /// <summary>Adds a product to the residual stream.</summary>

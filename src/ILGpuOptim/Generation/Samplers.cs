@@ -112,7 +112,16 @@ public static class Samplers
     }
 
     /// <summary>The id of the largest logit, the lowest of equal ones; 0 when all are −∞.</summary>
-    public static int Likeliest(ReadOnlySpan<float> logits) => Math.Max(0, logits.IndexOf(Largest(logits)));
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static int Likeliest(ReadOnlySpan<float> logits)
+    {
+        float largest = Largest(logits);
+        var wanted = new Vector<float>(largest);
+        int i = 0;
+        while (i <= logits.Length - Vector<float>.Count && !Vector.EqualsAny(new Vector<float>(logits[i..]), wanted))
+            i += Vector<float>.Count;
+        return i + Math.Max(0, logits[i..].IndexOf(largest));
+    }
 
     /// <summary>The id at which the running sum of the probabilities exceeds a number in [0, 1).</summary>
     /// <param name="logits">One for each token; when all are −∞ the lowest id is drawn.</param>
@@ -175,17 +184,22 @@ public static class Samplers
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Largest(ReadOnlySpan<float> logits)
     {
-        float result = float.NegativeInfinity;
-        int i = 0;
-        if (logits.Length >= Vector<float>.Count)
+        var largest = new Vector<float>(float.NegativeInfinity);
+        Vector<float> second = largest, third = largest, fourth = largest;
+        int i = 0, width = Vector<float>.Count;
+        for (; i <= logits.Length - 4 * width; i += 4 * width)
         {
-            var largest = new Vector<float>(float.NegativeInfinity);
-            for (; i <= logits.Length - Vector<float>.Count; i += Vector<float>.Count)
-                largest = Vector.Max(new Vector<float>(logits[i..]), largest);
-            for (int lane = 0; lane < Vector<float>.Count; lane++)
-                result = Math.Max(result, largest[lane]);
+            ReadOnlySpan<float> next = logits.Slice(i, 4 * width);
+            largest = Vector.Max(new Vector<float>(next), largest);
+            second = Vector.Max(new Vector<float>(next[width..]), second);
+            third = Vector.Max(new Vector<float>(next[(2 * width)..]), third);
+            fourth = Vector.Max(new Vector<float>(next[(3 * width)..]), fourth);
         }
 
+        largest = Vector.Max(Vector.Max(largest, second), Vector.Max(third, fourth));
+        float result = float.NegativeInfinity;
+        for (int lane = 0; lane < width; lane++)
+            result = Math.Max(result, largest[lane]);
         for (; i < logits.Length; i++)
             result = Math.Max(result, logits[i]);
         return result;

@@ -98,17 +98,25 @@ public sealed class Bert : LanguageModel
     }
 
     /// <inheritdoc/>
-    public override Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1)
+    public override Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
+        Loss(tape, tokens, targets, batch, [], [], scale);
+
+    /// <summary>The same with segments and padding; see <see cref="Encode"/>.</summary>
+    public Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, ReadOnlySpan<int> segments, ReadOnlySpan<int> mask, float scale = 1)
     {
         if (targets.Length != tokens.Length)
             throw new ArgumentException($"{targets.Length} targets for {tokens.Length} tokens", nameof(targets));
-        Tensor states = Encode(tape, tokens, batch);
+        Tensor states = Encode(tape, tokens, batch, segments, mask);
 
         // The head is as costly as some layers, and most positions predict nothing.
         (int[] rows, int[] counted) = Counted(targets);
         states = tape.Embedding(states, tape.Indices(rows));
         return tape.CrossEntropy(Transform(tape, states), Head, HeadBias, counted, scale);
     }
+
+    /// <summary><see cref="LanguageModel.Logits"/> with segments and padding; see <see cref="Encode"/>.</summary>
+    public Tensor Logits(Tape tape, ReadOnlySpan<int> tokens, int batch, ReadOnlySpan<int> segments, ReadOnlySpan<int> mask) =>
+        tape.Linear(Transform(tape, Encode(tape, tokens, batch, segments, mask)), Head, HeadBias, transposed: true);
 
     /// <inheritdoc/>
     public override int[] TargetsOf(ReadOnlySpan<int> labels, int batch) => labels.ToArray();

@@ -35,6 +35,8 @@ public sealed class ModelGolden : IDisposable
         {
             Tokens = expected.ReadI32("input_ids");
             Labels = expected.ReadI32("labels");
+            Segments = Optional("token_type_ids");
+            Mask = Optional("attention_mask");
             if (expected["input_ids"].Shape is not [var rows, > 0] || Labels.Length != Tokens.Length)
                 throw new SafetensorsException($"{expected.Path}: input_ids and labels are no batch of rows; the file is not one of recorded results");
             Batch = (int)rows;
@@ -57,6 +59,12 @@ public sealed class ModelGolden : IDisposable
     /// <summary>Of each position: its token for causal models, which shift by one; for masked ones the token hidden there, or -100.</summary>
     public int[] Labels { get; }
 
+    /// <summary>The segment of each token, for BERT; empty when all are in the first.</summary>
+    public int[] Segments { get; }
+
+    /// <summary>0 where a position is padding, for BERT; empty when there is none.</summary>
+    public int[] Mask { get; }
+
     /// <summary>Rows of the batch.</summary>
     public int Batch { get; }
 
@@ -78,6 +86,8 @@ public sealed class ModelGolden : IDisposable
 
     /// <summary>The gradient of a parameter for the batch.</summary>
     public float[] Gradient(string parameter) => expected.ReadF32("grad." + parameter);
+
+    private int[] Optional(string name) => expected.Tensors.ContainsKey(name) ? expected.ReadI32(name) : [];
 
     private float Scalar(string name) => expected.ReadF32(name) is [float value]
         ? value

@@ -31,6 +31,53 @@ public sealed unsafe class GemmTests
         }
     }
 
+    /// <summary>Products that are taken as one loop have the bits that each has alone, whatever B's type.</summary>
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(3, false)]
+    [InlineData(4, true)]
+    [InlineData(6, false)]
+    public void ProductsOfAGroupAreThoseOfEach(int rows, bool bf16)
+    {
+        const int Inputs = 77, Outputs = 130, Stride = 2 * Outputs + 7;
+        foreach (int threads in new[] { 1, 2, 3 })
+        {
+            using CpuDevice device = new(threads);
+            Block x = Random(device, rows * Inputs, 1), first = Random(device, Outputs * Inputs, 2), second = Random(device, Outputs * Inputs, 3);
+            if (bf16)
+            {
+                Block narrow = device.Pool.Rent((long)Outputs * Inputs, DType.BF16);
+                device.Copy(second, narrow);
+                second = narrow;
+            }
+
+            Block alone = device.Pool.Rent((long)rows * Stride), together = device.Pool.Rent((long)rows * Stride);
+            device.Fill(alone, 0);
+            device.Fill(together, 0);
+            GemmArguments[] products = [.. new[] { alone, together }.SelectMany(target => new[]
+            {
+                new GemmArguments(x, first, target, rows, Outputs, Inputs) { TransposeB = true, StrideC = Stride },
+                new GemmArguments(x, second, target.Slice(Outputs, target.Length - Outputs), rows, Outputs, Inputs) { TransposeB = true, StrideC = Stride },
+            })];
+            device.Gemm(products[0]);
+            device.Gemm(products[1]);
+            device.Gemm(products.AsSpan(2));
+            var expected = new float[rows * Stride];
+            var actual = new float[rows * Stride];
+            device.Download(alone, expected);
+            device.Download(together, actual);
+            Assert.Equal(expected, actual);
+            Assert.Contains(expected, value => value != 0);
+        }
+    }
+
+    private static Block Random(CpuDevice device, int length, ulong seed)
+    {
+        Block block = device.Pool.Rent(length);
+        device.Random(block, RandomKind.Normal, 1, seed, 0);
+        return block;
+    }
+
     [Theory]
     [MemberData(nameof(Cases))]
     public void AgreesWithDoubles(int bits, bool transposeA, bool transposeB)

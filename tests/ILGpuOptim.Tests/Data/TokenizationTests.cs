@@ -128,6 +128,41 @@ public sealed class TokenizationTests : IDisposable
         Assert.Equal(12, tokenizer.VocabularySize);
     }
 
+    /// <summary>Words and signs as Hugging Face's library cuts them: symbols stay, tabs separate, marks go in every script.</summary>
+    [Theory]
+    [InlineData("a<=b +c", "a < = b + c")]
+    [InlineData("a\tb\r\nc", "a b c")]
+    [InlineData("a\u0000\u200Db", "a ##b")]
+    [InlineData("\u00C9 \u03AC \u0439 \u304C", "e \u03B1 \u0438 \u304B")]
+    [InlineData("\uD55C", "\u1112 ##\u1161 ##\u11AB")]
+    [InlineData("a\u4F60\u597Db", "a \u4F60 \u597D b")]
+    [InlineData("a [MASK]b", "a [MASK] b")]
+    [InlineData("\uD83D\uDE42 a", "[UNK] a")]
+    public void WordPieceCutsAsBertDoes(string text, string pieces)
+    {
+        string[] vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "e", "<", "=", "+", "##b", "\u03B1", "\u0438", "\u304B", "\u1112", "##\u1161", "##\u11AB", "\u4F60", "\u597D"];
+        string path = Path.Combine(folder.Path, "vocab.txt");
+        File.WriteAllText(path, string.Join('\n', vocabulary) + "\n");
+        int[] ids = Tokenizers.Open(path).Encode(text);
+        Assert.Equal(pieces, string.Join(' ', ids.Select(id => vocabulary[id])));
+    }
+
+    [Fact]
+    public void PromptsBeginWithWhatThePostProcessorPutsFirst()
+    {
+        const string Json = """
+            {"added_tokens":[{"id":256,"content":"<|begin_of_text|>"}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true},
+             "post_processor":{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|begin_of_text|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]}]},
+             "model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}
+            """;
+        File.WriteAllText(Path.Combine(folder.Path, "tokenizer.json"), Json);
+        ITokenizer tokenizer = Tokenizers.Open(folder.Path);
+        Assert.Equal(256, tokenizer.PromptStart);
+        Assert.Equal([2], tokenizer.Encode("ab"));
+        File.WriteAllText(Path.Combine(folder.Path, "tokenizer.json"), Json.Replace("TemplateProcessing", "ByteLevel"));
+        Assert.Null(Tokenizers.Open(folder.Path).PromptStart);
+    }
+
     [Fact]
     public void UnknownIdsBecomeReplacementCharacters() => Assert.Contains('\uFFFD', BytePair.Value.Decode([5, 1_000_000, 6]));
 

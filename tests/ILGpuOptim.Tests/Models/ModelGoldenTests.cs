@@ -13,7 +13,26 @@ public class ModelGoldenTests
     public void AgreesWithPyTorch(string model, int vectorBits)
     {
         using var device = new CpuDevice(2, vectorBits);
-        IReadOnlyList<Check> checks = ModelVerification.Run(Goldens.Folder("models", model), device);
+        AssertAgrees(Goldens.Folder("models", model), device);
+    }
+
+    /// <summary>Other forms of the same models: what each is, its name says; the numbers come from PyTorch in double precision.</summary>
+    [Theory]
+    [InlineData("llama-mha-tied-headdim-llama3-bf16")]
+    [InlineData("llama-gqa2-bias-f16-bare")]
+    [InlineData("llama-gqa4-linear-shards")]
+    [InlineData("gpt2-prefix-inner-f16")]
+    [InlineData("bert-old-names-f16")]
+    [InlineData("bert-segments-padding")]
+    public void VariantsAgreeWithPyTorch(string model)
+    {
+        using var device = new CpuDevice(2);
+        AssertAgrees(Goldens.Folder("variants", model), device);
+    }
+
+    private static void AssertAgrees(string folder, CpuDevice device)
+    {
+        IReadOnlyList<Check> checks = ModelVerification.Run(folder, device);
         Assert.NotEmpty(checks);
         Assert.All(checks, check => Assert.True(check.Passes, $"{check.Name}: {check.Error:E2}"));
     }

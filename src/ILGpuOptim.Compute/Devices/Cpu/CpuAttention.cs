@@ -81,11 +81,12 @@ internal static unsafe class CpuAttention
         if (arguments.QueryLength <= FewQueries)
         {
             var decode = new CpuAttentionDecode<L>(arguments);
-            decode.Partials = scratch.Take<float>(decode.Items * decode.PartialFloats);
+            decode.Cut(pool.Threads);
+            decode.Partials = scratch.Take<float>(decode.AllPartials);
             decode.Scratch = scratch.Take<float>(pool.Threads * decode.ScratchFloats);
             pool.Run(decode.Items, ref decode);
-            decode.Merging = true;
-            if (decode.Chunks != 1)
+            decode.Merging = decode.MergesLater;
+            if (decode.Merging)
                 pool.Run(arguments.Batch, ref decode);
             return;
         }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -14,7 +15,13 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// <summary>Keys whose products are taken together, so that queries and outputs are loaded once for all of them.</summary>
     private const int Together = 4;
 
+    /// <summary>Keys and values that are worth waking other workers.</summary>
+    private const int LeastNumbers = 16384;
+
     private CpuAttentionArguments a = arguments;
+
+    /// <summary>Key heads of an item, or 0 when chunks are items.</summary>
+    private int partHeads;
 
     /// <summary>Where the chunks leave their results.</summary>
     public float* Partials;
@@ -24,31 +31,81 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// <summary>Whether an item is a sequence to merge instead of a chunk.</summary>
     public bool Merging;
 
-    /// <summary>How many chunks there are.</summary>
-    public readonly int Items => a.Batch * Chunks;
+    /// <summary>How many items there are: sequences, cut between key heads, or chunks of sequences with all heads.</summary>
+    public readonly int Items => a.Batch * (partHeads > 0 ? (a.KeyHeads + partHeads - 1) / partHeads : Chunks);
+
+    /// <summary>Whether chunks are items, and a second loop must merge them.</summary>
+    public readonly bool MergesLater => partHeads == 0;
 
     /// <summary>Floats of one chunk's result.</summary>
     public readonly long PartialFloats => (long)Rows * (a.HeadSize + 2);
 
+    /// <summary>Floats of all results.</summary>
+    public readonly long AllPartials => a.Batch * Chunks * PartialFloats;
+
     /// <summary>Floats that each worker needs.</summary>
     public readonly long ScratchFloats => (long)Rows * Chunk;
 
-    /// <summary>Chunks of one sequence; a single one is merged where it is computed.</summary>
+    /// <summary>Chunks of one sequence.</summary>
     public readonly int Chunks => (a.KeyLength + Chunk - 1) / Chunk;
 
     /// <summary>Queries of all heads, head by head.</summary>
     private readonly int Rows => a.Heads * a.QueryLength;
 
-    public void Invoke(int index, int worker)
+    /// <summary>
+    /// Chooses the cut, which no number depends on. A worker that has some heads to itself merges their chunks while they are in
+    /// its cache; chunks are shared out when there are not heads enough for all.
+    /// </summary>
+    public void Cut(int threads)
     {
-        if (!Merging)
-            Stream(index / Chunks, index % Chunks * Chunk, Partials + index * PartialFloats, Scratch + worker * ScratchFloats);
-        if (Merging || Chunks == 1)
-            Merge(index);
+        long numbers = 2L * a.Batch * a.KeyLength * a.KeyHeads * a.HeadSize;
+        if (numbers < LeastNumbers || threads == 1)
+            partHeads = a.KeyHeads;
+        else if (a.Dropout == 0 && a.Batch * a.KeyHeads >= 2 * threads)
+            partHeads = Math.Max(1, a.Batch * a.KeyHeads / threads);
     }
 
+    public void Invoke(int index, int worker)
+    {
+        float* scratch = Scratch + worker * ScratchFloats;
+        if (Merging)
+        {
+            Merge(index, 0, Rows);
+        }
+        else if (MergesLater)
+        {
+            Stream(index / Chunks, index % Chunks, 0, a.KeyHeads, scratch);
+        }
+        else
+        {
+            int parts = Items / a.Batch, b = index / parts, head = index % parts * partHeads, heads = Math.Min(partHeads, a.KeyHeads - head);
+            for (int chunk = 0; chunk < Chunks; chunk++)
+                Stream(b, chunk, head, heads, scratch);
+            Merge(b, head * a.Group * a.QueryLength, heads * a.Group * a.QueryLength);
+        }
+    }
+
+    /// <summary>A chunk with some of the key heads.</summary>
+    private readonly void Stream(int b, int chunk, int head, int heads, float* scratch)
+    {
+        CpuAttentionDecode<L> part = this;
+        if (heads < a.KeyHeads)
+        {
+            part.a.KeyHeads = heads;
+            part.a.Heads = heads * a.Group;
+            part.a.Query += head * a.Group * a.HeadSize;
+            part.a.Key += head * a.HeadSize;
+            part.a.Value += head * a.HeadSize;
+        }
+
+        int row = head * a.Group * a.QueryLength;
+        float* outputs = Partials + (b * Chunks + chunk) * PartialFloats, largest = outputs + (nint)Rows * a.HeadSize + row;
+        part.Stream(b, chunk * Chunk, outputs + (nint)row * a.HeadSize, largest, largest + Rows, scratch);
+    }
+
+    /// <summary>What a chunk of keys makes of all queries: outputs that are not yet divided, largest scores, sums of weights.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly void Stream(int b, int k0, float* outputs, float* weights)
+    private readonly void Stream(int b, int k0, float* outputs, float* largest, float* sums, float* weights)
     {
         int count = Math.Min(Chunk, a.KeyLength - k0), size = a.HeadSize;
         int j = 0;
@@ -57,7 +114,6 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         for (; j < count; j++)
             ScoreOne(b, k0 + j, weights + j);
 
-        float* largest = outputs + (nint)Rows * size, sums = largest + Rows;
         for (int row = 0; row < Rows; row++)
             sums[row] = Weigh(b, row, k0, count, weights + row * Chunk, out largest[row]);
         new Span<float>(outputs, Rows * size).Clear();
@@ -93,10 +149,12 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     private readonly void ScoreTogether(int b, int j, float* score)
     {
         int size = a.HeadSize, group = a.Group, queries = a.QueryLength, heads = a.Heads, whole = size / L.Count * L.Count;
-        float* none = stackalloc float[Together];
-        float* bias = a.KeyBias == null ? none : a.Bias(b, j);
+        bool biased = a.KeyBias != null;
+        float bias0 = biased ? a.Bias(b, j)[0] : 0, bias1 = biased ? a.Bias(b, j)[1] : 0, bias2 = biased ? a.Bias(b, j)[2] : 0, bias3 = biased ? a.Bias(b, j)[3] : 0;
         float scale = a.Scale;
         float* query = a.QueryRow(a.Query, b, 0, 0), key = a.KeyRow(a.Key, b, j, 0);
+        AskFor(key + Together * a.KeyStride);
+        AskFor(a.KeyRow(a.Value, b, j, 0));
         for (int head = 0; head < heads; key += size)
         {
             float* key1 = key + a.KeyStride, key2 = key1 + a.KeyStride, key3 = key2 + a.KeyStride;
@@ -125,10 +183,10 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
                         t3 = MathF.FusedMultiplyAdd(x[c], key3[c], t3);
                     }
 
-                    score[0] = t0 * scale + bias[0];
-                    score[1] = t1 * scale + bias[1];
-                    score[2] = t2 * scale + bias[2];
-                    score[3] = t3 * scale + bias[3];
+                    score[0] = t0 * scale + bias0;
+                    score[1] = t1 * scale + bias1;
+                    score[2] = t2 * scale + bias2;
+                    score[3] = t3 * scale + bias3;
                 }
             }
         }
@@ -149,6 +207,22 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
                 for (int row = head * queries + first; row < (head + 1) * queries; row++)
                     AddScaled(value, weight[row * Chunk], outputs + row * size, size);
             }
+        }
+    }
+
+    /// <summary>
+    /// Asks for four successive rows of keys or values: those of a few heads lie too far apart for the processor to see where the
+    /// next will be.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly void AskFor(float* row)
+    {
+        if (!Sse.IsSupported)
+            return;
+        for (int i = 0; i < Together; i++, row += a.KeyStride)
+        {
+            for (int k = 0; k < a.KeyHeads * a.HeadSize; k += 16)
+                Sse.Prefetch0(row + k);
         }
     }
 
@@ -213,11 +287,11 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly void Merge(int b)
+    private readonly void Merge(int b, int firstRow, int rows)
     {
         int size = a.HeadSize;
         float* first = Partials + (long)b * Chunks * PartialFloats;
-        for (int row = 0; row < Rows; row++)
+        for (int row = firstRow; row < firstRow + rows; row++)
         {
             float top = float.NegativeInfinity, sum = 0;
             float* largest = first + (nint)Rows * size + row;

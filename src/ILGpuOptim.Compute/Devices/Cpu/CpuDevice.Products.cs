@@ -19,6 +19,52 @@ public sealed unsafe partial class CpuDevice
             Gemm<F4, R>(arguments, epilogue, operands);
     }
 
+    /// <inheritdoc/>
+    public override void Gemm(ReadOnlySpan<GemmArguments> products)
+    {
+        bool joins = products.Length is > 1 and <= GemmDotsGroup<F4>.Most;
+        foreach (ref readonly GemmArguments product in products)
+        {
+            Validate.Gemm<Lift1<KeepRule>>(product, []);
+            joins &= product is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MostRows }
+                && product.A.Type == DType.F32;
+        }
+
+        if (!joins)
+            base.Gemm(products);
+        else if (vectorBits == 512)
+            Gemm<F16>(products);
+        else if (vectorBits == 256)
+            Gemm<F8>(products);
+        else
+            Gemm<F4>(products);
+    }
+
+    private void Gemm<L>(ReadOnlySpan<GemmArguments> products) where L : struct, IVectorLane<L>
+    {
+        gemm ??= new CpuGemm(workers);
+        var group = default(GemmDotsGroup<L>);
+        foreach (ref readonly GemmArguments g in products)
+        {
+            group.Add(new GemmDots<L, GemmDotsGroup<L>.NoEpilogue>
+            {
+                Many = Factor(g.B, 0, true, g.N, g.K, g.StrideB),
+                Few = (float*)At(g.A),
+                FewStride = g.StrideA == 0 ? g.K : g.StrideA,
+                FewRows = g.M,
+                ManyRows = g.N,
+                FewAreRows = true,
+                K = g.K,
+                C = (float*)At(g.C),
+                StrideC = g.StrideC == 0 ? g.N : g.StrideC,
+                Alpha = g.Alpha,
+                Beta = g.Beta,
+            });
+        }
+
+        gemm.Run(ref group);
+    }
+
     private void Gemm<L, R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
         where L : struct, IVectorLane<L>
         where R : unmanaged, IMap6

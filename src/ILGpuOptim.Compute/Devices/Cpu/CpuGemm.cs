@@ -175,6 +175,13 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         pool.Run(Quotient(sums.M, sums.RowsPerItem), ref sums);
     }
 
+    /// <summary>A few products as one loop.</summary>
+    public void Run<L>(ref GemmDotsGroup<L> group) where L : struct, IVectorLane<L>
+    {
+        group.Scratch = scratch.Reserve(group.ScratchFloats * pool.Threads);
+        pool.Run(group.Items, ref group);
+    }
+
     private void RunDots<L, E>(in GemmOperand a, in GemmOperand b, bool fewRows, float* c, int strideC, int m, int n, int k, float alpha, float beta, in E epilogue)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
@@ -192,7 +199,6 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             StrideC = strideC,
             Alpha = alpha,
             Beta = beta,
-            ScratchPerWorker = k + 15 & ~15,
         };
         bool alongK = less.Transposed != fewRows;
         if (alongK && less.Type == DType.F32)
@@ -213,8 +219,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             }
         }
 
-        if (work.Many.Type != DType.F32)
-            work.Scratch = scratch.Reserve(work.ScratchPerWorker * pool.Threads);
+        work.Scratch = scratch.Reserve(work.ScratchFloats * pool.Threads);
         pool.Run(work.Items, ref work);
     }
 

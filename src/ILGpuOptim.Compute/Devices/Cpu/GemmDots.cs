@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -13,14 +14,16 @@ internal unsafe struct GemmDots<L, E> : IWork
     /// <summary>The most rows that are few.</summary>
     public const int MostRows = 4;
 
-    /// <summary>
-    /// The least that is worth an item. Whoever claims one reads on from it: a stream from memory that begins anew every few
-    /// microseconds is a tenth slower than one that goes on.
-    /// </summary>
-    private const int LeastFloats = 1 << 15;
+    /// <summary>The least that is worth an item: about a microsecond. Small ones let all workers end together.</summary>
+    private const int LeastFloats = 1 << 13;
 
-    /// <summary>Enough for a slow core to take fewer.</summary>
-    private const int MostItems = 32;
+    private const int MostItems = 512;
+
+    /// <summary>
+    /// How far ahead of its use a row is asked for. The processor's own prefetching ends with each page of 4 KiB; this goes on across
+    /// it, and memory delivers a fifth to a quarter more. Asking for what lies behind the last row does no harm.
+    /// </summary>
+    private const int Ahead = 1024;
 
     public GemmOperand Many;
     public E Epilogue;
@@ -36,9 +39,11 @@ internal unsafe struct GemmDots<L, E> : IWork
     public int StrideC;
     public float Alpha, Beta;
 
-    /// <summary>Room for one widened row.</summary>
+    /// <summary>Room for <see cref="ScratchFloats"/> of each worker.</summary>
     public float* Scratch;
-    public long ScratchPerWorker;
+
+    /// <summary>Floats that a worker needs: one widened row.</summary>
+    public readonly long ScratchFloats => Many.Type == DType.F32 ? 0 : K + 15 & ~15;
 
     public readonly int RowsPerItem
     {
@@ -59,7 +64,7 @@ internal unsafe struct GemmDots<L, E> : IWork
         nint stepMany = FewAreRows ? 1 : StrideC, stepFew = FewAreRows ? StrideC : 1;
         for (int j = first; j < end; j++)
         {
-            float* row = Many.Row(j, 0, K, Scratch + worker * ScratchPerWorker);
+            float* row = Many.Row(j, 0, K, Scratch + worker * ScratchFloats);
             if (FewRows == 4)
                 FourDots(row, sums);
             else
@@ -88,6 +93,7 @@ internal unsafe struct GemmDots<L, E> : IWork
         // Two wide sums keep up with memory; with four the loads run so far ahead of each other that memory delivers a twentieth less.
         for (; L.Count < 16 && k <= K - 4 * L.Count; k += 4 * L.Count)
         {
+            Prefetch(b + k);
             s0 = L.Fma(L.Load(a + k), L.Load(b + k), s0);
             s1 = L.Fma(L.Load(a + k + L.Count), L.Load(b + k + L.Count), s1);
             s2 = L.Fma(L.Load(a + k + 2 * L.Count), L.Load(b + k + 2 * L.Count), s2);
@@ -96,6 +102,7 @@ internal unsafe struct GemmDots<L, E> : IWork
 
         for (; k <= K - 2 * L.Count; k += 2 * L.Count)
         {
+            Prefetch(b + k);
             s0 = L.Fma(L.Load(a + k), L.Load(b + k), s0);
             s1 = L.Fma(L.Load(a + k + L.Count), L.Load(b + k + L.Count), s1);
         }
@@ -108,6 +115,16 @@ internal unsafe struct GemmDots<L, E> : IWork
         return sum;
     }
 
+    /// <summary>Two cache lines: what a turn of <see cref="Dot"/> reads.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(float* b)
+    {
+        if (!Sse.IsSupported)
+            return;
+        Sse.Prefetch0(b + Ahead);
+        Sse.Prefetch0(b + Ahead + 16);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void FourDots(float* b, float* sums)
     {
@@ -116,6 +133,8 @@ internal unsafe struct GemmDots<L, E> : IWork
         int k = 0;
         for (; k <= K - L.Count; k += L.Count)
         {
+            if (Sse.IsSupported)
+                Sse.Prefetch0(b + k + Ahead);
             L x = L.Load(b + k);
             s0 = L.Fma(L.Load(a0 + k), x, s0);
             s1 = L.Fma(L.Load(a1 + k), x, s1);

@@ -6,14 +6,19 @@ using System.Runtime.InteropServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// Persistent threads that share the items of a loop. Items are claimed one by one from an atomic counter, so that a
-/// core that is slowed down by something else takes fewer of them; results must therefore not depend on who runs what.
-/// The caller works too, as worker 0.
+/// Persistent threads that share the items of a loop. Each has a stretch of successive items, so that it reads on where it was, and in
+/// the next loop of the same shape finds its own part in its cache. It claims them one by one; when its own are gone it
+/// claims those of others, so that a core that is slowed down by something else does fewer. Results must therefore not depend
+/// on who runs what. The caller works too, as worker 0.
 /// </summary>
 /// <remarks>
-/// A loop is over when its items are done, not when every thread has seen it: a thread that is still waking up is
-/// locked out by closing the gate. <c>gate</c> counts the threads inside; its sign bit says closed. A thread enters by
-/// adding one, and withdraws when the sum is negative; the caller closes by flipping the sign bit and waits for zero.
+/// A stretch is counted in a word on cache lines of its own: the number of the loop above, the items claimed below. So nobody
+/// has to reset it, and claiming costs nothing as long as nobody else claims there.
+///
+/// A loop is over when its items are done, not when every thread has seen it: a thread that is still waking up is locked out by
+/// closing the gate, a word that has the number of the loop above and the threads inside below, and a bit between them that says
+/// closed. A thread enters by adding one to an open gate. The caller opens by writing the next number, closes by setting the bit and waits
+/// for the count to be zero. What a thread must know of the loop lies beside the gate: whoever sees it open has the rest in its cache.
 /// </remarks>
 internal sealed unsafe class WorkerPool : IDisposable
 {
@@ -23,7 +28,10 @@ internal sealed unsafe class WorkerPool : IDisposable
     /// <summary>How long it does so without offering its core to others.</summary>
     private static readonly long YieldTicks = Stopwatch.Frequency / 50_000;
 
-    private const int Closed = int.MinValue;
+    private const long Closed = 1L << 31;
+
+    /// <summary>Two cache lines, as processors fetch them in pairs.</summary>
+    private const int LineBytes = 128;
 
     [ThreadStatic]
     private static WorkerPool? currentPool;
@@ -35,10 +43,8 @@ internal sealed unsafe class WorkerPool : IDisposable
     private readonly Lock callers = new();
     private readonly object bell = new();
     private readonly long spinTicks;
-    private Shared shared;
-    private delegate*<WorkerPool, void*, int, int, void> drain;
-    private void* body;
-    private int count;
+    private readonly Shared* shared;
+    private readonly long* claimed;
     private Exception? failure;
     private volatile bool disposed;
 
@@ -47,7 +53,11 @@ internal sealed unsafe class WorkerPool : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         Threads = threads;
-        shared.Gate = Closed;
+        nuint bytes = (nuint)(sizeof(Shared) + threads * LineBytes);
+        shared = (Shared*)NativeMemory.AlignedAlloc(bytes, LineBytes);
+        NativeMemory.Clear(shared, bytes);
+        claimed = (long*)(shared + 1);
+        shared->Gate = Closed;
 
         // Watching is worth a core only when there is a core to spare.
         spinTicks = threads <= Environment.ProcessorCount ? SpinTicks : 0;
@@ -85,54 +95,77 @@ internal sealed unsafe class WorkerPool : IDisposable
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         T local = body; // on the stack, where the collector does not move it
-        this.body = Unsafe.AsPointer(ref local);
-        this.count = count;
-        drain = &Drain<T>;
-        shared.Next = 0;
-        Interlocked.Add(ref shared.Gate, Closed); // opens
-        Interlocked.Increment(ref shared.Loop);
-        if (Volatile.Read(ref shared.Sleepers) > 0)
+        uint number = (uint)(shared->Gate >>> 32) + 1;
+        shared->Body = Unsafe.AsPointer(ref local);
+        shared->Count = count;
+        shared->Drain = &Drain<T>;
+        Open(number);
+        if (Volatile.Read(ref shared->Sleepers) > 0)
             Ring(count - 1);
 
         (WorkerPool? outerPool, int outerWorker) = (currentPool, currentWorker);
         (currentPool, currentWorker) = (this, 0);
-        Drain<T>(this, this.body, count, 0);
+        Drain<T>(this, number, 0);
         (currentPool, currentWorker) = (outerPool, outerWorker);
 
-        if (Interlocked.Add(ref shared.Gate, Closed) != Closed)
+        if ((int)Interlocked.Or(ref shared->Gate, Closed) != 0)
             AwaitEmpty();
         body = local;
         if (failure is not null)
             Rethrow();
     }
 
-    private static void Drain<T>(WorkerPool pool, void* body, int count, int worker) where T : struct, IWork
+    /// <summary>Nobody else writes to the gate of an empty loop. The exchange also orders this before the look at the sleepers.</summary>
+    private void Open(uint number) => Interlocked.Exchange(ref shared->Gate, (long)number << 32);
+
+    private static void Drain<T>(WorkerPool pool, uint number, int worker) where T : struct, IWork
     {
-        ref T work = ref Unsafe.AsRef<T>(body);
+        ref T work = ref Unsafe.AsRef<T>(pool.shared->Body);
+        int count = pool.shared->Count;
         try
         {
-            int item;
-            while ((item = Interlocked.Increment(ref pool.shared.Next) - 1) < count)
-                work.Invoke(item, worker);
+            for (int i = 0; i < pool.Threads; i++)
+            {
+                int owner = worker + i < pool.Threads ? worker + i : worker + i - pool.Threads, item;
+                while ((item = pool.Claim(owner, number, count)) >= 0)
+                    work.Invoke(item, worker);
+            }
         }
         catch (Exception exception)
         {
             Interlocked.CompareExchange(ref pool.failure, exception, null);
-            Interlocked.Exchange(ref pool.shared.Next, count);
         }
+    }
+
+    /// <summary>The next item of a worker's stretch, or -1 when none is left, or something went wrong.</summary>
+    private int Claim(int owner, uint number, int count)
+    {
+        int first = (int)((long)count * owner / Threads), items = (int)((long)count * (owner + 1) / Threads) - first;
+        ref long word = ref claimed[owner * (LineBytes / sizeof(long))];
+        while (items > 0 && Volatile.Read(ref failure) is null)
+        {
+            long before = Volatile.Read(ref word);
+            int done = (uint)(before >>> 32) == number ? (int)before : 0;
+            if (done >= items)
+                break;
+            if (Interlocked.CompareExchange(ref word, ((long)number << 32) | (uint)(done + 1), before) == before)
+                return first + done;
+        }
+
+        return -1;
     }
 
     private void AwaitEmpty()
     {
         for (int i = 0; i < 1000; i++)
         {
-            if (Volatile.Read(ref shared.Gate) == Closed)
+            if ((uint)Volatile.Read(ref shared->Gate) == Closed)
                 return;
             Thread.SpinWait(1);
         }
 
         SpinWait spin = default;
-        while (Volatile.Read(ref shared.Gate) != Closed)
+        while ((uint)Volatile.Read(ref shared->Gate) != Closed)
             spin.SpinOnce(sleep1Threshold: -1);
     }
 
@@ -147,7 +180,7 @@ internal sealed unsafe class WorkerPool : IDisposable
     {
         lock (bell)
         {
-            if (wanted >= shared.Sleepers)
+            if (wanted >= shared->Sleepers)
                 Monitor.PulseAll(bell);
             else
                 for (int i = 0; i < wanted; i++)
@@ -158,22 +191,39 @@ internal sealed unsafe class WorkerPool : IDisposable
     private void Work(int worker)
     {
         (currentPool, currentWorker) = (this, worker);
-        int seen = 0;
+        uint seen = 0;
         while (true)
         {
             seen = AwaitLoop(seen);
             if (disposed)
                 return;
-            if (Interlocked.Increment(ref shared.Gate) > 0)
-                drain(this, body, count, worker);
-            Interlocked.Decrement(ref shared.Gate);
+            if (!Enter(out uint number))
+                continue;
+            seen = number;
+            shared->Drain(this, number, worker);
+            Interlocked.Decrement(ref shared->Gate);
         }
     }
 
-    /// <summary>Watches, then sleeps, until the number of the loop is no longer <paramref name="seen"/>.</summary>
-    private int AwaitLoop(int seen)
+    private bool Enter(out uint number)
     {
-        int loop;
+        while (true)
+        {
+            long gate = Volatile.Read(ref shared->Gate);
+            number = (uint)(gate >>> 32);
+            if ((gate & Closed) != 0)
+                return false;
+            if (Interlocked.CompareExchange(ref shared->Gate, gate + 1, gate) == gate)
+                return true;
+        }
+    }
+
+    private uint Number => (uint)(Volatile.Read(ref shared->Gate) >>> 32);
+
+    /// <summary>Watches, then sleeps, until the number of the loop is no longer <paramref name="seen"/>.</summary>
+    private uint AwaitLoop(uint seen)
+    {
+        uint loop;
         long start = Stopwatch.GetTimestamp(), waited = 0;
         do
         {
@@ -182,7 +232,7 @@ internal sealed unsafe class WorkerPool : IDisposable
                 Thread.Yield();
             for (int i = 0; i < 32; i++)
             {
-                if ((loop = Volatile.Read(ref shared.Loop)) != seen)
+                if ((loop = Number) != seen)
                     return loop;
                 Thread.SpinWait(1);
             }
@@ -191,11 +241,11 @@ internal sealed unsafe class WorkerPool : IDisposable
 
         lock (bell)
         {
-            // The caller counts the loop and then looks for sleepers; the order here is the reverse, so one sees the other.
-            Interlocked.Increment(ref shared.Sleepers);
-            while ((loop = Volatile.Read(ref shared.Loop)) == seen)
+            // The caller opens the gate and then looks for sleepers; the order here is the reverse, so one sees the other.
+            Interlocked.Increment(ref shared->Sleepers);
+            while ((loop = Number) == seen)
                 Monitor.Wait(bell);
-            Interlocked.Decrement(ref shared.Sleepers);
+            Interlocked.Decrement(ref shared->Sleepers);
         }
 
         return loop;
@@ -209,28 +259,32 @@ internal sealed unsafe class WorkerPool : IDisposable
             if (disposed)
                 return;
             disposed = true;
-            Interlocked.Increment(ref shared.Loop);
+            Interlocked.Add(ref shared->Gate, 1L << 32); // the next number, and still closed
             Ring(int.MaxValue);
         }
 
         foreach (Thread thread in threads)
             thread.Join();
+        NativeMemory.AlignedFree(shared);
     }
 
-    /// <summary>What several threads write, each on cache lines of its own (two lines, as processors fetch them in pairs).</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 640)]
+    /// <summary>What several threads read and write: the loop, and on other cache lines how many threads sleep.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 2 * LineBytes)]
     private struct Shared
     {
-        [FieldOffset(128)]
-        public int Next;
+        [FieldOffset(0)]
+        public long Gate;
 
-        [FieldOffset(256)]
-        public int Gate;
+        [FieldOffset(8)]
+        public delegate*<WorkerPool, uint, int, void> Drain;
 
-        [FieldOffset(384)]
-        public int Loop;
+        [FieldOffset(16)]
+        public void* Body;
 
-        [FieldOffset(512)]
+        [FieldOffset(24)]
+        public int Count;
+
+        [FieldOffset(LineBytes)]
         public int Sleepers;
     }
 }

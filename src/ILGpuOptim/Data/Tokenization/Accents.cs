@@ -3,15 +3,22 @@ using System.Text;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Takes accents off Latin letters. The platform's own decomposition needs a native library, which this program does without;
-/// Unicode's table for Latin letters is small. Accents that stand as characters of their own are taken off by the tokenizer.
+/// Takes accents off, as BERT does: characters are decomposed canonically, and non-spacing marks are left out. The platform's own
+/// decomposition needs a native library, which this program does without; here is Unicode's table of the characters of the basic plane that
+/// change (compatibility ideographs aside). Marks that stand as characters of their own are not its business.
 /// </summary>
 internal static class Accents
 {
-    /// <summary>Each letter, followed by the letters that are it with an accent.</summary>
-    private static readonly string[] Letters =
+    private const int FirstHangul = 0xAC00, LastHangul = 0xD7A3, Vowels = 21, Finals = 28;
+
+    /// <summary>Each character, followed by those that are it with marks.</summary>
+    private static readonly string[] Marked =
     [
-        "AÀÁÂÃÄÅĀĂĄǍǞǠǺȀȂȦḀẠẢẤẦẨẪẬẮẰẲẴẶ",
+        "\u003B\u037E",
+        "\u003C\u226E",
+        "\u003D\u2260",
+        "\u003E\u226F",
+        "AÀÁÂÃÄÅĀĂĄǍǞǠǺȀȂȦḀẠẢẤẦẨẪẬẮẰẲẴẶÅ",
         "BḂḄḆ",
         "CÇĆĈĊČḈ",
         "DĎḊḌḎḐḒ",
@@ -21,7 +28,7 @@ internal static class Accents
         "HĤȞḢḤḦḨḪ",
         "IÌÍÎÏĨĪĬĮİǏȈȊḬḮỈỊ",
         "JĴ",
-        "KĶǨḰḲḴ",
+        "KĶǨḰḲḴK",
         "LĹĻĽḶḸḺḼ",
         "MḾṀṂ",
         "NÑŃŅŇǸṄṆṈṊ",
@@ -36,6 +43,7 @@ internal static class Accents
         "XẊẌ",
         "YÝŶŸȲẎỲỴỶỸ",
         "ZŹŻŽẐẒẔ",
+        "\u0060\u1FEF",
         "aàáâãäåāăąǎǟǡǻȁȃȧḁạảấầẩẫậắằẳẵặ",
         "bḃḅḇ",
         "cçćĉċčḉ",
@@ -61,22 +69,262 @@ internal static class Accents
         "xẋẍ",
         "yýÿŷȳẏẙỳỵỷỹ",
         "zźżžẑẓẕ",
+        "\u00A8\u0385\u1FC1\u1FED\u1FEE",
+        "\u00B4\u1FFD",
+        "\u00B7\u0387",
+        "ÆǢǼ",
+        "ØǾ",
+        "æǣǽ",
+        "øǿ",
+        "ſẛ",
+        "ƷǮ",
+        "ʒǯ",
+        "\u02B9\u0374",
+        "ΑΆἈἉἊἋἌἍἎἏᾈᾉᾊᾋᾌᾍᾎᾏᾸᾹᾺΆᾼ",
+        "ΕΈἘἙἚἛἜἝῈΈ",
+        "ΗΉἨἩἪἫἬἭἮἯᾘᾙᾚᾛᾜᾝᾞᾟῊΉῌ",
+        "ΙΊΪἸἹἺἻἼἽἾἿῘῙῚΊ",
+        "ΟΌὈὉὊὋὌὍῸΌ",
+        "ΡῬ",
+        "ΥΎΫὙὛὝὟῨῩῪΎ",
+        "ΩΏὨὩὪὫὬὭὮὯᾨᾩᾪᾫᾬᾭᾮᾯῺΏῼΩ",
+        "αάἀἁἂἃἄἅἆἇὰάᾀᾁᾂᾃᾄᾅᾆᾇᾰᾱᾲᾳᾴᾶᾷ",
+        "εέἐἑἒἓἔἕὲέ",
+        "ηήἠἡἢἣἤἥἦἧὴήᾐᾑᾒᾓᾔᾕᾖᾗῂῃῄῆῇ",
+        "ιΐίϊἰἱἲἳἴἵἶἷὶίιῐῑῒΐῖῗ",
+        "οόὀὁὂὃὄὅὸό",
+        "ρῤῥ",
+        "υΰϋύὐὑὒὓὔὕὖὗὺύῠῡῢΰῦῧ",
+        "ωώὠὡὢὣὤὥὦὧὼώᾠᾡᾢᾣᾤᾥᾦᾧῲῳῴῶῷ",
+        "ϒϓϔ",
+        "ІЇ",
+        "АӐӒ",
+        "ГЃ",
+        "ЕЀЁӖ",
+        "ЖӁӜ",
+        "ЗӞ",
+        "ИЍЙӢӤ",
+        "КЌ",
+        "ОӦ",
+        "УЎӮӰӲ",
+        "ЧӴ",
+        "ЫӸ",
+        "ЭӬ",
+        "аӑӓ",
+        "гѓ",
+        "еѐёӗ",
+        "жӂӝ",
+        "зӟ",
+        "ийѝӣӥ",
+        "кќ",
+        "оӧ",
+        "уўӯӱӳ",
+        "чӵ",
+        "ыӹ",
+        "эӭ",
+        "ії",
+        "ѴѶ",
+        "ѵѷ",
+        "ӘӚ",
+        "әӛ",
+        "ӨӪ",
+        "өӫ",
+        "\u0627\u0622\u0623\u0625",
+        "\u0648\u0624",
+        "\u064A\u0626",
+        "\u06C1\u06C2",
+        "\u06D2\u06D3",
+        "\u06D5\u06C0",
+        "कक़",
+        "खख़",
+        "गग़",
+        "जज़",
+        "डड़",
+        "ढढ़",
+        "नऩ",
+        "फफ़",
+        "यय़",
+        "रऱ",
+        "ळऴ",
+        "ডড়",
+        "ঢঢ়",
+        "যয়",
+        "ਖਖ਼",
+        "ਗਗ਼",
+        "ਜਜ਼",
+        "ਫਫ਼",
+        "ਲਲ਼",
+        "ਸਸ਼",
+        "ଡଡ଼",
+        "ଢଢ଼",
+        "\u0B47\u0B48",
+        "\u0CC2\u0CCA",
+        "\u0CD5\u0CC0\u0CC7",
+        "\u0CD6\u0CC8",
+        "\u0DD9\u0DDA",
+        "ཀཀྵ",
+        "གགྷ",
+        "ཌཌྷ",
+        "དདྷ",
+        "བབྷ",
+        "ཛཛྷ",
+        "ဥဦ",
+        "\u1B35\u1B3B\u1B3D\u1B43",
+        "\u1FBF\u1FCD\u1FCE\u1FCF",
+        "\u1FFE\u1FDD\u1FDE\u1FDF",
+        "\u2002\u2000",
+        "\u2003\u2001",
+        "\u2190\u219A",
+        "\u2192\u219B",
+        "\u2194\u21AE",
+        "\u21D0\u21CD",
+        "\u21D2\u21CF",
+        "\u21D4\u21CE",
+        "\u2203\u2204",
+        "\u2208\u2209",
+        "\u220B\u220C",
+        "\u2223\u2224",
+        "\u2225\u2226",
+        "\u223C\u2241",
+        "\u2243\u2244",
+        "\u2245\u2247",
+        "\u2248\u2249",
+        "\u224D\u226D",
+        "\u2261\u2262",
+        "\u2264\u2270",
+        "\u2265\u2271",
+        "\u2272\u2274",
+        "\u2273\u2275",
+        "\u2276\u2278",
+        "\u2277\u2279",
+        "\u227A\u2280",
+        "\u227B\u2281",
+        "\u227C\u22E0",
+        "\u227D\u22E1",
+        "\u2282\u2284",
+        "\u2283\u2285",
+        "\u2286\u2288",
+        "\u2287\u2289",
+        "\u2291\u22E2",
+        "\u2292\u22E3",
+        "\u22A2\u22AC",
+        "\u22A8\u22AD",
+        "\u22A9\u22AE",
+        "\u22AB\u22AF",
+        "\u22B2\u22EA",
+        "\u22B3\u22EB",
+        "\u22B4\u22EC",
+        "\u22B5\u22ED",
+        "\u2ADD\u2ADC",
+        "\u3008\u2329",
+        "\u3009\u232A",
+        "うゔ",
+        "かが",
+        "きぎ",
+        "くぐ",
+        "けげ",
+        "こご",
+        "さざ",
+        "しじ",
+        "すず",
+        "せぜ",
+        "そぞ",
+        "ただ",
+        "ちぢ",
+        "つづ",
+        "てで",
+        "とど",
+        "はばぱ",
+        "ひびぴ",
+        "ふぶぷ",
+        "へべぺ",
+        "ほぼぽ",
+        "ゝゞ",
+        "ウヴ",
+        "カガ",
+        "キギ",
+        "クグ",
+        "ケゲ",
+        "コゴ",
+        "サザ",
+        "シジ",
+        "スズ",
+        "セゼ",
+        "ソゾ",
+        "タダ",
+        "チヂ",
+        "ツヅ",
+        "テデ",
+        "トド",
+        "ハバパ",
+        "ヒビピ",
+        "フブプ",
+        "ヘベペ",
+        "ホボポ",
+        "ワヷ",
+        "ヰヸ",
+        "ヱヹ",
+        "ヲヺ",
+        "ヽヾ",
     ];
 
-    private static readonly Dictionary<char, char> Plain = Letters.SelectMany(row => row.Skip(1).Select(letter => (letter, Base: row[0]))).ToDictionary(pair => pair.letter, pair => pair.Base);
+    /// <summary>Characters that are two others beside each other, followed by these: vowel signs of India's scripts and Bali's.</summary>
+    private static readonly string[] Pairs =
+    [
+        "\u09CB\u09C7\u09BE",
+        "\u09CC\u09C7\u09D7",
+        "\u0B4B\u0B47\u0B3E",
+        "\u0B4C\u0B47\u0B57",
+        "\u0B94\u0B92\u0BD7",
+        "\u0BCA\u0BC6\u0BBE",
+        "\u0BCB\u0BC7\u0BBE",
+        "\u0BCC\u0BC6\u0BD7",
+        "\u0CCB\u0CC2\u0CD5",
+        "\u0D4A\u0D46\u0D3E",
+        "\u0D4B\u0D47\u0D3E",
+        "\u0D4C\u0D46\u0D57",
+        "\u0DDC\u0DD9\u0DCF",
+        "\u0DDD\u0DD9\u0DCF",
+        "\u0DDE\u0DD9\u0DDF",
+        "\u1B06\u1B05\u1B35",
+        "\u1B08\u1B07\u1B35",
+        "\u1B0A\u1B09\u1B35",
+        "\u1B0C\u1B0B\u1B35",
+        "\u1B0E\u1B0D\u1B35",
+        "\u1B12\u1B11\u1B35",
+        "\u1B40\u1B3E\u1B35",
+        "\u1B41\u1B3F\u1B35",
+    ];
 
-    /// <summary>The text without accents on Latin letters.</summary>
+    private static readonly Dictionary<char, string> Plain = Marked
+        .SelectMany(row => row.Skip(1).Select(letter => (letter, Base: row[..1])))
+        .Concat(Pairs.Select(row => (letter: row[0], Base: row[1..])))
+        .ToDictionary(pair => pair.letter, pair => pair.Base);
+
+    /// <summary>The text without accents.</summary>
     public static string Strip(string text)
     {
         StringBuilder? changed = null;
         for (int i = 0; i < text.Length; i++)
         {
-            if (!Plain.TryGetValue(text[i], out char plain))
-                continue;
-            changed ??= new StringBuilder(text);
-            changed[i] = plain;
+            string? plain = text[i] is >= (char)FirstHangul and <= (char)LastHangul ? Jamo(text[i] - FirstHangul)
+                : text[i] < 0x80 ? null
+                : Plain.GetValueOrDefault(text[i]);
+            if (plain is not null)
+                changed ??= new StringBuilder(text, 0, i, text.Length + 16);
+            if (plain is not null)
+                changed!.Append(plain);
+            else
+                changed?.Append(text[i]);
         }
 
         return changed?.ToString() ?? text;
+    }
+
+    /// <summary>The letters of a Korean syllable, by its number (The Unicode Standard, 3.12).</summary>
+    private static string Jamo(int syllable)
+    {
+        char first = (char)(0x1100 + syllable / (Vowels * Finals)), vowel = (char)(0x1161 + syllable / Finals % Vowels), final = (char)(0x11A7 + syllable % Finals);
+        return syllable % Finals == 0 ? $"{first}{vowel}" : $"{first}{vowel}{final}";
     }
 }

@@ -46,7 +46,7 @@ internal static class HuggingFaceTokenizer
 
         IEnumerable<string> merges = model.GetProperty("merges").EnumerateArray()
             .Select(merge => merge.ValueKind == JsonValueKind.String ? merge.GetString()! : $"{merge[0].GetString()} {merge[1].GetString()}");
-        return new LibraryTokenizer("bpe", TokenizerFiles.ByteLevel(vocabulary, [.. merges], WordsOf(root), special), size, files);
+        return new LibraryTokenizer("bpe", TokenizerFiles.ByteLevel(vocabulary, [.. merges], WordsOf(root), special), size, files) { Start = StartOf(root, special) };
     });
 
     /// <summary>Why a file cannot be read, or null.</summary>
@@ -94,11 +94,24 @@ internal static class HuggingFaceTokenizer
         return TokenizerFiles.Gpt2Words;
     }
 
+    /// <summary>The special token that the template of a post-processor puts before a single text, such as Llama 3's begin-of-text.</summary>
+    private static int? StartOf(JsonElement root, Dictionary<string, int> special)
+    {
+        foreach (JsonElement step in Steps(root, "post_processor").Where(step => TypeOf(step) == "TemplateProcessing"))
+        {
+            if (step.GetProperty("single").EnumerateArray().FirstOrDefault() is { ValueKind: JsonValueKind.Object } first
+                && first.TryGetProperty("SpecialToken", out JsonElement token) && special.TryGetValue(token.GetProperty("id").GetString()!, out int id))
+                return id;
+        }
+
+        return null;
+    }
+
     private static IEnumerable<JsonElement> Steps(JsonElement root, string name)
     {
         if (!root.TryGetProperty(name, out JsonElement step) || step.ValueKind != JsonValueKind.Object)
             return [];
-        return TypeOf(step) == "Sequence" ? step.GetProperty(name.Replace("_", "", StringComparison.Ordinal) + "s").EnumerateArray() : [step];
+        return TypeOf(step) == "Sequence" ? step.GetProperty(name == "post_processor" ? "processors" : "pretokenizers").EnumerateArray() : [step];
     }
 
     private static string TypeOf(JsonElement element) => element.TryGetProperty("type", out JsonElement type) ? type.GetString() ?? "" : element.TryGetProperty("merges", out _) ? "BPE" : "";

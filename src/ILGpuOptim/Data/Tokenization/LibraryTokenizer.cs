@@ -29,7 +29,16 @@ internal sealed class LibraryTokenizer : ITokenizer
     public int VocabularySize { get; }
 
     /// <inheritdoc/>
-    public int? PromptStart => tokenizer is SentencePieceTokenizer { AddBeginningOfSentence: true } sentences ? sentences.BeginningOfSentenceId : null;
+    public int? PromptStart => Start ?? (tokenizer is SentencePieceTokenizer { AddBeginningOfSentence: true } sentences ? sentences.BeginningOfSentenceId : null);
+
+    /// <summary>What a <c>tokenizer.json</c> puts before a text.</summary>
+    public int? Start { get; init; }
+
+    /// <summary>What is done to a text before word pieces are looked up.</summary>
+    public Func<string, string>? Normalize { get; init; }
+
+    /// <summary>Tokens that are taken whole from a text for word pieces, and their ids.</summary>
+    public IReadOnlyDictionary<string, int> Special { get; init; } = new Dictionary<string, int>();
 
     /// <inheritdoc/>
     public int[] Encode(ReadOnlySpan<char> text)
@@ -39,11 +48,33 @@ internal sealed class LibraryTokenizer : ITokenizer
         string clean = WithoutHalves(text);
         IReadOnlyList<int> ids = tokenizer switch
         {
-            BertTokenizer bert => bert.EncodeToIds(bert.RemoveNonSpacingMarks ? Accents.Strip(clean) : clean, addSpecialTokens: false),
+            WordPieceTokenizer pieces => Pieces(pieces, clean),
             SentencePieceTokenizer sentences => sentences.EncodeToIds(clean, addBeginningOfSentence: false, addEndOfSentence: false),
             _ => tokenizer.EncodeToIds(clean),
         };
         return [.. ids];
+    }
+
+    private List<int> Pieces(WordPieceTokenizer pieces, string text)
+    {
+        var ids = new List<int>();
+        while (text.Length > 0)
+        {
+            (string token, int id, int at) = ("", -1, text.Length);
+            foreach ((string candidate, int number) in Special)
+            {
+                int found = text.IndexOf(candidate, StringComparison.Ordinal);
+                if (found >= 0 && found < at)
+                    (token, id, at) = (candidate, number, found);
+            }
+
+            ids.AddRange(pieces.EncodeToIds(Normalize!(text[..at])));
+            if (id >= 0)
+                ids.Add(id);
+            text = text[(at + token.Length)..];
+        }
+
+        return ids;
     }
 
     /// <inheritdoc/>

@@ -138,9 +138,24 @@ internal static partial class TokenizerFiles
     /// <summary>BERT's tokenizer over a vocabulary of one token a line.</summary>
     public static LibraryTokenizer WordPieceOf(byte[] vocabulary, bool lowerCase, bool stripsAccents, IReadOnlyList<(string, byte[])> files)
     {
+        string[] lines = Encoding.UTF8.GetString(vocabulary).TrimEnd('\n', '\r').Split('\n');
+        var special = new Dictionary<string, int>();
+        for (int id = 0; id < lines.Length; id++)
+        {
+            if (lines[id].TrimEnd('\r') is "[PAD]" or "[UNK]" or "[CLS]" or "[SEP]" or "[MASK]")
+                special[lines[id].TrimEnd('\r')] = id;
+        }
+
         using var stream = new MemoryStream(vocabulary);
-        BertTokenizer tokenizer = BertTokenizer.Create(stream, new BertOptions { LowerCaseBeforeTokenization = lowerCase, RemoveNonSpacingMarks = stripsAccents });
-        int size = Encoding.UTF8.GetString(vocabulary).TrimEnd('\n', '\r').Count(c => c == '\n') + 1;
-        return new LibraryTokenizer("wordpiece", tokenizer, size, files);
+        WordPieceTokenizer tokenizer = WordPieceTokenizer.Create(stream, new WordPieceOptions
+        {
+            PreTokenizer = new RegexPreTokenizer(WordPieceText.Words, null),
+            MaxInputCharsPerWord = 100,
+        });
+        return new LibraryTokenizer("wordpiece", tokenizer, lines.Length, files)
+        {
+            Normalize = text => WordPieceText.Normalize(text, lowerCase, stripsAccents),
+            Special = special,
+        };
     }
 }

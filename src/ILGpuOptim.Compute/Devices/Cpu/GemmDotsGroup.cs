@@ -1,0 +1,62 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute.Cpu;
+
+/// <summary>
+/// A few products of one kind as one loop: queries, keys and values of a token, or the two halves of SwiGLU. Waking the workers and
+/// waiting for the last of them costs as much as 40 KB of weights.
+/// </summary>
+internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
+{
+    /// <summary>The most products of a group.</summary>
+    public const int Most = 3;
+
+    private Products products;
+    private int count;
+
+    /// <summary>How many items all of them have.</summary>
+    public int Items { get; private set; }
+
+    /// <summary>Floats that a worker needs.</summary>
+    public long ScratchFloats { get; private set; }
+
+    /// <summary>Room for them, of each worker.</summary>
+    public float* Scratch
+    {
+        set
+        {
+            for (int i = 0; i < count; i++)
+                products[i].Scratch = value;
+        }
+    }
+
+    /// <summary>Adds one more.</summary>
+    public void Add(in GemmDots<L, NoEpilogue> product)
+    {
+        products[count++] = product;
+        Items += product.Items;
+        ScratchFloats = Math.Max(ScratchFloats, product.ScratchFloats);
+    }
+
+    public void Invoke(int index, int worker)
+    {
+        int product = 0;
+        for (; index >= products[product].Items; product++)
+            index -= products[product].Items;
+        products[product].Invoke(index, worker);
+    }
+
+    /// <summary>Leaves the product as it is.</summary>
+    public readonly struct NoEpilogue : IGemmEpilogue
+    {
+        public void Invoke(int row, int rows, int column, int columns, int worker)
+        {
+        }
+    }
+
+    [InlineArray(Most)]
+    private struct Products
+    {
+        private GemmDots<L, NoEpilogue> first;
+    }
+}
