@@ -17,6 +17,9 @@ public abstract class Device : IDisposable
     /// <summary>Bytes that can still be allocated.</summary>
     public abstract long AvailableBytes { get; }
 
+    /// <summary>The most bytes of one allocation.</summary>
+    public virtual long LargestAllocation => long.MaxValue;
+
     /// <summary>Reusable memory of this device.</summary>
     public MemoryPool Pool => pool ??= new MemoryPool(this);
 

@@ -15,7 +15,7 @@ public class DistantTrainingTests
     [InlineData(true)]
     public void NothingWaitsInAStep(bool layerwise)
     {
-        TrainingSettings settings = Settings() with { Layerwise = layerwise, Clip = layerwise ? 0 : 1, Accumulate = 2 };
+        TrainingSettings settings = Settings() with { Layerwise = layerwise, Clip = layerwise ? 0 : 1, Accumulate = layerwise ? 1 : 2 };
         using var cpu = new CpuDevice(1);
         float[] expected = Losses(cpu, settings, _ => { });
         var distant = new DistantDevice(cpu);
@@ -114,7 +114,11 @@ public class DistantTrainingTests
         var distant = new DistantDevice(cpu);
         using (TrainingRun run = TrainingRun.Begin(path, Settings(), distant))
         {
-            run.Stepped = step => distant.Launching = step.Step == 9 ? () => throw new CLException(CLError.CL_OUT_OF_RESOURCES) : null;
+            run.Stepped = step =>
+            {
+                if (step.Step == 9)
+                    distant.Launching = () => throw new CLException(CLError.CL_OUT_OF_RESOURCES);
+            };
             UserException error = Assert.Throws<UserException>(() => run.Train(CancellationToken.None));
             Assert.Matches(@"^distant: .*CL_OUT_OF_RESOURCES.* checkpoint of step 8: go on with --resume \S+run, or with --resume \S+run --device cpu$", error.Message);
             Assert.DoesNotContain('\n', error.Message);

@@ -20,7 +20,7 @@ public sealed partial class GpuDevice : Device
     private long allocated;
 
     internal GpuDevice(string name, Context context, Accelerator accelerator)
-        : this(name, context, accelerator, accelerator.Device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU }, null)
+        : this(name, context, accelerator, GpuDevices.IsProcessor(accelerator.Device), null)
     {
     }
 
@@ -46,6 +46,9 @@ public sealed partial class GpuDevice : Device
 
     /// <inheritdoc/>
     public override long AvailableBytes => (Accelerator is CudaAccelerator cuda ? cuda.GetFreeMemory() + allocated : Accelerator.MemorySize) - allocated;
+
+    /// <inheritdoc/>
+    public override long LargestAllocation => Accelerator.Device is CLDevice cl ? cl.GetDeviceInfo<long>(CLDeviceInfoType.CL_DEVICE_MAX_MEM_ALLOC_SIZE) : long.MaxValue;
 
     internal Accelerator Accelerator { get; }
 
