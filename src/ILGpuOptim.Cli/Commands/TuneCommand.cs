@@ -22,7 +22,9 @@ internal static class TuneCommand
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
             var tuning = new ProductTuning(device);
             Dataset data = TrainingRun.LoadData(settings);
-            using (LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device))
+            ModelConfig config = TrainedModel.Configuration(settings, data);
+            MemoryPlan.Of(config, settings).CheckAgainst(device);
+            using (LanguageModel model = TrainedModel.Create(config, settings, device))
             using (var trainer = new Trainer(device, model, data, settings))
                 trainer.Step();
             device.Pool.Trim();

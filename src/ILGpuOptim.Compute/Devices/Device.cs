@@ -17,6 +17,9 @@ public abstract class Device : IDisposable
     /// <summary>Bytes that can still be allocated.</summary>
     public abstract long AvailableBytes { get; }
 
+    /// <summary>The most bytes of one allocation.</summary>
+    public virtual long LargestAllocation => long.MaxValue;
+
     /// <summary>Reusable memory of this device.</summary>
     public MemoryPool Pool => pool ??= new MemoryPool(this);
 
@@ -41,6 +44,20 @@ public abstract class Device : IDisposable
 
     /// <summary>Restores what <see cref="DownloadBytes"/> copied.</summary>
     public abstract void UploadBytes(ReadOnlySpan<byte> source, in Block target);
+
+    /// <summary>Whether launches return before their work is done, so that whoever reads a result at once waits for the device.</summary>
+    public virtual bool IsAsynchronous => false;
+
+    /// <summary>
+    /// Sends for the numbers of an f32 block as they are after every launch so far, and waits for nothing. What comes back takes as long
+    /// as the device needs to come there; meanwhile more can be launched.
+    /// </summary>
+    public virtual Readback ReadLater(in Block source)
+    {
+        var values = new float[source.Length];
+        Download(source, values);
+        return new Readback.Arrived(values);
+    }
 
     /// <summary>Waits for every launch.</summary>
     public abstract void Synchronize();

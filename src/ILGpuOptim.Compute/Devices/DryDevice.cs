@@ -16,7 +16,14 @@ public sealed class DryDevice : Device
     public override long AvailableBytes => long.MaxValue;
 
     /// <inheritdoc/>
-    internal override DeviceMemory Allocate(long bytes) => new Memory(this, bytes);
+    internal override DeviceMemory Allocate(long bytes)
+    {
+        Largest = Math.Max(Largest, bytes);
+        return new Memory(this, bytes);
+    }
+
+    /// <summary>The largest allocation so far, in bytes.</summary>
+    public long Largest { get; private set; }
 
     /// <inheritdoc/>
     public override void Upload(ReadOnlySpan<float> source, in Block target)

@@ -55,7 +55,7 @@ public sealed class MemoryPool
         }
         else
         {
-            memory = device.Allocate(bytes);
+            memory = Allocate(bytes);
             HeldBytes += bytes;
             Allocations++;
         }
@@ -63,6 +63,20 @@ public sealed class MemoryPool
         LentBytes += bytes;
         PeakBytes = Math.Max(PeakBytes, LentBytes);
         return memory;
+    }
+
+    private DeviceMemory Allocate(long bytes)
+    {
+        try
+        {
+            return device.Allocate(bytes);
+        }
+        catch (DeviceMemoryException) when (HeldBytes > LentBytes)
+        {
+            // What lies idle here may be what is missing.
+            Trim();
+            return device.Allocate(bytes);
+        }
     }
 
     /// <summary>Takes back what <see cref="Rent(long, DType)"/> lent.</summary>

@@ -49,14 +49,16 @@ public sealed record Checkpoint
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
-    /// <summary>Writes a checkpoint folder; it appears whole or not at all.</summary>
+    /// <summary>Writes a checkpoint folder; it appears whole or not at all, and never with a step that diverged.</summary>
     /// <param name="folder">Where.</param>
     /// <param name="trainer">What to save.</param>
     /// <param name="tokenizer">Saved beside the model when known.</param>
     /// <param name="validationLoss">The last one.</param>
     /// <exception cref="UserException">The folder cannot be written; an older checkpoint of that name is intact.</exception>
+    /// <exception cref="DivergedException">A step since the last checkpoint diverged; nothing is written.</exception>
     public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss)
     {
+        trainer.Settle();
         try
         {
             AtomicFolder.Write(folder, partial =>

@@ -69,17 +69,30 @@ public static class Evaluation
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         var inputs = new int[batch * block];
         var targets = new int[batch * block];
+        var losses = new Queue<(Readback Loss, int Counted)>();
         double sum = 0;
         for (long window = 0; window < windows.Count; window += batch)
         {
             int counted = 0;
             for (int row = 0; row < batch; row++)
                 counted += windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block));
-            sum += model.Loss(tape, inputs, targets, batch).Item() * (double)counted;
+            losses.Enqueue((device.ReadLater(model.Loss(tape, inputs, targets, batch).Data), counted));
             tape.Reset();
+            Add(exceptLast: 1);
         }
 
+        Add(exceptLast: 0);
         return new EvaluationResult(windows.Targets, sum / windows.Targets, bytes > 0 ? sum / Math.Log(2) / bytes : null);
+
+        // A batch's loss is asked for when the device has the next one to work on.
+        void Add(int exceptLast)
+        {
+            while (losses.Count > exceptLast)
+            {
+                (Readback loss, int counted) = losses.Dequeue();
+                sum += loss.Wait()[0] * (double)counted;
+            }
+        }
     }
 
     private static EvaluationResult RunMasked(Bert model, Device device, TokenSequence tokens, EvaluationOptions options, int block, int batch)

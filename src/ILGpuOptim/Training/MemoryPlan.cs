@@ -18,6 +18,9 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     /// <summary>The numbers of the model.</summary>
     public long Parameters { get; init; }
 
+    /// <summary>The largest single piece, in bytes.</summary>
+    public long Largest { get; init; }
+
     /// <summary>
     /// The plan of a model under some settings: training itself takes two steps on a device that only counts, so that everything is
     /// in it whatever the model, the optimizer and the storage.
@@ -43,7 +46,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         trainer.Step();
         trainer.Step();
         long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes;
-        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state) { Parameters = model.ParameterCount };
+        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state) { Parameters = model.ParameterCount, Largest = device.Largest };
     }
 
     /// <summary>Fails when a device has not the room.</summary>
@@ -57,6 +60,13 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
                 $"{device.Name}: the run needs about {Total / 1e9:F2} GB ({Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, " +
                 $"{Activations / 1e9:F2} activations), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, " +
                 "--parameter-type, --state-type, --layerwise, or an optimizer with less state");
+        }
+
+        if (Largest > device.LargestAllocation)
+        {
+            throw new UserException(
+                $"{device.Name}: the run needs {Largest / 1e9:F2} GB in one piece, but the driver gives at most {device.LargestAllocation / 1e9:F2} GB; " +
+                "use a smaller --batch (with --accumulate), --block or model, or --device cpu");
         }
     }
 }

@@ -6,20 +6,6 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>What one update did.</summary>
-/// <param name="Step">Finished updates.</param>
-/// <param name="Loss">The mean loss of the update's batches, in nats a token.</param>
-/// <param name="LearningRate">The rate that was used.</param>
-/// <param name="GradientNorm">The global norm before clipping.</param>
-public readonly record struct StepResult(long Step, float Loss, double LearningRate, float GradientNorm)
-{
-    /// <summary>The time of the step.</summary>
-    public TimeSpan Duration { get; init; }
-
-    /// <summary>The optimizer's part of it; on a GPU only with <see cref="Trainer.TimesUpdates"/>.</summary>
-    public TimeSpan UpdateDuration { get; init; }
-}
-
 /// <summary>The loss stopped being a number.</summary>
 /// <param name="message">At which step, in which tensor, and what to do.</param>
 public sealed class DivergedException(string message) : UserException(message);
@@ -38,8 +24,11 @@ public sealed class Trainer : IDisposable
     private readonly int[] inputs, targets;
     private TimeSpan updates;
 
-    /// <summary>The loss and the gradient's norm on the device, read back together: a step waits for its device once.</summary>
+    /// <summary>The loss and the gradient's norm on the device, read back together.</summary>
     private readonly Block measures;
+
+    /// <summary>Steps that were launched and whose measures nobody has seen yet.</summary>
+    private readonly Queue<StepResult> unseen = [];
 
     /// <summary>Prepares training from the model's present parameters.</summary>
     /// <exception cref="UserException">The settings, the data and the model do not fit together.</exception>
@@ -91,7 +80,7 @@ public sealed class Trainer : IDisposable
     /// <summary>Records forward passes; holds the counter of random draws.</summary>
     public Tape Tape { get; }
 
-    /// <summary>Finished updates.</summary>
+    /// <summary>Updates that were made, or on a GPU launched.</summary>
     public long StepNumber { get; internal set; }
 
     /// <summary>Tokens of an update.</summary>
@@ -100,9 +89,16 @@ public sealed class Trainer : IDisposable
     /// <summary>Whether each step waits for the device after its update, so that <see cref="StepResult.UpdateDuration"/> is the time of the work, not of launching it.</summary>
     public bool TimesUpdates { get; set; }
 
-    /// <summary>One update.</summary>
+    /// <summary>Called with each step, in their order, as soon as its loss and norm were seen to be numbers.</summary>
+    public Action<StepResult>? Measured { get; set; }
+
+    /// <summary>
+    /// One update. On a device that works by itself, nothing waits for it: it is launched, and then the measures of the step before are
+    /// looked at, which the device finished long ago or is about to finish.
+    /// </summary>
     /// <exception cref="DivergedException">
-    /// The loss is no number; the parameters are those of the step before, unless updates are layer-wise and only a gradient was none.
+    /// A loss or norm is no number. Where launches return when their work is done, it is this step's, and the parameters are those of the step
+    /// before, unless updates are layer-wise and only a gradient was none. Elsewhere it is an earlier step's, which has gone into the parameters.
     /// </exception>
     public StepResult Step()
     {
@@ -115,7 +111,7 @@ public sealed class Trainer : IDisposable
         {
             Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
             Tensor batchLoss = Model.Loss(Tape, inputs, targets, Settings.Batch, 1f / Settings.Accumulate);
-            if (Settings.Layerwise && !float.IsFinite(batchLoss.Item()))
+            if (Settings.Layerwise && !Device.IsAsynchronous && !float.IsFinite(batchLoss.Item()))
                 throw new DivergedException(Describe(batchLoss.Item()));
             Tape.Backward(batchLoss);
             if (i == 0)
@@ -127,11 +123,9 @@ public sealed class Trainer : IDisposable
 
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
-        Span<float> read = stackalloc float[2];
-        Device.Download(measures, read);
-        (float loss, float norm) = (read[0], read[1]);
-        if (!float.IsFinite(loss) || !float.IsFinite(norm))
-            throw new DivergedException(Describe(loss));
+        var result = new StepResult(StepNumber + 1, Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures));
+        if (!Device.IsAsynchronous)
+            Check(result);
         if (!Settings.Layerwise)
         {
             long updating = Stopwatch.GetTimestamp();
@@ -145,11 +139,35 @@ public sealed class Trainer : IDisposable
         }
 
         StepNumber++;
-        return new StepResult(StepNumber, loss, Settings.Optimizer.LearningRate * rate, norm)
+        result.UpdateDuration = updates;
+        result.Duration = Stopwatch.GetElapsedTime(began);
+        unseen.Enqueue(result);
+        See(Device.IsAsynchronous && !TimesUpdates ? 1 : 0);
+        return result;
+    }
+
+    /// <summary>Waits for every step that was launched: none of them can turn out to have diverged afterwards.</summary>
+    /// <exception cref="DivergedException">One has.</exception>
+    public void Settle() => See(0);
+
+    private void See(int exceptLast)
+    {
+        while (unseen.Count > exceptLast)
         {
-            Duration = Stopwatch.GetElapsedTime(began),
-            UpdateDuration = updates,
-        };
+            StepResult result = unseen.Dequeue();
+            Check(result);
+            Measured?.Invoke(result);
+        }
+    }
+
+    private void Check(StepResult result)
+    {
+        if (float.IsFinite(result.Loss) && float.IsFinite(result.GradientNorm))
+            return;
+        throw new DivergedException(Device.IsAsynchronous
+            ? $"step {result.Step}: the loss is {result.Loss} and the gradient's norm {result.GradientNorm}; the parameters on {Device.Name} are spoilt by it, checkpoints are not: " +
+                "lower --lr, warm up longer or clip harder, and go on from the last checkpoint"
+            : Describe(result.Loss));
     }
 
     /// <summary>Updates a parameter within the backward pass and gives its gradient back.</summary>
@@ -173,14 +191,18 @@ public sealed class Trainer : IDisposable
         if (tokens.Length == 0 || batches == 0)
             return double.NaN;
         Tape.IsTraining = Tape.IsRecording = false;
-        double sum = 0;
+        Block losses = Device.Pool.Rent(batches);
         for (int i = 0; i < batches; i++)
         {
             Fill(tokens, ValidationStream, (ulong)i);
-            sum += Model.Loss(Tape, inputs, targets, Settings.Batch).Item();
+            Device.Copy(Model.Loss(Tape, inputs, targets, Settings.Batch).Data, losses.Slice(i, 1));
             Tape.Reset();
         }
 
+        double sum = 0;
+        foreach (float loss in Downloaded(losses))
+            sum += loss;
+        Device.Pool.Return(losses);
         return sum / batches;
     }
 

@@ -51,7 +51,7 @@ public sealed class TrainingRun : IDisposable
     /// <summary>The memory that was predicted before anything was allocated.</summary>
     public MemoryPlan Plan { get; }
 
-    /// <summary>Called after each update.</summary>
+    /// <summary>Called with each update in its order; on a GPU when the next one has been launched.</summary>
     public Action<StepResult>? Stepped { get; set; }
 
     /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches.</summary>
@@ -145,28 +145,45 @@ public sealed class TrainingRun : IDisposable
     /// </summary>
     /// <returns>Whether the run is finished.</returns>
     /// <exception cref="DivergedException">The loss stopped being a number; the last checkpoint stays.</exception>
+    /// <exception cref="UserException">The device was lost or has no room any more; the last checkpoint stays.</exception>
     public bool Train(CancellationToken stop)
     {
-        using (metrics = OpenMetrics())
+        try
         {
-            if (Trainer.StepNumber == 0)
-                Validate();
-            while (Trainer.StepNumber < Settings.Steps)
-            {
-                StepResult result = Trainer.Step();
-                Write(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
-                Stepped?.Invoke(result);
-                bool last = result.Step == Settings.Steps;
-                if (last || result.Step % Settings.EvalInterval == 0)
-                    Validate();
-                if (last || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && result.Step % Settings.CheckpointInterval == 0))
-                    Save();
-                if (stop.IsCancellationRequested && !last)
-                    return false;
-            }
-
-            return true;
+            using (metrics = OpenMetrics())
+                return Loop(stop);
         }
+        catch (Exception e) when (Devices.Explain(e) is { } reason)
+        {
+            long saved = Checkpoints(Folder).LastOrDefault().Step;
+            throw new UserException(
+                $"{Trainer.Device.Name}: {reason.TrimEnd('.')}. {(saved > 0 ? $"The run is whole up to its checkpoint of step {saved}" : "The run has no checkpoint yet and starts anew")}: " +
+                $"go on with --resume {Folder}, or with --resume {Folder} --device cpu", e);
+        }
+    }
+
+    private bool Loop(CancellationToken stop)
+    {
+        Trainer.Measured = result =>
+        {
+            Write(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
+            Stepped?.Invoke(result);
+        };
+        if (Trainer.StepNumber == 0)
+            Validate();
+        while (Trainer.StepNumber < Settings.Steps)
+        {
+            Trainer.Step();
+            bool last = Trainer.StepNumber == Settings.Steps;
+            if (last || Trainer.StepNumber % Settings.EvalInterval == 0)
+                Validate();
+            if (last || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
+                Save();
+            if (stop.IsCancellationRequested && !last)
+                return false;
+        }
+
+        return true;
     }
 
     private static TrainingRun Open(string folder, TrainingSettings settings, Device device)
@@ -197,6 +214,7 @@ public sealed class TrainingRun : IDisposable
 
     private void Validate()
     {
+        Trainer.Settle();
         double training = Trainer.Validate(Settings.EvalBatches, onTraining: true), validating = Trainer.Validate(Settings.EvalBatches);
         validation = validating;
         Write(new { step = Trainer.StepNumber, train_loss = Number(training), val_loss = Number(validating) });
@@ -208,6 +226,7 @@ public sealed class TrainingRun : IDisposable
 
     private void Save()
     {
+        Trainer.Settle();
         metrics!.Flush();
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
         Checkpoint.Save(path, Trainer, tokenizer, validation);

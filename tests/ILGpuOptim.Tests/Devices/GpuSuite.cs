@@ -52,19 +52,80 @@ public abstract class GpuSuite(GpuDevice device)
         Assert.Equal(Losses(device, settings), Losses(device, settings));
     }
 
-    [Fact]
-    public void AStepAllocatesNothingOnTheDevice()
+    public static TheoryData<string> Optimizers => [.. Registry.Entries.Select(entry => entry.Name)];
+
+    [Theory]
+    [MemberData(nameof(Optimizers))]
+    public void AStepAllocatesNothingAndWaitsForNothing(string optimizer)
     {
-        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 6, Layers = 1 };
-        Dataset data = TrainingRun.LoadData(settings);
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, Channels = 32, Heads = 2, Optimizer = new() { Name = optimizer, Rank = 4, LearningRate = 1e-3 } };
+        using Dataset data = TrainingRun.LoadData(settings);
         using LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device);
         using var trainer = new Trainer(device, model, data, settings);
         trainer.Step();
         trainer.Step();
-        long before = device.Pool.Allocations;
-        for (int step = 0; step < 4; step++)
-            trainer.Step();
-        Assert.Equal(before, device.Pool.Allocations);
+        long allocations = device.Pool.Allocations, waits = device.Synchronizations;
+        StepResult[] steps = [.. Enumerable.Range(0, 6).Select(_ => trainer.Step())];
+        trainer.Settle();
+        Assert.Equal((allocations, waits), (device.Pool.Allocations, device.Synchronizations));
+        Assert.All(steps, step => Assert.True(step.Loss is > 1 and < 10 && step.GradientNorm > 0, $"{step.Step}: {step.Loss}, {step.GradientNorm}"));
+        Assert.True(double.IsFinite(trainer.Validate(5)));
+        Assert.Equal(waits + 1, device.Synchronizations);
+    }
+
+    [Fact]
+    public void WhatIsReadLaterIsWhatWasThereThen()
+    {
+        const int Rounds = 200;
+        Block block = device.Pool.Rent(3);
+        var late = new Readback[Rounds];
+        for (int i = 0; i < Rounds; i++)
+        {
+            device.Upload([i, i + 0.5f, -i], block);
+            late[i] = device.ReadLater(block);
+        }
+
+        for (int i = Rounds - 1; i >= 0; i--)
+            Assert.Equal([i, i + 0.5f, -i], late[i].Wait().ToArray());
+        device.Pool.Return(block);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(1_000_003)]
+    public void UploadsOfAnySizeArrive(int length)
+    {
+        // Several at once, so that they overtake each other if they can.
+        Block[] blocks = [.. Enumerable.Range(0, 3).Select(_ => device.Pool.Rent(length))];
+        float[][] values = [.. blocks.Select((_, k) => Enumerable.Range(0, length).Select(i => (float)(i % 1000 + k)).ToArray())];
+        for (int k = 0; k < blocks.Length; k++)
+            device.Upload(values[k], blocks[k]);
+        for (int k = 0; k < blocks.Length; k++)
+        {
+            var read = new float[length];
+            device.Download(blocks[k], read);
+            Assert.Equal(values[k], read);
+            device.Pool.Return(blocks[k]);
+        }
+    }
+
+    [Fact]
+    public void ADivergedStepReachesNoCheckpointAndTheRunGoesOnElsewhere()
+    {
+        using var folder = new TemporaryFolder();
+        string path = Path.Combine(folder.Path, "run");
+        TrainingSettings settings = Presets.Find("tiny") with { Layers = 1, Clip = 0, CheckpointInterval = 1, EvalInterval = 3, EvalBatches = 1, Warmup = 0, Optimizer = new() { Name = "sgd", LearningRate = 1e12 } };
+        using (TrainingRun run = TrainingRun.Begin(path, settings, device))
+        {
+            DivergedException error = Assert.Throws<DivergedException>(() => run.Train(CancellationToken.None));
+            Assert.Matches(@"^step \d+: the loss is .*checkpoints are not: lower --lr, .* the last checkpoint$", error.Message);
+        }
+
+        Assert.All(RunMetrics.Read(path).Steps, step => Assert.True(double.IsFinite(step.Loss)));
+        long saved = TrainingRun.Checkpoints(path).Last().Step;
+        using var cpu = new CpuDevice(1);
+        using TrainingRun again = TrainingRun.Resume(path, _ => cpu);
+        Assert.Equal(saved, again.Trainer.StepNumber);
     }
 
     private static float[] Losses(Device device, TrainingSettings settings)

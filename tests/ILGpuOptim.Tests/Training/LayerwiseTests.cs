@@ -113,12 +113,12 @@ public class LayerwiseTests
         Assert.Equal(parameters, changed);
     }
 
-    private static (StepResult[] Steps, float[] Parameters) Train(TrainingSettings settings, ModelConfig config, int threads)
+    private static ((float Loss, float Norm)[] Steps, float[] Parameters) Train(TrainingSettings settings, ModelConfig config, int threads)
     {
         using var device = new CpuDevice(threads);
         using LanguageModel model = TrainedModel.Create(config, settings, device);
         using var trainer = new Trainer(device, model, Tokens, settings);
-        StepResult[] steps = [.. Enumerable.Range(0, settings.Steps).Select(_ => trainer.Step() with { Duration = default, UpdateDuration = default })];
+        (float, float)[] steps = [.. Enumerable.Range(0, settings.Steps).Select(_ => trainer.Step()).Select(step => (step.Loss, step.GradientNorm))];
         return (steps, [.. model.Parameters.SelectMany(parameter => parameter.ToArray())]);
     }
 }

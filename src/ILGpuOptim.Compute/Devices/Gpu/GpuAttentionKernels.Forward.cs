@@ -14,7 +14,7 @@ internal static partial class GpuAttentionKernels
         int size = x.HeadSize, depth = 32 << (form.Value >> 2 & 1), threads = Threads >> 6 * (form.Value >> 2 & 1);
         bool direct = (form.Value & Direct) != 0;
         ArrayView<float> tiles = SharedMemory.Allocate<float>((64 << (form.Value >> 2 & 1)) * Pitch), weights = SharedMemory.Allocate<float>(Tile * Pitch);
-        ArrayView<float> parts = SharedMemory.Allocate<float>(Parts * Tile), sumParts = SharedMemory.Allocate<float>(Parts * Tile);
+        ArrayView<float> parts = SharedMemory.Allocate<float>(Parts * LinePitch), sumParts = SharedMemory.Allocate<float>(Parts * LinePitch);
         ArrayView<float> largest = SharedMemory.Allocate<float>(Tile), tops = SharedMemory.Allocate<float>(Tile), sums = SharedMemory.Allocate<float>(Tile);
         ArrayView<float> factors = SharedMemory.Allocate<float>(Tile), inverses = SharedMemory.Allocate<float>(Tile);
         ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
@@ -68,7 +68,7 @@ internal static partial class GpuAttentionKernels
                         Mask(x, form.Value, at, batch, k0, keys, diagonal, 5, ref scores.F, ref top);
                         Mask(x, form.Value, at, batch, k0, keys, diagonal, 6, ref scores.G, ref top);
                         Mask(x, form.Value, at, batch, k0, keys, diagonal, 7, ref scores.H, ref top);
-                        top.Store(parts, at.Line * Tile + at.X, at.XStep);
+                        top.Store(parts, at.Line * LinePitch + at.X, at.XStep);
                     }
 
                     at.Store(scores, weights);
@@ -86,7 +86,7 @@ internal static partial class GpuAttentionKernels
             {
                 float sum = sums[r] * factors[r];
                 for (int y = 0; y < Parts; y++)
-                    sum += sumParts[y * Tile + r];
+                    sum += sumParts[y * LinePitch + r];
                 float inverse = !last ? 1 : sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
                 sums[r] = sum;
                 largest[r] = tops[r];
@@ -147,7 +147,7 @@ internal static partial class GpuAttentionKernels
     {
         GpuEight old = GpuEight.Load(largest, at.X, at.XStep), top = old;
         for (int y = 0; y < Parts; y++)
-            top = GpuEight.Max(top, GpuEight.Load(parts, y * Tile + at.X, at.XStep));
+            top = GpuEight.Max(top, GpuEight.Load(parts, y * LinePitch + at.X, at.XStep));
 
         // A query that has seen no key yet has no finite score to subtract.
         GpuEight shift = top.Finite(), total = default;
@@ -177,7 +177,7 @@ internal static partial class GpuAttentionKernels
             weight.Store(weights, place, at.XStep);
         }
 
-        total.Store(sumParts, at.Line * Tile + at.X, at.XStep);
+        total.Store(sumParts, at.Line * LinePitch + at.X, at.XStep);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -46,6 +46,9 @@ internal static partial class GpuAttentionKernels
 
     private const int Pitch = GpuAttentionPart.Pitch, Parts = 8;
 
+    /// <summary>From one line of parts to the next where each has 64 numbers: the four lines of a warp meet different banks.</summary>
+    internal const int LinePitch = Tile + 8;
+
     /// <summary>The end of the keys that some query before <paramref name="query"/> sees.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int LastKey(GpuAttentionArguments x, int query) =>
@@ -71,14 +74,24 @@ internal static partial class GpuAttentionKernels
             return;
         }
 
-        // A warp takes sixteen neighbours of two rows: whole sectors are read, and with this pitch 32 different banks written.
         for (int t = Group.IdxX; t < depth * Tile; t += Threads)
         {
-            int row = t / 16 % Tile, d = t / (16 * Tile) * 16 + t % 16;
+            int row = RowAcross(t), d = ColumnAcross(t);
             if (d < columns)
                 target[d * Pitch + row] = row < rows ? source[start + (long)row * stride + d] * scale : 0;
         }
     }
+
+    /// <summary>
+    /// The row of the <paramref name="t"/>-th number that <see cref="LoadAcross"/> moves. A warp takes sixteen neighbours of two rows: whole
+    /// sectors are read, and with this pitch 32 different banks written.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int RowAcross(int t) => t / 16 % Tile;
+
+    /// <summary>Its column.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int ColumnAcross(int t) => t / (16 * Tile) * 16 + t % 16;
 
     /// <summary>Copies up to 64 rows of up to <paramref name="width"/> numbers into shared memory; what is missing becomes zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

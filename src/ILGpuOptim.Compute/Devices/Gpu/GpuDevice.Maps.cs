@@ -72,8 +72,8 @@ public sealed partial class GpuDevice
     {
         table ??= Accelerator.Allocate1D<int>(GpuPendingMaps.MostEntries * GpuPendingMaps.EntryLength + GpuPendingMaps.MostGroups);
         ArrayView<int> first = table.View.SubView(0, entries.Length), second = table.View.SubView(entries.Length, groups.Length);
-        Upload(MemoryMarshal.AsBytes(entries), first.Cast<byte>());
-        Upload(MemoryMarshal.AsBytes(groups), second.Cast<byte>());
+        staging.Upload(MemoryMarshal.AsBytes(entries), first.Cast<byte>());
+        staging.Upload(MemoryMarshal.AsBytes(groups), second.Cast<byte>());
         if (!manyMaps.TryGetValue(typeof(R), out Delegate? launcher))
             manyMaps[typeof(R)] = launcher = Load<ArrayView<byte>, ArrayView<int>, ArrayView<int>, R, SpecializedValue<ulong>>(GpuMapKernels.MapMany);
         ((Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<int>, R, SpecializedValue<ulong>>)launcher)(

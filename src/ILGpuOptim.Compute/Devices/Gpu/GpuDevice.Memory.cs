@@ -18,9 +18,12 @@ public sealed partial class GpuDevice
 
     private Action<KernelConfig, ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>? random;
 
-    /// <summary>Bytes on their way to the device, and how many.</summary>
-    private readonly byte[] staging = GC.AllocateUninitializedArray<byte>(1 << 20, pinned: true);
-    private int staged;
+    /// <summary>The most numbers that are read back without waiting; more are read at once.</summary>
+    private const int MostReadLater = 64;
+
+    /// <summary>Memory of readbacks that have arrived.</summary>
+    private readonly Stack<PageLockedArray1D<float>> arrived = [];
+    private readonly GpuStaging staging;
 
     /// <inheritdoc/>
     public override void Upload(ReadOnlySpan<float> source, in Block target)
@@ -100,29 +103,24 @@ public sealed partial class GpuDevice
     {
         pending.Launch();
         if (source.Length > 0)
-            Upload(source, GpuMemory.View(target).SubView(0, source.Length));
+            staging.Upload(source, GpuMemory.View(target).SubView(0, source.Length));
     }
 
-    private unsafe void Upload(ReadOnlySpan<byte> source, ArrayView<byte> view)
+    /// <inheritdoc/>
+    public override bool IsAsynchronous => recorded is null;
+
+    /// <inheritdoc/>
+    public override Readback ReadLater(in Block source)
     {
-        if (source.Length > staging.Length / 4)
-        {
-            fixed (byte* pointer = source)
-            {
-                view.CopyFromCPU(Stream, ref *pointer, source.Length);
-                Synchronize();
-            }
-
-            return;
-        }
-
-        // What is uploaded in a step is small. It waits where the collector moves nothing, so that nobody waits for the copy.
-        if (staged + source.Length > staging.Length)
-            Synchronize();
-        source.CopyTo(staging.AsSpan(staged));
-        view.CopyFromCPU(Stream, ref staging[staged], source.Length);
-        staged += source.Length;
+        if (source.Length is 0 or > MostReadLater || !IsAsynchronous)
+            return base.ReadLater(source);
+        pending.Launch();
+        Validate.Type(source, DType.F32);
+        PageLockedArray1D<float> memory = arrived.TryPop(out PageLockedArray1D<float>? known) ? known : Accelerator.AllocatePageLocked1D<float>(MostReadLater);
+        return new GpuReadback(this, GpuMemory.View<float>(source).SubView(0, source.Length), memory);
     }
+
+    internal void Arrived(PageLockedArray1D<float> memory) => arrived.Push(memory);
 
     /// <inheritdoc/>
     public override void Fill(in Block target, float value)

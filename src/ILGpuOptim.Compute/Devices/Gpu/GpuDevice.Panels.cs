@@ -1,5 +1,6 @@
 using ILGPU;
 using ILGPU.Runtime;
+using ILGPU.Runtime.OpenCL;
 using ILGpuOptim.Compute.Gpu;
 
 namespace ILGpuOptim.Compute;
@@ -13,20 +14,28 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>? pack;
     private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, int, SpecializedValue<ulong>>? packRows;
 
+    private bool? hasWideRegisters;
+
+    /// <summary>Whether the processor has 32 registers of sixteen numbers.</summary>
+    private bool HasWideRegisters => hasWideRegisters ??= Accelerator.Device is CLDevice cl && cl.GetDeviceInfo<int>(CLDeviceInfoType.CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT) >= Line.Length;
+
     private void GemmPanels<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
     {
         // Rows that a group takes: their part of A stays in half a megabyte of cache, and every core has several groups.
-        x.TilesN = (x.N + Line.Length - 1) / Line.Length;
-        int rows = Math.Clamp((1 << 17) / Math.Max(1, x.K), 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostRows))), most = 16 * Accelerator.NumMultiprocessors;
+        int width = Line.Length;
+        if (HasWideRegisters && x.N > Line.Length)
+            (width, formats) = (2 * Line.Length, formats | GpuGemmPanels.TwoLines);
+        x.TilesN = (x.N + width - 1) / width;
+        int rows = Math.Clamp((1 << 17) / Math.Max(1, x.K), 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostSums / width))), most = 16 * Accelerator.NumMultiprocessors;
         while (rows > GpuGemmPanels.Rows && (long)batch * x.TilesN * ((x.M + rows - 1) / rows) < most)
             rows /= 2;
         rows = (rows + GpuGemmPanels.Rows - 1) / GpuGemmPanels.Rows * GpuGemmPanels.Rows;
         x.TilesM = (x.M + rows - 1) / rows;
-        Block panels = Pool.Rent((long)batch * x.TilesN * x.K * Line.Length);
+        Block panels = Pool.Rent((long)batch * x.TilesN * x.K * width);
         ArrayView<float> packed = GpuMemory.View<float>(panels);
         pack ??= Load<GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>(GpuGemmPanels.Pack);
         if (x.K > 0)
-            pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & 0xFF));
+            pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & (0xFF | GpuGemmPanels.TwoLines)));
 
         // A tile of A with many steps of k lies on few lines of a cache, or on many pages: it is packed too when there are columns enough to pay for it.
         bool packsRows = x.N >= FewestColumns && x.K >= FarApart;
@@ -37,7 +46,7 @@ public sealed partial class GpuDevice
             int count = (int)Tiles(x.M, GpuGemmPanels.Rows);
             packRows ??= Load<GpuGemmArguments, ArrayView<float>, int, SpecializedValue<ulong>>(GpuGemmPanels.PackRows);
             packRows((Groups((long)batch * count * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packedRows, count, new(formats & 0xFF));
-            formats = GpuGemmPanels.WithPackedRows(formats);
+            formats |= GpuGemmPanels.PackedRows;
         }
 
         if (!products.TryGetValue(typeof(R), out Delegate? launcher))

@@ -20,7 +20,7 @@ public sealed partial class GpuDevice : Device
     private long allocated;
 
     internal GpuDevice(string name, Context context, Accelerator accelerator)
-        : this(name, context, accelerator, accelerator.Device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU }, null)
+        : this(name, context, accelerator, GpuDevices.IsProcessor(accelerator.Device), null)
     {
     }
 
@@ -33,6 +33,7 @@ public sealed partial class GpuDevice : Device
         pending = new GpuPendingMaps(this);
         Accelerator = accelerator;
         nothing = accelerator.Allocate1D<float>(64);
+        staging = new GpuStaging(accelerator);
         IsProcessor = isProcessor;
         Plans = new GpuGemmPlans(accelerator.NumMultiprocessors, recorded is null && !isProcessor ? GpuGemmPlans.PathOf(accelerator.Name) : null);
     }
@@ -45,6 +46,9 @@ public sealed partial class GpuDevice : Device
 
     /// <inheritdoc/>
     public override long AvailableBytes => (Accelerator is CudaAccelerator cuda ? cuda.GetFreeMemory() + allocated : Accelerator.MemorySize) - allocated;
+
+    /// <inheritdoc/>
+    public override long LargestAllocation => Accelerator.Device is CLDevice cl ? cl.GetDeviceInfo<long>(CLDeviceInfoType.CL_DEVICE_MAX_MEM_ALLOC_SIZE) : long.MaxValue;
 
     internal Accelerator Accelerator { get; }
 
@@ -83,19 +87,33 @@ public sealed partial class GpuDevice : Device
     public override void Synchronize()
     {
         pending.Launch();
+        Synchronizations++;
         Stream.Synchronize();
-        staged = 0;
     }
+
+    /// <summary>How often the host has waited for everything that was launched.</summary>
+    internal long Synchronizations { get; private set; }
 
     /// <inheritdoc/>
     public override void Dispose()
     {
-        Synchronize();
-        base.Dispose();
-        slab?.Dispose();
-        table?.Dispose();
-        nothing.Dispose();
-        Accelerator.Dispose();
-        context.Dispose();
+        try
+        {
+            Synchronize();
+            base.Dispose();
+            slab?.Dispose();
+            table?.Dispose();
+            staging.Dispose();
+            while (arrived.TryPop(out PageLockedArray1D<float>? memory))
+                memory.Dispose();
+            nothing.Dispose();
+            Accelerator.Dispose();
+            context.Dispose();
+        }
+        catch (Exception e) when (GpuDevices.Explain(e) is not null)
+        {
+            // A lost device takes nothing back, and whoever lost it has been told why.
+            GC.SuppressFinalize(this);
+        }
     }
 }

@@ -31,7 +31,7 @@ internal static class GpuDevices
         Context context = NewContext(kind);
         try
         {
-            var found = context.Devices.Where(device => device.AcceleratorType != AcceleratorType.CPU).ToList();
+            var found = context.Devices.Where(device => device.AcceleratorType != AcceleratorType.CPU && LimitOf(device) is null).ToList();
             if (index < found.Count)
                 return new GpuDevice(index == 0 ? kind : $"{kind}:{index}", context, found[index].CreateAccelerator(context));
             string? problem = List(kind).FirstOrDefault(info => info.Problem is not null)?.Problem;
@@ -120,10 +120,10 @@ internal static class GpuDevices
         int usable = 0;
         foreach (ILGPU.Runtime.Device device in devices)
         {
-            string? reason = context.Devices.Any(accepted => IsSame(accepted, device)) ? null : ProblemOf(device);
+            string? reason = context.Devices.Any(accepted => IsSame(accepted, device)) ? LimitOf(device) : ProblemOf(device);
             string name = reason is not null ? kind : usable == 0 ? kind : $"{kind}:{usable}";
             usable += reason is null ? 1 : 0;
-            result.Add(new DeviceInfo(name, Describe(device), device.MemorySize, LimitsOf(device), reason) { IsGpu = device is not CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU } });
+            result.Add(new DeviceInfo(name, Describe(device), device.MemorySize, LimitsOf(device), reason) { IsGpu = !IsProcessor(device) });
         }
     }
 
@@ -137,6 +137,11 @@ internal static class GpuDevices
         CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {CLBackend.MinimumVersion}, and the device tells {cl.CVersion}",
         _ => "its architecture or driver is unknown to ILGPU 1.5",
     };
+
+    private static string? LimitOf(ILGPU.Runtime.Device device) => GpuLimits.ProblemOf(device.MaxNumThreadsPerGroup, device.MaxSharedMemoryPerGroup, IsProcessor(device));
+
+    /// <summary>Whether an OpenCL device is a processor.</summary>
+    public static bool IsProcessor(ILGPU.Runtime.Device device) => device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU };
 
     private static string Describe(ILGPU.Runtime.Device device) => device switch
     {

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -5,45 +6,49 @@ namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
 /// Matrix products for OpenCL devices that are processors. There a barrier is a loop over all threads of a group and
-/// shared memory is memory, so a group is one thread: it keeps 8 rows × 16 columns of C in registers, as
-/// our own processor kernels do, and B lies packed in panels of 16 columns, k after k.
+/// shared memory is memory, so a group is one thread: it keeps 8 rows × 16 columns of C in registers, or × 32 where they are many and wide, as
+/// our own processor kernels do, and B lies packed in panels of so many columns, k after k.
 /// </summary>
 internal static class GpuGemmPanels
 {
     /// <summary>Rows of the register tile.</summary>
     public const int Rows = 8;
 
-    /// <summary>The most rows of a group: their part of C lies in half of a first-level cache.</summary>
-    public const int MostRows = 256;
+    /// <summary>The most numbers of C that a group collects: half of a first-level cache.</summary>
+    public const int MostSums = 4096;
 
     /// <summary>Steps of k between two visits to the same tile of C.</summary>
     private const int Depth = 256;
 
-    /// <summary>Of the formats: A is packed too.</summary>
-    private const ulong PackedRows = 1UL << 62;
+    /// <summary>Of the formats: A is packed too; panels have 32 columns.</summary>
+    public const ulong PackedRows = 1UL << 62, TwoLines = 1UL << 61;
+
+    /// <summary>Columns of a panel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Width(ulong formats) => (formats & TwoLines) != 0 ? 2 * Line.Length : Line.Length;
 
     /// <summary>Steps of k that one group of the packing kernel moves.</summary>
     public const int PackDepth = 64;
 
-    /// <summary>Copies B to panels [batch][panel][k][16], zeros beyond the last column. One group for each panel and each 64 steps of k.</summary>
+    /// <summary>Copies B to panels [batch][panel][k][columns], zeros beyond the last column. One group for each panel and each 64 steps of k.</summary>
     public static void Pack(GpuGemmArguments x, ArrayView<float> packed, SpecializedValue<ulong> formats)
     {
         int blocks = (x.K + PackDepth - 1) / PackDepth;
         int block = Grid.IdxX % blocks, panel = Grid.IdxX / blocks % x.TilesN, batch = Grid.IdxX / blocks / x.TilesN;
         bool transpose = (formats.Value & 2) != 0;
         DType type = (DType)(formats.Value >> 5 & 7);
-        int first = block * PackDepth, end = first + PackDepth < x.K ? first + PackDepth : x.K, left = panel * Line.Length;
-        long target = ((long)batch * x.TilesN + panel) * x.K * Line.Length, start = batch * x.BatchStrideB;
-        for (int j = 0; j < Line.Length && transpose; j++)
+        int width = Width(formats.Value), first = block * PackDepth, end = first + PackDepth < x.K ? first + PackDepth : x.K, left = panel * width;
+        long target = ((long)batch * x.TilesN + panel) * x.K * width, start = batch * x.BatchStrideB;
+        for (int j = 0; j < width && transpose; j++)
         {
             for (int k = first; k < end; k++)
-                packed[target + k * Line.Length + j] = GpuGemmKernels.Read(x.B, type, start, false, left + j, k, x.N, x.K, x.StrideB);
+                packed[target + k * width + j] = GpuGemmKernels.Read(x.B, type, start, false, left + j, k, x.N, x.K, x.StrideB);
         }
 
         for (int k = first; k < end && !transpose; k++)
         {
-            for (int j = 0; j < Line.Length; j++)
-                packed[target + k * Line.Length + j] = GpuGemmKernels.Read(x.B, type, start, true, left + j, k, x.N, x.K, x.StrideB);
+            for (int j = 0; j < width; j++)
+                packed[target + k * width + j] = GpuGemmKernels.Read(x.B, type, start, true, left + j, k, x.N, x.K, x.StrideB);
         }
     }
 
@@ -69,9 +74,6 @@ internal static class GpuGemmPanels
         }
     }
 
-    /// <summary>The formats of a product whose A is packed too.</summary>
-    public static ulong WithPackedRows(ulong formats) => formats | PackedRows;
-
     /// <summary>
     /// One group for each panel and each <paramref name="rows"/> rows; panels vary fastest, so that rows of A stay in the cache. The
     /// group's part of C is collected over strips of k, whose part of the panel stays in the first-level cache.
@@ -79,56 +81,87 @@ internal static class GpuGemmPanels
     public static void Run<R>(GpuGemmArguments x, ArrayView<float> packedA, ArrayView<float> packedB, int rows, R epilogue, SpecializedValue<ulong> formats)
         where R : unmanaged, IMap6
     {
-        ArrayView<float> sums = LocalMemory.Allocate<float>(MostRows * Line.Length);
-        int panel = Grid.IdxX % x.TilesN, chunk = Grid.IdxX / x.TilesN % x.TilesM, batch = Grid.IdxX / x.TilesN / x.TilesM;
-        ArrayView<float> b = packedB.SubView(((long)batch * x.TilesN + panel) * x.K * Line.Length, (long)x.K * Line.Length);
-        int left = panel * Line.Length, columns = x.N - left < Line.Length ? x.N - left : Line.Length;
+        ArrayView<float> sums = LocalMemory.Allocate<float>(MostSums), tile = LocalMemory.Allocate<float>(2 * Rows * Line.Length);
+        bool two = (formats.Value & TwoLines) != 0;
+        int width = Width(formats.Value), panel = Grid.IdxX % x.TilesN, chunk = Grid.IdxX / x.TilesN % x.TilesM, batch = Grid.IdxX / x.TilesN / x.TilesM;
+        ArrayView<float> b = packedB.SubView(((long)batch * x.TilesN + panel) * x.K * width, (long)x.K * width);
+        int left = panel * width, columns = x.N - left < width ? x.N - left : width;
         int first = chunk * rows, end = first + rows < x.M ? first + rows : x.M;
-        for (int i = 0; i < rows * Line.Length; i++)
+        for (int i = 0; i < rows * width; i++)
             sums[i] = 0;
         for (int depth = 0; depth < x.K; depth += Depth)
         {
             int last = depth + Depth < x.K ? depth + Depth : x.K;
             for (int top = first; top < end; top += Rows)
             {
-                ArrayView<float> tile = sums.SubView((top - first) * Line.Length, Rows * Line.Length);
-                Line c0 = Line.Load(tile, 0), c1 = Line.Load(tile, 16), c2 = Line.Load(tile, 32), c3 = Line.Load(tile, 48);
-                Line c4 = Line.Load(tile, 64), c5 = Line.Load(tile, 80), c6 = Line.Load(tile, 96), c7 = Line.Load(tile, 112);
+                // The tile is addressed by constants alone, so that it becomes registers.
+                ArrayView<float> collected = sums.SubView((top - first) * width, Rows * width);
                 ArrayView<float> a = (formats.Value & PackedRows) == 0 ? packedA
                     : packedA.SubView(((long)batch * ((x.M + Rows - 1) / Rows) + top / Rows) * x.K * Rows, (long)x.K * Rows);
+                Load(tile, collected, 0, width, two);
+                Load(tile, collected, 1, width, two);
+                Load(tile, collected, 2, width, two);
+                Load(tile, collected, 3, width, two);
+                Load(tile, collected, 4, width, two);
+                Load(tile, collected, 5, width, two);
+                Load(tile, collected, 6, width, two);
+                Load(tile, collected, 7, width, two);
                 for (int k = depth; k < last; k++)
                 {
-                    Line line = Line.Load(b, (long)k * Line.Length);
-                    c0.Add(A(x, a, formats.Value, batch, top, 0, k), line);
-                    c1.Add(A(x, a, formats.Value, batch, top, 1, k), line);
-                    c2.Add(A(x, a, formats.Value, batch, top, 2, k), line);
-                    c3.Add(A(x, a, formats.Value, batch, top, 3, k), line);
-                    c4.Add(A(x, a, formats.Value, batch, top, 4, k), line);
-                    c5.Add(A(x, a, formats.Value, batch, top, 5, k), line);
-                    c6.Add(A(x, a, formats.Value, batch, top, 6, k), line);
-                    c7.Add(A(x, a, formats.Value, batch, top, 7, k), line);
+                    Row(tile, b, k, 0, width, two, A(x, a, formats.Value, batch, top, 0, k));
+                    Row(tile, b, k, 1, width, two, A(x, a, formats.Value, batch, top, 1, k));
+                    Row(tile, b, k, 2, width, two, A(x, a, formats.Value, batch, top, 2, k));
+                    Row(tile, b, k, 3, width, two, A(x, a, formats.Value, batch, top, 3, k));
+                    Row(tile, b, k, 4, width, two, A(x, a, formats.Value, batch, top, 4, k));
+                    Row(tile, b, k, 5, width, two, A(x, a, formats.Value, batch, top, 5, k));
+                    Row(tile, b, k, 6, width, two, A(x, a, formats.Value, batch, top, 6, k));
+                    Row(tile, b, k, 7, width, two, A(x, a, formats.Value, batch, top, 7, k));
                 }
 
-                c0.Store(tile, 0);
-                c1.Store(tile, 16);
-                c2.Store(tile, 32);
-                c3.Store(tile, 48);
-                c4.Store(tile, 64);
-                c5.Store(tile, 80);
-                c6.Store(tile, 96);
-                c7.Store(tile, 112);
+                Store(tile, collected, 0, width, two);
+                Store(tile, collected, 1, width, two);
+                Store(tile, collected, 2, width, two);
+                Store(tile, collected, 3, width, two);
+                Store(tile, collected, 4, width, two);
+                Store(tile, collected, 5, width, two);
+                Store(tile, collected, 6, width, two);
+                Store(tile, collected, 7, width, two);
             }
         }
 
         for (int row = first; row < end; row++)
         {
             for (int j = 0; j < columns; j++)
-                GpuGemmKernels.Store(x, epilogue, formats.Value, batch, row, left + j, sums[(row - first) * Line.Length + j]);
+                GpuGemmKernels.Store(x, epilogue, formats.Value, batch, row, left + j, sums[(row - first) * width + j]);
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Load(ArrayView<float> tile, ArrayView<float> collected, int row, int width, bool two)
+    {
+        Line.Copy(ref tile[2 * row * Line.Length], ref collected[row * width]);
+        if (two)
+            Line.Copy(ref tile[(2 * row + 1) * Line.Length], ref collected[row * width + Line.Length]);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Row(ArrayView<float> tile, ArrayView<float> b, int k, int row, int width, bool two, float a)
+    {
+        Line.Add(ref tile[2 * row * Line.Length], a, ref b[(long)k * width]);
+        if (two)
+            Line.Add(ref tile[(2 * row + 1) * Line.Length], a, ref b[(long)k * width + Line.Length]);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(ArrayView<float> tile, ArrayView<float> collected, int row, int width, bool two)
+    {
+        Line.Copy(ref collected[row * width], ref tile[2 * row * Line.Length]);
+        if (two)
+            Line.Copy(ref collected[row * width + Line.Length], ref tile[(2 * row + 1) * Line.Length]);
+    }
+
     /// <summary>An element of A; rows beyond the last repeat it, and their results are not stored.</summary>
-    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float A(GpuGemmArguments x, ArrayView<float> packed, ulong formats, int batch, int top, int i, int k)
     {
         if ((formats & PackedRows) != 0)

@@ -29,7 +29,7 @@ internal static class GpuGemmTiles
         where S : struct, IGpuGemmShape
     {
         ArrayView<GpuFour> strips = S.Strips();
-        int pitchA = S.Rows / 4 + 1, pitchB = S.Columns / 4 + 1, sizeA = Depth * pitchA, sizeB = Depth * pitchB;
+        int pitchA = PitchOf(S.Rows), pitchB = PitchOf(S.Columns), sizeA = Depth * pitchA, sizeB = Depth * pitchB;
         int tiles = x.TilesM * x.TilesN, slice = Grid.IdxX / tiles, tile = Grid.IdxX - slice * tiles;
         int batch = slice / x.Parts, part = slice - batch * x.Parts;
         int band = tile / (Band * x.TilesN), inBand = tile - band * Band * x.TilesN, bandRows = IntrinsicMath.Min(Band, x.TilesM - band * Band);
@@ -40,9 +40,7 @@ internal static class GpuGemmTiles
         var b = new GpuGemmSide(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & FoursB) != 0, left, x.N, x.K, end, x.StrideB);
         int threads = S.Rows * S.Columns / 64, thread = Group.IdxX, second = thread + threads;
         bool twoA = S.Columns == 64, twoB = S.Rows == 64;
-
-        int warp = thread / 32, lane = thread % 32, warps = S.Columns / 64;
-        int i = warp / warps * 4 + lane / 8, j = warp % warps * 8 + lane % 8;
+        int i = RowOf(thread, S.Columns), j = ColumnOf(thread, S.Columns);
 
         // A thread moves one or two fours of each strip: what differs is known when the kernel is compiled.
         GpuFour a0 = a.Fetch(thread, S.Rows, begin), a1 = default, b0 = b.Fetch(thread, S.Columns, begin), b1 = default;
@@ -107,6 +105,18 @@ internal static class GpuGemmTiles
         StoreRow(x, epilogue, formats.Value, batch, part, row + 2, column, half, sum.G);
         StoreRow(x, epilogue, formats.Value, batch, part, row + 3, column, half, sum.H);
     }
+
+    /// <summary>Fours from one step of k to the next in a strip with so many rows: one more than it holds.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int PitchOf(int rows) => rows / 4 + 1;
+
+    /// <summary>The first four rows of a thread's results, in fours; the other four lie half a tile below.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int RowOf(int thread, int columns) => thread / 32 / (columns / 64) * 4 + thread % 32 / 8;
+
+    /// <summary>The first four columns of a thread's results, in fours; the other four lie half a tile to the right.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int ColumnOf(int thread, int columns) => thread / 32 % (columns / 64) * 8 + thread % 8;
 
     /// <summary>Adds up the parts of k in their order and stores the elements of C: one thread each.</summary>
     public static void Finish<R>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
@@ -207,18 +217,7 @@ internal readonly struct GpuGemmSide
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GpuFour Fetch(int index, int rows, int from)
     {
-        int outer, k;
-        if (alongOuter)
-        {
-            k = from + index / (rows / 4);
-            outer = first + index % (rows / 4) * 4;
-        }
-        else
-        {
-            outer = first + index / (GpuGemmTiles.Depth / 4);
-            k = from + index % (GpuGemmTiles.Depth / 4) * 4;
-        }
-
+        int outer = first + OuterOf(index, rows, alongOuter), k = from + StepOf(index, rows, alongOuter);
         if (fours)
         {
             if (outer >= outerSize || k >= end)
@@ -234,20 +233,27 @@ internal readonly struct GpuGemmSide
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, GpuFour four)
     {
+        int place = strip + StepOf(index, rows, alongOuter) * pitch + OuterOf(index, rows, alongOuter);
         if (alongOuter)
         {
-            int k = index / (rows / 4), outer = index % (rows / 4);
-            words.Cast<GpuFour>()[strip / 4 + k * (pitch / 4) + outer] = four;
+            words.Cast<GpuFour>()[place / 4] = four;
         }
         else
         {
-            int outer = index / (GpuGemmTiles.Depth / 4), k = index % (GpuGemmTiles.Depth / 4) * 4, place = strip + k * pitch + outer;
             words[place] = four.A;
             words[place + pitch] = four.B;
             words[place + 2 * pitch] = four.C;
             words[place + 3 * pitch] = four.D;
         }
     }
+
+    /// <summary>The first row of a tile that the <paramref name="index"/>-th four of a strip holds. Neighbouring threads take neighbours in memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int OuterOf(int index, int rows, bool alongOuter) => alongOuter ? index % (rows / 4) * 4 : index / (GpuGemmTiles.Depth / 4);
+
+    /// <summary>The first step of k that it holds.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int StepOf(int index, int rows, bool alongOuter) => alongOuter ? index / (rows / 4) : index % (GpuGemmTiles.Depth / 4) * 4;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private float Read(int outer, int k) => k < end ? GpuGemmKernels.Read(data, type, start, alongOuter, outer, k, outerSize, depth, stride) : 0;

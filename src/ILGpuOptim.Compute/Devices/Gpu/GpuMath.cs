@@ -13,8 +13,9 @@ namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
 /// Teaches ILGPU the functions of the lanes that it does not know: the fused multiply-add, which it would call by its
-/// .NET name, rounding to even, which it would wrap in branches, the bits of a float as an unsigned number, and the comparison of
-/// floats: where the left side is a constant, ILGPU changes sides and lets NaN pass, so that in PTX the greater of 1 and NaN would be 1.
+/// .NET name, rounding to even, which it would wrap in branches, the bits of a float as an unsigned number, sixteen neighbours at once
+/// for OpenCL's processors, and the comparison of floats: where the left side is a constant, ILGPU changes sides and lets NaN pass, so that in
+/// PTX the greater of 1 and NaN would be 1.
 /// </summary>
 internal static class GpuMath
 {
@@ -34,6 +35,8 @@ internal static class GpuMath
     {
         IntrinsicImplementationManager manager = builder.GetIntrinsicManager();
         manager.RegisterMethod(Method(nameof(Fma)), new CLIntrinsic(Method(nameof(GenerateFma)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(LineMethod(nameof(Line.Add)), new CLIntrinsic(Method(nameof(GenerateAddLine)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(LineMethod(nameof(Line.Copy)), new CLIntrinsic(Method(nameof(GenerateCopyLine)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Fma)), new PTXIntrinsic(Method(nameof(GeneratePtxFma)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Less)), new CLIntrinsic(Method(nameof(GenerateLess)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Less)), new PTXIntrinsic(Method(nameof(GeneratePtxLess)), IntrinsicImplementationMode.GenerateCode));
@@ -55,6 +58,24 @@ internal static class GpuMath
         statement.AppendArgument(b);
         statement.AppendArgument(c);
         statement.EndArguments();
+    }
+
+    // vload16 and vstore16 would do, but PoCL makes them of parts of four, which LLVM then does not keep together in one register.
+    private static void GenerateAddLine(CLBackend backend, CLCodeGenerator generator, Value value)
+    {
+        var call = (MethodCall)value;
+        var target = generator.Load(call[0]);
+        var factor = generator.Load(call[1]);
+        var source = generator.Load(call[2]);
+        using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement($"{{ typedef float line __attribute__((ext_vector_type(16), aligned(4))); *(line*){target} = fma((float16)({factor}), *(line*){source}, *(line*){target}); }}");
+    }
+
+    private static void GenerateCopyLine(CLBackend backend, CLCodeGenerator generator, Value value)
+    {
+        var call = (MethodCall)value;
+        var target = generator.Load(call[0]);
+        var source = generator.Load(call[1]);
+        using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement($"{{ typedef float line __attribute__((ext_vector_type(16), aligned(4))); *(line*){target} = *(line*){source}; }}");
     }
 
     private static void GeneratePtxFma(PTXBackend backend, PTXCodeGenerator generator, Value value)
@@ -98,6 +119,8 @@ internal static class GpuMath
     }
 
     private static MethodInfo Method(string name) => typeof(GpuMath).GetMethod(name, Members)!;
+
+    private static MethodInfo LineMethod(string name) => typeof(Line).GetMethod(name)!;
 
     private static void Redirect(Type type, string name, Type[] parameters, MethodInfo target) =>
         RemappedIntrinsics.AddRemapping(type.GetMethod(name, Members | BindingFlags.Public, parameters)!, (ref InvocationContext context) => context.Method = target);

@@ -1,0 +1,20 @@
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>What the kernels need of a device.</summary>
+internal static class GpuLimits
+{
+    /// <summary>The threads of the largest groups: products, maps and row programs.</summary>
+    public const int Threads = 256;
+
+    /// <summary>Shared memory of the kernel with most of it, attention's gradient: two tiles of scores and strips of operands; those of a thread that works alone are wider.</summary>
+    public const int SharedBytes = 43 << 10, SharedBytesOfProcessors = 68 << 10;
+
+    /// <summary>Why the kernels cannot run on a device with such groups, or null.</summary>
+    public static string? ProblemOf(int threads, long sharedBytes, bool isProcessor)
+    {
+        int needed = isProcessor ? SharedBytesOfProcessors : SharedBytes;
+        if (threads < Threads)
+            return $"its groups have at most {threads} threads, and the kernels need {Threads}";
+        return sharedBytes < needed ? $"its groups have {sharedBytes / 1024} KiB of shared memory, and attention needs {needed / 1024}" : null;
+    }
+}

@@ -1,0 +1,58 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>
+/// Host memory that uploads pass through, where neither the collector nor the system moves it, so that nobody waits for the copies. It has
+/// two halves: before one is written again, an event tells that its copies are done, and they have been for as long as the other took to fill.
+/// </summary>
+internal sealed class GpuStaging : IDisposable
+{
+    private readonly AcceleratorStream stream;
+    private readonly PageLockedArray1D<byte> memory;
+    private readonly GpuEvent?[] copied = new GpuEvent?[2];
+    private readonly int half;
+    private int current, used;
+
+    /// <param name="accelerator">Where the uploads go.</param>
+    /// <param name="half">Bytes of a half.</param>
+    public GpuStaging(Accelerator accelerator, int half = 1 << 20)
+    {
+        this.half = half;
+        stream = accelerator.DefaultStream;
+        memory = accelerator.AllocatePageLocked1D<byte>(2L * half);
+    }
+
+    /// <summary>Copies to the device, after what was launched before.</summary>
+    public void Upload(ReadOnlySpan<byte> source, ArrayView<byte> target)
+    {
+        for (int start = 0; start < source.Length;)
+        {
+            if (used == half)
+                Turn();
+            int bytes = Math.Min(source.Length - start, half - used), place = current * half + used;
+            source.Slice(start, bytes).CopyTo(memory.Span[place..]);
+            target.SubView(start, bytes).CopyFromCPU(stream, ref memory.Span[place], bytes);
+            used += bytes;
+            start += bytes;
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (GpuEvent? ended in copied)
+            ended?.Dispose();
+        memory.Dispose();
+    }
+
+    private void Turn()
+    {
+        copied[current] = new GpuEvent(stream);
+        current = 1 - current;
+        used = 0;
+        copied[current]?.Wait();
+        copied[current]?.Dispose();
+        copied[current] = null;
+    }
+}

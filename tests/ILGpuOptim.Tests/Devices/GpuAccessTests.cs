@@ -1,0 +1,189 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Compute.Gpu;
+
+namespace ILGpuOptim.Tests.Devices;
+
+/// <summary>
+/// What the warps of a GPU do to memory, by the index functions that the kernels themselves use, and what of it stands in the compiled kernels;
+/// needs no GPU. Shared memory has 32 banks of four bytes; of accesses of 16 bytes, eight threads' are done at a time. Global memory
+/// comes in sectors of 32 bytes.
+/// </summary>
+public class GpuAccessTests
+{
+    private const int Warp = 32, Banks = 32, SectorWords = 8;
+
+    public static TheoryData<int, int> Tiles => new((128, 128), (128, 64), (64, 128), (64, 64));
+
+    [Theory]
+    [MemberData(nameof(Tiles))]
+    public void ProductsReadStripsWithoutBankConflicts(int rows, int columns)
+    {
+        for (int k = 0; k < GpuGemmTiles.Depth; k++)
+        {
+            int a = k * GpuGemmTiles.PitchOf(rows), b = k * GpuGemmTiles.PitchOf(columns);
+            foreach (int half in (int[])[0, 1])
+            {
+                FoursMeetNoBankTwice(rows * columns / 64, thread => a + GpuGemmTiles.RowOf(thread, columns) + half * rows / 8);
+                FoursMeetNoBankTwice(rows * columns / 64, thread => b + GpuGemmTiles.ColumnOf(thread, columns) + half * columns / 8);
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Tiles))]
+    public void ThreadsShareTheResultsOfATile(int rows, int columns)
+    {
+        var places = Enumerable.Range(0, rows * columns / 64).Select(thread => (GpuGemmTiles.RowOf(thread, columns), GpuGemmTiles.ColumnOf(thread, columns))).ToHashSet();
+        Assert.Equal(rows / 8 * (columns / 8), places.Count);
+        Assert.All(places, place => Assert.True(place.Item1 < rows / 8 && place.Item2 < columns / 8));
+    }
+
+    [Theory]
+    [InlineData(128, false)]
+    [InlineData(128, true)]
+    [InlineData(64, false)]
+    [InlineData(64, true)]
+    public void ProductsFillStripsWithoutBankConflictsFromWholeSectors(int rows, bool alongOuter)
+    {
+        int pitch = GpuGemmTiles.PitchOf(rows), fours = rows * GpuGemmTiles.Depth / 4;
+        int Word(int index) => GpuGemmSide.StepOf(index, rows, alongOuter) * 4 * pitch + GpuGemmSide.OuterOf(index, rows, alongOuter);
+        if (alongOuter)
+        {
+            FoursMeetNoBankTwice(fours, index => Word(index) / 4);
+        }
+        else
+        {
+            for (int part = 0; part < 4; part++)
+                WordsMeetNoBankTwice(fours, index => Word(index) + part * 4 * pitch);
+        }
+
+        const int Stride = 3072;
+        SectorsAreWhole(fours, index => alongOuter
+            ? GpuGemmSide.StepOf(index, rows, true) * Stride + GpuGemmSide.OuterOf(index, rows, true)
+            : GpuGemmSide.OuterOf(index, rows, false) * Stride + GpuGemmSide.StepOf(index, rows, false));
+    }
+
+    [Theory]
+    [MemberData(nameof(Tiles))]
+    public void ProductsStoreWholeSectors(int rows, int columns)
+    {
+        const int Stride = 3072;
+        SectorsAreWhole(rows * columns / 64, thread => GpuGemmTiles.RowOf(thread, columns) * 4 * Stride + GpuGemmTiles.ColumnOf(thread, columns) * 4);
+    }
+
+    [Fact]
+    public void AttentionMeetsNoBankTwice()
+    {
+        const int Pitch = GpuAttentionPart.Pitch;
+        static GpuAttentionPart At(int thread) => new(thread, 0);
+        for (int step = 0; step < 8; step++)
+        {
+            // Scores of a part, stored and loaded; a line of queries or keys across it, and one down; rows of values; what is kept of each line of parts.
+            for (int row = 0; row < 8; row++)
+            {
+                WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => At(thread).Row(row) * Pitch + At(thread).X + step * At(thread).XStep);
+                WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => step * Pitch + At(thread).Row(row));
+                WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => At(thread).Row(row) * Pitch + step);
+            }
+
+            WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => step * Pitch + At(thread).X + step * At(thread).XStep);
+            WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => step * GpuAttentionKernels.Tile + At(thread).X + step * At(thread).XStep);
+            WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => At(thread).Line * GpuAttentionKernels.LinePitch + At(thread).X + step * At(thread).XStep);
+        }
+
+        // Operands on their way in.
+        WordsMeetNoBankTwice(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.ColumnAcross(t) * Pitch + GpuAttentionKernels.RowAcross(t));
+        WordsComeInWholeSectors(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.RowAcross(t) * 2304 + GpuAttentionKernels.ColumnAcross(t));
+    }
+
+    [Theory]
+    [MemberData(nameof(Tiles))]
+    public void CompiledProductsMoveFours(int rows, int columns)
+    {
+        foreach ((bool transposeA, bool transposeB) in ((bool, bool)[])[(false, false), (false, true), (true, false)])
+        {
+            string aligned = Compiled(256), odd = Compiled(257);
+            foreach (string access in (string[])["ld.global.v4.f32", "st.global.v4.f32", "ld.shared.v4.f32"])
+                Assert.Contains(access, aligned, StringComparison.Ordinal);
+            foreach (string access in (string[])["ld.global.f32", "st.global.f32", "ld.shared.f32", ".local", ".f64"])
+                Assert.DoesNotContain(access, aligned, StringComparison.Ordinal);
+            Assert.DoesNotContain("global.v4", odd, StringComparison.Ordinal);
+            if (rows != columns)
+                return;
+
+            string Compiled(int size)
+            {
+                using GpuDevice device = GpuDevice.Recorder();
+                Block block = device.Pool.Rent(size * size);
+                device.Plans.Forced = new GpuGemmPlan($"{rows}x{columns}", 1);
+                device.Gemm(new GemmArguments(block, block, block, size, size, size) { TransposeA = transposeA, TransposeB = transposeB });
+                return Compile(Assert.Single(device.Recorded));
+            }
+        }
+    }
+
+    [Fact]
+    public void AttentionNeedsWhatDevicesAreAskedFor()
+    {
+        using GpuDevice device = GpuDevice.Recorder();
+        Block block = device.Pool.Rent(64 * 64), sums = device.Pool.Rent(64);
+        var attention = new AttentionArguments(block, block, block, block) { LogSumExp = sums, Batch = 1, Heads = 1, KeyHeads = 1, HeadSize = 64, QueryLength = 64, KeyLength = 64, QueryStride = 64, KeyStride = 64, OutputStride = 64, Causal = true, Scale = 0.125f };
+        device.AttentionForward(attention);
+        device.AttentionBackward(attention, new AttentionGradients(block, block, block, block));
+        int most = device.Recorded.Max(kernel => SharedBytes(Compile(kernel)));
+        Assert.InRange(most, 40_000, GpuLimits.SharedBytes);
+        Assert.All(device.Recorded, kernel => Assert.InRange(kernel.Threads, 1, GpuLimits.Threads));
+
+        static int SharedBytes(string ptx) => System.Text.RegularExpressions.Regex.Matches(ptx, @"\.shared \.align \d+ \.b8 \S+\[(\d+)\]")
+            .Sum(match => int.Parse(match.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    [Theory]
+    [InlineData(1024, 48 << 10, false, null)]
+    [InlineData(256, 43 << 10, false, null)]
+    [InlineData(128, 48 << 10, false, "at most 128 threads")]
+    [InlineData(1024, 32 << 10, false, "32 KiB of shared memory")]
+    [InlineData(4096, 512 << 10, true, null)]
+    [InlineData(4096, 48 << 10, true, "48 KiB of shared memory")]
+    public void DevicesWithTooSmallGroupsAreRefused(int threads, int shared, bool isProcessor, string? problem)
+    {
+        string? found = GpuLimits.ProblemOf(threads, shared, isProcessor);
+        if (problem is null)
+            Assert.Null(found);
+        else
+            Assert.Contains(problem, found, StringComparison.Ordinal);
+    }
+
+    private static string Compile(RecordedKernel kernel)
+    {
+        using var compiler = new GpuCompiler("ptx", 80);
+        return compiler.Compile(kernel);
+    }
+
+    private static void FoursMeetNoBankTwice(int threads, Func<int, int> four)
+    {
+        foreach (int[] group in Enumerable.Range(0, threads).Select(four).Chunk(Warp / 4))
+            MeetNoBankTwice(group.SelectMany(place => Enumerable.Range(place * 4, 4)));
+    }
+
+    private static void WordsMeetNoBankTwice(int threads, Func<int, int> word)
+    {
+        foreach (int[] group in Enumerable.Range(0, threads).Select(word).Chunk(Warp))
+            MeetNoBankTwice(group);
+    }
+
+    /// <summary>The same word is read once for all.</summary>
+    private static void MeetNoBankTwice(IEnumerable<int> words) => Assert.All(words.Distinct().GroupBy(word => word % Banks), bank => Assert.Single(bank));
+
+    private static void SectorsAreWhole(int threads, Func<int, int> firstOfFour)
+    {
+        foreach (int[] group in Enumerable.Range(0, threads).Select(firstOfFour).Chunk(Warp))
+            Assert.Equal(group.Length * 4 / SectorWords, group.Select(word => word / SectorWords).Distinct().Count());
+    }
+
+    private static void WordsComeInWholeSectors(int threads, Func<int, int> word)
+    {
+        foreach (int[] group in Enumerable.Range(0, threads).Select(word).Chunk(Warp))
+            Assert.Equal(group.Length / SectorWords, group.Select(place => place / SectorWords).Distinct().Count());
+    }
+}
