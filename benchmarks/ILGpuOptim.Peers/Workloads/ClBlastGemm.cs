@@ -53,12 +53,21 @@ internal sealed unsafe partial class ClBlastGemm : Workload
         var random = new Random(1);
         float[] left = Numbers((long)shape.M * shape.K), right = Numbers((long)shape.K * shape.N), result = Numbers((long)shape.M * shape.N);
         (a, b, c) = (Buffer(left), Buffer(right), Buffer(result));
-        nuint size = 1 << 20;
+        nuint size = 64;
         Override("GemmRoutine", Always);
-        fixed (nint* q = &queue)
-            Check(CLBlastSGemmTempBufferSize(RowMajor, TransposeA, TransposeB, (nuint)shape.M, (nuint)shape.N, (nuint)shape.K, 0, StrideA, 0, StrideB, 0, (nuint)shape.N, q, &size));
+        foreach (var parameters in tuning.Xgemm.DefaultIfEmpty([]))
+        {
+            // How much it needs depends on the parameters.
+            if (parameters.Length > 0)
+                Override("Xgemm", parameters);
+            nuint needed = 0;
+            fixed (nint* q = &queue)
+                Check(CLBlastSGemmTempBufferSize(RowMajor, TransposeA, TransposeB, (nuint)shape.M, (nuint)shape.N, (nuint)shape.K, 0, StrideA, 0, StrideB, 0, (nuint)shape.N, q, &needed));
+            size = Math.Max(size, needed);
+        }
+
         int error;
-        workspace = clCreateBuffer(context, 1, Math.Max(size, 64), null, &error);
+        workspace = clCreateBuffer(context, 1, size, null, &error);
         Check(error);
 
         (double Time, (string, nuint)[] Way, string? Kernel, (string, nuint)[]? Parameters) best = (double.PositiveInfinity, Always, null, null);
