@@ -11,6 +11,9 @@ public sealed partial class GpuDevice
     /// <summary>From how many columns of C, and how many steps of k, packing A pays.</summary>
     private const int FewestColumns = 128, FarApart = 1024;
 
+    /// <summary>Rows of a group whose part of A fits no cache however few they are: B is read the less often.</summary>
+    private const int ManyRows = 64;
+
     private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>? pack;
     private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, int, SpecializedValue<ulong>>? packRows;
 
@@ -26,7 +29,8 @@ public sealed partial class GpuDevice
         if (HasWideRegisters && x.N > Line.Length)
             (width, formats) = (2 * Line.Length, formats | GpuGemmPanels.TwoLines);
         x.TilesN = (x.N + width - 1) / width;
-        int rows = Math.Clamp((1 << 17) / Math.Max(1, x.K), 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostSums / width))), most = 16 * Accelerator.NumMultiprocessors;
+        int fitting = (1 << 17) / Math.Max(1, x.K), most = 16 * Accelerator.NumMultiprocessors;
+        int rows = Math.Clamp(fitting < GpuGemmPanels.Rows ? ManyRows : fitting, 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostSums / width)));
         while (rows > GpuGemmPanels.Rows && (long)batch * x.TilesN * ((x.M + rows - 1) / rows) < most)
             rows /= 2;
         rows = (rows + GpuGemmPanels.Rows - 1) / GpuGemmPanels.Rows * GpuGemmPanels.Rows;
