@@ -78,19 +78,7 @@ internal static class GpuMath
         using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement($"{{ typedef float line __attribute__((ext_vector_type(16), aligned(4))); *(line*){target} = *(line*){source}; }}");
     }
 
-    private static void GeneratePtxFma(PTXBackend backend, PTXCodeGenerator generator, Value value)
-    {
-        var call = (MethodCall)value;
-        var a = generator.LoadPrimitive(call[0]);
-        var b = generator.LoadPrimitive(call[1]);
-        var c = generator.LoadPrimitive(call[2]);
-        var target = generator.AllocateHardware(value);
-        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand("fma.rn.f32");
-        command.AppendArgument(target);
-        command.AppendArgument(a);
-        command.AppendArgument(b);
-        command.AppendArgument(c);
-    }
+    private static void GeneratePtxFma(PTXBackend backend, PTXCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "fma.rn.f32");
 
     [IntrinsicImplementation]
     private static bool Less(float left, float right) => F1.IsLess(left, right);
@@ -106,16 +94,19 @@ internal static class GpuMath
         statement.AppendArgument(right);
     }
 
-    private static void GeneratePtxLess(PTXBackend backend, PTXCodeGenerator generator, Value value)
+    private static void GeneratePtxLess(PTXBackend backend, PTXCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "setp.lt.f32");
+
+    /// <summary>One instruction of PTX: its target, and the call's arguments.</summary>
+    private static void Emit(PTXCodeGenerator generator, MethodCall call, string instruction)
     {
-        var call = (MethodCall)value;
-        var left = generator.LoadPrimitive(call[0]);
-        var right = generator.LoadPrimitive(call[1]);
-        var target = generator.AllocateHardware(value);
-        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand("setp.lt.f32");
+        var arguments = new PTXCodeGenerator.PrimitiveRegister[call.Count];
+        for (int i = 0; i < arguments.Length; i++)
+            arguments[i] = generator.LoadPrimitive(call[i]);
+        var target = generator.AllocateHardware(call);
+        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand(instruction);
         command.AppendArgument(target);
-        command.AppendArgument(left);
-        command.AppendArgument(right);
+        foreach (PTXCodeGenerator.PrimitiveRegister argument in arguments)
+            command.AppendArgument(argument);
     }
 
     private static MethodInfo Method(string name) => typeof(GpuMath).GetMethod(name, Members)!;
