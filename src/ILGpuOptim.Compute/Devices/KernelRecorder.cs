@@ -55,8 +55,8 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
     {
         if (!Targets.Contains(target))
             throw new ArgumentException($"there is no target \"{target}\"; there are {string.Join(", ", Targets)}", nameof(target));
-        using var compiler = new GpuCompiler(target, architecture);
-        return [.. device.Recorded.Select(kernel => new KernelSource(kernel.Key, kernel.Title, kernel.Threads, compiler.Compile(kernel)))];
+        using var compiler = GpuCompiler.For(target, architecture);
+        return [.. device.Recorded.Select(kernel => new KernelSource(kernel.Key, kernel.Title, kernel.Threads, compiler.Source(kernel)))];
     }
 
     /// <inheritdoc/>

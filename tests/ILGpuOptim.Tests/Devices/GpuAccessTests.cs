@@ -156,8 +156,8 @@ public class GpuAccessTests
 
     private static string Compile(RecordedKernel kernel)
     {
-        using var compiler = new GpuCompiler("ptx", 80);
-        return compiler.Compile(kernel);
+        using var compiler = GpuCompiler.For("ptx", 80);
+        return compiler.Source(kernel);
     }
 
     private static void FoursMeetNoBankTwice(int threads, Func<int, int> four)

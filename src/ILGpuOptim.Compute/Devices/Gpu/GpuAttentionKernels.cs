@@ -87,11 +87,11 @@ internal static partial class GpuAttentionKernels
     /// sectors are read, and with this pitch 32 different banks written.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int RowAcross(int t) => t / 16 % Tile;
+    internal static int RowAcross(int t) => t / 16 & (Tile - 1);
 
     /// <summary>Its column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int ColumnAcross(int t) => t / (16 * Tile) * 16 + t % 16;
+    internal static int ColumnAcross(int t) => t / (16 * Tile) * 16 + (t & 15);
 
     /// <summary>Copies up to 64 rows of up to <paramref name="width"/> numbers into shared memory; what is missing becomes zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -23,7 +23,7 @@ internal readonly struct GpuAttentionPart
     {
         bool alone = (form & GpuAttentionKernels.Alone) != 0;
         Line = part / 8;
-        X = alone ? part % 8 * 8 : part % 8;
+        X = alone ? (part & 7) * 8 : part & 7;
         XStep = alone ? 1 : 8;
         Y = alone ? Line * 8 : Line * 4;
         Half = alone ? 4 : 32;

@@ -4,7 +4,9 @@ using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
 using ILGPU.Backends.OpenCL;
 using ILGPU.Backends.PTX;
+using ILGPU.Frontend;
 using ILGPU.IR;
+using ILGPU.IR.Transformations;
 using ILGPU.IR.Values;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
@@ -12,47 +14,119 @@ using ILGPU.Runtime.OpenCL;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Compiles kernels to source text, with no device or driver.</summary>
-internal sealed class GpuCompiler : IDisposable
+/// <summary>
+/// Compiles kernels. ILGPU's own order is to inline and optimize a kernel first and to put the values of its specialised parameters in
+/// afterwards, so it works on everything that a launch does not need: seconds for a product, whose every access knows six kinds of storage.
+/// Here the values come first, and calls are inlined from the kernel downwards, a level at a time, folding constants and dropping branches in
+/// between: what is not needed is never looked at. The code is the same, in a tenth of the time.
+/// </summary>
+internal sealed class GpuCompiler(Context context, Backend backend) : IDisposable
 {
-    private readonly Context context = GpuDevices.NewContext(null);
-    private readonly Backend backend;
+    // The three stages; a context remembers of its own methods that they went through the first.
+    private static readonly Transformer
+        Tidy = Transformer.Create(new TransformerConfiguration(MethodTransformationFlags.Transformed, MethodTransformationFlags.None), new SimplifyControlFlow(), new SSAConstruction(), new DeadCodeElimination()),
+        InlineShort = Transformer.Create(TransformerConfiguration.Transformed, new Inliner(), new SimplifyControlFlow(), new SSAConstruction(), new DeadCodeElimination()),
+        Promote = Transformer.Create(TransformerConfiguration.Empty, new SSAConstruction(), new DeadCodeElimination()),
+        DropBranches = Transformer.Create(TransformerConfiguration.Empty, new UnreachableCodeElimination(), new DeadCodeElimination(), new SimplifyControlFlow());
 
+    /// <summary>A compiler that needs no device and no driver.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">Of PTX: the compute capability, such as 80.</param>
-    public GpuCompiler(string target, int architecture)
+    public static GpuCompiler For(string target, int architecture)
     {
-        if (target == "ptx")
+        Context context = GpuDevices.NewContext(null);
+        if (target != "ptx")
+            return new GpuCompiler(context, new CLBackend(context, new CLCapabilityContext(false, true, true, true, false), CLDeviceVendor.Other, CLCVersion.CL20));
+        var cuda = new CudaArchitecture(architecture / 10, architecture % 10);
+        CudaInstructionSet instructions = architecture < 80 ? CudaInstructionSet.ISA_60 : architecture < 90 ? CudaInstructionSet.ISA_70 : CudaInstructionSet.ISA_78;
+        return new GpuCompiler(context, new PTXBackend(context, new CudaCapabilityContext(cuda), cuda, instructions, null));
+    }
+
+    /// <summary>A kernel with its specialised parameters at given values, which are parameters still, but unused.</summary>
+    /// <param name="kernel">A static method, explicitly grouped.</param>
+    /// <param name="constants">Values of type <see cref="SpecializedValue{T}"/>, in the order of such parameters.</param>
+    public CompiledKernel Compile(MethodInfo kernel, IReadOnlyList<object> constants)
+    {
+        EntryPointDescription entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
+        var current = new IRContext(context);
+        Method method = current.Import(Translate(kernel));
+        Specialize(method, entry, constants);
+        do
         {
-            var cuda = new CudaArchitecture(architecture / 10, architecture % 10);
-            backend = new PTXBackend(context, new CudaCapabilityContext(cuda), cuda, architecture < 80 ? CudaInstructionSet.ISA_60 : architecture < 90 ? CudaInstructionSet.ISA_70 : CudaInstructionSet.ISA_78, null);
+            // Constants fold when code is copied.
+            IRContext before = current;
+            current = new IRContext(context);
+            method = current.Import(method);
+            before.Dispose();
+            current.Transform(DropBranches);
         }
-        else
+        while (InlineCalls(method, current));
+
+        using (current)
         {
-            backend = new CLBackend(context, new CLCapabilityContext(false, true, true, true, false), CLDeviceVendor.Other, CLCVersion.CL20);
+            current.Optimize();
+            return backend.Compile(method, entry, default);
         }
     }
 
     /// <summary>The source of a kernel with its specialised parameters at given values.</summary>
-    public string Compile(RecordedKernel kernel)
+    public string Source(RecordedKernel kernel) => Compile(kernel.Method, kernel.Constants) switch
     {
-        EntryPointDescription entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel.Method);
-        using var specialized = new IRContext(context);
-        Method method = specialized.Import(backend.PreCompileKernelMethod(entry));
-        Specialize(method, entry, kernel.Constants);
-        specialized.Optimize();
-        return backend.Compile(method, entry, default) switch
-        {
-            PTXCompiledKernel ptx => ptx.PTXAssembly,
-            CLCompiledKernel cl => cl.Source,
-            CompiledKernel other => throw new NotSupportedException($"no source of {other.GetType().Name}"),
-        };
-    }
+        PTXCompiledKernel ptx => ptx.PTXAssembly,
+        CLCompiledKernel cl => cl.Source,
+        CompiledKernel other => throw new NotSupportedException($"no source of {other.GetType().Name}"),
+    };
 
+    /// <summary>Of a compiler without a device.</summary>
     public void Dispose()
     {
         backend.Dispose();
         context.Dispose();
+    }
+
+    /// <summary>A kernel in ILGPU's own language, once for each of its methods: with their variables as values, and only straight lines of code inlined.</summary>
+    private Method Translate(MethodInfo kernel)
+    {
+        using ContextCodeGenerationPhase phase = context.BeginCodeGeneration();
+        CodeGenerationResult result;
+        using (CodeGenerationPhase frontend = phase.BeginFrontendCodeGeneration())
+            result = frontend.GenerateCode(kernel);
+        if (phase.IsFaulted || result.Result is null)
+            throw phase.LastException ?? new InvalidOperationException($"{kernel.Name} cannot be compiled");
+        IRContext methods = phase.IRContext;
+        methods.Transform(Tidy);
+        foreach (Method method in methods.Methods)
+        {
+            if ((method.TransformationFlags & MethodTransformationFlags.Transformed) == 0 && method.HasImplementation && method.Blocks.Count > 1)
+                method.RemoveFlags(MethodFlags.Inline);
+        }
+
+        methods.Transform(InlineShort);
+        return result.Result;
+    }
+
+    /// <summary>Puts the bodies of the methods that a kernel calls into it, but not of those that they call. Returns whether there was any.</summary>
+    private static bool InlineCalls(Method kernel, IRContext methods)
+    {
+        bool any = false;
+        using (Method.Builder builder = kernel.CreateBuilder())
+        {
+            foreach (BasicBlock block in kernel.Blocks.ToArray())
+            {
+                BasicBlock rest = block;
+                foreach (MethodCall call in block.Select(entry => entry.Value).OfType<MethodCall>().Where(call => call.Target.HasImplementation).ToArray())
+                {
+                    rest = builder[rest].SpecializeCall(call).BasicBlock;
+                    any = true;
+                }
+            }
+
+            builder.Complete();
+        }
+
+        if (any)
+            methods.Transform(Promote);
+        return any;
     }
 
     /// <summary>Puts constants in the place of a kernel's specialised parameters; the parameters stay, unused.</summary>

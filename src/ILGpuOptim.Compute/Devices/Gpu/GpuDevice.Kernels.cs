@@ -39,29 +39,49 @@ public sealed partial class GpuDevice
 
     private Action<KernelConfig, T1, T2> Load<T1, T2>(Action<T1, T2> kernel)
         where T1 : struct
-        where T2 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b) => Record(kernel, config, a, b);
+        where T2 : struct
+    {
+        if (recorded is not null)
+            return (config, a, b) => Record(kernel, config, a, b);
+        GpuKernel<T2, Action<AcceleratorStream, KernelConfig, T1, T2>> loaded = Compiled<T2, Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel);
+        return (config, a, b) => loaded.For(b)(Stream, config, a, b);
+    }
 
     private Action<KernelConfig, T1, T2, T3> Load<T1, T2, T3>(Action<T1, T2, T3> kernel)
         where T1 : struct
         where T2 : struct
-        where T3 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c) => Record(kernel, config, a, b, c);
+        where T3 : struct
+    {
+        if (recorded is not null)
+            return (config, a, b, c) => Record(kernel, config, a, b, c);
+        GpuKernel<T3, Action<AcceleratorStream, KernelConfig, T1, T2, T3>> loaded = Compiled<T3, Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel);
+        return (config, a, b, c) => loaded.For(c)(Stream, config, a, b, c);
+    }
 
     private Action<KernelConfig, T1, T2, T3, T4> Load<T1, T2, T3, T4>(Action<T1, T2, T3, T4> kernel)
         where T1 : struct
         where T2 : struct
         where T3 : struct
-        where T4 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d) => Record(kernel, config, a, b, c, d);
+        where T4 : struct
+    {
+        if (recorded is not null)
+            return (config, a, b, c, d) => Record(kernel, config, a, b, c, d);
+        GpuKernel<T4, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>> loaded = Compiled<T4, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel);
+        return (config, a, b, c, d) => loaded.For(d)(Stream, config, a, b, c, d);
+    }
 
     private Action<KernelConfig, T1, T2, T3, T4, T5> Load<T1, T2, T3, T4, T5>(Action<T1, T2, T3, T4, T5> kernel)
         where T1 : struct
         where T2 : struct
         where T3 : struct
         where T4 : struct
-        where T5 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e) => Record(kernel, config, a, b, c, d, e);
+        where T5 : struct
+    {
+        if (recorded is not null)
+            return (config, a, b, c, d, e) => Record(kernel, config, a, b, c, d, e);
+        GpuKernel<T5, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>> loaded = Compiled<T5, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel);
+        return (config, a, b, c, d, e) => loaded.For(e)(Stream, config, a, b, c, d, e);
+    }
 
     private Action<KernelConfig, T1, T2, T3, T4, T5, T6> Load<T1, T2, T3, T4, T5, T6>(Action<T1, T2, T3, T4, T5, T6> kernel)
         where T1 : struct
@@ -69,8 +89,13 @@ public sealed partial class GpuDevice
         where T3 : struct
         where T4 : struct
         where T5 : struct
-        where T6 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f) => Record(kernel, config, a, b, c, d, e, f);
+        where T6 : struct
+    {
+        if (recorded is not null)
+            return (config, a, b, c, d, e, f) => Record(kernel, config, a, b, c, d, e, f);
+        GpuKernel<T6, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>> loaded = Compiled<T6, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel);
+        return (config, a, b, c, d, e, f) => loaded.For(f)(Stream, config, a, b, c, d, e, f);
+    }
 
     private Action<KernelConfig, T1, T2, T3, T4, T5, T6, T7> Load<T1, T2, T3, T4, T5, T6, T7>(Action<T1, T2, T3, T4, T5, T6, T7> kernel)
         where T1 : struct
@@ -79,28 +104,22 @@ public sealed partial class GpuDevice
         where T4 : struct
         where T5 : struct
         where T6 : struct
-        where T7 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g) => Record(kernel, config, a, b, c, d, e, f, g);
-
-    private Action<KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> Load<T1, T2, T3, T4, T5, T6, T7, T8>(Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel)
-        where T1 : struct
-        where T2 : struct
-        where T3 : struct
-        where T4 : struct
-        where T5 : struct
-        where T6 : struct
         where T7 : struct
-        where T8 : struct =>
-        Launches(kernel) ? Accelerator.LoadStreamKernel(kernel) : (config, a, b, c, d, e, f, g, h) => Record(kernel, config, a, b, c, d, e, f, g, h);
-
-    /// <summary>Whether a kernel is launched rather than recorded; then its types become visible to the launcher.</summary>
-    private bool Launches(Delegate kernel)
     {
         if (recorded is not null)
-            return false;
+            return (config, a, b, c, d, e, f, g) => Record(kernel, config, a, b, c, d, e, f, g);
+        GpuKernel<T7, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>> loaded = Compiled<T7, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel);
+        return (config, a, b, c, d, e, f, g) => loaded.For(g)(Stream, config, a, b, c, d, e, f, g);
+    }
+
+    /// <summary>A kernel to launch; its types become visible to the launcher.</summary>
+    private GpuKernel<TLast, TLauncher> Compiled<TLast, TLauncher>(Delegate kernel)
+        where TLast : struct
+        where TLauncher : Delegate
+    {
         foreach (ParameterInfo parameter in kernel.Method.GetParameters())
             visibility.Allow(parameter.ParameterType);
-        return true;
+        return new GpuKernel<TLast, TLauncher>(Accelerator, compiler, kernel.Method);
     }
 
     private void Record(Delegate kernel, KernelConfig config, params object[] arguments)

@@ -10,7 +10,7 @@ namespace ILGpuOptim.Compute;
 // Moving numbers in and out, between types, and by index.
 public sealed partial class GpuDevice
 {
-    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>, SpecializedValue<int>>? gather;
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>>? gather;
     private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int>? link;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>? scatterAdd;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? pick;
@@ -154,10 +154,10 @@ public sealed partial class GpuDevice
         long across = Tiles(columns, GpuIndexKernels.Threads);
         if (indices.Length == 0 || columns == 0)
             return;
-        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>, SpecializedValue<int>>(GpuIndexKernels.Gather);
+        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>>(GpuIndexKernels.Gather);
         gather(
             (Groups(across * indices.Length), GpuIndexKernels.Threads), GpuMemory.View(table), GpuMemory.View<int>(indices), GpuMemory.View<float>(target),
-            checked((int)columns), (int)across, new((int)table.Type), new(accumulate ? 1 : 0));
+            checked((int)columns), (int)across, new((int)table.Type | (accumulate ? GpuIndexKernels.Accumulates : 0)));
     }
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using ILGPU;
+using ILGPU.Backends;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 using ILGPU.Runtime.OpenCL;
@@ -15,6 +16,7 @@ public sealed partial class GpuDevice : Device
     private readonly Context context;
     private readonly MemoryBuffer1D<float, Stride1D.Dense> nothing;
     private readonly GpuVisibility visibility;
+    private readonly GpuCompiler compiler;
     private readonly GpuPendingMaps pending;
     private GpuSlab? slab;
     private long allocated;
@@ -32,6 +34,7 @@ public sealed partial class GpuDevice : Device
         visibility = new GpuVisibility(context);
         pending = new GpuPendingMaps(this);
         Accelerator = accelerator;
+        compiler = new GpuCompiler(context, accelerator.GetBackend());
         nothing = accelerator.Allocate1D<float>(64);
         staging = new GpuStaging(accelerator);
         IsProcessor = isProcessor;

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Compute.Gpu;
 /// Matrix products on GPUs. A group computes a tile of C; strips of A and B, eight steps of k deep, pass through shared memory, where
 /// one is read while the next is on its way through registers, so that there is one barrier a strip. A thread keeps 8 × 8 results in four
 /// parts of 4 × 4, half a tile apart, and a warp has 4 × 8 threads: each step of k is four reads of 16 bytes for 64 products, with no
-/// bank met twice. Where addresses and lengths allow it, global memory is read 16 bytes at a time as well.
+/// bank met twice; neighbours read the same, so that half a warp is served at once. Where addresses and lengths allow it, global memory is read 16 bytes at a time as well.
 /// </summary>
 internal static class GpuGemmTiles
 {
@@ -43,11 +43,13 @@ internal static class GpuGemmTiles
         int i = RowOf(thread, S.Columns), j = ColumnOf(thread, S.Columns);
 
         // A thread moves one or two fours of each strip: what differs is known when the kernel is compiled.
-        GpuFour a0 = a.Fetch(thread, S.Rows, begin), a1 = default, b0 = b.Fetch(thread, S.Columns, begin), b1 = default;
+        long placeA0 = a.PlaceOf(thread, S.Rows, begin), placeB0 = b.PlaceOf(thread, S.Columns, begin), stepA = a.Step, stepB = b.Step;
+        long placeA1 = twoA ? a.PlaceOf(second, S.Rows, begin) : 0, placeB1 = twoB ? b.PlaceOf(second, S.Columns, begin) : 0;
+        GpuFour a0 = a.Fetch(thread, S.Rows, begin, placeA0), a1 = default, b0 = b.Fetch(thread, S.Columns, begin, placeB0), b1 = default;
         if (twoA)
-            a1 = a.Fetch(second, S.Rows, begin);
+            a1 = a.Fetch(second, S.Rows, begin, placeA1);
         if (twoB)
-            b1 = b.Fetch(second, S.Columns, begin);
+            b1 = b.Fetch(second, S.Columns, begin, placeB1);
         ArrayView<float> words = strips.Cast<float>();
         a.Put(words, 0, 4 * pitchA, thread, S.Rows, a0);
         b.Put(words, 8 * sizeA, 4 * pitchB, thread, S.Columns, b0);
@@ -64,21 +66,33 @@ internal static class GpuGemmTiles
             int next = depth + Depth;
             if (next < end)
             {
-                a0 = a.Fetch(thread, S.Rows, next);
-                b0 = b.Fetch(thread, S.Columns, next);
+                placeA0 += stepA;
+                placeB0 += stepB;
+                a0 = a.Fetch(thread, S.Rows, next, placeA0);
+                b0 = b.Fetch(thread, S.Columns, next, placeB0);
                 if (twoA)
-                    a1 = a.Fetch(second, S.Rows, next);
+                {
+                    placeA1 += stepA;
+                    a1 = a.Fetch(second, S.Rows, next, placeA1);
+                }
+
                 if (twoB)
-                    b1 = b.Fetch(second, S.Columns, next);
+                {
+                    placeB1 += stepB;
+                    b1 = b.Fetch(second, S.Columns, next, placeB1);
+                }
             }
 
-            int lineA = current * sizeA + i, lineB = 2 * sizeA + current * sizeB + j;
-            for (int k = 0; k < Depth; k++)
-            {
-                sum.Add(
-                    GpuFour.Join(strips[lineB + k * pitchB], strips[lineB + k * pitchB + S.Columns / 8]),
-                    GpuFour.Join(strips[lineA + k * pitchA], strips[lineA + k * pitchA + S.Rows / 8]));
-            }
+            // Written out, as neither compiler does it: the reads of later steps overlap with the products of this one.
+            ArrayView<GpuFour> lineA = strips.SubView(current * sizeA + i), lineB = strips.SubView(2 * sizeA + current * sizeB + j);
+            Step<S>(ref sum, lineA, lineB, 0);
+            Step<S>(ref sum, lineA, lineB, 1);
+            Step<S>(ref sum, lineA, lineB, 2);
+            Step<S>(ref sum, lineA, lineB, 3);
+            Step<S>(ref sum, lineA, lineB, 4);
+            Step<S>(ref sum, lineA, lineB, 5);
+            Step<S>(ref sum, lineA, lineB, 6);
+            Step<S>(ref sum, lineA, lineB, 7);
 
             current = 1 - current;
             if (next < end)
@@ -106,17 +120,24 @@ internal static class GpuGemmTiles
         StoreRow(x, epilogue, formats.Value, batch, part, row + 3, column, half, sum.H);
     }
 
+    /// <summary>Adds the products of step <paramref name="k"/> of a strip.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Step<S>(ref GpuTile sum, ArrayView<GpuFour> a, ArrayView<GpuFour> b, int k) where S : struct, IGpuGemmShape =>
+        sum.Add(
+            GpuFour.Join(b[k * PitchOf(S.Columns)], b[k * PitchOf(S.Columns) + S.Columns / 8]),
+            GpuFour.Join(a[k * PitchOf(S.Rows)], a[k * PitchOf(S.Rows) + S.Rows / 8]));
+
     /// <summary>Fours from one step of k to the next in a strip with so many rows: one more than it holds.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int PitchOf(int rows) => rows / 4 + 1;
 
     /// <summary>The first four rows of a thread's results, in fours; the other four lie half a tile below.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int RowOf(int thread, int columns) => thread / 32 / (columns / 64) * 4 + thread % 32 / 8;
+    internal static int RowOf(int thread, int columns) => (thread >> 5 >> (columns / 64 - 1)) * 4 + (thread >> 4 & 1) * 2 + (thread & 1);
 
     /// <summary>The first four columns of a thread's results, in fours; the other four lie half a tile to the right.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int ColumnOf(int thread, int columns) => thread / 32 % (columns / 64) * 8 + thread % 8;
+    internal static int ColumnOf(int thread, int columns) => (thread >> 5 & (columns / 64 - 1)) * 8 + (thread >> 1 & 7);
 
     /// <summary>Adds up the parts of k in their order and stores the elements of C: one thread each.</summary>
     public static void Finish<R>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
@@ -213,16 +234,31 @@ internal readonly struct GpuGemmSide
         this.stride = stride;
     }
 
+    /// <summary>What <see cref="PlaceOf"/> grows by from one strip to the next.</summary>
+    public long Step
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => alongOuter ? (long)stride * (GpuGemmTiles.Depth / 4) : GpuGemmTiles.Depth / 4;
+    }
+
+    /// <summary>The place in memory, in fours, of the <paramref name="index"/>-th four of the strip that begins at step <paramref name="from"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public long PlaceOf(int index, int rows, int from)
+    {
+        int outer = first + OuterOf(index, rows, alongOuter), k = from + StepOf(index, rows, alongOuter);
+        return (start + (alongOuter ? (long)k * stride + outer : (long)outer * stride + k)) >> 2;
+    }
+
     /// <summary>Four neighbours in memory of the strip that begins at step <paramref name="from"/>: the <paramref name="index"/>-th four; zeros outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public GpuFour Fetch(int index, int rows, int from)
+    public GpuFour Fetch(int index, int rows, int from, long place)
     {
         int outer = first + OuterOf(index, rows, alongOuter), k = from + StepOf(index, rows, alongOuter);
         if (fours)
         {
             if (outer >= outerSize || k >= end)
                 return default;
-            return data.Cast<GpuFour>()[(start + (alongOuter ? (long)k * stride + outer : (long)outer * stride + k)) / 4];
+            return data.Cast<GpuFour>()[place];
         }
 
         int stepOuter = alongOuter ? 1 : 0, stepK = 1 - stepOuter;
@@ -249,11 +285,11 @@ internal readonly struct GpuGemmSide
 
     /// <summary>The first row of a tile that the <paramref name="index"/>-th four of a strip holds. Neighbouring threads take neighbours in memory.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int OuterOf(int index, int rows, bool alongOuter) => alongOuter ? index % (rows / 4) * 4 : index / (GpuGemmTiles.Depth / 4);
+    internal static int OuterOf(int index, int rows, bool alongOuter) => alongOuter ? (index & (rows / 4 - 1)) * 4 : index / (GpuGemmTiles.Depth / 4);
 
     /// <summary>The first step of k that it holds.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int StepOf(int index, int rows, bool alongOuter) => alongOuter ? index / (rows / 4) : index % (GpuGemmTiles.Depth / 4) * 4;
+    internal static int StepOf(int index, int rows, bool alongOuter) => alongOuter ? index / (rows / 4) : (index & (GpuGemmTiles.Depth / 4 - 1)) * 4;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private float Read(int outer, int k) => k < end ? GpuGemmKernels.Read(data, type, start, alongOuter, outer, k, outerSize, depth, stride) : 0;

@@ -9,15 +9,18 @@ internal static class GpuIndexKernels
     /// <summary>Threads of a group, and columns that a group moves.</summary>
     public const int Threads = 128;
 
-    /// <summary>One group for each <see cref="Threads"/> columns of each index.</summary>
-    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, SpecializedValue<int> type, SpecializedValue<int> accumulate)
+    /// <summary>Rows are added to the target.</summary>
+    public const int Accumulates = 256;
+
+    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type, and <see cref="Accumulates"/>.</summary>
+    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, SpecializedValue<int> form)
     {
         int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
         if (column >= columns)
             return;
         long from = (long)indices[i] * columns + column, to = (long)i * columns + column;
-        float value = type.Value == (int)DType.F32 ? table.Cast<float>()[from] : Interop.IntAsFloat((uint)table.Cast<ushort>()[from] << 16);
-        target[to] = accumulate.Value != 0 ? target[to] + value : value;
+        float value = (form.Value & ~Accumulates) == (int)DType.F32 ? table.Cast<float>()[from] : Interop.IntAsFloat((uint)table.Cast<ushort>()[from] << 16);
+        target[to] = (form.Value & Accumulates) != 0 ? target[to] + value : value;
     }
 
     /// <summary>

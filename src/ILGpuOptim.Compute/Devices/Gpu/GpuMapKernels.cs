@@ -79,7 +79,7 @@ internal static class GpuMapKernels
     {
         int tileRow = Grid.IdxX / x.Across, tileColumn = Grid.IdxX - tileRow * x.Across;
         ArrayView<float> a = TermsOf<R>(0), b = TermsOf<R>(1), c = TermsOf<R>(2), d = TermsOf<R>(3), e = TermsOf<R>(4), f = TermsOf<R>(5);
-        int j = Group.IdxX % Tile;
+        int j = Group.IdxX & (Tile - 1);
         for (int i = Group.IdxX / Tile; i < Tile; i += TileThreads / Tile)
         {
             long row = 0, column;
@@ -261,7 +261,7 @@ internal static class GpuMapKernels
             return;
         Layout layout = GpuFormats.LayoutOf(GpuFormats.At(formats, k));
         bool largest = R.Access.At(k) == Slot.Max;
-        int lane = Group.IdxX % Tile, part = Group.IdxX / Tile;
+        int lane = Group.IdxX & (Tile - 1), part = Group.IdxX / Tile;
         if (part == 0 && layout != Layout.PerColumn)
         {
             float total = terms[lane * (Tile + 1)];
