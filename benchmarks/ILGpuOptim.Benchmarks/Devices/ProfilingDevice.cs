@@ -14,6 +14,8 @@ internal sealed class ProfilingDevice(Device inner) : Device
 
     public override long AvailableBytes => inner.AvailableBytes;
 
+    public override long ChunkLength => inner.ChunkLength;
+
     public void Clear() => spent.Clear();
 
     public void Print(int steps)

@@ -23,7 +23,7 @@ internal static class TuneCommand
             var tuning = new ProductTuning(device);
             Dataset data = TrainingRun.LoadData(settings);
             ModelConfig config = TrainedModel.Configuration(settings, data);
-            MemoryPlan.Of(config, settings).CheckAgainst(device);
+            MemoryPlan.Of(config, settings, device).CheckAgainst(device);
             using (LanguageModel model = TrainedModel.Create(config, settings, device))
             using (var trainer = new Trainer(device, model, data, settings))
                 trainer.Step();

@@ -27,6 +27,9 @@ public abstract class Device : IDisposable
     /// <exception cref="DeviceMemoryException">The device has no room.</exception>
     internal abstract DeviceMemory Allocate(long bytes);
 
+    /// <summary>How many numbers an operation that works chunk by chunk, to save memory, holds at once: enough to keep the device busy.</summary>
+    public virtual long ChunkLength => 1L << 23;
+
     /// <summary>Copies numbers to the device, converting to the block's type. Lengths must agree (not for I8).</summary>
     public abstract void Upload(ReadOnlySpan<float> source, in Block target);
 

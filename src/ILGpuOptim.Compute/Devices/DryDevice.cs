@@ -4,8 +4,12 @@ namespace ILGpuOptim.Compute;
 /// A device that lends memory without having any and computes nothing: what runs on it tells which blocks it would
 /// take, so that shapes and sizes of any model are known before the first real byte. Everything read back is zero.
 /// </summary>
-public sealed class DryDevice : Device
+/// <param name="like">A device whose choices it makes; null: those of a processor.</param>
+public sealed class DryDevice(Device? like = null) : Device
 {
+    /// <inheritdoc/>
+    public override long ChunkLength { get; } = like?.ChunkLength ?? 1L << 23;
+
     /// <inheritdoc/>
     public override string Name => "dry";
 

@@ -9,7 +9,8 @@ public static class CrossEntropyOp
     /// <summary>Logits up to this many numbers are kept for the backward pass; beyond it they are computed again, chunk by chunk.</summary>
     public const long MostKeptLogits = 1 << 25;
 
-    private const long ChunkLogits = 1 << 23;
+    /// <summary>Chunks of more rows have a multiple of this, so that products are cut into whole tiles.</summary>
+    private const int ChunkRows = 128;
 
     /// <summary>
     /// Σᵢ weightᵢ · (ln Σⱼ exp zᵢⱼ - zᵢ,targetᵢ) with the logits z = x · headᵀ + bias. Rows with a negative target count nothing.
@@ -42,7 +43,9 @@ public static class CrossEntropyOp
         output.IsKept = true;
         Block indices = tape.Indices(targets), weights = tape.Numbers(rowWeights);
         Block logSums = tape.Scratch(rows), picked = tape.Scratch(rows);
-        int chunk = (int)Math.Clamp(ChunkLogits / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
+        int chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
+        if (chunk > ChunkRows && chunk < rows)
+            chunk -= chunk % ChunkRows;
         bool keep = output.RequiresGradient && (long)rows * vocabulary <= mostKept;
         if (keep)
             chunk = Math.Max(1, rows);

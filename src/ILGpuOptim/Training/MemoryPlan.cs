@@ -25,10 +25,13 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     /// The plan of a model under some settings: training itself takes two steps on a device that only counts, so that everything is
     /// in it whatever the model, the optimizer and the storage.
     /// </summary>
+    /// <param name="config">The model.</param>
+    /// <param name="settings">How it is trained.</param>
+    /// <param name="on">The device to train on; null: a processor.</param>
     /// <exception cref="UserException">The settings do not work.</exception>
-    public static MemoryPlan Of(ModelConfig config, TrainingSettings settings)
+    public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on = null)
     {
-        using var device = new DryDevice();
+        using var device = new DryDevice(on);
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
         using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), 1, null, 0, "memory");
         using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2 });

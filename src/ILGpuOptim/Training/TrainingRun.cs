@@ -192,7 +192,7 @@ public sealed class TrainingRun : IDisposable
         string? checkpoint = Checkpoints(folder).LastOrDefault().Path;
         Dataset data = LoadData(settings, checkpoint ?? settings.From);
         ModelConfig config = TrainedModel.Configuration(settings, data, checkpoint);
-        MemoryPlan plan = MemoryPlan.Of(config, settings);
+        MemoryPlan plan = MemoryPlan.Of(config, settings, device);
         plan.CheckAgainst(device);
         LanguageModel model = TrainedModel.Create(config, settings, device, checkpoint is null);
         return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data, plan);

@@ -77,6 +77,8 @@ internal sealed class DistantDevice(Device inner) : Device
 
     public override void AddAt(in Block target, in Block indices, in Block value, long columns) => Launched().AddAt(target, indices, value, columns);
 
+    public override long ChunkLength => inner.ChunkLength;
+
     internal override DeviceMemory Allocate(long bytes)
     {
         Allocating?.Invoke();

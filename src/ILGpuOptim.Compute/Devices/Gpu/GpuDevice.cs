@@ -53,6 +53,9 @@ public sealed partial class GpuDevice : Device
     /// <inheritdoc/>
     public override long LargestAllocation => Accelerator.Device is CLDevice cl ? cl.GetDeviceInfo<long>(CLDeviceInfoType.CL_DEVICE_MAX_MEM_ALLOC_SIZE) : long.MaxValue;
 
+    /// <inheritdoc/>
+    public override long ChunkLength => IsProcessor ? base.ChunkLength : 1L << 25;
+
     internal Accelerator Accelerator { get; }
 
     /// <summary>Whether the device is a processor behind OpenCL: its kernels are other ones. Tests change it, to run a GPU's kernels on a processor.</summary>
