@@ -122,12 +122,12 @@ internal static class ComparisonCharts
             int stride = Math.Max(1, smoothed.Length / MostPoints);
             training.Points.AddRange(smoothed.Where((_, k) => k % stride == 0).Select(item => new DataPoint(x(item.Step), item.Loss)));
             LineSeries validation = Line(entrant, i);
-            validation.Points.AddRange(run.Metrics.Validations.Select(item => new DataPoint(x(item.Step), item.Validation)));
+            validation.Points.AddRange(run.Metrics.Validations.Select(item => new DataPoint(x(item.Step), item.Validation ?? double.NaN)));
             plot.Series.Insert(i == 0 ? 0 : plot.Series.Count / 2, training);
             plot.Series.Add(validation);
 
             // The untrained model's loss would flatten everything else.
-            foreach (double loss in run.Metrics.Validations.Skip(1).Select(item => item.Validation).Where(double.IsFinite))
+            foreach (double loss in run.Metrics.Validations.Skip(1).Select(item => item.Validation).OfType<double>())
                 (lowest, highest) = (Math.Min(lowest, loss), Math.Max(highest, loss));
         }
 

@@ -20,9 +20,10 @@ internal static class Metrics
         var steps = new LineSeries { Title = "training", Color = OxyColor.FromRgb(150, 180, 220), StrokeThickness = 1 };
         steps.Points.AddRange(metrics.Smoothed().Select(item => new DataPoint(item.Step, item.Loss)));
         var validations = new LineSeries { Title = "validation", Color = OxyColor.FromRgb(200, 60, 40), MarkerType = MarkerType.Circle, MarkerSize = 3 };
-        validations.Points.AddRange(metrics.Validations.Select(item => new DataPoint(item.Step, item.Validation)));
+        validations.Points.AddRange(metrics.Validations.Select(item => new DataPoint(item.Step, item.Validation ?? double.NaN)));
         plot.Series.Add(steps);
-        plot.Series.Add(validations);
+        if (metrics.Validations.Any(item => item.Validation is not null))
+            plot.Series.Add(validations);
         File.WriteAllText(Path.Combine(folder, "loss.svg"), new SvgExporter { Width = 800, Height = 450, UseVerticalTextAlignmentWorkaround = true }.ExportToString(plot));
     }
 }

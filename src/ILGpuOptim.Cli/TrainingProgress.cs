@@ -10,7 +10,6 @@ internal abstract class TrainingProgress(TrainingRun run)
 {
     private readonly Stopwatch clock = new();
     private long firstStep;
-    private double bestLoss = double.PositiveInfinity;
 
     protected TrainingRun Training { get; } = run;
 
@@ -38,11 +37,7 @@ internal abstract class TrainingProgress(TrainingRun run)
     {
         firstStep = Training.Trainer.StepNumber;
         Training.Stepped = Stepped;
-        Training.Validated = (step, training, validation) =>
-        {
-            bestLoss = Math.Min(bestLoss, validation);
-            Validated(step, training, validation);
-        };
+        Training.Validated = Validated;
         clock.Restart();
         return train();
     }
@@ -53,8 +48,9 @@ internal abstract class TrainingProgress(TrainingRun run)
         if (sample is not null)
             Line($"{Environment.NewLine}{sample}{Environment.NewLine}");
         Line($"memory     {Training.Plan.Total / 1e6:F1} MB predicted, at most {Training.Trainer.Device.Pool.PeakBytes / 1e6:F1} MB used on {Training.Trainer.Device.Name}");
+        double? best = RunMetrics.Read(Training.Folder).Validations.Min(item => item.Validation);
         Line(finished
-            ? $"done       {Training.Trainer.StepNumber} steps in {clock.Elapsed.TotalSeconds:F1} s, best validation loss {bestLoss:F4}; loss.svg and checkpoints are in {Training.Folder}"
+            ? $"done       {Training.Trainer.StepNumber} steps in {clock.Elapsed.TotalSeconds:F1} s{(best is null ? "" : $", best validation loss {best:F4}")}; loss.svg and checkpoints are in {Training.Folder}"
             : $"stopped    after step {Training.Trainer.StepNumber}; the state is saved, go on with --resume {Training.Folder}");
     }
 
@@ -67,6 +63,8 @@ internal abstract class TrainingProgress(TrainingRun run)
     protected double TokensPerSecond(long step) => (step - firstStep) * Training.Trainer.TokensPerStep / Math.Max(1e-9, clock.Elapsed.TotalSeconds);
 
     protected TimeSpan Left(long step) => step > firstStep ? clock.Elapsed / (step - firstStep) * (Training.Settings.Steps - step) : TimeSpan.Zero;
+
+    private bool Validates => Training.Data.Validation.Length > 0;
 
     protected static double MemoryMegabytes => Environment.WorkingSet / 1e6;
 
@@ -84,7 +82,7 @@ internal abstract class TrainingProgress(TrainingRun run)
         }
 
         protected override void Validated(long step, double training, double validation) =>
-            Line($"step {step,6}  train loss {training:F4}  validation loss {validation:F4}");
+            Line($"step {step,6}  train loss {training:F4}{(Validates ? $"  validation loss {validation:F4}" : "")}");
     }
 
     private sealed class JsonProgress(TrainingRun run) : TrainingProgress(run)
@@ -137,7 +135,7 @@ internal abstract class TrainingProgress(TrainingRun run)
         }
 
         protected override void Validated(long step, double training, double validation) =>
-            AnsiConsole.MarkupLineInterpolated($"step {step,6}  train loss {training:F4}  validation loss [bold]{validation:F4}[/]");
+            AnsiConsole.MarkupLine($"step {step,6}  train loss {training:F4}{(Validates ? $"  validation loss [bold]{validation:F4}[/]" : "")}");
 
         protected override void Line(string text) => AnsiConsole.WriteLine(text);
     }

@@ -21,7 +21,7 @@ internal static class InfoCommand
                 throw new UserException($"{folder}: there is no run in this folder ({TrainingRun.SettingsFile} is missing)");
             TrainingSettings settings = TrainingSettings.Load(file);
             (long Step, string Path)[] checkpoints = [.. TrainingRun.Checkpoints(folder)];
-            IReadOnlyList<(long Step, double Training, double Validation)> losses = RunMetrics.Read(folder).Validations;
+            IReadOnlyList<(long Step, double? Training, double? Validation)> losses = RunMetrics.Read(folder).Validations;
             if (result.GetValue(json))
             {
                 CommonOptions.PrintJson(new
@@ -36,9 +36,10 @@ internal static class InfoCommand
             AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {Model(settings, checkpoints)}block {settings.Block}");
             AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : string.Join(", ", settings.Data))}");
             var table = new Table().AddColumns("step", "train loss", "validation loss");
-            foreach ((long step, double training, double validation) in losses.TakeLast(12))
+            foreach ((long step, double? training, double? validation) in losses.TakeLast(12))
                 table.AddRow($"{step}", $"{training:F4}", $"{validation:F4}");
-            AnsiConsole.Write(table);
+            if (losses.Count > 0)
+                AnsiConsole.Write(table);
             foreach ((long step, string path) in checkpoints)
                 AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {path} ({Directory.EnumerateFiles(path).Sum(item => new FileInfo(item).Length) / 1e6:F1} MB)");
             AnsiConsole.MarkupLineInterpolated($"{(checkpoints.Length > 0 ? checkpoints[^1].Step : 0)} of {settings.Steps} steps are safe");

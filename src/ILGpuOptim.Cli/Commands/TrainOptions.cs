@@ -20,7 +20,7 @@ internal sealed class TrainOptions
         resume = Add(new Option<string?>("--resume") { Description = "go on with this run" });
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
-        Setting<double?>("--validation", "the part of the text that validates", (s, v) => s with { Validation = v!.Value });
+        Setting<double?>("--validation", "the part of the text that validates; 0 trains on all of it", (s, v) => s with { Validation = v!.Value });
         Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT whose sizes are taken; the vocabulary is that of the data", WithModel);
         Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });
         Setting<string[]>("--freeze", "names of parameters that stay as they are, * for anything", (s, v) => s with { Freeze = v });
@@ -61,7 +61,7 @@ internal sealed class TrainOptions
         Setting<bool?>("--layerwise", "update each parameter within the backward pass and free its gradient; needs --clip 0", (s, v) => s with { Layerwise = v!.Value });
         Setting<ulong?>("--seed", "repeats the run", (s, v) => s with { Seed = v!.Value });
         Setting<int?>("--eval-interval", "steps between validations", (s, v) => s with { EvalInterval = v!.Value });
-        Setting<int?>("--eval-batches", "batches of a validation", (s, v) => s with { EvalBatches = v!.Value });
+        Setting<int?>("--eval-batches", "batches of a validation; 0 is off", (s, v) => s with { EvalBatches = v!.Value });
         Setting<int?>("--checkpoint-interval", "steps between checkpoints; 0 saves at the end alone", (s, v) => s with { CheckpointInterval = v!.Value });
         Setting<int?>("--keep", "the newest checkpoints that are kept, beside the best", (s, v) => s with { Keep = v!.Value });
         Setting<string>("--device", "cpu, cuda, opencl, auto or reference", (s, v) => s with { Device = v });

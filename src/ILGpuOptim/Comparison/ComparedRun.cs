@@ -85,13 +85,8 @@ public sealed class ComparedRun
     public double ValidationLoss => Divergence is not null ? double.PositiveInfinity : LossAt(Step);
 
     /// <summary>The validation loss after a step; infinite where there is none or the run diverged.</summary>
-    internal double LossAt(long step)
-    {
-        if (divergence is not null)
-            return double.PositiveInfinity;
-        double loss = Metrics.Validations.Where(item => item.Step == step).Select(item => item.Validation).LastOrDefault(double.NaN);
-        return double.IsFinite(loss) ? loss : double.PositiveInfinity;
-    }
+    internal double LossAt(long step) =>
+        (divergence is null ? Metrics.Validations.LastOrDefault(item => item.Step == step).Validation : null) ?? double.PositiveInfinity;
 
     internal void Prune() => isPruned = true;
 

@@ -4,14 +4,14 @@ namespace ILGpuOptim.Training;
 
 /// <summary>The losses in a run folder's <see cref="TrainingRun.MetricsFile"/>.</summary>
 /// <param name="Steps">The loss of each update's batches.</param>
-/// <param name="Validations">Losses on training and on validation batches; NaN where they were no number.</param>
-public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, IReadOnlyList<(long Step, double Training, double Validation)> Validations)
+/// <param name="Validations">Losses on training and on validation batches; null where they were no number or nothing validates.</param>
+public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, IReadOnlyList<(long Step, double? Training, double? Validation)> Validations)
 {
     /// <summary>Reads a run's losses; empty when there are none yet.</summary>
     public static RunMetrics Read(string folder)
     {
         var steps = new List<(long, double)>();
-        var validations = new List<(long, double, double)>();
+        var validations = new List<(long, double?, double?)>();
         string path = Path.Combine(folder, TrainingRun.MetricsFile);
         foreach (string text in File.Exists(path) ? File.ReadLines(path) : [])
         {
@@ -23,7 +23,7 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
                 if (line.TryGetProperty("val_loss", out _))
                     validations.Add((step, Number(line, "train_loss"), Number(line, "val_loss")));
                 else
-                    steps.Add((step, Number(line, "loss")));
+                    steps.Add((step, Number(line, "loss") ?? double.NaN));
             }
             catch (JsonException)
             {
@@ -46,6 +46,6 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
         }
     }
 
-    private static double Number(JsonElement line, string name) =>
-        line.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : double.NaN;
+    private static double? Number(JsonElement line, string name) =>
+        line.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : null;
 }

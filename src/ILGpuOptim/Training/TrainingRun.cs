@@ -54,7 +54,7 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Called with each update in its order; on a GPU when the next one has been launched.</summary>
     public Action<StepResult>? Stepped { get; set; }
 
-    /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches.</summary>
+    /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches, NaN without text for them.</summary>
     public Action<long, double, double>? Validated { get; set; }
 
     /// <summary>Called when a checkpoint is on the disk.</summary>
@@ -214,6 +214,8 @@ public sealed class TrainingRun : IDisposable
 
     private void Validate()
     {
+        if (Settings.EvalBatches == 0)
+            return;
         Trainer.Settle();
         double training = Trainer.Validate(Settings.EvalBatches, onTraining: true), validating = Trainer.Validate(Settings.EvalBatches);
         validation = validating;

@@ -17,7 +17,7 @@ public sealed record TrainingSettings
     /// <summary>char or byte.</summary>
     public string Tokenizer { get; init; } = "char";
 
-    /// <summary>The part of the text that validates.</summary>
+    /// <summary>The part of the text that validates; 0 trains on all of it.</summary>
     public double Validation { get; init; } = 0.1;
 
     /// <summary>The model to train from fresh weights, as in <c>config.json</c>; null means a GPT-2. Its vocabulary follows the data.</summary>
@@ -89,7 +89,7 @@ public sealed record TrainingSettings
     /// <summary>Steps between validations.</summary>
     public int EvalInterval { get; init; } = 250;
 
-    /// <summary>Batches of a validation.</summary>
+    /// <summary>Batches of a validation; 0 validates nothing.</summary>
     public int EvalBatches { get; init; } = 60;
 
     /// <summary>Steps between checkpoints; 0 saves at the end alone.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
@@ -33,6 +34,34 @@ public class CliTests
         Outcome repeated = Run("train", "--config", Path.Combine(run, "settings.json"), "--out", copy, "--json");
         Assert.All(repeated.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => JsonDocument.Parse(line));
         Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.jsonl")), File.ReadAllText(Path.Combine(copy, "metrics.jsonl")));
+    }
+
+    [Theory]
+    [InlineData("--eval-batches")]
+    [InlineData("--validation")]
+    public void TrainsWithoutValidation(string option)
+    {
+        using var folder = new TemporaryFolder();
+        string run = folder["run"];
+        Outcome trained = Run("train", "--preset", "tiny", "--steps", "10", "--checkpoint-interval", "5", option, "0", "--out", run);
+        Assert.Equal(0, trained.Code);
+        foreach (string output in (string[])[trained.Output, Run("train", "--resume", run).Output, Run("info", run).Output])
+            Assert.DoesNotMatch("NaN|Infinity|∞|best", output);
+        Assert.DoesNotContain(">validation<", File.ReadAllText(Path.Combine(run, "loss.svg")), StringComparison.Ordinal);
+        Assert.Equal(["step-0000005", "step-0000010"], Directory.EnumerateDirectories(Path.Combine(run, "checkpoints")).Select(path => Path.GetFileName(path)).Order());
+        JsonElement[] validations = [.. JsonDocument.Parse(Run("info", run, "--json").Output).RootElement.GetProperty("validations").EnumerateArray()];
+        Assert.Equal(option == "--validation" ? 2 : 0, validations.Length);
+        Assert.All(validations, line => Assert.Equal((JsonValueKind.Number, JsonValueKind.Null), (line.GetProperty("train_loss").ValueKind, line.GetProperty("val_loss").ValueKind)));
+    }
+
+    [Fact]
+    public void TheBestLossIsThatOfTheWholeRun()
+    {
+        using var folder = new TemporaryFolder();
+        Outcome trained = Run("train", "--preset", "tiny", "--steps", "10", "--eval-batches", "1", "--out", folder["run"]);
+        string Best(string output) => Regex.Match(output, "best validation loss ([0-9.]+)").Value;
+        Assert.NotEqual("", Best(trained.Output));
+        Assert.Equal(Best(trained.Output), Best(Run("train", "--resume", folder["run"]).Output));
     }
 
     [Fact]
