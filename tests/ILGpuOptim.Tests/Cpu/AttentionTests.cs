@@ -34,6 +34,10 @@ public class AttentionTests
         yield return new(2, 6, 2, 33, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 1, SpareKeys = 2 };
         yield return new(1, 2, 2, 8, 130, 67) { Dropout = 0.5f };
         yield return new(12, 4, 4, 32, 64, 64) { Causal = true };
+        yield return new(1, 2, 1, 64, 130, 130) { Causal = true };
+        yield return new(2, 4, 2, 64, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 4, SpareKeys = 2 };
+        yield return new(1, 2, 2, 48, 70, 33) { Bias = true };
+        yield return new(1, 3, 1, 12, 100, 200) { Causal = true, Padding = 8 };
         yield return new(0, 2, 2, 8, 4, 4);
         yield return new(2, 2, 2, 8, 0, 4);
         yield return new(2, 2, 2, 8, 4, 0);

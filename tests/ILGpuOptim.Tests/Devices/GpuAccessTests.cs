@@ -140,7 +140,7 @@ public class GpuAccessTests
 
     [Theory]
     [InlineData(1024, 48 << 10, false, null)]
-    [InlineData(256, 43 << 10, false, null)]
+    [InlineData(256, 47 << 10, false, null)]
     [InlineData(128, 48 << 10, false, "at most 128 threads")]
     [InlineData(1024, 32 << 10, false, "32 KiB of shared memory")]
     [InlineData(4096, 512 << 10, true, null)]

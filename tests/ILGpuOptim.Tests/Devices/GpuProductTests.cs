@@ -139,7 +139,6 @@ public class GpuPlanTests
     {
         var plans = new GpuGemmPlans(132, null);
         Assert.Equal(new GpuGemmPlan("128x128", 1), plans.For(Large));
-        Assert.Equal("64x64", plans.For(Tall).Tile);
         Assert.InRange(plans.For(Tall).Parts, 2, 16);
         Assert.Equal(new GpuGemmPlan("64x64", 1), plans.For(Tiny));
     }

@@ -332,6 +332,32 @@ internal struct GpuAttentionTile
     /// <summary>The first query among those of all heads and sequences; the first elements of keys, queries and outputs.</summary>
     public long Row, Key, Query, Output;
 
+    /// <summary>Sets what belongs to the queries from <paramref name="q0"/> on of a head.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void OfQueries(GpuAttentionArguments x, int head, int q0)
+    {
+        QueryCount = IntrinsicMath.Min(GpuAttentionKernels.Tile, x.QueryLength - q0);
+        Row = ((long)Batch * x.Heads + head) * x.QueryLength + q0;
+        Query = ((long)Batch * x.QueryLength + q0) * x.QueryStride + head * x.HeadSize;
+        Output = ((long)Batch * x.QueryLength + q0) * x.OutputStride + head * x.HeadSize;
+    }
+
+    /// <summary>Sets what belongs to the keys from <paramref name="k0"/> on of a key head.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void OfKeys(GpuAttentionArguments x, int head, int k0)
+    {
+        FirstKey = k0;
+        KeyCount = IntrinsicMath.Min(GpuAttentionKernels.Tile, x.KeyLength - k0);
+        Key = ((long)Batch * x.KeyCapacity + k0) * x.KeyStride + head * x.HeadSize;
+    }
+
+    /// <summary>Whether some query of the tile does not see some key of it, or is missing.</summary>
+    public readonly bool IsCut
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => KeyCount < GpuAttentionKernels.Tile || QueryCount < GpuAttentionKernels.Tile || Diagonal < GpuAttentionKernels.Tile - 1;
+    }
+
     /// <summary>Whether some query of a part's rows sees some key of its columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly bool Sees(GpuAttentionPart at) => at.X <= at.LastY + Diagonal && at.X < KeyCount && at.Y < QueryCount;

@@ -45,7 +45,8 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
     /// <summary>A kernel with its specialised parameters at given values, which are parameters still, but unused.</summary>
     /// <param name="kernel">A static method, explicitly grouped.</param>
     /// <param name="constants">Values of type <see cref="SpecializedValue{T}"/>, in the order of such parameters.</param>
-    public CompiledKernel Compile(MethodInfo kernel, IReadOnlyList<object> constants)
+    /// <param name="limits">What limits its registers.</param>
+    public CompiledKernel Compile(MethodInfo kernel, IReadOnlyList<object> constants, in KernelSpecialization limits)
     {
         EntryPointDescription entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
         var current = new IRContext(context);
@@ -65,12 +66,12 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
         using (current)
         {
             current.Optimize();
-            return backend.Compile(method, entry, default);
+            return backend.Compile(method, entry, limits);
         }
     }
 
     /// <summary>The source of a kernel with its specialised parameters at given values.</summary>
-    public string Source(RecordedKernel kernel) => Compile(kernel.Method, kernel.Constants) switch
+    public string Source(RecordedKernel kernel) => Compile(kernel.Method, kernel.Constants, kernel.Limits) switch
     {
         PTXCompiledKernel ptx => ptx.PTXAssembly,
         CLCompiledKernel cl => cl.Source,
@@ -148,7 +149,8 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
 /// <param name="Method">The kernel, with its rule as type argument.</param>
 /// <param name="Constants">The values of its specialised parameters.</param>
 /// <param name="Threads">Threads of a group.</param>
-internal sealed record RecordedKernel(MethodInfo Method, IReadOnlyList<object> Constants, int Threads)
+/// <param name="Limits">What limits its registers.</param>
+internal sealed record RecordedKernel(MethodInfo Method, IReadOnlyList<object> Constants, int Threads, KernelSpecialization Limits)
 {
     /// <summary>Two launches of the same code have the same key.</summary>
     public string Key => $"{Method.DeclaringType!.Name}.{Method.Name}<{string.Join(", ", Method.GetGenericArguments().Select(NameOf))}>({string.Join(", ", Constants)})";

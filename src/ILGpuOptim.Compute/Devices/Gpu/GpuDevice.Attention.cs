@@ -8,6 +8,7 @@ namespace ILGpuOptim.Compute;
 public sealed partial class GpuDevice
 {
     private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? attentionForward, attentionBackward;
+    private readonly Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>?[] tiles = new Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>?[6];
     private Action<KernelConfig, GpuAttentionArguments, int, SpecializedValue<int>>? attentionDot;
 
     private int AttentionThreads => IsProcessor ? 1 : GpuAttentionKernels.Threads;
@@ -18,11 +19,16 @@ public sealed partial class GpuDevice
         pending.Launch();
         AttentionArguments a = arguments;
         GpuAttentionArguments x = Attention(a, out int form);
-        x.Blocks = Blocks(a.QueryLength);
-        attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Forward);
-        int groups = Groups((long)x.Blocks * a.Heads * a.Batch);
-        if (groups > 0)
-            attentionForward((groups, AttentionThreads), x, new(form));
+        int blocks = Blocks(a.QueryLength);
+        if (TakesTiles(a))
+        {
+            LaunchTiles(0, GpuAttentionTiles.Forward, x, blocks, (long)a.Batch * a.Heads, form);
+        }
+        else
+        {
+            attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Forward);
+            Launch(attentionForward, x, blocks, (long)a.Batch * a.Heads, AttentionThreads, form);
+        }
     }
 
     /// <inheritdoc/>
@@ -43,29 +49,51 @@ public sealed partial class GpuDevice
         attentionDot ??= Load<GpuAttentionArguments, int, SpecializedValue<int>>(GpuAttentionKernels.Dot);
         if (count > 0)
             attentionDot((Groups(Tiles(count, IsProcessor ? GpuAttentionKernels.Tile : GpuAttentionKernels.DotRows)), AttentionThreads), x, count, new(form));
-
-        // Whole key heads when they keep a processor's cores evenly busy; else blocks of keys, then blocks of queries.
-        if (IsProcessor && a.Batch * a.KeyHeads >= 4 * Accelerator.NumMultiprocessors)
+        if (TakesTiles(a) && GpuOperand.IsAligned(gradients.Output) && GpuOperand.IsAligned(gradients.Query) && GpuOperand.IsAligned(gradients.Key) && GpuOperand.IsAligned(gradients.Value))
         {
-            AttentionBackward(x, 1, (long)a.Batch * a.KeyHeads, form | GpuAttentionKernels.Keys | GpuAttentionKernels.Queries);
+            LaunchTiles(1, GpuAttentionTiles.BackwardOfKeys, x, Blocks(a.KeyLength), (long)a.Batch * a.KeyHeads, form);
+            LaunchTiles(2, GpuAttentionTiles.BackwardOfQueries, x, Blocks(a.QueryLength), (long)a.Batch * a.Heads, form);
         }
         else
         {
-            AttentionBackward(x, Blocks(a.KeyLength), (long)a.Batch * a.KeyHeads, form | GpuAttentionKernels.Keys);
-            AttentionBackward(x, Blocks(a.QueryLength), (long)a.Batch * a.Heads, form | GpuAttentionKernels.Queries);
+            attentionBackward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Backward);
+
+            // Whole key heads when they keep a processor's cores evenly busy; else blocks of keys, then blocks of queries.
+            if (IsProcessor && a.Batch * a.KeyHeads >= 4 * Accelerator.NumMultiprocessors)
+            {
+                Launch(attentionBackward, x, 1, (long)a.Batch * a.KeyHeads, AttentionThreads, form | GpuAttentionKernels.Keys | GpuAttentionKernels.Queries);
+            }
+            else
+            {
+                Launch(attentionBackward, x, Blocks(a.KeyLength), (long)a.Batch * a.KeyHeads, AttentionThreads, form | GpuAttentionKernels.Keys);
+                Launch(attentionBackward, x, Blocks(a.QueryLength), (long)a.Batch * a.Heads, AttentionThreads, form | GpuAttentionKernels.Queries);
+            }
         }
 
         Pool.Return(dots);
     }
 
-    private void AttentionBackward(GpuAttentionArguments x, int blocks, long heads, int form)
+    private static void Launch(
+        Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int threads, int form)
     {
         x.Blocks = blocks;
-        attentionBackward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Backward);
         int groups = Groups(blocks * heads);
         if (groups > 0)
-            attentionBackward((groups, AttentionThreads), x, new(form));
+            kernel((groups, threads), x, new(form));
     }
+
+    private void LaunchTiles(int which, Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int form)
+    {
+        // Dropout needs more registers than leave room for a third group.
+        int drops = (form & GpuAttentionKernels.Drops) != 0 ? 1 : 0;
+        tiles[2 * which + drops] ??= Load(kernel, Limits(GpuAttentionTiles.Threads, 3 - drops));
+        Launch(tiles[2 * which + drops]!, x, blocks, heads, GpuAttentionTiles.Threads, form & GpuAttentionTiles.Forms);
+    }
+
+    /// <summary>Whether the faster kernels of GPUs can do it.</summary>
+    private bool TakesTiles(in AttentionArguments a) =>
+        !IsProcessor && a.HeadSize <= GpuAttentionTiles.LongestHead && a.HeadSize % 4 == 0 && a.QueryStride % 4 == 0 && a.KeyStride % 4 == 0 && a.OutputStride % 4 == 0
+        && GpuOperand.IsAligned(a.Query) && GpuOperand.IsAligned(a.Key) && GpuOperand.IsAligned(a.Value) && GpuOperand.IsAligned(a.Output);
 
     private static int Blocks(int length) => (length + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
 

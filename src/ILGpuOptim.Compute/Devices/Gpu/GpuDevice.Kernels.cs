@@ -37,24 +37,24 @@ public sealed partial class GpuDevice
         return new GpuDevice("recorder", context, context.CreateCPUAccelerator(0), asProcessor, []);
     }
 
-    private Action<KernelConfig, T1, T2> Load<T1, T2>(Action<T1, T2> kernel)
+    private Action<KernelConfig, T1, T2> Load<T1, T2>(Action<T1, T2> kernel, KernelSpecialization limits = default)
         where T1 : struct
         where T2 : struct
     {
         if (recorded is not null)
-            return (config, a, b) => Record(kernel, config, a, b);
-        GpuKernel<T2, Action<AcceleratorStream, KernelConfig, T1, T2>> loaded = Compiled<T2, Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel);
+            return (config, a, b) => Record(kernel, limits, config, a, b);
+        GpuKernel<T2, Action<AcceleratorStream, KernelConfig, T1, T2>> loaded = Compiled<T2, Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel, limits);
         return (config, a, b) => loaded.For(b)(Stream, config, a, b);
     }
 
-    private Action<KernelConfig, T1, T2, T3> Load<T1, T2, T3>(Action<T1, T2, T3> kernel)
+    private Action<KernelConfig, T1, T2, T3> Load<T1, T2, T3>(Action<T1, T2, T3> kernel, KernelSpecialization limits = default)
         where T1 : struct
         where T2 : struct
         where T3 : struct
     {
         if (recorded is not null)
-            return (config, a, b, c) => Record(kernel, config, a, b, c);
-        GpuKernel<T3, Action<AcceleratorStream, KernelConfig, T1, T2, T3>> loaded = Compiled<T3, Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel);
+            return (config, a, b, c) => Record(kernel, limits, config, a, b, c);
+        GpuKernel<T3, Action<AcceleratorStream, KernelConfig, T1, T2, T3>> loaded = Compiled<T3, Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel, limits);
         return (config, a, b, c) => loaded.For(c)(Stream, config, a, b, c);
     }
 
@@ -65,8 +65,8 @@ public sealed partial class GpuDevice
         where T4 : struct
     {
         if (recorded is not null)
-            return (config, a, b, c, d) => Record(kernel, config, a, b, c, d);
-        GpuKernel<T4, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>> loaded = Compiled<T4, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel);
+            return (config, a, b, c, d) => Record(kernel, default, config, a, b, c, d);
+        GpuKernel<T4, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>> loaded = Compiled<T4, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel, default);
         return (config, a, b, c, d) => loaded.For(d)(Stream, config, a, b, c, d);
     }
 
@@ -78,8 +78,8 @@ public sealed partial class GpuDevice
         where T5 : struct
     {
         if (recorded is not null)
-            return (config, a, b, c, d, e) => Record(kernel, config, a, b, c, d, e);
-        GpuKernel<T5, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>> loaded = Compiled<T5, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel);
+            return (config, a, b, c, d, e) => Record(kernel, default, config, a, b, c, d, e);
+        GpuKernel<T5, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>> loaded = Compiled<T5, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel, default);
         return (config, a, b, c, d, e) => loaded.For(e)(Stream, config, a, b, c, d, e);
     }
 
@@ -92,8 +92,8 @@ public sealed partial class GpuDevice
         where T6 : struct
     {
         if (recorded is not null)
-            return (config, a, b, c, d, e, f) => Record(kernel, config, a, b, c, d, e, f);
-        GpuKernel<T6, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>> loaded = Compiled<T6, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel);
+            return (config, a, b, c, d, e, f) => Record(kernel, default, config, a, b, c, d, e, f);
+        GpuKernel<T6, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>> loaded = Compiled<T6, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel, default);
         return (config, a, b, c, d, e, f) => loaded.For(f)(Stream, config, a, b, c, d, e, f);
     }
 
@@ -107,26 +107,29 @@ public sealed partial class GpuDevice
         where T7 : struct
     {
         if (recorded is not null)
-            return (config, a, b, c, d, e, f, g) => Record(kernel, config, a, b, c, d, e, f, g);
-        GpuKernel<T7, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>> loaded = Compiled<T7, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel);
+            return (config, a, b, c, d, e, f, g) => Record(kernel, default, config, a, b, c, d, e, f, g);
+        GpuKernel<T7, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>> loaded = Compiled<T7, Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel, default);
         return (config, a, b, c, d, e, f, g) => loaded.For(g)(Stream, config, a, b, c, d, e, f, g);
     }
 
+    /// <summary>How many threads a group has, and how many groups a multiprocessor must have room for: what limits a kernel's registers.</summary>
+    private static KernelSpecialization Limits(int threads, int groups) => new(threads, groups);
+
     /// <summary>A kernel to launch; its types become visible to the launcher.</summary>
-    private GpuKernel<TLast, TLauncher> Compiled<TLast, TLauncher>(Delegate kernel)
+    private GpuKernel<TLast, TLauncher> Compiled<TLast, TLauncher>(Delegate kernel, in KernelSpecialization limits)
         where TLast : struct
         where TLauncher : Delegate
     {
         foreach (ParameterInfo parameter in kernel.Method.GetParameters())
             visibility.Allow(parameter.ParameterType);
-        return new GpuKernel<TLast, TLauncher>(Accelerator, compiler, kernel.Method);
+        return new GpuKernel<TLast, TLauncher>(Accelerator, compiler, kernel.Method, limits);
     }
 
-    private void Record(Delegate kernel, KernelConfig config, params object[] arguments)
+    private void Record(Delegate kernel, KernelSpecialization limits, KernelConfig config, params object[] arguments)
     {
         // A specialised value shows itself by its type alone.
         object[] constants = [.. arguments.Where(argument => argument.GetType() is { IsGenericType: true } type && type.GetGenericTypeDefinition() == typeof(SpecializedValue<>))];
-        var entry = new RecordedKernel(kernel.Method, constants, config.GroupDim.Size);
+        var entry = new RecordedKernel(kernel.Method, constants, config.GroupDim.Size, limits);
         recorded!.TryAdd(entry.Key, entry);
     }
 }

@@ -98,7 +98,7 @@ public sealed partial class GpuDevice
         where S : struct, IGpuGemmShape
     {
         if (!products.TryGetValue(typeof((R, S)), out Delegate? launcher))
-            products[typeof((R, S))] = launcher = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Run<R, S>);
+            products[typeof((R, S))] = launcher = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Run<R, S>, GpuGemmTiles.Threads<S>() == 256 ? Limits(256, 2) : default);
         return (Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)launcher;
     }
 
@@ -106,7 +106,7 @@ public sealed partial class GpuDevice
     private static ulong Fours(in GemmArguments g, in GpuGemmArguments x)
     {
         static bool Fits(in Block block, int length, int stride, long batchStride) =>
-            block.Type == DType.F32 && block.Offset % 16 == 0 && length % 4 == 0 && stride % 4 == 0 && batchStride % 4 == 0;
+            block.Type == DType.F32 && GpuOperand.IsAligned(block) && length % 4 == 0 && stride % 4 == 0 && batchStride % 4 == 0;
         return (Fits(g.A, g.TransposeA ? g.M : g.K, x.StrideA, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
             | (Fits(g.B, g.TransposeB ? g.K : g.N, x.StrideB, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
             | (Fits(g.C, g.N, x.StrideC, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);

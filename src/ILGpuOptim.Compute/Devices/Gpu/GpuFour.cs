@@ -11,4 +11,40 @@ internal struct GpuFour(float a, float b, float c, float d)
     /// <summary>Eight numbers of two fours.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static GpuEight Join(GpuFour x, GpuFour y) => new(x.A, x.B, x.C, x.D, y.A, y.B, y.C, y.D);
+
+    /// <summary>This plus x · y.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuFour Plus(GpuFour x, float y) =>
+        new(MathF.FusedMultiplyAdd(x.A, y, A), MathF.FusedMultiplyAdd(x.B, y, B), MathF.FusedMultiplyAdd(x.C, y, C), MathF.FusedMultiplyAdd(x.D, y, D));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuFour operator *(GpuFour x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuFour operator *(GpuFour x, GpuFour y) => new(x.A * y.A, x.B * y.B, x.C * y.C, x.D * y.D);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuFour operator +(GpuFour x, GpuFour y) => new(x.A + y.A, x.B + y.B, x.C + y.C, x.D + y.D);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuFour operator -(GpuFour x, float y) => new(x.A - y, x.B - y, x.C - y, x.D - y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuFour Exp(GpuFour x) =>
+        new(F1.Exp(new F1(x.A)).Value, F1.Exp(new F1(x.B)).Value, F1.Exp(new F1(x.C)).Value, F1.Exp(new F1(x.D)).Value);
+
+    /// <summary>With <paramref name="other"/> from place <paramref name="end"/> on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuFour Before(int end, float other) => new(end > 0 ? A : other, end > 1 ? B : other, end > 2 ? C : other, end > 3 ? D : other);
+
+    /// <summary>The largest; a NaN may be lost.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Largest()
+    {
+        float x = A > B ? A : B, y = C > D ? C : D;
+        return x > y ? x : y;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Sum() => A + B + (C + D);
 }

@@ -69,29 +69,26 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
     /// <summary>Plans worth measuring.</summary>
     public static IEnumerable<GpuGemmPlan> Candidates(GpuGemmSize size) =>
         from tile in GpuGemmPlan.Tiles
-        from parts in (int[])[1, 2, 4, 8, 16]
+        from parts in (int[])[1, 2, 3, 4, 6, 8, 12, 16]
         where parts == 1 || size.K / parts >= ShortestPart
         select new GpuGemmPlan(tile, parts);
 
-    /// <summary>The largest tile of which every multiprocessor gets one, and as many parts of k as fill the device when the smallest does not.</summary>
-    private GpuGemmPlan ByRule(GpuGemmSize size)
-    {
-        var plan = new GpuGemmPlan("64x64", 1);
-        foreach (string tile in GpuGemmPlan.Tiles)
-        {
-            var candidate = new GpuGemmPlan(tile, 1);
-            bool fits = size.M > candidate.Rows / 2 && size.N > candidate.Columns / 2;
-            if (fits && Groups(size, candidate) >= multiprocessors)
-            {
-                plan = candidate;
-                break;
-            }
-        }
+    /// <summary>The plan that should take the least time.</summary>
+    private GpuGemmPlan ByRule(GpuGemmSize size) => Candidates(size).MinBy(plan => Estimate(size, plan));
 
-        int parts = 1;
-        while (Groups(size, plan) * parts < 2 * multiprocessors && size.K / (2 * parts) >= ShortestPart && parts < 16)
-            parts *= 2;
-        return plan with { Parts = parts };
+    /// <summary>
+    /// The time of a plan, in steps of k that a multiprocessor spends on a tile of 128 × 128: groups run in waves that fill the device, and a
+    /// last one that may not. Smaller tiles read more for each product; parts of k are written and read again.
+    /// </summary>
+    private double Estimate(GpuGemmSize size, GpuGemmPlan plan)
+    {
+        double tile = plan.Rows * plan.Columns / (128.0 * 128.0), effort = plan.Rows == plan.Columns ? plan.Rows == 128 ? 1 : 1.2 : 1.08;
+        int together = (int)(2 / tile);
+        long slots = (long)multiprocessors * together, groups = Groups(size, plan) * plan.Parts, left = groups % slots;
+        double waves = groups / slots + (left == 0 ? 0 : Math.Max(0.6 * tile, (double)((left + multiprocessors - 1) / multiprocessors) / together));
+        double steps = Math.Max(1, (double)size.K / plan.Parts);
+        double extra = plan.Parts == 1 ? 0 : 300 + (double)size.Batch * size.M * size.N * plan.Parts / (128.0 * 128.0 * multiprocessors) * 30;
+        return waves * 2 * steps * effort + extra;
     }
 
     private GpuGemmPlan? Measured(GpuGemmSize size)

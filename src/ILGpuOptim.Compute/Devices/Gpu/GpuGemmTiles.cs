@@ -269,17 +269,17 @@ internal readonly struct GpuGemmSide
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, GpuFour four)
     {
-        int place = strip + StepOf(index, rows, alongOuter) * pitch + OuterOf(index, rows, alongOuter);
+        ArrayView<float> place = words.SubView(strip + StepOf(index, rows, alongOuter) * pitch + OuterOf(index, rows, alongOuter));
         if (alongOuter)
         {
-            words.Cast<GpuFour>()[place / 4] = four;
+            place.Cast<GpuFour>()[0] = four;
         }
         else
         {
-            words[place] = four.A;
-            words[place + pitch] = four.B;
-            words[place + 2 * pitch] = four.C;
-            words[place + 3 * pitch] = four.D;
+            place[0] = four.A;
+            place[pitch] = four.B;
+            place[2 * pitch] = four.C;
+            place[3 * pitch] = four.D;
         }
     }
 

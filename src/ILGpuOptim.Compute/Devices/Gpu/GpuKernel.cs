@@ -5,7 +5,7 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>A kernel on a device: compiled when it is first launched, once for each value of its last parameter when that is specialised.</summary>
-internal sealed class GpuKernel<TLast, TLauncher>(Accelerator accelerator, GpuCompiler compiler, MethodInfo method)
+internal sealed class GpuKernel<TLast, TLauncher>(Accelerator accelerator, GpuCompiler compiler, MethodInfo method, KernelSpecialization limits)
     where TLast : struct
     where TLauncher : Delegate
 {
@@ -18,7 +18,7 @@ internal sealed class GpuKernel<TLast, TLauncher>(Accelerator accelerator, GpuCo
     {
         TLast constant = Specialized ? last : default;
         if (!launchers.TryGetValue(constant, out TLauncher? launcher))
-            launchers[constant] = launcher = accelerator.LoadKernel(compiler.Compile(method, Specialized ? [constant] : [])).CreateLauncherDelegate<TLauncher>();
+            launchers[constant] = launcher = accelerator.LoadKernel(compiler.Compile(method, Specialized ? [constant] : [], limits)).CreateLauncherDelegate<TLauncher>();
         return launcher;
     }
 }

@@ -6,8 +6,8 @@ internal static class GpuLimits
     /// <summary>The threads of the largest groups: products, maps and row programs.</summary>
     public const int Threads = 256;
 
-    /// <summary>Shared memory of the kernel with most of it, attention's gradient: two tiles of scores and strips of operands; those of a thread that works alone are wider.</summary>
-    public const int SharedBytes = 43 << 10, SharedBytesOfProcessors = 68 << 10;
+    /// <summary>Shared memory of the kernel with most of it, attention: queries, keys and half of the values of a tile, and the maxima of its parts; what a thread needs that works alone is more.</summary>
+    public const int SharedBytes = 47 << 10, SharedBytesOfProcessors = 68 << 10;
 
     /// <summary>Why the kernels cannot run on a device with such groups, or null.</summary>
     public static string? ProblemOf(int threads, long sharedBytes, bool isProcessor)

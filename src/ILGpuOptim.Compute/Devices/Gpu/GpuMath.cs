@@ -13,7 +13,7 @@ namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
 /// Teaches ILGPU the functions of the lanes that it does not know: the fused multiply-add, which it would call by its
-/// .NET name, rounding to even, which it would wrap in branches, the bits of a float as an unsigned number, sixteen neighbours at once
+/// .NET name, rounding to even, which it would compute from bits, with branches, the bits of a float as an unsigned number, sixteen neighbours at once
 /// for OpenCL's processors, and the comparison of floats: where the left side is a constant, ILGPU changes sides and lets NaN pass, so that in
 /// PTX the greater of 1 and NaN would be 1.
 /// </summary>
@@ -25,7 +25,7 @@ internal static class GpuMath
     {
         Redirect(typeof(MathF), nameof(MathF.FusedMultiplyAdd), [typeof(float), typeof(float), typeof(float)], Method(nameof(Fma)));
         Redirect(typeof(F1), nameof(F1.IsLess), [typeof(float), typeof(float)], Method(nameof(Less)));
-        Redirect(typeof(MathF), nameof(MathF.Round), [typeof(float)], typeof(XMath).GetMethod(nameof(XMath.RoundToEven), [typeof(float)])!);
+        Redirect(typeof(MathF), nameof(MathF.Round), [typeof(float)], Method(nameof(Round)));
         Redirect(typeof(BitConverter), nameof(BitConverter.SingleToUInt32Bits), [typeof(float)], typeof(Interop).GetMethod(nameof(Interop.FloatAsInt), [typeof(float)])!);
         Redirect(typeof(BitConverter), nameof(BitConverter.UInt32BitsToSingle), [typeof(uint)], typeof(Interop).GetMethod(nameof(Interop.IntAsFloat), [typeof(uint)])!);
     }
@@ -38,6 +38,8 @@ internal static class GpuMath
         manager.RegisterMethod(LineMethod(nameof(Line.Add)), new CLIntrinsic(Method(nameof(GenerateAddLine)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(LineMethod(nameof(Line.Copy)), new CLIntrinsic(Method(nameof(GenerateCopyLine)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Fma)), new PTXIntrinsic(Method(nameof(GeneratePtxFma)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(Method(nameof(Round)), new CLIntrinsic(Method(nameof(GenerateRound)), IntrinsicImplementationMode.GenerateCode));
+        manager.RegisterMethod(Method(nameof(Round)), new PTXIntrinsic(Method(nameof(GeneratePtxRound)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Less)), new CLIntrinsic(Method(nameof(GenerateLess)), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(Method(nameof(Less)), new PTXIntrinsic(Method(nameof(GeneratePtxLess)), IntrinsicImplementationMode.GenerateCode));
     }
@@ -45,20 +47,7 @@ internal static class GpuMath
     [IntrinsicImplementation]
     private static float Fma(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
 
-    private static void GenerateFma(CLBackend backend, CLCodeGenerator generator, Value value)
-    {
-        var call = (MethodCall)value;
-        var a = generator.Load(call[0]);
-        var b = generator.Load(call[1]);
-        var c = generator.Load(call[2]);
-        using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement(generator.Allocate(value));
-        statement.AppendCommand("fma");
-        statement.BeginArguments();
-        statement.AppendArgument(a);
-        statement.AppendArgument(b);
-        statement.AppendArgument(c);
-        statement.EndArguments();
-    }
+    private static void GenerateFma(CLBackend backend, CLCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "fma");
 
     // vload16 and vstore16 would do, but PoCL makes them of parts of four, which LLVM then does not keep together in one register.
     private static void GenerateAddLine(CLBackend backend, CLCodeGenerator generator, Value value)
@@ -81,6 +70,13 @@ internal static class GpuMath
     private static void GeneratePtxFma(PTXBackend backend, PTXCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "fma.rn.f32");
 
     [IntrinsicImplementation]
+    private static float Round(float value) => MathF.Round(value);
+
+    private static void GenerateRound(CLBackend backend, CLCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "rint");
+
+    private static void GeneratePtxRound(PTXBackend backend, PTXCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "cvt.rni.f32.f32");
+
+    [IntrinsicImplementation]
     private static bool Less(float left, float right) => F1.IsLess(left, right);
 
     private static void GenerateLess(CLBackend backend, CLCodeGenerator generator, Value value)
@@ -95,6 +91,20 @@ internal static class GpuMath
     }
 
     private static void GeneratePtxLess(PTXBackend backend, PTXCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "setp.lt.f32");
+
+    /// <summary>One function of OpenCL: its target, and the call's arguments.</summary>
+    private static void Emit(CLCodeGenerator generator, MethodCall call, string function)
+    {
+        var arguments = new CLCodeGenerator.Variable[call.Count];
+        for (int i = 0; i < arguments.Length; i++)
+            arguments[i] = generator.Load(call[i]);
+        using CLCodeGenerator.StatementEmitter statement = generator.BeginStatement(generator.Allocate(call));
+        statement.AppendCommand(function);
+        statement.BeginArguments();
+        foreach (CLCodeGenerator.Variable argument in arguments)
+            statement.AppendArgument(argument);
+        statement.EndArguments();
+    }
 
     /// <summary>One instruction of PTX: its target, and the call's arguments.</summary>
     private static void Emit(PTXCodeGenerator generator, MethodCall call, string instruction)

@@ -43,6 +43,9 @@ internal struct GpuOperand
         return result;
     }
 
+    /// <summary>Whether a block begins where a GPU can move four floats at once.</summary>
+    public static bool IsAligned(in Block block) => block.Offset % 16 == 0;
+
     /// <summary>What stands for a missing operand: drivers want a valid address.</summary>
     public static GpuOperand None(ArrayView<float> nothing) => new() { Data = nothing.Cast<byte>(), Factor = nothing };
 

@@ -1,0 +1,463 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>
+/// Attention on GPUs, for heads of up to 64 numbers that can be moved in fours; <see cref="GpuAttentionKernels"/> takes the others and
+/// tells what is computed. Tiles are 64 × 64 and a group has 128 threads with 8 × 4 of one each, in two lines of four half a tile apart.
+/// What a product sums over runs down both factors in shared memory, so that a step of it is three reads of 16 bytes for 32 products, and
+/// results stay in registers until the last tile.
+/// </summary>
+internal static class GpuAttentionTiles
+{
+    /// <summary>Threads of a group, and the longest head.</summary>
+    public const int Threads = 128, LongestHead = 64;
+
+    /// <summary>What the kernels are specialised for.</summary>
+    public const int Forms = GpuAttentionKernels.HasBias | GpuAttentionKernels.Drops;
+
+    /// <summary>Fours from one line to the next: of what was turned, one more than it has, and of what was not.</summary>
+    internal const int Pitch = Tile / 4 + 1, RowPitch = LongestHead / 4;
+
+    private const int Tile = GpuAttentionKernels.Tile, Half = Tile / 2, ColumnParts = Tile / 4;
+
+    /// <summary>One group for each block of queries, head and sequence.</summary>
+    public static void Forward(GpuAttentionArguments x, SpecializedValue<int> form)
+    {
+        ArrayView<GpuFour> queries = SharedMemory.Allocate<GpuFour>(Tile * Pitch), keys = SharedMemory.Allocate<GpuFour>(Tile * Pitch);
+        ArrayView<GpuFour> values = SharedMemory.Allocate<GpuFour>(Half * RowPitch), tops = SharedMemory.Allocate<GpuFour>(ColumnParts * Pitch);
+        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
+
+        // Later queries see more keys, so they go first.
+        int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
+        var tile = new GpuAttentionTile { Batch = batch };
+        int q0 = block * Tile;
+        tile.OfQueries(x, head, q0);
+        LoadAcross(queries, x.Query, tile.Query, x.QueryStride, tile.QueryCount, size, x.Scale);
+        GpuHalfTile output = default;
+        GpuEight largest = GpuEight.Splat(float.NegativeInfinity), total = default;
+
+        // At least once, so that queries without keys get results.
+        int end = IntrinsicMath.Min(x.KeyLength, q0 + tile.QueryCount + x.Offset), k0 = 0;
+        do
+        {
+            tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
+            tile.Diagonal = q0 + x.Offset - k0;
+            LoadAcross(keys, x.Key, tile.Key, x.KeyStride, tile.KeyCount, size, 1);
+            Group.Barrier();
+            GpuHalfTile scores = default;
+            Product(ref scores, queries, i, keys, Pitch, j, size);
+            Bias(x, form.Value, tile, j, ref scores);
+            if (tile.IsCut)
+                Cut(tile, i, j, float.NegativeInfinity, ref scores);
+            PutRows(tops, j * Pitch + i, scores.Largest());
+            Group.Barrier();
+
+            // A query that has seen no key yet has no finite score to subtract.
+            GpuEight top = largest;
+            for (int part = 0; part < ColumnParts; part++)
+                top = GpuEight.Max(top, Rows(tops, part * Pitch + i));
+            GpuEight shift = top.Finite(), factors = GpuEight.Exp(largest - shift);
+            largest = top;
+            Exponentials(ref scores, shift);
+            total = total * factors + scores.Sums();
+            output.Scale(factors);
+            if ((form.Value & GpuAttentionKernels.Drops) != 0)
+                Drop(x, tile, i, j, ref scores);
+            PutAcross(keys, i, j, scores);
+            for (int half = 0; half < 2; half++)
+            {
+                LoadRows(values, x.Value, tile.Key + (long)half * Half * x.KeyStride, x.KeyStride, tile.KeyCount - half * Half, Half, size);
+                Group.Barrier();
+                Product(ref output, keys.SubView(half * Half * Pitch), i, values, RowPitch, j, Half);
+                Group.Barrier();
+            }
+
+            k0 += Tile;
+        }
+        while (k0 < end);
+
+        PutRows(tops, j * Pitch + i, total);
+        Group.Barrier();
+        total = default;
+        for (int part = 0; part < ColumnParts; part++)
+            total += Rows(tops, part * Pitch + i);
+        output.Scale(new GpuEight(
+            Inverse(total.A), Inverse(total.B), Inverse(total.C), Inverse(total.D), Inverse(total.E), Inverse(total.F), Inverse(total.G), Inverse(total.H)));
+        Store(x.Output, tile.Output, x.OutputStride, tile.QueryCount, size, i, j, output);
+        if (j == 0 && x.KeepsLogSumExp != 0)
+        {
+            KeepSum(x, tile, 4 * i, largest.A, total.A);
+            KeepSum(x, tile, 4 * i + 1, largest.B, total.B);
+            KeepSum(x, tile, 4 * i + 2, largest.C, total.C);
+            KeepSum(x, tile, 4 * i + 3, largest.D, total.D);
+            KeepSum(x, tile, 4 * i + Half, largest.E, total.E);
+            KeepSum(x, tile, 4 * i + Half + 1, largest.F, total.F);
+            KeepSum(x, tile, 4 * i + Half + 2, largest.G, total.G);
+            KeepSum(x, tile, 4 * i + Half + 3, largest.H, total.H);
+        }
+    }
+
+    /// <summary>The gradients of keys and values: one group for each block of keys, key head and sequence.</summary>
+    public static void BackwardOfKeys(GpuAttentionArguments x, SpecializedValue<int> form)
+    {
+        ArrayView<GpuFour> strips = SharedMemory.Allocate<GpuFour>(Tile * Pitch), factors = SharedMemory.Allocate<GpuFour>(Tile * Pitch);
+        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
+        int block = Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.KeyHeads, shared = x.Heads / x.KeyHeads, k0 = block * Tile;
+        var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.KeyHeads };
+        tile.OfKeys(x, head, k0);
+        GpuHalfTile keyGradient = default, valueGradient = default;
+
+        // From the first query that sees the block's first key.
+        int first = IntrinsicMath.Max(k0 - x.Offset, 0) / Tile * Tile;
+        for (int h = head * shared; h < (head + 1) * shared; h++)
+        {
+            for (int q0 = first; q0 < x.QueryLength; q0 += Tile)
+            {
+                tile.OfQueries(x, h, q0);
+                tile.Diagonal = q0 + x.Offset - k0;
+                GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips), applied = weights;
+                if ((form.Value & GpuAttentionKernels.Drops) != 0)
+                    Drop(x, tile, i, j, ref applied);
+                Put(factors, i, j, applied);
+                LoadRows(strips, x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, Tile, size);
+                Group.Barrier();
+                Product(ref valueGradient, factors, i, strips, RowPitch, j, Tile);
+                Group.Barrier();
+                Put(factors, i, j, Slopes(x, form.Value, tile, i, j, strips, weights));
+                LoadRows(strips, x.Query, tile.Query, x.QueryStride, tile.QueryCount, Tile, size);
+                Group.Barrier();
+                Product(ref keyGradient, factors, i, strips, RowPitch, j, Tile);
+                Group.Barrier();
+            }
+        }
+
+        keyGradient.Scale(GpuEight.Splat(x.Scale));
+        Store(x.KeyGradient, tile.Key, x.KeyStride, tile.KeyCount, size, i, j, keyGradient);
+        Store(x.ValueGradient, tile.Key, x.KeyStride, tile.KeyCount, size, i, j, valueGradient);
+    }
+
+    /// <summary>The gradient of the queries: one group for each block of queries, head and sequence.</summary>
+    public static void BackwardOfQueries(GpuAttentionArguments x, SpecializedValue<int> form)
+    {
+        ArrayView<GpuFour> strips = SharedMemory.Allocate<GpuFour>(Tile * Pitch), factors = SharedMemory.Allocate<GpuFour>(Tile * Pitch);
+        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
+        int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, q0 = block * Tile;
+        var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.Heads };
+        tile.OfQueries(x, head, q0);
+        GpuHalfTile gradient = default;
+        int end = IntrinsicMath.Min(x.KeyLength, q0 + tile.QueryCount + x.Offset);
+        for (int k0 = 0; k0 < end; k0 += Tile)
+        {
+            tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
+            tile.Diagonal = q0 + x.Offset - k0;
+            GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips);
+            PutAcross(factors, i, j, Slopes(x, form.Value, tile, i, j, strips, weights));
+            LoadRows(strips, x.Key, tile.Key, x.KeyStride, tile.KeyCount, Tile, size);
+            Group.Barrier();
+            Product(ref gradient, factors, i, strips, RowPitch, j, Tile);
+            Group.Barrier();
+        }
+
+        gradient.Scale(GpuEight.Splat(x.Scale));
+        Store(x.QueryGradient, tile.Query, x.QueryStride, tile.QueryCount, size, i, j, gradient);
+    }
+
+    /// <summary>Which four rows of a tile, and the four half a tile below, a thread works on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int RowOf(int thread) => (thread >> 6) * 4 + (thread >> 4 & 1) * 2 + (thread & 1);
+
+    /// <summary>Which four columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int ColumnOf(int thread) => (thread >> 5 & 1) * 8 + (thread >> 1 & 7);
+
+    /// <summary>The row of the <paramref name="index"/>-th four that <see cref="LoadAcross"/> moves: a warp takes two neighbours of 16 rows, so that whole sectors are read and 32 banks written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int RowAcross(int index) => (index & 15) + (index >> 5 & 3) * 16;
+
+    /// <summary>Which four of the row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int FourAcross(int index) => (index >> 4 & 1) + (index >> 7) * 2;
+
+    /// <summary>exp(score + bias - log-sum-exp), 0 where the query does not see the key; afterwards every thread has passed a barrier.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips)
+    {
+        GpuHalfTile scores = Dots(
+            x.Query, tile.Query, x.QueryStride, tile.QueryCount, x.Key, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, x.Scale, i, j, strips);
+        Bias(x, form, tile, j, ref scores);
+        Exponentials(ref scores, OfRows(x.LogSumExp, tile, i));
+        if (tile.IsCut)
+            Cut(tile, i, j, 0, ref scores);
+        return scores;
+    }
+
+    /// <summary>The gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), where dropout keeps a weight; afterwards every thread has passed a barrier.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuHalfTile Slopes(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips, GpuHalfTile weights)
+    {
+        GpuHalfTile slopes = Dots(
+            x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, x.Value, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, 1, i, j, strips);
+        if ((form & GpuAttentionKernels.Drops) != 0)
+            Drop(x, tile, i, j, ref slopes);
+        GpuEight dots = OfRows(x.Dots, tile, i);
+        slopes.A = weights.A * (slopes.A - dots.A);
+        slopes.B = weights.B * (slopes.B - dots.B);
+        slopes.C = weights.C * (slopes.C - dots.C);
+        slopes.D = weights.D * (slopes.D - dots.D);
+        slopes.E = weights.E * (slopes.E - dots.E);
+        slopes.F = weights.F * (slopes.F - dots.F);
+        slopes.G = weights.G * (slopes.G - dots.G);
+        slopes.H = weights.H * (slopes.H - dots.H);
+        if (tile.IsCut)
+            Cut(tile, i, j, 0, ref slopes);
+        return slopes;
+    }
+
+    /// <summary>A thread's part of left · rightᵀ, in two halves of the head.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuHalfTile Dots(
+        ArrayView<float> left, long leftStart, int leftStride, int leftRows, ArrayView<float> right, long rightStart, int rightStride, int rightRows, int size, float scale,
+        int i, int j, ArrayView<GpuFour> strips)
+    {
+        ArrayView<GpuFour> second = strips.SubView(Half * Pitch);
+        GpuHalfTile sum = default;
+        for (int c = 0; c < size; c += Half)
+        {
+            int depth = IntrinsicMath.Min(Half, size - c);
+            LoadAcross(strips, left, leftStart + c, leftStride, leftRows, depth, scale);
+            LoadAcross(second, right, rightStart + c, rightStride, rightRows, depth, 1);
+            Group.Barrier();
+            Product(ref sum, strips, i, second, Pitch, j, depth);
+            Group.Barrier();
+        }
+
+        return sum;
+    }
+
+    /// <summary>Adds Σ over <paramref name="depth"/> lines, a multiple of four, of left[s, rows] · right[s, columns].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Product(ref GpuHalfTile sum, ArrayView<GpuFour> left, int i, ArrayView<GpuFour> right, int rightPitch, int j, int depth)
+    {
+        for (int s = 0; s < depth; s += 4)
+        {
+            ArrayView<GpuFour> a = left.SubView(s * Pitch + i), b = right.SubView(s * rightPitch + j);
+            sum.Add(b[0], GpuFour.Join(a[0], a[Half / 4]));
+            sum.Add(b[rightPitch], GpuFour.Join(a[Pitch], a[Pitch + Half / 4]));
+            sum.Add(b[2 * rightPitch], GpuFour.Join(a[2 * Pitch], a[2 * Pitch + Half / 4]));
+            sum.Add(b[3 * rightPitch], GpuFour.Join(a[3 * Pitch], a[3 * Pitch + Half / 4]));
+        }
+    }
+
+    /// <summary>Copies the first numbers of 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadAcross(ArrayView<GpuFour> target, ArrayView<float> source, long start, int stride, int rows, int columns, float scale)
+    {
+        ArrayView<float> words = target.Cast<float>();
+        int row = RowAcross(Group.IdxX), four = FourAcross(Group.IdxX);
+        long place = (start + (long)row * stride) >> 2;
+        for (int c = 4 * four; c < columns; c += 16)
+        {
+            // Two at a time, so that the second is on its way while the first is put down.
+            GpuFour a = default, b = default;
+            if (row < rows)
+            {
+                a = source.Cast<GpuFour>()[place + c / 4];
+                if (c + 8 < columns)
+                    b = source.Cast<GpuFour>()[place + c / 4 + 2];
+            }
+
+            PutColumn(words, c, row, a * scale);
+            if (c + 8 < columns)
+                PutColumn(words, c + 8, row, b * scale);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutColumn(ArrayView<float> words, int column, int row, GpuFour four)
+    {
+        ArrayView<float> place = words.SubView(column * 4 * Pitch + row);
+        place[0] = four.A;
+        place[4 * Pitch] = four.B;
+        place[8 * Pitch] = four.C;
+        place[12 * Pitch] = four.D;
+    }
+
+    /// <summary>Copies 32 or 64 rows into shared memory; what is missing becomes zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadRows(ArrayView<GpuFour> target, ArrayView<float> source, long start, int stride, int rows, int height, int columns)
+    {
+        int row = Group.IdxX / RowPitch, four = Group.IdxX & (RowPitch - 1);
+        long place = ((start + (long)row * stride) >> 2) + four;
+        bool inside = 4 * four < columns;
+        for (int r = row; r < height; r += 4 * Threads / RowPitch)
+        {
+            const int Step = Threads / RowPitch;
+            GpuFour a = default, b = default, c = default, d = default;
+            if (inside && r < rows)
+                a = source.Cast<GpuFour>()[place];
+            if (inside && r + Step < rows)
+                b = source.Cast<GpuFour>()[place + (long)stride * (Step / 4)];
+            if (inside && r + 2 * Step < rows)
+                c = source.Cast<GpuFour>()[place + (long)stride * (2 * Step / 4)];
+            if (inside && r + 3 * Step < rows)
+                d = source.Cast<GpuFour>()[place + (long)stride * (3 * Step / 4)];
+            ArrayView<GpuFour> line = target.SubView(r * RowPitch + four);
+            line[0] = a;
+            line[Step * RowPitch] = b;
+            line[2 * Step * RowPitch] = c;
+            line[3 * Step * RowPitch] = d;
+            place += (long)stride * Step;
+        }
+    }
+
+    /// <summary>Numbers of a thread's rows, one each; 0 for those that are missing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight OfRows(ArrayView<float> source, GpuAttentionTile tile, int i) => new(
+        OfRow(source, tile, 4 * i), OfRow(source, tile, 4 * i + 1), OfRow(source, tile, 4 * i + 2), OfRow(source, tile, 4 * i + 3),
+        OfRow(source, tile, 4 * i + Half), OfRow(source, tile, 4 * i + Half + 1), OfRow(source, tile, 4 * i + Half + 2), OfRow(source, tile, 4 * i + Half + 3));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float OfRow(ArrayView<float> source, GpuAttentionTile tile, int row) => row < tile.QueryCount ? source[tile.Row + row] : 0;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Bias(GpuAttentionArguments x, int form, GpuAttentionTile tile, int j, ref GpuHalfTile scores)
+    {
+        if ((form & GpuAttentionKernels.HasBias) == 0)
+            return;
+        long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
+        int key = 4 * j, last = tile.KeyCount - 1;
+        if (last < 0)
+            return;
+        var bias = new GpuFour(
+            x.KeyBias[start + IntrinsicMath.Min(key, last)], x.KeyBias[start + IntrinsicMath.Min(key + 1, last)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 2, last)], x.KeyBias[start + IntrinsicMath.Min(key + 3, last)]);
+        scores.Add(bias, GpuEight.Splat(1));
+    }
+
+    /// <summary>Replaces what belongs to keys that a query does not see.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Cut(GpuAttentionTile tile, int i, int j, float other, ref GpuHalfTile values)
+    {
+        values.A = Cut(tile, 4 * i, j, other, values.A);
+        values.B = Cut(tile, 4 * i + 1, j, other, values.B);
+        values.C = Cut(tile, 4 * i + 2, j, other, values.C);
+        values.D = Cut(tile, 4 * i + 3, j, other, values.D);
+        values.E = Cut(tile, 4 * i + Half, j, other, values.E);
+        values.F = Cut(tile, 4 * i + Half + 1, j, other, values.F);
+        values.G = Cut(tile, 4 * i + Half + 2, j, other, values.G);
+        values.H = Cut(tile, 4 * i + Half + 3, j, other, values.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuFour Cut(GpuAttentionTile tile, int row, int j, float other, GpuFour values)
+    {
+        int end = row < tile.QueryCount ? IntrinsicMath.Min(tile.KeyCount, row + tile.Diagonal + 1) : 0;
+        return values.Before(end - 4 * j, other);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Exponentials(ref GpuHalfTile scores, GpuEight shift)
+    {
+        scores.A = GpuFour.Exp(scores.A - shift.A);
+        scores.B = GpuFour.Exp(scores.B - shift.B);
+        scores.C = GpuFour.Exp(scores.C - shift.C);
+        scores.D = GpuFour.Exp(scores.D - shift.D);
+        scores.E = GpuFour.Exp(scores.E - shift.E);
+        scores.F = GpuFour.Exp(scores.F - shift.F);
+        scores.G = GpuFour.Exp(scores.G - shift.G);
+        scores.H = GpuFour.Exp(scores.H - shift.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Drop(GpuAttentionArguments x, GpuAttentionTile tile, int i, int j, ref GpuHalfTile values)
+    {
+        values.A *= Keep(x, tile, 4 * i, j);
+        values.B *= Keep(x, tile, 4 * i + 1, j);
+        values.C *= Keep(x, tile, 4 * i + 2, j);
+        values.D *= Keep(x, tile, 4 * i + 3, j);
+        values.E *= Keep(x, tile, 4 * i + Half, j);
+        values.F *= Keep(x, tile, 4 * i + Half + 1, j);
+        values.G *= Keep(x, tile, 4 * i + Half + 2, j);
+        values.H *= Keep(x, tile, 4 * i + Half + 3, j);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuFour Keep(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
+    {
+        long element = (tile.Row + row) * x.KeyLength + tile.FirstKey + 4 * j;
+        return new GpuFour(
+            GpuRandom.Keep(x.Seed, x.Stream, element, x.Keep), GpuRandom.Keep(x.Seed, x.Stream, element + 1, x.Keep),
+            GpuRandom.Keep(x.Seed, x.Stream, element + 2, x.Keep), GpuRandom.Keep(x.Seed, x.Stream, element + 3, x.Keep));
+    }
+
+    /// <summary>Puts a thread's part in its place.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(ArrayView<GpuFour> target, int i, int j, GpuHalfTile values)
+    {
+        ArrayView<GpuFour> place = target.SubView(4 * i * Pitch + j);
+        place[0] = values.A;
+        place[Pitch] = values.B;
+        place[2 * Pitch] = values.C;
+        place[3 * Pitch] = values.D;
+        place[Half * Pitch] = values.E;
+        place[(Half + 1) * Pitch] = values.F;
+        place[(Half + 2) * Pitch] = values.G;
+        place[(Half + 3) * Pitch] = values.H;
+    }
+
+    /// <summary>Puts a thread's part in its place of the turned tile.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutAcross(ArrayView<GpuFour> target, int i, int j, GpuHalfTile values)
+    {
+        PutRows(target, 4 * j * Pitch + i, new GpuEight(values.A.A, values.B.A, values.C.A, values.D.A, values.E.A, values.F.A, values.G.A, values.H.A));
+        PutRows(target, (4 * j + 1) * Pitch + i, new GpuEight(values.A.B, values.B.B, values.C.B, values.D.B, values.E.B, values.F.B, values.G.B, values.H.B));
+        PutRows(target, (4 * j + 2) * Pitch + i, new GpuEight(values.A.C, values.B.C, values.C.C, values.D.C, values.E.C, values.F.C, values.G.C, values.H.C));
+        PutRows(target, (4 * j + 3) * Pitch + i, new GpuEight(values.A.D, values.B.D, values.C.D, values.D.D, values.E.D, values.F.D, values.G.D, values.H.D));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutRows(ArrayView<GpuFour> target, int place, GpuEight rows)
+    {
+        target[place] = new GpuFour(rows.A, rows.B, rows.C, rows.D);
+        target[place + Half / 4] = new GpuFour(rows.E, rows.F, rows.G, rows.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight Rows(ArrayView<GpuFour> source, int place) => GpuFour.Join(source[place], source[place + Half / 4]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Inverse(float sum) => sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void KeepSum(GpuAttentionArguments x, GpuAttentionTile tile, int row, float largest, float sum)
+    {
+        if (row < tile.QueryCount)
+            x.LogSumExp[tile.Row + row] = sum == 0 ? float.PositiveInfinity : largest + F1.Log(new F1(sum)).Value;
+    }
+
+    /// <summary>Stores a thread's part of the result.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(ArrayView<float> target, long start, int stride, int rows, int columns, int i, int j, GpuHalfTile values)
+    {
+        if (4 * j >= columns)
+            return;
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i, values.A);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + 1, values.B);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + 2, values.C);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + 3, values.D);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half, values.E);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half + 1, values.F);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half + 2, values.G);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half + 3, values.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow(ArrayView<float> target, long start, int stride, int rows, int row, GpuFour values)
+    {
+        if (row < rows)
+            target.Cast<GpuFour>()[(start + (long)row * stride) >> 2] = values;
+    }
+}

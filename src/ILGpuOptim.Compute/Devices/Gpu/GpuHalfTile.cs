@@ -1,0 +1,45 @@
+using System.Runtime.CompilerServices;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+/// <summary>An 8 × 4 tile in registers.</summary>
+internal struct GpuHalfTile
+{
+    public GpuFour A, B, C, D, E, F, G, H;
+
+    /// <summary>Adds the outer product of a row and a column.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add(GpuFour row, GpuEight column)
+    {
+        A = A.Plus(row, column.A);
+        B = B.Plus(row, column.B);
+        C = C.Plus(row, column.C);
+        D = D.Plus(row, column.D);
+        E = E.Plus(row, column.E);
+        F = F.Plus(row, column.F);
+        G = G.Plus(row, column.G);
+        H = H.Plus(row, column.H);
+    }
+
+    /// <summary>Multiplies each row by a number.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Scale(GpuEight factors)
+    {
+        A *= factors.A;
+        B *= factors.B;
+        C *= factors.C;
+        D *= factors.D;
+        E *= factors.E;
+        F *= factors.F;
+        G *= factors.G;
+        H *= factors.H;
+    }
+
+    /// <summary>The largest of each row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Largest() => new(A.Largest(), B.Largest(), C.Largest(), D.Largest(), E.Largest(), F.Largest(), G.Largest(), H.Largest());
+
+    /// <summary>The sum of each row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Sums() => new(A.Sum(), B.Sum(), C.Sum(), D.Sum(), E.Sum(), F.Sum(), G.Sum(), H.Sum());
+}
