@@ -43,23 +43,23 @@ public static class CrossEntropyOp
         output.IsKept = true;
         Block indices = tape.Indices(targets), weights = tape.Numbers(rowWeights);
         Block logSums = tape.Scratch(rows), picked = tape.Scratch(rows);
-        int chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
+        int stride = Stride(vocabulary), chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
         if (chunk > ChunkRows && chunk < rows)
             chunk -= chunk % ChunkRows;
         bool keep = output.RequiresGradient && (long)rows * vocabulary <= mostKept;
         if (keep)
             chunk = Math.Max(1, rows);
-        Block logits = tape.Scratch((long)chunk * vocabulary);
+        Block logits = tape.Scratch((long)chunk * stride);
         for (int first = 0; first < rows; first += chunk)
         {
             int count = Math.Min(chunk, rows - first);
             Logits(tape.Device, x, head, bias, logits, first, count);
             Block targetsHere = indices.Slice(first, count), weightsHere = weights.Slice(first, count), sums = logSums.Slice(first, count);
-            tape.Device.Pick(logits, targetsHere, picked.Slice(first, count), vocabulary);
+            tape.Device.Pick(logits, targetsHere, picked.Slice(first, count), stride);
             if (keep)
-                tape.Device.RowProgram(new LogSumExpAndSlope(), count, vocabulary, [logits, Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new LogSumExpAndSlope(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
             else
-                tape.Device.RowProgram(new LogSumExp(), count, vocabulary, [logits, Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new LogSumExp(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(sums)]);
         }
 
         tape.Device.Map(new LossRule(), 1, rows, logSums, picked, weights, Operand.Scalar(output.Data));
@@ -69,10 +69,13 @@ public static class CrossEntropyOp
         return output;
     }
 
+    /// <summary>From one row of logits to the next: a multiple of four, so that GPUs can move them in fours.</summary>
+    private static int Stride(int vocabulary) => (vocabulary + 3) / 4 * 4;
+
     private static void Logits(Device device, Tensor x, Tensor head, Tensor? bias, Block target, int first, int count)
     {
         int vocabulary = head.Shape[0];
-        var product = new GemmArguments(x.Data.Slice((long)first * x.Columns, (long)count * x.Columns), head.Data, target, count, vocabulary, x.Columns) { TransposeB = true };
+        var product = new GemmArguments(x.Data.Slice((long)first * x.Columns, (long)count * x.Columns), head.Data, target, count, vocabulary, x.Columns) { TransposeB = true, StrideC = Stride(vocabulary) };
         if (bias is null)
             device.Gemm(product);
         else
@@ -86,8 +89,8 @@ public static class CrossEntropyOp
         public override void Backward(Tape tape)
         {
             Device device = tape.Device;
-            int rows = x.Rows, vocabulary = head.Shape[0], columns = x.Columns;
-            Block slopes = kept ?? tape.Scratch((long)chunk * vocabulary);
+            int rows = x.Rows, vocabulary = head.Shape[0], stride = Stride(vocabulary), columns = x.Columns;
+            Block slopes = kept ?? tape.Scratch((long)chunk * stride);
             Block negative = tape.Scratch(rows);
             device.Copy(weights, negative);
             device.Map(new ScaleRule(-1), 1, rows, negative);
@@ -105,25 +108,26 @@ public static class CrossEntropyOp
                 if (kept is null)
                 {
                     Logits(device, x, head, bias, slopes, first, count);
-                    device.Map(new SlopeRule(), count, vocabulary, slopes, Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(weights.Slice(first, count)));
+                    device.Map(new SlopeRule(), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(weights.Slice(first, count)));
                 }
 
-                device.AddAt(slopes, indices.Slice(first, count), negative.Slice(first, count), vocabulary);
+                device.AddAt(slopes, indices.Slice(first, count), negative.Slice(first, count), stride);
                 if (head.RequiresGradient)
                 {
                     device.Gemm(new GemmArguments(slopes, x.Data.Slice((long)first * columns, (long)count * columns), headTarget, vocabulary, columns, count)
                     {
                         TransposeA = true,
+                        StrideA = stride,
                         Beta = first == 0 ? headBeta : 1,
                     });
                 }
 
                 if (x.RequiresGradient)
-                    device.Gemm(new GemmArguments(slopes, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary) { Beta = xBeta });
+                    device.Gemm(new GemmArguments(slopes, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary) { StrideA = stride, Beta = xBeta });
                 if (bias is { RequiresGradient: true })
                 {
                     Block sum = tape.Scratch(vocabulary);
-                    device.Map(new TotalRule(), count, vocabulary, slopes, Operand.PerColumn(sum));
+                    device.Map(new TotalRule(), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerColumn(sum));
                     if (first == 0 && biasBeta == 0)
                         device.Copy(sum, biasTarget);
                     else

@@ -59,6 +59,58 @@ public abstract class GpuProductTests(GpuDevice device, bool thorough)
         Compare(tile, parts, 33, 65, 300, false, false, 0, DType.BF16);
     }
 
+    [Theory]
+    [MemberData(nameof(Plans))]
+    public void WhatLiesBehindALineCountsNothing(string tile, int parts)
+    {
+        const int M = 70, N = 131, K = 517;
+        for (int form = 0; form < 4; form++)
+        {
+            if (!thorough && form != Array.IndexOf(GpuGemmPlan.Tiles, tile))
+                continue;
+            (bool transposeA, bool transposeB) = ((form & 1) != 0, (form & 2) != 0);
+            float[] expected = Product(reference), actual;
+            device.Plans.Forced = new GpuGemmPlan(tile, parts);
+            try
+            {
+                actual = Product(device);
+            }
+            finally
+            {
+                device.Plans.Forced = null;
+            }
+
+            for (int i = 0; i < expected.Length; i++)
+                Assert.True(Math.Abs(expected[i] - actual[i]) <= 1e-5 * Math.Sqrt(K), $"{transposeA} {transposeB}: element {i} is {actual[i]} instead of {expected[i]}");
+
+            float[] Product(Device on)
+            {
+                (Block a, int strideA) = Lines(on, transposeA ? K : M, transposeA ? M : K, 1);
+                (Block b, int strideB) = Lines(on, transposeB ? N : K, transposeB ? K : N, 2);
+                Block c = on.Pool.Rent(M * N);
+                on.Gemm(new GemmArguments(a, b, c, M, N, K) { TransposeA = transposeA, TransposeB = transposeB, StrideA = strideA, StrideB = strideB });
+                var result = new float[M * N];
+                on.Download(c, result);
+                foreach (Block block in (Block[])[a, b, c])
+                    on.Pool.Return(block);
+                return result;
+            }
+        }
+
+        // A multiple of four numbers from line to line, where the last are none.
+        static (Block Block, int Stride) Lines(Device on, int lines, int length, int seed)
+        {
+            int stride = (length + 3) / 4 * 4;
+            var random = new Random(seed);
+            var numbers = new float[lines * stride];
+            for (int i = 0; i < numbers.Length; i++)
+                numbers[i] = i % stride < length ? random.NextSingle() - 0.5f : float.NaN;
+            Block block = on.Pool.Rent(numbers.Length);
+            on.Upload(numbers, block);
+            return (block, stride);
+        }
+    }
+
     [Fact]
     public void TuningFindsTheFastestPlan()
     {

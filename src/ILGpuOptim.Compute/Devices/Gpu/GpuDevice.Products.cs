@@ -102,13 +102,17 @@ public sealed partial class GpuDevice
         return (Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)launcher;
     }
 
-    /// <summary>Which of the three matrices a GPU can move in fours: their lines begin at multiples of 16 bytes and have a multiple of four elements.</summary>
+    /// <summary>
+    /// Which of the three matrices a GPU can move in fours: their lines begin at multiples of 16 bytes. Of a factor the last four of a line may reach
+    /// beyond it, if there is memory; of the result it may not.
+    /// </summary>
     private static ulong Fours(in GemmArguments g, in GpuGemmArguments x)
     {
-        static bool Fits(in Block block, int length, int stride, long batchStride) =>
-            block.Type == DType.F32 && GpuOperand.IsAligned(block) && length % 4 == 0 && stride % 4 == 0 && batchStride % 4 == 0;
-        return (Fits(g.A, g.TransposeA ? g.M : g.K, x.StrideA, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
-            | (Fits(g.B, g.TransposeB ? g.K : g.N, x.StrideB, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
-            | (Fits(g.C, g.N, x.StrideC, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);
+        static bool Fits(in Block block, int lines, int length, int stride, int batch, long batchStride) =>
+            block.Type == DType.F32 && GpuOperand.IsAligned(block) && stride % 4 == 0 && batchStride % 4 == 0
+            && (batch - 1) * batchStride + (lines - 1L) * stride + (length + 3L) / 4 * 4 <= block.Length;
+        return (Fits(g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, x.StrideA, g.Batch, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
+            | (Fits(g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, x.StrideB, g.Batch, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
+            | (g.N % 4 == 0 && Fits(g.C, g.M, g.N, x.StrideC, g.Batch, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);
     }
 }

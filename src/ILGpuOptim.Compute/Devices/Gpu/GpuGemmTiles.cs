@@ -213,7 +213,7 @@ internal readonly struct GpuGemmSide
     /// <param name="start">Its first element.</param>
     /// <param name="alongOuter">Whether neighbours in memory differ in outer, not in k.</param>
     /// <param name="type">How it is stored.</param>
-    /// <param name="fours">Whether four neighbours are in one place of 16 bytes, and inside or outside together.</param>
+    /// <param name="fours">Whether four neighbours are in one place of 16 bytes; some of the last may lie outside.</param>
     /// <param name="first">The tile's first row.</param>
     /// <param name="outerSize">Rows of the factor.</param>
     /// <param name="depth">Its steps of k.</param>
@@ -258,7 +258,8 @@ internal readonly struct GpuGemmSide
         {
             if (outer >= outerSize || k >= end)
                 return default;
-            return data.Cast<GpuFour>()[place];
+            GpuFour four = data.Cast<GpuFour>()[place];
+            return alongOuter || k + 4 <= end ? four : four.Before(end - k, 0);
         }
 
         int stepOuter = alongOuter ? 1 : 0, stepK = 1 - stepOuter;
