@@ -45,6 +45,7 @@ internal static class KernelsCommand
             {
                 KernelListing.RecordModels(recorder);
                 recorder.RecordProducts();
+                recorder.RecordAttention();
                 Collect();
             }
 

@@ -47,6 +47,23 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
         device.Pool.Return(c);
     }
 
+    /// <summary>Has the device launch attention with heads that cannot be moved in fours, narrow and wide, which the usual models have not.</summary>
+    public void RecordAttention()
+    {
+        Block block = device.Pool.Rent(1 << 13);
+        foreach (int size in (int[])[31, 65])
+        {
+            var attention = new AttentionArguments(block, block, block, block)
+            {
+                LogSumExp = block, Batch = 1, Heads = 1, KeyHeads = 1, HeadSize = size, QueryLength = 64, KeyLength = 64, QueryStride = size, KeyStride = size, OutputStride = size, Causal = true, Scale = 1,
+            };
+            device.AttentionForward(attention);
+            device.AttentionBackward(attention, new AttentionGradients(block, block, block, block));
+        }
+
+        device.Pool.Return(block);
+    }
+
     /// <summary>Compiles every kernel so far, each once.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">The compute capability for PTX, such as 80.</param>

@@ -96,7 +96,31 @@ public class GpuAccessTests
         WordsComeInWholeSectors(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.RowAcross(t) * 2304 + GpuAttentionKernels.ColumnAcross(t));
     }
 
-    /// <summary>Compiling a product takes seconds, so one tile stands for all, and the gate assembles the others.</summary>
+    [Fact]
+    public void AttentionByTilesMeetsNoBankTwice()
+    {
+        const int Threads = GpuAttentionTiles.Threads, Pitch = GpuAttentionTiles.Pitch, Stride = 2304;
+        for (int step = 0; step < 8; step++)
+        {
+            FoursMeetNoBankTwice(Threads, thread => step * Pitch + GpuAttentionTiles.RowOf(thread));
+            FoursMeetNoBankTwice(Threads, thread => step * Pitch + GpuAttentionTiles.ColumnOf(thread));
+            FoursMeetNoBankTwice(Threads, thread => step * GpuAttentionTiles.RowPitch + GpuAttentionTiles.ColumnOf(thread));
+        }
+
+        // Operands on their way in, turned; and a part put down as it is. (One that is turned meets each bank twice.)
+        for (int part = 0; part < 4; part++)
+        {
+            WordsMeetNoBankTwice(Threads, thread => (4 * GpuAttentionTiles.FourAcross(thread) + part) * 4 * Pitch + GpuAttentionTiles.RowAcross(thread));
+            FoursMeetNoBankTwice(Threads, thread => (4 * GpuAttentionTiles.RowOf(thread) + part) * Pitch + GpuAttentionTiles.ColumnOf(thread));
+        }
+
+        SectorsAreWhole(Threads, thread => GpuAttentionTiles.RowAcross(thread) * Stride + GpuAttentionTiles.FourAcross(thread) * 4);
+        SectorsAreWhole(Threads, thread => GpuAttentionTiles.RowOf(thread) * 4 * Stride + GpuAttentionTiles.ColumnOf(thread) * 4);
+        Assert.Equal(Threads, Enumerable.Range(0, Threads).Select(thread => (GpuAttentionTiles.RowOf(thread), GpuAttentionTiles.ColumnOf(thread))).Distinct().Count());
+        Assert.Equal(Threads, Enumerable.Range(0, Threads).Select(thread => (GpuAttentionTiles.RowAcross(thread), GpuAttentionTiles.FourAcross(thread))).Distinct().Count());
+    }
+
+    /// <summary>One tile stands for all; the gate assembles the others.</summary>
     [Theory]
     [InlineData(false, false)]
     [InlineData(false, true)]
@@ -127,9 +151,13 @@ public class GpuAccessTests
     {
         using GpuDevice device = GpuDevice.Recorder();
         Block block = device.Pool.Rent(64 * 64), sums = device.Pool.Rent(64);
-        var attention = new AttentionArguments(block, block, block, block) { LogSumExp = sums, Batch = 1, Heads = 1, KeyHeads = 1, HeadSize = 64, QueryLength = 64, KeyLength = 64, QueryStride = 64, KeyStride = 64, OutputStride = 64, Causal = true, Scale = 0.125f };
-        device.AttentionForward(attention);
-        device.AttentionBackward(attention, new AttentionGradients(block, block, block, block));
+        foreach (int size in (int[])[63, 64])
+        {
+            var attention = new AttentionArguments(block, block, block, block) { LogSumExp = sums, Batch = 1, Heads = 1, KeyHeads = 1, HeadSize = size, QueryLength = 64, KeyLength = 64, QueryStride = 64, KeyStride = 64, OutputStride = 64, Causal = true, Scale = 0.125f };
+            device.AttentionForward(attention);
+            device.AttentionBackward(attention, new AttentionGradients(block, block, block, block));
+        }
+
         int most = device.Recorded.Max(kernel => SharedBytes(Compile(kernel)));
         Assert.InRange(most, 40_000, GpuLimits.SharedBytes);
         Assert.All(device.Recorded, kernel => Assert.InRange(kernel.Threads, 1, GpuLimits.Threads));

@@ -89,7 +89,7 @@ public sealed partial class GpuDevice
             finishes[typeof(R)] = finish = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Finish);
         int threads = x.N > 64 ? 128 : 64;
         ((Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)finish)(
-            (Groups((long)batch * x.M * Tiles(x.N, threads)), threads), x, epilogue, new(formats & ~(GpuGemmTiles.FoursA | GpuGemmTiles.FoursB | GpuGemmTiles.FoursC)));
+            (Groups((long)batch * x.M * Tiles(x.N, threads)), threads), x, epilogue, new(formats & ~(GpuGemmTiles.FoursA | GpuGemmTiles.FoursB | GpuGemmTiles.FoursC | GpuGemmTiles.Ragged)));
         Pool.Return(partials);
     }
 
@@ -113,6 +113,7 @@ public sealed partial class GpuDevice
             && (batch - 1) * batchStride + (lines - 1L) * stride + (length + 3L) / 4 * 4 <= block.Length;
         return (Fits(g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, x.StrideA, g.Batch, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
             | (Fits(g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, x.StrideB, g.Batch, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
+            | (g.K % 4 == 0 ? 0 : GpuGemmTiles.Ragged)
             | (g.N % 4 == 0 && Fits(g.C, g.M, g.N, x.StrideC, g.Batch, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);
     }
 }

@@ -78,16 +78,16 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
 
     /// <summary>
     /// The time of a plan, in steps of k that a multiprocessor spends on a tile of 128 × 128: groups run in waves that fill the device, and a
-    /// last one that may not. Smaller tiles read more for each product; parts of k are written and read again.
+    /// last one that may not, and then hides less of its waiting. Smaller tiles read more for each product; parts of k are written and read again by one more launch.
     /// </summary>
     private double Estimate(GpuGemmSize size, GpuGemmPlan plan)
     {
         double tile = plan.Rows * plan.Columns / (128.0 * 128.0), effort = plan.Rows == plan.Columns ? plan.Rows == 128 ? 1 : 1.2 : 1.08;
         int together = (int)(2 / tile);
         long slots = (long)multiprocessors * together, groups = Groups(size, plan) * plan.Parts, left = groups % slots;
-        double waves = groups / slots + (left == 0 ? 0 : Math.Max(0.6 * tile, (double)((left + multiprocessors - 1) / multiprocessors) / together));
+        double waves = groups / slots + (left == 0 ? 0 : 0.2 + 0.8 * ((left + multiprocessors - 1) / multiprocessors) / together);
         double steps = Math.Max(1, (double)size.K / plan.Parts);
-        double extra = plan.Parts == 1 ? 0 : 300 + (double)size.Batch * size.M * size.N * plan.Parts / (128.0 * 128.0 * multiprocessors) * 30;
+        double extra = plan.Parts == 1 ? 0 : 40 + (double)size.Batch * size.M * size.N * plan.Parts / (128.0 * 128.0 * multiprocessors) * 66;
         return waves * 2 * steps * effort + extra;
     }
 

@@ -18,8 +18,8 @@ internal static class GpuGemmTiles
     /// <summary>Neighbouring rows of tiles that run at the same time, so that what they read of B is still in the cache.</summary>
     private const int Band = 8;
 
-    /// <summary>Constants of a kernel, beside <see cref="GpuGemmKernels.Formats"/>: fours of A, B and C are where a GPU loads them at once; groups add up parts of k.</summary>
-    public const ulong FoursA = 1UL << 58, FoursB = 1UL << 59, FoursC = 1UL << 60, Splits = 1UL << 61;
+    /// <summary>Constants of a kernel, beside <see cref="GpuGemmKernels.Formats"/>: fours of A, B and C are where a GPU loads them at once; groups add up parts of k; the last four of k is not whole.</summary>
+    public const ulong FoursA = 1UL << 58, FoursB = 1UL << 59, FoursC = 1UL << 60, Splits = 1UL << 61, Ragged = 1UL << 62;
 
     /// <summary>The threads of a group.</summary>
     public static int Threads<S>() where S : IGpuGemmShape => S.Rows * S.Columns / 64;
@@ -36,8 +36,8 @@ internal static class GpuGemmTiles
         int top = (band * Band + inBand % bandRows) * S.Rows, left = inBand / bandRows * S.Columns;
         int begin = part * x.PartLength, end = IntrinsicMath.Min(begin + x.PartLength, x.K);
 
-        var a = new GpuGemmSide(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & FoursA) != 0, top, x.M, x.K, end, x.StrideA);
-        var b = new GpuGemmSide(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & FoursB) != 0, left, x.N, x.K, end, x.StrideB);
+        var a = new GpuGemmSide(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & FoursA) != 0, (formats.Value & Ragged) != 0, top, x.M, x.K, end, x.StrideA);
+        var b = new GpuGemmSide(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & FoursB) != 0, (formats.Value & Ragged) != 0, left, x.N, x.K, end, x.StrideB);
         int threads = S.Rows * S.Columns / 64, thread = Group.IdxX, second = thread + threads;
         bool twoA = S.Columns == 64, twoB = S.Rows == 64;
         int i = RowOf(thread, S.Columns), j = ColumnOf(thread, S.Columns);
@@ -51,12 +51,12 @@ internal static class GpuGemmTiles
         if (twoB)
             b1 = b.Fetch(second, S.Columns, begin, placeB1);
         ArrayView<float> words = strips.Cast<float>();
-        a.Put(words, 0, 4 * pitchA, thread, S.Rows, a0);
-        b.Put(words, 8 * sizeA, 4 * pitchB, thread, S.Columns, b0);
+        a.Put(words, 0, 4 * pitchA, thread, S.Rows, begin, a0);
+        b.Put(words, 8 * sizeA, 4 * pitchB, thread, S.Columns, begin, b0);
         if (twoA)
-            a.Put(words, 0, 4 * pitchA, second, S.Rows, a1);
+            a.Put(words, 0, 4 * pitchA, second, S.Rows, begin, a1);
         if (twoB)
-            b.Put(words, 8 * sizeA, 4 * pitchB, second, S.Columns, b1);
+            b.Put(words, 8 * sizeA, 4 * pitchB, second, S.Columns, begin, b1);
         Group.Barrier();
 
         GpuTile sum = default;
@@ -97,12 +97,12 @@ internal static class GpuGemmTiles
             current = 1 - current;
             if (next < end)
             {
-                a.Put(words, current * 4 * sizeA, 4 * pitchA, thread, S.Rows, a0);
-                b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, thread, S.Columns, b0);
+                a.Put(words, current * 4 * sizeA, 4 * pitchA, thread, S.Rows, next, a0);
+                b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, thread, S.Columns, next, b0);
                 if (twoA)
-                    a.Put(words, current * 4 * sizeA, 4 * pitchA, second, S.Rows, a1);
+                    a.Put(words, current * 4 * sizeA, 4 * pitchA, second, S.Rows, next, a1);
                 if (twoB)
-                    b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, second, S.Columns, b1);
+                    b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, second, S.Columns, next, b1);
             }
 
             Group.Barrier();
@@ -205,7 +205,7 @@ internal readonly struct GpuGemmSide
 {
     private readonly ArrayView<byte> data;
     private readonly long start;
-    private readonly bool alongOuter, fours;
+    private readonly bool alongOuter, fours, ragged;
     private readonly DType type;
     private readonly int first, outerSize, depth, end, stride;
 
@@ -214,19 +214,21 @@ internal readonly struct GpuGemmSide
     /// <param name="alongOuter">Whether neighbours in memory differ in outer, not in k.</param>
     /// <param name="type">How it is stored.</param>
     /// <param name="fours">Whether four neighbours are in one place of 16 bytes; some of the last may lie outside.</param>
+    /// <param name="ragged">Whether k is no multiple of four.</param>
     /// <param name="first">The tile's first row.</param>
     /// <param name="outerSize">Rows of the factor.</param>
     /// <param name="depth">Its steps of k.</param>
     /// <param name="end">Where the group's part of k ends.</param>
     /// <param name="stride">Elements from one line in memory to the next.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public GpuGemmSide(ArrayView<byte> data, long start, bool alongOuter, DType type, bool fours, int first, int outerSize, int depth, int end, int stride)
+    public GpuGemmSide(ArrayView<byte> data, long start, bool alongOuter, DType type, bool fours, bool ragged, int first, int outerSize, int depth, int end, int stride)
     {
         this.data = data;
         this.start = start;
         this.alongOuter = alongOuter;
         this.type = type;
         this.fours = fours;
+        this.ragged = ragged && fours && !alongOuter;
         this.first = first;
         this.outerSize = outerSize;
         this.depth = depth;
@@ -258,8 +260,7 @@ internal readonly struct GpuGemmSide
         {
             if (outer >= outerSize || k >= end)
                 return default;
-            GpuFour four = data.Cast<GpuFour>()[place];
-            return alongOuter || k + 4 <= end ? four : four.Before(end - k, 0);
+            return data.Cast<GpuFour>()[place];
         }
 
         int stepOuter = alongOuter ? 1 : 0, stepK = 1 - stepOuter;
@@ -268,8 +269,11 @@ internal readonly struct GpuGemmSide
 
     /// <summary>Puts a four into the strip at word <paramref name="strip"/>, whose lines are steps of k, <paramref name="pitch"/> words apart.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, GpuFour four)
+    public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, int from, GpuFour four)
     {
+        // Not where it is loaded, which would wait for it.
+        if (ragged)
+            four = four.Before(end - from - StepOf(index, rows, alongOuter), 0);
         ArrayView<float> place = words.SubView(strip + StepOf(index, rows, alongOuter) * pitch + OuterOf(index, rows, alongOuter));
         if (alongOuter)
         {
