@@ -55,7 +55,18 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
         {
             var attention = new AttentionArguments(block, block, block, block)
             {
-                LogSumExp = block, Batch = 1, Heads = 1, KeyHeads = 1, HeadSize = size, QueryLength = 64, KeyLength = 64, QueryStride = size, KeyStride = size, OutputStride = size, Causal = true, Scale = 1,
+                LogSumExp = block,
+                Batch = 1,
+                Heads = 1,
+                KeyHeads = 1,
+                HeadSize = size,
+                QueryLength = 64,
+                KeyLength = 64,
+                QueryStride = size,
+                KeyStride = size,
+                OutputStride = size,
+                Causal = true,
+                Scale = 1,
             };
             device.AttentionForward(attention);
             device.AttentionBackward(attention, new AttentionGradients(block, block, block, block));

@@ -27,7 +27,7 @@ internal struct GpuAttentionArguments
 
 /// <summary>
 /// Attention without the T × T matrix (Dao et al., "FlashAttention", NeurIPS 2022), by tiles of 64 queries and 64 keys. The
-/// same kernels serve two kinds of device. On a GPU a group is 64 threads, each with an 8 × 8 part of a tile in registers;
+/// same kernels serve two kinds of device: GPUs, for the heads that <see cref="GpuAttentionTiles"/> does not take, and processors. On a GPU a group is 64 threads, each with an 8 × 8 part of a tile in registers;
 /// operands pass through shared memory. On an OpenCL processor, where a barrier costs a loop over all threads and shared
 /// memory is memory, a group is one thread that does the 64 parts in turn; LLVM turns a part into vector instructions, and
 /// operands that need no transposing are read where they lie. Nothing stays in registers across a barrier: scores

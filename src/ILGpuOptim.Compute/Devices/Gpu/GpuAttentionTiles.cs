@@ -126,7 +126,13 @@ internal static class GpuAttentionTiles
                 Group.Barrier();
                 Product(ref valueGradient, factors, i, strips, RowPitch, j, Tile);
                 Group.Barrier();
-                Put(factors, i, j, Slopes(x, form.Value, tile, i, j, strips, weights));
+                GpuHalfTile slopes = OutputDots(x, tile, i, j, strips);
+
+                // What dropout did not change waits where it lies, not in registers.
+                if ((form.Value & GpuAttentionKernels.Drops) == 0)
+                    weights = Take(factors, i, j);
+                Slope(x, form.Value, tile, i, j, weights, ref slopes);
+                Put(factors, i, j, slopes);
                 LoadRows(strips, x.Query, tile.Query, x.QueryStride, tile.QueryCount, Tile, size);
                 Group.Barrier();
                 Product(ref keyGradient, factors, i, strips, RowPitch, j, Tile);
@@ -154,7 +160,9 @@ internal static class GpuAttentionTiles
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
             tile.Diagonal = q0 + x.Offset - k0;
             GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips);
-            PutAcross(factors, i, j, Slopes(x, form.Value, tile, i, j, strips, weights));
+            GpuHalfTile slopes = OutputDots(x, tile, i, j, strips);
+            Slope(x, form.Value, tile, i, j, weights, ref slopes);
+            PutAcross(factors, i, j, slopes);
             LoadRows(strips, x.Key, tile.Key, x.KeyStride, tile.KeyCount, Tile, size);
             Group.Barrier();
             Product(ref gradient, factors, i, strips, RowPitch, j, Tile);
@@ -194,12 +202,15 @@ internal static class GpuAttentionTiles
         return scores;
     }
 
-    /// <summary>The gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), where dropout keeps a weight; afterwards every thread has passed a barrier.</summary>
+    /// <summary>dO Vᵀ; afterwards every thread has passed a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile Slopes(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips, GpuHalfTile weights)
+    private static GpuHalfTile OutputDots(GpuAttentionArguments x, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips) => Dots(
+        x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, x.Value, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, 1, i, j, strips);
+
+    /// <summary>Turns dO Vᵀ into the gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), with dO Vᵀ where dropout keeps a weight.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, GpuHalfTile weights, ref GpuHalfTile slopes)
     {
-        GpuHalfTile slopes = Dots(
-            x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, x.Value, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, 1, i, j, strips);
         if ((form & GpuAttentionKernels.Drops) != 0)
             Drop(x, tile, i, j, ref slopes);
         GpuEight dots = OfRows(x.Dots, tile, i);
@@ -213,7 +224,6 @@ internal static class GpuAttentionTiles
         slopes.H = weights.H * (slopes.H - dots.H);
         if (tile.IsCut)
             Cut(tile, i, j, 0, ref slopes);
-        return slopes;
     }
 
     /// <summary>A thread's part of left · rightᵀ, in two halves of the head.</summary>
@@ -406,6 +416,24 @@ internal static class GpuAttentionTiles
         place[(Half + 1) * Pitch] = values.F;
         place[(Half + 2) * Pitch] = values.G;
         place[(Half + 3) * Pitch] = values.H;
+    }
+
+    /// <summary>A thread's part of what was <see cref="Put"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuHalfTile Take(ArrayView<GpuFour> source, int i, int j)
+    {
+        ArrayView<GpuFour> place = source.SubView(4 * i * Pitch + j);
+        return new GpuHalfTile
+        {
+            A = place[0],
+            B = place[Pitch],
+            C = place[2 * Pitch],
+            D = place[3 * Pitch],
+            E = place[Half * Pitch],
+            F = place[(Half + 1) * Pitch],
+            G = place[(Half + 2) * Pitch],
+            H = place[(Half + 3) * Pitch],
+        };
     }
 
     /// <summary>Puts a thread's part in its place of the turned tile.</summary>

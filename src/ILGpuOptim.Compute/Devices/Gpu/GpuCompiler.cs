@@ -22,7 +22,7 @@ namespace ILGpuOptim.Compute.Gpu;
 /// </summary>
 internal sealed class GpuCompiler(Context context, Backend backend) : IDisposable
 {
-    // The three stages; a context remembers of its own methods that they went through the first.
+    // The stages; a context remembers of its own methods that they went through the first.
     private static readonly Transformer
         Tidy = Transformer.Create(new TransformerConfiguration(MethodTransformationFlags.Transformed, MethodTransformationFlags.None), new SimplifyControlFlow(), new SSAConstruction(), new DeadCodeElimination()),
         InlineShort = Transformer.Create(TransformerConfiguration.Transformed, new Inliner(), new SimplifyControlFlow(), new SSAConstruction(), new DeadCodeElimination()),
