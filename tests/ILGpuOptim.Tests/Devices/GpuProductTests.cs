@@ -69,17 +69,7 @@ public abstract class GpuProductTests(GpuDevice device, bool thorough)
             if (!thorough && form != Array.IndexOf(GpuGemmPlan.Tiles, tile))
                 continue;
             (bool transposeA, bool transposeB) = ((form & 1) != 0, (form & 2) != 0);
-            float[] expected = Product(reference), actual;
-            device.Plans.Forced = new GpuGemmPlan(tile, parts);
-            try
-            {
-                actual = Product(device);
-            }
-            finally
-            {
-                device.Plans.Forced = null;
-            }
-
+            float[] expected = Product(reference), actual = WithPlan(tile, parts, () => Product(device));
             for (int i = 0; i < expected.Length; i++)
                 Assert.True(Math.Abs(expected[i] - actual[i]) <= 1e-5 * Math.Sqrt(K), $"{transposeA} {transposeB}: element {i} is {actual[i]} instead of {expected[i]}");
 
@@ -120,19 +110,22 @@ public abstract class GpuProductTests(GpuDevice device, bool thorough)
         Assert.Null(device.Plans.Forced);
     }
 
-    private void Compare(string tile, int parts, int m, int n, int k, bool transposeA, bool transposeB, int offset, DType type)
+    private float[] WithPlan(string tile, int parts, Func<float[]> run)
     {
-        float[] expected = Product(reference), actual;
         device.Plans.Forced = new GpuGemmPlan(tile, parts);
         try
         {
-            actual = Product(device);
+            return run();
         }
         finally
         {
             device.Plans.Forced = null;
         }
+    }
 
+    private void Compare(string tile, int parts, int m, int n, int k, bool transposeA, bool transposeB, int offset, DType type)
+    {
+        float[] expected = Product(reference), actual = WithPlan(tile, parts, () => Product(device));
         double bound = 1e-5 * Math.Sqrt(Math.Max(1, k));
         for (int i = 0; i < expected.Length; i++)
             Assert.True(Math.Abs(expected[i] - actual[i]) <= bound, $"{m} x {n} x {k} {transposeA} {transposeB} +{offset} {type}: element {i} is {actual[i]} instead of {expected[i]}");

@@ -1,0 +1,163 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+// Who works on what of a tile, and how it gets into shared memory and out of it.
+internal static partial class GpuAttentionTiles
+{
+    /// <summary>Which four rows of a tile, and the four half a tile below, a thread works on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int RowOf(int thread) => (thread >> 6) * 4 + (thread >> 4 & 1) * 2 + (thread & 1);
+
+    /// <summary>Which four columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int ColumnOf(int thread) => (thread >> 5 & 1) * 8 + (thread >> 1 & 7);
+
+    /// <summary>The row of the <paramref name="index"/>-th four that <see cref="LoadAcross"/> moves: a warp takes two neighbours of 16 rows, so that whole sectors are read and 32 banks written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int RowAcross(int index) => (index & 15) + (index >> 5 & 3) * 16;
+
+    /// <summary>Which four of the row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int FourAcross(int index) => (index >> 4 & 1) + (index >> 7) * 2;
+
+    /// <summary>Copies the first numbers of 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadAcross(ArrayView<GpuFour> target, ArrayView<float> source, long start, int stride, int rows, int columns, float scale)
+    {
+        ArrayView<float> words = target.Cast<float>();
+        int row = RowAcross(Group.IdxX), four = FourAcross(Group.IdxX);
+        long place = (start + (long)row * stride) >> 2;
+        for (int c = 4 * four; c < columns; c += 16)
+        {
+            // Two at a time, so that the second is on its way while the first is put down.
+            GpuFour a = default, b = default;
+            if (row < rows)
+            {
+                a = source.Cast<GpuFour>()[place + c / 4];
+                if (c + 8 < columns)
+                    b = source.Cast<GpuFour>()[place + c / 4 + 2];
+            }
+
+            PutColumn(words, c, row, a * scale);
+            if (c + 8 < columns)
+                PutColumn(words, c + 8, row, b * scale);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutColumn(ArrayView<float> words, int column, int row, GpuFour four)
+    {
+        ArrayView<float> place = words.SubView(column * 4 * Pitch + row);
+        place[0] = four.A;
+        place[4 * Pitch] = four.B;
+        place[8 * Pitch] = four.C;
+        place[12 * Pitch] = four.D;
+    }
+
+    /// <summary>Copies 32 or 64 rows into shared memory; what is missing becomes zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadRows(ArrayView<GpuFour> target, ArrayView<float> source, long start, int stride, int rows, int height, int columns)
+    {
+        int row = Group.IdxX / RowPitch, four = Group.IdxX & (RowPitch - 1);
+        long place = ((start + (long)row * stride) >> 2) + four;
+        bool inside = 4 * four < columns;
+        for (int r = row; r < height; r += 4 * Threads / RowPitch)
+        {
+            const int Step = Threads / RowPitch;
+            GpuFour a = default, b = default, c = default, d = default;
+            if (inside && r < rows)
+                a = source.Cast<GpuFour>()[place];
+            if (inside && r + Step < rows)
+                b = source.Cast<GpuFour>()[place + (long)stride * (Step / 4)];
+            if (inside && r + 2 * Step < rows)
+                c = source.Cast<GpuFour>()[place + (long)stride * (2 * Step / 4)];
+            if (inside && r + 3 * Step < rows)
+                d = source.Cast<GpuFour>()[place + (long)stride * (3 * Step / 4)];
+            ArrayView<GpuFour> line = target.SubView(r * RowPitch + four);
+            line[0] = a;
+            line[Step * RowPitch] = b;
+            line[2 * Step * RowPitch] = c;
+            line[3 * Step * RowPitch] = d;
+            place += (long)stride * Step;
+        }
+    }
+
+    /// <summary>Puts a thread's part in its place.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(ArrayView<GpuFour> target, int i, int j, GpuHalfTile values)
+    {
+        ArrayView<GpuFour> place = target.SubView(4 * i * Pitch + j);
+        place[0] = values.A;
+        place[Pitch] = values.B;
+        place[2 * Pitch] = values.C;
+        place[3 * Pitch] = values.D;
+        place[Half * Pitch] = values.E;
+        place[(Half + 1) * Pitch] = values.F;
+        place[(Half + 2) * Pitch] = values.G;
+        place[(Half + 3) * Pitch] = values.H;
+    }
+
+    /// <summary>A thread's part of what was <see cref="Put"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuHalfTile Take(ArrayView<GpuFour> source, int i, int j)
+    {
+        ArrayView<GpuFour> place = source.SubView(4 * i * Pitch + j);
+        return new GpuHalfTile
+        {
+            A = place[0],
+            B = place[Pitch],
+            C = place[2 * Pitch],
+            D = place[3 * Pitch],
+            E = place[Half * Pitch],
+            F = place[(Half + 1) * Pitch],
+            G = place[(Half + 2) * Pitch],
+            H = place[(Half + 3) * Pitch],
+        };
+    }
+
+    /// <summary>Puts a thread's part in its place of the turned tile.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutAcross(ArrayView<GpuFour> target, int i, int j, GpuHalfTile values)
+    {
+        PutRows(target, 4 * j * Pitch + i, new GpuEight(values.A.A, values.B.A, values.C.A, values.D.A, values.E.A, values.F.A, values.G.A, values.H.A));
+        PutRows(target, (4 * j + 1) * Pitch + i, new GpuEight(values.A.B, values.B.B, values.C.B, values.D.B, values.E.B, values.F.B, values.G.B, values.H.B));
+        PutRows(target, (4 * j + 2) * Pitch + i, new GpuEight(values.A.C, values.B.C, values.C.C, values.D.C, values.E.C, values.F.C, values.G.C, values.H.C));
+        PutRows(target, (4 * j + 3) * Pitch + i, new GpuEight(values.A.D, values.B.D, values.C.D, values.D.D, values.E.D, values.F.D, values.G.D, values.H.D));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutRows(ArrayView<GpuFour> target, int place, GpuEight rows)
+    {
+        target[place] = new GpuFour(rows.A, rows.B, rows.C, rows.D);
+        target[place + Half / 4] = new GpuFour(rows.E, rows.F, rows.G, rows.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight Rows(ArrayView<GpuFour> source, int place) => GpuFour.Join(source[place], source[place + Half / 4]);
+
+    /// <summary>Stores a thread's part of the result.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(ArrayView<float> target, long start, int stride, int rows, int columns, int i, int j, GpuHalfTile values)
+    {
+        if (4 * j >= columns)
+            return;
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i, values.A);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + 1, values.B);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + 2, values.C);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + 3, values.D);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half, values.E);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half + 1, values.F);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half + 2, values.G);
+        StoreRow(target, start + 4 * j, stride, rows, 4 * i + Half + 3, values.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow(ArrayView<float> target, long start, int stride, int rows, int row, GpuFour values)
+    {
+        if (row < rows)
+            target.Cast<GpuFour>()[(start + (long)row * stride) >> 2] = values;
+    }
+}
