@@ -30,6 +30,9 @@ public abstract class Device : IDisposable
     /// <summary>How many numbers an operation that works chunk by chunk, to save memory, holds at once: enough to keep the device busy.</summary>
     public virtual long ChunkLength => 1L << 23;
 
+    /// <summary>How many numbers the device needs for a product beside its matrices, to predict memory.</summary>
+    internal virtual long WorkspaceOf(in GemmArguments product) => 0;
+
     /// <summary>Copies numbers to the device, converting to the block's type. Lengths must agree (not for I8).</summary>
     public abstract void Upload(ReadOnlySpan<float> source, in Block target);
 

@@ -73,7 +73,12 @@ public sealed class DryDevice(Device? like = null) : Device
     public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Validate.Rows<R>(rows, columns, operands);
 
     /// <inheritdoc/>
-    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) => Validate.Gemm<R>(arguments, operands);
+    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    {
+        Validate.Gemm<R>(arguments, operands);
+        if (like?.WorkspaceOf(arguments) is { } length and > 0)
+            Pool.Return(Pool.Rent(length));
+    }
 
     /// <inheritdoc/>
     public override void AttentionForward(in AttentionArguments arguments)

@@ -74,6 +74,19 @@ public abstract class GpuSuite(GpuDevice device)
     }
 
     [Fact]
+    public void ThePlanIsWhatARunTakes()
+    {
+        // Few tokens and wide layers, so that what products need beside their matrices counts.
+        using var folder = new TemporaryFolder();
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 2, Warmup = 0, Layers = 2, Channels = 512, Batch = 1, Block = 16, EvalBatches = 0 };
+        long before = device.Pool.LentBytes;
+        using TrainingRun run = TrainingRun.Begin(Path.Combine(folder.Path, "run"), settings, device);
+        device.Pool.ResetPeak();
+        run.Train(CancellationToken.None);
+        Assert.InRange(device.Pool.PeakBytes - before, 0.95 * run.Plan.Total, 1.01 * run.Plan.Total);
+    }
+
+    [Fact]
     public void WhatIsReadLaterIsWhatWasThereThen()
     {
         const int Rounds = 200;

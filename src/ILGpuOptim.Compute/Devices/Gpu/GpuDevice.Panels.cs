@@ -22,12 +22,19 @@ public sealed partial class GpuDevice
     /// <summary>Whether the processor has 32 registers of sixteen numbers.</summary>
     private bool HasWideRegisters => hasWideRegisters ??= Accelerator.Device is CLDevice cl && cl.GetDeviceInfo<int>(CLDeviceInfoType.CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT) >= Line.Length;
 
+    private long WorkspaceOfPanels(in GemmArguments g) =>
+        g.Batch * (Tiles(g.N, WidthOfPanels(g.N)) * g.K * WidthOfPanels(g.N) + (PacksRows(g.N, g.K) ? Tiles(g.M, GpuGemmPanels.Rows) * g.K * GpuGemmPanels.Rows : 0));
+
+    private int WidthOfPanels(int n) => HasWideRegisters && n > Line.Length ? 2 * Line.Length : Line.Length;
+
+    /// <summary>A tile of A with many steps of k lies on few lines of a cache, or on many pages: it is packed too when there are columns enough to pay for it.</summary>
+    private static bool PacksRows(int n, int k) => n >= FewestColumns && k >= FarApart;
+
     private void GemmPanels<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
     {
         // Rows that a group takes: their part of A stays in half a megabyte of cache, and every core has several groups.
-        int width = Line.Length;
-        if (HasWideRegisters && x.N > Line.Length)
-            (width, formats) = (2 * Line.Length, formats | GpuGemmPanels.TwoLines);
+        int width = WidthOfPanels(x.N);
+        formats |= width > Line.Length ? GpuGemmPanels.TwoLines : 0;
         x.TilesN = (x.N + width - 1) / width;
         int fitting = (1 << 17) / Math.Max(1, x.K), most = 16 * Accelerator.NumMultiprocessors;
         int rows = Math.Clamp(fitting < GpuGemmPanels.Rows ? ManyRows : fitting, 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostSums / width)));
@@ -41,8 +48,7 @@ public sealed partial class GpuDevice
         if (x.K > 0)
             pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & (0xFF | GpuGemmPanels.TwoLines)));
 
-        // A tile of A with many steps of k lies on few lines of a cache, or on many pages: it is packed too when there are columns enough to pay for it.
-        bool packsRows = x.N >= FewestColumns && x.K >= FarApart;
+        bool packsRows = PacksRows(x.N, x.K);
         Block strips = packsRows ? Pool.Rent((long)batch * Tiles(x.M, GpuGemmPanels.Rows) * x.K * GpuGemmPanels.Rows) : default;
         ArrayView<float> packedRows = packsRows ? GpuMemory.View<float>(strips) : nothing.View;
         if (packsRows)

@@ -55,14 +55,30 @@ public sealed partial class GpuDevice
     /// <summary>How products are computed on a GPU.</summary>
     internal GpuGemmPlans Plans { get; }
 
+    /// <inheritdoc/>
+    internal override long WorkspaceOf(in GemmArguments product)
+    {
+        GemmArguments g = product;
+        if (IsProcessor)
+            return WorkspaceOfPanels(g);
+        (_, int parts) = Split(g.K, Plans.For(new GpuGemmSize(g.M, g.N, g.K, g.Batch, g.TransposeA, g.TransposeB)).Parts);
+        return parts > 1 ? (long)g.Batch * parts * g.M * g.N : 0;
+    }
+
+    /// <summary>The length of each part of k, whole strips, and how many there are.</summary>
+    private static (int Length, int Parts) Split(int k, int parts)
+    {
+        int length = (int)Tiles(Tiles(k, parts), GpuGemmTiles.Depth) * GpuGemmTiles.Depth;
+        return (length, k == 0 ? 1 : (int)Tiles(k, length));
+    }
+
     private void GemmTiles<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
     {
         bool transposeA = (formats & 1) != 0, transposeB = (formats & 2) != 0;
         GpuGemmPlan plan = Plans.For(new GpuGemmSize(x.M, x.N, x.K, batch, transposeA, transposeB));
         x.TilesM = (x.M + plan.Rows - 1) / plan.Rows;
         x.TilesN = (x.N + plan.Columns - 1) / plan.Columns;
-        x.PartLength = (int)Tiles(Tiles(x.K, plan.Parts), GpuGemmTiles.Depth) * GpuGemmTiles.Depth;
-        x.Parts = x.K == 0 ? 1 : (int)Tiles(x.K, x.PartLength);
+        (x.PartLength, x.Parts) = Split(x.K, plan.Parts);
         Block partials = default;
         if (x.Parts > 1)
         {
