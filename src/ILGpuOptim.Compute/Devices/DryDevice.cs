@@ -8,7 +8,7 @@ namespace ILGpuOptim.Compute;
 public sealed class DryDevice(Device? like = null) : Device
 {
     /// <inheritdoc/>
-    public override long ChunkLength { get; } = like?.ChunkLength ?? 1L << 23;
+    public override long ChunkLength => like?.ChunkLength ?? base.ChunkLength;
 
     /// <inheritdoc/>
     public override string Name => "dry";

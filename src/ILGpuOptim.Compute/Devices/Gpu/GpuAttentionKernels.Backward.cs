@@ -75,8 +75,8 @@ internal static partial class GpuAttentionKernels
             Clear(x.QueryGradient, ((long)batch * x.QueryLength + qFirst) * x.QueryStride + h * size, x.QueryStride, blind - qFirst, size, threads);
         for (int k0 = kFirst; k0 < kEnd; k0 += Tile)
         {
-            int keys = IntrinsicMath.Min(Tile, x.KeyLength - k0);
-            long key = ((long)batch * x.KeyCapacity + k0) * x.KeyStride + keyHead * size;
+            var tile = new GpuAttentionTile { Batch = batch };
+            tile.OfKeys(x, keyHead, k0);
 
             // The first query that sees the block's first key.
             int q = IntrinsicMath.Max(k0 - x.Offset, 0) / Tile * Tile;
@@ -86,18 +86,8 @@ internal static partial class GpuAttentionKernels
             {
                 for (int q0 = q; q0 < qEnd; q0 += Tile)
                 {
-                    var tile = new GpuAttentionTile
-                    {
-                        Batch = batch,
-                        FirstKey = k0,
-                        QueryCount = IntrinsicMath.Min(Tile, x.QueryLength - q0),
-                        KeyCount = keys,
-                        Diagonal = Diagonal(x, q0, k0),
-                        Row = ((long)batch * x.Heads + h) * x.QueryLength + q0,
-                        Key = key,
-                        Query = ((long)batch * x.QueryLength + q0) * x.QueryStride + h * size,
-                        Output = ((long)batch * x.QueryLength + q0) * x.OutputStride + h * size,
-                    };
+                    tile.OfQueries(x, h, q0);
+                    tile.Diagonal = Diagonal(x, q0, k0);
                     Differentiate(x, form.Value, tile, fresh, depth, tiles, weights, slopes);
                     if (ofKeys)
                     {
@@ -114,8 +104,8 @@ internal static partial class GpuAttentionKernels
 
             if (ofKeys && first)
             {
-                Clear(x.KeyGradient, key, x.KeyStride, keys, size, threads);
-                Clear(x.ValueGradient, key, x.KeyStride, keys, size, threads);
+                Clear(x.KeyGradient, tile.Key, x.KeyStride, tile.KeyCount, size, threads);
+                Clear(x.ValueGradient, tile.Key, x.KeyStride, tile.KeyCount, size, threads);
             }
         }
     }

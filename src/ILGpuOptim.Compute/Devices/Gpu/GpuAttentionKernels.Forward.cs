@@ -87,13 +87,13 @@ internal static partial class GpuAttentionKernels
                 float sum = sums[r] * factors[r];
                 for (int y = 0; y < Parts; y++)
                     sum += sumParts[y * LinePitch + r];
-                float inverse = !last ? 1 : sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
+                float inverse = last ? Inverse(sum) : 1;
                 sums[r] = sum;
                 largest[r] = tops[r];
                 inverses[r] = inverse;
                 factors[r] *= inverse;
                 if (last && x.KeepsLogSumExp != 0 && r < queries)
-                    x.LogSumExp[row0 + r] = sum == 0 ? float.PositiveInfinity : tops[r] + F1.Log(new F1(sum)).Value;
+                    x.LogSumExp[row0 + r] = LogSumExp(tops[r], sum);
             }
 
             for (int c = 0; c < size; c += Tile)

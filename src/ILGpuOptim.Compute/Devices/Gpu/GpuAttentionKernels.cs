@@ -51,12 +51,12 @@ internal static partial class GpuAttentionKernels
 
     /// <summary>The end of the keys that some query before <paramref name="query"/> sees.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int LastKey(GpuAttentionArguments x, int query) =>
+    internal static int LastKey(GpuAttentionArguments x, int query) =>
         IntrinsicMath.Min(x.KeyLength, query + x.Offset);
 
     /// <summary>Of the tile at (q0, k0): query i sees key j when j ≤ i + this.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Diagonal(GpuAttentionArguments x, int q0, int k0) => q0 + x.Offset - k0;
+    internal static int Diagonal(GpuAttentionArguments x, int q0, int k0) => q0 + x.Offset - k0;
 
     /// <summary>Copies up to 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -141,7 +141,15 @@ internal static partial class GpuAttentionKernels
         target[start + column] = value;
     }
 
+    /// <summary>What the weighted values of a query are multiplied by, from the sum of its weights; 0 where it sees no key.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float Inverse(float sum) => sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
+
+    /// <summary>The log-sum-exp of a query's scores, from the largest and the sum of exponentials below it; +∞ where it sees no key.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float LogSumExp(float largest, float sum) => sum == 0 ? float.PositiveInfinity : largest + F1.Log(new F1(sum)).Value;
+
     /// <summary>What dropout multiplies a weight by; rows count queries of all heads and sequences.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Keep(GpuAttentionArguments x, long row, int key) => GpuRandom.Keep(x.Seed, x.Stream, row * x.KeyLength + key, x.Keep);
+    internal static float Keep(GpuAttentionArguments x, long row, int key) => GpuRandom.Keep(x.Seed, x.Stream, row * x.KeyLength + key, x.Keep);
 }

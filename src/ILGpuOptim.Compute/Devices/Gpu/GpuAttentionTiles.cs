@@ -40,11 +40,11 @@ internal static partial class GpuAttentionTiles
         GpuEight largest = GpuEight.Splat(float.NegativeInfinity), total = default;
 
         // At least once, so that queries without keys get results.
-        int end = IntrinsicMath.Min(x.KeyLength, q0 + tile.QueryCount + x.Offset), k0 = 0;
+        int end = GpuAttentionKernels.LastKey(x, q0 + tile.QueryCount), k0 = 0;
         do
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            tile.Diagonal = q0 + x.Offset - k0;
+            tile.Diagonal = GpuAttentionKernels.Diagonal(x, q0, k0);
             LoadAcross(keys, x.Key, tile.Key, x.KeyStride, tile.KeyCount, size, 1);
             Group.Barrier();
             GpuHalfTile scores = default;
@@ -85,7 +85,8 @@ internal static partial class GpuAttentionTiles
         for (int part = 0; part < ColumnParts; part++)
             total += Rows(tops, part * Pitch + i);
         output.Scale(new GpuEight(
-            Inverse(total.A), Inverse(total.B), Inverse(total.C), Inverse(total.D), Inverse(total.E), Inverse(total.F), Inverse(total.G), Inverse(total.H)));
+            GpuAttentionKernels.Inverse(total.A), GpuAttentionKernels.Inverse(total.B), GpuAttentionKernels.Inverse(total.C), GpuAttentionKernels.Inverse(total.D),
+            GpuAttentionKernels.Inverse(total.E), GpuAttentionKernels.Inverse(total.F), GpuAttentionKernels.Inverse(total.G), GpuAttentionKernels.Inverse(total.H)));
         Store(x.Output, tile.Output, x.OutputStride, tile.QueryCount, size, i, j, output);
         if (j == 0 && x.KeepsLogSumExp != 0)
         {
@@ -117,7 +118,7 @@ internal static partial class GpuAttentionTiles
             for (int q0 = first; q0 < x.QueryLength; q0 += Tile)
             {
                 tile.OfQueries(x, h, q0);
-                tile.Diagonal = q0 + x.Offset - k0;
+                tile.Diagonal = GpuAttentionKernels.Diagonal(x, q0, k0);
                 GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips), applied = weights;
                 if ((form.Value & GpuAttentionKernels.Drops) != 0)
                     Drop(x, tile, i, j, ref applied);
@@ -154,11 +155,11 @@ internal static partial class GpuAttentionTiles
         var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.Heads };
         tile.OfQueries(x, head, q0);
         GpuHalfTile gradient = default;
-        int end = IntrinsicMath.Min(x.KeyLength, q0 + tile.QueryCount + x.Offset);
+        int end = GpuAttentionKernels.LastKey(x, q0 + tile.QueryCount);
         for (int k0 = 0; k0 < end; k0 += Tile)
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            tile.Diagonal = q0 + x.Offset - k0;
+            tile.Diagonal = GpuAttentionKernels.Diagonal(x, q0, k0);
             GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips);
             GpuHalfTile slopes = OutputDots(x, tile, i, j, strips);
             Slope(x, form.Value, tile, i, j, weights, ref slopes);
@@ -319,19 +320,16 @@ internal static partial class GpuAttentionTiles
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuFour Keep(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
     {
-        long element = (tile.Row + row) * x.KeyLength + tile.FirstKey + 4 * j;
+        long line = tile.Row + row;
+        int key = tile.FirstKey + 4 * j;
         return new GpuFour(
-            GpuRandom.Keep(x.Seed, x.Stream, element, x.Keep), GpuRandom.Keep(x.Seed, x.Stream, element + 1, x.Keep),
-            GpuRandom.Keep(x.Seed, x.Stream, element + 2, x.Keep), GpuRandom.Keep(x.Seed, x.Stream, element + 3, x.Keep));
+            GpuAttentionKernels.Keep(x, line, key), GpuAttentionKernels.Keep(x, line, key + 1), GpuAttentionKernels.Keep(x, line, key + 2), GpuAttentionKernels.Keep(x, line, key + 3));
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Inverse(float sum) => sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void KeepSum(GpuAttentionArguments x, GpuAttentionTile tile, int row, float largest, float sum)
     {
         if (row < tile.QueryCount)
-            x.LogSumExp[tile.Row + row] = sum == 0 ? float.PositiveInfinity : largest + F1.Log(new F1(sum)).Value;
+            x.LogSumExp[tile.Row + row] = GpuAttentionKernels.LogSumExp(largest, sum);
     }
 }
