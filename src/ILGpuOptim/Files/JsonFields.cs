@@ -1,0 +1,199 @@
+using System.Text;
+using System.Text.Json;
+
+namespace ILGpuOptim.Files;
+
+/// <summary>
+/// One JSON object of a foreign file, read against a closed list. Each field is read by a method of this class or declared harmless;
+/// <see cref="Finish"/> refuses every field that is left, by name, so that nothing is dropped in silence.
+/// </summary>
+public sealed class JsonFields
+{
+    /// <summary>The largest JSON file that is read: 1 GiB.</summary>
+    public const long MaxFileBytes = 1L << 30;
+
+    private static readonly JsonDocumentOptions Options = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, MaxDepth = 64 };
+
+    private readonly Dictionary<string, JsonElement> fields = [];
+    private readonly HashSet<string> read = [];
+
+    /// <summary>Reads the fields of an object.</summary>
+    /// <param name="element">A JSON object.</param>
+    /// <param name="source">The file, for messages.</param>
+    /// <param name="path">Where in the file the object stands, such as <c>model</c> or <c>added_tokens[3]</c>; empty for the root.</param>
+    /// <exception cref="UserException">It is not an object, or a field appears twice.</exception>
+    public JsonFields(JsonElement element, string source, string path = "")
+    {
+        (Source, Path) = (source, path);
+        if (element.ValueKind != JsonValueKind.Object)
+            throw new UserException($"{source}: {(path.Length == 0 ? "the file" : path)} is {Describe(element)}; it must be an object");
+        foreach (JsonProperty field in element.EnumerateObject())
+        {
+            if (!fields.TryAdd(field.Name, field.Value))
+                throw Error(field.Name, "appears twice; remove one of the two");
+        }
+    }
+
+    /// <summary>The file, for messages.</summary>
+    public string Source { get; }
+
+    /// <summary>Where in the file the object stands; empty for the root.</summary>
+    public string Path { get; }
+
+    /// <summary>Names of all fields of the object, in the order of the file.</summary>
+    public IEnumerable<string> Names => fields.Keys;
+
+    /// <summary>Reads the root object of a file. A byte order mark, comments and trailing commas are accepted.</summary>
+    /// <exception cref="UserException">The file cannot be read, is too large, or holds no JSON object.</exception>
+    public static JsonFields Open(string path)
+    {
+        try
+        {
+            var file = new FileInfo(path);
+            if (file.Exists && file.Length > MaxFileBytes)
+                throw new UserException($"{path}: {file.Length:N0} bytes; a JSON file of at most {MaxFileBytes:N0} bytes is read");
+            return Parse(File.ReadAllBytes(path), path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Reads a root object from UTF-8 text, with or without a byte order mark.</summary>
+    /// <param name="utf8">The text.</param>
+    /// <param name="source">The file, for messages.</param>
+    /// <exception cref="UserException">It is no JSON object.</exception>
+    public static JsonFields Parse(ReadOnlyMemory<byte> utf8, string source)
+    {
+        if (utf8.Span.StartsWith(Encoding.UTF8.Preamble))
+            utf8 = utf8[Encoding.UTF8.Preamble.Length..];
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(utf8, Options);
+            return new JsonFields(document.RootElement.Clone(), source);
+        }
+        catch (JsonException e)
+        {
+            throw new UserException($"{source}: not valid JSON: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Whether the object has the field with a value other than null. The field does not count as read.</summary>
+    public bool Has(string name) => fields.TryGetValue(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null;
+
+    /// <summary>A field's raw value, which counts as read; null when it is missing or null.</summary>
+    public JsonElement? Element(string name)
+    {
+        read.Add(name);
+        return Has(name) ? fields[name] : null;
+    }
+
+    /// <summary>A string field; null when it is missing or null.</summary>
+    public string? Text(string name) => Typed(name, JsonValueKind.String, "a string") is { } value ? Unescape(name, value) : null;
+
+    /// <summary>A string field that must be there.</summary>
+    public string RequiredText(string name) => Text(name) ?? throw Missing(name);
+
+    /// <summary>A Boolean field; null when it is missing or null.</summary>
+    public bool? Flag(string name) => Element(name) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.True } => true,
+        { ValueKind: JsonValueKind.False } => false,
+        { } other => throw Error(name, $"is {Describe(other)}; it must be true or false"),
+    };
+
+    /// <summary>A 32-bit integer field; null when it is missing or null.</summary>
+    public int? Int(string name)
+    {
+        if (Typed(name, JsonValueKind.Number, "an integer") is not { } value)
+            return null;
+        if (value.TryGetInt32(out int integer))
+            return integer;
+        throw Error(name, $"is {Describe(value)}; it must be an integer of 32 bits");
+    }
+
+    /// <summary>A 32-bit integer field that must be there.</summary>
+    public int RequiredInt(string name) => Int(name) ?? throw Missing(name);
+
+    /// <summary>A finite number; null when it is missing or null.</summary>
+    public double? Number(string name)
+    {
+        if (Typed(name, JsonValueKind.Number, "a number") is not { } value)
+            return null;
+        if (value.TryGetDouble(out double number) && double.IsFinite(number))
+            return number;
+        throw Error(name, $"is {Describe(value)}; it must be a finite number");
+    }
+
+    /// <summary>An object field; null when it is missing or null.</summary>
+    public JsonFields? Object(string name) => Element(name) is { } value ? new JsonFields(value, Source, PathOf(name)) : null;
+
+    /// <summary>An object field that must be there.</summary>
+    public JsonFields RequiredObject(string name) => Object(name) ?? throw Missing(name);
+
+    /// <summary>The elements of an array field; null when it is missing or null.</summary>
+    public IReadOnlyList<JsonElement>? Array(string name) => Typed(name, JsonValueKind.Array, "an array") is { } value ? [.. value.EnumerateArray()] : null;
+
+    /// <summary>The objects of an array field; null when it is missing or null.</summary>
+    public IReadOnlyList<JsonFields>? Objects(string name) => Array(name)?.Select((item, i) => new JsonFields(item, Source, $"{PathOf(name)}[{i}]")).ToList();
+
+    /// <summary>The strings of an array field; null when it is missing or null.</summary>
+    public IReadOnlyList<string>? Texts(string name) => Array(name)?.Select((item, i) =>
+        item.ValueKind == JsonValueKind.String ? Unescape($"{name}[{i}]", item) : throw Error($"{name}[{i}]", $"is {Describe(item)}; it must be a string")).ToList();
+
+    /// <summary>Declares fields that change nothing here, whatever their values.</summary>
+    public void Harmless(params IEnumerable<string> names) => read.UnionWith(names);
+
+    /// <summary>Refuses a field unless it is missing, null, or has the only value that is supported.</summary>
+    /// <param name="name">The field.</param>
+    /// <param name="supported">Whether the value means nothing beyond what is modelled.</param>
+    /// <param name="meaning">What the field does, and what to do instead; the end of the message.</param>
+    public void Only(string name, Func<JsonElement, bool> supported, string meaning)
+    {
+        if (Element(name) is { } value && !supported(value))
+            throw Error(name, $"is {Describe(value)}: {meaning}");
+    }
+
+    /// <summary>Refuses the fields that nobody has read. A field that is null counts as missing.</summary>
+    /// <exception cref="UserException">There are such fields.</exception>
+    public void Finish()
+    {
+        foreach ((string name, JsonElement value) in fields)
+        {
+            if (!read.Contains(name) && value.ValueKind != JsonValueKind.Null)
+                throw Error(name, "is not supported here, so the file would be misread; remove the field if it does not matter");
+        }
+    }
+
+    /// <summary>An error about a field: file, place and what is wrong.</summary>
+    public UserException Error(string name, string problem) => new($"{Source}: {PathOf(name)} {problem}");
+
+    /// <summary>A value as a message shows it: its JSON text, cut after 60 characters.</summary>
+    public static string Describe(JsonElement value)
+    {
+        string text = value.GetRawText();
+        return text.Length <= 60 ? text : text[..60] + "…";
+    }
+
+    private string PathOf(string name) => Path.Length == 0 ? name : $"{Path}.{name}";
+
+    private UserException Missing(string name) => Error(name, "is missing");
+
+    private JsonElement? Typed(string name, JsonValueKind kind, string expected) => Element(name) is not { } value ? null
+        : value.ValueKind == kind ? value : throw Error(name, $"is {Describe(value)}; it must be {expected}");
+
+    /// <summary>JSON can hold half a surrogate pair, which is no text.</summary>
+    private string Unescape(string name, JsonElement value)
+    {
+        try
+        {
+            return value.GetString()!;
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new UserException($"{Source}: {PathOf(name)} is {Describe(value)}, which holds half a surrogate pair; it must be text", e);
+        }
+    }
+}
