@@ -1,0 +1,71 @@
+using System.Buffers;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// The merges of byte-pair encoding (Sennrich et al., ACL 2016). Of all neighbours that can be merged, the pair of the lowest rank is,
+/// and of equal ranks the leftmost. Time is O(n log n) and memory O(n) in the number of symbols.
+/// </summary>
+/// <param name="targets">The token that merges of a rank make. Several pairs may share a rank if they make the same token.</param>
+internal sealed class MergeTable(IReadOnlyList<int> targets)
+{
+    private const int Removed = -1;
+
+    private readonly Dictionary<ulong, int> ranks = [];
+
+    /// <summary>Gives a pair of tokens a rank; replaces the rank that the pair had.</summary>
+    public void Add(int left, int right, int rank) => ranks[Pair(left, right)] = rank;
+
+    /// <summary>Merges neighbours until nothing can be merged.</summary>
+    /// <param name="symbols">Token ids, which are changed in place. Negative ones other than −1 are never merged.</param>
+    /// <returns>The number of symbols that remain, which stand at the beginning.</returns>
+    public int Apply(Span<int> symbols)
+    {
+        int count = symbols.Length;
+        if (count < 2)
+            return count;
+        int[] previous = ArrayPool<int>.Shared.Rent(count), next = ArrayPool<int>.Shared.Rent(count);
+        var queue = new PriorityQueue<int, ulong>();
+        for (int i = 0; i < count; i++)
+        {
+            (previous[i], next[i]) = (i - 1, i + 1);
+            if (i > 0)
+                Offer(queue, symbols, i - 1, i);
+        }
+
+        while (queue.TryDequeue(out int left, out ulong priority))
+        {
+            // Entries become stale when one of their symbols has been merged with another neighbour.
+            int target = targets[(int)(priority >> 32)];
+            int right = next[left];
+            if (symbols[left] == Removed || right == count || !ranks.TryGetValue(Pair(symbols[left], symbols[right]), out int rank) || targets[rank] != target)
+                continue;
+            symbols[left] = target;
+            symbols[right] = Removed;
+            int after = next[left] = next[right];
+            if (after < count)
+            {
+                previous[after] = left;
+                Offer(queue, symbols, left, after);
+            }
+
+            if (previous[left] >= 0)
+                Offer(queue, symbols, previous[left], left);
+        }
+
+        int kept = 0;
+        for (int i = 0; i < count; i = next[i])
+            symbols[kept++] = symbols[i];
+        ArrayPool<int>.Shared.Return(previous);
+        ArrayPool<int>.Shared.Return(next);
+        return kept;
+    }
+
+    private void Offer(PriorityQueue<int, ulong> queue, Span<int> symbols, int left, int right)
+    {
+        if (ranks.TryGetValue(Pair(symbols[left], symbols[right]), out int rank))
+            queue.Enqueue(left, ((ulong)rank << 32) | (uint)left);
+    }
+
+    private static ulong Pair(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
+}

@@ -1,0 +1,137 @@
+using System.Text;
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// The unigram language model (Kudo, ACL 2018) as Hugging Face's library has it: of all cuts into tokens the one of the largest sum of
+/// log-probabilities (Viterbi). A character without a token of its own costs the smallest score less 10, and neighbouring unknowns are
+/// looked up as one. Time is linear in the length, times the longest token.
+/// </summary>
+internal sealed class UnigramModel : ITokenModel
+{
+    private const double UnknownPenalty = 10;
+
+    private readonly IReadOnlyList<(string Token, double Score)> tokens;
+    private readonly Dictionary<string, int> ids = [];
+    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> lookup;
+    private readonly Trie trie = new();
+    private readonly double unknownScore;
+    private readonly int? unknown;
+    private readonly bool byteFallback;
+
+    /// <summary>Arranges a vocabulary.</summary>
+    /// <param name="tokens">Tokens and their log-probabilities, which are finite; the index is the id. Of equal tokens the last is used.</param>
+    /// <param name="unknown">The id of unknown characters; null when there is none.</param>
+    /// <param name="byteFallback">Whether unknown characters become the tokens of their bytes.</param>
+    public UnigramModel(IReadOnlyList<(string Token, double Score)> tokens, int? unknown, bool byteFallback)
+    {
+        (this.tokens, this.unknown, this.byteFallback) = (tokens, unknown, byteFallback);
+        for (int id = 0; id < tokens.Count; id++)
+        {
+            ids[tokens[id].Token] = id;
+            if (tokens[id].Token.Length > 0)
+                trie.Add(tokens[id].Token, id);
+        }
+
+        lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();
+        unknownScore = tokens.Select(token => token.Score).DefaultIfEmpty().Min() - UnknownPenalty;
+    }
+
+    /// <inheritdoc/>
+    public int VocabularySize => tokens.Count;
+
+    /// <summary>Reads a model of type Unigram.</summary>
+    public static UnigramModel Read(JsonFields model)
+    {
+        IReadOnlyList<JsonElement> entries = model.Array("vocab") ?? throw model.Error("vocab", "is missing");
+        if (entries.Count > Vocabulary.IdLimit)
+            throw model.Error("vocab", $"has {entries.Count} tokens; at most {Vocabulary.IdLimit} are supported");
+        var tokens = new List<(string, double)>(entries.Count);
+        foreach (JsonElement entry in entries)
+        {
+            if (entry.ValueKind != JsonValueKind.Array || entry.GetArrayLength() != 2 || entry[0].ValueKind != JsonValueKind.String
+                || entry[1].ValueKind != JsonValueKind.Number || !entry[1].TryGetDouble(out double score) || !double.IsFinite(score))
+                throw model.Error($"vocab[{tokens.Count}]", $"is {JsonFields.Describe(entry)}; it must be a token and a finite score");
+            tokens.Add((entry[0].GetString()!, score));
+        }
+
+        int? unknown = model.Int("unk_id");
+        if (unknown is { } id && (uint)id >= (uint)tokens.Count)
+            throw model.Error("unk_id", $"is {id}; ids lie below {tokens.Count}, the number of tokens");
+        return new UnigramModel(tokens, unknown, model.Flag("byte_fallback") ?? false);
+    }
+
+    /// <inheritdoc/>
+    public int? IdOf(string token) => ids.TryGetValue(token, out int id) ? id : null;
+
+    /// <inheritdoc/>
+    public string? TokenOf(int id) => (uint)id < (uint)tokens.Count ? tokens[id].Token : null;
+
+    /// <inheritdoc/>
+    public void Encode(ReadOnlySpan<char> piece, List<int> ids)
+    {
+        (int From, int Id)[] path = BestPath(piece);
+        var cuts = new List<int> { piece.Length };
+        for (int end = piece.Length; end > 0; cuts.Add(end))
+        {
+            // Neighbouring unknown characters are one.
+            bool isUnknown = path[end].Id == unknown;
+            do
+                end = path[end].From;
+            while (isUnknown && end > 0 && path[end].Id == unknown);
+        }
+
+        for (int i = cuts.Count - 1; i > 0; i--)
+            AppendToken(piece[cuts[i]..cuts[i - 1]], ids);
+    }
+
+    /// <summary>For each place in the text, where the last token of the best cut up to there begins, and its id.</summary>
+    private (int From, int Id)[] BestPath(ReadOnlySpan<char> piece)
+    {
+        var path = new (int From, int Id)[piece.Length + 1];
+        double[] scores = new double[piece.Length + 1];
+        scores.AsSpan(1).Fill(double.NaN);
+        for (int start = 0; start < piece.Length;)
+        {
+            Rune.DecodeFromUtf16(piece[start..], out Rune character, out int length);
+            bool known = false;
+            int node = Trie.Root;
+            for (int end = start; end < piece.Length && (node = trie.Child(node, piece[end])) >= 0;)
+            {
+                end++;
+                if (trie.ValueOf(node) is >= 0 and var id)
+                {
+                    Offer(end, id, tokens[id].Score);
+                    known |= end - start == length;
+                }
+            }
+
+            if (!known)
+                Offer(start + length, unknown ?? throw new UserException($"the tokenizer has no token for U+{character.Value:X4} and no unknown token; remove the character or take another tokenizer"), unknownScore);
+            start += length;
+
+            void Offer(int end, int id, double score)
+            {
+                // Of equal scores the first stays. A place that nothing has reached yet has the score NaN.
+                if (!(scores[start] + score <= scores[end]))
+                    (scores[end], path[end]) = (scores[start] + score, (start, id));
+            }
+        }
+
+        return path;
+    }
+
+    private void AppendToken(ReadOnlySpan<char> text, List<int> result)
+    {
+        if (lookup.TryGetValue(text, out int id))
+        {
+            result.Add(id);
+            return;
+        }
+
+        if (!byteFallback || !ByteTokens.TryAppend(text, token => lookup.TryGetValue(token, out int found) ? found : null, result))
+            result.Add(unknown!.Value);
+    }
+}
