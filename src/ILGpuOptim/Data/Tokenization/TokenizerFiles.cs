@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using ILGpuOptim.Data.Tokenization.SentencePieces;
+using ILGpuOptim.Files;
 using Microsoft.ML.Tokenizers;
 
 namespace ILGpuOptim.Data.Tokenization;
@@ -17,8 +19,21 @@ internal static partial class TokenizerFiles
     /// <summary>SentencePiece's, and BERT's.</summary>
     public const string SentencePiece = "tokenizer.model", WordPiece = "vocab.txt";
 
+    /// <summary>A folder of further chat templates.</summary>
+    private const string ChatTemplates = "additional_chat_templates";
+
+    /// <summary>Files of SentencePiece models whose classes number the pieces in another way.</summary>
+    private static readonly string[] OtherSentencePieces = ["spiece.model", "sentencepiece.bpe.model"];
+
+    /// <summary>Files that make a tokenizer; all that a folder holds travel with a model.</summary>
+    private static readonly string[] Sources = [HuggingFace, Vocabulary, Merges, SentencePiece, WordPiece];
+
     /// <summary>Files that travel beside a tokenizer.</summary>
-    private static readonly string[] Companions = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"];
+    private static readonly string[] Companions =
+    [
+        CompanionSettings.Config, CompanionSettings.SpecialTokensMap, CompanionSettings.AddedTokens, "generation_config.json", "chat_template.jinja", "chat_template.json",
+        "processor_config.json", "preprocessor_config.json", "image_processor_config.json", "video_preprocessor_config.json",
+    ];
 
     /// <summary>Names of encodings that come with the program.</summary>
     public static IReadOnlyList<string> Encodings { get; } = ["o200k", "cl100k"];
@@ -27,40 +42,45 @@ internal static partial class TokenizerFiles
     [GeneratedRegex(@"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", RegexOptions.CultureInvariant)]
     public static partial Regex Gpt2Words { get; }
 
-    /// <summary>The tokenizer of a folder; null when it has none of these formats.</summary>
+    /// <summary>
+    /// The tokenizer of a folder; null when it has none of these formats. Of several, the first of <c>tokenizer.json</c>, <c>vocab.json</c> with
+    /// <c>merges.txt</c>, <c>tokenizer.model</c> and <c>vocab.txt</c> is taken.
+    /// </summary>
     /// <exception cref="UserException">A file is damaged or of a kind that is not supported.</exception>
     public static ITokenizer? TryOpenFolder(string folder)
     {
         bool Has(string name) => File.Exists(Path.Combine(folder, name));
-        if (Has(HuggingFace))
-        {
-            // LLaMA 2's tokenizer.json is SentencePiece's model in other words; its own file is exact.
-            return HuggingFaceTokenizer.IsSupported(Path.Combine(folder, HuggingFace)) || !Has(SentencePiece)
-                ? HuggingFaceTokenizer.Open(Path.Combine(folder, HuggingFace), FilesOf(folder, HuggingFace, Vocabulary, Merges))
-                : OpenSentencePiece(Path.Combine(folder, SentencePiece), FilesOf(folder, SentencePiece, HuggingFace));
-        }
-
-        if (Has(Vocabulary) && Has(Merges))
-            return OpenGpt2(Path.Combine(folder, Vocabulary), FilesOf(folder, Vocabulary, Merges));
-        if (Has(SentencePiece))
-            return OpenSentencePiece(Path.Combine(folder, SentencePiece), FilesOf(folder, SentencePiece));
-        return Has(WordPiece) ? OpenWordPiece(Path.Combine(folder, WordPiece), FilesOf(folder, WordPiece)) : null;
+        string? first = Has(HuggingFace) ? HuggingFace : Has(Vocabulary) && Has(Merges) ? Vocabulary : Has(SentencePiece) ? SentencePiece : Has(WordPiece) ? WordPiece : null;
+        if (first is not null)
+            return OpenFile(Path.Combine(folder, first));
+        if (OtherSentencePieces.FirstOrDefault(Has) is { } other)
+            throw new UserException($"{Path.Combine(folder, other)}: the class of tokenizers that keeps its model under this name (T5, ALBERT, XLM-RoBERTa …) has other ids than the model; convert the tokenizer to a tokenizer.json");
+        return null;
     }
 
-    /// <summary>The tokenizer of a file, by its name.</summary>
+    /// <summary>The tokenizer of a file, by its name and contents, with the companion files beside it.</summary>
     /// <exception cref="UserException">It is damaged or no tokenizer.</exception>
     public static ITokenizer OpenFile(string path)
     {
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!, name = Path.GetFileName(path);
-        if (name.EndsWith(".model", StringComparison.OrdinalIgnoreCase))
-            return OpenSentencePiece(path, [(SentencePiece, File.ReadAllBytes(path))]);
-        if (name.EndsWith(".txt", StringComparison.OrdinalIgnoreCase) && name != Merges)
-            return OpenWordPiece(path, [(WordPiece, File.ReadAllBytes(path)), .. FilesOf(folder)]);
-        if (name is Vocabulary or Merges)
-            return OpenGpt2(Path.Combine(folder, Vocabulary), FilesOf(folder, Vocabulary, Merges));
-        if (name.EndsWith(".json", StringComparison.OrdinalIgnoreCase))
-            return HuggingFaceTokenizer.Open(path, [(HuggingFace, File.ReadAllBytes(path)), .. FilesOf(folder)]);
-        throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt or .model file, or a folder with them");
+        if (name == Merges)
+            return OpenFile(Path.Combine(folder, Vocabulary));
+        bool Ends(string ending) => name.EndsWith(ending, StringComparison.OrdinalIgnoreCase);
+        string kind = name == Vocabulary ? Vocabulary : Ends(".json") ? HuggingFace : Ends(".txt") ? WordPiece : Ends(".model") ? SentencePiece
+            : throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt or .model file, or a folder with them");
+        byte[] contents = Contents(path);
+        if (contents.Length == 0)
+            throw new UserException($"{path}: the file is empty; take it again from where it came");
+        if (contents.AsSpan().StartsWith("version https://git-lfs.github.com/"u8))
+            throw new UserException($"{path}: a Git LFS pointer instead of the file; run git lfs pull where it was cloned, or download the file");
+        List<(string Name, byte[] Contents)> files = [(kind, contents), .. FilesOf(folder, kind)];
+        return kind switch
+        {
+            Vocabulary => OpenGpt2(path, files),
+            SentencePiece => OpenSentencePiece(path, folder, files),
+            WordPiece => OpenWordPiece(path, files),
+            _ => HuggingFaceTokenizer.Open(path, files),
+        };
     }
 
     /// <summary>A tokenizer of tiktoken that comes with the program.</summary>
@@ -70,6 +90,17 @@ internal static partial class TokenizerFiles
         int size = Math.Max(name == "o200k" ? 199_998 : 100_256, tokenizer.SpecialTokens?.Values.DefaultIfEmpty(0).Max() + 1 ?? 0);
         byte[] note = JsonSerializer.SerializeToUtf8Bytes(new { kind = "tiktoken", encoding = name });
         return new LibraryTokenizer(name, tokenizer, size, [(Tokenizers.FileName, note)]);
+    }
+
+    /// <summary>Writes a tokenizer's files into a folder.</summary>
+    public static void Save(string folder, IEnumerable<(string Name, byte[] Contents)> files)
+    {
+        foreach ((string name, byte[] contents) in files)
+        {
+            string path = Path.Combine(folder, name);
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            AtomicFolder.WriteBytes(path, contents);
+        }
     }
 
     /// <summary>Byte-level BPE as GPT-2 and its heirs have it.</summary>
@@ -99,9 +130,30 @@ internal static partial class TokenizerFiles
         }
     }
 
-    /// <summary>The named files of a folder and their companions, where they are.</summary>
-    private static List<(string, byte[])> FilesOf(string folder, params string[] names) =>
-        [.. names.Concat(Companions).Where(name => File.Exists(Path.Combine(folder, name))).Select(name => (name, File.ReadAllBytes(Path.Combine(folder, name))))];
+    /// <summary>The other files of a folder that belong to a tokenizer.</summary>
+    private static IEnumerable<(string, byte[])> FilesOf(string folder, string without)
+    {
+        IEnumerable<string> templates = Directory.Exists(Path.Combine(folder, ChatTemplates))
+            ? Directory.EnumerateFiles(Path.Combine(folder, ChatTemplates), "*.jinja").Select(file => $"{ChatTemplates}/{Path.GetFileName(file)}").Order(StringComparer.Ordinal) : [];
+        return Sources.Where(name => name != without).Concat(Companions).Where(name => File.Exists(Path.Combine(folder, name))).Concat(templates)
+            .Select(name => (name, Contents(Path.Combine(folder, name))));
+    }
+
+    private static byte[] Contents(string path)
+    {
+        try
+        {
+            var file = new FileInfo(path);
+            if (!file.Exists)
+                throw new UserException($"{path}: the file is missing");
+            return file.Length <= JsonFields.MaxFileBytes ? File.ReadAllBytes(path)
+                : throw new UserException($"{path}: {file.Length:N0} bytes; a tokenizer's file of at most {JsonFields.MaxFileBytes:N0} bytes is read");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{path}: {e.Message}", e);
+        }
+    }
 
     private static LibraryTokenizer OpenGpt2(string path, List<(string Name, byte[] Contents)> files) => Guard(path, () =>
     {
@@ -113,12 +165,12 @@ internal static partial class TokenizerFiles
         return new LibraryTokenizer("bpe", ByteLevel(vocabulary, merges, Gpt2Words, special), vocabulary.Values.Max() + 1, files);
     });
 
-    private static LibraryTokenizer OpenSentencePiece(string path, List<(string Name, byte[] Contents)> files) => Guard(path, () =>
+    private static SentencePieces.SentencePieceTokenizer OpenSentencePiece(string path, string folder, List<(string Name, byte[] Contents)> files)
     {
-        using var stream = new MemoryStream(files.Find(file => file.Name == SentencePiece).Contents);
-        LlamaTokenizer tokenizer = LlamaTokenizer.Create(stream);
-        return new LibraryTokenizer("sentencepiece", tokenizer, tokenizer.Vocabulary.Values.Max() + 1, files);
-    });
+        SentencePieceModel model = SentencePieceFile.Read(files[0].Contents, path);
+        IPieceCoder coder = CompanionSettings.Read(folder, files) is { } settings ? new LlamaCoder(model, settings, path) : new SentencePieceProcessor(model, path);
+        return new SentencePieces.SentencePieceTokenizer(coder, files);
+    }
 
     private static LibraryTokenizer OpenWordPiece(string path, List<(string Name, byte[] Contents)> files) => Guard(path, () =>
     {

@@ -1,0 +1,226 @@
+using System.Globalization;
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>A token that is found in a text before everything else, as Hugging Face's companion files describe it.</summary>
+/// <param name="Content">The text.</param>
+/// <param name="SingleWord">Found only where no letter or digit is beside it.</param>
+/// <param name="StripLeft">Takes the white space before it.</param>
+/// <param name="StripRight">Takes the white space behind it.</param>
+/// <param name="Normalized">Searched for in the normalized text.</param>
+/// <param name="Special">A control token, such as an end of text.</param>
+internal sealed record AddedTokenSettings(string Content, bool SingleWord = false, bool StripLeft = false, bool StripRight = false, bool Normalized = true, bool Special = false)
+{
+    /// <summary>A special token with no further settings.</summary>
+    public static AddedTokenSettings SpecialOf(string content) => new(content, Normalized: false, Special: true);
+
+    /// <summary>Reads the object form of a token.</summary>
+    /// <param name="token">The object.</param>
+    /// <param name="special">Whether it is special without saying so.</param>
+    public static AddedTokenSettings Read(JsonFields token, bool special = false)
+    {
+        token.Harmless("__type", "id");
+        special |= token.Flag("special") ?? false;
+        var result = new AddedTokenSettings(token.RequiredText("content"), token.Flag("single_word") ?? false, token.Flag("lstrip") ?? false,
+            token.Flag("rstrip") ?? false, token.Flag("normalized") ?? !special, special);
+        token.Finish();
+        return result;
+    }
+}
+
+/// <summary>
+/// What Hugging Face's companion files (<c>tokenizer_config.json</c>, <c>special_tokens_map.json</c>, <c>added_tokens.json</c>) say about a
+/// tokenizer that is kept in other files. As in that library, <c>added_tokens_decoder</c> of <c>tokenizer_config.json</c> takes the place
+/// of the other two files; an <c>added_tokens.json</c> that says something else is refused.
+/// </summary>
+internal sealed class CompanionSettings
+{
+    /// <summary>The names of the files.</summary>
+    public const string Config = "tokenizer_config.json", SpecialTokensMap = "special_tokens_map.json", AddedTokens = "added_tokens.json";
+
+    private const string Additional = "additional_special_tokens", Extra = "extra_special_tokens", Decoder = "added_tokens_decoder";
+
+    /// <summary>Attributes that name a special token, in the order in which Hugging Face's library adds them to a vocabulary.</summary>
+    private static readonly string[] Attributes = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+    /// <summary>Fields of <c>tokenizer_config.json</c> that change no id.</summary>
+    private static readonly string[] HarmlessFields =
+    [
+        "model_max_length", "max_len", "max_length", "stride", "truncation", "truncation_side", "truncation_strategy", "padding", "padding_side", "pad_to_multiple_of",
+        "pad_token_type_id", "pad_token_id", "clean_up_tokenization_spaces", "spaces_between_special_tokens", "chat_template", "default_chat_template", "use_default_system_prompt",
+        "response_schema", "name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "model_input_names", "processor_class", "use_fast", "from_slow",
+        "verbose", "errors", "backend", "is_local", "local_files_only", "trust_remote_code", "_commit_hash", "return_token_type_ids", "model_specific_special_tokens",
+    ];
+
+    private readonly Dictionary<string, AddedTokenSettings> special = [];
+    private readonly List<AddedTokenSettings> additional = [];
+    private readonly SortedDictionary<int, AddedTokenSettings> added = [];
+
+    private CompanionSettings(JsonFields config)
+    {
+        Fields = config;
+    }
+
+    /// <summary>The fields of <c>tokenizer_config.json</c>, or of an empty object; a reader of a format reads its own and ends with <see cref="JsonFields.Finish"/>.</summary>
+    public JsonFields Fields { get; }
+
+    /// <summary>Hugging Face's class of the tokenizer, without the ending "Fast"; null when no file names one.</summary>
+    public string? TokenizerClass { get; private init; }
+
+    /// <summary>Added tokens by their ids.</summary>
+    public IReadOnlyDictionary<int, AddedTokenSettings> Added => added;
+
+    /// <summary>Special tokens that are named outside the attributes.</summary>
+    public IReadOnlyList<AddedTokenSettings> AdditionalSpecial => additional;
+
+    /// <summary>Special tokens that files name, in the order in which missing ones are added to a vocabulary.</summary>
+    public IEnumerable<AddedTokenSettings> AllSpecial => Attributes.Where(special.ContainsKey).Select(name => special[name]).Concat(additional);
+
+    /// <summary>The token of an attribute such as <c>bos_token</c>; null when no file names one.</summary>
+    public AddedTokenSettings? SpecialToken(string attribute) => special.GetValueOrDefault(attribute);
+
+    /// <summary>Reads the companion files among a tokenizer's files.</summary>
+    /// <param name="folder">The folder, for messages.</param>
+    /// <param name="files">All files of the tokenizer.</param>
+    /// <returns>Null when none of the three files is there.</returns>
+    /// <exception cref="UserException">A file is damaged, or two files contradict each other.</exception>
+    public static CompanionSettings? Read(string folder, IReadOnlyList<(string Name, byte[] Contents)> files)
+    {
+        JsonFields? Open(string name) => files.FirstOrDefault(file => file.Name == name) is { Name: not null } file ? JsonFields.Parse(file.Contents, Path.Combine(folder, name)) : null;
+        (JsonFields? config, JsonFields? map, JsonFields? list) = (Open(Config), Open(SpecialTokensMap), Open(AddedTokens));
+        if (config is null && map is null && list is null)
+            return null;
+        config ??= JsonFields.Parse("{}"u8.ToArray(), Path.Combine(folder, Config));
+        string? name = config.Text("tokenizer_class");
+        var settings = new CompanionSettings(config) { TokenizerClass = name is not null && name.EndsWith("Fast", StringComparison.Ordinal) ? name[..^4] : name };
+        config.Harmless(HarmlessFields);
+        config.Only("auto_map", _ => false, "a tokenizer of its own program code cannot be run here; convert it to a tokenizer.json");
+        config.Only("split_special_tokens", value => value.ValueKind == JsonValueKind.False, "splitting special tokens is not supported; set it to false");
+        settings.ReadSpecial(config, special: false);
+        bool decides = settings.ReadDecoder(config);
+        if (map is not null && !decides)
+        {
+            settings.ReadSpecial(map, special: true);
+            map.Finish();
+        }
+
+        if (list is not null)
+            settings.ReadList(list, decides);
+        // The flags of an added token hold for the attribute that names it.
+        foreach (AddedTokenSettings token in settings.added.Values)
+        {
+            foreach (string attribute in Attributes)
+            {
+                if (settings.SpecialToken(attribute)?.Content == token.Content)
+                    settings.special[attribute] = token with { Special = true };
+            }
+        }
+
+        return settings;
+    }
+
+    /// <summary>
+    /// The added tokens with those special tokens that have no id yet: these get the id that the vocabulary has for them, or the next one behind
+    /// everything.
+    /// </summary>
+    /// <param name="defaults">Special tokens of the tokenizer's class, by attribute, which count where no file names one and the vocabulary has them.</param>
+    /// <param name="idOf">Looks a token up in the vocabulary.</param>
+    /// <param name="vocabularySize">Ids of the vocabulary lie below this.</param>
+    public SortedDictionary<int, AddedTokenSettings> Complete(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Func<string, int?> idOf, int vocabularySize)
+    {
+        foreach ((string attribute, AddedTokenSettings token) in defaults)
+        {
+            // A null in the file means that there is no such token.
+            if (!special.ContainsKey(attribute) && !Fields.Names.Contains(attribute) && (idOf(token.Content) is not null || added.Values.Any(other => other.Content == token.Content)))
+                special[attribute] = added.Values.FirstOrDefault(other => other.Content == token.Content) ?? token;
+        }
+
+        var result = new SortedDictionary<int, AddedTokenSettings>(added);
+        var known = result.ToDictionary(pair => pair.Value.Content, pair => pair.Key);
+        int next = Math.Max(vocabularySize, result.Count == 0 ? 0 : result.Keys.Last() + 1);
+        foreach (AddedTokenSettings token in AllSpecial)
+        {
+            if (token.Content.Length == 0 || known.ContainsKey(token.Content))
+                continue;
+            int id = idOf(token.Content) ?? next++;
+            known[token.Content] = id;
+            result[id] = token;
+        }
+
+        return result;
+    }
+
+    private void ReadSpecial(JsonFields fields, bool special)
+    {
+        foreach (string attribute in Attributes)
+        {
+            if (Token(fields, attribute, fields.Element(attribute), special) is { } token)
+                this.special[attribute] = token;
+        }
+
+        foreach (string list in (string[])[Additional, Extra])
+        {
+            if (fields.Element(list) is not { } value)
+                continue;
+            // Newer files give each extra token a name.
+            IEnumerable<JsonElement> items = value.ValueKind switch
+            {
+                JsonValueKind.Array => value.EnumerateArray(),
+                JsonValueKind.Object => value.EnumerateObject().Select(item => item.Value),
+                _ => throw fields.Error(list, $"is {JsonFields.Describe(value)}; it must be an array of tokens"),
+            };
+            foreach (JsonElement item in items)
+            {
+                if (Token(fields, list, item, special) is { } token && additional.All(other => other.Content != token.Content))
+                    additional.Add(token);
+            }
+        }
+    }
+
+    private static AddedTokenSettings? Token(JsonFields fields, string name, JsonElement? value, bool special) => value switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.String } => AddedTokenSettings.SpecialOf(value.Value.GetString()!),
+        { ValueKind: JsonValueKind.Object } => AddedTokenSettings.Read(new JsonFields(value.Value, fields.Source, name), special) with { Special = true },
+        _ => throw fields.Error(name, $"is {JsonFields.Describe(value.Value)}; it must be a token"),
+    };
+
+    private bool ReadDecoder(JsonFields config)
+    {
+        if (config.Object(Decoder) is not { } decoder)
+            return false;
+        foreach (string key in decoder.Names)
+        {
+            if (!int.TryParse(key, NumberStyles.None, CultureInfo.InvariantCulture, out int id))
+                throw decoder.Error(key, "is no id; names of this object are integers from 0");
+            Add(decoder, key, id, AddedTokenSettings.Read(decoder.RequiredObject(key)));
+        }
+
+        return true;
+    }
+
+    /// <summary>Reads <c>added_tokens.json</c>, which a decoder leaves without effect.</summary>
+    private void ReadList(JsonFields list, bool decided)
+    {
+        foreach (string token in list.Names)
+        {
+            int id = list.RequiredInt(token);
+            if (!decided)
+                Add(list, token, id, AllSpecial.FirstOrDefault(known => known.Content == token) ?? new AddedTokenSettings(token));
+            else if (!added.TryGetValue(id, out AddedTokenSettings? known) || known.Content != token)
+                throw list.Error(token, $"= {id} is not what {Decoder} of {Config} says, which decides; make the two agree");
+        }
+    }
+
+    private void Add(JsonFields fields, string name, int id, AddedTokenSettings token)
+    {
+        if (id < 0)
+            throw fields.Error(name, $"has the id {id}; ids begin at 0");
+        if (added.FirstOrDefault(other => other.Value.Content == token.Content) is { Value: not null } twice)
+            throw fields.Error(name, $"is the token \"{token.Content}\", which has the id {twice.Key} already; remove one of the two");
+        if (!added.TryAdd(id, token))
+            throw fields.Error(name, $"has the id {id}, as \"{added[id].Content}\" has; give each an id of its own");
+    }
+}
