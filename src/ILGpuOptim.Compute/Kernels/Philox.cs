@@ -27,8 +27,9 @@ public static class Philox
         return (a, b, c, d);
     }
 
-    /// <summary>A number in [0, 1) of 24 bits.</summary>
-    public static float Unit(uint word) => (word >> 8) * (1f / 16777216f);
+    /// <summary>A number in [0, 1) of 24 bits. Converted as a signed number: compilers convert unsigned ones by way of <c>double</c>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Unit(uint word) => (int)(word >> 8) * (1f / 16777216f);
 }
 
 /// <summary>What <see cref="Device.Random"/> makes of a counter's four words: elements 4·counter to 4·counter + 3.</summary>

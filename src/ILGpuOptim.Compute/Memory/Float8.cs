@@ -34,7 +34,7 @@ public static unsafe class Float8
         if (bits < low + (1u << 20))
         {
             // Between zero and the smallest code.
-            code = size * (1f / BitConverter.UInt32BitsToSingle(low + (1u << 20))) > (random >> 8) * (1f / 16777216f) ? 1u : 0u;
+            code = size * (1f / BitConverter.UInt32BitsToSingle(low + (1u << 20))) > Philox.Unit(random) ? 1u : 0u;
         }
         else
         {

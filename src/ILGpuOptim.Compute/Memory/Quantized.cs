@@ -95,7 +95,7 @@ public static unsafe class Quantized
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Code(float value, uint random)
     {
-        float moved = value + (random >> 8) * (1f / 16777216f);
+        float moved = value + Philox.Unit(random);
         int code = (int)moved;
         code = moved < code ? code - 1 : code;
         return code > 127 ? 127 : code < -127 ? -127 : code;

@@ -36,7 +36,7 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
     {
         Context context = GpuDevices.NewContext(null);
         if (target != "ptx")
-            return new GpuCompiler(context, new CLBackend(context, new CLCapabilityContext(false, true, true, true, false), CLDeviceVendor.Other, CLCVersion.CL20));
+            return new GpuCompiler(context, new CLBackend(context, new CLCapabilityContext(float16: false, float64: false, genericAddressSpace: true, int64_Atomics: false, subGroups: false), CLDeviceVendor.Other, CLCVersion.CL20));
         var cuda = new CudaArchitecture(architecture / 10, architecture % 10);
         CudaInstructionSet instructions = architecture < 80 ? CudaInstructionSet.ISA_60 : architecture < 90 ? CudaInstructionSet.ISA_70 : CudaInstructionSet.ISA_78;
         return new GpuCompiler(context, new PTXBackend(context, new CudaCapabilityContext(cuda), cuda, instructions, null));
@@ -66,7 +66,7 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
         using (current)
         {
             current.Optimize();
-            return backend.Compile(method, entry, limits);
+            return GpuSource.Correct(backend.Compile(method, entry, limits));
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Reflection;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -93,10 +94,26 @@ internal static class GpuDevices
         if (kind == "cuda")
             builder.Cuda();
         else if (kind == "opencl")
-            builder.OpenCL();
+            builder.OpenCL(Accepts);
         builder.Optimize(OptimizationLevel.O2).EnableAlgorithms();
         GpuMath.Register(builder);
     });
+
+    /// <summary>
+    /// Whether ILGPU shall use an OpenCL device. On its own it refuses devices without the generic address space, but the code that it generates for
+    /// GPUs names the address space of every pointer. The kernels for processors do need it.
+    /// </summary>
+    private static bool Accepts(CLDevice device)
+    {
+        if (IsProcessor(device))
+            return device.Capabilities.GenericAddressSpace && device.CVersion >= CLBackend.MinimumVersion;
+        SetGenericAddressSpace(device.Capabilities, true);
+        return device.CVersion >= CLCVersion.CL12;
+    }
+
+    // The constructor of ILGPU's accelerator looks at it once more.
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_GenericAddressSpace")]
+    private static extern void SetGenericAddressSpace(CLCapabilityContext capabilities, bool value);
 
     private static void Collect(List<DeviceInfo> result, string kind, string library, Func<IReadOnlyList<ILGPU.Runtime.Device>> find)
     {
@@ -133,8 +150,8 @@ internal static class GpuDevices
 
     private static string ProblemOf(ILGPU.Runtime.Device device) => device switch
     {
-        CLDevice { Capabilities.GenericAddressSpace: false } => "it has no generic address space, which ILGPU needs (PoCL has it from version 5 on)",
-        CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {CLBackend.MinimumVersion}, and the device tells {cl.CVersion}",
+        CLDevice { Capabilities.GenericAddressSpace: false } when IsProcessor(device) => "it has no generic address space, which the kernels for processors need (PoCL has it from version 5 on)",
+        CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {(IsProcessor(device) ? CLBackend.MinimumVersion : CLCVersion.CL12)}, and the device tells {cl.CVersion}",
         _ => "its architecture or driver is unknown to ILGPU 1.5",
     };
 
