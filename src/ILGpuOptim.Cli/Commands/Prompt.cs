@@ -21,7 +21,7 @@ internal sealed record Prompt(string? Text, int[] Ids)
         foreach (string text in texts)
         {
             string begin = text == "-" ? Console.In.ReadToEnd() : text;
-            prompts.Add(new Prompt(begin, [.. tokenizer!.PromptStart is { } start ? [start] : Array.Empty<int>(), .. tokenizer.Encode(begin)]));
+            prompts.Add(new Prompt(begin, [.. tokenizer!.PromptPrefix, .. tokenizer.Encode(begin)]));
         }
 
         foreach (string list in ids)

@@ -18,6 +18,9 @@ public interface ITokenizer
     /// <summary>The id that prompts begin with, where a tokenizer wants one.</summary>
     int? PromptStart => null;
 
+    /// <summary>All ids that prompts begin with: <see cref="PromptStart"/>, and for a few tokenizers more behind it.</summary>
+    IReadOnlyList<int> PromptPrefix => PromptStart is { } start ? [start] : [];
+
     /// <summary>The ids of a text. Halves of surrogate pairs count as the replacement character U+FFFD.</summary>
     /// <exception cref="UserException">The text has something that the tokenizer does not know.</exception>
     int[] Encode(ReadOnlySpan<char> text);

@@ -1,0 +1,163 @@
+using System.Text;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>Decoders one after another.</summary>
+internal sealed class SequenceDecoder(IReadOnlyList<ITokenDecoder> steps) : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens) => steps.Aggregate(tokens, (now, step) => step.Decode(now));
+}
+
+/// <summary>Changes each token by itself.</summary>
+internal sealed class EachTokenDecoder(Func<string, string> change) : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens) => tokens.ConvertAll(token => change(token));
+}
+
+/// <summary>Joins all tokens to one, for the decoders that follow.</summary>
+internal sealed class FuseDecoder : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens) => [string.Concat(tokens)];
+}
+
+/// <summary>Turns the letters that stand for bytes into bytes, and these into text. A token with other letters is text already.</summary>
+internal sealed class ByteLevelDecoder : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens)
+    {
+        var bytes = new List<byte>();
+        foreach (string token in tokens)
+        {
+            int begin = bytes.Count;
+            foreach (char letter in token)
+            {
+                if (ByteLetters.ByteOf(letter) is >= 0 and var value)
+                {
+                    bytes.Add((byte)value);
+                    continue;
+                }
+
+                bytes.RemoveRange(begin, bytes.Count - begin);
+                bytes.AddRange(Encoding.UTF8.GetBytes(token));
+                break;
+            }
+        }
+
+        return [Encoding.UTF8.GetString([.. bytes])];
+    }
+}
+
+/// <summary>Turns runs of the tokens <c>&lt;0x00&gt;</c> … <c>&lt;0xFF&gt;</c> into text; a run that is not UTF-8 gives U+FFFD for each byte.</summary>
+internal sealed class ByteFallbackDecoder : ITokenDecoder
+{
+    private static readonly UTF8Encoding Strict = new(false, throwOnInvalidBytes: true);
+
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens)
+    {
+        var result = new List<string>(tokens.Count);
+        var run = new List<byte>();
+        foreach (string token in tokens)
+        {
+            if (ByteTokens.ValueOf(token) is { } value)
+            {
+                run.Add(value);
+                continue;
+            }
+
+            EndRun();
+            result.Add(token);
+        }
+
+        EndRun();
+        return result;
+
+        void EndRun()
+        {
+            try
+            {
+                result.Add(Strict.GetString([.. run]));
+            }
+            catch (DecoderFallbackException)
+            {
+                result.AddRange(Enumerable.Repeat("\uFFFD", run.Count));
+            }
+
+            run.Clear();
+        }
+    }
+}
+
+/// <summary>Puts spaces before tokens that begin words, and none before the first.</summary>
+/// <param name="prefix">What tokens within a word begin with.</param>
+/// <param name="cleanup">Whether spaces before English punctuation and contractions are removed.</param>
+internal sealed class WordPieceDecoder(string prefix, bool cleanup) : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens)
+    {
+        var result = new List<string>(tokens.Count);
+        foreach (string token in tokens)
+        {
+            string text = result.Count == 0 ? token : token.StartsWith(prefix, StringComparison.Ordinal) ? token[prefix.Length..] : " " + token;
+            result.Add(cleanup ? CleanUp(text) : text);
+        }
+
+        return result;
+    }
+
+    /// <summary>Removes spaces before English punctuation and contractions.</summary>
+    public static string CleanUp(string text) => text
+        .Replace(" .", ".", StringComparison.Ordinal).Replace(" ?", "?", StringComparison.Ordinal).Replace(" !", "!", StringComparison.Ordinal)
+        .Replace(" ,", ",", StringComparison.Ordinal).Replace(" ' ", "'", StringComparison.Ordinal).Replace(" n't", "n't", StringComparison.Ordinal)
+        .Replace(" 'm", "'m", StringComparison.Ordinal).Replace(" do not", " don't", StringComparison.Ordinal).Replace(" 's", "'s", StringComparison.Ordinal)
+        .Replace(" 've", "'ve", StringComparison.Ordinal).Replace(" 're", "'re", StringComparison.Ordinal);
+}
+
+/// <summary>Turns the character that stands for spaces into spaces.</summary>
+/// <param name="replacement">That character.</param>
+/// <param name="keepsFirst">Whether the first token keeps its spaces; without, they are dropped.</param>
+internal sealed class MetaspaceDecoder(Rune replacement, bool keepsFirst) : ITokenDecoder
+{
+    private readonly string replacement = replacement.ToString();
+
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens) =>
+        [.. tokens.Select((token, i) => token.Replace(replacement, i == 0 && !keepsFirst ? "" : " ", StringComparison.Ordinal))];
+}
+
+/// <summary>Turns the suffix of words into spaces, but for the last token.</summary>
+internal sealed class WordSuffixDecoder(string suffix) : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens) => suffix.Length == 0 ? tokens
+        : [.. tokens.Select((token, i) => token.Replace(suffix, i == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal))];
+}
+
+/// <summary>Connectionist temporal classification (Graves et al., ICML 2006): repeated tokens and padding disappear.</summary>
+internal sealed class CtcDecoder(string padding, string wordEnd, bool cleanup) : ITokenDecoder
+{
+    /// <inheritdoc/>
+    public List<string> Decode(List<string> tokens)
+    {
+        var result = new List<string>(tokens.Count);
+        for (int i = 0; i < tokens.Count; i++)
+        {
+            if (i > 0 && tokens[i] == tokens[i - 1])
+                continue;
+            string text = Without(tokens[i], padding, "");
+            if (cleanup)
+                text = Without(WordPieceDecoder.CleanUp(text), wordEnd, " ");
+            if (text.Length > 0)
+                result.Add(text);
+        }
+
+        return result;
+    }
+
+    private static string Without(string text, string part, string by) => part.Length == 0 ? text : text.Replace(part, by, StringComparison.Ordinal);
+}

@@ -1,0 +1,110 @@
+using System.Text;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// A tokenizer of Hugging Face's parts: added tokens are cut out of a text; what lies between is normalized, cut into pieces, and turned
+/// into ids by the model. Several threads may use it at once.
+/// </summary>
+/// <param name="kind">The name of the model.</param>
+/// <param name="model">Turns pieces into ids.</param>
+/// <param name="files">What <see cref="Save"/> writes.</param>
+internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnlyList<(string Name, byte[] Contents)> files) : ITokenizer
+{
+    /// <summary>Tokens that are taken whole from a text.</summary>
+    public AddedTokens Added { get; init; } = AddedTokens.None;
+
+    /// <summary>Rewrites text; null when nothing does.</summary>
+    public INormalizer? Normalizer { get; init; }
+
+    /// <summary>Cuts normalized text; null when it goes to the model whole.</summary>
+    public IPreTokenizer? PreTokenizer { get; init; }
+
+    /// <summary>Turns tokens into text; null when tokens are joined with spaces.</summary>
+    public ITokenDecoder? Decoder { get; init; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<int> PromptPrefix { get; init; } = [];
+
+    /// <inheritdoc/>
+    public int? PromptStart => PromptPrefix.Count > 0 ? PromptPrefix[0] : null;
+
+    /// <inheritdoc/>
+    public string Kind => kind;
+
+    /// <inheritdoc/>
+    public int VocabularySize => Math.Max(model.VocabularySize, Added.Size);
+
+    /// <inheritdoc/>
+    public int[] Encode(ReadOnlySpan<char> text)
+    {
+        var ids = new List<int>();
+        string whole = WithoutHalves(text);
+        foreach (CutPart part in Added.InText.Cut(whole))
+        {
+            if (part.Id is { } id)
+                ids.Add(id);
+            else
+                EncodeBetween(whole[part.Start..part.End], part.Start == 0, ids);
+        }
+
+        return [.. ids];
+    }
+
+    /// <inheritdoc/>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        var tokens = new List<string>(ids.Length);
+        foreach (int id in ids)
+            tokens.Add(Added.TokenOf(id) ?? model.TokenOf(id) ?? "\uFFFD");
+        return Decoder is null ? string.Join(' ', tokens) : string.Concat(Decoder.Decode(tokens));
+    }
+
+    /// <inheritdoc/>
+    public void Save(string folder)
+    {
+        foreach ((string name, byte[] contents) in files)
+            AtomicFolder.WriteBytes(Path.Combine(folder, name), contents);
+    }
+
+    private void EncodeBetween(string text, bool atStart, List<int> ids)
+    {
+        string normalized = Normalizer?.Normalize(text) ?? text;
+        var pieces = new List<TextPiece>();
+        foreach (CutPart part in Added.InNormalizedText.Cut(normalized))
+        {
+            if (part.Id is { } id)
+            {
+                ids.Add(id);
+                continue;
+            }
+
+            pieces.Clear();
+            var piece = new TextPiece(normalized.AsMemory()[part.Start..part.End], atStart && part.Start == 0);
+            if (PreTokenizer is null)
+                pieces.Add(piece);
+            else
+                PreTokenizer.Split(piece, pieces);
+            foreach (TextPiece one in pieces)
+            {
+                if (!one.Text.IsEmpty)
+                    model.Encode(one.Text.Span, ids);
+            }
+        }
+    }
+
+    /// <summary>The text with U+FFFD for halves of surrogate pairs.</summary>
+    private static string WithoutHalves(ReadOnlySpan<char> text)
+    {
+        string result = text.ToString();
+        for (int i = 0; i < text.Length;)
+        {
+            if (Rune.DecodeFromUtf16(text[i..], out _, out int length) != System.Buffers.OperationStatus.Done)
+                return Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(result));
+            i += length;
+        }
+
+        return result;
+    }
+}

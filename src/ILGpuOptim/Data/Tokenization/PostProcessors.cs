@@ -1,0 +1,95 @@
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// Reads post-processors of <c>tokenizer.json</c>. Only the ids that they put before a single text are kept, as the beginning of prompts:
+/// training text is encoded without them, and nothing is put behind a prompt that a model continues.
+/// </summary>
+internal static class PostProcessors
+{
+    /// <summary>The ids before a single text; empty when there are none.</summary>
+    /// <param name="processor">The post-processor.</param>
+    /// <param name="idOf">The id of a token's text.</param>
+    /// <exception cref="UserException">It is of an unknown type, or damaged.</exception>
+    public static IReadOnlyList<int> ReadPrefix(JsonFields processor, Func<string, int?> idOf)
+    {
+        IReadOnlyList<int> prefix;
+        string type = processor.RequiredText("type");
+        switch (type)
+        {
+            case "Sequence":
+                // Each processor puts its tokens around what the ones before it made.
+                prefix = [.. (processor.Objects("processors") ?? throw processor.Error("processors", "is missing")).Reverse().SelectMany(step => ReadPrefix(step, idOf))];
+                break;
+            case "ByteLevel":
+                // They change the reported places of tokens in the text, not the ids.
+                processor.Harmless("add_prefix_space", "trim_offsets", "use_regex");
+                prefix = [];
+                break;
+            case "TemplateProcessing":
+                prefix = Template(processor, idOf);
+                break;
+            case "BertProcessing" or "RobertaProcessing":
+                processor.Harmless("add_prefix_space", "trim_offsets");
+                prefix = [Pair(processor, "cls")];
+                Pair(processor, "sep");
+                break;
+            default:
+                throw processor.Error("type", $"is \"{type}\"; post-processors are Sequence, ByteLevel, TemplateProcessing, BertProcessing and RobertaProcessing");
+        }
+
+        processor.Finish();
+        return prefix;
+    }
+
+    private static List<int> Template(JsonFields processor, Func<string, int?> idOf)
+    {
+        // Pairs of texts are never encoded.
+        processor.Harmless("pair");
+        JsonFields? special = processor.Object("special_tokens");
+        var prefix = new List<int>();
+        bool inPrefix = true;
+        foreach (JsonFields piece in processor.Objects("single") ?? throw processor.Error("single", "is missing"))
+        {
+            JsonFields? token = piece.Object("SpecialToken"), sequence = piece.Object("Sequence");
+            piece.Finish();
+            if ((token is null) == (sequence is null))
+                throw new UserException($"{piece.Source}: {piece.Path} must be a SpecialToken or a Sequence");
+            JsonFields fields = (token ?? sequence)!;
+            string name = fields.RequiredText("id");
+            fields.Harmless("type_id");
+            fields.Finish();
+            if (sequence is not null)
+            {
+                if (name != "A" || !inPrefix)
+                    throw fields.Error("id", "must be \"A\", once: a single text has one sequence");
+                inPrefix = false;
+                continue;
+            }
+
+            IReadOnlyList<int> ids = Ids(special?.Object(name), name, idOf) ?? throw fields.Error("id", $"is \"{name}\", which is neither in special_tokens nor a token");
+            if (inPrefix)
+                prefix.AddRange(ids);
+        }
+
+        if (inPrefix)
+            throw processor.Error("single", "has no Sequence \"A\", so no text would be left");
+        return prefix;
+    }
+
+    private static IReadOnlyList<int>? Ids(JsonFields? special, string name, Func<string, int?> idOf)
+    {
+        if (special is null)
+            return idOf(name) is { } id ? [id] : null;
+        special.Harmless("id", "tokens");
+        IReadOnlyList<JsonElement> ids = special.Array("ids") ?? throw special.Error("ids", "is missing");
+        special.Finish();
+        return [.. ids.Select(id => id.ValueKind == JsonValueKind.Number && id.TryGetInt32(out int value) ? value : throw special.Error("ids", $"has {JsonFields.Describe(id)}; ids are integers"))];
+    }
+
+    private static int Pair(JsonFields processor, string name) =>
+        processor.Array(name) is [{ ValueKind: JsonValueKind.String }, { ValueKind: JsonValueKind.Number } id] && id.TryGetInt32(out int value)
+            ? value : throw processor.Error(name, "must be a token and its id");
+}
