@@ -33,7 +33,4 @@ internal static class CommonOptions
         Console.Out.WriteLine(JsonSerializer.Serialize(value, JsonLines));
         Console.Out.Flush();
     }
-
-    /// <summary>The folder of a run's newest checkpoint, or the folder itself when it holds a model.</summary>
-    public static string ModelFolder(string path) => Training.TrainingRun.ModelFolder(path);
 }

@@ -22,7 +22,9 @@ internal static class EvalCommand
         var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT finds.") { source, data, stride, block, device, threads, json };
         command.SetAction(result =>
         {
-            string path = result.GetRequiredValue(source), folder = CommonOptions.ModelFolder(path);
+            string path = result.GetRequiredValue(source);
+            using ModelSource found = ModelSource.Open(path);
+            string folder = found.Folder;
             (TokenSequence tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);

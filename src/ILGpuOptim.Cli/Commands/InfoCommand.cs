@@ -33,7 +33,7 @@ internal static class InfoCommand
                 return;
             }
 
-            AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {Model(settings, checkpoints)}block {settings.Block}");
+            AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {Model(settings, checkpoints.Length > 0 ? folder : null)}block {settings.Block}");
             AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : string.Join(", ", settings.Data))}");
             var table = new Table().AddColumns("step", "train loss", "validation loss");
             foreach ((long step, double? training, double? validation) in losses.TakeLast(12))
@@ -41,13 +41,21 @@ internal static class InfoCommand
             if (losses.Count > 0)
                 AnsiConsole.Write(table);
             foreach ((long step, string path) in checkpoints)
-                AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {path} ({Directory.EnumerateFiles(path).Sum(item => new FileInfo(item).Length) / 1e6:F1} MB)");
+            {
+                // A run that is training may just have removed it.
+                if (Checkpoint.BytesOf(path) is { } bytes)
+                    AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {path} ({bytes / 1e6:F1} MB)");
+            }
+
             AnsiConsole.MarkupLineInterpolated($"{(checkpoints.Length > 0 ? checkpoints[^1].Step : 0)} of {settings.Steps} steps are safe");
         });
         return command;
     }
 
-    /// <summary>The sizes that the newest checkpoint tells, or those that the settings ask for.</summary>
-    private static string Model(TrainingSettings settings, (long Step, string Path)[] checkpoints) =>
-        (checkpoints.Length > 0 ? ModelConfig.Load(Path.Combine(checkpoints[^1].Path, ModelFiles.Config)) : settings.Model) is { } config ? config.Summary + ", " : "";
+    /// <summary>The sizes of the model of a run's newest checkpoint, or without a run those of the settings.</summary>
+    private static string Model(TrainingSettings settings, string? run)
+    {
+        using ModelSource? newest = run is null ? null : ModelSource.Open(run);
+        return (newest is null ? settings.Model : ModelConfig.Load(Path.Combine(newest.Folder, ModelFiles.Config))) is { } config ? config.Summary + ", " : "";
+    }
 }

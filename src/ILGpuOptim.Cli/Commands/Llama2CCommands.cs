@@ -2,6 +2,7 @@ using System.CommandLine;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 using ILGpuOptim.Models;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -51,7 +52,11 @@ internal static class Llama2CCommands
         var command = new Command("export", "Write a LLaMA as a checkpoint of llama2.c, in its legacy format.") { source, output };
         command.SetAction(result =>
         {
-            string folder = CommonOptions.ModelFolder(result.GetRequiredValue(source)), path = result.GetRequiredValue(output);
+            string path = result.GetRequiredValue(output);
+            if (Path.Exists(path))
+                throw new UserException($"{path}: it exists already; choose another --out");
+            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
+            string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);
             if (model is not Llama llama)

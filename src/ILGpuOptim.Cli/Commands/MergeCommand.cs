@@ -3,6 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
 using ILGpuOptim.Models;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -16,9 +17,11 @@ internal static class MergeCommand
         var command = new Command("merge", "Write a model in Hugging Face's layout, its adapters merged into its weights.") { source, target };
         command.SetAction(result =>
         {
-            string folder = CommonOptions.ModelFolder(result.GetRequiredValue(source)), output = result.GetRequiredValue(target);
-            if (Directory.Exists(output) || File.Exists(output))
+            string output = result.GetRequiredValue(target);
+            if (Path.Exists(output))
                 throw new UserException($"{output}: there is something already; name a new folder");
+            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
+            string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);
             ITokenizer? tokenizer = Tokenizers.Load(folder);

@@ -3,6 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Models;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -31,7 +32,8 @@ internal static class SampleCommand
             SamplingOptions options = drawing.Read(result) with { LogProbabilities = asJson };
             options.Check();
             int most = AtLeast(0, result.GetValue(tokens), "--tokens"), copies = AtLeast(1, result.GetValue(count), "--count");
-            string folder = CommonOptions.ModelFolder(result.GetRequiredValue(source));
+            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
+            string folder = found.Folder;
             ITokenizer? tokenizer = Tokenizers.Load(folder);
             List<Prompt> texts = Prompt.Read(result.GetValue(prompts) ?? [], result.GetValue(promptIds) ?? [], tokenizer, folder);
             string[] ends = result.GetValue(stops) ?? [];

@@ -16,7 +16,7 @@ internal sealed class TrainOptions
     {
         preset = Add(new Option<string?>("--preset") { Description = "where settings start: " + string.Join("; ", Presets.Names.Select(item => $"{item.Name} ({item.Summary})")) });
         config = Add(new Option<string?>("--config") { Description = "a JSON file of settings, such as a run's settings.json" });
-        output = Add(new Option<string?>("--out") { Description = "the run folder; by default runs/PRESET-TIME" });
+        output = Add(new Option<string?>("--out") { Description = "the run folder; by default runs/PRESET-TIME-PROCESS" });
         resume = Add(new Option<string?>("--resume") { Description = "go on with this run" });
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
@@ -84,7 +84,7 @@ internal sealed class TrainOptions
         }
 
         TrainingSettings settings = Settings(result);
-        string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}");
+        string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}-{Environment.ProcessId}");
         return TrainingRun.Begin(folder, settings, device(settings));
     }
 

@@ -157,15 +157,14 @@ public sealed class ComparedRun
         string path = Path.Combine(Folder, TimesFile);
         foreach (string line in File.Exists(path) ? File.ReadAllLines(path) : [])
         {
-            double[]? time;
+            double[]? time = null;
             try
             {
                 time = JsonSerializer.Deserialize<double[]>(line);
             }
             catch (JsonException)
             {
-                // A killed process left half a line.
-                yield break;
+                // A damaged line, or half a line of a killed process, costs itself alone.
             }
 
             if (time is [double step, double milliseconds, double update])

@@ -15,13 +15,13 @@ public sealed class OptimizerComparison : IDisposable
     /// <summary>The file of the settings.</summary>
     public const string SettingsFile = "comparison.json";
 
-    private readonly FileStream lockFile;
+    private readonly FolderLock folderLock;
 
-    private OptimizerComparison(string folder, ComparisonSettings settings, FileStream lockFile)
+    private OptimizerComparison(string folder, ComparisonSettings settings, FolderLock folderLock)
     {
         Folder = folder;
         Settings = settings;
-        this.lockFile = lockFile;
+        this.folderLock = folderLock;
         Entrants = [.. settings.Contenders.Select(contender => new Entrant(contender,
             [.. contender.Rates.Select(rate => Run(contender, rate, settings.Training.Seed))]))];
         foreach (Entrant entrant in Entrants)
@@ -67,29 +67,37 @@ public sealed class OptimizerComparison : IDisposable
     {
         settings.Check();
         string path = Path.Combine(folder, SettingsFile);
-        FileStream? lockFile = null;
+        FolderLock? folderLock = null;
         try
         {
-            if (File.Exists(path))
-            {
-                if (ComparisonSettings.Difference(File.ReadAllText(path), settings.ToJson()) is { } difference)
-                    throw new UserException($"{folder}: it holds another comparison ({difference}); choose another --out, or repeat the command that began it");
-            }
-            else if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !Path.GetFileName(entry).StartsWith(SettingsFile, StringComparison.Ordinal)))
-            {
-                throw new UserException($"{folder}: the folder is not empty and holds no comparison; choose another --out");
-            }
-
+            CheckFolder(folder, settings);
             Directory.CreateDirectory(folder);
-            lockFile = Lock(folder);
+            folderLock = FolderLock.Take(folder);
+            CheckFolder(folder, settings);
             if (!File.Exists(path))
                 AtomicFolder.WriteText(path, settings.ToJson());
-            return new OptimizerComparison(folder, settings, lockFile);
+            return new OptimizerComparison(folder, settings, folderLock);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+        catch (Exception e)
         {
-            lockFile?.Dispose();
-            throw new UserException($"{folder}: the comparison cannot be written or read: {e.Message}; choose another --out", e);
+            folderLock?.Dispose();
+            if (e is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+                throw new UserException($"{folder}: the comparison cannot be written or read: {e.Message}; choose another --out", e);
+            throw;
+        }
+    }
+
+    private static void CheckFolder(string folder, ComparisonSettings settings)
+    {
+        string path = Path.Combine(folder, SettingsFile);
+        if (File.Exists(path))
+        {
+            if (ComparisonSettings.Difference(File.ReadAllText(path), settings.ToJson()) is { } difference)
+                throw new UserException($"{folder}: it holds another comparison ({difference}); choose another --out, or repeat the command that began it");
+        }
+        else if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !FolderLock.Owns(entry)))
+        {
+            throw new UserException($"{folder}: the folder is not empty and holds no comparison; choose another --out");
         }
     }
 
@@ -182,19 +190,6 @@ public sealed class OptimizerComparison : IDisposable
         return new ComparedRun(Path.Combine(Folder, "runs", name), Settings.Of(contender, rate, seed));
     }
 
-    private static FileStream Lock(string folder)
-    {
-        string path = Path.Combine(folder, SettingsFile + ".lock");
-        try
-        {
-            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
-        }
-        catch (IOException e) when (File.Exists(path))
-        {
-            throw new UserException($"{folder}: another process works on this comparison; wait for it or choose another --out", e);
-        }
-    }
-
     /// <summary>Lets other processes work on the folder.</summary>
-    public void Dispose() => lockFile.Dispose();
+    public void Dispose() => folderLock.Dispose();
 }

@@ -19,7 +19,7 @@ public sealed class SafetensorsWriter : IDisposable
     private long written;
 
     /// <summary>Begins a file with its header.</summary>
-    /// <param name="path">Where the file appears at the end; until then it is <c>path.tmp</c>.</param>
+    /// <param name="path">Where the file appears at the end.</param>
     /// <param name="tensors">Name, type and sizes of each tensor, in the order in which they will be written.</param>
     /// <param name="metadata">Free text; keys are written in order.</param>
     /// <exception cref="ArgumentException">Two tensors have one name, or a type is unknown, or a size impossible.</exception>

@@ -47,14 +47,14 @@ public sealed record Checkpoint
     [JsonPropertyName("files")]
     public required IReadOnlyDictionary<string, string> Files { get; init; }
 
-    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow };
 
     /// <summary>Writes a checkpoint folder; it appears whole or not at all, and never with a step that diverged.</summary>
     /// <param name="folder">Where.</param>
     /// <param name="trainer">What to save.</param>
     /// <param name="tokenizer">Saved beside the model when known.</param>
     /// <param name="validationLoss">The last one.</param>
-    /// <exception cref="UserException">The folder cannot be written; an older checkpoint of that name is intact.</exception>
+    /// <exception cref="UserException">The folder cannot be written, or holds something that is no checkpoint; an older checkpoint of that name is intact.</exception>
     /// <exception cref="DivergedException">A step since the last checkpoint diverged; nothing is written.</exception>
     public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss)
     {
@@ -78,7 +78,7 @@ public sealed record Checkpoint
                     Files = Directory.EnumerateFiles(partial).Order(StringComparer.Ordinal).ToDictionary(file => Path.GetFileName(file), Hash),
                 };
                 File.WriteAllText(Path.Combine(partial, FileName), JsonSerializer.Serialize(checkpoint, Options));
-            });
+            }, Addition);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -87,13 +87,13 @@ public sealed record Checkpoint
     }
 
     /// <summary>Reads a checkpoint's description and checks every file against it.</summary>
-    /// <exception cref="UserException">A file is missing or was changed.</exception>
+    /// <exception cref="UserException">A file is missing or was changed, or the description is damaged.</exception>
     public static Checkpoint Open(string folder)
     {
         string path = Path.Combine(folder, FileName);
         try
         {
-            Checkpoint checkpoint = JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(path)) ?? throw new JsonException("it is empty");
+            Checkpoint checkpoint = Read(folder);
             foreach ((string file, string hash) in checkpoint.Files)
             {
                 if (Hash(Path.Combine(folder, file)) != hash)
@@ -104,7 +104,103 @@ public sealed record Checkpoint
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {
-            throw new UserException($"{path}: the checkpoint is damaged: {e.Message} Remove {folder} to go on from the one before it", e);
+            throw new UserException($"{path}: the checkpoint is damaged: {e.Message.TrimEnd('.')}. Remove {folder} to go on from the one before it", e);
+        }
+    }
+
+    /// <summary>Reads a checkpoint's description.</summary>
+    /// <exception cref="JsonException">It is damaged.</exception>
+    private static Checkpoint Read(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        if (new FileInfo(path).Length == 0)
+            throw new JsonException("it is empty");
+        using FileStream stream = OpenShared(path);
+        Checkpoint checkpoint = JsonSerializer.Deserialize<Checkpoint>(stream, Options) ?? throw new JsonException("it is empty");
+        if (checkpoint.Step < 0 || checkpoint.Optimizer is null || checkpoint.ParameterSteps is null || checkpoint.Files is null)
+            throw new JsonException("step, optimizer, parameter_steps and files are needed");
+        foreach (string name in checkpoint.Files.Keys)
+        {
+            // Nothing outside the folder is ever opened or removed.
+            if (name.Length == 0 || name is "." or ".." || name == FileName || name.AsSpan().IndexOfAny('/', '\\', '\0') >= 0)
+                throw new JsonException($"\"{name}\" in files is no name of a file beside it");
+        }
+
+        if (new[] { ModelFiles.Config, ModelFiles.Weights, OptimizerFile }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing)
+            throw new JsonException($"{missing} is missing from files");
+        return checkpoint;
+    }
+
+    /// <summary>Opens a file that another process may replace or remove at any time.</summary>
+    private static FileStream OpenShared(string path) => new(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
+
+    /// <summary>
+    /// Keeps a checkpoint from being removed by the run that made it (<see cref="Remove"/>) for as long as the result is open. Null when the folder is
+    /// no checkpoint.
+    /// </summary>
+    /// <exception cref="IOException">The checkpoint was just removed, or is about to be.</exception>
+    internal static IDisposable? Hold(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        if (!File.Exists(path))
+            return Directory.Exists(folder) ? null : throw new DirectoryNotFoundException($"{folder}: the checkpoint was removed");
+        FileStream held = OpenShared(path);
+        if (File.Exists(path))
+            return held;
+        held.Dispose();
+        throw new FileNotFoundException($"{folder}: the checkpoint was removed");
+    }
+
+    /// <summary>
+    /// Removes a checkpoint. It stays when a process reads it, when it is a link, or when it holds anything that was not saved with it.
+    /// </summary>
+    internal static void Remove(string folder)
+    {
+        try
+        {
+            if (new DirectoryInfo(folder).LinkTarget is not null || Addition(folder) is not null)
+                return;
+            using var claim = new FileStream(Path.Combine(folder, FileName), FileMode.Open, FileAccess.Read, FileShare.None);
+
+            // Windows renames no folder with open files, a reader's included.
+            if (OperatingSystem.IsWindows())
+                claim.Dispose();
+
+            // Under another name first: what is half removed is no checkpoint.
+            using var partial = new PartialFolder(folder);
+            Directory.Move(folder, partial.New);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The next one removes it.
+        }
+    }
+
+    /// <summary>What keeps a folder from being removed or replaced as a checkpoint of ours; null when nothing does.</summary>
+    private static string? Addition(string folder)
+    {
+        try
+        {
+            IReadOnlyDictionary<string, string> files = Read(folder).Files;
+            return Directory.EnumerateFileSystemEntries(folder).Select(entry => Path.GetFileName(entry)).FirstOrDefault(name => name != FileName && !files.ContainsKey(name)) is { } added
+                ? $"it holds {added}, which was not saved with the checkpoint" : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        {
+            return "it holds no checkpoint";
+        }
+    }
+
+    /// <summary>The bytes of a checkpoint's files; null when it is gone.</summary>
+    public static long? BytesOf(string folder)
+    {
+        try
+        {
+            return Directory.EnumerateFiles(folder).Sum(file => new FileInfo(file).Length);
+        }
+        catch (IOException)
+        {
+            return null;
         }
     }
 
@@ -113,7 +209,7 @@ public sealed record Checkpoint
     {
         try
         {
-            return JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(Path.Combine(folder, FileName)))?.ValidationLoss ?? double.PositiveInfinity;
+            return Read(folder).ValidationLoss ?? double.PositiveInfinity;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {
@@ -130,12 +226,14 @@ public sealed record Checkpoint
         ModelConfig saved = ModelConfig.Load(Path.Combine(folder, ModelFiles.Config));
         if (saved.ToJson() != trainer.Model.Config.ToJson())
             throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the run's settings make");
+        if (trainer.Optimizer.States.FirstOrDefault(state => !ParameterSteps.ContainsKey(state.Parameter.Name)) is { } unknown)
+            throw new UserException($"{Path.Combine(folder, FileName)}: parameter_steps has no {unknown.Parameter.Name}; the checkpoint is damaged");
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);
         if (trainer.Model.Adapters.Count > 0)
             AdapterFiles.Load(folder, trainer.Model);
         LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
-            state.Step = ParameterSteps.GetValueOrDefault(state.Parameter.Name);
+            state.Step = ParameterSteps[state.Parameter.Name];
         trainer.StepNumber = Step;
         trainer.Tape.RandomStream = RandomStream;
     }
@@ -174,9 +272,12 @@ public sealed record Checkpoint
         }
     }
 
+    /// <summary>The SHA-256 of a file. Devices and pipes are as empty files, of which a checkpoint has none; they are not opened.</summary>
     private static string Hash(string path)
     {
-        using FileStream stream = File.OpenRead(path);
+        if (new FileInfo(path).Length == 0)
+            return "";
+        using FileStream stream = OpenShared(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 }

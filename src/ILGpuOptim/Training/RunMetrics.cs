@@ -7,17 +7,25 @@ namespace ILGpuOptim.Training;
 /// <param name="Validations">Losses on training and on validation batches; null where they were no number or nothing validates.</param>
 public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, IReadOnlyList<(long Step, double? Training, double? Validation)> Validations)
 {
-    /// <summary>Reads a run's losses; empty when there are none yet.</summary>
+    /// <summary>Reads a run's losses; empty when there are none yet. A line that is damaged, or that is being written, is skipped.</summary>
+    /// <exception cref="UserException">The file cannot be read.</exception>
     public static RunMetrics Read(string folder)
     {
         var steps = new List<(long, double)>();
         var validations = new List<(long, double?, double?)>();
         string path = Path.Combine(folder, TrainingRun.MetricsFile);
-        foreach (string text in File.Exists(path) ? File.ReadLines(path) : [])
+        try
         {
-            try
+            if (!File.Exists(path) || new FileInfo(path).Length == 0)
+                return new RunMetrics(steps, validations);
+
+            // The run may be adding lines.
+            using var reader = new StreamReader(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
+            while (reader.ReadLine() is { } text)
             {
-                using JsonDocument json = JsonDocument.Parse(text);
+                using JsonDocument? json = Parse(text);
+                if (json is null)
+                    continue;
                 JsonElement line = json.RootElement;
                 long step = line.GetProperty("step").GetInt64();
                 if (line.TryGetProperty("val_loss", out _))
@@ -25,14 +33,38 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
                 else
                     steps.Add((step, Number(line, "loss") ?? double.NaN));
             }
-            catch (JsonException)
-            {
-                // A line that is being written, or that a killed process left.
-                break;
-            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{path}: the losses cannot be read: {e.Message}", e);
         }
 
         return new RunMetrics(steps, validations);
+    }
+
+    /// <summary>The step of a line; null for a damaged one.</summary>
+    internal static long? StepOf(string line)
+    {
+        using JsonDocument? json = Parse(line);
+        return json?.RootElement.GetProperty("step").GetInt64();
+    }
+
+    /// <summary>An object with a step; null for anything else.</summary>
+    private static JsonDocument? Parse(string line)
+    {
+        try
+        {
+            JsonDocument json = JsonDocument.Parse(line);
+            if (json.RootElement.ValueKind == JsonValueKind.Object && json.RootElement.TryGetProperty("step", out JsonElement step) && step.ValueKind == JsonValueKind.Number && step.TryGetInt64(out long number) && number >= 0)
+                return json;
+            json.Dispose();
+        }
+        catch (JsonException)
+        {
+            // A damaged line, or one that is being written.
+        }
+
+        return null;
     }
 
     /// <summary>Losses as a running mean: of all so far, and when they are more than fifty, one that forgets 2 % a step.</summary>
@@ -47,5 +79,5 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
     }
 
     private static double? Number(JsonElement line, string name) =>
-        line.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : null;
+        line.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && double.IsFinite(number) ? number : null;
 }

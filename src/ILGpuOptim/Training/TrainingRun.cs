@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Text.Json;
+using System.Runtime.ExceptionServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
@@ -23,11 +23,14 @@ public sealed class TrainingRun : IDisposable
     private const string CheckpointFolder = "checkpoints";
 
     private readonly ITokenizer? tokenizer;
-    private StreamWriter? metrics;
+    private readonly FolderLock folderLock;
+    private MetricsWriter? metrics;
+    private ExceptionDispatchInfo? failure;
     private double? validation;
 
-    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data, MemoryPlan plan)
+    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data, MemoryPlan plan, FolderLock folderLock)
     {
+        this.folderLock = folderLock;
         Plan = plan;
         Folder = folder;
         Settings = settings;
@@ -61,43 +64,60 @@ public sealed class TrainingRun : IDisposable
     public Action<string>? Saved { get; set; }
 
     /// <summary>Begins a run in a new folder.</summary>
-    /// <exception cref="UserException">The folder holds a run already or cannot be written, or the settings do not work.</exception>
+    /// <exception cref="UserException">The folder holds something already, cannot be written, or another process works in it, or the settings do not work.</exception>
     public static TrainingRun Begin(string folder, TrainingSettings settings, Device device)
+    {
+        CheckNew(folder);
+        TrainingRun? run = null;
+        try
+        {
+            run = Open(folder, settings, device, () =>
+            {
+                Directory.CreateDirectory(folder);
+                return FolderLock.Take(folder);
+            });
+            CheckNew(folder);
+            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), settings.ToJson());
+            Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
+            return run;
+        }
+        catch (Exception e)
+        {
+            run?.Dispose();
+            if (e is IOException or UnauthorizedAccessException)
+                throw new UserException($"{folder}: the run folder cannot be written: {e.Message}; choose another --out", e);
+            throw;
+        }
+    }
+
+    private static void CheckNew(string folder)
     {
         if (File.Exists(Path.Combine(folder, SettingsFile)))
             throw new UserException($"{folder}: there is a run already; go on with --resume {folder}, or choose another --out");
-        TrainingRun run = Open(folder, settings, device);
-        try
-        {
-            Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
-            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), settings.ToJson());
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            run.Dispose();
-            throw new UserException($"{folder}: the run folder cannot be written: {e.Message}; choose another --out", e);
-        }
-
-        return run;
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).FirstOrDefault(entry => !FolderLock.Owns(entry)) is { } entry)
+            throw new UserException($"{folder}: the folder holds {Path.GetFileName(entry)} already; choose another --out");
     }
 
     /// <summary>Goes on with a run from its newest checkpoint, or from the start when there is none.</summary>
     /// <param name="folder">The run.</param>
     /// <param name="device">Where it goes on.</param>
     /// <param name="change">What may differ from the run's settings, such as its number of steps.</param>
-    /// <exception cref="UserException">There is no run, or its newest checkpoint is damaged.</exception>
+    /// <exception cref="UserException">There is no run, another process works on it, or its newest checkpoint is damaged.</exception>
     public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null)
     {
         string path = Path.Combine(folder, SettingsFile);
         if (!File.Exists(path))
             throw new UserException($"{folder}: there is no run to resume ({SettingsFile} is missing)");
-        TrainingSettings settings = TrainingSettings.Load(path);
-        settings = change?.Invoke(settings) ?? settings;
-        foreach (string damaged in Leftovers(folder))
-            AtomicFolder.RemoveLeftovers(damaged);
-        TrainingRun run = Open(folder, settings, device(settings));
+        FolderLock? held = null;
+        TrainingRun? run = null;
         try
         {
+            held = FolderLock.Take(folder);
+            AtomicFolder.RemoveLeftovers(folder);
+            AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
+            TrainingSettings settings = TrainingSettings.Load(path);
+            settings = change?.Invoke(settings) ?? settings;
+            run = Open(folder, settings, device(settings), () => held);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
             if (checkpoints.Length > 0)
             {
@@ -106,12 +126,16 @@ public sealed class TrainingRun : IDisposable
                 run.validation = checkpoint.ValidationLoss;
             }
 
-            run.TrimMetrics();
+            MetricsWriter.Trim(folder, run.Trainer.StepNumber);
             return run;
         }
-        catch
+        catch (Exception e)
         {
-            run.Dispose();
+            run?.Dispose();
+            if (run is null)
+                held?.Dispose();
+            if (e is IOException or UnauthorizedAccessException)
+                throw new UserException($"{folder}: the run cannot be read or written: {e.Message}", e);
             throw;
         }
     }
@@ -145,12 +169,14 @@ public sealed class TrainingRun : IDisposable
     /// </summary>
     /// <returns>Whether the run is finished.</returns>
     /// <exception cref="DivergedException">The loss stopped being a number; the last checkpoint stays.</exception>
-    /// <exception cref="UserException">The device was lost or has no room any more; the last checkpoint stays.</exception>
+    /// <exception cref="UserException">The device was lost or has no room any more; the last checkpoint stays. Or a file cannot be written; the present state is saved first where it can be.</exception>
+    /// <exception cref="IOException">A callback could not write; the present state is saved first.</exception>
     public bool Train(CancellationToken stop)
     {
         try
         {
-            using (metrics = OpenMetrics())
+            failure = null;
+            using (metrics = new MetricsWriter(Folder))
                 return Loop(stop);
         }
         catch (Exception e) when (Devices.Explain(e) is { } reason)
@@ -164,38 +190,64 @@ public sealed class TrainingRun : IDisposable
 
     private bool Loop(CancellationToken stop)
     {
-        Trainer.Measured = result =>
+        Trainer.Measured = result => Report(() =>
         {
-            Write(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
+            metrics!.Append(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
             Stepped?.Invoke(result);
-        };
+        });
         if (Trainer.StepNumber == 0)
             Validate();
-        while (Trainer.StepNumber < Settings.Steps)
+        while (Trainer.StepNumber < Settings.Steps && failure is null)
         {
             Trainer.Step();
             bool last = Trainer.StepNumber == Settings.Steps;
             if (last || Trainer.StepNumber % Settings.EvalInterval == 0)
                 Validate();
-            if (last || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
+            if (last || failure is not null || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
                 Save();
             if (stop.IsCancellationRequested && !last)
-                return false;
+                break;
         }
 
-        return true;
+        failure?.Throw();
+        return Trainer.StepNumber >= Settings.Steps;
     }
 
-    private static TrainingRun Open(string folder, TrainingSettings settings, Device device)
+    /// <summary>Records or shows something. When that fails, the loop ends after the step that is being made, and saves.</summary>
+    private void Report(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UserException and not DivergedException)
+        {
+            failure ??= ExceptionDispatchInfo.Capture(e);
+        }
+    }
+
+    private static TrainingRun Open(string folder, TrainingSettings settings, Device device, Func<FolderLock> takeLock)
     {
         settings.Check();
         string? checkpoint = Checkpoints(folder).LastOrDefault().Path;
+        using ModelSource? from = checkpoint is null && settings.From is not null ? ModelSource.Open(settings.From) : null;
         Dataset data = LoadData(settings, checkpoint ?? settings.From);
         ModelConfig config = TrainedModel.Configuration(settings, data, checkpoint);
         MemoryPlan plan = MemoryPlan.Of(config, settings, device);
         plan.CheckAgainst(device);
         LanguageModel model = TrainedModel.Create(config, settings, device, checkpoint is null);
-        return new TrainingRun(folder, settings, new Trainer(device, model, data, settings), data, plan);
+        var trainer = new Trainer(device, model, data, settings);
+        try
+        {
+            return new TrainingRun(folder, settings, trainer, data, plan, takeLock());
+        }
+        catch
+        {
+            trainer.Dispose();
+            model.Dispose();
+            data.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The tokens that settings name; a run that goes on keeps its tokenizer.</summary>
@@ -219,9 +271,12 @@ public sealed class TrainingRun : IDisposable
         Trainer.Settle();
         double training = Trainer.Validate(Settings.EvalBatches, onTraining: true), validating = Trainer.Validate(Settings.EvalBatches);
         validation = validating;
-        Write(new { step = Trainer.StepNumber, train_loss = Number(training), val_loss = Number(validating) });
-        metrics!.Flush();
-        Validated?.Invoke(Trainer.StepNumber, training, validating);
+        Report(() =>
+        {
+            metrics!.Append(new { step = Trainer.StepNumber, train_loss = Number(training), val_loss = Number(validating) });
+            metrics.Flush();
+            Validated?.Invoke(Trainer.StepNumber, training, validating);
+        });
     }
 
     private static double? Number(double value) => double.IsFinite(value) ? value : null;
@@ -229,74 +284,18 @@ public sealed class TrainingRun : IDisposable
     private void Save()
     {
         Trainer.Settle();
-        metrics!.Flush();
+        Report(metrics!.Flush);
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
         Checkpoint.Save(path, Trainer, tokenizer, validation);
-        Saved?.Invoke(path);
+        Report(() => Saved?.Invoke(path));
         (long Step, string Path)[] all = [.. Checkpoints(Folder)];
         (string? best, double loss) = all.Select(item => (item.Path, Checkpoint.ValidationLossOf(item.Path))).MinBy(item => item.Item2);
         foreach ((_, string old) in all.SkipLast(Settings.Keep))
         {
             // Without a validation there is no best.
             if (old != best || double.IsPositiveInfinity(loss))
-                Directory.Delete(old, recursive: true);
+                Checkpoint.Remove(old);
         }
-    }
-
-    private StreamWriter OpenMetrics()
-    {
-        try
-        {
-            return new StreamWriter(Path.Combine(Folder, MetricsFile), append: true);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"{Path.Combine(Folder, MetricsFile)}: {e.Message}", e);
-        }
-    }
-
-    private void Write(object line)
-    {
-        try
-        {
-            metrics!.WriteLine(JsonSerializer.Serialize(line));
-        }
-        catch (IOException e)
-        {
-            throw new UserException($"{Path.Combine(Folder, MetricsFile)}: {e.Message}; free some space and go on with --resume {Folder}", e);
-        }
-    }
-
-    /// <summary>Drops lines of steps that were lost with a killed process, and a line that was cut short.</summary>
-    private void TrimMetrics()
-    {
-        string path = Path.Combine(Folder, MetricsFile);
-        if (!File.Exists(path))
-            return;
-        var kept = new List<string>();
-        foreach (string line in File.ReadLines(path))
-        {
-            try
-            {
-                using JsonDocument json = JsonDocument.Parse(line);
-                if (json.RootElement.GetProperty("step").GetInt64() <= Trainer.StepNumber && !(Trainer.StepNumber == 0))
-                    kept.Add(line);
-            }
-            catch (JsonException)
-            {
-                break;
-            }
-        }
-
-        AtomicFolder.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
-    }
-
-    private static IEnumerable<string> Leftovers(string folder)
-    {
-        string parent = Path.Combine(folder, CheckpointFolder);
-        return Directory.Exists(parent)
-            ? Directory.EnumerateDirectories(parent, "*.partial-*").Select(path => path[..path.IndexOf(".partial-", StringComparison.Ordinal)]).Distinct().ToArray()
-            : [];
     }
 
     /// <summary>Gives all memory back.</summary>
@@ -305,5 +304,6 @@ public sealed class TrainingRun : IDisposable
         Trainer.Dispose();
         Trainer.Model.Dispose();
         Data.Dispose();
+        folderLock.Dispose();
     }
 }

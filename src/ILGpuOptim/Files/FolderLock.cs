@@ -1,0 +1,76 @@
+using System.Globalization;
+
+namespace ILGpuOptim.Files;
+
+/// <summary>
+/// A folder that one process at a time works in: it holds the file <c>lock</c> open, so that the lock ends with the process, however it ends.
+/// The process's number stands beside it in <c>lock.pid</c>, for messages.
+/// </summary>
+internal sealed class FolderLock : IDisposable
+{
+    private const string FileName = "lock", OwnerFile = "lock.pid";
+
+    private readonly string folder;
+    private readonly FileStream file;
+
+    private FolderLock(string folder, FileStream file) => (this.folder, this.file) = (folder, file);
+
+    /// <summary>Takes the lock of an existing folder.</summary>
+    /// <exception cref="UserException">Another process has it.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    public static FolderLock Take(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        FileStream file;
+        try
+        {
+            file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
+        }
+        catch (IOException e) when (File.Exists(path))
+        {
+            throw new UserException($"{folder}: {Owner(folder)} works in this folder; wait until it ends, or choose another --out", e);
+        }
+
+        try
+        {
+            File.WriteAllText(Path.Combine(folder, OwnerFile), Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The lock holds without the number.
+        }
+
+        return new FolderLock(folder, file);
+    }
+
+    /// <summary>Whether a folder's entry belongs to its lock.</summary>
+    public static bool Owns(string path) => Path.GetFileName(path) is FileName or OwnerFile;
+
+    private static string Owner(string folder)
+    {
+        try
+        {
+            return int.TryParse(File.ReadAllText(Path.Combine(folder, OwnerFile)), NumberStyles.None, CultureInfo.InvariantCulture, out int id) ? $"another process ({id})" : "another process";
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return "another process";
+        }
+    }
+
+    /// <summary>Lets other processes work in the folder. The empty file stays: removing it would let two processes lock two files of that name.</summary>
+    public void Dispose()
+    {
+        try
+        {
+            File.Delete(Path.Combine(folder, OwnerFile));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It is for messages alone.
+        }
+
+        file.Dispose();
+    }
+}
