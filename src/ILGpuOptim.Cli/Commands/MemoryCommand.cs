@@ -23,7 +23,7 @@ internal static class MemoryCommand
             MemoryPlan plan = MemoryPlan.Of(config, settings);
             if (result.GetValue(options.Json))
             {
-                CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total });
+                CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total, plan.Process });
                 return;
             }
 
@@ -33,6 +33,7 @@ internal static class MemoryCommand
             Console.WriteLine($"state        {plan.State / 1e9,10:F4} GB  {settings.Optimizer.Name}, {settings.Optimizer.StateType.ToString().ToLowerInvariant()}");
             Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {settings.Batch} sequences of {settings.Block} tokens, and workspace");
             Console.WriteLine($"together     {plan.Total / 1e9,10:F4} GB");
+            Console.WriteLine($"program      {plan.Process / 1e9,10:F4} GB  of the host's memory beside it: .NET, compiled code, buffers for loading and saving (estimated)");
         });
         return command;
     }

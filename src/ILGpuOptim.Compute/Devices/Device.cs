@@ -14,8 +14,11 @@ public abstract class Device : IDisposable
     /// <summary>What it is, for people: the processor and its features.</summary>
     public abstract string Description { get; }
 
-    /// <summary>Bytes that can still be allocated.</summary>
+    /// <summary>Bytes that can still be allocated. On processors: what the system and the limits of its control groups leave free at this moment.</summary>
     public abstract long AvailableBytes { get; }
+
+    /// <summary>Whether the device computes in the memory of the program itself.</summary>
+    public virtual bool UsesHostMemory => false;
 
     /// <summary>The most bytes of one allocation.</summary>
     public virtual long LargestAllocation => long.MaxValue;

@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
+using ILGpuOptim.Files;
 using Parquet;
 using Parquet.Schema;
 
@@ -19,6 +20,9 @@ public readonly record struct DocumentPart(string Text, bool Ends);
 public sealed class DocumentSource(string field = "text")
 {
     private const int LeastPart = 4 << 10, MostPart = 1 << 18;
+
+    /// <summary>The most characters of a line of JSON: a document many times as long as the Bible.</summary>
+    private const int MostLine = 32 << 20;
 
     private static readonly string[] Extensions = [".txt", ".md", ".text", ".jsonl", ".ndjson", ".parquet"];
 
@@ -49,29 +53,42 @@ public sealed class DocumentSource(string field = "text")
     /// <summary>The extension that counts: that before .gz.</summary>
     private static string KindOf(string path) => Path.GetExtension(path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path).ToLowerInvariant();
 
-    /// <summary>The file itself, and what it holds once it is unpacked.</summary>
-    private static (Stream File, Stream Contents) Open(string path)
+    /// <summary>A file and its decoded, unpacked text.</summary>
+    private static (FileStream File, StreamReader Text) Open(string path)
+    {
+        Span<byte> start = stackalloc byte[TextEncoding.MostMarkBytes];
+        using (Stream peek = Unpacked(path, SourceFile.Open(path)))
+            start = start[..Peek(path, peek, start)];
+        FileStream file = SourceFile.Open(path);
+        return (file, new StreamReader(Unpacked(path, file), TextEncoding.Of(start), detectEncodingFromByteOrderMarks: false));
+    }
+
+    private static int Peek(string path, Stream stream, Span<byte> start)
     {
         try
         {
-            Stream file = File.OpenRead(path);
-            return (file, path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GZipStream(file, CompressionMode.Decompress) : file);
+            return stream.ReadAtLeast(start, start.Length, throwOnEndOfStream: false);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is InvalidDataException or IOException)
         {
-            throw new UserException($"{path}: it cannot be read: {e.Message}; check the path and the right to read it", e);
+            throw new UserException($"{path}: it cannot be read: {e.Message}", e);
         }
     }
 
-    private static T Reading<T>(string path, string place, Func<T> read)
+    private static Stream Unpacked(string path, FileStream file) =>
+        path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GZipStream(file, CompressionMode.Decompress) : file;
+
+    /// <summary>Reads characters. NUL characters, invalid bytes and damaged archives are errors that name the place.</summary>
+    private static int Fill(string path, string place, StreamReader reader, char[] buffer)
     {
         try
         {
-            return read();
+            int read = reader.Read(buffer, 0, buffer.Length);
+            return buffer.AsSpan(0, read).Contains('\0') ? throw TextEncoding.HasNulls(path) : read;
         }
-        catch (Exception e) when (e is DecoderFallbackException)
+        catch (DecoderFallbackException e)
         {
-            throw new UserException($"{path}: {place} is not UTF-8; convert the file, for example with iconv", e);
+            throw TextEncoding.Undecodable(path, place, reader.CurrentEncoding, e);
         }
         catch (Exception e) when (e is InvalidDataException or IOException)
         {
@@ -82,14 +99,14 @@ public sealed class DocumentSource(string field = "text")
     /// <summary>Parts end with lines, and are a 64th of the file where that makes sense.</summary>
     private IEnumerable<DocumentPart> Text(string path)
     {
-        int most = (int)Math.Clamp(new FileInfo(path).Length / 64, LeastPart, MostPart);
-        (Stream file, Stream contents) = Open(path);
-        using var reader = new StreamReader(contents, new UTF8Encoding(false, throwOnInvalidBytes: true));
+        (FileStream file, StreamReader reader) = Open(path);
+        using StreamReader owner = reader;
+        int most = (int)Math.Clamp(file.Length / 64, LeastPart, MostPart);
         var part = new StringBuilder();
         char[] buffer = new char[LeastPart];
         while (true)
         {
-            int read = Reading(path, "a part of the text", () => reader.Read(buffer, 0, buffer.Length));
+            int read = Fill(path, "a part of the text", reader, buffer);
             part.Append(buffer, 0, read);
             Position = file.Position;
             if (read == 0)
@@ -101,7 +118,7 @@ public sealed class DocumentSource(string field = "text")
             int line = part.Length < most ? 0 : Array.LastIndexOf(buffer, '\n', read - 1) + 1;
             if (line > 0 || part.Length > MostPart)
             {
-                int keep = line > 0 ? read - line : 0;
+                int keep = line > 0 ? read - line : char.IsHighSurrogate(part[^1]) ? 1 : 0;
                 yield return new(part.ToString(0, part.Length - keep), false);
                 part.Remove(0, part.Length - keep);
             }
@@ -110,65 +127,121 @@ public sealed class DocumentSource(string field = "text")
 
     private IEnumerable<DocumentPart> JsonLines(string path)
     {
-        (Stream file, Stream contents) = Open(path);
-        using var reader = new StreamReader(contents, new UTF8Encoding(false, throwOnInvalidBytes: true));
-        for (long number = 1; Reading(path, $"line {number}, or one soon after it,", reader.ReadLine) is { } line; number++)
+        long number = 0;
+        foreach (string line in Lines(path))
         {
+            number++;
+            if (!string.IsNullOrWhiteSpace(line))
+                yield return new(TextOf(path, number, line), true);
+        }
+    }
+
+    /// <summary>The lines of a file, of bounded length.</summary>
+    private IEnumerable<string> Lines(string path)
+    {
+        (FileStream file, StreamReader reader) = Open(path);
+        using StreamReader owner = reader;
+        var line = new StringBuilder();
+        char[] buffer = new char[LeastPart];
+        for (long number = 1; ;)
+        {
+            int read = Fill(path, $"line {number}, or one soon after it,", reader, buffer);
             Position = file.Position;
-            if (string.IsNullOrWhiteSpace(line))
-                continue;
-            string? text;
-            try
+            if (read == 0)
+                break;
+            int start = 0;
+            for (int end; (end = Array.IndexOf(buffer, '\n', start, read - start)) >= 0; start = end + 1, number++)
             {
-                using JsonDocument json = JsonDocument.Parse(line);
-                text = json.RootElement.ValueKind == JsonValueKind.Object && json.RootElement.TryGetProperty(field, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
-            }
-            catch (Exception e) when (e is JsonException or InvalidOperationException)
-            {
-                throw new UserException($"{path}: line {number} is no JSON: {e.Message}", e);
+                line.Append(buffer, start, end - start);
+                yield return line.ToString();
+                line.Clear();
             }
 
-            yield return new(text ?? throw new UserException($"{path}: line {number} has no text field \"{field}\"; name it with --field"), true);
+            line.Append(buffer, start, read - start);
+            if (line.Length > MostLine)
+                throw new UserException($"{path}: line {number} has more than {MostLine:N0} characters; split the document into several lines");
+        }
+
+        if (line.Length > 0)
+            yield return line.ToString();
+    }
+
+    /// <summary>The text of a line of JSON.</summary>
+    private string TextOf(string path, long number, string line)
+    {
+        try
+        {
+            using JsonDocument json = JsonDocument.Parse(line);
+            if (json.RootElement.ValueKind != JsonValueKind.Object)
+                throw new UserException($"{path}: line {number} is {JsonFields.Describe(json.RootElement)}, not an object with a text field \"{field}\"");
+            JsonElement[] found = [.. json.RootElement.EnumerateObject().Where(item => item.NameEquals(field)).Select(item => item.Value)];
+            return found switch
+            {
+                [] => throw new UserException($"{path}: line {number} has no field \"{field}\"; name the field that holds the text with --field"),
+                [{ ValueKind: JsonValueKind.String } text] => text.GetString()!,
+                [var other] => throw new UserException($"{path}: the field \"{field}\" of line {number} is {JsonFields.Describe(other)}; it must be a string. Remove the line, or name another field with --field"),
+                _ => throw new UserException($"{path}: line {number} has the field \"{field}\" twice"),
+            };
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            throw new UserException($"{path}: line {number} is no JSON: {e.Message}", e);
         }
     }
 
     private IEnumerable<DocumentPart> Rows(string path)
     {
-        using Stream stream = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase)
-            ? throw new UserException($"{path}: Parquet files are compressed inside; unpack it")
-            : Open(path).File;
-        ParquetReader reader = Parquet(path, () => ParquetReader.CreateAsync(stream, leaveStreamOpen: true).GetAwaiter().GetResult());
-        DataField column = reader.Schema.GetDataFields().FirstOrDefault(item => item.Name == field)
-            ?? throw new UserException($"{path}: there is no column \"{field}\"; there are {string.Join(", ", reader.Schema.GetDataFields().Select(item => item.Name))}, name one with --field");
-        if (column.ClrType != typeof(string) && column.ClrType != typeof(ReadOnlyMemory<char>))
-            throw new UserException($"{path}: the column \"{field}\" holds {column.ClrType.Name}, no text");
+        if (path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase))
+            throw new UserException($"{path}: Parquet files are compressed inside; unpack it");
+        using FileStream stream = SourceFile.Open(path);
+        Parquet(path, () => ParquetCheck.Check(stream));
+        ParquetReader reader = null!;
+        DataField column = null!;
+        Parquet(path, () =>
+        {
+            stream.Position = 0;
+            reader = ParquetReader.CreateAsync(stream, leaveStreamOpen: true).GetAwaiter().GetResult();
+            column = ColumnOf(path, reader.Schema.GetDataFields());
+        });
         for (int group = 0; group < reader.RowGroups.Count; group++)
         {
-            using ParquetRowGroupReader rows = reader.OpenRowGroupReader(group);
-            string?[] texts = Parquet(path, () => Column(rows, column));
+            string?[] texts = null!;
+            Parquet(path, () => texts = Column(reader, group, column));
             Position = stream.Length / reader.RowGroups.Count * group;
-            foreach (string? text in texts)
-                yield return new(text ?? "", true);
+            for (int row = 0; row < texts.Length; row++)
+            {
+                yield return new(texts[row] ?? throw new UserException(
+                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with --field"), true);
+            }
         }
     }
 
-    /// <summary>The library reads the column of a row group as a whole: that is what it takes in memory.</summary>
-    private static string?[] Column(ParquetRowGroupReader rows, DataField column)
+    private DataField ColumnOf(string path, DataField[] columns)
     {
+        DataField column = columns.FirstOrDefault(item => item.Path.ToString() == field)
+            ?? throw new UserException($"{path}: there is no column \"{field}\"; there are {string.Join(", ", columns.Select(item => item.Path))}, name one with --field");
+        return (column.ClrType == typeof(string) || column.ClrType == typeof(ReadOnlyMemory<char>)) && !column.IsArray ? column
+            : throw new UserException($"{path}: the column \"{field}\" holds {column.ClrType.Name}, no text; name another with --field");
+    }
+
+    /// <summary>The library reads the column of a row group as a whole: that is what it takes in memory.</summary>
+    private static string?[] Column(ParquetReader reader, int group, DataField column)
+    {
+        using ParquetRowGroupReader rows = reader.OpenRowGroupReader(group);
         var texts = new string?[checked((int)rows.RowCount)];
         rows.ReadAsync(column, texts.AsMemory()).AsTask().GetAwaiter().GetResult();
         return texts;
     }
 
-    private static T Parquet<T>(string path, Func<T> read)
+    private static void Parquet(string path, Action read)
     {
         try
         {
-            return read();
+            read();
         }
-        catch (Exception e) when (e is not UserException and not OutOfMemoryException)
+        catch (Exception e) when (e is not UserException)
         {
-            throw new UserException($"{path}: it cannot be read as Parquet: {e.GetBaseException().Message}", e);
+            throw new UserException($"{path}: it cannot be read as Parquet: {e.GetBaseException().Message}; the file is damaged or uses what the reader lacks, write it anew", e);
         }
     }
 }

@@ -21,6 +21,9 @@ public sealed class Preparation
     /// <summary>Parts that are encoded at once: enough for all cores to stay busy.</summary>
     private static readonly int Batch = 4 * Environment.ProcessorCount;
 
+    /// <summary>Characters after which a batch is full, however few its parts are: long documents must not pile up.</summary>
+    private const int BatchCharacters = 8 << 20;
+
     private readonly ITokenizer tokenizer;
     private readonly double validation;
     private readonly string field;
@@ -55,11 +58,11 @@ public sealed class Preparation
             using var training = new TokenFileWriter(Path.Combine(folder, "train.bin"), format);
             using var validating = new TokenFileWriter(Path.Combine(folder, "val.bin"), format);
             long number = 0, documents = 0;
-            foreach (DocumentPart[] batch in Parts(files, reading).Chunk(Batch))
+            foreach (List<DocumentPart> batch in Batches(Parts(files, reading)))
             {
-                var ids = new int[batch.Length][];
-                Parallel.For(0, batch.Length, i => ids[i] = tokenizer.Encode(batch[i].Text));
-                for (int i = 0; i < batch.Length; i++, number++)
+                var ids = new int[batch.Count][];
+                Parallel.For(0, batch.Count, i => ids[i] = tokenizer.Encode(batch[i].Text));
+                for (int i = 0; i < batch.Count; i++, number++)
                 {
                     TokenFileWriter target = Math.Floor((number + 1) * validation) > Math.Floor(number * validation) ? validating : training;
                     target.Append(ids[i]);
@@ -84,6 +87,24 @@ public sealed class Preparation
         {
             throw new UserException($"{folder}: the tokens cannot be written: {e.Message}; free some space or choose another folder", e);
         }
+    }
+
+    private static IEnumerable<List<DocumentPart>> Batches(IEnumerable<DocumentPart> parts)
+    {
+        var batch = new List<DocumentPart>();
+        long characters = 0;
+        foreach (DocumentPart part in parts)
+        {
+            batch.Add(part);
+            characters += part.Text.Length;
+            if (batch.Count < Batch && characters < BatchCharacters)
+                continue;
+            yield return batch;
+            (batch, characters) = ([], 0);
+        }
+
+        if (batch.Count > 0)
+            yield return batch;
     }
 
     private IEnumerable<DocumentPart> Parts(IReadOnlyList<string> files, Action<PreparationProgress>? reading)

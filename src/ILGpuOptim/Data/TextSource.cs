@@ -1,4 +1,5 @@
 using System.Text;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
@@ -50,32 +51,17 @@ public static class TextSource
 
     private static string ReadFile(string path)
     {
-        byte[] bytes;
+        byte[] bytes = SourceFile.ReadAllBytes(path, 4L * MostCharacters, "make .bin token files of it with prepare, which need not fit the memory");
+        Encoding encoding = TextEncoding.Of(bytes);
+        int mark = encoding.Preamble.Length;
         try
         {
-            bytes = File.ReadAllBytes(path);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            throw new UserException($"{path}: there is no such file; check the name given to --data", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            throw Unreadable(path, e);
-        }
-
-        if (bytes.Length == 0)
-            throw new UserException($"{path}: the file is empty; training needs text");
-        if (bytes.AsSpan().Contains((byte)0))
-            throw new UserException($"{path}: the file holds zero bytes, so it is no text; token files end in .bin");
-        int mark = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? 3 : 0;
-        try
-        {
-            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes.AsSpan(mark));
+            string text = encoding.GetString(bytes.AsSpan(mark));
+            return text.Contains('\0') ? throw TextEncoding.HasNulls(path) : text;
         }
         catch (DecoderFallbackException e)
         {
-            throw new UserException($"{path}: byte {e.Index + mark} is not UTF-8; convert the file, for example with iconv", e);
+            throw TextEncoding.Undecodable(path, $"byte {e.Index + mark}", encoding, e);
         }
     }
 }

@@ -17,7 +17,7 @@ public enum TokenFormat
     LlmCWide,
 }
 
-/// <summary>Files of token ids, little-endian. Reading maps the file into memory, so that it may be larger than the memory.</summary>
+/// <summary>Files of token ids, little-endian. Ids are read from the file when they are used, so that it may be larger than the memory.</summary>
 public static class TokenFile
 {
     internal const int HeaderBytes = 1024;
@@ -25,38 +25,44 @@ public static class TokenFile
     /// <summary>The first integer of llm.c's files of multiple-choice questions, which hold no running text.</summary>
     private const int QuestionsMagic = 20240522;
 
+    /// <summary>The first integer of llm.c's models.</summary>
+    private const int CheckpointMagic = 20240326;
+
+    /// <summary>The largest id that a file may hold: vocabularies have at most about a million tokens.</summary>
+    private const int MostId = (1 << 24) - 1;
+
     /// <summary>
     /// Opens a file of any <see cref="TokenFormat"/>, told apart by the first integer. (A plain file would have to begin
     /// with the ids 55448 and 308, of which GPT-2's vocabulary has only the second.)
     /// </summary>
-    /// <exception cref="UserException">It is missing or empty, or its size contradicts its header.</exception>
+    /// <exception cref="UserException">It is missing or empty, its size contradicts its header, or it looks like a file of another kind.</exception>
     public static TokenSequence Open(string path)
     {
-        MappedFile? file = null;
+        FileStream file = SourceFile.Open(path);
         try
         {
-            if (new FileInfo(path).Length == 0)
-                throw new UserException($"{path}: the file is empty; training needs tokens");
-            file = new MappedFile(path);
             return Read(path, file);
         }
         catch (Exception e)
         {
-            file?.Dispose();
-            if (e is FileNotFoundException or DirectoryNotFoundException)
-                throw new UserException($"{path}: there is no such file; check the path", e);
-            if (e is IOException or UnauthorizedAccessException or ArgumentException)
+            file.Dispose();
+            if (e is IOException or UnauthorizedAccessException)
                 throw new UserException($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
             throw;
         }
     }
 
-    private static unsafe TokenSequence Read(string path, MappedFile file)
+    private static TokenSequence Read(string path, FileStream file)
     {
-        var header = new ReadOnlySpan<byte>(file.Start, (int)Math.Min(file.Length, HeaderBytes));
+        Span<byte> header = stackalloc byte[HeaderBytes];
+        header = header[..file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false)];
         int magic = header.Length == HeaderBytes ? BinaryPrimitives.ReadInt32LittleEndian(header) : 0;
         if (magic == QuestionsMagic)
             throw new UserException($"{path}: the file holds llm.c's multiple-choice questions, not text; give a file of tokens");
+        if (magic == CheckpointMagic)
+            throw new UserException($"{path}: the file is a model of llm.c, not data; give a file of tokens");
+        if (header.StartsWith((ReadOnlySpan<byte>)[0x93, .. "NUMPY"u8]))
+            throw new UserException($"{path}: the file is an array of NumPy; write its ids with tofile, as 16-bit integers");
         TokenFormat format = magic == Magic(TokenFormat.LlmC) ? TokenFormat.LlmC : magic == Magic(TokenFormat.LlmCWide) ? TokenFormat.LlmCWide : TokenFormat.Plain;
         int width = Width(format), start = format == TokenFormat.Plain ? 0 : HeaderBytes;
         long bytes = file.Length - start;
@@ -74,10 +80,36 @@ public static class TokenFile
             throw new UserException($"{path}: {bytes:N0} bytes are not a whole number of {width * 8}-bit tokens; the file was cut short, or is no token file");
         if (bytes == 0)
             throw new UserException($"{path}: the file has no tokens; training needs some");
-        TokenSequence tokens = TokenSequence.From(file, start, width, bytes / width);
-        if (width == 4 && tokens.Max() > int.MaxValue)
-            throw new UserException($"{path}: an id is larger than {int.MaxValue}; the file is damaged, make it again");
+        TokenSequence tokens = TokenSequence.From(new TokenFileStore(path, file.SafeFileHandle, start, width), bytes / width);
+        if (width == 4 && tokens.Max() is var largest && largest > MostId)
+            throw new UserException($"{path}: the id {largest:N0} is larger than {MostId:N0}, which no vocabulary reaches; the file is damaged or of another kind, make it again");
+        if (format == TokenFormat.Plain)
+            CheckWidth(path, tokens);
         return tokens;
+    }
+
+    /// <summary>
+    /// Refuses integers of 32 or 64 bits without a header, which read as 16-bit ids would alternate between ids and their upper halves. Nothing in
+    /// the format tells them apart; in real text no second id is always tiny while the others are not.
+    /// </summary>
+    private static void CheckWidth(string path, TokenSequence tokens)
+    {
+        const int Evidence = 16, Most = 1 << 16, TinyId = MostId >> 16, LargeId = 1 << 10;
+        int[] ids = new int[Math.Min(tokens.Length, Most)];
+        tokens.CopyTo(0, ids);
+        int even = 0, odd = 0, present = 0;
+        for (int i = 0; i + 1 < ids.Length; i += 2)
+        {
+            (even, odd) = (Math.Max(even, ids[i]), Math.Max(odd, ids[i + 1]));
+            present += ids[i] > 0 ? 1 : 0;
+        }
+
+        if (present >= Evidence && tokens.Length % 2 == 0 && (odd == 0 || (odd < TinyId && even > LargeId)))
+        {
+            throw new UserException(
+                $"{path}: every second 16-bit id is below {odd + 1}, so the file seems to hold 32-bit or 64-bit integers without a header; " +
+                $"write 16-bit ids, or 32-bit ids with llm.c's header (prepare does both)");
+        }
     }
 
     /// <summary>Writes a file; it appears when it is whole.</summary>
@@ -87,11 +119,11 @@ public static class TokenFile
     /// <exception cref="UserException">An id does not fit, or the file cannot be written.</exception>
     public static void Write(string path, ReadOnlySpan<int> ids, TokenFormat format = TokenFormat.Plain)
     {
-        long most = Width(format) == 2 ? ushort.MaxValue : int.MaxValue;
+        int most = Width(format) == 2 ? ushort.MaxValue : MostId;
         foreach (int id in ids)
         {
             if (id < 0 || id > most)
-                throw new UserException($"{path}: the id {id} does not fit {Width(format) * 8} bits; use the format {TokenFormat.LlmCWide}");
+                throw new UserException($"{path}: the id {id} is not between 0 and {most}, which the format {format} holds{(most == MostId ? "" : $"; use {TokenFormat.LlmCWide}")}");
         }
 
         byte[] bytes = new byte[64 << 10];

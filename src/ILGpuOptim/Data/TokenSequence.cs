@@ -1,18 +1,18 @@
 using System.Numerics;
-using ILGpuOptim.Files;
+using System.Runtime.InteropServices;
 
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Token ids in a row, 16 or 32 bits each, in memory or in mapped files: a sequence may be far larger than the memory.
+/// Token ids in a row, 16 or 32 bits each, in memory or in files: a sequence may be far larger than the memory.
 /// A part of a sequence shares its storage.
 /// </summary>
-public sealed unsafe class TokenSequence : IDisposable
+public sealed class TokenSequence : IDisposable
 {
-    /// <summary>A run of ids of one width; the owner keeps the memory alive.</summary>
-    private readonly record struct Segment(object Owner, nint Ids, int Width, long Length)
+    /// <summary>A run of ids of one store.</summary>
+    private readonly record struct Segment(TokenStore Store, long Start, long Length)
     {
-        public Segment Part(long start, long length) => this with { Ids = Ids + (nint)(start * Width), Length = length };
+        public Segment Part(long start, long length) => this with { Start = Start + start, Length = length };
     }
 
     private readonly Segment[] segments;
@@ -31,31 +31,10 @@ public sealed unsafe class TokenSequence : IDisposable
 
     /// <summary>Keeps ids in memory, in 16 bits where they fit.</summary>
     /// <exception cref="ArgumentOutOfRangeException">An id is negative.</exception>
-    public static TokenSequence From(ReadOnlySpan<int> ids)
-    {
-        int largest = 0;
-        foreach (int id in ids)
-        {
-            ArgumentOutOfRangeException.ThrowIfNegative(id, nameof(ids));
-            largest = Math.Max(largest, id);
-        }
+    public static TokenSequence From(ReadOnlySpan<int> ids) => From(new TokenArray(ids), ids.Length);
 
-        if (largest > ushort.MaxValue)
-        {
-            int[] wide = GC.AllocateUninitializedArray<int>(ids.Length, pinned: true);
-            ids.CopyTo(wide);
-            return new([new Segment(wide, AddressOf<int>(wide), 4, ids.Length)]);
-        }
-
-        ushort[] narrow = GC.AllocateUninitializedArray<ushort>(ids.Length, pinned: true);
-        for (int i = 0; i < ids.Length; i++)
-            narrow[i] = (ushort)ids[i];
-        return new([new Segment(narrow, AddressOf<ushort>(narrow), 2, ids.Length)]);
-    }
-
-    /// <summary>The ids in a mapped file, from <paramref name="offset"/> on; the sequence owns the file.</summary>
-    internal static TokenSequence From(MappedFile file, long offset, int width, long length) =>
-        new([new Segment(file, (nint)file.Start + (nint)offset, width, length)]);
+    /// <summary>The ids of a store, which the sequence owns.</summary>
+    internal static TokenSequence From(TokenStore store, long length) => new([new Segment(store, 0, length)]);
 
     /// <summary>Several sequences one after the other; they are not to be used on their own any more.</summary>
     public static TokenSequence Join(IEnumerable<TokenSequence> sequences) => new([.. sequences.SelectMany(sequence => sequence.segments)]);
@@ -77,6 +56,8 @@ public sealed unsafe class TokenSequence : IDisposable
     }
 
     /// <summary>Reads the tokens from <paramref name="start"/> on that fill <paramref name="target"/>; allocates nothing.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">They lie outside the sequence.</exception>
+    /// <exception cref="UserException">A file was cut short or removed meanwhile.</exception>
     public void CopyTo(long start, Span<int> target)
     {
         CheckRange(start, target.Length);
@@ -87,7 +68,7 @@ public sealed unsafe class TokenSequence : IDisposable
             if (start < segment.Length)
             {
                 int length = (int)Math.Min(target.Length, segment.Length - start);
-                Widen(segment.Part(start, length), target[..length]);
+                segment.Store.Read(segment.Start + start, target[..length]);
                 target = target[length..];
                 start = segment.Length;
             }
@@ -107,57 +88,35 @@ public sealed unsafe class TokenSequence : IDisposable
         return result;
     }
 
-    /// <summary>The largest id, -1 where there are no tokens. Reads every token.</summary>
+    /// <summary>The largest id, -1 where there are no tokens. Reads every token. Ids of 32 bits count as unsigned.</summary>
     public long Max()
     {
-        const int Piece = 1 << 20;
+        const int Piece = 1 << 18;
+        int[] ids = new int[Math.Min(Piece, Length)];
         long largest = -1;
-        foreach (Segment segment in segments)
+        for (long start = 0; start < Length; start += ids.Length)
         {
-            ObjectDisposedException.ThrowIf(segment.Owner is MappedFile { IsClosed: true }, this);
-            for (long start = 0; start < segment.Length; start += Piece)
-            {
-                Segment part = segment.Part(start, Math.Min(Piece, segment.Length - start));
-                largest = Math.Max(largest, part.Width == 2
-                    ? Largest(new ReadOnlySpan<ushort>((void*)part.Ids, (int)part.Length))
-                    : Largest(new ReadOnlySpan<uint>((void*)part.Ids, (int)part.Length)));
-            }
-
-            GC.KeepAlive(segment.Owner);
+            Span<int> part = ids.AsSpan(0, (int)Math.Min(ids.Length, Length - start));
+            CopyTo(start, part);
+            largest = Math.Max(largest, Largest(part));
         }
 
         return largest;
     }
 
-    private static T Largest<T>(ReadOnlySpan<T> ids) where T : unmanaged, IBinaryInteger<T>
+    private static uint Largest(ReadOnlySpan<int> ids)
     {
-        int i = 0;
-        Vector<T> lanes = Vector<T>.Zero;
-        for (; i <= ids.Length - Vector<T>.Count; i += Vector<T>.Count)
-            lanes = Vector.Max(lanes, new Vector<T>(ids[i..]));
-        T largest = T.Zero;
-        for (int lane = 0; lane < Vector<T>.Count; lane++)
-            largest = T.Max(largest, lanes[lane]);
-        for (; i < ids.Length; i++)
-            largest = T.Max(largest, ids[i]);
+        ReadOnlySpan<uint> numbers = MemoryMarshal.Cast<int, uint>(ids);
+        ReadOnlySpan<Vector<uint>> lanes = MemoryMarshal.Cast<uint, Vector<uint>>(numbers);
+        Vector<uint> most = Vector<uint>.Zero;
+        foreach (Vector<uint> lane in lanes)
+            most = Vector.Max(most, lane);
+        uint largest = 0;
+        for (int i = 0; i < Vector<uint>.Count; i++)
+            largest = Math.Max(largest, most[i]);
+        foreach (uint id in numbers[(lanes.Length * Vector<uint>.Count)..])
+            largest = Math.Max(largest, id);
         return largest;
-    }
-
-    private void Widen(Segment part, Span<int> target)
-    {
-        ObjectDisposedException.ThrowIf(part.Owner is MappedFile { IsClosed: true }, this);
-        if (part.Width == 4)
-        {
-            new ReadOnlySpan<int>((void*)part.Ids, target.Length).CopyTo(target);
-        }
-        else
-        {
-            var ids = (ushort*)part.Ids;
-            for (int i = 0; i < target.Length; i++)
-                target[i] = ids[i];
-        }
-
-        GC.KeepAlive(part.Owner);
     }
 
     private void CheckRange(long start, long length)
@@ -166,12 +125,10 @@ public sealed unsafe class TokenSequence : IDisposable
             throw new ArgumentOutOfRangeException(nameof(start), $"tokens {start:N0} to {start + length:N0} lie outside a sequence of {Length:N0}");
     }
 
-    private static nint AddressOf<T>(T[] pinned) where T : unmanaged => pinned.Length == 0 ? 0 : (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref pinned[0]);
-
     /// <summary>Closes the files behind the sequence, and so behind all that share them.</summary>
     public void Dispose()
     {
         foreach (Segment segment in segments)
-            (segment.Owner as MappedFile)?.Dispose();
+            segment.Store.Dispose();
     }
 }

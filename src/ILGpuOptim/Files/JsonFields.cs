@@ -45,20 +45,8 @@ public sealed class JsonFields
 
     /// <summary>Reads the root object of a file. A byte order mark, comments and trailing commas are accepted.</summary>
     /// <exception cref="UserException">The file cannot be read, is too large, or holds no JSON object.</exception>
-    public static JsonFields Open(string path)
-    {
-        try
-        {
-            var file = new FileInfo(path);
-            if (file.Exists && file.Length > MaxFileBytes)
-                throw new UserException($"{path}: {file.Length:N0} bytes; a JSON file of at most {MaxFileBytes:N0} bytes is read");
-            return Parse(File.ReadAllBytes(path), path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"{path}: {e.Message}", e);
-        }
-    }
+    public static JsonFields Open(string path) =>
+        Parse(SourceFile.ReadAllBytes(path, MaxFileBytes, "it is no JSON file of a model or tokenizer"), path);
 
     /// <summary>Reads a root object from UTF-8 text, with or without a byte order mark.</summary>
     /// <param name="utf8">The text.</param>

@@ -2,7 +2,7 @@ namespace ILGpuOptim.Files;
 
 /// <summary>
 /// Named tensors on the disk: one safetensors file, or the shards that an index joins. Opening reads headers alone; a
-/// tensor's bytes are touched when they are asked for.
+/// tensor's bytes are read when they are asked for.
 /// </summary>
 /// <param name="path">The file, or the index of the shards.</param>
 public abstract class Safetensors(string path) : IDisposable
@@ -44,9 +44,9 @@ public abstract class Safetensors(string path) : IDisposable
             ? entry
             : throw Missing(name);
 
-    /// <summary>A tensor's bytes as they are stored, little-endian, in the mapped file itself: valid until it is closed.</summary>
-    /// <exception cref="SafetensorsException">There is none of this name, or it has more than 2 GB.</exception>
-    public abstract ReadOnlySpan<byte> Bytes(string name);
+    /// <summary>A tensor's bytes as they are stored, little-endian.</summary>
+    /// <exception cref="SafetensorsException">There is none of this name, it has more than 2 GB, or the file cannot be read.</exception>
+    public abstract byte[] ReadBytes(string name);
 
     /// <summary>A tensor's numbers as f32, from F32, F16, BF16 or F64, into <paramref name="target"/>, whose length must agree.</summary>
     /// <exception cref="SafetensorsException">There is none of this name, or it has another length or type.</exception>

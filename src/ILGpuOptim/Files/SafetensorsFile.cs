@@ -1,20 +1,32 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using ILGpuOptim.Compute;
+using Microsoft.Win32.SafeHandles;
 
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// A safetensors file, memory-mapped. The format: an 8-byte little-endian header length, a JSON header, then the
-/// tensors' bytes without gaps. All that a file can get wrong is found when it is opened.
+/// A safetensors file. The format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes without gaps. All
+/// that a file can get wrong is found when it is opened. Tensors are read through a handle, so a file that is cut short later is an error and no crash.
 /// </summary>
-public sealed unsafe class SafetensorsFile : Safetensors
+public sealed class SafetensorsFile : Safetensors
 {
-    private readonly MappedFile file;
+    /// <summary>Elements that are converted at once.</summary>
+    private const int Piece = 1 << 16;
+
+    private readonly SafeFileHandle handle;
     private readonly SafetensorsHeader header;
 
-    private SafetensorsFile(string path, MappedFile file) : base(path)
+    private SafetensorsFile(string path, SafeFileHandle handle) : base(path)
     {
-        this.file = file;
-        header = SafetensorsHeader.Parse(path, new ReadOnlySpan<byte>(file.Start, (int)Math.Min(file.Length, SafetensorsHeader.MostBytes + 8)), file.Length);
+        this.handle = handle;
+        long length = RandomAccess.GetLength(handle);
+        Span<byte> start = stackalloc byte[sizeof(ulong)];
+        RandomAccess.Read(handle, start, 0);
+        ulong claimed = BinaryPrimitives.ReadUInt64LittleEndian(start);
+        byte[] bytes = new byte[Math.Min(length, sizeof(ulong) + (long)Math.Min(claimed, SafetensorsHeader.MostBytes))];
+        ReadAt(0, bytes);
+        header = SafetensorsHeader.Parse(path, bytes, length);
     }
 
     /// <inheritdoc/>
@@ -29,24 +41,25 @@ public sealed unsafe class SafetensorsFile : Safetensors
     {
         try
         {
-            long length = new FileInfo(path).Length;
+            long length = SourceFile.Length(path);
             if (length < 10)
                 throw new SafetensorsException($"{path}: {length} bytes are too few for a safetensors file; it was cut short, take another copy");
 
-            var file = new MappedFile(path);
+            // Shared with writers, so that a file can be replaced by renaming while it is read.
+            SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             try
             {
-                return new SafetensorsFile(path, file);
+                return new SafetensorsFile(path, handle);
             }
             catch
             {
-                file.Dispose();
+                handle.Dispose();
                 throw;
             }
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        catch (UserException e) when (e is not SafetensorsException)
         {
-            throw new SafetensorsException($"{path}: there is no such file; check the path", e);
+            throw new SafetensorsException(e.Message, e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
@@ -55,12 +68,14 @@ public sealed unsafe class SafetensorsFile : Safetensors
     }
 
     /// <inheritdoc/>
-    public override ReadOnlySpan<byte> Bytes(string name)
+    public override byte[] ReadBytes(string name)
     {
         SafetensorsEntry entry = this[name];
-        if (entry.Bytes > int.MaxValue)
+        if (entry.Bytes > Array.MaxLength)
             throw new SafetensorsException($"{Path}: {name} has {entry.Bytes:N0} bytes, more than can be read at once; read it as numbers");
-        return new ReadOnlySpan<byte>(Start(entry), (int)entry.Bytes);
+        byte[] bytes = new byte[entry.Bytes];
+        ReadAt(Start(entry), bytes);
+        return bytes;
     }
 
     /// <inheritdoc/>
@@ -69,27 +84,45 @@ public sealed unsafe class SafetensorsFile : Safetensors
         SafetensorsEntry entry = this[name];
         if (entry.Length != target.Length)
             throw new SafetensorsException($"{Path}: {name} has {entry.Length:N0} elements ({string.Join('×', entry.Shape)}), but {target.Length:N0} are expected; it belongs to another model");
-        byte* source = Start(entry);
         switch (entry.Type)
         {
             case "F32":
-                new ReadOnlySpan<float>(source, target.Length).CopyTo(target);
+                ReadAt(Start(entry), MemoryMarshal.AsBytes(target));
                 break;
             case "BF16":
-                Bf16.Widen(new ReadOnlySpan<ushort>(source, target.Length), target);
+                Convert<ushort>(entry, target, Bf16.Widen);
                 break;
             case "F16":
-                var halves = new ReadOnlySpan<Half>(source, target.Length);
-                for (int i = 0; i < target.Length; i++)
-                    target[i] = (float)halves[i];
+                Convert<Half>(entry, target, static (source, target) =>
+                {
+                    for (int i = 0; i < source.Length; i++)
+                        target[i] = (float)source[i];
+                });
                 break;
             case "F64":
-                var doubles = new ReadOnlySpan<double>(source, target.Length);
-                for (int i = 0; i < target.Length; i++)
-                    target[i] = (float)doubles[i];
+                Convert<double>(entry, target, static (source, target) =>
+                {
+                    for (int i = 0; i < source.Length; i++)
+                        target[i] = (float)source[i];
+                });
                 break;
             default:
                 throw new SafetensorsException($"{Path}: {name} holds {entry.Type}, not numbers that convert to f32; convert it to F32, F16, BF16 or F64");
+        }
+    }
+
+    private delegate void Conversion<T>(ReadOnlySpan<T> source, Span<float> target);
+
+    /// <summary>Converts a tensor piece by piece.</summary>
+    private void Convert<T>(SafetensorsEntry entry, Span<float> target, Conversion<T> convert) where T : unmanaged
+    {
+        T[] piece = new T[Math.Min(Piece, target.Length)];
+        int size = System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
+        for (int done = 0; done < target.Length; done += piece.Length)
+        {
+            Span<T> source = piece.AsSpan(0, Math.Min(piece.Length, target.Length - done));
+            ReadAt(Start(entry) + ((long)done * size), MemoryMarshal.AsBytes(source));
+            convert(source, target.Slice(done, source.Length));
         }
     }
 
@@ -98,19 +131,19 @@ public sealed unsafe class SafetensorsFile : Safetensors
     {
         SafetensorsEntry entry = this[name];
         var result = new int[ArrayLength(name)];
-        byte* source = Start(entry);
+        ReadOnlySpan<byte> source = ReadBytes(name);
         for (int i = 0; i < result.Length; i++)
         {
             Int128 value = entry.Type switch
             {
-                "I32" => ((int*)source)[i],
-                "I64" => ((long*)source)[i],
+                "I32" => At<int>(source, i),
+                "I64" => At<long>(source, i),
                 "U8" or "BOOL" => source[i],
-                "I8" => ((sbyte*)source)[i],
-                "I16" => ((short*)source)[i],
-                "U16" => ((ushort*)source)[i],
-                "U32" => ((uint*)source)[i],
-                "U64" => ((ulong*)source)[i],
+                "I8" => (sbyte)source[i],
+                "I16" => At<short>(source, i),
+                "U16" => At<ushort>(source, i),
+                "U32" => At<uint>(source, i),
+                "U64" => At<ulong>(source, i),
                 _ => throw NoIntegers(name, entry.Type),
             };
             if (value < int.MinValue || value > int.MaxValue)
@@ -126,12 +159,34 @@ public sealed unsafe class SafetensorsFile : Safetensors
     private SafetensorsException NoIntegers(string name, string type) =>
         new($"{Path}: {name} holds {type}, not integers; the tensor is not what is expected here");
 
-    private byte* Start(SafetensorsEntry entry) => file.Start + header.DataStart + entry.Offset;
+    private static T At<T>(ReadOnlySpan<byte> bytes, int i) where T : unmanaged => MemoryMarshal.Cast<byte, T>(bytes)[i];
 
-    /// <summary>Unmaps the file.</summary>
+    private long Start(SafetensorsEntry entry) => header.DataStart + entry.Offset;
+
+    private void ReadAt(long position, Span<byte> target)
+    {
+        ObjectDisposedException.ThrowIf(handle.IsClosed, this);
+        try
+        {
+            while (!target.IsEmpty)
+            {
+                int read = RandomAccess.Read(handle, target, position);
+                if (read == 0)
+                    throw new SafetensorsException($"{Path}: the file was cut short while it was read; take another copy");
+                target = target[read..];
+                position += read;
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new SafetensorsException($"{Path}: the file cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Closes the file.</summary>
     protected override void Dispose(bool disposing)
     {
         if (disposing)
-            file.Dispose();
+            handle.Dispose();
     }
 }

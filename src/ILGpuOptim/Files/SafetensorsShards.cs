@@ -60,18 +60,11 @@ public sealed class SafetensorsShards : Safetensors
     {
         try
         {
-            long length = new FileInfo(path).Length;
-            if (length > SafetensorsHeader.MostBytes)
-                throw new SafetensorsException($"{path}: {length:N0} bytes are too many for an index; take another copy");
-            return JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { MaxDepth = 8 });
+            return JsonDocument.Parse(SourceFile.ReadAllBytes(path, SafetensorsHeader.MostBytes, "take another copy of the index"), new JsonDocumentOptions { MaxDepth = 8 });
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        catch (UserException e)
         {
-            throw new SafetensorsException($"{path}: there is no such file; check the path", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            throw new SafetensorsException($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+            throw new SafetensorsException(e.Message, e);
         }
         catch (JsonException e)
         {
@@ -100,7 +93,7 @@ public sealed class SafetensorsShards : Safetensors
     }
 
     /// <inheritdoc/>
-    public override ReadOnlySpan<byte> Bytes(string name) => Owner(name).Bytes(name);
+    public override byte[] ReadBytes(string name) => Owner(name).ReadBytes(name);
 
     /// <inheritdoc/>
     public override void ReadF32(string name, Span<float> target) => Owner(name).ReadF32(name, target);

@@ -54,7 +54,7 @@ internal static class StoredParameter
         float[] scales = file.ReadF32(name + Scales);
         if (scales.Length != rows * blocks)
             throw new SafetensorsException($"{file.Path}: {name + Scales} has {scales.Length} numbers, but {parameter} makes it {rows * blocks}; the file is not of this program");
-        ReadOnlySpan<byte> codes = file.Bytes(name);
+        byte[] codes = file.ReadBytes(name);
         if (parameter.Data.Type == DType.I8)
         {
             var bytes = new byte[parameter.Bytes];

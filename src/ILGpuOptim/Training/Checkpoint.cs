@@ -264,7 +264,7 @@ public sealed record Checkpoint
             for (int i = 0; i < state.Declared.Count; i++)
             {
                 string name = state.Parameter.Name + "." + state.Declared[i].Name;
-                ReadOnlySpan<byte> bytes = file.Bytes(name);
+                byte[] bytes = file.ReadBytes(name);
                 if (bytes.Length != state.Declared[i].Bytes)
                     throw new SafetensorsException($"{path}: {name} has {bytes.Length} bytes, but the optimizer's settings make it {state.Declared[i].Bytes}; resume with the settings of the run");
                 state.Parameter.Device.UploadBytes(bytes, state.Blocks[i]);

@@ -12,8 +12,17 @@ namespace ILGpuOptim.Training;
 /// <param name="Activations">What the forward pass keeps for the backward pass, and all workspace, at the moment when most is in use.</param>
 public sealed record MemoryPlan(long Weights, long Gradients, long State, long Activations)
 {
-    /// <summary>Everything: the most that is lent at once.</summary>
+    /// <summary>Memory of the program beside its tensors, measured on a two-core machine: the runtime, compiled code and managed objects.</summary>
+    private const long Runtime = 128L << 20;
+
+    /// <summary>Everything on the device: the most that is lent at once.</summary>
     public long Total => Weights + Gradients + State + Activations;
+
+    /// <summary>
+    /// The program's own memory, which is always the host's: the runtime with its compiled code, and the buffers through which the largest tensor
+    /// passes when it is loaded or saved. An estimate, unlike the rest.
+    /// </summary>
+    public long Process { get; init; }
 
     /// <summary>The numbers of the model.</summary>
     public long Parameters { get; init; }
@@ -49,19 +58,25 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         trainer.Step();
         trainer.Step();
         long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes;
-        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state) { Parameters = model.ParameterCount, Largest = device.Largest };
+        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state) 
+        {
+            Parameters = model.ParameterCount,
+            Largest = device.Largest,
+            Process = Runtime + (2 * sizeof(float) * parameters.Max(parameter => parameter.Length)),
+        };
     }
 
     /// <summary>Fails when a device has not the room.</summary>
     /// <exception cref="UserException">With the sizes and what to make smaller.</exception>
     public void CheckAgainst(Device device)
     {
-        long available = device.AvailableBytes;
-        if (Total > available)
+        // What the process holds already is not free any more, but counted in its own share.
+        long own = device.UsesHostMemory ? Math.Max(0, Process - Environment.WorkingSet) : 0, available = device.AvailableBytes;
+        if (Total > available - own)
         {
             throw new UserException(
-                $"{device.Name}: the run needs about {Total / 1e9:F2} GB ({Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, " +
-                $"{Activations / 1e9:F2} activations), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, " +
+                $"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, " +
+                $"{Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the program itself" : "")}), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, " +
                 "--parameter-type, --state-type, --layerwise, or an optimizer with less state");
         }
 

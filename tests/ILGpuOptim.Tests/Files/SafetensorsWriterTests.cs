@@ -33,7 +33,7 @@ public sealed class SafetensorsWriterTests : IDisposable
         Assert.Equal([1, 2, 3, 4, 5, 6], file.ReadF32("b"));
         Assert.Equal([2, 3], file["b"].Shape);
         Assert.Empty(file.ReadF32("none"));
-        Assert.Equal([7, 8, 9], file.Bytes("a").ToArray());
+        Assert.Equal([7, 8, 9], file.ReadBytes("a"));
         Assert.Equal([1f], file.ReadF32("ä\"\n"));
         Assert.Equal("pt", file.Metadata["format"]);
         Assert.Equal([path], Directory.GetFileSystemEntries(folder.Path));
@@ -75,7 +75,7 @@ public sealed class SafetensorsWriterTests : IDisposable
         Assert.All(file.Tensors, tensor =>
         {
             Assert.Equal(0, tensor.Value.Offset % (SafetensorsEntry.BitsOf(tensor.Value.Type) / 8));
-            Assert.Equal(Contents(tensor.Key, (int)tensor.Value.Bytes), file.Bytes(tensor.Key).ToArray());
+            Assert.Equal(Contents(tensor.Key, (int)tensor.Value.Bytes), file.ReadBytes(tensor.Key));
         });
 
         static byte[] Contents(string name, int length) => [.. Enumerable.Range(0, length).Select(i => (byte)(name[0] + name[^1] + i))];
@@ -145,6 +145,6 @@ public sealed class SafetensorsWriterTests : IDisposable
 
         using var file = SafetensorsFile.Open(path);
         Assert.Equal(valid.Length, file.Tensors.Count);
-        Assert.All(valid, tensor => Assert.Equal(tensor.Data, file.Bytes(tensor.Name).ToArray()));
+        Assert.All(valid, tensor => Assert.Equal(tensor.Data, file.ReadBytes(tensor.Name).ToArray()));
     }
 }

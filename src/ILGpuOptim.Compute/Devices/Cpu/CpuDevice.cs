@@ -43,7 +43,10 @@ public sealed unsafe partial class CpuDevice : Device
     public int Threads => workers.Threads;
 
     /// <inheritdoc/>
-    public override long AvailableBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes - allocated;
+    public override long AvailableBytes => HostMemory.AvailableBytes();
+
+    /// <inheritdoc/>
+    public override bool UsesHostMemory => true;
 
     internal override DeviceMemory Allocate(long bytes)
     {

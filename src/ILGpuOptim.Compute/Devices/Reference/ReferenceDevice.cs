@@ -15,7 +15,10 @@ public sealed partial class ReferenceDevice : Device
     public override string Description => "scalar loops in double precision, one thread, for checking other devices";
 
     /// <inheritdoc/>
-    public override long AvailableBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 8;
+    public override long AvailableBytes => HostMemory.AvailableBytes() / 8;
+
+    /// <inheritdoc/>
+    public override bool UsesHostMemory => true;
 
     internal override DeviceMemory Allocate(long bytes) => new ReferenceMemory(this, bytes);
 

@@ -1,0 +1,41 @@
+using System.Text;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>Decodes text files: UTF-8, or UTF-16 and UTF-32 with their byte order marks. Invalid bytes are errors, never replaced.</summary>
+internal static class TextEncoding
+{
+    private static readonly Encoding[] Marked =
+    [
+        new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true),
+
+        // UTF-32 stands before UTF-16, whose mark begins as its own does.
+        new UTF32Encoding(bigEndian: false, byteOrderMark: true, throwOnInvalidCharacters: true),
+        new UTF32Encoding(bigEndian: true, byteOrderMark: true, throwOnInvalidCharacters: true),
+        new UnicodeEncoding(bigEndian: false, byteOrderMark: true, throwOnInvalidBytes: true),
+        new UnicodeEncoding(bigEndian: true, byteOrderMark: true, throwOnInvalidBytes: true),
+    ];
+
+    /// <summary>The bytes of the longest byte order mark.</summary>
+    public const int MostMarkBytes = 4;
+
+    /// <summary>The encoding that the beginning of a file states by its byte order mark; UTF-8 without one.</summary>
+    public static Encoding Of(ReadOnlySpan<byte> start)
+    {
+        foreach (Encoding encoding in Marked)
+        {
+            if (start.StartsWith(encoding.Preamble))
+                return encoding;
+        }
+
+        return new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+    }
+
+    /// <summary>The error for text with NUL characters, which are no text: the file is binary, or UTF-16 without a byte order mark.</summary>
+    public static UserException HasNulls(string path) =>
+        new($"{path}: the file holds zero bytes, so it is no text; token files end in .bin, and UTF-16 needs its byte order mark");
+
+    /// <summary>The error for bytes that do not decode.</summary>
+    public static UserException Undecodable(string path, string place, Encoding encoding, DecoderFallbackException e) =>
+        new($"{path}: {place} is not valid {encoding.WebName.ToUpperInvariant()}; convert the file, for example with iconv", e);
+}

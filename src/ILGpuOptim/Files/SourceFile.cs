@@ -1,0 +1,61 @@
+namespace ILGpuOptim.Files;
+
+/// <summary>Opens files that a user names for reading. Pipes, sockets and devices are refused before they are opened, since they have no end or no data yet.</summary>
+internal static class SourceFile
+{
+    /// <summary>Opens a file that others may replace meanwhile.</summary>
+    /// <exception cref="UserException">It is missing, empty, a folder, a pipe or a device, or cannot be read.</exception>
+    public static FileStream Open(string path)
+    {
+        try
+        {
+            Length(path);
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw Unreadable(path, e);
+        }
+    }
+
+    /// <summary>All bytes of a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="most">The most bytes that are accepted.</param>
+    /// <param name="remedy">What to do with a larger file; the end of the message.</param>
+    /// <exception cref="UserException">As for <see cref="Open"/>, or the file is too large.</exception>
+    public static byte[] ReadAllBytes(string path, long most, string remedy)
+    {
+        using FileStream file = Open(path);
+        if (file.Length > Math.Min(most, Array.MaxLength))
+            throw new UserException($"{path}: the file has {file.Length:N0} bytes, more than the {Math.Min(most, Array.MaxLength):N0} that are read at once; {remedy}");
+        try
+        {
+            byte[] bytes = new byte[file.Length];
+            file.ReadExactly(bytes);
+            return bytes;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(path, e);
+        }
+    }
+
+    /// <summary>The length of a file in bytes, at least 1.</summary>
+    /// <exception cref="UserException">It is missing, empty, a folder, a pipe or a device.</exception>
+    public static long Length(string path)
+    {
+        if (Directory.Exists(path))
+            throw new UserException($"{path}: this is a folder; name a file");
+        var file = new FileInfo(path);
+        if (file.LinkTarget is not null)
+            file = (FileInfo?)file.ResolveLinkTarget(returnFinalTarget: true);
+        if (file is not { Exists: true })
+            throw new UserException($"{path}: there is no such file; check the path");
+
+        // Pipes, sockets, devices and the files of /proc have a length of zero. Opening a pipe would wait for its writer.
+        return file.Length > 0 ? file.Length : throw new UserException($"{path}: the file is empty, or it is a pipe or a device; name a file with contents");
+    }
+
+    private static UserException Unreadable(string path, Exception e) =>
+        new($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+}
