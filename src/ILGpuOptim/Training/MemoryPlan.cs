@@ -58,7 +58,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         trainer.Step();
         trainer.Step();
         long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes;
-        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state) 
+        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state)
         {
             Parameters = model.ParameterCount,
             Largest = device.Largest,

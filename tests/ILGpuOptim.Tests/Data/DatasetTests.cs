@@ -93,8 +93,8 @@ public sealed class DatasetTests : IDisposable
         Expect(folder["none.txt"], "there is no such file");
         Expect(Write("empty.txt"), "the file is empty");
         Expect(Write("zero.txt", 65, 0, 66), "zero bytes");
-        Expect(Write("latin.txt", 0xEF, 0xBB, 0xBF, 65, 0xE4, 66), "byte 4 is not UTF-8");
-        Expect(Write("cut.txt", 65, 0xC3), "is not UTF-8");
+        Expect(Write("latin.txt", 0xEF, 0xBB, 0xBF, 65, 0xE4, 66), "byte 4 is not valid UTF-8");
+        Expect(Write("cut.txt", 65, 0xC3), "is not valid UTF-8");
         Expect(Directory.CreateDirectory(folder["bare"]).FullName, "no .txt, .md or .text file");
     }
 
