@@ -1,0 +1,62 @@
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>A part of a regular expression over code points.</summary>
+internal abstract record PatternNode
+{
+    /// <summary>Matches the empty text.</summary>
+    public static PatternNode Empty { get; } = new Sequence([]);
+
+    /// <summary>One code point of a set.</summary>
+    public sealed record Characters(CodePointSet Set) : PatternNode;
+
+    /// <summary>Parts one after another.</summary>
+    public sealed record Sequence(IReadOnlyList<PatternNode> Parts) : PatternNode;
+
+    /// <summary>The first alternative that leads to a match.</summary>
+    public sealed record Choice(IReadOnlyList<PatternNode> Alternatives) : PatternNode;
+
+    /// <summary>Repetitions; a maximum of null means any number.</summary>
+    public sealed record Repeat(PatternNode Body, int Minimum, int? Maximum, bool Lazy) : PatternNode;
+
+    /// <summary>A group that is never matched in another way once it has matched.</summary>
+    public sealed record Atomic(PatternNode Body) : PatternNode;
+
+    /// <summary>A condition on what follows or precedes.</summary>
+    public sealed record Look(PatternNode Body, bool Behind, bool Negative) : PatternNode;
+
+    /// <summary>A position.</summary>
+    public sealed record Anchor(Place Where) : PatternNode;
+
+    /// <summary>Kinds of positions.</summary>
+    public enum Place
+    {
+        /// <summary><c>^</c>: the start of the text, or after a line feed that is not the last character.</summary>
+        LineStart,
+
+        /// <summary><c>$</c>: the end of the text, or before a line feed.</summary>
+        LineEnd,
+
+        /// <summary><c>\A</c>.</summary>
+        Start,
+
+        /// <summary><c>\z</c>.</summary>
+        End,
+
+        /// <summary><c>\Z</c>: the end of the text, or before its last line feed.</summary>
+        EndOrLastLine,
+    }
+
+    /// <summary>The parts of a node.</summary>
+    public IEnumerable<PatternNode> Children => this switch
+    {
+        Sequence sequence => sequence.Parts,
+        Choice choice => choice.Alternatives,
+        Repeat repeat => [repeat.Body],
+        Atomic atomic => [atomic.Body],
+        Look look => [look.Body],
+        _ => [],
+    };
+
+    /// <summary>The node and all below it.</summary>
+    public IEnumerable<PatternNode> All => Children.SelectMany(child => child.All).Prepend(this);
+}

@@ -1,0 +1,510 @@
+using System.Globalization;
+using static ILGpuOptim.Data.Tokenization.PatternNode;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// Reads regular expressions in Oniguruma's syntax, which is the one of <c>tokenizer.json</c>. Groups do not capture, for nothing refers to them;
+/// what is not modelled (back references, calls, absence operators, …) is refused by name.
+/// </summary>
+internal sealed class PatternParser
+{
+    /// <summary>The largest length of a pattern in code points.</summary>
+    private const int MaxLength = 100_000;
+
+    /// <summary>The largest nesting of groups.</summary>
+    private const int MaxDepth = 250;
+
+    /// <summary>The largest number of repetitions.</summary>
+    private const int MaxRepeat = 100_000;
+
+    private static readonly CodePointSet NewLine = CodePointSet.Of('\n');
+
+    private readonly string pattern;
+    private readonly int[] points;
+    private int position, depth;
+
+    private PatternParser(string pattern)
+    {
+        this.pattern = pattern;
+        points = [.. pattern.EnumerateRunes().Select(rune => rune.Value)];
+        if (points.Length > MaxLength)
+            throw Refuse($"is longer than {MaxLength:N0} characters");
+    }
+
+    [Flags]
+    private enum Options
+    {
+        None = 0,
+        IgnoreCase = 1,
+        DotMatchesLine = 2,
+        Extended = 4,
+    }
+
+    /// <summary>Reads a pattern.</summary>
+    /// <exception cref="UserException">It is malformed, or uses what is not supported.</exception>
+    public static PatternNode Parse(string pattern)
+    {
+        var parser = new PatternParser(pattern);
+        PatternNode result = parser.Alternatives(Options.None);
+        return parser.position == parser.points.Length ? result : throw parser.Refuse("has a ) without its (");
+    }
+
+    private PatternNode Alternatives(Options options)
+    {
+        if (++depth > MaxDepth)
+            throw Refuse($"is nested more than {MaxDepth} deep");
+        var alternatives = new List<PatternNode> { Branch(options) };
+        while (Take('|'))
+            alternatives.Add(Branch(options));
+        depth--;
+        return alternatives.Count == 1 ? alternatives[0] : new Choice(alternatives);
+    }
+
+    private PatternNode Branch(Options options)
+    {
+        var parts = new List<PatternNode>();
+        var literals = new List<int>();
+        while (position < points.Length && points[position] is not ('|' or ')'))
+        {
+            if (options.HasFlag(Options.Extended) && SkipExtended())
+                continue;
+            if (IsolatedOptions(options) is { } changed)
+            {
+                // The new options hold to the end of the group, further alternatives included.
+                parts.Add(Alternatives(changed));
+                break;
+            }
+
+            (PatternNode? atom, int? literal) = Atom(options);
+            if (atom is null)
+                continue;
+            PatternNode repeated = Quantified(atom, options);
+            if (literal is { } character && options.HasFlag(Options.IgnoreCase))
+            {
+                literals.Add(character);
+                if (CaseFolding.HoldsFullFolding(literals))
+                    throw Refuse($"ignores case where several letters equal one (as ss and ß), which is not supported, before character {position + 1}");
+            }
+
+            if (literal is null || !ReferenceEquals(repeated, atom))
+                literals.Clear();
+            parts.Add(repeated);
+        }
+
+        return parts.Count == 1 ? parts[0] : new Sequence(parts);
+    }
+
+    /// <summary>One element; its character when it is a literal one; nothing for a comment.</summary>
+    private (PatternNode? Node, int? Literal) Atom(Options options)
+    {
+        int next = points[position++];
+        switch (next)
+        {
+            case '(':
+                return (Group(options), null);
+            case '[':
+                return (new Characters(CharacterClass(options)), null);
+            case '.':
+                return (new Characters(options.HasFlag(Options.DotMatchesLine) ? CodePointSet.All : NewLine.Negate()), null);
+            case '^':
+                return (new Anchor(Place.LineStart), null);
+            case '$':
+                return (new Anchor(Place.LineEnd), null);
+            case '*' or '+' or '?':
+                throw Refuse($"has nothing to repeat before character {position}");
+            case '\\':
+                return Escape(options);
+            default:
+                return (Literal(next, options), next);
+        }
+    }
+
+    private Characters Literal(int point, Options options)
+    {
+        CodePointSet set = CodePointSet.Of(point);
+        if (!options.HasFlag(Options.IgnoreCase))
+            return new Characters(set);
+        if (CaseFolding.HasFullFolding(set))
+            throw Refuse($"ignores the case of {char.ConvertFromUtf32(point)}, which equals several letters; this is not supported");
+        return new Characters(CaseFolding.Close(set));
+    }
+
+    private (PatternNode Node, int? Literal) Escape(Options options)
+    {
+        if (position == points.Length)
+            throw Refuse("ends with \\");
+        switch (points[position])
+        {
+            case 'A': return Anchored(Place.Start);
+            case 'z': return Anchored(Place.End);
+            case 'Z': return Anchored(Place.EndOrLastLine);
+            case 'b': position++; return (Boundary(negative: false), null);
+            case 'B': position++; return (Boundary(negative: true), null);
+            case 'N': position++; return (new Characters(NewLine.Negate()), null);
+            case 'O': position++; return (new Characters(CodePointSet.All), null);
+            case 'R':
+                position++;
+                return (new Atomic(new Choice([new Sequence([new Characters(CodePointSet.Of('\r')), new Characters(NewLine)]),
+                    new Characters(CodePointSet.Of([('\n', '\r'), (0x85, 0x85), (0x2028, 0x2029)]))])), null);
+        }
+
+        if (EscapedSet() is { } set)
+            return (new Characters(set), null);
+        int point = EscapedCharacter();
+        return (Literal(point, options), point);
+
+        (PatternNode, int?) Anchored(Place where)
+        {
+            position++;
+            return (new Anchor(where), null);
+        }
+    }
+
+    private static Choice Boundary(bool negative)
+    {
+        var word = new Characters(PatternProperties.Word);
+        return new([Both(false, negative), Both(true, !negative)]);
+
+        Sequence Both(bool notBehind, bool notAhead) => new([new Look(word, Behind: true, notBehind), new Look(word, Behind: false, !notAhead)]);
+    }
+
+    /// <summary>An escape that stands for a set, after its backslash; null when it is none.</summary>
+    private CodePointSet? EscapedSet()
+    {
+        int letter = points[position];
+        if (letter is 'p' or 'P')
+        {
+            position++;
+            return Property(letter == 'P');
+        }
+
+        CodePointSet? set = letter switch
+        {
+            'd' or 'D' => PatternProperties.Digit,
+            'h' or 'H' => PatternProperties.HexadecimalDigit,
+            's' or 'S' => PatternProperties.Space,
+            'w' or 'W' => PatternProperties.Word,
+            _ => null,
+        };
+        if (set is null)
+            return null;
+        position++;
+        return letter < 'a' ? set.Negate() : set;
+    }
+
+    private CodePointSet Property(bool negative)
+    {
+        int end = Array.IndexOf(points, '}', position);
+        if (!Take('{') || end < 0)
+            throw Refuse($"has \\p without a name in braces before character {position + 1}");
+        negative ^= Take('^');
+        string name = string.Concat(points[position..end].Select(char.ConvertFromUtf32));
+        position = end + 1;
+        CodePointSet set = PatternProperties.Named(name) ?? throw Refuse($"names the property \"{name}\", which is not supported");
+        return negative ? set.Negate() : set;
+    }
+
+    /// <summary>An escape that stands for one character, after its backslash.</summary>
+    private int EscapedCharacter()
+    {
+        int letter = points[position++];
+        switch (letter)
+        {
+            case 't': return '\t';
+            case 'n': return '\n';
+            case 'r': return '\r';
+            case 'f': return '\f';
+            case 'v': return '\v';
+            case 'a': return '\a';
+            case 'e': return 0x1B;
+            case 'u': return Digits(16, 4, 4);
+            case '0': return Digits(8, 0, 2);
+            case 'x' when Take('{'):
+                int value = Digits(16, 1, 6);
+                return Take('}') ? value : throw Refuse($"has \\x{{ without }} before character {position + 1}");
+            case 'x':
+                value = Digits(16, 1, 2);
+                return value < 0x80 ? value : throw Refuse($"has the byte \\x{value:x2} before character {position + 1}; write \\x{{…}} for a character");
+            case (>= '1' and <= '9') or (>= 'a' and <= 'z') or (>= 'A' and <= 'Z'):
+                throw Refuse($"has \\{(char)letter} before character {position + 1}, which is not supported");
+            default:
+                return letter;
+        }
+    }
+
+    private int Digits(int radix, int minimum, int maximum)
+    {
+        int start = position, value = 0;
+        while (position < points.Length && position - start < maximum && points[position] < 0x80
+            && char.IsAsciiHexDigit((char)points[position]) && Convert.ToInt32(((char)points[position]).ToString(), 16) is var digit && digit < radix)
+        {
+            value = (value * radix) + digit;
+            position++;
+        }
+
+        if (position - start < minimum || value >= CodePointSet.Limit || value is >= 0xD800 and <= 0xDFFF)
+            throw Refuse($"has no code point before character {position + 1}");
+        return value;
+    }
+
+    private PatternNode? Group(Options options)
+    {
+        if (!Take('?'))
+            return Closed(Alternatives(options));
+        if (Take('#'))
+        {
+            int end = Array.IndexOf(points, ')', position);
+            position = end < 0 ? throw Refuse("has a comment without its )") : end + 1;
+            return null;
+        }
+
+        if (Take(':'))
+            return Closed(Alternatives(options));
+        if (Take('>'))
+            return new Atomic(Closed(Alternatives(options)));
+        bool behind = position + 1 < points.Length && points[position] == '<' && points[position + 1] is '=' or '!';
+        if (behind)
+            position++;
+        if (Take('='))
+            return new Look(Closed(Alternatives(options)), behind, Negative: false);
+        if (Take('!'))
+            return new Look(Closed(Alternatives(options)), behind, Negative: true);
+        if (position < points.Length && points[position] is '<' or '\'')
+        {
+            int end = Array.IndexOf(points, points[position] == '<' ? '>' : '\'', position + 1);
+            position = end < 0 ? throw Refuse("has a group without the end of its name") : end + 1;
+            return Closed(Alternatives(options));
+        }
+
+        Options inner = OptionLetters(options);
+        return Take(':') ? Closed(Alternatives(inner))
+            : throw Refuse($"has (?{(position < points.Length ? char.ConvertFromUtf32(points[position]) : "")} at character {position + 1}, which is not supported");
+    }
+
+    private PatternNode Closed(PatternNode node) => Take(')') ? node : throw Refuse("has a ( without its )");
+
+    /// <summary>The options after <c>(?i)</c> and its like, which is consumed; null, with nothing consumed, when there is none.</summary>
+    private Options? IsolatedOptions(Options options)
+    {
+        int start = position;
+        if (Take('(') && Take('?'))
+        {
+            Options changed = OptionLetters(options);
+            if (position > start + 2 && Take(')'))
+                return changed;
+        }
+
+        position = start;
+        return null;
+    }
+
+    private Options OptionLetters(Options options)
+    {
+        for (bool off = false; position < points.Length; position++)
+        {
+            Options option = points[position] switch
+            {
+                'i' => Options.IgnoreCase,
+                'm' => Options.DotMatchesLine,
+                'x' => Options.Extended,
+                _ => Options.None,
+            };
+            if (points[position] == '-' && !off)
+                off = true;
+            else if (option == Options.None)
+                break;
+            else
+                options = off ? options & ~option : options | option;
+        }
+
+        return options;
+    }
+
+    private PatternNode Quantified(PatternNode node, Options options)
+    {
+        while (position < points.Length)
+        {
+            if (options.HasFlag(Options.Extended) && SkipExtended())
+                continue;
+            (int Minimum, int? Maximum, bool Comma)? interval = null;
+            (int Minimum, int? Maximum)? found = Take('*') ? (0, null) : Take('+') ? (1, null) : Take('?') ? (0, 1) : null;
+            if (found is null && (interval = Interval()) is { } range)
+                found = (range.Minimum, range.Maximum);
+            if (found is not { } count)
+                break;
+
+            // After {n}, ? makes it optional; after an interval, + repeats it.
+            bool lazy = (interval is null || interval.Value.Comma) && Take('?');
+            node = new Repeat(node, count.Minimum, count.Maximum, lazy);
+            if (interval is null && !lazy && Take('+'))
+                node = new Atomic(node);
+        }
+
+        return node;
+    }
+
+    /// <summary>An interval in braces; null, with nothing consumed, when the brace is an ordinary character.</summary>
+    private (int Minimum, int? Maximum, bool Comma)? Interval()
+    {
+        int start = position;
+        if (Take('{'))
+        {
+            int? minimum = Count();
+            bool comma = Take(',');
+            int? maximum = comma ? Count() : minimum;
+            if (Take('}') && (minimum ?? maximum) is not null)
+            {
+                if (minimum > maximum)
+                    throw Refuse($"has an interval whose ends are interchanged before character {position + 1}");
+                return (minimum ?? 0, maximum, comma);
+            }
+        }
+
+        position = start;
+        return null;
+    }
+
+    private int? Count()
+    {
+        int start = position;
+        while (position < points.Length && points[position] is >= '0' and <= '9')
+            position++;
+        if (position == start)
+            return null;
+        string digits = string.Concat(points[start..position].Select(point => (char)point));
+        return int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count <= MaxRepeat
+            ? count : throw Refuse($"repeats {digits} times; at most {MaxRepeat} are supported");
+    }
+
+    /// <summary>A bracketed set, after its opening bracket.</summary>
+    private CodePointSet CharacterClass(Options options)
+    {
+        if (++depth > MaxDepth)
+            throw Refuse($"is nested more than {MaxDepth} deep");
+        bool negative = Take('^');
+        CodePointSet? left = null;
+        CodePointSet set = CodePointSet.Empty;
+        bool first = true;
+        while (true)
+        {
+            if (position == points.Length)
+                throw Refuse("has a [ without its ]");
+            if (Take(']'))
+            {
+                if (!first)
+                    break;
+                if (Array.IndexOf(points, ']', position) < 0)
+                    throw Refuse("has an empty []");
+                position--;
+            }
+
+            if (!first && position + 1 < points.Length && points[position] == '&' && points[position + 1] == '&')
+            {
+                position += 2;
+                left = left is null ? set : left.Intersect(set);
+                set = CodePointSet.Empty;
+                continue;
+            }
+
+            set = set.Union(ClassItem(options));
+            first = false;
+        }
+
+        depth--;
+        set = left is null ? set : left.Intersect(set);
+        if (options.HasFlag(Options.IgnoreCase))
+        {
+            if (!negative && CaseFolding.HasFullFolding(set))
+                throw Refuse("ignores the case of a set in which one letter equals several (as ß and ss), which is not supported");
+            set = CaseFolding.Close(set);
+        }
+
+        return negative ? set.Negate() : set;
+    }
+
+    private CodePointSet ClassItem(Options options)
+    {
+        int next = points[position++];
+        if (next == '[')
+            return PosixBracket() ?? CharacterClass(options);
+        if (next == '\\')
+        {
+            if (position == points.Length)
+                throw Refuse("ends with \\");
+            if (EscapedSet() is { } escaped)
+                return escaped;
+            next = ClassCharacter();
+        }
+
+        // A hyphen at the end, or before an intersection, is an ordinary character.
+        if (position + 1 >= points.Length || points[position] != '-' || points[position + 1] == ']')
+            return CodePointSet.Of(next);
+        int hyphen = position++;
+        int last = points[position++];
+        if (last == '\\')
+        {
+            if (position < points.Length && EscapedSet() is { } after)
+                return after.Union(CodePointSet.Of(next)).Union(CodePointSet.Of('-'));
+            last = position < points.Length ? ClassCharacter() : throw Refuse("ends with \\");
+        }
+        else if (last == '[' || (last == '&' && position < points.Length && points[position] == '&'))
+        {
+            position = hyphen + 1;
+            return CodePointSet.Of(next).Union(CodePointSet.Of('-'));
+        }
+
+        return next <= last ? CodePointSet.Of(next, last) : throw Refuse($"has an empty range before character {position + 1}");
+    }
+
+    private int ClassCharacter() => Take('b') ? '\b' : EscapedCharacter();
+
+    /// <summary>A POSIX bracket such as <c>[:alpha:]</c>, after its opening bracket; null, with nothing consumed, when there is none.</summary>
+    private CodePointSet? PosixBracket()
+    {
+        int start = position;
+        if (Take(':'))
+        {
+            bool negative = Take('^');
+            int from = position;
+            while (position < points.Length && points[position] is >= 'a' and <= 'z')
+                position++;
+            string name = string.Concat(points[from..position].Select(point => (char)point));
+            if (name.Length > 0 && Take(':') && Take(']'))
+            {
+                CodePointSet set = name is "alnum" or "alpha" or "ascii" or "blank" or "cntrl" or "digit" or "graph" or "lower" or "print" or "punct"
+                    or "space" or "upper" or "word" or "xdigit" ? PatternProperties.Named(name)! : throw Refuse($"names the set [:{name}:], which is not supported");
+                return negative ? set.Negate() : set;
+            }
+        }
+
+        position = start;
+        return null;
+    }
+
+    /// <summary>Skips a space or a comment of an extended pattern.</summary>
+    private bool SkipExtended()
+    {
+        if (points[position] == '#')
+        {
+            int end = Array.IndexOf(points, '\n', position);
+            position = end < 0 ? points.Length : end + 1;
+            return true;
+        }
+
+        if (points[position] is not (' ' or (>= '\t' and <= '\r')))
+            return false;
+        position++;
+        return true;
+    }
+
+    private bool Take(int character)
+    {
+        if (position == points.Length || points[position] != character)
+            return false;
+        position++;
+        return true;
+    }
+
+    private UserException Refuse(string problem) => new($"the regular expression {CodePointRegex.Describe(pattern)} {problem}");
+}

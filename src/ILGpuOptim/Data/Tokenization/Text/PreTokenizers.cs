@@ -1,0 +1,227 @@
+using System.Text;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>Reads the <c>pre_tokenizer</c> of a <c>tokenizer.json</c>. Missing fields have the defaults of Hugging Face's library.</summary>
+internal static class PreTokenizers
+{
+    /// <summary>GPT-2's cut into words, in Oniguruma's syntax.</summary>
+    public const string Gpt2 = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+    /// <summary>Finds the cuts of a text.</summary>
+    private delegate List<Cut> Finder(ReadOnlySpan<char> text);
+
+    /// <summary>Reads a pre-tokenizer; null when it cuts nothing.</summary>
+    /// <exception cref="UserException">Its type or one of its fields is not supported.</exception>
+    public static IPreTokenizer? Read(JsonFields? fields)
+    {
+        if (fields is null)
+            return null;
+        string type = fields.RequiredText("type");
+        IPreTokenizer? result = type switch
+        {
+            "Sequence" => Sequence(fields),
+            "ByteLevel" => Bytes(fields),
+            "Split" => Split(fields),
+            "Metaspace" => Metaspace.Read(fields),
+            "Whitespace" => new Whole(Words),
+            "WhitespaceSplit" => new Splitting(static text => Splitter.Cuts(text, UnicodeData.IsWhiteSpace), SplitBehavior.Removed),
+            "Digits" => new Splitting(
+                static text => Splitter.Cuts(text, TextRules.IsNumeric), Required(fields, "individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),
+            "Punctuation" => new Splitting(static text => Splitter.Cuts(text, TextRules.IsPunctuation), Splitter.Read(fields, SplitBehavior.Isolated)),
+            "BertPreTokenizer" => new Chain([
+                new Splitting(static text => Splitter.Cuts(text, UnicodeData.IsWhiteSpace), SplitBehavior.Removed),
+                new Splitting(static text => Splitter.Cuts(text, TextRules.IsPunctuation), SplitBehavior.Isolated)]),
+            "UnicodeScripts" => new Whole(ByScript),
+            "CharDelimiterSplit" => Delimiter(fields),
+            "FixedLength" => FixedLength(fields),
+            _ => throw fields.Error("type", $"is \"{type}\"; this pre-tokenizer is not supported"),
+        };
+        fields.Finish();
+        return result;
+    }
+
+    /// <summary>GPT-2's byte-level pre-tokenizer.</summary>
+    /// <param name="addPrefixSpace">Puts a space before a piece that does not begin with one.</param>
+    /// <param name="useRegex">Cuts into GPT-2's words first.</param>
+    public static IPreTokenizer ByteLevel(bool addPrefixSpace, bool useRegex) => new ByteLevelStep(addPrefixSpace, useRegex);
+
+    /// <summary>A cut at the matches of a regular expression in Oniguruma's syntax, each of which is a part.</summary>
+    public static IPreTokenizer Isolated(string pattern)
+    {
+        CodePointRegex regex = CodePointRegex.Of(pattern);
+        return new Splitting(
+            text =>
+            {
+                var matches = new List<(int Start, int End)>();
+                regex.Find(text, matches);
+                return Splitter.Cuts(text, matches);
+            },
+            SplitBehavior.Isolated);
+    }
+
+    /// <summary>Steps one after another.</summary>
+    public static IPreTokenizer InOrder(IReadOnlyList<IPreTokenizer> steps) => new Chain(steps);
+
+    private static IPreTokenizer? Sequence(JsonFields fields)
+    {
+        IReadOnlyList<JsonFields> steps = fields.Objects("pretokenizers") ?? throw fields.Error("pretokenizers", "is missing");
+        IPreTokenizer[] chain = [.. steps.Select(Read).OfType<IPreTokenizer>()];
+        return chain.Length == 0 ? null : chain.Length == 1 ? chain[0] : new Chain(chain);
+    }
+
+    private static ByteLevelStep Bytes(JsonFields fields)
+    {
+        fields.Harmless("trim_offsets");
+        return new(Required(fields, "add_prefix_space"), fields.Flag("use_regex") ?? true);
+    }
+
+    private static Splitting Split(JsonFields fields)
+    {
+        TextPattern pattern = TextPattern.Read(fields);
+        SplitBehavior behavior = Splitter.Read(fields, missing: null);
+        bool invert = Required(fields, "invert");
+        return new(
+            text =>
+            {
+                var matches = new List<(int Start, int End)>();
+                pattern.Find(text, matches);
+                List<Cut> cuts = Splitter.Cuts(text, matches);
+                return invert ? [.. cuts.Select(cut => cut with { IsMatch = !cut.IsMatch })] : cuts;
+            },
+            behavior);
+    }
+
+    private static Splitting Delimiter(JsonFields fields)
+    {
+        int delimiter = Character(fields, "delimiter");
+        return new(text => Splitter.Cuts(text, point => point == delimiter), SplitBehavior.Removed);
+    }
+
+    private static Whole FixedLength(JsonFields fields)
+    {
+        int length = fields.Int("length") ?? 5;
+        if (length < 1)
+            throw fields.Error("length", $"is {length}; it must be at least 1");
+        return new((piece, parts) =>
+        {
+            ReadOnlySpan<char> text = piece.Text.Span;
+            int start = 0, position = 0, count = 0;
+            foreach (Rune rune in text.EnumerateRunes())
+            {
+                position += rune.Utf16SequenceLength;
+                if (++count % length == 0)
+                    Splitter.Slice(piece, start, start = position, parts);
+            }
+
+            Splitter.Slice(piece, start, position, parts);
+        });
+    }
+
+    /// <summary>A string field that is one character.</summary>
+    internal static int Character(JsonFields fields, string name)
+    {
+        string text = fields.RequiredText(name);
+        return Rune.DecodeFromUtf16(text, out Rune rune, out int length) == System.Buffers.OperationStatus.Done && length == text.Length
+            ? rune.Value : throw fields.Error(name, $"is \"{text}\"; it must be one character");
+    }
+
+    private static bool Required(JsonFields fields, string name) => fields.Flag(name) ?? throw fields.Error(name, "is missing; it must be true or false");
+
+    /// <summary>Runs of word characters, and runs of what is neither that nor white space.</summary>
+    private static void Words(TextPiece piece, List<TextPiece> parts) => Runs(piece, parts, static point =>
+        TextRules.IsWord(point) ? 1 : UnicodeData.IsWhiteSpace(point) ? 0 : 2);
+
+    /// <summary>Parts of characters of one kind each; kind 0 is left out.</summary>
+    private static void Runs(TextPiece piece, List<TextPiece> parts, Func<int, int> kindOf)
+    {
+        int start = 0, position = 0, kind = 0;
+        foreach (Rune rune in piece.Text.Span.EnumerateRunes())
+        {
+            int next = kindOf(rune.Value);
+            if (next != kind)
+            {
+                if (kind != 0)
+                    Splitter.Slice(piece, start, position, parts);
+                (start, kind) = (position, next);
+            }
+
+            position += rune.Utf16SequenceLength;
+        }
+
+        if (kind != 0)
+            Splitter.Slice(piece, start, position, parts);
+    }
+
+    /// <summary>
+    /// A new part where the script changes. Spaces and characters without a script stay with what precedes; at the start of the text the library
+    /// drops them, and so does this.
+    /// </summary>
+    private static void ByScript(TextPiece piece, List<TextPiece> parts)
+    {
+        string? last = null;
+        bool any = false;
+        int start = 0, position = 0;
+        foreach (Rune rune in piece.Text.Span.EnumerateRunes())
+        {
+            string? script = TextRules.ScriptOf(rune.Value);
+            if (script is not null && script != last)
+            {
+                if (any)
+                    Splitter.Slice(piece, start, position, parts);
+                (start, last, any) = (position, script, true);
+            }
+
+            position += rune.Utf16SequenceLength;
+        }
+
+        if (any)
+            Splitter.Slice(piece, start, position, parts);
+    }
+
+    private sealed class Whole(Action<TextPiece, List<TextPiece>> split) : IPreTokenizer
+    {
+        public void Split(TextPiece piece, List<TextPiece> parts) => split(piece, parts);
+    }
+
+    private sealed class Splitting(Finder find, SplitBehavior behavior) : IPreTokenizer
+    {
+        public void Split(TextPiece piece, List<TextPiece> parts) => Splitter.Add(piece, find(piece.Text.Span), behavior, parts);
+    }
+
+    private sealed class Chain(IReadOnlyList<IPreTokenizer> steps) : IPreTokenizer
+    {
+        public void Split(TextPiece piece, List<TextPiece> parts)
+        {
+            List<TextPiece> current = [piece];
+            foreach (IPreTokenizer step in steps)
+            {
+                var next = new List<TextPiece>(current.Count);
+                foreach (TextPiece part in current)
+                    step.Split(part, next);
+                current = next;
+            }
+
+            parts.AddRange(current);
+        }
+    }
+
+    private sealed class ByteLevelStep(bool addPrefixSpace, bool useRegex) : IPreTokenizer
+    {
+        private static readonly IPreTokenizer Words = Isolated(Gpt2);
+
+        public void Split(TextPiece piece, List<TextPiece> parts)
+        {
+            if (addPrefixSpace && !piece.Text.Span.StartsWith(' '))
+                piece = piece with { Text = (" " + piece.Text).AsMemory() };
+            int from = parts.Count;
+            if (useRegex)
+                Words.Split(piece, parts);
+            else
+                Splitter.Slice(piece, 0, piece.Text.Length, parts);
+            for (int i = from; i < parts.Count; i++)
+                parts[i] = parts[i] with { Text = ByteLetters.Encode(parts[i].Text.Span).AsMemory() };
+        }
+    }
+}

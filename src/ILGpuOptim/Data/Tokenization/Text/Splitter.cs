@@ -1,0 +1,139 @@
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>What becomes of the matches when a text is split.</summary>
+internal enum SplitBehavior
+{
+    /// <summary>Matches are left out.</summary>
+    Removed,
+
+    /// <summary>Each match is a part.</summary>
+    Isolated,
+
+    /// <summary>A match joins the part before it.</summary>
+    MergedWithPrevious,
+
+    /// <summary>A match joins the part after it.</summary>
+    MergedWithNext,
+
+    /// <summary>Neighbouring matches are one part.</summary>
+    Contiguous,
+}
+
+/// <summary>A whole text as adjacent pieces, each of which is a match or lies between matches.</summary>
+internal readonly record struct Cut(int Start, int End, bool IsMatch);
+
+/// <summary>Joins matches and what lies between them into parts, as Hugging Face's library does.</summary>
+internal static class Splitter
+{
+    /// <summary>The name of a behaviour in a JSON file.</summary>
+    /// <exception cref="UserException">It is none of the five.</exception>
+    public static SplitBehavior Read(Files.JsonFields fields, SplitBehavior? missing)
+    {
+        string? name = missing is null ? fields.RequiredText("behavior") : fields.Text("behavior");
+        return name switch
+        {
+            null => missing!.Value,
+            "Removed" => SplitBehavior.Removed,
+            "Isolated" => SplitBehavior.Isolated,
+            "MergedWithPrevious" => SplitBehavior.MergedWithPrevious,
+            "MergedWithNext" => SplitBehavior.MergedWithNext,
+            "Contiguous" => SplitBehavior.Contiguous,
+            _ => throw fields.Error("behavior", $"is \"{name}\"; Removed, Isolated, MergedWithPrevious, MergedWithNext and Contiguous are supported"),
+        };
+    }
+
+    /// <summary>The cuts of a text at matches.</summary>
+    public static List<Cut> Cuts(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
+    {
+        var result = new List<Cut>(matches.Count + 1);
+        int end = 0;
+        foreach ((int start, int next) in matches)
+        {
+            if (start > end)
+                result.Add(new(end, start, false));
+            result.Add(new(start, next, true));
+            end = next;
+        }
+
+        if (end < text.Length)
+            result.Add(new(end, text.Length, false));
+        return result;
+    }
+
+    /// <summary>The cuts of a text where each character of a kind is a match.</summary>
+    public static List<Cut> Cuts(ReadOnlySpan<char> text, Func<int, bool> isMatch)
+    {
+        var result = new List<Cut>();
+        int end = 0, position = 0;
+        foreach (System.Text.Rune rune in text.EnumerateRunes())
+        {
+            int next = position + rune.Utf16SequenceLength;
+            if (isMatch(rune.Value))
+            {
+                if (position > end)
+                    result.Add(new(end, position, false));
+                result.Add(new(position, next, true));
+                end = next;
+            }
+
+            position = next;
+        }
+
+        if (end < text.Length)
+            result.Add(new(end, text.Length, false));
+        return result;
+    }
+
+    /// <summary>Appends the parts of a piece; empty ones are left out.</summary>
+    public static void Add(TextPiece piece, List<Cut> cuts, SplitBehavior behavior, List<TextPiece> parts)
+    {
+        if (behavior == SplitBehavior.MergedWithNext)
+        {
+            AddMergedWithNext(piece, cuts, parts);
+            return;
+        }
+
+        int start = 0, end = 0;
+        bool any = false, previous = false;
+        foreach (Cut cut in cuts)
+        {
+            bool joins = any && behavior switch
+            {
+                SplitBehavior.Contiguous => cut.IsMatch == previous,
+                SplitBehavior.MergedWithPrevious => cut.IsMatch && !previous,
+                _ => false,
+            };
+            if (!joins)
+            {
+                Slice(piece, start, end, parts);
+                start = cut.Start;
+            }
+
+            if (behavior == SplitBehavior.Removed && cut.IsMatch)
+                start = cut.End;
+            end = cut.End;
+            (any, previous) = (true, cut.IsMatch);
+        }
+
+        Slice(piece, start, end, parts);
+    }
+
+    private static void AddMergedWithNext(TextPiece piece, List<Cut> cuts, List<TextPiece> parts)
+    {
+        for (int i = 0; i < cuts.Count; i++)
+        {
+            // From the right, a match joins the part after it unless that is a match too.
+            int start = cuts[i].Start;
+            if (cuts[i].IsMatch && i + 1 < cuts.Count && !cuts[i + 1].IsMatch)
+                i++;
+            Slice(piece, start, cuts[i].End, parts);
+        }
+    }
+
+    /// <summary>Appends a slice of a piece unless it is empty.</summary>
+    public static void Slice(TextPiece piece, int start, int end, List<TextPiece> parts)
+    {
+        if (end > start)
+            parts.Add(new(piece.Text[start..end], piece.AtStart && start == 0));
+    }
+}

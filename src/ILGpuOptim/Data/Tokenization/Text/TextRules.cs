@@ -1,0 +1,93 @@
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// Kinds of characters as the parts of Hugging Face's library tell them apart. They come from tables of different ages, so each kind names its
+/// version of Unicode.
+/// </summary>
+internal static class TextRules
+{
+    /// <summary>The version behind Rust's own <c>char</c> methods.</summary>
+    private static readonly Version Rust = new(16, 0);
+
+    /// <summary>The version of the crate unicode_categories.</summary>
+    private static readonly Version Old = new(8, 0);
+
+    /// <summary>The version of the library's own table of scripts.</summary>
+    private static readonly Version Scripts = new(13, 0);
+
+    private static readonly CodePointMap Kinds = Classify();
+
+    [Flags]
+    private enum Kind : byte
+    {
+        None = 0,
+        Numeric = 1,
+        Punctuation = 2,
+        Other = 4,
+        NonSpacingMark = 8,
+        Mark = 16,
+        Word = 32,
+    }
+
+    /// <summary>General category N.</summary>
+    public static bool IsNumeric(int point) => Is(point, Kind.Numeric);
+
+    /// <summary>ASCII's punctuation and symbols, and general category P.</summary>
+    public static bool IsPunctuation(int point) => Is(point, Kind.Punctuation);
+
+    /// <summary>Controls, formats and private use.</summary>
+    public static bool IsOther(int point) => Is(point, Kind.Other);
+
+    /// <summary>General category Mn.</summary>
+    public static bool IsNonSpacingMark(int point) => Is(point, Kind.NonSpacingMark);
+
+    /// <summary>General category M.</summary>
+    public static bool IsMark(int point) => Is(point, Kind.Mark);
+
+    /// <summary>Characters of words: <c>\w</c> of Rust's regular expressions.</summary>
+    public static bool IsWord(int point) => Is(point, Kind.Word);
+
+    /// <summary>BERT's Chinese characters. U+2B820 to U+2B91F are missing as they are in the library.</summary>
+    public static bool IsIdeograph(int point) => point is (>= 0x4E00 and <= 0x9FFF) or (>= 0x3400 and <= 0x4DBF) or (>= 0xF900 and <= 0xFAFF)
+        or (>= 0x20000 and <= 0x2A6DF) or (>= 0x2A700 and <= 0x2B81F) or (>= 0x2B920 and <= 0x2CEAF) or (>= 0x2F800 and <= 0x2FA1F);
+
+    /// <summary>
+    /// The script; null for spaces and for what has none. Japanese counts as one script: Hiragana, Katakana and its long mark are Han.
+    /// </summary>
+    public static string? ScriptOf(int point) => point switch
+    {
+        ' ' => null,
+        0x30FC => "Han",
+        _ => UnicodeData.Script(point, Scripts) switch
+        {
+            "Unknown" => null,
+            "Hiragana" or "Katakana" => "Han",
+            var script => script,
+        },
+    };
+
+    private static bool Is(int point, Kind kind) => (Kinds[point] & (byte)kind) != 0;
+
+    private static CodePointMap Classify()
+    {
+        var result = new byte[CodePointSet.Limit];
+        for (int point = 0; point < result.Length; point++)
+        {
+            string rust = UnicodeData.Category(point, Rust), old = UnicodeData.Category(point, Old);
+            Kind kind = rust[0] == 'N' ? Kind.Numeric : Kind.None;
+            if (old[0] == 'P' || (point < 0x80 && rust[0] is 'P' or 'S'))
+                kind |= Kind.Punctuation;
+            if (old is "Cc" or "Cf" or "Co")
+                kind |= Kind.Other;
+            if (old == "Mn")
+                kind |= Kind.NonSpacingMark;
+            if (rust[0] == 'M')
+                kind |= Kind.Mark;
+            if (rust is "Nd" or "Pc" || rust[0] == 'M' || (UnicodeData.IsAlphabetic(point) && rust != "Cn") || UnicodeData.IsJoinControl(point))
+                kind |= Kind.Word;
+            result[point] = (byte)kind;
+        }
+
+        return new CodePointMap(result);
+    }
+}
