@@ -167,11 +167,15 @@ public sealed class TokenizationTests : IDisposable
     public void UnknownIdsBecomeReplacementCharacters() => Assert.Contains('\uFFFD', BytePair.Value.Decode([5, 1_000_000, 6]));
 
     [Theory]
-    [InlineData("{", "not a tokenizer")]
-    [InlineData("{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", "Unigram")]
-    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", "Metaspace")]
-    [InlineData("{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{},\"merges\":[]}}", "tokenizer.model")]
-    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"normalizer\":{\"type\":\"NFC\"}}", "NFC")]
+    [InlineData("{", "not valid JSON")]
+    [InlineData("{}", "model is missing")]
+    [InlineData("{\"model\":{\"type\":\"Bigram\",\"vocab\":[]}}", "Bigram")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Hyphens\"}}", "Hyphens")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallbacks\":true}}", "model.byte_fallbacks")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"normalizer\":{\"type\":\"NFX\"}}", "NFX")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"chat_template\":\"x\"}", "chat_template")]
+    [InlineData("{\"version\":\"2.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", "version")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[[\"\\uD800\",\"a\"]]}}", "not a tokenizer")]
     public void DamagedFilesAreNamed(string contents, string word)
     {
         string path = Path.Combine(folder.Path, "tokenizer.json");

@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using ILGpuOptim.Files;
@@ -17,8 +16,9 @@ public sealed class BytePairTrainer
     /// <summary>Characters that one thread cuts into words at a time.</summary>
     private const int ChunkCharacters = 1 << 20;
 
-    private static readonly char[] Letters = ByteLetters();
+    private static readonly IPreTokenizer Words = PreTokenizers.ByteLevel(addPrefixSpace: false, useRegex: true);
 
+    /// <summary>In the letters that stand for bytes.</summary>
     private readonly Dictionary<string, long> words = [];
 
     /// <summary>Counts the words of a text. Longer texts may come in parts that end with lines.</summary>
@@ -30,6 +30,8 @@ public sealed class BytePairTrainer
         {
             int end = Math.Min(start + ChunkCharacters, text.Length), line = end < text.Length ? text.LastIndexOf('\n', end - 1, end - start) : end - 1;
             end = line > start ? line + 1 : end;
+            if (end < text.Length && char.IsLowSurrogate(text[end]) && end - start > 1)
+                end--;
             chunks.Add((start, end - start));
             start = end;
         }
@@ -52,10 +54,10 @@ public sealed class BytePairTrainer
         if (vocabularySize < 258)
             throw new UserException($"a vocabulary of {vocabularySize} has no room: 256 bytes, {EndOfText} and at least one merge make 258");
 
-        // Ordered by the bytes, so that the result does not depend on the order of counting.
+        // Ordered by their letters, so that the result does not depend on the order of counting.
         (int[] Tokens, long Count)[] sequences = [.. words.OrderBy(word => word.Key, StringComparer.Ordinal)
-            .Select(word => (Encoding.UTF8.GetBytes(word.Key).Select(value => value + 1).ToArray(), word.Value))];
-        List<string> tokens = [EndOfText, .. Letters.Select(letter => letter.ToString())];
+            .Select(word => (word.Key.Select(letter => ByteLetters.ByteOf(letter) + 1).ToArray(), word.Value))];
+        List<string> tokens = [EndOfText, .. ByteLetters.All.ToArray().Select(letter => letter.ToString())];
         var merges = new List<(int Left, int Right)>();
         var counts = new Dictionary<(int, int), long>();
         var places = new Dictionary<(int, int), HashSet<int>>();
@@ -105,12 +107,10 @@ public sealed class BytePairTrainer
     {
         var result = new Dictionary<string, long>();
         var lookup = result.GetAlternateLookup<ReadOnlySpan<char>>();
-        foreach (var match in TokenizerFiles.Gpt2Words.EnumerateMatches(text))
-        {
-            ReadOnlySpan<char> word = text.Slice(match.Index, match.Length);
-            lookup[word] = lookup.TryGetValue(word, out long count) ? count + 1 : 1;
-        }
-
+        var parts = new List<TextPiece>();
+        Words.Split(new TextPiece(Surrogates.WithoutHalves(text).AsMemory(), AtStart: true), parts);
+        foreach (TextPiece part in parts)
+            lookup[part.Text.Span] = lookup.TryGetValue(part.Text.Span, out long count) ? count + 1 : 1;
         return result;
     }
 
@@ -154,16 +154,6 @@ public sealed class BytePairTrainer
         if (!places.TryGetValue(pair, out HashSet<int>? found))
             places[pair] = found = [];
         found.Add(index);
-    }
-
-    /// <summary>GPT-2's letter for each byte: printable Latin ones stand for themselves, the rest follow from U+0100 on.</summary>
-    private static char[] ByteLetters()
-    {
-        var result = new char[256];
-        int next = 256;
-        for (int value = 0; value < 256; value++)
-            result[value] = (char)(value is >= '!' and <= '~' or >= 0xA1 and <= 0xAC or >= 0xAE and <= 0xFF ? value : next++);
-        return result;
     }
 }
 

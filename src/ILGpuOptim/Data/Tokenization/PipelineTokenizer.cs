@@ -1,6 +1,3 @@
-using System.Text;
-using ILGpuOptim.Files;
-
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
@@ -40,7 +37,7 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     public int[] Encode(ReadOnlySpan<char> text)
     {
         var ids = new List<int>();
-        string whole = WithoutHalves(text);
+        string whole = Surrogates.WithoutHalves(text);
         foreach (CutPart part in Added.InText.Cut(whole))
         {
             if (part.Id is { } id)
@@ -62,11 +59,7 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     }
 
     /// <inheritdoc/>
-    public void Save(string folder)
-    {
-        foreach ((string name, byte[] contents) in files)
-            AtomicFolder.WriteBytes(Path.Combine(folder, name), contents);
-    }
+    public void Save(string folder) => TokenizerFiles.Save(folder, files);
 
     private void EncodeBetween(string text, bool atStart, List<int> ids)
     {
@@ -92,19 +85,5 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
                     model.Encode(one.Text.Span, ids);
             }
         }
-    }
-
-    /// <summary>The text with U+FFFD for halves of surrogate pairs.</summary>
-    private static string WithoutHalves(ReadOnlySpan<char> text)
-    {
-        string result = text.ToString();
-        for (int i = 0; i < text.Length;)
-        {
-            if (Rune.DecodeFromUtf16(text[i..], out _, out int length) != System.Buffers.OperationStatus.Done)
-                return Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(result));
-            i += length;
-        }
-
-        return result;
     }
 }

@@ -79,7 +79,7 @@ internal static partial class TokenizerFiles
             Vocabulary => OpenGpt2(path, files),
             SentencePiece => OpenSentencePiece(path, folder, files),
             WordPiece => OpenWordPiece(path, files),
-            _ => HuggingFaceTokenizer.Open(path, files),
+            _ => Guard(path, () => TokenizerJson.Read(path, contents, files)),
         };
     }
 

@@ -1,4 +1,4 @@
-using System.Globalization;
+using System.Buffers;
 using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization;
@@ -31,7 +31,7 @@ internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyLis
             if (token.LeftStrip)
             {
                 int before = start;
-                while (before > done && char.IsWhiteSpace(text[before - 1]))
+                while (before > done && UnicodeData.IsWhiteSpace(text[before - 1]))
                     before--;
                 start = Math.Max(before, done);
             }
@@ -41,7 +41,7 @@ internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyLis
                 // White space that was passed once is not passed again, so that a token of white space takes linear time too.
                 if (end < space.Start || end > space.End)
                     space = (end, end);
-                while (space.End < text.Length && char.IsWhiteSpace(text[space.End]))
+                while (space.End < text.Length && UnicodeData.IsWhiteSpace(text[space.End]))
                     space.End++;
                 end = space.End;
             }
@@ -57,20 +57,7 @@ internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyLis
         return parts;
     }
 
-    private static bool EndsWithWord(ReadOnlySpan<char> text) => Rune.DecodeLastFromUtf16(text, out Rune character, out _) == System.Buffers.OperationStatus.Done && IsWord(character);
+    private static bool EndsWithWord(ReadOnlySpan<char> text) => Rune.DecodeLastFromUtf16(text, out Rune character, out _) == OperationStatus.Done && TextRules.IsWord(character.Value);
 
-    private static bool StartsWithWord(ReadOnlySpan<char> text) => Rune.DecodeFromUtf16(text, out Rune character, out _) == System.Buffers.OperationStatus.Done && IsWord(character);
-
-    /// <summary>Word characters by Unicode Technical Standard 18: alphabetic ones, marks, decimal digits, connectors and joiners.</summary>
-    private static bool IsWord(Rune character) => Rune.GetUnicodeCategory(character) switch
-    {
-        UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter
-            or UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark
-            or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation => true,
-
-        // Letters in circles and squares are alphabetic symbols (Other_Alphabetic).
-        UnicodeCategory.OtherSymbol => character.Value is (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169) or (>= 0x1F170 and <= 0x1F189),
-        UnicodeCategory.Format => character.Value is 0x200C or 0x200D,
-        _ => false,
-    };
+    private static bool StartsWithWord(ReadOnlySpan<char> text) => Rune.DecodeFromUtf16(text, out Rune character, out _) == OperationStatus.Done && TextRules.IsWord(character.Value);
 }

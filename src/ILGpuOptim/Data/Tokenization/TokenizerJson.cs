@@ -1,0 +1,72 @@
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>Reads <c>tokenizer.json</c>, the one file of Hugging Face's tokenizers, completely; what is not modelled is refused by name.</summary>
+internal static class TokenizerJson
+{
+    /// <summary>Reads a tokenizer.</summary>
+    /// <param name="path">The file, for messages.</param>
+    /// <param name="contents">What the file holds.</param>
+    /// <param name="files">What travels with a model.</param>
+    /// <exception cref="UserException">The file is damaged, contradicts itself, or asks for something that is not supported.</exception>
+    public static PipelineTokenizer Read(string path, byte[] contents, IReadOnlyList<(string Name, byte[] Contents)> files)
+    {
+        JsonFields root = JsonFields.Parse(contents, path);
+        root.Only("version", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("1.0"), "only version \"1.0\" is known");
+
+        // Both change texts for a model's batches. A text's own ids are neither cut nor filled up.
+        root.Harmless("truncation", "padding");
+
+        (string kind, ITokenModel model) = Model(root.RequiredObject("model"));
+        INormalizer? normalizer = root.Object("normalizer") is { } normalizing ? Normalizers.Read(normalizing) : null;
+        IPreTokenizer? preTokenizer = root.Object("pre_tokenizer") is { } cutting ? PreTokenizers.Read(cutting) : null;
+        AddedToken[] tokens = [.. (root.Objects("added_tokens") ?? []).Select(AddedToken.Read)];
+        CheckIds(tokens, model, path);
+        var added = new AddedTokens(tokens, normalizer, $"{path}: added_tokens");
+        var tokenizer = new PipelineTokenizer(kind, model, files)
+        {
+            Added = added,
+            Normalizer = normalizer,
+            PreTokenizer = preTokenizer,
+            Decoder = root.Object("decoder") is { } decoding ? Decoders.Read(decoding) : null,
+            PromptPrefix = root.Object("post_processor") is { } processing ? PostProcessors.ReadPrefix(processing, text => added.IdOf(text) ?? model.IdOf(text)) : [],
+        };
+        if (tokenizer.PromptPrefix.Any(id => (uint)id >= (uint)tokenizer.VocabularySize))
+            throw root.Error("post_processor", $"begins texts with the ids {string.Join(", ", tokenizer.PromptPrefix)}, but ids lie below {tokenizer.VocabularySize}");
+        root.Finish();
+        return tokenizer;
+    }
+
+    private static (string Kind, ITokenModel Model) Model(JsonFields model)
+    {
+        // Files of 2020 have no type.
+        string type = model.Text("type") ?? (model.Has("merges") ? "BPE" : model.Has("continuing_subword_prefix") ? "WordPiece" : model.Has("unk_id") ? "Unigram" : "WordLevel");
+        ITokenModel result = type switch
+        {
+            "BPE" => BytePairModel.Read(model),
+            "WordPiece" => WordPieceModel.Read(model),
+            "Unigram" => UnigramModel.Read(model),
+            "WordLevel" => WordLevelModel.Read(model),
+            _ => throw model.Error("type", $"is \"{type}\"; models are BPE, WordPiece, Unigram and WordLevel"),
+        };
+        model.Finish();
+        return (type.ToLowerInvariant(), result);
+    }
+
+    /// <summary>Libraries disagree on files whose added tokens contradict the model's vocabulary, so these are refused.</summary>
+    private static void CheckIds(AddedToken[] tokens, ITokenModel model, string path)
+    {
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            (int id, string content) = tokens[i];
+            if (content.Length == 0)
+                continue;
+            if (model.IdOf(content) is { } known && known != id)
+                throw new UserException($"{path}: added_tokens[{i}] gives \"{content}\" the id {id}, but the model's vocabulary gives it {known}; make them equal");
+            if (model.TokenOf(id) is { } other && other != content)
+                throw new UserException($"{path}: added_tokens[{i}] gives \"{content}\" the id {id}, which is the id of \"{other}\" in the model's vocabulary; give it one of its own");
+        }
+    }
+}
