@@ -33,4 +33,11 @@ internal static class CommonOptions
         Console.Out.WriteLine(JsonSerializer.Serialize(value, JsonLines));
         Console.Out.Flush();
     }
+
+    /// <summary>Says which tensors of a model's file are not used.</summary>
+    public static void NoteUnused(Models.LanguageModel model, string folder)
+    {
+        if (model.UnusedTensors.Count > 0)
+            Console.Error.WriteLine($"note: {folder} has tensors of other heads ({string.Join(", ", model.UnusedTensors.Take(3))}{(model.UnusedTensors.Count > 3 ? $" and {model.UnusedTensors.Count - 3} more" : "")}), which are not used and not written back");
+    }
 }

@@ -28,6 +28,7 @@ internal static class EvalCommand
             (TokenSequence tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
+            CommonOptions.NoteUnused(model, folder);
             EvaluationResult measured = Evaluation.Run(model, target, tokens, bytes, new EvaluationOptions { Stride = result.GetValue(stride), Block = result.GetValue(block) });
             if (result.GetValue(json))
             {

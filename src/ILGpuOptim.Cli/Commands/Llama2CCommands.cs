@@ -59,6 +59,7 @@ internal static class Llama2CCommands
             string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);
+            CommonOptions.NoteUnused(model, folder);
             if (model is not Llama llama)
                 throw new UserException($"{folder}: llama2.c runs LLaMA models only, and this is a {model.GetType().Name}");
             Llama2CFile.Export(llama, path);

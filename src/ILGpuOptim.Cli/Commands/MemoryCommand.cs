@@ -18,8 +18,7 @@ internal static class MemoryCommand
             TrainingSettings settings = options.Settings(result);
             settings.Check();
 
-            // A model with a vocabulary of its own needs no data; the presets' have that of the text.
-            ModelConfig config = settings.Model is { Vocabulary: > 1 } model ? model : TrainedModel.Configuration(settings, TrainingRun.LoadData(settings));
+            ModelConfig config = Configuration(settings);
             MemoryPlan plan = MemoryPlan.Of(config, settings);
             if (result.GetValue(options.Json))
             {
@@ -36,5 +35,15 @@ internal static class MemoryCommand
             Console.WriteLine($"program      {plan.Process / 1e9,10:F4} GB  of the host's memory beside it: .NET, compiled code, buffers for loading and saving (estimated)");
         });
         return command;
+    }
+
+    /// <summary>The model that would be trained. One with a vocabulary of its own needs no data; the presets' have that of the text.</summary>
+    private static ModelConfig Configuration(TrainingSettings settings)
+    {
+        if (settings.Model is not { Vocabulary: > 1 } model)
+            return TrainedModel.Configuration(settings, TrainingRun.LoadData(settings, settings.From));
+        ModelConfig config = model.Resized(positions: Math.Max(model.Positions, settings.Block), layers: settings.Layers, heads: settings.Heads, channels: settings.Channels, dropout: settings.Dropout);
+        config.Check("settings");
+        return config;
     }
 }

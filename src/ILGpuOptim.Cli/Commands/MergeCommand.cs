@@ -24,6 +24,7 @@ internal static class MergeCommand
             string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);
+            CommonOptions.NoteUnused(model, folder);
             ITokenizer? tokenizer = Tokenizers.Load(folder);
             try
             {

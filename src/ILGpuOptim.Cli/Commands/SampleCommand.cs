@@ -34,6 +34,7 @@ internal static class SampleCommand
             int most = AtLeast(0, result.GetValue(tokens), "--tokens"), copies = AtLeast(1, result.GetValue(count), "--count");
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
             string folder = found.Folder;
+            GenerationConfig generation = GenerationConfig.Of(folder);
             ITokenizer? tokenizer = Tokenizers.Load(folder);
             List<Prompt> texts = Prompt.Read(result.GetValue(prompts) ?? [], result.GetValue(promptIds) ?? [], tokenizer, folder);
             string[] ends = result.GetValue(stops) ?? [];
@@ -43,7 +44,10 @@ internal static class SampleCommand
             using LanguageModel model = ModelFiles.Load(folder, target);
             texts = [.. texts.SelectMany(text => Enumerable.Repeat(text, copies))];
             using GenerationBatch batch = new TextGenerator(model, target).Start([.. texts.Select(text => text.Ids)], most, options);
-            var output = new SampleOutput(texts, tokenizer, ends, result.GetValue(ignoreEnd) ? [] : EndOfText.Of(folder), asJson);
+            CommonOptions.NoteUnused(model, folder);
+            if (generation.NotApplied.Count > 0)
+                Console.Error.WriteLine($"note: {Path.Combine(folder, GenerationConfig.FileName)} has {string.Join(", ", generation.NotApplied)}, which sample does not apply; its flags say how tokens are drawn");
+            var output = new SampleOutput(texts, tokenizer, ends, result.GetValue(ignoreEnd) ? [] : generation.EndTokens, asJson);
             output.Begin();
             while (!batch.IsFinished)
             {

@@ -21,7 +21,7 @@ internal sealed class TrainOptions
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
         Setting<double?>("--validation", "the part of the text that validates; 0 trains on all of it", (s, v) => s with { Validation = v!.Value });
-        Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT whose sizes are taken; the vocabulary is that of the data", WithModel);
+        Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT, or a folder that holds one, whose sizes are taken; the vocabulary is that of the data", WithModel);
         Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });
         Setting<string[]>("--freeze", "names of parameters that stay as they are, * for anything", (s, v) => s with { Freeze = v });
         Setting<int?>("--lora-rank", "train adapters of this rank beside frozen weights", (s, v) => s with { Lora = (s.Lora ?? new()) with { Rank = v!.Value } });
@@ -116,7 +116,7 @@ internal sealed class TrainOptions
     private TrainingSettings Changed(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
 
     private static TrainingSettings WithModel(TrainingSettings settings, string path) =>
-        settings with { Model = Models.ModelConfig.Load(path), Layers = null, Heads = null, Channels = null, Dropout = null };
+        settings with { Model = Models.ModelConfig.Find(path), Layers = null, Heads = null, Channels = null, Dropout = null };
 
     private static RateFactor RateFactorOf(string text)
     {

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace ILGpuOptim.Files;
 
@@ -29,8 +30,9 @@ public sealed class JsonFields
             throw new UserException($"{source}: {(path.Length == 0 ? "the file" : path)} is {Describe(element)}; it must be an object");
         foreach (JsonProperty field in element.EnumerateObject())
         {
-            if (!fields.TryAdd(field.Name, field.Value))
-                throw Error(field.Name, "appears twice; remove one of the two");
+            string name = NameOf(field);
+            if (!fields.TryAdd(name, field.Value))
+                throw Error(name, "appears twice; remove one of the two");
         }
     }
 
@@ -43,19 +45,26 @@ public sealed class JsonFields
     /// <summary>Names of all fields of the object, in the order of the file.</summary>
     public IEnumerable<string> Names => fields.Keys;
 
-    /// <summary>Reads the root object of a file. A byte order mark, comments and trailing commas are accepted.</summary>
-    /// <exception cref="UserException">The file cannot be read, is too large, or holds no JSON object.</exception>
-    public static JsonFields Open(string path) =>
-        Parse(SourceFile.ReadAllBytes(path, MaxFileBytes, "it is no JSON file of a model or tokenizer"), path);
+    /// <summary>The fields that have not been read or declared harmless so far, with their values, nulls included.</summary>
+    public IReadOnlyDictionary<string, JsonElement> Unread => fields.Where(item => !read.Contains(item.Key)).ToDictionary();
 
-    /// <summary>Reads a root object from UTF-8 text, with or without a byte order mark.</summary>
-    /// <param name="utf8">The text.</param>
+    /// <summary>Reads the root object of a file. A byte order mark, UTF-16, comments and trailing commas are accepted.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="maxBytes">The largest file that is read.</param>
+    /// <exception cref="UserException">The file cannot be read, is too large, or holds no JSON object.</exception>
+    public static JsonFields Open(string path, long maxBytes = MaxFileBytes) =>
+        Parse(SourceFile.ReadAllBytes(path, maxBytes, "it is no such JSON file"), path);
+
+    /// <summary>Reads a root object from UTF-8 text, with or without a byte order mark, or from UTF-16 text.</summary>
+    /// <param name="text">The text.</param>
     /// <param name="source">The file, for messages.</param>
     /// <exception cref="UserException">It is no JSON object.</exception>
-    public static JsonFields Parse(ReadOnlyMemory<byte> utf8, string source)
+    public static JsonFields Parse(ReadOnlyMemory<byte> text, string source)
     {
-        if (utf8.Span.StartsWith(Encoding.UTF8.Preamble))
-            utf8 = utf8[Encoding.UTF8.Preamble.Length..];
+        if (text.Span.IndexOfAnyExcept(" \t\r\n"u8) < 0)
+            throw new UserException($"{source}: the file is empty; take another copy");
+        GitLfs.Check(source, text.Span);
+        ReadOnlyMemory<byte> utf8 = ToUtf8(text, source);
         try
         {
             using JsonDocument document = JsonDocument.Parse(utf8, Options);
@@ -115,6 +124,16 @@ public sealed class JsonFields
         throw Error(name, $"is {Describe(value)}; it must be a finite number");
     }
 
+    /// <summary>A number that 32-bit floating point holds; null when it is missing or null.</summary>
+    public float? Float(string name)
+    {
+        if (Number(name) is not { } number)
+            return null;
+        float value = (float)number;
+        return float.IsFinite(value) && (value != 0 || number == 0) ? value
+            : throw Error(name, $"is {Describe(fields[name])}; 32-bit floating point does not hold that number");
+    }
+
     /// <summary>An object field; null when it is missing or null.</summary>
     public JsonFields? Object(string name) => Element(name) is { } value ? new JsonFields(value, Source, PathOf(name)) : null;
 
@@ -151,17 +170,17 @@ public sealed class JsonFields
         foreach ((string name, JsonElement value) in fields)
         {
             if (!read.Contains(name) && value.ValueKind != JsonValueKind.Null)
-                throw Error(name, "is not supported here, so the file would be misread; remove the field if it does not matter");
+                throw Error(name, $"is {Describe(value)}: the field is not known, so the file would be misread; remove it if it does not matter");
         }
     }
 
     /// <summary>An error about a field: file, place and what is wrong.</summary>
     public UserException Error(string name, string problem) => new($"{Source}: {PathOf(name)} {problem}");
 
-    /// <summary>A value as a message shows it: its JSON text, cut after 60 characters.</summary>
+    /// <summary>A value as a message shows it: its JSON text on one line, cut after 60 characters.</summary>
     public static string Describe(JsonElement value)
     {
-        string text = value.GetRawText();
+        string text = value.GetRawText().ReplaceLineEndings(" ");
         return text.Length <= 60 ? text : text[..60] + "…";
     }
 
@@ -171,6 +190,41 @@ public sealed class JsonFields
 
     private JsonElement? Typed(string name, JsonValueKind kind, string expected) => Element(name) is not { } value ? null
         : value.ValueKind == kind ? value : throw Error(name, $"is {Describe(value)}; it must be {expected}");
+
+    private string NameOf(JsonProperty field)
+    {
+        try
+        {
+            return field.Name;
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new UserException($"{Source}: {(Path.Length == 0 ? "the file" : Path)} has a field whose name holds half a surrogate pair; it must be text", e);
+        }
+    }
+
+    /// <summary>UTF-16 is told by its byte order mark, or by the zero byte that one of the first two bytes of any JSON text has in it.</summary>
+    private static ReadOnlyMemory<byte> ToUtf8(ReadOnlyMemory<byte> text, string source)
+    {
+        ReadOnlySpan<byte> bytes = text.Span;
+        bool isLittle = bytes is [0xFF, 0xFE, ..] or [not 0, 0, ..], isBig = bytes is [0xFE, 0xFF, ..] or [0, not 0, ..];
+        if (isLittle || isBig)
+        {
+            try
+            {
+                string decoded = new UnicodeEncoding(isBig, byteOrderMark: true, throwOnInvalidBytes: true).GetString(bytes);
+                return Encoding.UTF8.GetBytes(decoded.TrimStart('\uFEFF'));
+            }
+            catch (DecoderFallbackException e)
+            {
+                throw new UserException($"{source}: damaged UTF-16 text; write the file as UTF-8", e);
+            }
+        }
+
+        if (!Utf8.IsValid(bytes))
+            throw new UserException($"{source}: not UTF-8 text; write the file as UTF-8");
+        return bytes.StartsWith(Encoding.UTF8.Preamble) ? text[Encoding.UTF8.Preamble.Length..] : text;
+    }
 
     /// <summary>JSON can hold half a surrogate pair, which is no text.</summary>
     private string Unescape(string name, JsonElement value)

@@ -1,3 +1,5 @@
+using System.IO.Enumeration;
+
 namespace ILGpuOptim.Files;
 
 /// <summary>
@@ -12,6 +14,10 @@ public abstract class Safetensors(string path) : IDisposable
 
     /// <summary>The index of a model whose weights are in several files.</summary>
     public const string IndexName = FileName + ".index.json";
+
+    /// <summary>Files of weights in formats that are not read, by pattern; data files end in .bin too.</summary>
+    private static readonly string[] OtherFormats =
+        ["pytorch_model*", "model*.bin", "consolidated*", "ggml*.bin", "*.gguf", "*.pt", "*.pth", "*.ckpt", "*.ckpt.*", "*.h5", "*.msgpack", "*.onnx", "*.npz"];
 
     /// <summary>The file, or the index of the shards.</summary>
     public string Path { get; } = path;
@@ -30,12 +36,18 @@ public abstract class Safetensors(string path) : IDisposable
         {
             string file = System.IO.Path.Combine(path, FileName), index = System.IO.Path.Combine(path, IndexName);
             if (!File.Exists(file) && !File.Exists(index))
-                throw new SafetensorsException($"{path}: the folder has neither {FileName} nor {IndexName}; name the folder of a model, or the file itself");
+                throw new SafetensorsException($"{path}: {(OtherWeights(path) is { } other ? $"its weights are in {other}, which is not read; convert them to {FileName} (Hugging Face's save_pretrained writes it)" : $"the folder has neither {FileName} nor {IndexName}; name the folder of a model, or the file itself")}");
             path = File.Exists(file) ? file : index;
         }
 
         return path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? SafetensorsShards.Open(path) : SafetensorsFile.Open(path);
     }
+
+    /// <summary>A file of weights in another format; or null.</summary>
+    private static string? OtherWeights(string folder) => Directory.EnumerateFiles(folder)
+        .Select(file => System.IO.Path.GetFileName(file))
+        .Where(name => OtherFormats.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name)))
+        .Order(StringComparer.Ordinal).FirstOrDefault();
 
     /// <summary>A tensor's description.</summary>
     /// <exception cref="SafetensorsException">There is none of this name.</exception>

@@ -48,7 +48,10 @@ internal sealed class SafetensorsHeader
         var header = new SafetensorsHeader(path);
         ulong bytes = BinaryPrimitives.ReadUInt64LittleEndian(start);
         if (bytes > MostBytes)
-            throw header.Damaged($"its header claims {bytes:N0} bytes where at most {MostBytes:N0} are allowed, so it is no safetensors file");
+        {
+            throw OtherKind(path, start) is { } kind ? new SafetensorsException(kind) : header.Damaged($"its header claims {bytes:N0} bytes where at most {MostBytes:N0} are allowed, so it is no safetensors file");
+        }
+
         if (bytes < 2 || (long)bytes > fileBytes - 8)
             throw header.Damaged($"its header claims {bytes:N0} bytes of a file of {fileBytes:N0}");
         header.DataStart = 8 + (long)bytes;
@@ -56,6 +59,14 @@ internal sealed class SafetensorsHeader
         header.CheckLayout(fileBytes - header.DataStart);
         return header;
     }
+
+    /// <summary>What a file is that has another kind's beginning; null when it is not known.</summary>
+    private static string? OtherKind(string path, ReadOnlySpan<byte> start) =>
+        GitLfs.IsPointer(start) ? GitLfs.Message(path)
+        : start.StartsWith("PK\x03\x04"u8) || start is [0x80, 2, ..] ? $"{path}: a file of PyTorch under the name of a safetensors file; convert it to safetensors"
+        : start.StartsWith("GGUF"u8) ? $"{path}: a GGUF file under the name of a safetensors file; take the model's safetensors files"
+        : start.StartsWith("<"u8) ? $"{path}: a web page instead of a safetensors file; download the file itself"
+        : null;
 
     private SafetensorsException Damaged(string what, Exception? inner = null) =>
         new($"{path}: {what}; the file is damaged, take another copy", inner);

@@ -40,8 +40,11 @@ public sealed class SafetensorsShards : Safetensors
                 throw new SafetensorsException($"{path}: there is no weight_map from tensors to files; it is no index of safetensors shards, take another copy");
             }
 
+            if (json.RootElement.EnumerateObject().FirstOrDefault(field => field.Name is not ("weight_map" or "metadata") && field.Value.ValueKind != JsonValueKind.Null) is { Value.ValueKind: not JsonValueKind.Undefined } unknown)
+                throw new SafetensorsException($"{path}: {unknown.Name} is no field of an index of safetensors shards; take another copy");
             foreach (JsonProperty item in map.EnumerateObject())
                 result.Add(item.Name, item.Value.ValueKind == JsonValueKind.String ? item.Value.GetString()! : "");
+            result.CheckComplete();
             return result;
         }
         catch (InvalidOperationException e)
@@ -53,6 +56,16 @@ public sealed class SafetensorsShards : Safetensors
         {
             result.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>A tensor of a shard that the index does not name would be dropped.</summary>
+    private void CheckComplete()
+    {
+        foreach (SafetensorsFile shard in shards.Values)
+        {
+            if (shard.Tensors.Keys.FirstOrDefault(name => !owners.TryGetValue(name, out SafetensorsFile? owner) || owner != shard) is { } name)
+                throw new SafetensorsException($"{Path}: {name} of {shard.Path} is not in the index; take another copy of both");
         }
     }
 

@@ -142,7 +142,7 @@ public abstract class Decoder : IDisposable
     private protected abstract Block Last(Activations a);
 
     /// <summary>Stores the keys and values of new tokens and lets these look at all before them.</summary>
-    private protected void Attend(int layer, Activations a, Pass pass)
+    private protected void Attend(int layer, Activations a, Pass pass, float? scale = null)
     {
         Block stored = a.Packed.Slice(shape.QueryWidth, a.Packed.Length - shape.QueryWidth);
         bool all = pass.Sequence < 0;
@@ -164,7 +164,7 @@ public abstract class Decoder : IDisposable
             KeyStride = cache.RowWidth,
             OutputStride = shape.QueryWidth,
             Causal = true,
-            Scale = 1 / MathF.Sqrt(shape.HeadSize),
+            Scale = scale ?? 1 / MathF.Sqrt(shape.HeadSize),
             KeyBias = all && padded ? bias : null,
         });
     }

@@ -11,11 +11,13 @@ internal sealed class Gpt2Decoder : Decoder
     private readonly Block tokenTable, positionTable;
     private readonly Block[][] layers;
     private readonly Block lastWeight, lastBias;
+    private readonly Activation activation;
 
     public Gpt2Decoder(Gpt2 model, Device device, int sequences, int capacity)
         : base(model, device, Shape((Gpt2Config)model.Config), sequences, capacity)
     {
         config = (Gpt2Config)model.Config;
+        activation = ActivationNames.Find(config.ActivationFunction)!.Value;
         Dictionary<string, Block> parameters = model.Parameters.ToDictionary(parameter => parameter.Name, parameter => parameter.Data);
         (tokenTable, positionTable) = (parameters["wte.weight"], parameters["wpe.weight"]);
         (lastWeight, lastBias) = (parameters["ln_f.weight"], parameters["ln_f.bias"]);
@@ -25,7 +27,7 @@ internal sealed class Gpt2Decoder : Decoder
     }
 
     private static DecoderShape Shape(Gpt2Config config) =>
-        new(config.Layers, config.Channels, config.Heads, config.Heads, config.Channels / config.Heads, config.Inner ?? 4 * config.Channels);
+        new(config.Layers, config.Channels, config.Heads, config.Heads, config.Channels / config.Heads, config.InnerWidth);
 
     private protected override void Embed(Activations a, ReadOnlySpan<int> positions)
     {
@@ -37,13 +39,13 @@ internal sealed class Gpt2Decoder : Decoder
     private protected override void RunLayer(int layer, Activations a, Pass pass)
     {
         Block[] w = layers[layer];
-        int width = config.Channels, inner = config.Inner ?? 4 * width;
+        int width = config.Channels, inner = config.InnerWidth;
         Normalize(a, w[0], w[1]);
         Device.Gemm(Product(a, a.Normal, w[2], a.Packed, 3 * width, width), new AddRule(), Operand.PerColumn(w[3]));
-        Attend(layer, a, pass);
+        Attend(layer, a, pass, config.AttentionScale(layer));
         Device.Gemm(Product(a, a.Mixed, w[4], a.Residual, width, width) with { Beta = 1 }, new AddRule(), Operand.PerColumn(w[5]));
         Normalize(a, w[6], w[7]);
-        Device.Gemm(Product(a, a.Normal, w[8], a.Inner, inner, width), new LinearActivationOp.Forward<LinearActivationOp.GeluTanh>(), Operand.PerColumn(w[9]), a.Gate);
+        LinearActivationOp.Product(Device, Product(a, a.Normal, w[8], a.Inner, inner, width), Operand.PerColumn(w[9]), a.Gate, activation);
         Device.Gemm(Product(a, a.Inner, w[10], a.Residual, width, inner) with { Beta = 1 }, new AddRule(), Operand.PerColumn(w[11]));
     }
 

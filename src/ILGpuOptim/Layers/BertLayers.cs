@@ -12,11 +12,13 @@ public sealed class BertLayer : Layer
     private readonly LayerNorm first, second;
     private readonly int heads;
     private readonly float dropout, attentionDropout;
+    private readonly Activation activation;
 
     /// <summary>Makes the six products and two normalisations.</summary>
     public BertLayer(Initializer initializer, string name, BertConfig config)
     {
         (heads, dropout, attentionDropout) = (config.Heads, config.HiddenDropout, config.AttentionDropout);
+        activation = ActivationNames.Find(config.Activation)!.Value;
         int columns = config.Channels;
         Linear Product(string part, int inputs, int outputs) =>
             Add(new Linear(initializer, $"{name}.{part}", inputs, outputs, config.InitializerRange, transposed: true));
@@ -38,6 +40,6 @@ public sealed class BertLayer : Layer
     {
         Tensor attended = tape.SelfAttention(Linear.Packed(tape, x, packed), batch, heads, causal: false, attentionDropout, keyBias);
         x = first.Forward(tape, mixed.Forward(tape, attended, x, dropout));
-        return second.Forward(tape, outer.Forward(tape, inner.Forward(tape, x, Activation.GeluErf), x, dropout));
+        return second.Forward(tape, outer.Forward(tape, inner.Forward(tape, x, activation), x, dropout));
     }
 }

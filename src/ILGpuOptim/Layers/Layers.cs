@@ -182,12 +182,15 @@ public sealed class CausalSelfAttention : Layer
         output = Add(new Linear(initializer, name + ".c_proj", columns, columns, residualDeviation));
     }
 
+    /// <summary>What the scores are multiplied by; null means 1 / the square root of the size of a head.</summary>
+    public float? Scale { get; init; }
+
     /// <summary>residual + attention(x).</summary>
     public Tensor Forward(Tape tape, Tensor x, int batch, Tensor residual) =>
-        output.Forward(tape, tape.SelfAttention(packed.Forward(tape, x), batch, heads, causal: true, dropout), residual, residualDropout);
+        output.Forward(tape, tape.SelfAttention(packed.Forward(tape, x), batch, heads, causal: true, dropout, scale: Scale), residual, residualDropout);
 }
 
-/// <summary>GPT-2's feed-forward layer: four times as wide inside, tanh GELU.</summary>
+/// <summary>GPT-2's feed-forward layer.</summary>
 public sealed class Mlp : Layer
 {
     private readonly Linear inner, outer;
@@ -201,7 +204,10 @@ public sealed class Mlp : Layer
         outer = Add(new Linear(initializer, name + ".c_proj", hidden, columns, residualDeviation));
     }
 
-    /// <summary>residual + outer(gelu(inner(x))).</summary>
+    /// <summary>The activation between the two products.</summary>
+    public Activation Activation { get; init; } = Activation.GeluTanh;
+
+    /// <summary>residual + outer(activation(inner(x))).</summary>
     public Tensor Forward(Tape tape, Tensor x, Tensor residual) =>
-        outer.Forward(tape, inner.Forward(tape, x, Activation.GeluTanh), residual, residualDropout);
+        outer.Forward(tape, inner.Forward(tape, x, Activation), residual, residualDropout);
 }

@@ -56,27 +56,43 @@ public static class AdapterFiles
     /// <exception cref="UserException">A file is missing or damaged, or belongs to another model.</exception>
     public static void Load(string folder, LanguageModel model)
     {
-        Func<int, double> alpha = Alpha(Path.Combine(folder, Config));
+        AdapterConfig config = AdapterConfig.Load(folder);
         using Safetensors file = Safetensors.Open(Path.Combine(folder, Weights));
         Dictionary<string, Linear> products = model.Adaptable.ToDictionary(linear => TensorNames.Bare(linear.Name));
-        var filled = new HashSet<Parameter>();
-        var initializer = new Initializer(model.Head.Device, 0);
-        foreach ((string name, SafetensorsEntry entry) in file.Tensors)
+        var found = new Dictionary<Linear, (string? A, string? B)>();
+        foreach (string name in file.Tensors.Keys)
         {
             (string? module, bool isB) = Parse(name);
-            if (module is null || !products.TryGetValue(TensorNames.Bare(module), out Linear? linear) || entry.Shape.Count != 2)
+            if (module is null || !products.TryGetValue(TensorNames.Bare(module), out Linear? linear))
                 throw new SafetensorsException($"{file.Path}: {name} adapts nothing that the model has; the adapters belong to another model, or are not LoRA's");
-            int rank = (int)entry.Shape[isB ? 1 : 0];
-            LoraAdapter adapter = linear.Adapter ?? model.AddAdapter(linear, rank, alpha(rank), initializer);
-            Parameter target = isB ? adapter.B : adapter.A;
-            if (!entry.Shape.SequenceEqual(target.Shape.Select(size => (long)size)))
-                throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but the model makes it {target}");
-            target.Load(file.ReadF32(name));
-            filled.Add(target);
+            if (!config.Adapts(model.ModulePrefix + linear.Name))
+                throw new SafetensorsException($"{file.Path}: {name} adapts a module that target_modules of {Config} does not name; the two files do not belong together");
+            (string? A, string? B) pair = found.GetValueOrDefault(linear);
+            if ((isB ? pair.B : pair.A) is { } other)
+                throw new SafetensorsException($"{file.Path}: {name} and {other} adapt the same product; remove one of them");
+            found[linear] = isB ? (pair.A, name) : (name, pair.B);
         }
 
-        if (model.Adapters.SelectMany(adapter => adapter.Parameters).FirstOrDefault(parameter => !filled.Contains(parameter)) is { } missing)
-            throw new SafetensorsException($"{file.Path}: there is no tensor {missing.Name}; the adapters were made with other targets");
+        var initializer = new Initializer(model.Head.Device, 0);
+        foreach ((Linear linear, (string? a, string? b)) in found)
+        {
+            // Shapes first: the rank may be any number where a tensor is empty.
+            int rank = config.RankOf(model.ModulePrefix + linear.Name);
+            if (a is null || b is null)
+                throw new SafetensorsException($"{file.Path}: {a ?? b} has no other half; the file is incomplete");
+            if (!file[a].Shape.SequenceEqual([rank, linear.Inputs]) || !file[b].Shape.SequenceEqual([linear.Outputs, rank]))
+                throw new SafetensorsException($"{file.Path}: {a} is {string.Join('×', file[a].Shape)} and {b} is {string.Join('×', file[b].Shape)}, but {Config} and the model make them {rank}×{linear.Inputs} and {linear.Outputs}×{rank}");
+            LoraAdapter adapter = linear.Adapter ?? model.AddAdapter(linear, rank, config.AlphaOf(model.ModulePrefix + linear.Name), initializer);
+            if (adapter.Rank != rank)
+                throw new SafetensorsException($"{file.Path}: {a} has rank {rank}, but the run's adapters have {adapter.Rank}");
+            adapter.A.Load(file.ReadF32(a));
+            adapter.B.Load(file.ReadF32(b));
+        }
+
+        if (model.Adapters.FirstOrDefault(adapter => !found.Keys.Any(linear => linear.Adapter == adapter)) is { } missing)
+            throw new SafetensorsException($"{file.Path}: there is no tensor {missing.A.Name}; the adapters were made with other targets");
+        if (found.Count == 0)
+            throw new SafetensorsException($"{file.Path}: there are no adapters in this file");
     }
 
     /// <summary>The folder of the frozen weights that a folder of adapters alone names.</summary>
@@ -84,43 +100,13 @@ public static class AdapterFiles
     public static string BaseOf(string folder)
     {
         string path = Path.Combine(folder, Config);
-        string? name = Read(path)["base_model_name_or_path"]?.ToString();
+        string? name = AdapterConfig.Load(folder).BaseModel;
         if (string.IsNullOrEmpty(name))
             throw new UserException($"{path}: there is no base_model_name_or_path, so the adapters' model is not known; put its folder there");
         string near = Path.Combine(folder, name);
         return File.Exists(Path.Combine(near, ModelFiles.Config)) ? near
             : File.Exists(Path.Combine(name, ModelFiles.Config)) ? name
             : throw new UserException($"{path}: base_model_name_or_path = \"{name}\" is no folder with a {ModelFiles.Config} here; download the model and put its folder there");
-    }
-
-    /// <summary>The alpha of an adapter of a rank: some files mean alpha / √rank instead of alpha / rank.</summary>
-    private static Func<int, double> Alpha(string path)
-    {
-        JsonObject config = Read(path);
-        try
-        {
-            if (config["peft_type"]?.ToString() is not "LORA" || config["use_dora"]?.GetValue<bool>() is true || config["rank_pattern"] is JsonObject { Count: > 0 } || config["alpha_pattern"] is JsonObject { Count: > 0 })
-                throw new UserException($"{path}: only plain LoRA adapters of one rank and alpha are supported");
-            double alpha = config["lora_alpha"]!.GetValue<double>();
-            bool byRoot = config["use_rslora"]?.GetValue<bool>() is true;
-            return rank => byRoot ? alpha * Math.Sqrt(rank) : alpha;
-        }
-        catch (Exception e) when (e is NullReferenceException or InvalidOperationException or FormatException)
-        {
-            throw new UserException($"{path}: not the settings of a LoRA adapter: lora_alpha is no number", e);
-        }
-    }
-
-    private static JsonObject Read(string path)
-    {
-        try
-        {
-            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it is no object");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
-        {
-            throw new UserException($"{path}: not the settings of an adapter: {e.Message}", e);
-        }
     }
 
     /// <summary>The last parts of names where they say it all, whole names otherwise: PEFT takes both.</summary>

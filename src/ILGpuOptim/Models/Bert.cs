@@ -46,7 +46,14 @@ public sealed class Bert : LanguageModel
     public override bool IsCausal => false;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*position_ids", "*pooler.*", "cls.seq_relationship.*", "cls.predictions.decoder.*"];
+    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> OtherHeads => ["*pooler.dense.weight", "*pooler.dense.bias", "cls.seq_relationship.*"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, Parameter> TiedCopies =>
+        new Dictionary<string, Parameter> { ["cls.predictions.decoder.weight"] = Head, ["cls.predictions.decoder.bias"] = bias.Value };
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> UsualLoraTargets => ["query", "value"];
@@ -60,8 +67,8 @@ public sealed class Bert : LanguageModel
     /// <inheritdoc/>
     public override Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch) => Transform(tape, Encode(tape, tokens, batch));
 
-    /// <summary>What the head reads: the states through a layer, a GELU and a normalisation.</summary>
-    public Tensor Transform(Tape tape, Tensor states) => headNorm.Forward(tape, transform.Forward(tape, states, Activation.GeluErf));
+    /// <summary>What the head reads: the states through a layer, its activation and a normalisation.</summary>
+    public Tensor Transform(Tape tape, Tensor states) => headNorm.Forward(tape, transform.Forward(tape, states, ActivationNames.Find(config.Activation)!.Value));
 
     /// <summary>The states of the last layer, without the head.</summary>
     /// <param name="tape">Where to record.</param>

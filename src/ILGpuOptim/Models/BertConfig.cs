@@ -1,4 +1,6 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
@@ -46,7 +48,7 @@ public sealed record BertConfig : ModelConfig
     [JsonPropertyName("initializer_range")]
     public float InitializerRange { get; init; } = 0.02f;
 
-    /// <summary>Only the exact GELU exists in BERT.</summary>
+    /// <summary>The activation of the feed-forward layers and of the head; see <see cref="ActivationNames"/>.</summary>
     [JsonPropertyName("hidden_act")]
     public string Activation { get; init; } = "gelu";
 
@@ -103,26 +105,60 @@ public sealed record BertConfig : ModelConfig
         AttentionDropout = (float?)dropout ?? AttentionDropout,
     };
 
+    /// <summary>Reads the fields of a BERT; <see cref="JsonFields.Finish"/> is left to the caller.</summary>
+    internal static BertConfig Read(JsonFields fields)
+    {
+        var config = new BertConfig
+        {
+            Vocabulary = fields.RequiredInt("vocab_size"),
+            Channels = fields.RequiredInt("hidden_size"),
+            Inner = fields.RequiredInt("intermediate_size"),
+            Layers = fields.RequiredInt("num_hidden_layers"),
+            Heads = fields.RequiredInt("num_attention_heads"),
+            ContextLength = fields.Int("max_position_embeddings") ?? 512,
+            Segments = fields.Int("type_vocab_size") ?? 2,
+            LayerNormEpsilon = fields.Float("layer_norm_eps") ?? 1e-12f,
+            HiddenDropout = fields.Float("hidden_dropout_prob") ?? 0.1f,
+            AttentionDropout = fields.Float("attention_probs_dropout_prob") ?? 0.1f,
+            InitializerRange = fields.Float("initializer_range") ?? 0.02f,
+            Activation = fields.Text("hidden_act") ?? "gelu",
+            PositionKind = fields.Text("position_embedding_type") ?? "absolute",
+            TieWordEmbeddings = fields.Flag("tie_word_embeddings") ?? true,
+            PadToken = fields.Names.Contains("pad_token_id") ? fields.Int("pad_token_id") : 0,
+            MaskToken = fields.Int("mask_token_id"),
+            Architectures = fields.Texts("architectures") ?? ["BertForMaskedLM"],
+            Others = ConfigFields.Unmodelled(fields),
+        };
+        ConfigFields.ReadCommon(fields);
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a BERT whose attention is causal is not modelled; take a GPT-2 or LLaMA for causal models");
+        fields.Only("directionality", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("bidi"), "only attention in both directions (bidi) is modelled");
+        fields.Harmless("classifier_dropout", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
+        return config;
+    }
+
     /// <inheritdoc/>
     public override LanguageModel Create(Initializer initializer) => new Bert(this, initializer);
 
     /// <inheritdoc/>
     public override void Check(string source)
     {
-        Positive(source, "vocab_size", Vocabulary);
-        Positive(source, "hidden_size", Channels);
-        Positive(source, "intermediate_size", Inner);
-        Positive(source, "num_hidden_layers", Layers);
-        Positive(source, "num_attention_heads", Heads);
-        Positive(source, "max_position_embeddings", ContextLength);
-        Positive(source, "type_vocab_size", Segments);
+        Size(source, "vocab_size", Vocabulary, MostRows);
+        Size(source, "hidden_size", Channels, MostWidth);
+        Size(source, "intermediate_size", Inner, MostWidth);
+        Size(source, "num_hidden_layers", Layers, MostLayers);
+        Size(source, "num_attention_heads", Heads, MostWidth);
+        Size(source, "max_position_embeddings", ContextLength, MostRows);
+        Size(source, "type_vocab_size", Segments, MostRows);
         Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
-        if (Activation != "gelu")
-            throw new UserException($"{source}: hidden_act = \"{Activation}\" is not supported; BERT has \"gelu\"");
+        Epsilon(source, "layer_norm_eps", LayerNormEpsilon);
+        Deviation(source, InitializerRange);
+        ActivationNames.Require(source, "hidden_act", Activation);
         if (PositionKind != "absolute")
             throw new UserException($"{source}: position_embedding_type = \"{PositionKind}\" is not supported; BERT has \"absolute\"");
         if (!TieWordEmbeddings)
             throw new UserException($"{source}: tie_word_embeddings = false is not supported; BERT ties its head");
+        if (PadToken is { } pad && (uint)pad >= (uint)Vocabulary)
+            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {Vocabulary}");
         if (MaskToken is { } mask && (uint)mask >= (uint)Vocabulary)
             throw new UserException($"{source}: mask_token_id = {mask} lies outside the vocabulary of {Vocabulary}");
         Dropout(source, "hidden_dropout_prob", HiddenDropout);

@@ -20,8 +20,20 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Whether each position predicts the next token from those before it; otherwise it predicts its own, hidden one.</summary>
     public virtual bool IsCausal => true;
 
-    /// <summary>Tensors of files that make no difference here, by pattern: buffers that follow from the configuration, and what other heads need.</summary>
+    /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
     public abstract IReadOnlyList<string> IgnoredTensors { get; }
+
+    /// <summary>Tensors of files that only other heads use, by pattern; they are neither read nor written back.</summary>
+    public virtual IReadOnlyList<string> OtherHeads => [];
+
+    /// <summary>Tensors that files may have beside a parameter with the same values, by name.</summary>
+    public virtual IReadOnlyDictionary<string, Parameter> TiedCopies => new Dictionary<string, Parameter>();
+
+    /// <summary>The tensors of <see cref="OtherHeads"/> in the file that the weights were loaded from.</summary>
+    public IReadOnlyList<string> UnusedTensors { get; internal set; } = [];
+
+    /// <summary>The <c>generation_config.json</c> beside the weights that were loaded, kept as it is; or null.</summary>
+    internal byte[]? GenerationConfig { get; set; }
 
     /// <summary>The products that LoRA adapts when nobody says which.</summary>
     public abstract IReadOnlyList<string> UsualLoraTargets { get; }

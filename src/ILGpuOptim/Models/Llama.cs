@@ -44,7 +44,10 @@ public sealed class Llama : LanguageModel
     public override ModelConfig Config => config;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => config.TieWordEmbeddings ? ["*.rotary_emb.inv_freq", "lm_head.weight"] : ["*.rotary_emb.inv_freq"];
+    public override IReadOnlyList<string> IgnoredTensors => ["*.rotary_emb.inv_freq"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, Parameter> TiedCopies => config.TieWordEmbeddings ? new Dictionary<string, Parameter> { ["lm_head.weight"] = Head } : base.TiedCopies;
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> UsualLoraTargets => ["q_proj", "v_proj"];

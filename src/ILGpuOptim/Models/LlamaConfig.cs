@@ -1,4 +1,6 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
@@ -38,7 +40,7 @@ public sealed record LlamaConfig : ModelConfig
     [JsonPropertyName("rms_norm_eps")]
     public float NormEpsilon { get; init; } = 1e-6f;
 
-    /// <summary>Base of the rotary frequencies; null means 10000, or what <see cref="RopeParameters"/> says.</summary>
+    /// <summary>Base of the rotary frequencies; null means 10000, or what <see cref="Scaling"/> says.</summary>
     [JsonPropertyName("rope_theta")]
     public double? RopeTheta { get; init; }
 
@@ -100,7 +102,7 @@ public sealed record LlamaConfig : ModelConfig
 
     /// <summary>Base of the rotary frequencies.</summary>
     [JsonIgnore]
-    public double Theta => RopeParameters?.Theta ?? RopeTheta ?? 10000;
+    public double Theta => Scaling?.Theta ?? RopeTheta ?? 10000;
 
     /// <summary>How the rotary frequencies are stretched; or null.</summary>
     [JsonIgnore]
@@ -128,20 +130,61 @@ public sealed record LlamaConfig : ModelConfig
         AttentionDropout = (float?)dropout ?? AttentionDropout,
     };
 
+    /// <summary>Reads the fields of a LLaMA; <see cref="JsonFields.Finish"/> is left to the caller.</summary>
+    internal static LlamaConfig Read(JsonFields fields)
+    {
+        var config = new LlamaConfig
+        {
+            Vocabulary = fields.RequiredInt("vocab_size"),
+            Channels = fields.RequiredInt("hidden_size"),
+            Inner = fields.RequiredInt("intermediate_size"),
+            Layers = fields.RequiredInt("num_hidden_layers"),
+            Heads = fields.RequiredInt("num_attention_heads"),
+            KeyHeads = fields.Int("num_key_value_heads"),
+            HeadSize = fields.Int("head_dim"),
+            ContextLength = fields.Int("max_position_embeddings") ?? 2048,
+            NormEpsilon = fields.Float("rms_norm_eps") ?? 1e-6f,
+            RopeTheta = fields.Number("rope_theta"),
+            RopeScaling = RotaryScaling.Read(fields.Object("rope_scaling")),
+            RopeParameters = RotaryScaling.Read(fields.Object("rope_parameters")),
+            Activation = fields.Text("hidden_act") ?? "silu",
+            AttentionBias = fields.Flag("attention_bias") ?? false,
+            MlpBias = fields.Flag("mlp_bias") ?? false,
+            AttentionDropout = fields.Float("attention_dropout") ?? 0,
+            TieWordEmbeddings = fields.Flag("tie_word_embeddings") ?? false,
+            InitializerRange = fields.Float("initializer_range") ?? 0.02f,
+            Architectures = fields.Texts("architectures") ?? ["LlamaForCausalLM"],
+            Others = ConfigFields.Unmodelled(fields),
+        };
+        ConfigFields.ReadCommon(fields);
+        bool slides = fields.Flag("use_sliding_window") ?? true;
+        fields.Only("sliding_window", value => !slides || (value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long window) && window >= config.ContextLength),
+            $"attention within a window shorter than max_position_embeddings = {config.ContextLength} is not modelled");
+        fields.Only("partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not modelled");
+        fields.Only("layer_types", value => value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(layer => layer.ValueKind == JsonValueKind.String && layer.ValueEquals("full_attention")),
+            "only layers with full attention are modelled");
+
+        // pretraining_tp splits products into slices with the same sums.
+        fields.Harmless("pretraining_tp", "max_window_layers", "max_sequence_length", "is_decoder");
+        return config;
+    }
+
     /// <inheritdoc/>
     public override LanguageModel Create(Initializer initializer) => new Llama(this, initializer);
 
     /// <inheritdoc/>
     public override void Check(string source)
     {
-        Positive(source, "vocab_size", Vocabulary);
-        Positive(source, "hidden_size", Channels);
-        Positive(source, "intermediate_size", Inner);
-        Positive(source, "num_hidden_layers", Layers);
-        Positive(source, "num_attention_heads", Heads);
-        Positive(source, "num_key_value_heads", KeyHeadCount);
-        Positive(source, "max_position_embeddings", ContextLength);
-        Positive(source, "head_dim", HeadSize ?? 1);
+        Size(source, "vocab_size", Vocabulary, MostRows);
+        Size(source, "hidden_size", Channels, MostWidth);
+        Size(source, "intermediate_size", Inner, MostWidth);
+        Size(source, "num_hidden_layers", Layers, MostLayers);
+        Size(source, "num_attention_heads", Heads, MostWidth);
+        Size(source, "num_key_value_heads", KeyHeadCount, MostWidth);
+        Size(source, "max_position_embeddings", ContextLength, MostRows);
+        Size(source, "head_dim", HeadSize ?? 1, MostWidth);
+        if ((long)Heads * SizeOfHead > MostWidth)
+            throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} numbers are wider than {MostWidth}");
         if (HeadSize is null)
             Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
         Divides(source, "num_key_value_heads", KeyHeadCount, "num_attention_heads", Heads);
@@ -149,8 +192,14 @@ public sealed record LlamaConfig : ModelConfig
             throw new UserException($"{source}: heads of {SizeOfHead} numbers cannot be rotated in pairs; hidden_size / num_attention_heads, or head_dim, must be even");
         if (Activation is not ("silu" or "swish"))
             throw new UserException($"{source}: hidden_act = \"{Activation}\" is not supported; LLaMA has \"silu\"");
-        if (!(Theta > 0))
+        Epsilon(source, "rms_norm_eps", NormEpsilon);
+        Deviation(source, InitializerRange);
+        if (!(Theta > 0 && double.IsFinite(Theta)))
             throw new UserException($"{source}: rope_theta = {Theta}; it must be positive");
+        if (RopeParameters is not null && RopeScaling is not null && RopeParameters with { Theta = null } != RopeScaling with { Theta = null })
+            throw new UserException($"{source}: rope_parameters and rope_scaling contradict each other; remove one of the two");
+        if (new[] { RopeTheta, RopeScaling?.Theta, RopeParameters?.Theta }.OfType<double>().Distinct().Count() > 1)
+            throw new UserException($"{source}: rope_theta appears with different values; remove all but one");
         Scaling?.Check(source);
         Dropout(source, "attention_dropout", AttentionDropout);
     }

@@ -1,10 +1,12 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
 /// <summary>What every model's <c>config.json</c> tells, under Hugging Face's field names.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "model_type", UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization)]
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "model_type")]
 [JsonDerivedType(typeof(Gpt2Config), "gpt2")]
 [JsonDerivedType(typeof(LlamaConfig), "llama")]
 [JsonDerivedType(typeof(BertConfig), "bert")]
@@ -42,16 +44,16 @@ public abstract record ModelConfig
     [JsonIgnore]
     public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, {Width} channels";
 
-    private static readonly JsonSerializerOptions Options = new()
+    private const long MaxFileBytes = 16 << 20;
+
+    private static readonly Dictionary<string, Func<JsonFields, ModelConfig>> Families = new()
     {
-        WriteIndented = true,
-        AllowOutOfOrderMetadataProperties = true,
-        ReadCommentHandling = JsonCommentHandling.Skip,
-        AllowTrailingCommas = true,
-        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        ["gpt2"] = Gpt2Config.Read,
+        ["llama"] = LlamaConfig.Read,
+        ["bert"] = BertConfig.Read,
     };
 
-    private static readonly JsonDocumentOptions Documents = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
     /// <summary>A model of this configuration with fresh parameters.</summary>
     public abstract LanguageModel Create(Layers.Initializer initializer);
@@ -78,54 +80,65 @@ public abstract record ModelConfig
     public abstract void Check(string source);
 
     /// <summary>Reads and checks a configuration.</summary>
-    /// <exception cref="UserException">Missing, damaged or contradictory.</exception>
-    public static ModelConfig Load(string path)
-    {
-        string text;
-        try
-        {
-            text = File.ReadAllText(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"{path}: {e.Message}", e);
-        }
-
-        return Parse(text, path);
-    }
+    /// <exception cref="UserException">Missing, damaged or contradictory, or it has a field that is not understood.</exception>
+    public static ModelConfig Load(string path) => Read(JsonFields.Open(path, MaxFileBytes));
 
     /// <summary>As <see cref="Load"/>, from text.</summary>
-    public static ModelConfig Parse(string text, string source)
-    {
-        try
-        {
-            using (JsonDocument json = JsonDocument.Parse(text, Documents))
-            {
-                string? type = json.RootElement.ValueKind == JsonValueKind.Object && json.RootElement.TryGetProperty("model_type", out JsonElement field) ? field.ToString() : null;
-                if (type is not ("gpt2" or "llama" or "bert"))
-                    throw new UserException($"{source}: model_type {(type is null ? "is missing" : $"\"{type}\" is not supported")}; there are gpt2, llama and bert");
-            }
+    public static ModelConfig Parse(string text, string source) => Read(JsonFields.Parse(Encoding.UTF8.GetBytes(text), source));
 
-            ModelConfig config = JsonSerializer.Deserialize<ModelConfig>(text, Options)
-                ?? throw new UserException($"{source}: no configuration; expected an object with \"model_type\"");
-            config.Check(source);
-            return config;
-        }
-        catch (Exception e) when (e is JsonException or NotSupportedException)
-        {
-            throw new UserException($"{source}: {e.Message}", e);
-        }
+    /// <summary>Reads the configuration that a user names: a file, a folder that holds <c>config.json</c>, or the name of a file in the folder <c>models</c>.</summary>
+    /// <exception cref="UserException">There is none, or as for <see cref="Load"/>.</exception>
+    public static ModelConfig Find(string name) => Load(Locate(name) ?? throw new UserException(
+        Directory.Exists(name) ? $"{name}: there is no {ModelFiles.Config} in this folder" : $"{name}: there is no such file; give a {ModelFiles.Config}, a folder that holds one, or the name of a file in the folder models"));
+
+    /// <summary>The file of the configuration that a user names; null when there is none.</summary>
+    internal static string? Locate(string name) =>
+        new[] { name, Path.Combine(name, ModelFiles.Config), name + ".json", Path.Combine("models", name), Path.Combine("models", name + ".json") }.FirstOrDefault(File.Exists);
+
+    private static ModelConfig Read(JsonFields fields)
+    {
+        const string families = "gpt2, llama and bert";
+        string type = fields.Text("model_type") ?? throw fields.Error("model_type", $"is missing; there are {families}");
+        if (!Families.TryGetValue(type, out Func<JsonFields, ModelConfig>? read))
+            throw fields.Error("model_type", $"\"{type}\" is not supported; there are {families}");
+        ModelConfig config = read(fields);
+        fields.Finish();
+        config.Check(fields.Source);
+        return config;
     }
 
     /// <summary>The configuration as <c>config.json</c> holds it; weights are written as f32, whatever they were read from.</summary>
     public string ToJson() => JsonSerializer.Serialize(
         this with { Others = Others?.Where(field => field.Key is not ("torch_dtype" or "dtype")).ToDictionary(field => field.Key, field => field.Value) }, Options);
 
-    /// <summary>Fails with a message that names the file when a value is not positive.</summary>
-    protected static void Positive(string source, string field, int value)
+    /// <summary>The most layers; more would fill the memory with objects alone.</summary>
+    protected const int MostLayers = 10_000;
+
+    /// <summary>The largest width, in numbers: sums of several widths stay within 32 bits.</summary>
+    protected const int MostWidth = 1 << 24;
+
+    /// <summary>The most token ids or positions.</summary>
+    protected const int MostRows = 1 << 28;
+
+    /// <summary>Fails with a message that names the file when a size is not positive, or larger than any model's.</summary>
+    protected static void Size(string source, string field, int value, int most)
     {
-        if (value < 1)
-            throw new UserException($"{source}: {field} = {value}; it must be at least 1");
+        if (value < 1 || value > most)
+            throw new UserException($"{source}: {field} = {value}; it must lie between 1 and {most}");
+    }
+
+    /// <summary>Fails when a number that keeps normalisation finite is not a small positive one.</summary>
+    protected static void Epsilon(string source, string field, float value)
+    {
+        if (!(value >= MathF.ScaleB(1, -126) && value <= 1))
+            throw new UserException($"{source}: {field} = {value}; it must be a normal 32-bit number above 0 and at most 1");
+    }
+
+    /// <summary>Fails when a standard deviation is none.</summary>
+    protected static void Deviation(string source, float value)
+    {
+        if (!(value >= 0 && value <= 1000))
+            throw new UserException($"{source}: initializer_range = {value}; it must lie between 0 and 1000");
     }
 
     /// <summary>Fails when a probability of dropping is none.</summary>

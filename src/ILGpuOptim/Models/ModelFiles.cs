@@ -1,5 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
+using ILGpuOptim.Generation;
 using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
@@ -17,7 +18,7 @@ public static class ModelFiles
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
     public static LanguageModel Load(string folder, Device device)
     {
-        ModelConfig config = ModelConfig.Load(Path.Combine(ConfigFolder(folder), Config));
+        ModelConfig config = LoadConfig(folder);
         LanguageModel model = config.Create(new Initializer(device, 0));
         try
         {
@@ -29,6 +30,21 @@ public static class ModelFiles
             model.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Reads the configuration of a folder, and checks it against the names and shapes of the weights' file: nothing is allocated for sizes that the file does not have.</summary>
+    /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
+    public static ModelConfig LoadConfig(string folder)
+    {
+        folder = ConfigFolder(folder);
+        ModelConfig config = ModelConfig.Load(Path.Combine(folder, Config));
+        using Safetensors file = Safetensors.Open(folder);
+        if (config.Depth > file.Tensors.Count)
+            throw new SafetensorsException($"{file.Path}: the file has {file.Tensors.Count} tensors, but config.json has {config.Depth} layers; the file belongs to another model");
+        using var device = new DryDevice();
+        using LanguageModel model = config.Create(new Initializer(device, 0));
+        _ = Match(file, model);
+        return config;
     }
 
     /// <summary>Fills a model from a folder, and merges the folder's adapters into it.</summary>
@@ -50,19 +66,44 @@ public static class ModelFiles
     public static void LoadWeights(string path, LanguageModel model)
     {
         using Safetensors file = Safetensors.Open(path);
+        foreach ((Parameter parameter, string name) in Match(file, model))
+            StoredParameter.Load(file, name, parameter);
+        string generation = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(file.Path))!, GenerationConfig.FileName);
+        model.GenerationConfig = File.Exists(generation) ? SourceFile.ReadAllBytes(generation, GenerationConfig.MaxFileBytes, "it is no settings of generation") : null;
+    }
+
+    /// <summary>The tensors of a file that fill a model's parameters, in the model's order.</summary>
+    /// <exception cref="UserException">A tensor is missing, has another shape, belongs to no parameter, or is a copy that differs.</exception>
+    private static List<(Parameter Parameter, string Name)> Match(Safetensors file, LanguageModel model)
+    {
         var names = new TensorNames(file);
         (Parameter Parameter, string? Name)[] found = [.. model.Parameters.Select(parameter => (parameter, names.Find(parameter.Name)))];
         string[] missing = [.. found.Where(item => item.Name is null).Select(item => item.Parameter.Name)];
         if (missing.Length > 0)
             throw new SafetensorsException($"{file.Path}: there is no tensor {TensorNames.List(missing)}; the file belongs to another model than its config.json");
-        names.CheckOthers(found.SelectMany(item => StoredParameter.Names(file, item.Name!)), model.IgnoredTensors);
+        var result = new List<(Parameter, string)>();
         foreach ((Parameter parameter, string? name) in found)
         {
             SafetensorsEntry entry = file[name!];
             if (!entry.Shape.SequenceEqual(parameter.Shape.Select(size => (long)size)))
                 throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but config.json makes it {parameter}");
-            StoredParameter.Load(file, name!, parameter);
+            result.Add((parameter, name!));
         }
+
+        IReadOnlyDictionary<string, Parameter> copies = model.TiedCopies;
+        (string Copy, string Original)[] tied = [.. copies
+            .Select(copy => (Copy: names.Find(copy.Key), Original: names.Find(copy.Value.Name)!))
+            .Where(pair => pair.Copy is not null && pair.Copy != pair.Original)
+            .Select(pair => (pair.Copy!, pair.Original))];
+        names.CheckOthers(result.SelectMany(item => StoredParameter.Names(file, item.Item2)).Concat(tied.Select(pair => pair.Copy)), [.. model.IgnoredTensors, .. model.OtherHeads]);
+        foreach ((string copy, string original) in tied)
+        {
+            if (!file[copy].Shape.SequenceEqual(file[original].Shape) || !file.ReadF32(copy).AsSpan().SequenceEqual(file.ReadF32(original)))
+                throw new SafetensorsException($"{file.Path}: {copy} differs from {original}, but the model of config.json uses one tensor for both; if the head has a matrix of its own, set tie_word_embeddings to false where the family supports it");
+        }
+
+        model.UnusedTensors = names.Matching(model.OtherHeads);
+        return result;
     }
 
     /// <summary>
@@ -72,6 +113,8 @@ public static class ModelFiles
     public static void Save(string folder, LanguageModel model)
     {
         AtomicFolder.WriteText(Path.Combine(folder, Config), model.Config.ToJson());
+        if (model.GenerationConfig is { } generation)
+            AtomicFolder.WriteBytes(Path.Combine(folder, GenerationConfig.FileName), generation);
         using var writer = new SafetensorsWriter(
             Path.Combine(folder, Weights), model.Parameters.SelectMany(StoredParameter.Tensors), new Dictionary<string, string> { ["format"] = "pt" });
         foreach (Parameter parameter in model.Parameters)

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
@@ -33,6 +34,28 @@ public sealed record RotaryScaling
     [JsonPropertyName("original_max_position_embeddings")]
     public int? OriginalPositions { get; init; }
 
+    /// <summary>Reads an object of <c>config.json</c>; null when there is none.</summary>
+    /// <exception cref="UserException">A field is not understood, or the kind is missing although there are numbers for it.</exception>
+    internal static RotaryScaling? Read(JsonFields? fields)
+    {
+        if (fields is null)
+            return null;
+        var scaling = new RotaryScaling
+        {
+            Kind = fields.Text("rope_type"),
+            OldKind = fields.Text("type"),
+            Theta = fields.Number("rope_theta"),
+            Factor = fields.Number("factor"),
+            LowFactor = fields.Number("low_freq_factor"),
+            HighFactor = fields.Number("high_freq_factor"),
+            OriginalPositions = fields.Int("original_max_position_embeddings"),
+        };
+        scaling.CheckKind($"{fields.Source}: {fields.Path}");
+        fields.Only("partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not modelled");
+        fields.Finish();
+        return scaling;
+    }
+
     private string Name => Kind ?? OldKind ?? "default";
 
     /// <summary>The stretched frequency, in radians a token.</summary>
@@ -51,20 +74,32 @@ public sealed record RotaryScaling
     /// <exception cref="UserException">With the field and what to do.</exception>
     internal void Check(string source)
     {
+        CheckKind($"{source}: rope_scaling");
         (string Field, double? Value)[] needed = Name switch
         {
-            "default" => [],
             "linear" => [("factor", Factor)],
             "llama3" => [("factor", Factor), ("low_freq_factor", LowFactor), ("high_freq_factor", HighFactor), ("original_max_position_embeddings", OriginalPositions)],
-            _ => throw new UserException($"{source}: rope_scaling of type \"{Name}\" is not supported; there are default, linear and llama3"),
+            _ => [],
         };
         foreach ((string field, double? value) in needed)
         {
-            if (!(value > 0))
+            if (!(value > 0 && double.IsFinite(value.Value)))
                 throw new UserException($"{source}: rope_scaling of type \"{Name}\" needs a positive {field}");
         }
 
         if (Name == "llama3" && LowFactor >= HighFactor)
             throw new UserException($"{source}: rope_scaling has low_freq_factor = {LowFactor} and high_freq_factor = {HighFactor}; the first must be smaller");
+    }
+
+    private void CheckKind(string source)
+    {
+        if (Kind is not null && OldKind is not null && Kind != OldKind)
+            throw new UserException($"{source} has rope_type \"{Kind}\" and type \"{OldKind}\"; remove one of the two");
+        if (Name is not ("default" or "linear" or "llama3"))
+            throw new UserException($"{source} of type \"{Name}\" is not supported; there are default, linear and llama3");
+        if (Name == "default" && (Factor ?? LowFactor ?? HighFactor) is { } number)
+            throw new UserException($"{source} has the number {number}, but no rope_type that uses it; there are linear and llama3");
+        if (Name == "linear" && (LowFactor ?? HighFactor) is not null)
+            throw new UserException($"{source} of type \"linear\" has low_freq_factor or high_freq_factor, which belong to \"llama3\"");
     }
 }

@@ -30,12 +30,15 @@ internal sealed class TensorNames
     public void CheckOthers(IEnumerable<string> used, IReadOnlyList<string> ignored)
     {
         var known = used.ToHashSet(StringComparer.Ordinal);
-        string[] unknown = [.. file.Tensors.Keys
-            .Where(name => !known.Contains(name) && !ignored.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name, ignoreCase: false)))
-            .Order(StringComparer.Ordinal)];
+        known.UnionWith(Matching(ignored));
+        string[] unknown = [.. file.Tensors.Keys.Where(name => !known.Contains(name)).Order(StringComparer.Ordinal)];
         if (unknown.Length > 0)
             throw new SafetensorsException($"{file.Path}: the model of config.json has no {List(unknown)}; the file belongs to another model");
     }
+
+    /// <summary>The file's names that match any of some patterns.</summary>
+    public IReadOnlyList<string> Matching(IReadOnlyList<string> patterns) =>
+        [.. file.Tensors.Keys.Where(name => patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name, ignoreCase: false)))];
 
     /// <summary>The first of some names, and how many there are.</summary>
     public static string List(IReadOnlyList<string> names) =>

@@ -21,8 +21,9 @@ public static class AttentionOp
     /// (batch · length) × size: the cosines and sines of each row's position by which queries and keys are turned
     /// (RoPE; Su et al., 2021), as <see cref="RotationArguments"/> has them; or null.
     /// </param>
+    /// <param name="scale">What the scores are multiplied by; null means 1 / √size.</param>
     /// <returns>(batch · length) × heads · size.</returns>
-    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null, int keyHeads = 0, Block? angles = null)
+    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null, int keyHeads = 0, Block? angles = null, float? scale = null)
     {
         keyHeads = keyHeads == 0 ? heads : keyHeads;
         int length = batch == 0 ? 0 : packed.Rows / batch, size = packed.Columns / (heads + 2 * keyHeads), width = heads * size, keyWidth = keyHeads * size;
@@ -53,7 +54,7 @@ public static class AttentionOp
             KeyStride = packed.Columns,
             OutputStride = width,
             Causal = causal,
-            Scale = 1 / MathF.Sqrt(size),
+            Scale = scale ?? 1 / MathF.Sqrt(size),
             KeyBias = keyBias,
             Dropout = tape.IsTraining ? dropout : 0,
             Seed = tape.Seed,

@@ -14,7 +14,7 @@ public static class Presets
     private static readonly TrainingSettings Tiny = ShakespeareChar with { Preset = "tiny", Layers = 2, Heads = 2, Channels = 32, Block = 32, Batch = 8, Steps = 200, Warmup = 20, EvalInterval = 100, CheckpointInterval = 100 };
 
     // The vocabulary follows the data.
-    private static readonly LlamaConfig Llama = new() { Vocabulary = 1, Channels = 128, Inner = 352, Layers = 4, Heads = 4, KeyHeads = 2, ContextLength = 64 };
+    private static readonly LlamaConfig Llama = new() { Vocabulary = 1, Channels = 128, Inner = 352, Layers = 4, Heads = 4, KeyHeads = 2, ContextLength = 64, NormEpsilon = Llama2CFile.NormEpsilon };
 
     private static readonly BertConfig Bert = new() { Vocabulary = 1, Channels = 128, Inner = 512, Layers = 4, Heads = 4, ContextLength = 64, HiddenDropout = 0, AttentionDropout = 0 };
 

@@ -75,9 +75,24 @@ public static class TrainedModel
             throw new UserException($"--freeze {string.Join(' ', settings.Freeze)}: nothing is left to train");
     }
 
+    /// <summary>The settings with a block that is no longer than the positions of the model of <see cref="TrainingSettings.From"/>.</summary>
+    /// <exception cref="UserException">The model's configuration cannot be read.</exception>
+    public static TrainingSettings Fitted(TrainingSettings settings) => settings.From is { } folder
+        ? settings with { Block = Math.Min(settings.Block, ModelFiles.LoadConfig(folder).Positions) }
+        : settings;
+
+    /// <summary>A tokenizer that was chosen for a model, if its ids fit the model's vocabulary.</summary>
+    /// <exception cref="UserException">They do not.</exception>
+    internal static ITokenizer Fitting(ITokenizer tokenizer, string name, string folder)
+    {
+        int vocabulary = ModelFiles.LoadConfig(folder).Vocabulary;
+        return tokenizer.VocabularySize <= vocabulary ? tokenizer
+            : throw new UserException($"--tokenizer {name}: it has {tokenizer.VocabularySize} ids, but the model of {folder} knows {vocabulary}; leave it out to use the model's own");
+    }
+
     private static ModelConfig Known(string folder, TrainingSettings settings)
     {
-        ModelConfig config = ModelConfig.Load(Path.Combine(ModelFiles.ConfigFolder(folder), ModelFiles.Config)).Resized(dropout: settings.Dropout);
+        ModelConfig config = ModelFiles.LoadConfig(folder).Resized(dropout: settings.Dropout);
         if (settings.Block > config.Positions)
             throw new UserException($"--block {settings.Block}: the model of {folder} has {config.Positions} positions; use at most that");
         return config is BertConfig { MaskToken: null } bert ? bert with { MaskToken = MaskOf(folder) } : config;

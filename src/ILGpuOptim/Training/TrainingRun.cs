@@ -146,8 +146,10 @@ public sealed class TrainingRun : IDisposable
     {
         if (File.Exists(Path.Combine(path, ModelFiles.Config)) || AdapterFiles.Exist(path))
             return path;
-        return Checkpoints(path).LastOrDefault().Path ?? throw new UserException(Directory.Exists(path)
-            ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
+        return Checkpoints(path).LastOrDefault().Path ?? throw new UserException(
+            File.Exists(path) ? ForeignModel.Explain(path)
+            : ModelConfig.Locate(path) is { } config ? ForeignModel.Explain(config)
+            : Directory.Exists(path) ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
             : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors");
     }
 
@@ -257,10 +259,12 @@ public sealed class TrainingRun : IDisposable
             return tokens;
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
         string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data);
-        if (settings.From is not null && checkpoint is not null && Tokenizers.Load(checkpoint) is null)
-            throw new UserException($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; give token files");
-        ITokenizer tokenizer = (checkpoint is null ? null : Tokenizers.Load(checkpoint))
-            ?? (settings.Tokenizer == "char" ? CharTokenizer.From(text) : Tokenizers.Open(settings.Tokenizer));
+        ITokenizer? own = checkpoint is null ? null : Tokenizers.Load(checkpoint);
+        if (settings.From is { } from && checkpoint == from && settings.Tokenizer != "char")
+            own = TrainedModel.Fitting(Tokenizers.Open(settings.Tokenizer), settings.Tokenizer, from);
+        if (settings.From is not null && checkpoint is not null && own is null)
+            throw new UserException($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; name one with --tokenizer, or give token files");
+        ITokenizer tokenizer = own ?? (settings.Tokenizer == "char" ? CharTokenizer.From(text) : Tokenizers.Open(settings.Tokenizer));
         return Dataset.FromText(text, tokenizer, settings.Validation, source);
     }
 

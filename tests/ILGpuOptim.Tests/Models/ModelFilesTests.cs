@@ -69,9 +69,9 @@ public sealed class ModelFilesTests : IDisposable
     }
 
     [Theory]
-    [InlineData("gpt2-tiny", "h.0.attn.bias", "h.1.attn.masked_bias", "lm_head.weight")]
+    [InlineData("gpt2-tiny", "h.0.attn.bias", "h.1.attn.masked_bias")]
     [InlineData("llama-tiny", "model.layers.0.self_attn.rotary_emb.inv_freq")]
-    [InlineData("bert-tiny", "bert.embeddings.position_ids", "bert.pooler.dense.weight", "bert.pooler.dense.bias", "cls.seq_relationship.weight", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")]
+    [InlineData("bert-tiny", "bert.embeddings.position_ids", "bert.pooler.dense.weight", "bert.pooler.dense.bias", "cls.seq_relationship.weight")]
     public void BuffersAndOtherHeadsAreIgnored(string model, params string[] names)
     {
         Copy(model, extra: names);
@@ -98,20 +98,73 @@ public sealed class ModelFilesTests : IDisposable
         Assert.Contains("model_type \"mamba\" is not supported; there are gpt2, llama and bert", Refused(), StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void ATiedHeadNeedsNoTensorAndMayHaveOne()
+    [Theory]
+    [InlineData("gpt2-tiny", "wte.weight", "lm_head.weight")]
+    [InlineData("llama-tiny", "model.embed_tokens.weight", "lm_head.weight")]
+    [InlineData("bert-tiny", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight")]
+    [InlineData("bert-tiny", "cls.predictions.bias", "cls.predictions.decoder.bias")]
+    public void ATiedHeadMayHaveATensorWithTheSameValues(string name, string original, string copy)
     {
-        Dictionary<string, (int[] Shape, float[] Values)> tensors = Read("llama-tiny");
-        foreach (bool kept in new[] { true, false })
-        {
-            if (!kept)
-                tensors.Remove("lm_head.weight");
-            Write(Safetensors.FileName, tensors);
-            Config("llama-tiny", config => config["tie_word_embeddings"] = true);
-            using LanguageModel model = ModelFiles.Load(folder.Path, device);
-            Assert.Equal("model.embed_tokens.weight", model.Head.Name);
-            Assert.DoesNotContain(model.Parameters, parameter => parameter.Name == "lm_head.weight");
-        }
+        Dictionary<string, (int[] Shape, float[] Values)> tensors = Read(name);
+        tensors.Remove(copy);
+        Config(name, config => config["tie_word_embeddings"] = true);
+        Write(Safetensors.FileName, tensors);
+        using (LanguageModel model = ModelFiles.Load(folder.Path, device))
+            Assert.DoesNotContain(model.Parameters, parameter => parameter.Name == copy);
+        tensors[copy] = (tensors[original].Shape, [.. tensors[original].Values]);
+        Write(Safetensors.FileName, tensors);
+        using (LanguageModel model = ModelFiles.Load(folder.Path, device))
+            Assert.DoesNotContain(model.Parameters, parameter => parameter.Name == copy);
+        tensors[copy].Values[^1] += 1;
+        Write(Safetensors.FileName, tensors);
+        Assert.Contains($"{copy} differs from {original}", Refused(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void TensorsOfOtherHeadsAreNamed()
+    {
+        Copy("bert-tiny", extra: ["bert.pooler.dense.weight", "cls.seq_relationship.weight"]);
+        using LanguageModel model = ModelFiles.Load(folder.Path, device);
+        Assert.Equal(["bert.pooler.dense.weight", "cls.seq_relationship.weight"], model.UnusedTensors.Order(StringComparer.Ordinal));
+        Copy("bert-tiny", extra: ["classifier.weight"]);
+        Assert.Contains("has no classifier.weight", Refused(), StringComparison.Ordinal);
+    }
+
+    public static TheoryData<string, byte[], string> OtherKinds => new()
+    {
+        { "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:aaaa\nsize 548105171\n"u8.ToArray(), "git lfs pull" },
+        { "model.safetensors", "PK\x03\x04 and more bytes"u8.ToArray(), "a file of PyTorch" },
+        { "model.safetensors", "GGUF and more bytes"u8.ToArray(), "a GGUF file" },
+        { "model.safetensors", "<!DOCTYPE html><html></html>"u8.ToArray(), "a web page" },
+        { "config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:aaaa\nsize 548\n"u8.ToArray(), "git lfs pull" },
+        { "pytorch_model.bin", [0], "its weights are in pytorch_model.bin, which is not read" },
+        { "pytorch_model.bin.index.json", [0], "its weights are in pytorch_model.bin.index.json" },
+        { "model-Q4_K_M.gguf", [0], "its weights are in model-Q4_K_M.gguf" },
+        { "tf_model.h5", [0], "its weights are in tf_model.h5" },
+        { "consolidated.00.pth", [0], "its weights are in consolidated.00.pth" },
+        { "train.bin", [0], "neither model.safetensors nor" },
+    };
+
+    [Theory]
+    [MemberData(nameof(OtherKinds))]
+    public void FilesOfOtherKindsAreNamed(string file, byte[] contents, string expected)
+    {
+        Config("gpt2-tiny", _ => { });
+        File.WriteAllBytes(folder[file], contents);
+        string message = Refused();
+        Assert.Contains(expected, message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Fact]
+    public void TheGenerationConfigurationIsKept()
+    {
+        Copy("gpt2-tiny");
+        File.WriteAllText(folder["generation_config.json"], """{"eos_token_id": [5, 7]}""");
+        using LanguageModel model = ModelFiles.Load(folder.Path, device);
+        using var target = new TemporaryFolder();
+        ModelFiles.Save(target.Path, model);
+        Assert.Equal(File.ReadAllText(folder["generation_config.json"]), File.ReadAllText(target["generation_config.json"]));
     }
 
     [Theory]

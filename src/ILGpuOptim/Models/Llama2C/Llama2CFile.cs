@@ -13,7 +13,7 @@ namespace ILGpuOptim.Models;
 public static class Llama2CFile
 {
     /// <summary>What llama2.c adds to mean squares; it is no number of the file.</summary>
-    private const float NormEpsilon = 1e-5f;
+    internal const float NormEpsilon = 1e-5f;
 
     /// <summary>The base of llama2.c's rotary frequencies; it is no number of the file.</summary>
     private const double Theta = 10000;
@@ -78,7 +78,7 @@ public static class Llama2CFile
     private static void Require(bool holds, string has, string needs)
     {
         if (!holds)
-            throw new UserException($"config.json: {has} cannot be exported; llama2.c has {needs}");
+            throw new UserException($"config.json: {has} cannot be exported, because llama2.c has {needs}; train a model with that (--preset llama-char, or --model with such a config.json)");
     }
 
     private static LlamaConfig Config(Llama2CHeader header) => new()

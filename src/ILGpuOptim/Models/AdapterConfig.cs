@@ -1,0 +1,84 @@
+using System.Buffers;
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>The settings of LoRA adapters, <c>adapter_config.json</c> of PEFT, read against a closed list.</summary>
+internal sealed class AdapterConfig
+{
+    private const long MaxFileBytes = 16 << 20;
+
+    /// <summary>Fields that say how adapters are trained or stored, or that only matter for fields which are refused.</summary>
+    private static readonly string[] Harmless =
+    [
+        "task_type", "auto_mapping", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out", "exclude_modules", "layers_to_transform", "layers_pattern",
+        "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config", "peft_version", "ensure_weight_tying",
+    ];
+
+    private readonly double alpha;
+    private readonly int rank;
+    private readonly bool scalesByRoot;
+    private readonly IReadOnlyList<string>? targets;
+    private readonly JsonFields? ranks, alphas;
+
+    private AdapterConfig(JsonFields fields)
+    {
+        string type = fields.RequiredText("peft_type");
+        if (type != "LORA")
+            throw fields.Error("peft_type", $"\"{type}\" is not supported; only plain LoRA adapters are");
+        rank = fields.RequiredInt("r");
+        alpha = fields.Number("lora_alpha") ?? throw fields.Error("lora_alpha", "is missing; it must be a number");
+        if (rank < 1)
+            throw fields.Error("r", $"is {rank}; it must be at least 1");
+        scalesByRoot = fields.Flag("use_rslora") ?? false;
+        BaseModel = fields.Text("base_model_name_or_path");
+        targets = fields.Element("target_modules") is { ValueKind: JsonValueKind.Array } ? fields.Texts("target_modules") : null;
+        (ranks, alphas) = (fields.Object("rank_pattern"), fields.Object("alpha_pattern"));
+        foreach (string pattern in (ranks?.Names ?? []).Concat(alphas?.Names ?? []))
+        {
+            if (pattern.AsSpan().IndexOfAnyExcept(ModuleCharacters) >= 0)
+                throw fields.Error("rank_pattern or alpha_pattern", $"has the regular expression \"{pattern}\"; only names of modules are supported");
+        }
+
+        fields.Only("init_lora_weights", IsPlainStart, "such adapters change the frozen weights when they are loaded, which is not modelled; save them converted to plain LoRA with PEFT's path_initial_model_for_weight_conversion");
+        fields.Only("use_dora", ConfigFields.IsFalse, "DoRA is not modelled; only plain LoRA adapters are supported");
+        fields.Only("use_qalora", ConfigFields.IsFalse, "QALoRA is not modelled; only plain LoRA adapters are supported");
+        fields.Only("lora_bias", ConfigFields.IsFalse, "biases of adapters are not modelled");
+        fields.Only("bias", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("none"), "trained biases are not modelled; merge the adapters with PEFT first");
+        foreach (string name in (string[])["modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters", "megatron_config", "alora_invocation_tokens", "arrow_config"])
+            fields.Only(name, ConfigFields.IsEmpty, "it changes more than the products that LoRA adapts, which is not modelled; merge the adapters with PEFT first");
+        fields.Harmless(Harmless);
+        fields.Finish();
+    }
+
+    private static SearchValues<char> ModuleCharacters { get; } =
+        SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.");
+
+    /// <summary>The model whose weights are adapted: a folder, or a name on a hub; or null.</summary>
+    public string? BaseModel { get; }
+
+    /// <summary>Reads the settings of a folder.</summary>
+    /// <exception cref="UserException">The file is missing or damaged, or has a field that is not understood.</exception>
+    public static AdapterConfig Load(string folder) => new(JsonFields.Open(Path.Combine(folder, AdapterFiles.Config), MaxFileBytes));
+
+    /// <summary>Whether the settings adapt a module. Settings with a pattern instead of names say nothing here: the tensors show it.</summary>
+    public bool Adapts(string module) => targets is null || targets.Any(target => target == "all-linear" || Means(target, module));
+
+    /// <summary>The rank of a module's adapter.</summary>
+    public int RankOf(string module) => Find(ranks, module) is { } pattern ? ranks!.RequiredInt(pattern) : rank;
+
+    /// <summary>What LoRA calls alpha: B A is multiplied by alpha / rank. Settings with <c>use_rslora</c> mean alpha / √rank.</summary>
+    public double AlphaOf(string module)
+    {
+        double value = Find(alphas, module) is { } pattern ? alphas!.Number(pattern) ?? alpha : alpha;
+        return scalesByRoot ? value * Math.Sqrt(RankOf(module)) : value;
+    }
+
+    private static string? Find(JsonFields? patterns, string module) => patterns?.Names.FirstOrDefault(pattern => Means(pattern, module));
+
+    private static bool Means(string name, string module) => module == name || module.EndsWith("." + name, StringComparison.Ordinal);
+
+    private static bool IsPlainStart(JsonElement value) =>
+        value.ValueKind is JsonValueKind.True or JsonValueKind.False || (value.ValueKind == JsonValueKind.String && value.ValueEquals("gaussian"));
+}

@@ -1,0 +1,72 @@
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// Fields of <c>config.json</c> that every class of configurations in Hugging Face's library has. They mean nothing for the
+/// mathematics, or are refused unless they say so.
+/// </summary>
+internal static class ConfigFields
+{
+    /// <summary>Notes on the file and its makers, and how the library computes what it computes.</summary>
+    private static readonly string[] Notes =
+    [
+        "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "use_bfloat16", "torchscript", "tf_legacy_loss",
+        "_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "_flash_attn_2_enabled", "_experts_implementation", "use_cache",
+        "output_attentions", "output_hidden_states", "output_past", "return_dict", "gradient_checkpointing", "chunk_size_feed_forward", "tokenizer_class",
+        "unsloth_fixed", "unsloth_version", "model_name",
+    ];
+
+    /// <summary>Tokens with a meaning for tokenizers and samplers, which read them themselves.</summary>
+    private static readonly string[] Tokens =
+        ["bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "mask_token_id", "decoder_start_token_id", "bos_token", "eos_token", "pad_token", "unk_token"];
+
+    /// <summary>Other heads and tasks.</summary>
+    private static readonly string[] Tasks =
+        ["task_specific_params", "finetuning_task", "id2label", "label2id", "num_labels", "_num_labels", "problem_type"];
+
+    /// <summary>Defaults of text generation that old files keep here; <c>sample</c> takes them from its flags.</summary>
+    private static readonly string[] Generation =
+    [
+        "max_length", "min_length", "max_new_tokens", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
+        "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
+        "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+        "begin_suppress_tokens", "prefix",
+    ];
+
+    /// <summary>Fields that would make another model, with what they mean.</summary>
+    private static readonly (string Name, Func<JsonElement, bool> Neutral, string Meaning)[] Refused =
+    [
+        ("quantization_config", IsEmpty, "the weights are stored in a quantised format, which is not read; take the model's files in F32, F16 or BF16"),
+        ("compression_config", IsEmpty, "the weights are stored in a compressed format, which is not read; take the model's files in F32, F16 or BF16"),
+        ("auto_map", IsEmpty, "the model is computed by Python code of its own, which cannot be run here"),
+        ("pruned_heads", IsEmpty, "models with pruned attention heads are not modelled"),
+        ("add_cross_attention", IsFalse, "cross-attention is not modelled"),
+        ("cross_attention_hidden_size", IsEmpty, "cross-attention is not modelled"),
+        ("is_encoder_decoder", IsFalse, "models of an encoder and a decoder are not modelled"),
+        ("tie_encoder_decoder", IsFalse, "models of an encoder and a decoder are not modelled"),
+    ];
+
+    /// <summary>The fields that have not been read so far: they are written back as they were.</summary>
+    public static Dictionary<string, JsonElement> Unmodelled(JsonFields fields) => new(fields.Unread);
+
+    /// <summary>Passes over the fields that change nothing, and refuses those that do.</summary>
+    /// <exception cref="UserException">With the field, its value and what it means.</exception>
+    public static void ReadCommon(JsonFields fields)
+    {
+        foreach ((string name, Func<JsonElement, bool> neutral, string meaning) in Refused)
+            fields.Only(name, neutral, meaning);
+        fields.Harmless([.. Notes, .. Tokens, .. Tasks, .. Generation]);
+    }
+
+    /// <summary>Whether a value is false.</summary>
+    public static bool IsFalse(JsonElement value) => value.ValueKind == JsonValueKind.False;
+
+    /// <summary>Whether a value is the number 1.</summary>
+    public static bool IsOne(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number == 1;
+
+    /// <summary>Whether a value is an object or array without contents.</summary>
+    public static bool IsEmpty(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Object ? !value.EnumerateObject().Any() : value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0;
+}

@@ -1,0 +1,142 @@
+using System.Text.Json.Nodes;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Tests.Models;
+
+/// <summary>The closed list of <c>adapter_config.json</c>, and adapters whose tensors contradict it.</summary>
+public sealed class AdapterConfigTests : IDisposable
+{
+    private static readonly string Base = Path.GetFullPath(Goldens.Folder("models", "llama-tiny"));
+
+    private readonly TemporaryFolder folder = new();
+    private readonly CpuDevice device = new(1);
+
+    public void Dispose()
+    {
+        device.Dispose();
+        folder.Dispose();
+    }
+
+    [Theory]
+    [InlineData("init_lora_weights", "\"pissa\"")]
+    [InlineData("init_lora_weights", "\"pissa_niter_16\"")]
+    [InlineData("init_lora_weights", "\"olora\"")]
+    [InlineData("init_lora_weights", "\"corda\"")]
+    [InlineData("init_lora_weights", "\"eva\"")]
+    [InlineData("init_lora_weights", "\"loftq\"")]
+    [InlineData("init_lora_weights", "\"lora_ga\"")]
+    [InlineData("use_dora", "true")]
+    [InlineData("use_qalora", "true")]
+    [InlineData("lora_bias", "true")]
+    [InlineData("bias", "\"all\"")]
+    [InlineData("bias", "\"lora_only\"")]
+    [InlineData("modules_to_save", "[\"lm_head\"]")]
+    [InlineData("trainable_token_indices", "[1, 2]")]
+    [InlineData("target_parameters", "[\"a\"]")]
+    [InlineData("layer_replication", "[[0, 1]]")]
+    [InlineData("rank_pattern", "{\".*q_proj\": 4}")]
+    [InlineData("rank_pattern", "{\"q_proj\": 4}")]
+    [InlineData("peft_type", "\"IA3\"")]
+    [InlineData("r", "\"2\"")]
+    [InlineData("r", "0")]
+    [InlineData("r", "2147483647")]
+    [InlineData("lora_alpha", "\"16\"")]
+    [InlineData("lora_alpha", "null")]
+    [InlineData("target_modules", "[\"k_proj\"]")]
+    [InlineData("new_method", "true")]
+    public void WhatIsNotModelledIsRefusedByName(string field, string value)
+    {
+        Write(config => config[field] = JsonNode.Parse(value));
+        string message = Assert.ThrowsAny<UserException>(() => ModelFiles.Load(folder.Path, device)).Message;
+        Assert.Contains(field == "r" || field == "rank_pattern" ? "adapter_config.json" : field, message, StringComparison.Ordinal);
+        Assert.DoesNotContain("System.", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("init_lora_weights", "true")]
+    [InlineData("init_lora_weights", "false")]
+    [InlineData("init_lora_weights", "\"gaussian\"")]
+    [InlineData("use_dora", "false")]
+    [InlineData("target_modules", "\".*(q|v)_proj\"")]
+    [InlineData("target_modules", "\"all-linear\"")]
+    [InlineData("exclude_modules", "[\"k_proj\"]")]
+    [InlineData("layers_to_transform", "[0, 1]")]
+    [InlineData("loftq_config", "{}")]
+    [InlineData("lora_dropout", "0.1")]
+    [InlineData("megatron_core", "\"megatron.core\"")]
+    [InlineData("peft_version", "\"0.18.0\"")]
+    [InlineData("future", "null")]
+    public void WhatChangesNothingIsAccepted(string field, string value)
+    {
+        Write(config => config[field] = JsonNode.Parse(value));
+        using LanguageModel model = ModelFiles.Load(folder.Path, device);
+        Assert.Empty(model.Adapters);
+    }
+
+    /// <summary>alpha / √r for all, then another alpha for one kind of product: each as B A added by hand.</summary>
+    [Theory]
+    [InlineData("use_rslora", "true", "q_proj", 5 * 1.41421356)]
+    [InlineData("alpha_pattern", "{\"q_proj\": 7}", "q_proj", 7)]
+    [InlineData("alpha_pattern", "{\"layers.0.self_attn.q_proj\": 7}", "q_proj", 7)]
+    [InlineData("alpha_pattern", "{\"v_proj\": 7}", "q_proj", 5)]
+    public void AlphaIsThatOfTheModule(string field, string value, string part, double alpha)
+    {
+        Write(config => config[field] = JsonNode.Parse(value));
+        string name = $"model.layers.0.self_attn.{part}.weight";
+        using Safetensors file = Safetensors.Open(Path.Combine(folder.Path, AdapterFiles.Weights)), frozen = Safetensors.Open(Base);
+        float[] a = file.ReadF32($"base_model.model.model.layers.0.self_attn.{part}.lora_A.weight"), b = file.ReadF32($"base_model.model.model.layers.0.self_attn.{part}.lora_B.weight"), w = frozen.ReadF32(name);
+        using LanguageModel model = ModelFiles.Load(folder.Path, device);
+        Parameter merged = model.Parameters.Single(parameter => parameter.Name == name);
+        int inputs = merged.Shape[1];
+        float[] actual = merged.ToArray();
+        for (int i = 0; i < actual.Length; i++)
+        {
+            int row = i / inputs, column = i % inputs;
+            double expected = w[i] + alpha / 2 * (b[2 * row] * a[column] + b[2 * row + 1] * a[inputs + column]);
+            Assert.Equal(expected, actual[i], 1e-5);
+        }
+    }
+
+    [Fact]
+    public void PissaIsRefused()
+    {
+        string message = Assert.ThrowsAny<UserException>(() => ModelFiles.Load(Goldens.Folder("foreign", "pissa", "pissa"), device)).Message;
+        Assert.Contains("init_lora_weights is \"pissa\"", message, StringComparison.Ordinal);
+    }
+
+    /// <summary>An empty tensor may have any rank in its header.</summary>
+    [Fact]
+    public void TheRankOfAnEmptyTensorTakesNoMemory()
+    {
+        Assert.ThrowsAny<UserException>(() => ModelFiles.Load(Goldens.Folder("foreign", "adapter-rank"), device));
+        Write(null);
+        using (var writer = new SafetensorsWriter(folder[AdapterFiles.Weights], [("model.layers.0.self_attn.q_proj.lora_A.weight", "F32", [int.MaxValue, 0]), ("model.layers.0.self_attn.q_proj.lora_B.weight", "F32", [0, int.MaxValue])]))
+        {
+            writer.Write("model.layers.0.self_attn.q_proj.lora_A.weight", []);
+            writer.Write("model.layers.0.self_attn.q_proj.lora_B.weight", []);
+            writer.Finish();
+        }
+
+        Assert.Contains("2147483647×0", Assert.ThrowsAny<UserException>(() => ModelFiles.Load(folder.Path, device)).Message, StringComparison.Ordinal);
+    }
+
+    private void Write(Action<JsonNode>? change)
+    {
+        using (LanguageModel model = ModelFiles.Load(Base, device))
+        {
+            model.AddAdapters(new LoraOptions { Rank = 2, Alpha = 5 }, new Initializer(device, 1));
+            foreach (LoraAdapter adapter in model.Adapters)
+                device.Random(adapter.B.Data, RandomKind.Normal, 0.1f, 11, (ulong)adapter.Module.Length);
+            AdapterFiles.Save(folder.Path, model, Base);
+        }
+
+        if (change is null)
+            return;
+        JsonNode config = JsonNode.Parse(File.ReadAllText(folder[AdapterFiles.Config]))!;
+        change(config);
+        File.WriteAllText(folder[AdapterFiles.Config], config.ToJsonString());
+    }
+}
