@@ -11,6 +11,7 @@ internal sealed class TrainOptions
     private readonly List<Option> all = [];
     private readonly List<Func<ParseResult, TrainingSettings, TrainingSettings>> changes = [];
     private readonly Option<string?> preset, config, output, resume;
+    private readonly Option<string> tokenizer;
 
     public TrainOptions()
     {
@@ -19,7 +20,7 @@ internal sealed class TrainOptions
         output = Add(new Option<string?>("--out") { Description = "the run folder; by default runs/PRESET-TIME-PROCESS" });
         resume = Add(new Option<string?>("--resume") { Description = "go on with this run" });
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
-        Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
+        tokenizer = Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
         Setting<double?>("--validation", "the part of the text that validates; 0 trains on all of it", (s, v) => s with { Validation = v!.Value });
         Setting<string>("--model", "a config.json of GPT-2, LLaMA or BERT, or a folder that holds one, whose sizes are taken; the vocabulary is that of the data", WithModel);
         Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });
@@ -93,7 +94,20 @@ internal sealed class TrainOptions
 
     /// <summary>As <see cref="Settings"/>, for several optimizers: the named one may lack settings that others have.</summary>
     public TrainingSettings SharedSettings(ParseResult result) =>
-        Changed(result, result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default"));
+        Fitted(result, Changed(result, result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default")));
+
+    /// <summary>The settings as they fit the model of <c>--from</c>.</summary>
+    private TrainingSettings Fitted(ParseResult result, TrainingSettings settings)
+    {
+        if (settings.From is null)
+            return settings;
+        if (settings.Tokenizer == "char" && result.GetResult(tokenizer) is { Implicit: false } && Data.Tokenizers.Load(settings.From) is not Data.CharTokenizer)
+            throw new UserException("--tokenizer char makes a tokenizer of the data, which does not fit the model of --from; leave it out to use the model's own");
+        TrainingSettings fitted = TrainedModel.Fitted(settings);
+        if (fitted.Block < settings.Block)
+            Console.Error.WriteLine($"note: blocks of {settings.Block} tokens are cut to {fitted.Block}, the positions of the model of {settings.From}");
+        return fitted;
+    }
 
     private static TrainingSettings Checked(TrainingSettings settings)
     {
@@ -126,10 +140,11 @@ internal sealed class TrainOptions
             : throw new UserException($"--lr-for {text}: it is PATTERN=FACTOR, such as *wte*=0.1");
     }
 
-    private void Setting<T>(string name, string description, Func<TrainingSettings, T, TrainingSettings> apply)
+    private Option<T> Setting<T>(string name, string description, Func<TrainingSettings, T, TrainingSettings> apply)
     {
         Option<T> option = Add(new Option<T>(name) { Description = description, AllowMultipleArgumentsPerToken = typeof(T).IsArray });
         changes.Add((result, settings) => result.GetResult(option) is { Implicit: false } && result.GetValue(option) is { } value ? apply(settings, value) : settings);
+        return option;
     }
 
     private T Add<T>(T option) where T : Option

@@ -100,9 +100,9 @@ public sealed record LlamaConfig : ModelConfig
     [JsonIgnore]
     public int KeyHeadCount => KeyHeads ?? Heads;
 
-    /// <summary>Base of the rotary frequencies.</summary>
+    /// <summary>Base of the rotary frequencies; <see cref="RopeParameters"/> win over the older fields, as in Hugging Face's library.</summary>
     [JsonIgnore]
-    public double Theta => Scaling?.Theta ?? RopeTheta ?? 10000;
+    public double Theta => RopeParameters?.Theta ?? RopeTheta ?? RopeScaling?.Theta ?? 10000;
 
     /// <summary>How the rotary frequencies are stretched; or null.</summary>
     [JsonIgnore]
@@ -198,8 +198,8 @@ public sealed record LlamaConfig : ModelConfig
             throw new UserException($"{source}: rope_theta = {Theta}; it must be positive");
         if (RopeParameters is not null && RopeScaling is not null && RopeParameters with { Theta = null } != RopeScaling with { Theta = null })
             throw new UserException($"{source}: rope_parameters and rope_scaling contradict each other; remove one of the two");
-        if (new[] { RopeTheta, RopeScaling?.Theta, RopeParameters?.Theta }.OfType<double>().Distinct().Count() > 1)
-            throw new UserException($"{source}: rope_theta appears with different values; remove all but one");
+        if (RopeTheta is { } theta && RopeScaling?.Theta is { } other && theta != other)
+            throw new UserException($"{source}: rope_theta = {theta}, but rope_scaling has {other}; remove one of the two");
         Scaling?.Check(source);
         Dropout(source, "attention_dropout", AttentionDropout);
     }

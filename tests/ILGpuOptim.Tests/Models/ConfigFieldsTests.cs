@@ -137,7 +137,7 @@ public class ConfigFieldsTests
     public void PlacesThatContradictEachOtherAreRefused()
     {
         JsonNode json = JsonNode.Parse(Llama)!;
-        (json["rope_parameters"], json["rope_theta"]) = (JsonNode.Parse("""{"rope_theta": 5000.0}"""), 10000.0);
+        (json["rope_scaling"], json["rope_theta"]) = (JsonNode.Parse("""{"rope_type": "default", "rope_theta": 5000.0}"""), 10000.0);
         Assert.Contains("rope_theta", Assert.Throws<UserException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message, StringComparison.Ordinal);
         (json["rope_parameters"], json["rope_scaling"]) = (JsonNode.Parse("""{"rope_type": "linear", "factor": 2.0}"""), JsonNode.Parse("""{"type": "linear", "factor": 4.0}"""));
         Assert.Contains("contradict", Assert.Throws<UserException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message, StringComparison.Ordinal);
