@@ -34,9 +34,9 @@ public sealed class ForeignModelTests : IDisposable
     [Fact]
     public void AChosenTokenizerIsUsedIfItFits()
     {
-        Assert.Contains("it has 256 ids, but the model of", Refused("train", "--from", TinyModel, "--tokenizer", "byte", "--out", folder["run"]), StringComparison.Ordinal);
+        Assert.Contains("it has 256 ids, but the model of", Refused("train", "--from", TinyModel, "--block", "32", "--tokenizer", "byte", "--out", folder["run"]), StringComparison.Ordinal);
         Assert.Contains("--tokenizer char", Refused("train", "--from", TinyModel, "--tokenizer", "char", "--out", folder["run"]), StringComparison.Ordinal);
-        Assert.Contains("name one with --tokenizer", Refused("train", "--from", TinyModel, "--out", folder["run"]), StringComparison.Ordinal);
+        Assert.Contains("name one with --tokenizer", Refused("train", "--from", TinyModel, "--block", "32", "--out", folder["run"]), StringComparison.Ordinal);
         Succeed("train", "--preset", "tiny", "--tokenizer", "byte", "--steps", "1", "--eval-batches", "0", "--out", folder["bytes"]);
         Directory.CreateDirectory(folder["model"]);
         foreach (string file in (string[])["config.json", "model.safetensors"])
