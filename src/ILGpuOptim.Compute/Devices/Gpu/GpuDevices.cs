@@ -106,7 +106,7 @@ internal static class GpuDevices
     private static bool Accepts(CLDevice device)
     {
         if (IsProcessor(device))
-            return device.Capabilities.GenericAddressSpace && device.CVersion >= CLBackend.MinimumVersion;
+            return device.Capabilities.GenericAddressSpace;
         SetGenericAddressSpace(device.Capabilities, true);
         return device.CVersion >= CLCVersion.CL12;
     }
@@ -151,7 +151,7 @@ internal static class GpuDevices
     private static string ProblemOf(ILGPU.Runtime.Device device) => device switch
     {
         CLDevice { Capabilities.GenericAddressSpace: false } when IsProcessor(device) => "it has no generic address space, which the kernels for processors need (PoCL has it from version 5 on)",
-        CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {(IsProcessor(device) ? CLBackend.MinimumVersion : CLCVersion.CL12)}, and the device tells {cl.CVersion}",
+        CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {CLCVersion.CL12}, and the device tells {cl.CVersion}",
         _ => "its architecture or driver is unknown to ILGPU 1.5",
     };
 
