@@ -25,101 +25,103 @@ internal sealed class ProfilingDevice(Device inner) : Device
             Console.WriteLine($"{seconds * 1e3 / steps,10:F3}{launches / (double)steps,10:F1}  {what}");
     }
 
-    public override void Upload(ReadOnlySpan<float> source, in Block target) => inner.Upload(source, target);
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => inner.RangeOfIndices(indices);
 
-    public override void Upload(ReadOnlySpan<int> source, in Block target) => inner.Upload(source, target);
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target) => inner.UploadCore(source, target);
 
-    public override void Download(in Block source, Span<float> target) => inner.Download(source, target);
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target) => inner.UploadCore(source, target);
 
-    public override void Download(in Block source, Span<int> target) => inner.Download(source, target);
+    protected internal override void DownloadCore(in Block source, Span<float> target) => inner.DownloadCore(source, target);
 
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) => inner.DownloadBytes(source, bytes, target);
+    protected internal override void DownloadCore(in Block source, Span<int> target) => inner.DownloadCore(source, target);
 
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target) => inner.UploadBytes(source, target);
+    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target) => inner.DownloadBytesCore(source, bytes, target);
 
-    public override void Synchronize() => inner.Synchronize();
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target) => inner.UploadBytesCore(source, target);
 
-    public override void Fill(in Block target, float value)
+    protected internal override void SynchronizeCore() => inner.SynchronizeCore();
+
+    protected internal override void FillCore(in Block target, float value)
     {
         long began = Begin();
-        inner.Fill(target, value);
+        inner.FillCore(target, value);
         End("fill", began);
     }
 
-    public override void Copy(in Block source, in Block target)
+    protected internal override void CopyCore(in Block source, in Block target)
     {
         long began = Begin();
-        inner.Copy(source, target);
+        inner.CopyCore(source, target);
         End("copy", began);
     }
 
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
         long began = Begin();
-        inner.Map(rule, rows, columns, operands);
+        inner.MapCore(rule, rows, columns, operands);
         End($"map {NameOf(typeof(R))} {rows} x {columns}", began);
     }
 
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
         long began = Begin();
-        inner.RowProgram(rule, rows, columns, operands);
+        inner.RowProgramCore(rule, rows, columns, operands);
         End($"rows {NameOf(typeof(R))} {rows} x {columns}", began);
     }
 
-    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
         long began = Begin();
-        inner.Gemm(arguments, epilogue, operands);
+        inner.GemmCore(arguments, epilogue, operands);
         End($"product {arguments.M} x {arguments.N} x {arguments.K} {(arguments.TransposeA ? 'T' : 'N')}{(arguments.TransposeB ? 'T' : 'N')}", began);
     }
 
-    public override void AttentionForward(in AttentionArguments arguments)
+    protected internal override void AttentionForwardCore(in AttentionArguments arguments)
     {
         long began = Begin();
-        inner.AttentionForward(arguments);
+        inner.AttentionForwardCore(arguments);
         End("attention, forward", began);
     }
 
-    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
+    protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients)
     {
         long began = Begin();
-        inner.AttentionBackward(arguments, gradients);
+        inner.AttentionBackwardCore(arguments, gradients);
         End("attention, backward", began);
     }
 
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
         long began = Begin();
-        inner.Gather(table, indices, target, columns, accumulate);
+        inner.GatherCore(table, indices, target, columns, accumulate);
         End("gather", began);
     }
 
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
         long began = Begin();
-        inner.ScatterAdd(source, indices, table, columns);
+        inner.ScatterAddCore(source, indices, table, columns);
         End("scatter", began);
     }
 
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
         long began = Begin();
-        inner.Random(target, kind, scale, seed, stream);
+        inner.RandomCore(target, kind, scale, seed, stream);
         End("random", began);
     }
 
-    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
         long began = Begin();
-        inner.Pick(source, indices, target, columns);
+        inner.PickCore(source, indices, target, columns);
         End("pick", began);
     }
 
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
     {
         long began = Begin();
-        inner.AddAt(target, indices, value, columns);
+        inner.AddAtCore(target, indices, value, columns);
         End("add at", began);
     }
 
@@ -130,13 +132,13 @@ internal sealed class ProfilingDevice(Device inner) : Device
 
     private long Begin()
     {
-        inner.Synchronize();
+        inner.SynchronizeCore();
         return Stopwatch.GetTimestamp();
     }
 
     private void End(string what, long began)
     {
-        inner.Synchronize();
+        inner.SynchronizeCore();
         (double seconds, int launches) = spent.GetValueOrDefault(what);
         spent[what] = (seconds + Stopwatch.GetElapsedTime(began).TotalSeconds, launches + 1);
     }

@@ -24,11 +24,11 @@ internal sealed class CountingDevice : Device
 
     public void Clear() => (Bytes, Operations) = (0, 0);
 
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
 
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
 
-    public override void Gemm<R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
+    protected internal override void GemmCore<R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
     {
         long matrix = (long)g.M * g.N;
         Bytes += sizeof(float) * g.Batch * ((long)g.M * g.K + (long)g.K * g.N + (g.Beta == 0 ? matrix : 2 * matrix));
@@ -54,39 +54,41 @@ internal sealed class CountingDevice : Device
         }
     }
 
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => Bytes += sizeof(float) * target.Length;
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => Bytes += sizeof(float) * target.Length;
 
-    public override void Fill(in Block target, float value) => Bytes += sizeof(float) * target.Length;
+    protected internal override void FillCore(in Block target, float value) => Bytes += sizeof(float) * target.Length;
 
-    public override void Copy(in Block source, in Block target) => Bytes += 2 * sizeof(float) * source.Length;
+    protected internal override void CopyCore(in Block source, in Block target) => Bytes += 2 * sizeof(float) * source.Length;
 
-    public override void Upload(ReadOnlySpan<float> source, in Block target) => dry.Upload(source, target);
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => null;
 
-    public override void Upload(ReadOnlySpan<int> source, in Block target) => dry.Upload(source, target);
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target) => dry.UploadCore(source, target);
 
-    public override void Download(in Block source, Span<float> target) => dry.Download(source, target);
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target) => dry.UploadCore(source, target);
 
-    public override void Download(in Block source, Span<int> target) => dry.Download(source, target);
+    protected internal override void DownloadCore(in Block source, Span<float> target) => dry.DownloadCore(source, target);
 
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) => dry.DownloadBytes(source, bytes, target);
+    protected internal override void DownloadCore(in Block source, Span<int> target) => dry.DownloadCore(source, target);
 
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target) => dry.UploadBytes(source, target);
+    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target) => dry.DownloadBytesCore(source, bytes, target);
 
-    public override void Synchronize()
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target) => dry.UploadBytesCore(source, target);
+
+    protected internal override void SynchronizeCore()
     {
     }
 
-    public override void AttentionForward(in AttentionArguments arguments) => throw new NotSupportedException();
+    protected internal override void AttentionForwardCore(in AttentionArguments arguments) => throw new NotSupportedException();
 
-    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients) => throw new NotSupportedException();
+    protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients) => throw new NotSupportedException();
 
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate) => throw new NotSupportedException();
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate) => throw new NotSupportedException();
 
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns) => throw new NotSupportedException();
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns) => throw new NotSupportedException();
 
-    public override void Pick(in Block source, in Block indices, in Block target, long columns) => throw new NotSupportedException();
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns) => throw new NotSupportedException();
 
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns) => throw new NotSupportedException();
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns) => throw new NotSupportedException();
 
     internal override DeviceMemory Allocate(long bytes) => dry.Allocate(bytes);
 }

@@ -23,105 +23,113 @@ public sealed class DryDevice(Device? like = null) : Device
     internal override DeviceMemory Allocate(long bytes)
     {
         Largest = Math.Max(Largest, bytes);
-        return new Memory(this, bytes);
+        return new Memory(bytes);
     }
 
     /// <summary>The largest allocation so far, in bytes.</summary>
     public long Largest { get; private set; }
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => null;
+
+    /// <inheritdoc/>
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)
     {
     }
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<int> source, in Block target)
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target)
     {
     }
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<float> target) => target.Clear();
+    protected internal override void DownloadCore(in Block source, Span<float> target) => target.Clear();
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<int> target) => target.Clear();
+    protected internal override void DownloadCore(in Block source, Span<int> target) => target.Clear();
 
     /// <inheritdoc/>
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) => target.Clear();
+    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target) => target.Clear();
 
     /// <inheritdoc/>
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target)
     {
     }
 
     /// <inheritdoc/>
-    public override void Synchronize()
+    protected internal override void SynchronizeCore()
     {
     }
 
     /// <inheritdoc/>
-    public override void Fill(in Block target, float value)
+    protected internal override void FillCore(in Block target, float value)
     {
     }
 
     /// <inheritdoc/>
-    public override void Copy(in Block source, in Block target) => Validate.Length(source.Length, target);
-
-    /// <inheritdoc/>
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Validate.Map<R>(rows, columns, operands);
-
-    /// <inheritdoc/>
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Validate.Rows<R>(rows, columns, operands);
-
-    /// <inheritdoc/>
-    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    protected internal override void CopyCore(in Block source, in Block target)
     {
-        Validate.Gemm<R>(arguments, operands);
+    }
+
+    /// <inheritdoc/>
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+    }
+
+    /// <inheritdoc/>
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    {
+    }
+
+    /// <inheritdoc/>
+    protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    {
         if (like?.WorkspaceOf(arguments) is { } length and > 0)
             Pool.Return(Pool.Rent(length));
     }
 
     /// <inheritdoc/>
-    public override void AttentionForward(in AttentionArguments arguments)
+    protected internal override void AttentionForwardCore(in AttentionArguments arguments)
     {
     }
 
     /// <inheritdoc/>
-    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
+    protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients)
     {
     }
 
     /// <inheritdoc/>
-    public override void Rotate(in RotationArguments arguments) => Validate.Rotation(arguments);
-
-    /// <inheritdoc/>
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    protected internal override void RotateCore(in RotationArguments arguments)
     {
     }
 
     /// <inheritdoc/>
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
     }
 
     /// <inheritdoc/>
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
     }
 
     /// <inheritdoc/>
-    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
     }
 
     /// <inheritdoc/>
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
     }
 
-    private sealed class Memory(DryDevice device, long bytes) : DeviceMemory
+    /// <inheritdoc/>
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
     {
-        public override Device Device => device;
+    }
 
+    private sealed class Memory(long bytes) : DeviceMemory
+    {
         public override long Bytes => bytes;
 
         internal override void Free()

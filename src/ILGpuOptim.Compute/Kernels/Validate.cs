@@ -1,8 +1,43 @@
 namespace ILGpuOptim.Compute;
 
-/// <summary>What every device checks before a launch: kernels themselves check nothing.</summary>
+/// <summary>Whether sizes, strides and types of a launch fit its blocks. <see cref="Device"/> asks before every launch: kernels themselves check nothing.</summary>
 internal static class Validate
 {
+    /// <summary>A block's elements lie within its memory. (Scales of I8 depend on the rectangle: see <see cref="Operand"/>.)</summary>
+    public static void Extent(in Block block)
+    {
+        long size = block.Type is DType.I8 || block.Type.IsFloat8() ? 1 : block.Type.Bytes(1, 1), room = block.Memory.Bytes - block.Offset;
+        if (block.Offset < 0 || block.Length < 0 || block.Offset % size != 0 || block.Length > room / size || block.Type.Bytes(1, block.Length) > room)
+            throw new ArgumentException($"{block.Length} elements of {block.Type} from byte {block.Offset} on do not lie within memory of {block.Memory.Bytes} bytes");
+    }
+
+    /// <summary>So many of a block's stored bytes can be copied.</summary>
+    public static void Bytes(in Block block, long bytes)
+    {
+        // How many scales I8 has depends on its rows, which a block does not know.
+        long stored = block.Type == DType.I8 ? block.Memory.Bytes - block.Offset : block.Type.Bytes(1, block.Length);
+        if (bytes < 0 || bytes > stored)
+            throw new ArgumentException($"{bytes} bytes do not lie within a block of {stored}");
+    }
+
+    /// <summary>Sizes of a rectangle whose bytes can be counted.</summary>
+    public static void Rectangle(long rows, long columns)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
+        if (Math.BigMul(rows, columns) > long.MaxValue / 16)
+            throw new ArgumentOutOfRangeException(nameof(columns), $"{rows} × {columns} elements are more than any memory holds");
+    }
+
+    /// <summary>A block holds so many packed rows.</summary>
+    public static void Table(string name, in Block block, long rows, long columns)
+    {
+        if (columns is < 0 or > int.MaxValue)
+            throw new ArgumentOutOfRangeException(nameof(columns), columns, "rows have 0 to 2^31 - 1 elements");
+        if (Math.BigMul(rows, columns) > block.Length)
+            throw new ArgumentException($"{name} has {block.Length} elements; {rows} × {columns} are needed");
+    }
+
     public static void Map<R>(long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IRule
     {
         for (int k = 0; k < Access.MostOperands; k++)
@@ -33,6 +68,56 @@ internal static class Validate
         }
     }
 
+    public static void Attention(in AttentionArguments a)
+    {
+        if (a.Batch < 0 || a.Heads < 0 || a.HeadSize < 0 || a.QueryLength < 0 || a.KeyLength < 0 || a.KeyCapacity < 0)
+            throw new ArgumentOutOfRangeException(nameof(a), $"negative size: batch {a.Batch}, {a.Heads} heads of {a.HeadSize}, {a.QueryLength} queries, {a.KeyLength} keys of {a.KeyCapacity}");
+        if (a.KeyHeads < 1 || a.Heads % a.KeyHeads != 0)
+            throw new ArgumentException($"{a.KeyHeads} key heads do not divide {a.Heads} heads");
+        if (a.KeyCapacity != 0 && a.KeyCapacity < a.KeyLength)
+            throw new ArgumentException($"{a.KeyLength} keys do not fit a capacity of {a.KeyCapacity}");
+        if (!(a.Dropout >= 0 && a.Dropout < 1))
+            throw new ArgumentOutOfRangeException(nameof(a), a.Dropout, "dropout lies in [0, 1)");
+        AttentionRows(a, a.Query, a.Key, a.Value, a.Output);
+        if (a.LogSumExp is { } sums)
+            Numbers("the log-sum-exp", sums, (Int128)a.Batch * a.Heads * a.QueryLength);
+        if (a.KeyBias is { } bias)
+            Numbers("the key bias", bias, Math.BigMul(a.Batch, a.KeyLength));
+    }
+
+    public static void Attention(in AttentionArguments a, in AttentionGradients gradients)
+    {
+        if (a.LogSumExp is null)
+            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass");
+        AttentionRows(a, gradients.Query, gradients.Key, gradients.Value, gradients.Output);
+    }
+
+    private static void AttentionRows(in AttentionArguments a, in Block query, in Block key, in Block value, in Block output)
+    {
+        long width = Math.BigMul(a.Heads, a.HeadSize), keyWidth = Math.BigMul(a.KeyHeads, a.HeadSize), queries = Math.BigMul(a.Batch, a.QueryLength);
+        int capacity = a.KeyCapacity == 0 ? a.KeyLength : a.KeyCapacity;
+        long keys = a.Batch == 0 || a.KeyLength == 0 ? 0 : Math.BigMul(a.Batch - 1, capacity) + a.KeyLength;
+        Strided("queries", query, queries, width, a.QueryStride);
+        Strided("keys", key, keys, keyWidth, a.KeyStride);
+        Strided("values", value, keys, keyWidth, a.KeyStride);
+        Strided("output", output, queries, width, a.OutputStride);
+    }
+
+    /// <summary>A block of f32 holds rows of some width, a stride apart.</summary>
+    private static void Strided(string name, in Block block, long rows, long width, int stride)
+    {
+        if (stride < width)
+            throw new ArgumentException($"{name}: a stride of {stride} is less than the {width} elements of a row");
+        Numbers(name, block, rows == 0 ? 0 : (Int128)(rows - 1) * stride + width);
+    }
+
+    private static void Numbers(string name, in Block block, Int128 needed)
+    {
+        Type(block, DType.F32);
+        if (needed > block.Length)
+            throw new ArgumentException($"{name}: {needed} elements are needed of a block of {block.Length}");
+    }
+
     public static void Gemm<R>(in GemmArguments g, ReadOnlySpan<Operand> operands) where R : unmanaged, IRule
     {
         if (g.M < 0 || g.N < 0 || g.K < 0 || g.Batch < 0)
@@ -41,6 +126,8 @@ internal static class Validate
         Matrix("A", g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA, g.Batch, g.BatchStrideA);
         Matrix("B", g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB, g.Batch, g.BatchStrideB);
         Matrix("C", g.C, g.M, g.N, g.StrideC, g.Batch, g.BatchStrideC);
+        if (g.Batch > 1 && g.BatchStrideC == 0 && g.M > 0 && g.N > 0)
+            throw new ArgumentException("the products of a batch must not be written on each other: BatchStrideC is 0", nameof(g));
         if (g.Batch > 1 && operands.Length > 0 && g.BatchStrideC != (long)g.M * (g.StrideC == 0 ? g.N : g.StrideC))
             throw new ArgumentException("a batched product with an epilogue must write its matrices one after the other", nameof(g));
         for (int k = 0; k < operands.Length; k++)
@@ -51,15 +138,12 @@ internal static class Validate
         }
     }
 
-    public static RotationArguments Rotation(in RotationArguments a)
+    public static void Rotation(in RotationArguments a)
     {
-        if (a.Rows < 0 || a.Heads < 0 || a.HeadSize < 0 || a.HeadSize % 2 != 0 || a.Stride < a.Heads * a.HeadSize)
+        if (a.Rows < 0 || a.Heads < 0 || a.HeadSize < 0 || a.HeadSize % 2 != 0 || a.Stride < Math.BigMul(a.Heads, a.HeadSize))
             throw new ArgumentException($"{a.Rows} rows, {a.Stride} elements apart, of {a.Heads} heads of {a.HeadSize} cannot be rotated", nameof(a));
-        Type(a.Target, DType.F32);
-        Type(a.Angles, DType.F32);
-        if (a.Rows > 0 && (a.Angles.Length < (long)a.Rows * a.HeadSize || a.Target.Length < (a.Rows - 1L) * a.Stride + (long)a.Heads * a.HeadSize))
+        if (a.Rows > 0 && (a.Angles.Length < Math.BigMul(a.Rows, a.HeadSize) || a.Target.Length < (Int128)(a.Rows - 1) * a.Stride + Math.BigMul(a.Heads, a.HeadSize)))
             throw new ArgumentException($"{a.Rows} rows of {a.Heads} heads of {a.HeadSize} exceed {a.Target.Length} elements or {a.Angles.Length} angles", nameof(a));
-        return a;
     }
 
     public static void Length(long length, in Block block)
@@ -80,10 +164,14 @@ internal static class Validate
             return;
         if (stride != 0 && stride < columns)
             throw new ArgumentException($"{name}: a stride of {stride} is less than its {columns} columns");
-        long last = (batch - 1) * batchStride + (rows - 1) * (stride == 0 ? columns : stride) + columns;
+        if (batchStride < 0)
+            throw new ArgumentException($"{name}: a batch stride of {batchStride} is negative");
+        Int128 last = (Int128)(batch - 1) * batchStride + (Int128)(rows - 1) * (stride == 0 ? columns : stride) + columns;
         if (last > block.Length)
             throw new ArgumentException($"{name}: {rows} × {columns} (batch {batch}) reaches element {last} of a block of {block.Length}");
-        if (block.Type == DType.I32 || (block.Type == DType.I8 && (batch > 1 || (stride != 0 && stride != columns))))
+        if (block.Type == DType.I8 && block.Type.Bytes(rows, columns) > block.Memory.Bytes - block.Offset)
+            throw new ArgumentException($"{name}: the scales of {rows} × {columns} elements do not lie within the block");
+        if (block.Type == DType.I32 || block.Type.IsFloat8() || (block.Type == DType.I8 && (batch > 1 || (stride != 0 && stride != columns))))
             throw new ArgumentException($"{name}: {block.Type} storage cannot be a factor here");
     }
 
@@ -91,26 +179,39 @@ internal static class Validate
     {
         if (rows < 0 || columns < 0)
             throw new ArgumentOutOfRangeException(nameof(rows), $"negative size: {rows} × {columns}");
-        if (operand.Block.Memory is null)
-            throw new ArgumentException($"{rule.Name}: operand {k} has no memory");
         if (operand.Block.Type.IsFloat8() && (operand.Layout != Layout.Full || (rows > 1 && columns % DTypes.QuantizedBlock != 0) || (operand.Stride != 0 && operand.Stride != columns) || operand.Block.Offset != 0))
             throw new ArgumentException($"{rule.Name}: operand {k}: 8-bit floats are whole blocks; use them in one row, or in rows of a multiple of {DTypes.QuantizedBlock} columns");
-        long needed = operand.Layout switch
+        Int128 needed = operand.Layout switch
         {
-            Layout.Full => rows == 0 || columns == 0 ? 0 : (rows - 1) * (operand.Stride == 0 ? columns : operand.Stride) + columns,
+            Layout.Full => rows == 0 || columns == 0 ? 0 : (Int128)(rows - 1) * (operand.Stride == 0 ? columns : operand.Stride) + columns,
             Layout.PerRow => rows,
             Layout.PerColumn => columns,
-            Layout.RowsAndColumns => rows + columns,
-            _ => 1,
+            Layout.RowsAndColumns => (Int128)rows + columns,
+            Layout.Scalar => 1,
+            _ => throw new ArgumentOutOfRangeException(nameof(operand), operand.Layout, $"{rule.Name}: operand {k} has an unknown layout"),
         };
         if (operand.Block.Length < needed)
             throw new ArgumentException($"{rule.Name}: operand {k} ({operand.Layout}) has {operand.Block.Length} elements; {rows} × {columns} needs {needed}");
         if (operand.Stride != 0 && operand.Stride < columns)
             throw new ArgumentException($"{rule.Name}: operand {k} has a stride of {operand.Stride}, less than its {columns} columns");
+        if (operand.Block.Type == DType.I8)
+            Scales(rule, k, operand, rows, columns);
         bool reduces = access.Reduces(k);
         if (reduces ? operand.Layout == Layout.Full || operand.Block.Type != DType.F32 : operand.Layout == Layout.RowsAndColumns)
             throw new ArgumentException($"{rule.Name}: operand {k} cannot be {operand.Layout} of {operand.Block.Type} when it is {access.At(k)}");
-        if (operand.Factor is not null && access.At(k) != Slot.Read)
+        if (operand.Factor is not { } factor)
+            return;
+        if (access.At(k) != Slot.Read)
             throw new ArgumentException($"{rule.Name}: operand {k} has a factor, so it must be read only");
+        Numbers($"{rule.Name}: the factor of operand {k}", factor, 1);
+    }
+
+    /// <summary>I8 storage is packed rows, or a row for each column's element, and its scales lie behind the elements.</summary>
+    private static void Scales(Type rule, int k, in Operand operand, long rows, long columns)
+    {
+        if (operand.Layout is not (Layout.Full or Layout.PerColumn) || (operand.Stride != 0 && operand.Stride != columns))
+            throw new ArgumentException($"{rule.Name}: operand {k}: {DType.I8} storage must be whole or per column, without a stride");
+        if (DType.I8.Bytes(operand.Layout == Layout.Full ? rows : 1, columns) > operand.Block.Memory.Bytes - operand.Block.Offset)
+            throw new ArgumentException($"{rule.Name}: operand {k}: the scales of {rows} × {columns} elements do not lie within the block");
     }
 }

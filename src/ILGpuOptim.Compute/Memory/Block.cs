@@ -4,10 +4,13 @@ namespace ILGpuOptim.Compute;
 public abstract class DeviceMemory
 {
     /// <summary>The device that holds it.</summary>
-    public abstract Device Device { get; }
+    public Device Device { get; internal set; } = null!;
 
     /// <summary>The usable bytes.</summary>
     public abstract long Bytes { get; }
+
+    /// <summary>Counts how often it was returned: a block of an earlier lease must not be used any more.</summary>
+    internal int Lease { get; set; }
 
     /// <summary>Gives the memory back to the operating system or the driver.</summary>
     internal abstract void Free();
@@ -20,11 +23,18 @@ public abstract class DeviceMemory
 /// <param name="Type">How the elements are stored.</param>
 public readonly record struct Block(DeviceMemory Memory, long Offset, long Length, DType Type)
 {
+    /// <summary>For which lease of the memory the block stands.</summary>
+    internal int Lease { get; init; }
+
     /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not where elements share scales).</summary>
+    /// <exception cref="ArgumentOutOfRangeException">They lie outside the block.</exception>
+    /// <exception cref="NotSupportedException">Elements share scales, so a part is no block of its own.</exception>
     public Block Slice(long start, long length)
     {
         if (start < 0 || length < 0 || start > Length - length)
-            throw new ArgumentOutOfRangeException(nameof(start), $"elements {start} to {start + length} lie outside a block of {Length}");
+            throw new ArgumentOutOfRangeException(nameof(start), $"{length} elements from {start} on lie outside a block of {Length}");
+        if (Type.SharesScales() && length != Length)
+            throw new NotSupportedException($"a part of {Type} storage has no scales of its own");
         return this with { Offset = Offset + Type.Bytes(1, start), Length = length };
     }
 }

@@ -3,7 +3,7 @@ namespace ILGpuOptim.Compute;
 /// <summary>
 /// Memory of one device, kept for reuse: a training step after the first takes everything from here. Sizes are
 /// rounded up to a quarter of a power of two, so that at most a fifth is unused; what stays for long (<see cref="Keep"/>) is not.
-/// Not thread-safe: one training loop owns a device.
+/// One thread at a time may use a device and its pool.
 /// </summary>
 public sealed class MemoryPool
 {
@@ -11,6 +11,8 @@ public sealed class MemoryPool
     private readonly Dictionary<long, Stack<DeviceMemory>> idle = [];
 
     internal MemoryPool(Device device) => this.device = device;
+
+    private bool isClosed;
 
     /// <summary>Bytes lent now.</summary>
     public long LentBytes { get; private set; }
@@ -32,18 +34,20 @@ public sealed class MemoryPool
     /// <exception cref="DeviceMemoryException">The device has no room.</exception>
     public Block Rent(long rows, long columns, DType type = DType.F32)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(rows);
-        ArgumentOutOfRangeException.ThrowIfNegative(columns);
-        return new Block(Lend(RoundUp(type.Bytes(rows, columns))), 0, rows * columns, type);
+        using Device.Use use = device.Enter();
+        Validate.Rectangle(rows, columns);
+        DeviceMemory memory = Lend(RoundUp(type.Bytes(rows, columns)));
+        return new Block(memory, 0, rows * columns, type) { Lease = memory.Lease };
     }
 
     /// <summary>As <see cref="Rent(long, long, DType)"/> for what stays as long as a model: its size is not rounded up to one that others share.</summary>
     /// <exception cref="DeviceMemoryException">The device has no room.</exception>
     public Block Keep(long rows, long columns, DType type = DType.F32)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(rows);
-        ArgumentOutOfRangeException.ThrowIfNegative(columns);
-        return new Block(Lend(KeptBytes(type.Bytes(rows, columns))), 0, rows * columns, type);
+        using Device.Use use = device.Enter();
+        Validate.Rectangle(rows, columns);
+        DeviceMemory memory = Lend(KeptBytes(type.Bytes(rows, columns)));
+        return new Block(memory, 0, rows * columns, type) { Lease = memory.Lease };
     }
 
     private DeviceMemory Lend(long bytes)
@@ -67,31 +71,62 @@ public sealed class MemoryPool
 
     private DeviceMemory Allocate(long bytes)
     {
+        DeviceMemory memory;
         try
         {
-            return device.Allocate(bytes);
+            memory = device.Allocate(bytes);
         }
         catch (DeviceMemoryException) when (HeldBytes > LentBytes)
         {
             // What lies idle here may be what is missing.
             Trim();
-            return device.Allocate(bytes);
+            memory = device.Allocate(bytes);
         }
+
+        memory.Device = device;
+        return memory;
     }
 
-    /// <summary>Takes back what <see cref="Rent(long, DType)"/> lent.</summary>
+    /// <summary>
+    /// Takes back what <see cref="Rent(long, DType)"/> or <see cref="Keep"/> lent: all of the memory behind the block. Blocks of it cannot be used any more. After
+    /// the device was disposed the memory goes back to the system.
+    /// </summary>
+    /// <exception cref="ArgumentException">The block has no memory, or it is another device's.</exception>
+    /// <exception cref="InvalidOperationException">The block was returned before.</exception>
     public void Return(in Block block)
     {
-        long bytes = block.Memory.Bytes;
+        using Device.Use use = isClosed ? default : device.Enter();
+        DeviceMemory memory = block.Memory ?? throw new ArgumentException($"{device.Name}: a block without memory cannot be returned", nameof(block));
+        if (!ReferenceEquals(memory.Device, device))
+            throw new ArgumentException($"a block of the device {memory.Device.Name} cannot be returned to the pool of another, {device.Name}", nameof(block));
+        if (memory.Lease != block.Lease)
+            throw new InvalidOperationException($"{device.Name}: a block was returned to its pool twice");
+        long bytes = memory.Bytes;
+        memory.Lease++;
+        LentBytes -= bytes;
+        if (isClosed)
+        {
+            HeldBytes -= bytes;
+            memory.Free();
+            return;
+        }
+
         if (!idle.TryGetValue(bytes, out Stack<DeviceMemory>? stack))
             idle[bytes] = stack = new Stack<DeviceMemory>();
-        stack.Push(block.Memory);
-        LentBytes -= bytes;
+        stack.Push(memory);
+    }
+
+    /// <summary>Gives idle memory back to the system, now and whenever more is returned.</summary>
+    internal void Close()
+    {
+        isClosed = true;
+        Trim();
     }
 
     /// <summary>Gives idle memory back to the system.</summary>
     public void Trim()
     {
+        using Device.Use use = isClosed ? default : device.Enter();
         foreach (Stack<DeviceMemory> stack in idle.Values)
         {
             while (stack.TryPop(out DeviceMemory? memory))

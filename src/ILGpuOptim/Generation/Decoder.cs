@@ -19,7 +19,7 @@ public abstract class Decoder : IDisposable
     private readonly Block logits, bias;
     private readonly int[] padding, positions;
     private readonly float[] biasRows;
-    private bool padded;
+    private bool padded, isDisposed;
 
     private protected Decoder(LanguageModel model, Device device, DecoderShape shape, int sequences, int capacity)
     {
@@ -196,9 +196,12 @@ public abstract class Decoder : IDisposable
         }
     }
 
-    /// <summary>Gives the memory back.</summary>
+    /// <summary>Gives the memory back; again, does nothing.</summary>
     public void Dispose()
     {
+        if (isDisposed)
+            return;
+        isDisposed = true;
         cache.Dispose();
         step.Dispose();
         Device.Pool.Return(logits);

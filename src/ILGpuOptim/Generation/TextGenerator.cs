@@ -13,10 +13,21 @@ public readonly record struct GeneratedToken(int Sample, int Id, double LogProba
 /// Continues texts with a model. Keys and values are kept, so that a token costs one pass over the weights; a text that grows longer
 /// than the model's positions goes on as <see cref="ContextWindow"/> says.
 /// </summary>
-/// <param name="model">The model.</param>
-/// <param name="device">Where it is.</param>
-public sealed class TextGenerator(LanguageModel model, Device device)
+public sealed class TextGenerator
 {
+    private readonly LanguageModel model;
+    private readonly Device device;
+
+    /// <summary>Prepares for a model.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="device">Where it is.</param>
+    /// <exception cref="ArgumentException">It is on another device.</exception>
+    public TextGenerator(LanguageModel model, Device device)
+    {
+        model.CheckDevice(device);
+        (this.model, this.device) = (model, device);
+    }
+
     /// <summary>Yields tokens one by one.</summary>
     /// <param name="prompt">At least one token.</param>
     /// <param name="count">How many tokens to add.</param>

@@ -162,7 +162,18 @@ public abstract class LanguageModel : Layer, IDisposable
         ? System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(target, name, ignoreCase: false)
         : name == target || name.EndsWith("." + target, StringComparison.Ordinal);
 
-    /// <summary>Gives the parameters' memory back to the device's pool.</summary>
+    /// <summary>The device of the parameters.</summary>
+    internal Device Device => Parameters[0].Device;
+
+    /// <summary>Fails unless the parameters are on a device.</summary>
+    /// <exception cref="ArgumentException">They are on another.</exception>
+    internal void CheckDevice(Device device)
+    {
+        if (!ReferenceEquals(Device, device))
+            throw new ArgumentException($"the model is on another device ({Device.Name}) than the one given ({device.Name})", nameof(device));
+    }
+
+    /// <summary>Gives the parameters' memory back to the device's pool. Disposing twice is harmless; using the model afterwards is an <see cref="ObjectDisposedException"/>.</summary>
     public void Dispose()
     {
         foreach (Parameter parameter in AllParameters)

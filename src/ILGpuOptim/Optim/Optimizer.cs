@@ -149,6 +149,7 @@ public abstract class Optimizer : IDisposable
     private readonly List<ParameterState> states = [];
     private readonly Dictionary<Parameter, ParameterState> byParameter = [];
     private Block? negated;
+    private bool isDisposed;
 
     /// <summary>The name by which users choose it.</summary>
     public abstract string Name { get; }
@@ -202,6 +203,7 @@ public abstract class Optimizer : IDisposable
     /// <exception cref="UserException">As <see cref="Declare"/>.</exception>
     public void Add(Parameter parameter, OptimizerOptions options)
     {
+        ObjectDisposedException.ThrowIf(isDisposed, this);
         IReadOnlyList<StateTensor> declared;
         try
         {
@@ -218,8 +220,10 @@ public abstract class Optimizer : IDisposable
     }
 
     /// <summary>Updates every parameter that has a gradient.</summary>
+    /// <exception cref="ObjectDisposedException">The optimizer was disposed.</exception>
     public void Step()
     {
+        ObjectDisposedException.ThrowIf(isDisposed, this);
         BeforeStep();
         Negate(states.Any(state => state.Options.Maximize));
         foreach (ParameterState state in states)
@@ -233,6 +237,7 @@ public abstract class Optimizer : IDisposable
     /// <exception cref="InvalidOperationException"><see cref="NeedsAllGradients"/>.</exception>
     public void Step(Parameter parameter)
     {
+        ObjectDisposedException.ThrowIf(isDisposed, this);
         if (NeedsAllGradients)
             throw new InvalidOperationException($"{Name} cannot update one parameter without the gradients of the others");
         Negate(byParameter[parameter].Options.Maximize);
@@ -280,9 +285,10 @@ public abstract class Optimizer : IDisposable
     /// <summary>The gradient as an operand that is clipped as it is read.</summary>
     protected Operand Gradient(ParameterState state) => new(state.Parameter.Gradient!.Value, Factor: UpdateFactor);
 
-    /// <summary>Gives the state's memory back to the device's pool.</summary>
+    /// <summary>Gives the state's memory back to the device's pool; again, does nothing.</summary>
     public virtual void Dispose()
     {
+        isDisposed = true;
         if (negated is { } factor)
             Device.Pool.Return(factor);
         negated = null;

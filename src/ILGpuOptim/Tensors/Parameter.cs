@@ -7,6 +7,8 @@ namespace ILGpuOptim;
 /// </summary>
 public sealed class Parameter : Tensor
 {
+    private bool isReleased;
+
     /// <summary>Rents memory for a parameter; its contents are undefined until it is initialised or loaded.</summary>
     /// <param name="device">Where it lives.</param>
     /// <param name="name">Its name in <c>model.safetensors</c>.</param>
@@ -101,8 +103,12 @@ public sealed class Parameter : Tensor
         Device.Pool.Return(wide);
     }
 
+    /// <summary>Gives all memory back; again, does nothing. Operations on the parameter fail afterwards.</summary>
     internal void Release()
     {
+        if (isReleased)
+            return;
+        isReleased = true;
         ReleaseGradient();
         Device.Pool.Return(Data);
     }

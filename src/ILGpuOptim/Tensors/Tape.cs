@@ -63,8 +63,8 @@ public sealed class Tape(Device device)
         {
             if (!ReferenceEquals(rented[i].Memory, block.Memory))
                 continue;
-            rented.RemoveAt(i);
             Device.Pool.Return(block);
+            rented.RemoveAt(i);
             return;
         }
     }
@@ -105,8 +105,8 @@ public sealed class Tape(Device device)
     /// <exception cref="ArgumentException">The loss was not recorded by this tape, or is no scalar.</exception>
     public void Backward(Tensor loss)
     {
-        if (!loss.RequiresGradient || loss.Length != 1)
-            throw new ArgumentException("a backward pass begins at a recorded scalar", nameof(loss));
+        if (!loss.RequiresGradient || loss.Length != 1 || !Recorded(loss))
+            throw new ArgumentException("a backward pass begins at a scalar that this tape has recorded since it was reset", nameof(loss));
         loss.Gradient = Scratch(1);
         Device.Fill(loss.Gradient.Value, 1);
         for (int i = operations.Count - 1; i >= 0; i--)
@@ -129,6 +129,17 @@ public sealed class Tape(Device device)
         }
 
         operations.Clear();
+    }
+
+    private bool Recorded(Tensor result)
+    {
+        for (int i = operations.Count - 1; i >= 0; i--)
+        {
+            if (ReferenceEquals(operations[i].Output, result))
+                return true;
+        }
+
+        return false;
     }
 
     /// <summary>Where an operation writes an input's gradient, and the factor (0 or 1) of what is already there.</summary>
@@ -182,9 +193,11 @@ public sealed class Tape(Device device)
         }
 
         operations.Clear();
-        foreach (Block block in rented)
-            Device.Pool.Return(block);
-        rented.Clear();
+        for (int i = rented.Count - 1; i >= 0; i--)
+        {
+            Device.Pool.Return(rented[i]);
+            rented.RemoveAt(i);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ public sealed class GradientClipping : IDisposable
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly Dictionary<Parameter, int> places;
     private readonly Block squares, norm, factor;
+    private bool isDisposed;
 
     /// <summary>Prepares for a set of parameters.</summary>
     public GradientClipping(Device device, IReadOnlyList<Parameter> parameters)
@@ -52,15 +53,25 @@ public sealed class GradientClipping : IDisposable
     public Block? Total(double limit)
     {
         Block total = device.Pool.Rent(1);
-        device.Map(new TotalRule(), 1, parameters.Count, squares, Operand.Scalar(total));
-        device.Map(new FactorRule((float)(limit > 0 ? limit : float.MaxValue)), 1, 1, total, norm, factor);
-        device.Pool.Return(total);
+        try
+        {
+            device.Map(new TotalRule(), 1, parameters.Count, squares, Operand.Scalar(total));
+            device.Map(new FactorRule((float)(limit > 0 ? limit : float.MaxValue)), 1, 1, total, norm, factor);
+        }
+        finally
+        {
+            device.Pool.Return(total);
+        }
+
         return limit > 0 ? factor : null;
     }
 
-    /// <summary>Gives the memory back.</summary>
+    /// <summary>Gives the memory back; again, does nothing.</summary>
     public void Dispose()
     {
+        if (isDisposed)
+            return;
+        isDisposed = true;
         device.Pool.Return(squares);
         device.Pool.Return(norm);
         device.Pool.Return(factor);

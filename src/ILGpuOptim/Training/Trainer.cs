@@ -23,6 +23,14 @@ public sealed class Trainer : IDisposable
     private readonly Parameter[] trained;
     private readonly int[] inputs, targets;
     private TimeSpan updates;
+    private bool isDisposed, hasUpdated;
+    private int stepping;
+
+    /// <summary>The tape's random stream before a step that has not come to its end.</summary>
+    private ulong? unfinished;
+
+    /// <summary>The step in whose update something failed: some parameters may be updated and others not.</summary>
+    private long? halfDone;
 
     /// <summary>The loss and the gradient's norm on the device, read back together.</summary>
     private readonly Block measures;
@@ -32,9 +40,11 @@ public sealed class Trainer : IDisposable
 
     /// <summary>Prepares training from the model's present parameters.</summary>
     /// <exception cref="UserException">The settings, the data and the model do not fit together.</exception>
+    /// <exception cref="ArgumentException">The model is on another device.</exception>
     public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings)
     {
         settings.Check();
+        model.CheckDevice(device);
         data.CheckBlock(settings.Block);
         if (data.Vocabulary > model.Config.Vocabulary)
             throw new UserException($"{data.Source}: the tokens reach {data.Vocabulary - 1}, but the model knows {model.Config.Vocabulary}");
@@ -100,10 +110,48 @@ public sealed class Trainer : IDisposable
     /// A loss or norm is no number. Where launches return when their work is done, it is this step's, and the parameters are those of the step
     /// before, unless updates are layer-wise and only a gradient was none. Elsewhere it is an earlier step's, which has gone into the parameters.
     /// </exception>
+    /// <exception cref="ObjectDisposedException">The trainer, its model or its device was disposed.</exception>
+    /// <exception cref="InvalidOperationException">An earlier step failed within its update, so that parameters of two steps are mixed.</exception>
+    /// <remarks>
+    /// A step that fails before its update leaves everything as it was: no gradients, no memory lent, no random numbers drawn. The next is the one that would
+    /// have come. Gradients that were added before the step are dropped.
+    /// </remarks>
     public StepResult Step()
     {
+        ObjectDisposedException.ThrowIf(isDisposed, this);
+        if (halfDone is { } failed)
+            throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; go on from the last checkpoint");
         long began = Stopwatch.GetTimestamp();
         double rate = schedule.Factor(StepNumber);
+        StepResult result;
+        if (Interlocked.Exchange(ref stepping, 1) != 0)
+            throw new InvalidOperationException("one thread at a time may use a trainer, and a step must not begin within another");
+        try
+        {
+            Undo();
+            unfinished = Tape.RandomStream;
+            result = Launch(rate);
+            (StepNumber, hasUpdated, halfDone, unfinished) = (StepNumber + 1, true, null, null);
+        }
+        catch
+        {
+            TryUndo();
+            throw;
+        }
+        finally
+        {
+            Volatile.Write(ref stepping, 0);
+        }
+
+        result.UpdateDuration = updates;
+        result.Duration = Stopwatch.GetElapsedTime(began);
+        unseen.Enqueue(result);
+        See(Device.IsAsynchronous && !TimesUpdates ? 1 : 0);
+        return result;
+    }
+
+    private StepResult Launch(double rate)
+    {
         Optimizer.LearningRateFactor = rate;
         updates = TimeSpan.Zero;
         Tape.IsTraining = Tape.IsRecording = true;
@@ -130,6 +178,7 @@ public sealed class Trainer : IDisposable
         {
             long updating = Stopwatch.GetTimestamp();
             Optimizer.GradientFactor = factor;
+            halfDone = StepNumber + 1;
             Optimizer.Step();
             if (TimesUpdates)
                 Device.Synchronize();
@@ -138,12 +187,38 @@ public sealed class Trainer : IDisposable
                 parameter.ClearGradient();
         }
 
-        StepNumber++;
-        result.UpdateDuration = updates;
-        result.Duration = Stopwatch.GetElapsedTime(began);
-        unseen.Enqueue(result);
-        See(Device.IsAsynchronous && !TimesUpdates ? 1 : 0);
         return result;
+    }
+
+    /// <summary>Leaves no trace of a step that failed, but for what its update has changed.</summary>
+    private void Undo()
+    {
+        if (unfinished is not { } stream)
+            return;
+        Tape.Reset();
+        Tape.RandomStream = stream;
+        foreach (Parameter parameter in trained)
+        {
+            // After a first update gradients keep their memory, unless updates are layer-wise.
+            if (hasUpdated && !Settings.Layerwise)
+                parameter.ClearGradient();
+            else
+                parameter.ReleaseGradient();
+        }
+
+        unfinished = null;
+    }
+
+    /// <summary>Undoes a step now, or before the next one while another thread uses the device: the first error is the one to report.</summary>
+    private void TryUndo()
+    {
+        try
+        {
+            Undo();
+        }
+        catch (InvalidOperationException)
+        {
+        }
     }
 
     /// <summary>Waits for every step that was launched: none of them can turn out to have diverged afterwards.</summary>
@@ -177,6 +252,7 @@ public sealed class Trainer : IDisposable
             Device.Synchronize();
         long updating = Stopwatch.GetTimestamp();
         clipping.Add(parameter);
+        halfDone = StepNumber + 1;
         Optimizer.Step(parameter);
         parameter.ReleaseGradient();
         if (TimesUpdates)
@@ -187,23 +263,31 @@ public sealed class Trainer : IDisposable
     /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>
     public double Validate(int batches, bool onTraining = false)
     {
+        ObjectDisposedException.ThrowIf(isDisposed, this);
         TokenSequence tokens = onTraining ? data.Training : data.Validation;
         if (tokens.Length == 0 || batches == 0)
             return double.NaN;
         Tape.IsTraining = Tape.IsRecording = false;
         Block losses = Device.Pool.Rent(batches);
-        for (int i = 0; i < batches; i++)
+        try
         {
-            Fill(tokens, ValidationStream, (ulong)i);
-            Device.Copy(Model.Loss(Tape, inputs, targets, Settings.Batch).Data, losses.Slice(i, 1));
-            Tape.Reset();
-        }
+            for (int i = 0; i < batches; i++)
+            {
+                Fill(tokens, ValidationStream, (ulong)i);
+                Device.Copy(Model.Loss(Tape, inputs, targets, Settings.Batch).Data, losses.Slice(i, 1));
+                Tape.Reset();
+            }
 
-        double sum = 0;
-        foreach (float loss in Downloaded(losses))
-            sum += loss;
-        Device.Pool.Return(losses);
-        return sum / batches;
+            double sum = 0;
+            foreach (float loss in Downloaded(losses))
+                sum += loss;
+            return sum / batches;
+        }
+        finally
+        {
+            Tape.Reset();
+            Device.Pool.Return(losses);
+        }
     }
 
     /// <summary>What hides tokens for a model that fills them in; null for one that goes on with a text.</summary>
@@ -247,9 +331,12 @@ public sealed class Trainer : IDisposable
         return values;
     }
 
-    /// <summary>Gives all memory but the model's back.</summary>
+    /// <summary>Gives all memory but the model's back; again, does nothing.</summary>
     public void Dispose()
     {
+        if (isDisposed)
+            return;
+        isDisposed = true;
         Tape.Reset();
         Device.Pool.Return(measures);
         clipping.Dispose();

@@ -30,52 +30,54 @@ internal sealed class DistantDevice(Device inner) : Device
 
     public override bool IsAsynchronous => true;
 
-    public override Readback ReadLater(in Block source)
+    protected internal override Readback ReadLaterCore(in Block source)
     {
         var values = new float[source.Length];
-        inner.Download(source, values);
+        inner.DownloadCore(source, values);
         var late = new Late(this, values);
         underWay.Add(late);
         return late;
     }
 
-    public override void Upload(ReadOnlySpan<float> source, in Block target) => Launched().Upload(source, target);
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => inner.RangeOfIndices(indices);
 
-    public override void Upload(ReadOnlySpan<int> source, in Block target) => Launched().Upload(source, target);
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target) => Launched().UploadCore(source, target);
 
-    public override void Download(in Block source, Span<float> target) => Waited().Download(source, target);
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target) => Launched().UploadCore(source, target);
 
-    public override void Download(in Block source, Span<int> target) => Waited().Download(source, target);
+    protected internal override void DownloadCore(in Block source, Span<float> target) => Waited().DownloadCore(source, target);
 
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) => Waited().DownloadBytes(source, bytes, target);
+    protected internal override void DownloadCore(in Block source, Span<int> target) => Waited().DownloadCore(source, target);
 
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target) => Launched().UploadBytes(source, target);
+    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target) => Waited().DownloadBytesCore(source, bytes, target);
 
-    public override void Synchronize() => Waited().Synchronize();
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target) => Launched().UploadBytesCore(source, target);
 
-    public override void Fill(in Block target, float value) => Launched().Fill(target, value);
+    protected internal override void SynchronizeCore() => Waited().SynchronizeCore();
 
-    public override void Copy(in Block source, in Block target) => Launched().Copy(source, target);
+    protected internal override void FillCore(in Block target, float value) => Launched().FillCore(target, value);
 
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Launched().Map(rule, rows, columns, operands);
+    protected internal override void CopyCore(in Block source, in Block target) => Launched().CopyCore(source, target);
 
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Launched().RowProgram(rule, rows, columns, operands);
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Launched().MapCore(rule, rows, columns, operands);
 
-    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) => Launched().Gemm(arguments, epilogue, operands);
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Launched().RowProgramCore(rule, rows, columns, operands);
 
-    public override void AttentionForward(in AttentionArguments arguments) => Launched().AttentionForward(arguments);
+    protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) => Launched().GemmCore(arguments, epilogue, operands);
 
-    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients) => Launched().AttentionBackward(arguments, gradients);
+    protected internal override void AttentionForwardCore(in AttentionArguments arguments) => Launched().AttentionForwardCore(arguments);
 
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate) => Launched().Gather(table, indices, target, columns, accumulate);
+    protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients) => Launched().AttentionBackwardCore(arguments, gradients);
 
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns) => Launched().ScatterAdd(source, indices, table, columns);
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate) => Launched().GatherCore(table, indices, target, columns, accumulate);
 
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => Launched().Random(target, kind, scale, seed, stream);
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns) => Launched().ScatterAddCore(source, indices, table, columns);
 
-    public override void Pick(in Block source, in Block indices, in Block target, long columns) => Launched().Pick(source, indices, target, columns);
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => Launched().RandomCore(target, kind, scale, seed, stream);
 
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns) => Launched().AddAt(target, indices, value, columns);
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns) => Launched().PickCore(source, indices, target, columns);
+
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns) => Launched().AddAtCore(target, indices, value, columns);
 
     public override long ChunkLength => inner.ChunkLength;
 

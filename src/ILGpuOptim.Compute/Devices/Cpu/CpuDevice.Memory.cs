@@ -10,65 +10,53 @@ public sealed unsafe partial class CpuDevice
     private const int ScatterColumns = 64;
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => IndexRange.Of(new ReadOnlySpan<int>(At(indices), checked((int)indices.Length)));
+
+    /// <inheritdoc/>
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)
     {
-        Validate.Length(source.Length, target);
         if (target.Type == DType.BF16)
             Bf16.Narrow(source, new Span<ushort>(At(target), source.Length));
-        else if (target.Type == DType.F32)
-            source.CopyTo(new Span<float>(At(target), source.Length));
         else
-            throw new NotSupportedException($"numbers cannot be uploaded to {target.Type} storage directly; upload f32 and convert by a map");
+            source.CopyTo(new Span<float>(At(target), source.Length));
     }
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<int> source, in Block target)
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target)
     {
-        Validate.Length(source.Length, target);
-        Validate.Type(target, DType.I32);
         source.CopyTo(new Span<int>(At(target), source.Length));
     }
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<float> target)
+    protected internal override void DownloadCore(in Block source, Span<float> target)
     {
-        Validate.Length(target.Length, source);
-        switch (source.Type)
-        {
-            case DType.F32:
-                new ReadOnlySpan<float>(At(source), target.Length).CopyTo(target);
-                break;
-            case DType.BF16:
-                Bf16.Widen(new ReadOnlySpan<ushort>(At(source), target.Length), target);
-                break;
-            default:
-                throw new NotSupportedException($"{source.Type} storage cannot be downloaded as numbers directly; convert to f32 by a map");
-        }
+        if (source.Type == DType.BF16)
+            Bf16.Widen(new ReadOnlySpan<ushort>(At(source), target.Length), target);
+        else
+            new ReadOnlySpan<float>(At(source), target.Length).CopyTo(target);
     }
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<int> target)
+    protected internal override void DownloadCore(in Block source, Span<int> target)
     {
-        Validate.Length(target.Length, source);
-        Validate.Type(source, DType.I32);
         new ReadOnlySpan<int>(At(source), target.Length).CopyTo(target);
     }
 
     /// <inheritdoc/>
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target) =>
+    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target) =>
         new ReadOnlySpan<byte>(At(source), checked((int)bytes)).CopyTo(target);
 
     /// <inheritdoc/>
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target) =>
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target) =>
         source.CopyTo(new Span<byte>(At(target), source.Length));
 
     /// <inheritdoc/>
-    public override void Synchronize()
+    protected internal override void SynchronizeCore()
     {
     }
 
     /// <inheritdoc/>
-    public override void Fill(in Block target, float value)
+    protected internal override void FillCore(in Block target, float value)
     {
         if (target.Type == DType.F32)
         {
@@ -90,9 +78,8 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Copy(in Block source, in Block target)
+    protected internal override void CopyCore(in Block source, in Block target)
     {
-        Validate.Length(source.Length, target);
         if (source.Type == target.Type && !source.Type.SharesScales())
             Buffer.MemoryCopy(At(source), At(target), source.Type.Bytes(1, source.Length), source.Type.Bytes(1, source.Length));
         else
@@ -100,9 +87,8 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
-        Validate.Type(indices, DType.I32);
         var work = new GatherWork
         {
             Table = At(table),
@@ -117,9 +103,8 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
-        Validate.Type(indices, DType.I32);
         var work = new ScatterWork
         {
             Source = (float*)At(source),
@@ -132,7 +117,7 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
         var values = (float*)At(source);
         var index = (int*)At(indices);
@@ -142,7 +127,7 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
     {
         var result = (float*)At(target);
         var index = (int*)At(indices);
@@ -155,9 +140,8 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
-        Validate.Type(target, DType.F32);
         var numbers = new CpuRandom { Target = (float*)At(target), Length = target.Length, Kind = kind, Scale = scale, Seed = seed, Stream = stream };
         if (vectorBits == 512)
             Draw<F16>(numbers);
@@ -174,9 +158,9 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Rotate(in RotationArguments arguments)
+    protected internal override void RotateCore(in RotationArguments arguments)
     {
-        RotationArguments a = Validate.Rotation(arguments);
+        RotationArguments a = arguments;
         if (vectorBits == 512)
             Rotate<F16>(a);
         else if (vectorBits == 256)
@@ -242,15 +226,11 @@ public sealed unsafe partial class CpuDevice
                     else
                         row.CopyTo(target);
                 }
-                else if (Type == DType.BF16)
+                else
                 {
                     var row = new ReadOnlySpan<ushort>((ushort*)Table + start, Columns);
                     for (int j = 0; j < Columns; j++)
                         target[j] = Bf16.Widen(row[j]) + (Accumulate ? target[j] : 0);
-                }
-                else
-                {
-                    throw new NotSupportedException($"rows cannot be gathered from {Type} storage");
                 }
             }
         }

@@ -8,9 +8,8 @@ public sealed unsafe partial class CpuDevice
     private CpuGemm? gemm;
 
     /// <inheritdoc/>
-    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
-        Validate.Gemm<R>(arguments, operands);
         if (vectorBits == 512)
             Gemm<F16, R>(arguments, epilogue, operands);
         else if (vectorBits == 256)
@@ -20,7 +19,7 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Gemm(ReadOnlySpan<GemmArguments> products)
+    protected internal override void GemmCore(ReadOnlySpan<GemmArguments> products)
     {
         bool joins = products.Length is > 1 and <= GemmDotsGroup<F4>.Most;
         foreach (ref readonly GemmArguments product in products)
@@ -31,7 +30,7 @@ public sealed unsafe partial class CpuDevice
         }
 
         if (!joins)
-            base.Gemm(products);
+            base.GemmCore(products);
         else if (vectorBits == 512)
             Gemm<F16>(products);
         else if (vectorBits == 256)
@@ -121,7 +120,7 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void AttentionForward(in AttentionArguments arguments)
+    protected internal override void AttentionForwardCore(in AttentionArguments arguments)
     {
         if (vectorBits == 512)
             Forward<F16>(arguments);
@@ -132,7 +131,7 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
+    protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients)
     {
         if (vectorBits == 512)
             Backward<F16>(arguments, gradients);
@@ -152,8 +151,6 @@ public sealed unsafe partial class CpuDevice
     {
         scratch.Reset();
         CpuAttentionArguments a = Pointers(arguments);
-        if (a.LogSumExp == null)
-            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass", nameof(arguments));
         a.OutputGradient = (float*)At(gradients.Output);
         a.QueryGradient = (float*)At(gradients.Query);
         a.KeyGradient = (float*)At(gradients.Key);

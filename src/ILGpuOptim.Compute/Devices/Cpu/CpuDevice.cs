@@ -72,9 +72,8 @@ public sealed unsafe partial class CpuDevice : Device
     internal void Freed(long bytes) => allocated -= bytes;
 
     /// <inheritdoc/>
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        Validate.Map<R>(rows, columns, operands);
         CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
         if (Prepare(rows, columns, operands, prepared) && rows > 1)
         {
@@ -92,9 +91,8 @@ public sealed unsafe partial class CpuDevice : Device
     }
 
     /// <inheritdoc/>
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        Validate.Rows<R>(rows, columns, operands);
         CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
         Prepare(rows, columns, operands, prepared);
         if (vectorBits == 512)
@@ -169,9 +167,9 @@ public sealed unsafe partial class CpuDevice : Device
     private static byte* At(in Block block) => ((CpuMemory)block.Memory).Pointer + block.Offset;
 
     /// <inheritdoc/>
-    public override void Dispose()
+    protected override void DisposeCore()
     {
-        base.Dispose();
+        base.DisposeCore();
         gemm?.Dispose();
         workers.Dispose();
         scratch.Dispose();

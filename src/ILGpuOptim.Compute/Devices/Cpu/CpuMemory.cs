@@ -18,8 +18,6 @@ internal sealed unsafe class CpuMemory : DeviceMemory
 
     public byte* Pointer { get; private set; }
 
-    public override Device Device => device;
-
     public override long Bytes { get; }
 
     internal override void Free()

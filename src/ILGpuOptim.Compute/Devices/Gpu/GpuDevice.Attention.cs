@@ -14,7 +14,7 @@ public sealed partial class GpuDevice
     private int AttentionThreads => IsProcessor ? 1 : GpuAttentionKernels.Threads;
 
     /// <inheritdoc/>
-    public override void AttentionForward(in AttentionArguments arguments)
+    protected internal override void AttentionForwardCore(in AttentionArguments arguments)
     {
         pending.Launch();
         AttentionArguments a = arguments;
@@ -32,12 +32,10 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
+    protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients)
     {
         pending.Launch();
         AttentionArguments a = arguments;
-        if (a.LogSumExp is null)
-            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass", nameof(arguments));
         GpuAttentionArguments x = Attention(a, out int form);
         int count = Groups((long)a.Batch * a.Heads * a.QueryLength);
         Block dots = Pool.Rent(count);

@@ -14,14 +14,15 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, SpecializedValue<int>>? foldScalar;
 
     /// <inheritdoc/>
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        Validate.Map<R>(rows, columns, operands);
         bool sums = false, quantizes = false;
         for (int k = 0; k < operands.Length; k++)
         {
             sums |= R.Access.Reduces(k);
             quantizes |= R.Access.Writes(k) && operands[k].Block.Type.SharesScales();
+            if (R.Access.Writes(k) && operands[k].Block.Type == DType.I32)
+                Overwrites(operands[k].Block);
         }
 
         if (sums && quantizes)
@@ -130,16 +131,17 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
         pending.Launch();
-        Validate.Rows<R>(rows, columns, operands);
         int sums = 0;
         for (int k = 0; k < operands.Length; k++)
         {
             sums += R.Access.Reduces(k) ? 1 : 0;
             if (R.Access.Writes(k) && operands[k].Block.Type.SharesScales())
                 throw new NotSupportedException($"{Name}: a row program cannot write 8-bit numbers");
+            if (R.Access.Writes(k) && operands[k].Block.Type == DType.I32)
+                Overwrites(operands[k].Block);
         }
 
         var arguments = new GpuArguments(operands, rows, columns, nothing.View);

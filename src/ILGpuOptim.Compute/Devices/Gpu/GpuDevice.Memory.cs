@@ -10,8 +10,8 @@ namespace ILGpuOptim.Compute;
 // Moving numbers in and out, between types, and by index.
 public sealed partial class GpuDevice
 {
-    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>>? gather;
-    private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int>? link;
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, int, SpecializedValue<int>>? gather;
+    private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int, int>? link;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>? scatterAdd;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? pick;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? addAt;
@@ -26,65 +26,58 @@ public sealed partial class GpuDevice
     private readonly GpuStaging staging;
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)
     {
-        Validate.Length(source.Length, target);
         if (target.Type == DType.F32)
         {
-            UploadBytes(MemoryMarshal.AsBytes(source), target);
+            UploadBytesCore(MemoryMarshal.AsBytes(source), target);
         }
-        else if (target.Type == DType.BF16)
+        else
         {
             ushort[] narrow = ArrayPool<ushort>.Shared.Rent(source.Length);
             Bf16.Narrow(source, narrow);
-            UploadBytes(MemoryMarshal.AsBytes(narrow.AsSpan(0, source.Length)), target);
+            UploadBytesCore(MemoryMarshal.AsBytes(narrow.AsSpan(0, source.Length)), target);
             ArrayPool<ushort>.Shared.Return(narrow);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target)
+    {
+        UploadBytesCore(MemoryMarshal.AsBytes(source), target);
+        if (!source.IsEmpty)
+            ((GpuMemory)target.Memory).Indices = IndexRange.Of(source) is var (least, most) ? (target, least, most) : null;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Indices that an upload left are known; of a part of them only that they lie within the range of all.</remarks>
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) =>
+        ((GpuMemory)indices.Memory).Indices is var (block, least, most) && block == indices ? (least, most) : null;
+
+    /// <inheritdoc/>
+    protected internal override void DownloadCore(in Block source, Span<float> target)
+    {
+        if (source.Type == DType.F32)
+        {
+            DownloadBytesCore(source, target.Length * 4L, MemoryMarshal.AsBytes(target));
         }
         else
         {
-            throw new NotSupportedException($"numbers cannot be uploaded to {target.Type} storage directly; upload f32 and convert by a map");
-        }
-    }
-
-    /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<int> source, in Block target)
-    {
-        Validate.Length(source.Length, target);
-        Validate.Type(target, DType.I32);
-        UploadBytes(MemoryMarshal.AsBytes(source), target);
-    }
-
-    /// <inheritdoc/>
-    public override void Download(in Block source, Span<float> target)
-    {
-        Validate.Length(target.Length, source);
-        if (source.Type == DType.F32)
-        {
-            DownloadBytes(source, target.Length * 4L, MemoryMarshal.AsBytes(target));
-        }
-        else if (source.Type == DType.BF16)
-        {
             ushort[] narrow = ArrayPool<ushort>.Shared.Rent(target.Length);
-            DownloadBytes(source, target.Length * 2L, MemoryMarshal.AsBytes(narrow.AsSpan()));
+            DownloadBytesCore(source, target.Length * 2L, MemoryMarshal.AsBytes(narrow.AsSpan()));
             Bf16.Widen(narrow.AsSpan(0, target.Length), target);
             ArrayPool<ushort>.Shared.Return(narrow);
         }
-        else
-        {
-            throw new NotSupportedException($"{source.Type} storage cannot be downloaded as numbers directly; convert to f32 by a map");
-        }
     }
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<int> target)
+    protected internal override void DownloadCore(in Block source, Span<int> target)
     {
-        Validate.Length(target.Length, source);
-        Validate.Type(source, DType.I32);
-        DownloadBytes(source, target.Length * 4L, MemoryMarshal.AsBytes(target));
+        DownloadBytesCore(source, target.Length * 4L, MemoryMarshal.AsBytes(target));
     }
 
     /// <inheritdoc/>
-    public override unsafe void DownloadBytes(in Block source, long bytes, Span<byte> target)
+    protected internal override unsafe void DownloadBytesCore(in Block source, long bytes, Span<byte> target)
     {
         pending.Launch();
         if (bytes == 0)
@@ -99,9 +92,10 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target)
     {
         pending.Launch();
+        Overwrites(target);
         if (source.Length > 0)
             staging.Upload(source, GpuMemory.View(target).SubView(0, source.Length));
     }
@@ -110,12 +104,11 @@ public sealed partial class GpuDevice
     public override bool IsAsynchronous => recorded is null;
 
     /// <inheritdoc/>
-    public override Readback ReadLater(in Block source)
+    protected internal override Readback ReadLaterCore(in Block source)
     {
         if (source.Length is 0 or > MostReadLater || !IsAsynchronous)
-            return base.ReadLater(source);
+            return base.ReadLaterCore(source);
         pending.Launch();
-        Validate.Type(source, DType.F32);
         PageLockedArray1D<float> memory = arrived.TryPop(out PageLockedArray1D<float>? known) ? known : Accelerator.AllocatePageLocked1D<float>(MostReadLater);
         return new GpuReadback(this, GpuMemory.View<float>(source).SubView(0, source.Length), memory);
     }
@@ -123,15 +116,14 @@ public sealed partial class GpuDevice
     internal void Arrived(PageLockedArray1D<float> memory) => arrived.Push(memory);
 
     /// <inheritdoc/>
-    public override void Fill(in Block target, float value)
+    protected internal override void FillCore(in Block target, float value)
     {
         this.Map(new FillRule(value), 1, target.Length, target);
     }
 
     /// <inheritdoc/>
-    public override void Copy(in Block source, in Block target)
+    protected internal override void CopyCore(in Block source, in Block target)
     {
-        Validate.Length(source.Length, target);
         if (source.Type != target.Type || source.Type.SharesScales())
         {
             this.Map(new CopyRule(), 1, source.Length, source, target);
@@ -139,50 +131,51 @@ public sealed partial class GpuDevice
         else if (source.Length > 0)
         {
             pending.Launch();
+            Overwrites(target);
             long bytes = source.Type.Bytes(1, source.Length);
             GpuMemory.View(source).SubView(0, bytes).CopyTo(Stream, GpuMemory.View(target).SubView(0, bytes));
         }
     }
 
     /// <inheritdoc/>
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
         pending.Launch();
-        Validate.Type(indices, DType.I32);
-        if (table.Type is not (DType.F32 or DType.BF16))
-            throw new NotSupportedException($"rows cannot be gathered from {table.Type} storage");
         long across = Tiles(columns, GpuIndexKernels.Threads);
         if (indices.Length == 0 || columns == 0)
             return;
-        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>>(GpuIndexKernels.Gather);
+        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, int, SpecializedValue<int>>(GpuIndexKernels.Gather);
         gather(
             (Groups(across * indices.Length), GpuIndexKernels.Threads), GpuMemory.View(table), GpuMemory.View<int>(indices), GpuMemory.View<float>(target),
-            checked((int)columns), (int)across, new((int)table.Type | (accumulate ? GpuIndexKernels.Accumulates : 0)));
+            (int)columns, (int)across, RowsOf(table, columns), new((int)table.Type | (accumulate ? GpuIndexKernels.Accumulates : 0)));
     }
 
     /// <inheritdoc/>
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
         pending.Launch();
-        Validate.Type(indices, DType.I32);
         long across = Tiles(columns, GpuIndexKernels.Threads);
         int n = checked((int)indices.Length);
         if (n == 0 || columns == 0)
             return;
         Block links = Pool.Rent(2L * n, DType.I32);
         ArrayView<int> index = GpuMemory.View<int>(indices), next = GpuMemory.View<int>(links);
-        link ??= Load<ArrayView<int>, ArrayView<int>, int>(GpuIndexKernels.Link);
-        link((Groups(Tiles(n, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), index, next, n);
+        link ??= Load<ArrayView<int>, ArrayView<int>, int, int>(GpuIndexKernels.Link);
+        link((Groups(Tiles(n, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), index, next, n, RowsOf(table, columns));
         scatterAdd ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>(GpuIndexKernels.ScatterAdd);
         scatterAdd((Groups(across * n), GpuIndexKernels.Threads), GpuMemory.View<float>(source), index, next, GpuMemory.View<float>(table), n, checked((int)columns), (int)across);
         Pool.Return(links);
     }
 
+    private static int RowsOf(in Block table, long columns) => (int)Math.Min(int.MaxValue, table.Length / columns);
+
+    /// <summary>Forgets what was known about indices in a block.</summary>
+    private static void Overwrites(in Block target) => ((GpuMemory)target.Memory).Indices = null;
+
     /// <inheritdoc/>
-    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
         pending.Launch();
-        Validate.Type(indices, DType.I32);
         if (indices.Length == 0)
             return;
         pick ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.Pick);
@@ -190,10 +183,9 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
     {
         pending.Launch();
-        Validate.Type(indices, DType.I32);
         if (indices.Length == 0)
             return;
         addAt ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.AddAt);
@@ -201,10 +193,9 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
         pending.Launch();
-        Validate.Type(target, DType.F32);
         if (target.Length == 0)
             return;
         random ??= Load<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Draw);

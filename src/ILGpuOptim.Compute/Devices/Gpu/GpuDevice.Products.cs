@@ -10,11 +10,10 @@ public sealed partial class GpuDevice
     private readonly Dictionary<Type, Delegate> products = [], finishes = [];
 
     /// <inheritdoc/>
-    public override void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
+    protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
         pending.Launch();
         GemmArguments g = arguments;
-        Validate.Gemm<R>(g, operands);
         if (g.M == 0 || g.N == 0 || g.Batch == 0)
             return;
         long rows = (long)g.Batch * g.M;

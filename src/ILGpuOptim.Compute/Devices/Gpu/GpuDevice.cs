@@ -90,7 +90,7 @@ public sealed partial class GpuDevice : Device
     }
 
     /// <inheritdoc/>
-    public override void Synchronize()
+    protected internal override void SynchronizeCore()
     {
         pending.Launch();
         Synchronizations++;
@@ -101,12 +101,12 @@ public sealed partial class GpuDevice : Device
     internal long Synchronizations { get; private set; }
 
     /// <inheritdoc/>
-    public override void Dispose()
+    protected override void DisposeCore()
     {
         try
         {
             Synchronize();
-            base.Dispose();
+            base.DisposeCore();
             slab?.Dispose();
             table?.Dispose();
             staging.Dispose();
@@ -119,7 +119,6 @@ public sealed partial class GpuDevice : Device
         catch (Exception e) when (GpuDevices.Explain(e) is not null)
         {
             // A lost device takes nothing back, and whoever lost it has been told why.
-            GC.SuppressFinalize(this);
         }
     }
 }

@@ -12,22 +12,23 @@ internal static class GpuIndexKernels
     /// <summary>Rows are added to the target.</summary>
     public const int Accumulates = 256;
 
-    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type, and <see cref="Accumulates"/>.</summary>
-    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, SpecializedValue<int> form)
+    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type, and <see cref="Accumulates"/>. An index outside the table gives NaN.</summary>
+    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, int rows, SpecializedValue<int> form)
     {
         int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
         if (column >= columns)
             return;
-        long from = (long)indices[i] * columns + column, to = (long)i * columns + column;
-        float value = (form.Value & ~Accumulates) == (int)DType.F32 ? table.Cast<float>()[from] : Interop.IntAsFloat((uint)table.Cast<ushort>()[from] << 16);
+        int index = indices[i];
+        long from = (long)index * columns + column, to = (long)i * columns + column;
+        float value = (uint)index >= (uint)rows ? float.NaN : (form.Value & ~Accumulates) == (int)DType.F32 ? table.Cast<float>()[from] : Interop.IntAsFloat((uint)table.Cast<ushort>()[from] << 16);
         target[to] = (form.Value & Accumulates) != 0 ? target[to] + value : value;
     }
 
     /// <summary>
     /// One thread for each index: links[i] is the next place of an equal index or -1, and links[n + i] tells whether
-    /// place i is the first of its index. Each thread scans; n² / 2 reads that all hit the cache cost less than a sort.
+    /// place i is the first of its index, which is one of the table's rows. Each thread scans; n² / 2 reads that all hit the cache cost less than a sort.
     /// </summary>
-    public static void Link(ArrayView<int> indices, ArrayView<int> links, int n)
+    public static void Link(ArrayView<int> indices, ArrayView<int> links, int n, int rows)
     {
         int i = Grid.IdxX * Threads + Group.IdxX;
         if (i >= n)
@@ -38,7 +39,7 @@ internal static class GpuIndexKernels
         while (before >= 0 && indices[before] != index)
             before--;
         links[i] = next < n ? next : -1;
-        links[n + i] = before < 0 && index >= 0 ? 1 : 0;
+        links[n + i] = before < 0 && (uint)index < (uint)rows ? 1 : 0;
     }
 
     /// <summary>The first place of each index follows the links and adds the rows in their order: no atomics, always the same bits.</summary>
@@ -54,19 +55,19 @@ internal static class GpuIndexKernels
         table[to] = total;
     }
 
-    /// <summary>One thread a row.</summary>
+    /// <summary>One thread a row. An index behind the row gives NaN.</summary>
     public static void Pick(ArrayView<float> source, ArrayView<int> indices, ArrayView<float> target, int rows, long columns)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;
         if (row < rows)
-            target[row] = indices[row] < 0 ? 0 : source[row * columns + indices[row]];
+            target[row] = indices[row] < 0 ? 0 : indices[row] >= columns ? float.NaN : source[row * columns + indices[row]];
     }
 
-    /// <summary>One thread a row.</summary>
+    /// <summary>One thread a row. A row whose index lies outside stays.</summary>
     public static void AddAt(ArrayView<float> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;
-        if (row < rows && indices[row] >= 0)
+        if (row < rows && indices[row] >= 0 && indices[row] < columns)
             target[row * columns + indices[row]] += value[row];
     }
 }

@@ -28,12 +28,13 @@ internal sealed class GpuMemory : DeviceMemory
         SlabOffset = offset;
     }
 
-    public override Device Device => device;
-
     public override long Bytes { get; }
 
     /// <summary>Where in the slab it begins; -1 when it is not there.</summary>
     public int SlabOffset { get; }
+
+    /// <summary>The block of indices that was uploaded last, and their range; null when something else may have been written since.</summary>
+    public (Block Block, int Least, int Most)? Indices { get; set; }
 
     private ArrayView<byte> All { get; }
 

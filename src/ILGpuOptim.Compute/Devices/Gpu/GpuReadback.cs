@@ -26,6 +26,7 @@ internal sealed class GpuReadback : Readback
     {
         if (values is null)
         {
+            ObjectDisposedException.ThrowIf(device.IsDisposed, device);
             copied!.Wait();
             copied.Dispose();
             values = memory!.Span[..length].ToArray();

@@ -5,9 +5,8 @@ namespace ILGpuOptim.Compute;
 public sealed partial class ReferenceDevice
 {
     /// <inheritdoc/>
-    public override void Gemm<R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
+    protected internal override void GemmCore<R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
     {
-        Validate.Gemm<R>(g, operands);
         int strideC = g.StrideC == 0 ? g.N : g.StrideC;
         for (int batch = 0; batch < g.Batch; batch++)
         {
@@ -34,7 +33,7 @@ public sealed partial class ReferenceDevice
         new(new Operand(start == 0 ? block : block.Slice(start, block.Length - start), Layout.Full, stride), rows, columns);
 
     /// <inheritdoc/>
-    public override void AttentionForward(in AttentionArguments a)
+    protected internal override void AttentionForwardCore(in AttentionArguments a)
     {
         ReferenceOperand value = At(a.Value), output = At(a.Output);
         for (int b = 0; b < a.Batch; b++)
@@ -62,7 +61,7 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
-    public override void AttentionBackward(in AttentionArguments a, in AttentionGradients gradients)
+    protected internal override void AttentionBackwardCore(in AttentionArguments a, in AttentionGradients gradients)
     {
         ReferenceOperand query = At(a.Query), key = At(a.Key), value = At(a.Value), slope = At(gradients.Output);
         ReferenceOperand queryGradient = At(gradients.Query), keyGradient = At(gradients.Key), valueGradient = At(gradients.Value);
@@ -158,7 +157,7 @@ public sealed partial class ReferenceDevice
         ((long)b * (a.KeyCapacity == 0 ? a.KeyLength : a.KeyCapacity) + j) * a.KeyStride + (long)head * a.KeyHeads / a.Heads * a.HeadSize;
 
     /// <inheritdoc/>
-    public override void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
         ReferenceOperand source = At(table), index = At(indices), result = At(target);
         for (long i = 0; i < indices.Length; i++)
@@ -169,7 +168,7 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
-    public override void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
+    protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
         ReferenceOperand values = At(source), index = At(indices), result = At(table);
         for (long i = 0; i < indices.Length; i++)
@@ -180,7 +179,7 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
-    public override void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
         ReferenceOperand result = At(target);
         Span<float> four = stackalloc float[4];
@@ -193,7 +192,7 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
-    public override void Pick(in Block source, in Block indices, in Block target, long columns)
+    protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
         ReferenceOperand values = At(source), index = At(indices), result = At(target);
         for (long i = 0; i < indices.Length; i++)
@@ -201,7 +200,7 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
-    public override void AddAt(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
     {
         ReferenceOperand values = At(value), index = At(indices), result = At(target);
         for (long i = 0; i < indices.Length; i++)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ILGpuOptim.Compute.Reference;
 
 namespace ILGpuOptim.Compute;
@@ -20,53 +21,59 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override bool UsesHostMemory => true;
 
-    internal override DeviceMemory Allocate(long bytes) => new ReferenceMemory(this, bytes);
+    internal override DeviceMemory Allocate(long bytes) => new ReferenceMemory(bytes);
 
     /// <summary>The exact element of a block.</summary>
     public double this[in Block block, long index]
     {
-        get => At(block).Read(0, index);
-        set => At(block).Write(0, index, value);
+        get => Element(block, index).Read(0, index);
+        set => Element(block, index).Write(0, index, value);
+    }
+
+    private ReferenceOperand Element(in Block block, long index)
+    {
+        Check(block);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((ulong)index, (ulong)block.Length, nameof(index));
+        return At(block);
     }
 
     private static ReferenceOperand At(in Block block) => new(block, 1, block.Length);
 
+    private static Span<int> Integers(in Block block) => ((ReferenceMemory)block.Memory).Integers.AsSpan((int)(block.Offset / 4), (int)block.Length);
+
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<float> source, in Block target)
+    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => IndexRange.Of(Integers(indices));
+
+    /// <inheritdoc/>
+    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)
     {
-        Validate.Length(source.Length, target);
         ReferenceOperand operand = At(target);
         for (int i = 0; i < source.Length; i++)
             operand.Write(0, i, source[i]);
     }
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<int> source, in Block target)
+    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target)
     {
-        Validate.Length(source.Length, target);
-        Validate.Type(target, DType.I32);
-        source.CopyTo(((ReferenceMemory)target.Memory).Integers.AsSpan((int)(target.Offset / 4)));
+        source.CopyTo(Integers(target));
     }
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<float> target)
+    protected internal override void DownloadCore(in Block source, Span<float> target)
     {
-        Validate.Length(target.Length, source);
         ReferenceOperand operand = At(source);
         for (int i = 0; i < target.Length; i++)
             target[i] = (float)operand.Read(0, i);
     }
 
     /// <inheritdoc/>
-    public override void Download(in Block source, Span<int> target)
+    protected internal override void DownloadCore(in Block source, Span<int> target)
     {
-        Validate.Length(target.Length, source);
-        Validate.Type(source, DType.I32);
-        ((ReferenceMemory)source.Memory).Integers.AsSpan((int)(source.Offset / 4), target.Length).CopyTo(target);
+        Integers(source).CopyTo(target);
     }
 
     /// <inheritdoc/>
-    public override void DownloadBytes(in Block source, long bytes, Span<byte> target)
+    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target)
     {
         if (source.Type.SharesScales())
         {
@@ -74,20 +81,24 @@ public sealed partial class ReferenceDevice : Device
             return;
         }
 
+        if (source.Type == DType.I32)
+        {
+            MemoryMarshal.AsBytes(Integers(source))[..(int)bytes].CopyTo(target);
+            return;
+        }
+
         ReferenceOperand operand = At(source);
-        for (int i = 0; i < source.Length; i++)
+        for (int i = 0; i < bytes / source.Type.Bytes(1, 1); i++)
         {
             if (source.Type == DType.F32)
                 BitConverter.TryWriteBytes(target[(i * 4)..], (float)operand.Read(0, i));
-            else if (source.Type == DType.BF16)
-                BitConverter.TryWriteBytes(target[(i * 2)..], Bf16.Narrow((float)operand.Read(0, i)));
             else
-                throw new NotSupportedException($"the reference device does not copy {source.Type} bytes");
+                BitConverter.TryWriteBytes(target[(i * 2)..], Bf16.Narrow((float)operand.Read(0, i)));
         }
     }
 
     /// <inheritdoc/>
-    public override void UploadBytes(ReadOnlySpan<byte> source, in Block target)
+    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target)
     {
         if (target.Type.SharesScales())
         {
@@ -95,18 +106,24 @@ public sealed partial class ReferenceDevice : Device
             return;
         }
 
+        if (target.Type == DType.I32)
+        {
+            source.CopyTo(MemoryMarshal.AsBytes(Integers(target)));
+            return;
+        }
+
         ReferenceOperand operand = At(target);
-        for (int i = 0; i < target.Length; i++)
+        for (int i = 0; i < source.Length / target.Type.Bytes(1, 1); i++)
             operand.Write(0, i, target.Type == DType.BF16 ? Bf16.Widen(BitConverter.ToUInt16(source[(i * 2)..])) : BitConverter.ToSingle(source[(i * 4)..]));
     }
 
     /// <inheritdoc/>
-    public override void Synchronize()
+    protected internal override void SynchronizeCore()
     {
     }
 
     /// <inheritdoc/>
-    public override void Fill(in Block target, float value)
+    protected internal override void FillCore(in Block target, float value)
     {
         if (target.Type.SharesScales())
         {
@@ -120,16 +137,14 @@ public sealed partial class ReferenceDevice : Device
     }
 
     /// <inheritdoc/>
-    public override void Copy(in Block source, in Block target)
+    protected internal override void CopyCore(in Block source, in Block target)
     {
-        Validate.Length(source.Length, target);
         this.Map(new CopyRule(), 1, source.Length, source, target);
     }
 
     /// <inheritdoc/>
-    public override void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        Validate.Map<R>(rows, columns, operands);
         ReferenceOperand[] x = Open(operands, rows, columns);
         var rowSums = new double[x.Length, rows];
         var columnSums = new double[x.Length, columns];
@@ -192,9 +207,8 @@ public sealed partial class ReferenceDevice : Device
     }
 
     /// <inheritdoc/>
-    public override void RowProgram<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
+    protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        Validate.Rows<R>(rows, columns, operands);
         ReferenceOperand[] x = Open(operands, rows, columns);
         var sums = new double[x.Length, columns];
         for (long i = 0; i < rows; i++)

@@ -6,13 +6,11 @@ namespace ILGpuOptim.Compute.Reference;
 /// Memory of the reference device: element i of an f32 or bf16 block is a double, of an i32 block an int. A rented
 /// chunk is used as one type until it is returned, so the representations never meet.
 /// </summary>
-internal sealed class ReferenceMemory(ReferenceDevice device, long bytes) : DeviceMemory
+internal sealed class ReferenceMemory(long bytes) : DeviceMemory
 {
     private double[]? numbers;
     private int[]? integers;
     private sbyte[]? quantized;
-
-    public override Device Device => device;
 
     public override long Bytes => bytes;
 

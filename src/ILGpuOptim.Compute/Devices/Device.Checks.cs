@@ -1,0 +1,103 @@
+namespace ILGpuOptim.Compute;
+
+// What is checked before any device sees the arguments.
+public abstract partial class Device
+{
+    /// <summary>The managed thread that is within a call; 0 when none is.</summary>
+    private int user;
+
+    /// <summary>Whether the device was disposed.</summary>
+    internal bool IsDisposed { get; private set; }
+
+    /// <summary>Begins a call. Calls within calls are allowed, calls of two threads at once are not.</summary>
+    /// <exception cref="InvalidOperationException">Another thread is within a call.</exception>
+    /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
+    internal Use Enter()
+    {
+        int thread = Environment.CurrentManagedThreadId, before = Interlocked.CompareExchange(ref user, thread, 0);
+        if (before != 0 && before != thread)
+            throw new InvalidOperationException($"{Name}: one thread at a time may use a device and its memory pool; open a device for each thread, or take turns");
+        if (IsDisposed && before == 0)
+        {
+            Volatile.Write(ref user, 0);
+            throw new ObjectDisposedException(GetType().Name, $"the device {Name} was disposed");
+        }
+
+        return new Use(before == 0 ? this : null);
+    }
+
+    /// <summary>A call under way.</summary>
+    internal readonly ref struct Use(Device? device)
+    {
+        /// <summary>Ends the call.</summary>
+        public void Dispose()
+        {
+            if (device is not null)
+                Volatile.Write(ref device.user, 0);
+        }
+    }
+
+    /// <summary>Fails unless a block is memory of this device, still lent, and within its allocation.</summary>
+    internal void Check(in Block block)
+    {
+        DeviceMemory? memory = block.Memory;
+        if (memory is null)
+            throw new ArgumentException($"{Name}: a block has no memory");
+        if (!ReferenceEquals(memory.Device, this))
+            throw new ArgumentException($"a block of the device {memory.Device.Name} is used on {(memory.Device.Name == Name ? "another device " : "")}{Name}; copy it there through the host first");
+        if (memory.Lease != block.Lease)
+            throw new ObjectDisposedException(nameof(Block), $"{Name}: a block is used after it was returned to its pool (its model, trainer or tape was disposed or reset)");
+        Validate.Extent(block);
+    }
+
+    private void Check(in Block block, DType type)
+    {
+        Check(block);
+        Validate.Type(block, type);
+    }
+
+    private void CheckNumbers(in Block block, int length)
+    {
+        Check(block);
+        Validate.Length(length, block);
+        if (block.Type is not (DType.F32 or DType.BF16))
+            throw new NotSupportedException($"{block.Type} storage does not hold numbers that can be copied from or to the host; convert to or from f32 by a map");
+    }
+
+    private void Check(ReadOnlySpan<Operand> operands)
+    {
+        foreach (ref readonly Operand operand in operands)
+        {
+            Check(operand.Block);
+            if (operand.Factor is { } factor)
+                Check(factor);
+        }
+    }
+
+    private void Check(in GemmArguments arguments)
+    {
+        Check(arguments.A);
+        Check(arguments.B);
+        Check(arguments.C);
+    }
+
+    private void Check(in AttentionArguments arguments)
+    {
+        Check(arguments.Query);
+        Check(arguments.Key);
+        Check(arguments.Value);
+        Check(arguments.Output);
+        if (arguments.LogSumExp is { } sums)
+            Check(sums);
+        if (arguments.KeyBias is { } bias)
+            Check(bias);
+    }
+
+    private void CheckIndices(in Block indices, long count, bool allowsNegative)
+    {
+        if (indices.Length == 0 || RangeOfIndices(indices) is not var (least, most))
+            return;
+        if (most >= count || (least < 0 && !allowsNegative))
+            throw new ArgumentOutOfRangeException(nameof(indices), most >= count ? most : least, $"{Name}: an index lies outside 0 to {count - 1}");
+    }
+}
