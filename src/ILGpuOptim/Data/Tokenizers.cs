@@ -51,7 +51,7 @@ public static class Tokenizers
             return json.RootElement.GetProperty("kind").GetString() switch
             {
                 "byte" => new ByteTokenizer(),
-                "tiktoken" when TokenizerFiles.Encodings.Contains(json.RootElement.GetProperty("encoding").GetString()) => TokenizerFiles.OpenEncoding(json.RootElement.GetProperty("encoding").GetString()!),
+                "tiktoken" when TokenizerFiles.Encodings.Contains(json.RootElement.GetProperty("encoding").GetString()) => TiktokenEncodings.Bundled(json.RootElement.GetProperty("encoding").GetString()!),
                 "char" => new CharTokenizer(Characters(path, json.RootElement.GetProperty("characters"))),
                 { } kind => throw new UserException($"{path}: the tokenizer \"{kind}\" is unknown; it is char or byte"),
                 null => throw new UserException($"{path}: no kind of tokenizer; it is char or byte"),
@@ -73,7 +73,7 @@ public static class Tokenizers
         if (name == "byte")
             return new ByteTokenizer();
         if (TokenizerFiles.Encodings.Contains(name))
-            return TokenizerFiles.OpenEncoding(name);
+            return TiktokenEncodings.Bundled(name);
         if (Directory.Exists(name))
             return Load(name) ?? throw new UserException($"{name}: the folder holds no tokenizer; it needs tokenizer.json, vocab.json with merges.txt, tokenizer.model or vocab.txt");
         if (File.Exists(name))

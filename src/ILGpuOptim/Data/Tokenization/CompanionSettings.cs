@@ -57,6 +57,7 @@ internal sealed class CompanionSettings
     private readonly Dictionary<string, AddedTokenSettings> special = [];
     private readonly List<AddedTokenSettings> additional = [];
     private readonly SortedDictionary<int, AddedTokenSettings> added = [];
+    private readonly HashSet<string> plain = [];
 
     private CompanionSettings(JsonFields config)
     {
@@ -92,7 +93,7 @@ internal sealed class CompanionSettings
         (JsonFields? config, JsonFields? map, JsonFields? list) = (Open(Config), Open(SpecialTokensMap), Open(AddedTokens));
         if (config is null && map is null && list is null)
             return null;
-        config ??= JsonFields.Parse("{}"u8.ToArray(), Path.Combine(folder, Config));
+        config ??= NoFields(folder);
         string? name = config.Text("tokenizer_class");
         var settings = new CompanionSettings(config) { TokenizerClass = name is not null && name.EndsWith("Fast", StringComparison.Ordinal) ? name[..^4] : name };
         config.Harmless(HarmlessFields);
@@ -121,6 +122,9 @@ internal sealed class CompanionSettings
         return settings;
     }
 
+    /// <summary>The settings of a folder without companion files.</summary>
+    public static CompanionSettings None(string folder) => new(NoFields(folder));
+
     /// <summary>
     /// The added tokens with those special tokens that have no id yet: these get the id that the vocabulary has for them, or the next one behind
     /// everything.
@@ -132,6 +136,10 @@ internal sealed class CompanionSettings
     {
         foreach ((string attribute, AddedTokenSettings token) in defaults)
         {
+            // A class gives its flags to a token that a file names by its text alone.
+            if (plain.Contains(attribute) && added.Values.All(other => other.Content != special[attribute].Content))
+                special[attribute] = token with { Content = special[attribute].Content };
+
             // A null in the file means that there is no such token.
             if (!special.ContainsKey(attribute) && !Fields.Names.Contains(attribute) && (idOf(token.Content) is not null || added.Values.Any(other => other.Content == token.Content)))
                 special[attribute] = added.Values.FirstOrDefault(other => other.Content == token.Content) ?? token;
@@ -152,12 +160,34 @@ internal sealed class CompanionSettings
         return result;
     }
 
+    /// <summary>The tokens of <see cref="Complete"/>, ready to be found in text.</summary>
+    /// <param name="defaults">Special tokens of the class.</param>
+    /// <param name="vocabulary">The vocabulary.</param>
+    /// <param name="normalizer">What is done to text, and to tokens that are sought in normalized text.</param>
+    /// <exception cref="UserException">An id is out of range.</exception>
+    public AddedTokens AddedTokensOf(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Vocabulary vocabulary, INormalizer? normalizer) =>
+        new(Complete(defaults, token => vocabulary.IdOf(token), vocabulary.Size).Select(pair => new AddedToken(pair.Key, pair.Value.Content)
+        {
+            SingleWord = pair.Value.SingleWord,
+            LeftStrip = pair.Value.StripLeft,
+            RightStrip = pair.Value.StripRight,
+            Normalized = pair.Value.Normalized,
+        }), normalizer, Fields.Source);
+
+    private static JsonFields NoFields(string folder) => JsonFields.Parse("{}"u8.ToArray(), Path.Combine(folder, Config));
+
     private void ReadSpecial(JsonFields fields, bool special)
     {
         foreach (string attribute in Attributes)
         {
-            if (Token(fields, attribute, fields.Element(attribute), special) is { } token)
-                this.special[attribute] = token;
+            JsonElement? value = fields.Element(attribute);
+            if (Token(fields, attribute, value, special) is not { } token)
+                continue;
+            this.special[attribute] = token;
+            if (value!.Value.ValueKind == JsonValueKind.String)
+                plain.Add(attribute);
+            else
+                plain.Remove(attribute);
         }
 
         foreach (string list in (string[])[Additional, Extra])

@@ -1,14 +1,10 @@
-using System.Text;
-using System.Text.Json;
-using System.Text.RegularExpressions;
 using ILGpuOptim.Data.Tokenization.SentencePieces;
 using ILGpuOptim.Files;
-using Microsoft.ML.Tokenizers;
 
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>Opens tokenizers in the formats of Hugging Face, SentencePiece and tiktoken.</summary>
-internal static partial class TokenizerFiles
+internal static class TokenizerFiles
 {
     /// <summary>Hugging Face's one file.</summary>
     public const string HuggingFace = "tokenizer.json";
@@ -18,6 +14,9 @@ internal static partial class TokenizerFiles
 
     /// <summary>SentencePiece's, and BERT's.</summary>
     public const string SentencePiece = "tokenizer.model", WordPiece = "vocab.txt";
+
+    /// <summary>The ending of tiktoken's files.</summary>
+    private const string Tiktoken = ".tiktoken";
 
     /// <summary>A folder of further chat templates.</summary>
     private const string ChatTemplates = "additional_chat_templates";
@@ -37,10 +36,6 @@ internal static partial class TokenizerFiles
 
     /// <summary>Names of encodings that come with the program.</summary>
     public static IReadOnlyList<string> Encodings { get; } = ["o200k", "cl100k"];
-
-    /// <summary>GPT-2's cut of a text into words: contractions, letters, digits and signs with the space before them, white space.</summary>
-    [GeneratedRegex(@"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", RegexOptions.CultureInvariant)]
-    public static partial Regex Gpt2Words { get; }
 
     /// <summary>
     /// The tokenizer of a folder; null when it has none of these formats. Of several, the first of <c>tokenizer.json</c>, <c>vocab.json</c> with
@@ -66,30 +61,38 @@ internal static partial class TokenizerFiles
         if (name == Merges)
             return OpenFile(Path.Combine(folder, Vocabulary));
         bool Ends(string ending) => name.EndsWith(ending, StringComparison.OrdinalIgnoreCase);
-        string kind = name == Vocabulary ? Vocabulary : Ends(".json") ? HuggingFace : Ends(".txt") ? WordPiece : Ends(".model") ? SentencePiece
-            : throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt or .model file, or a folder with them");
+        string kind = name == Vocabulary ? Vocabulary : Ends(".json") ? HuggingFace : Ends(".txt") ? WordPiece : Ends(".model") ? SentencePiece : Ends(Tiktoken) ? Tiktoken
+            : throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt, .model or .tiktoken file, or a folder with them");
         byte[] contents = Contents(path);
         if (contents.Length == 0)
             throw new UserException($"{path}: the file is empty; take it again from where it came");
         if (contents.AsSpan().StartsWith("version https://git-lfs.github.com/"u8))
             throw new UserException($"{path}: a Git LFS pointer instead of the file; run git lfs pull where it was cloned, or download the file");
         List<(string Name, byte[] Contents)> files = [(kind, contents), .. FilesOf(folder, kind)];
-        return kind switch
-        {
-            Vocabulary => OpenGpt2(path, files),
-            SentencePiece => OpenSentencePiece(path, folder, files),
-            WordPiece => OpenWordPiece(path, files),
-            _ => Guard(path, () => TokenizerJson.Read(path, contents, files)),
-        };
+        return Guard(path, () => Open(kind, path, contents, files));
     }
 
-    /// <summary>A tokenizer of tiktoken that comes with the program.</summary>
-    public static ITokenizer OpenEncoding(string name)
+    private static ITokenizer Open(string kind, string path, byte[] contents, List<(string Name, byte[] Contents)> files) => kind switch
     {
-        TiktokenTokenizer tokenizer = TiktokenTokenizer.CreateForEncoding(name + "_base");
-        int size = Math.Max(name == "o200k" ? 199_998 : 100_256, tokenizer.SpecialTokens?.Values.DefaultIfEmpty(0).Max() + 1 ?? 0);
-        byte[] note = JsonSerializer.SerializeToUtf8Bytes(new { kind = "tiktoken", encoding = name });
-        return new LibraryTokenizer(name, tokenizer, size, [(Tokenizers.FileName, note)]);
+        Tiktoken => TiktokenEncodings.Open(path, files),
+        Vocabulary => BytePairFiles.Open(path, files),
+        SentencePiece when TiktokenFile.Recognises(contents) => TiktokenEncodings.Open(path, files),
+        SentencePiece => OpenSentencePiece(path, files),
+        WordPiece => WordPieceFiles.Open(path, files),
+        _ => TokenizerJson.Read(path, contents, files),
+    };
+
+    /// <summary>Runs a reader and turns every complaint about a file into one line.</summary>
+    private static ITokenizer Guard(string path, Func<ITokenizer> read)
+    {
+        try
+        {
+            return read();
+        }
+        catch (Exception e) when (e is not UserException and not OutOfMemoryException)
+        {
+            throw new UserException($"{path}: not a tokenizer: {e.GetBaseException().Message}", e);
+        }
     }
 
     /// <summary>Writes a tokenizer's files into a folder.</summary>
@@ -100,33 +103,6 @@ internal static partial class TokenizerFiles
             string path = Path.Combine(folder, name);
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             AtomicFolder.WriteBytes(path, contents);
-        }
-    }
-
-    /// <summary>Byte-level BPE as GPT-2 and its heirs have it.</summary>
-    /// <param name="vocabulary">Tokens, in the letters that stand for bytes, and their ids.</param>
-    /// <param name="merges">Pairs, in their order.</param>
-    /// <param name="words">Cuts a text before merging.</param>
-    /// <param name="special">Tokens that are taken whole, before everything else.</param>
-    public static BpeTokenizer ByteLevel(IEnumerable<KeyValuePair<string, int>> vocabulary, IEnumerable<string> merges, Regex words, IReadOnlyDictionary<string, int> special) =>
-        BpeTokenizer.Create(new BpeOptions(vocabulary)
-        {
-            Merges = merges,
-            ByteLevel = true,
-            PreTokenizer = new RegexPreTokenizer(words, special),
-            SpecialTokens = special,
-        });
-
-    /// <summary>Runs a reader and turns every complaint about a file into one line.</summary>
-    public static T Guard<T>(string path, Func<T> read)
-    {
-        try
-        {
-            return read();
-        }
-        catch (Exception e) when (e is not UserException and not OutOfMemoryException)
-        {
-            throw new UserException($"{path}: not a tokenizer: {e.GetBaseException().Message}", e);
         }
     }
 
@@ -155,59 +131,10 @@ internal static partial class TokenizerFiles
         }
     }
 
-    private static LibraryTokenizer OpenGpt2(string path, List<(string Name, byte[] Contents)> files) => Guard(path, () =>
-    {
-        byte[]? ByName(string name) => files.Find(file => file.Name == name).Contents;
-        Dictionary<string, int> vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(ByName(Vocabulary) ?? throw new UserException($"{path}: it is missing beside {Merges}"))!;
-        string[] merges = [.. Encoding.UTF8.GetString(ByName(Merges) ?? throw new UserException($"{path}: {Merges} is missing beside it"))
-            .Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.TrimEnd('\r')).Where((line, i) => i > 0 || !line.StartsWith("#version", StringComparison.Ordinal))];
-        var special = vocabulary.Where(pair => pair.Key.StartsWith("<|", StringComparison.Ordinal) && pair.Key.EndsWith("|>", StringComparison.Ordinal)).ToDictionary();
-        return new LibraryTokenizer("bpe", ByteLevel(vocabulary, merges, Gpt2Words, special), vocabulary.Values.Max() + 1, files);
-    });
-
-    private static SentencePieces.SentencePieceTokenizer OpenSentencePiece(string path, string folder, List<(string Name, byte[] Contents)> files)
+    private static SentencePieceTokenizer OpenSentencePiece(string path, List<(string Name, byte[] Contents)> files)
     {
         SentencePieceModel model = SentencePieceFile.Read(files[0].Contents, path);
-        IPieceCoder coder = CompanionSettings.Read(folder, files) is { } settings ? new LlamaCoder(model, settings, path) : new SentencePieceProcessor(model, path);
-        return new SentencePieces.SentencePieceTokenizer(coder, files);
-    }
-
-    private static LibraryTokenizer OpenWordPiece(string path, List<(string Name, byte[] Contents)> files) => Guard(path, () =>
-    {
-        byte[] vocabulary = files.Find(file => file.Name == WordPiece).Contents;
-        byte[]? settings = files.Find(file => file.Name == "tokenizer_config.json").Contents;
-        bool lower = true, strips = true;
-        if (settings is not null)
-        {
-            using JsonDocument json = JsonDocument.Parse(settings);
-            lower = !json.RootElement.TryGetProperty("do_lower_case", out JsonElement value) || value.ValueKind != JsonValueKind.False;
-            strips = json.RootElement.TryGetProperty("strip_accents", out value) && value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : lower;
-        }
-
-        return WordPieceOf(vocabulary, lower, strips, files);
-    });
-
-    /// <summary>BERT's tokenizer over a vocabulary of one token a line.</summary>
-    public static LibraryTokenizer WordPieceOf(byte[] vocabulary, bool lowerCase, bool stripsAccents, IReadOnlyList<(string, byte[])> files)
-    {
-        string[] lines = Encoding.UTF8.GetString(vocabulary).TrimEnd('\n', '\r').Split('\n');
-        var special = new Dictionary<string, int>();
-        for (int id = 0; id < lines.Length; id++)
-        {
-            if (lines[id].TrimEnd('\r') is "[PAD]" or "[UNK]" or "[CLS]" or "[SEP]" or "[MASK]")
-                special[lines[id].TrimEnd('\r')] = id;
-        }
-
-        using var stream = new MemoryStream(vocabulary);
-        WordPieceTokenizer tokenizer = WordPieceTokenizer.Create(stream, new WordPieceOptions
-        {
-            PreTokenizer = new RegexPreTokenizer(WordPieceText.Words, null),
-            MaxInputCharsPerWord = 100,
-        });
-        return new LibraryTokenizer("wordpiece", tokenizer, lines.Length, files)
-        {
-            Normalize = text => WordPieceText.Normalize(text, lowerCase, stripsAccents),
-            Special = special,
-        };
+        IPieceCoder coder = CompanionSettings.Read(Path.GetDirectoryName(path)!, files) is { } settings ? new LlamaCoder(model, settings, path) : new SentencePieceProcessor(model, path);
+        return new SentencePieceTokenizer(coder, files);
     }
 }

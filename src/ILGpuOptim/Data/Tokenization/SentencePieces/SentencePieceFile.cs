@@ -21,8 +21,6 @@ internal static class SentencePieceFile
     /// <exception cref="UserException">It is damaged, or has something that is not supported.</exception>
     public static SentencePieceModel Read(byte[] contents, string source)
     {
-        if (TiktokenFile.Recognises(contents))
-            throw new UserException($"{source}: not a SentencePiece model but a vocabulary of tiktoken; name it after its encoding, such as o200k_base.tiktoken");
         try
         {
             return Check(ReadModel(new CodedInputStream(contents), source), source);

@@ -1,0 +1,127 @@
+using System.Text;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// Reads byte-level BPE kept as <c>vocab.json</c> and <c>merges.txt</c> (GPT-2 and its relatives) with Hugging Face's companion files. The
+/// class of the tokenizer decides how text is cut into words.
+/// </summary>
+internal static class BytePairFiles
+{
+    /// <summary>The cut into words of Qwen 2, in Oniguruma's syntax.</summary>
+    public const string Qwen2Words = @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+    private static readonly UTF8Encoding Utf8 = new(false, throwOnInvalidBytes: true);
+
+    /// <summary>What Hugging Face's class of a tokenizer adds to its files.</summary>
+    /// <param name="Special">Special tokens by attribute, where no file names others.</param>
+    /// <param name="Words">The cut into words; null for GPT-2's.</param>
+    /// <param name="Composes">Whether text is normalized to NFC.</param>
+    /// <param name="BeginsWithClass">Whether texts begin with the class token.</param>
+    private sealed record Family(Dictionary<string, AddedTokenSettings> Special, string? Words = null, bool Composes = false, bool BeginsWithClass = false);
+
+    private static readonly Family Gpt2 = new(Tokens(("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")));
+
+    private static readonly Family Roberta = new(
+        new(Tokens(("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>"), ("sep_token", "</s>"), ("pad_token", "<pad>"), ("cls_token", "<s>")))
+        {
+            ["mask_token"] = AddedTokenSettings.SpecialOf("<mask>") with { StripLeft = true },
+        },
+        BeginsWithClass: true);
+
+    private static readonly Family Qwen2 = new(
+        Tokens(("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")), Qwen2Words, Composes: true);
+
+    private static readonly Dictionary<string, Family> Families = new()
+    {
+        ["GPT2Tokenizer"] = Gpt2,
+        ["CodeGenTokenizer"] = Gpt2,
+        ["PreTrainedTokenizer"] = Gpt2,
+        ["RobertaTokenizer"] = Roberta,
+        ["LongformerTokenizer"] = Roberta,
+        ["BartTokenizer"] = Roberta,
+        ["Qwen2Tokenizer"] = Qwen2,
+    };
+
+    /// <summary>Opens a tokenizer.</summary>
+    /// <param name="path">The path of <c>vocab.json</c>.</param>
+    /// <param name="files">All files of the tokenizer.</param>
+    /// <exception cref="UserException">A file is damaged or missing, or says something that is not supported.</exception>
+    public static PipelineTokenizer Open(string path, IReadOnlyList<(string Name, byte[] Contents)> files)
+    {
+        string folder = Path.GetDirectoryName(path)!, mergesPath = Path.Combine(folder, TokenizerFiles.Merges);
+        byte[] mergesFile = files.FirstOrDefault(file => file.Name == TokenizerFiles.Merges).Contents
+            ?? throw new UserException($"{path}: {TokenizerFiles.Merges} is missing beside it");
+        var vocabulary = new Vocabulary(Entries(JsonFields.Parse(files[0].Contents, path)), path);
+        var model = new BytePairModel(vocabulary, Merges(mergesFile, mergesPath), new BytePairOptions(), mergesPath);
+
+        CompanionSettings settings = CompanionSettings.Read(folder, files) ?? CompanionSettings.None(folder);
+        JsonFields fields = settings.Fields;
+        string name = settings.TokenizerClass ?? "GPT2Tokenizer";
+        if (!Families.TryGetValue(name, out Family? family))
+            throw fields.Error("tokenizer_class", $"is {name}, whose cut into words is not known here; {string.Join(", ", Families.Keys)} are. Convert the tokenizer to a tokenizer.json");
+        bool addPrefixSpace = fields.Flag("add_prefix_space") ?? false, addBegin = fields.Flag("add_bos_token") ?? false;
+        // Nothing is put behind a text either; see docs/tokenizers.md.
+        fields.Harmless("add_eos_token", "trim_offsets", "init_inputs");
+        fields.Finish();
+
+        INormalizer? composes = family.Composes ? Normalizers.Read(JsonFields.Parse("""{"type": "NFC"}"""u8.ToArray(), path)) : null;
+        AddedTokens added = settings.AddedTokensOf(family.Special, vocabulary, composes);
+        string? begin = family.BeginsWithClass ? "cls_token" : addBegin ? "bos_token" : null;
+        IPreTokenizer bytes = PreTokenizers.ByteLevel(addPrefixSpace, useRegex: family.Words is null);
+        return new PipelineTokenizer("bpe", model, files)
+        {
+            Added = added,
+            Normalizer = composes,
+            PreTokenizer = family.Words is null ? bytes : PreTokenizers.InOrder([PreTokenizers.Isolated(family.Words), bytes]),
+            Decoder = new ByteLevelDecoder(),
+            PromptPrefix = begin is not null && settings.SpecialToken(begin) is { } token && added.IdOf(token.Content) is { } id ? [id] : [],
+        };
+    }
+
+    private static Dictionary<string, AddedTokenSettings> Tokens(params ReadOnlySpan<(string Attribute, string Token)> tokens)
+    {
+        var result = new Dictionary<string, AddedTokenSettings>();
+        foreach ((string attribute, string token) in tokens)
+            result[attribute] = AddedTokenSettings.SpecialOf(token);
+        return result;
+    }
+
+    private static IEnumerable<KeyValuePair<string, int>> Entries(JsonFields vocabulary) => vocabulary.Names.Select(token => KeyValuePair.Create(token, vocabulary.RequiredInt(token)));
+
+    /// <summary>The merges: two tokens on each line, below a line with the version.</summary>
+    private static List<(string Left, string Right)> Merges(byte[] contents, string path)
+    {
+        var merges = new List<(string, string)>();
+        int number = 0;
+        foreach (string ended in TextOf(contents, path).Split('\n'))
+        {
+            number++;
+            string line = ended.TrimEnd('\r');
+            if (line.Length == 0 || line.StartsWith("#version", StringComparison.Ordinal))
+                continue;
+            if (line.Split(' ') is not [{ Length: > 0 } left, { Length: > 0 } right])
+                throw new UserException($"{path}: line {number} is not two tokens with a space between; take the file again from where it came");
+            merges.Add((left, right));
+        }
+
+        return merges;
+    }
+
+    /// <summary>A file's text without its byte order mark.</summary>
+    /// <exception cref="UserException">It is not UTF-8.</exception>
+    public static string TextOf(ReadOnlySpan<byte> contents, string path)
+    {
+        if (contents.StartsWith(Encoding.UTF8.Preamble))
+            contents = contents[Encoding.UTF8.Preamble.Length..];
+        try
+        {
+            return Utf8.GetString(contents);
+        }
+        catch (DecoderFallbackException e)
+        {
+            throw new UserException($"{path}: byte {e.Index:N0} is not UTF-8; save the file as UTF-8", e);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// tiktoken's byte-pair encoding: two neighbours are merged where their bytes together are a token, the lowest rank first and then the
+/// leftmost. A piece that is a token is taken whole.
+/// </summary>
+internal sealed class TiktokenModel : ITokenModel
+{
+    private readonly Vocabulary vocabulary;
+    private readonly MergeTable merges;
+
+    /// <param name="tokens">Tokens and their ranks; all 256 bytes are tokens.</param>
+    /// <param name="source">The file, for messages.</param>
+    public TiktokenModel(IReadOnlyList<(byte[] Token, int Rank)> tokens, string source)
+    {
+        vocabulary = new Vocabulary(tokens.Select(token => KeyValuePair.Create(Letters(token.Token), token.Rank)), source);
+        merges = new MergeTable([.. Enumerable.Range(0, vocabulary.Size)]);
+        foreach ((string token, int rank) in vocabulary.Entries)
+        {
+            for (int cut = 1; cut < token.Length; cut++)
+            {
+                if (vocabulary.IdOf(token.AsSpan(0, cut)) is { } left && vocabulary.IdOf(token.AsSpan(cut)) is { } right)
+                    merges.Add(left, right, rank);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public int VocabularySize => vocabulary.Size;
+
+    /// <inheritdoc/>
+    public int? IdOf(string token) => vocabulary.IdOf(token);
+
+    /// <inheritdoc/>
+    public string? TokenOf(int id) => vocabulary.TokenOf(id);
+
+    /// <inheritdoc/>
+    public void Encode(ReadOnlySpan<char> piece, List<int> ids)
+    {
+        if (vocabulary.IdOf(piece) is { } whole)
+        {
+            ids.Add(whole);
+            return;
+        }
+
+        int[] symbols = new int[piece.Length];
+        for (int i = 0; i < piece.Length; i++)
+            symbols[i] = vocabulary.IdOf(piece.Slice(i, 1))!.Value;
+        ids.AddRange(symbols.AsSpan(0, merges.Apply(symbols)));
+    }
+
+    private static string Letters(byte[] bytes) => string.Create(bytes.Length, bytes, static (letters, bytes) =>
+    {
+        for (int i = 0; i < letters.Length; i++)
+            letters[i] = ByteLetters.All[bytes[i]];
+    });
+}
