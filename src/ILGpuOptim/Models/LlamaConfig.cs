@@ -8,6 +8,9 @@ namespace ILGpuOptim.Models;
 /// <summary>The sizes of a LLaMA, under the names of Hugging Face's <c>config.json</c>.</summary>
 public sealed record LlamaConfig : ModelConfig
 {
+    /// <summary>The largest head, in numbers; each has a table of angles.</summary>
+    private const int MostHeadSize = 1 << 16;
+
     /// <summary>Numbers for each token.</summary>
     [JsonPropertyName("hidden_size")]
     public required int Channels { get; init; }
@@ -182,12 +185,14 @@ public sealed record LlamaConfig : ModelConfig
         Size(source, "num_attention_heads", Heads, MostWidth);
         Size(source, "num_key_value_heads", KeyHeadCount, MostWidth);
         Size(source, "max_position_embeddings", ContextLength, MostRows);
-        Size(source, "head_dim", HeadSize ?? 1, MostWidth);
+        Size(source, "head_dim", HeadSize ?? 1, MostHeadSize);
         if ((long)Heads * SizeOfHead > MostWidth)
             throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} numbers are wider than {MostWidth}");
         if (HeadSize is null)
             Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
         Divides(source, "num_key_value_heads", KeyHeadCount, "num_attention_heads", Heads);
+        if (SizeOfHead > MostHeadSize)
+            throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {MostHeadSize}; use more heads, or a smaller head_dim");
         if (SizeOfHead % 2 != 0)
             throw new UserException($"{source}: heads of {SizeOfHead} numbers cannot be rotated in pairs; hidden_size / num_attention_heads, or head_dim, must be even");
         if (Activation is not ("silu" or "swish"))

@@ -43,7 +43,7 @@ public static class ModelFiles
             throw new SafetensorsException($"{file.Path}: the file has {file.Tensors.Count} tensors, but config.json has {config.Depth} layers; the file belongs to another model");
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Initializer(device, 0));
-        _ = Match(file, model);
+        _ = Match(file, model, out _);
         return config;
     }
 
@@ -66,15 +66,25 @@ public static class ModelFiles
     public static void LoadWeights(string path, LanguageModel model)
     {
         using Safetensors file = Safetensors.Open(path);
-        foreach ((Parameter parameter, string name) in Match(file, model))
+        IReadOnlyList<(Parameter Parameter, string Name)> found = Match(file, model, out IReadOnlyList<(string Copy, string Original)> tied);
+        foreach ((string copy, string original) in tied)
+        {
+            if (!file[copy].Shape.SequenceEqual(file[original].Shape) || !file.ReadF32(copy).AsSpan().SequenceEqual(file.ReadF32(original)))
+                throw new SafetensorsException($"{file.Path}: {copy} differs from {original}, but the model of config.json uses one tensor for both; if the head has a matrix of its own, set tie_word_embeddings to false where the family supports it");
+        }
+
+        foreach ((Parameter parameter, string name) in found)
             StoredParameter.Load(file, name, parameter);
         string generation = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(file.Path))!, GenerationConfig.FileName);
         model.GenerationConfig = File.Exists(generation) ? SourceFile.ReadAllBytes(generation, GenerationConfig.MaxFileBytes, "it is no settings of generation") : null;
     }
 
-    /// <summary>The tensors of a file that fill a model's parameters, in the model's order.</summary>
-    /// <exception cref="UserException">A tensor is missing, has another shape, belongs to no parameter, or is a copy that differs.</exception>
-    private static List<(Parameter Parameter, string Name)> Match(Safetensors file, LanguageModel model)
+    /// <summary>The tensors of a file that fill a model's parameters, in the model's order; the header alone is read.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="tied">Tensors that must have the same values as another one.</param>
+    /// <exception cref="UserException">A tensor is missing, has another shape, or belongs to no parameter.</exception>
+    private static List<(Parameter Parameter, string Name)> Match(Safetensors file, LanguageModel model, out IReadOnlyList<(string Copy, string Original)> tied)
     {
         var names = new TensorNames(file);
         (Parameter Parameter, string? Name)[] found = [.. model.Parameters.Select(parameter => (parameter, names.Find(parameter.Name)))];
@@ -90,18 +100,11 @@ public static class ModelFiles
             result.Add((parameter, name!));
         }
 
-        IReadOnlyDictionary<string, Parameter> copies = model.TiedCopies;
-        (string Copy, string Original)[] tied = [.. copies
+        tied = [.. model.TiedCopies
             .Select(copy => (Copy: names.Find(copy.Key), Original: names.Find(copy.Value.Name)!))
             .Where(pair => pair.Copy is not null && pair.Copy != pair.Original)
             .Select(pair => (pair.Copy!, pair.Original))];
         names.CheckOthers(result.SelectMany(item => StoredParameter.Names(file, item.Item2)).Concat(tied.Select(pair => pair.Copy)), [.. model.IgnoredTensors, .. model.OtherHeads]);
-        foreach ((string copy, string original) in tied)
-        {
-            if (!file[copy].Shape.SequenceEqual(file[original].Shape) || !file.ReadF32(copy).AsSpan().SequenceEqual(file.ReadF32(original)))
-                throw new SafetensorsException($"{file.Path}: {copy} differs from {original}, but the model of config.json uses one tensor for both; if the head has a matrix of its own, set tie_word_embeddings to false where the family supports it");
-        }
-
         model.UnusedTensors = names.Matching(model.OtherHeads);
         return result;
     }

@@ -43,6 +43,7 @@ public class ConfigFieldsTests
     [InlineData("gpt2", "alibi", "true")]
     [InlineData("llama", "num_key_value_heads", "3")]
     [InlineData("llama", "head_dim", "7")]
+    [InlineData("llama", "head_dim", "16777216")]
     [InlineData("llama", "rms_norm_eps", "1e39")]
     [InlineData("llama", "rope_theta", "\"10000\"")]
     [InlineData("llama", "rope_theta", "-1")]

@@ -58,6 +58,7 @@ public static class Llama2CFile
         Require(config.Theta == Theta && (config.Scaling?.Kind ?? config.Scaling?.OldKind ?? "default") == "default", $"rope_theta = {config.Theta} or rope_scaling", $"a rope_theta of {Theta} without scaling");
         Require(config.NormEpsilon == NormEpsilon, $"rms_norm_eps = {config.NormEpsilon}", $"an rms_norm_eps of {NormEpsilon}");
         var header = new Llama2CHeader(config.Channels, config.Inner, config.Layers, config.Heads, config.KeyHeadCount, config.Vocabulary, config.ContextLength, config.TieWordEmbeddings);
+        Require(AngleFloats(header) <= Array.MaxLength, $"max_position_embeddings = {config.ContextLength}", "tables of angles for fewer positions");
         try
         {
             using var file = new AtomicFile(path);
