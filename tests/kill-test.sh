@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kills training runs at random moments and checks that each goes on from an intact checkpoint.
+# Kills training runs at random moments, checks that each goes on from an intact checkpoint, and compares every loss with a run that was never stopped.
 #   tests/kill-test.sh [CLI] [KILLS]      CLI: the built tool; KILLS: how many (50)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,12 +12,18 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 run=$work/run
-small=(--layers 1 --heads 2 --channels 32 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 2 --warmup 5)
+# The learning rate does not depend on the number of steps, which differs between the runs.
+small=(--layers 1 --heads 2 --channels 32 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 2 --warmup 5 --schedule constant)
 "$cli" train "${small[@]}" --steps 4 --out "$run" >/dev/null
 resumed=0
 for ((i = 1; i <= kills; i++)); do
   "$cli" train --resume "$run" --steps 1000000 >"$work/log" 2>&1 &
   pid=$!
+  # Two of three are killed while they train, however slowly the machine starts them.
+  for ((k = 0; i % 3 && k < 600; k++)); do
+    grep -q '^step ' "$work/log" && break
+    sleep 0.1
+  done
   sleep "$((RANDOM % 2)).$((RANDOM % 90 + 10))"
   kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
@@ -31,4 +37,14 @@ done
 last=$(basename "$(ls -d "$run"/checkpoints/step-??????? | tail -n 1)")
 step=$((10#${last#step-}))
 "$cli" train --resume "$run" --steps $((step + 2)) >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-echo "kill-test: $kills kills, $resumed resumed, the last from step $step"
+"$cli" train "${small[@]}" --steps $((step + 2)) --out "$work/whole" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+
+# Both validate at multiples of fifty; each also where it was told to end.
+losses() { awk -F'[:,]' '!/val_loss/ || $2 % 50 == 0' "$1/metrics.jsonl"; }
+losses "$run" >"$work/run.losses"
+losses "$work/whole" >"$work/whole.losses"
+updates=$(grep -vc val_loss "$work/run.losses")
+[ "$updates" = $((step + 2)) ] || { echo "kill-test: $updates losses for $((step + 2)) steps"; exit 1; }
+diff "$work/run.losses" "$work/whole.losses" >"$work/difference" || { head "$work/difference"; echo "kill-test: the losses differ from those of a run that was never stopped"; exit 1; }
+find "$work" -name '*.partial-*' | grep . && { echo "kill-test: something temporary stayed"; exit 1; }
+echo "kill-test: $kills kills, $resumed resumed, the last from step $step; all $updates losses are those of a run that was never stopped"

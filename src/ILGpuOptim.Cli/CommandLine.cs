@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using ILGpuOptim.Cli.Commands;
-using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Cli;
 
@@ -13,8 +12,11 @@ public static class CommandLine
     /// <returns>The exit code: 0 when all went well.</returns>
     public static int Run(params string[] args)
     {
+        using IDisposable terminal = Terminal.Open();
+        AppDomain.CurrentDomain.UnhandledException += EndAll;
         CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-        var root = new RootCommand("Train small language models in C# with memory-efficient optimizers; nothing native to install.")
+        var root = new RootCommand("Train small language models in C# with memory-efficient optimizers; nothing native to install. " +
+            $"After an unexpected error, {Failure.DebugVariable}=1 prints where it came from.")
         {
             TrainCommand.Create(),
             CompareCommand.Create(),
@@ -40,10 +42,17 @@ public static class CommandLine
             // Ctrl-C is the commands' own affair: training saves a checkpoint first.
             return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
         }
-        catch (Exception e) when (e is UserException || Devices.Explain(e) is not null)
+        catch (Exception e)
         {
-            Console.Error.WriteLine($"error: {Devices.Explain(e) ?? e.Message}");
-            return 1;
+            return Failure.Report(e, Console.Error);
+        }
+        finally
+        {
+            AppDomain.CurrentDomain.UnhandledException -= EndAll;
         }
     }
+
+    /// <summary>An error on another thread.</summary>
+    private static void EndAll(object sender, UnhandledExceptionEventArgs arguments) =>
+        Environment.Exit(Failure.Report(arguments.ExceptionObject as Exception ?? new InvalidOperationException($"{arguments.ExceptionObject}"), Console.Error));
 }

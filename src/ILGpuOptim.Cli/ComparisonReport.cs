@@ -115,5 +115,5 @@ internal static class ComparisonReport
         </table>
         """;
 
-    private static string Text(string text) => WebUtility.HtmlEncode(text);
+    private static string Text(string text) => WebUtility.HtmlEncode(Terminal.Escape(text));
 }

@@ -1,3 +1,4 @@
+using ILGpuOptim.Files;
 using ILGpuOptim.Training;
 using OxyPlot;
 using OxyPlot.Axes;
@@ -12,7 +13,7 @@ internal static class Metrics
     /// <summary>Writes <c>loss.svg</c>: the loss of each step, smoothed, and the validations.</summary>
     public static void Plot(string folder, string title)
     {
-        var plot = new PlotModel { Title = title, Background = OxyColors.White, TitleFontSize = 14 };
+        var plot = new PlotModel { Title = Terminal.Line(title), Background = OxyColors.White, TitleFontSize = 14 };
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", MajorGridlineStyle = LineStyle.Dot });
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "nats a token", AxisTitleDistance = 14, MajorGridlineStyle = LineStyle.Dot });
         plot.Legends.Add(new Legend { LegendPosition = LegendPosition.RightTop });
@@ -24,6 +25,13 @@ internal static class Metrics
         plot.Series.Add(steps);
         if (metrics.Validations.Any(item => item.Validation is not null))
             plot.Series.Add(validations);
-        File.WriteAllText(Path.Combine(folder, "loss.svg"), new SvgExporter { Width = 800, Height = 450, UseVerticalTextAlignmentWorkaround = true }.ExportToString(plot));
+        try
+        {
+            AtomicFolder.WriteText(Path.Combine(folder, "loss.svg"), new SvgExporter { Width = 800, Height = 450, UseVerticalTextAlignmentWorkaround = true }.ExportToString(plot));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"{Path.Combine(folder, "loss.svg")}: the chart cannot be written: {e.Message}; the run itself is saved", e);
+        }
     }
 }

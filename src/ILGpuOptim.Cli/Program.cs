@@ -1,1 +1,2 @@
+ILGpuOptim.Cli.StandardOutput.Install();
 return ILGpuOptim.Cli.CommandLine.Run(args);

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Training;
@@ -55,18 +54,15 @@ internal static class CompareCommand
 
     private static int Run(string folder, ComparisonSettings settings, bool json)
     {
-        using var stop = new CancellationTokenSource();
-        void Stop(PosixSignalContext context)
-        {
-            context.Cancel = true;
-            stop.Cancel();
-        }
-
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
-        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        using var signals = new StopSignals();
         using Device device = CommonOptions.Open(settings.Training.Device, settings.Training.Threads);
         using OptimizerComparison comparison = OptimizerComparison.Open(folder, settings);
-        bool finished = ComparisonProgress.For(comparison, json).Run(() => comparison.Run(device, stop.Token), () =>
+        ComparisonProgress progress = ComparisonProgress.For(comparison, json);
+
+        // What was trained before a run is open, or after it, is on the disk.
+        comparison.Begun += (_, _, _, _) => signals.Saves = true;
+        comparison.Advanced += (_, _) => signals.Saves = false;
+        bool finished = progress.Run(() => comparison.Run(device, signals.Token), () =>
         {
             ComparisonTables.Write(comparison);
             ComparisonReport.Write(comparison, device);

@@ -33,8 +33,8 @@ internal static class InfoCommand
                 return;
             }
 
-            AnsiConsole.MarkupLineInterpolated($"[bold]{folder}[/]  preset {settings.Preset}, {settings.Optimizer.Name}, {Model(settings, checkpoints.Length > 0 ? folder : null)}block {settings.Block}");
-            AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : string.Join(", ", settings.Data))}");
+            AnsiConsole.MarkupLineInterpolated($"[bold]{Terminal.Line(folder)}[/]  preset {Terminal.Line(settings.Preset)}, {settings.Optimizer.Name}, {Model(settings, checkpoints.Length > 0 ? folder : null)}block {settings.Block}");
+            AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : Terminal.Line(string.Join(", ", settings.Data)))}");
             var table = new Table().AddColumns("step", "train loss", "validation loss");
             foreach ((long step, double? training, double? validation) in losses.TakeLast(12))
                 table.AddRow($"{step}", $"{training:F4}", $"{validation:F4}");
@@ -44,7 +44,7 @@ internal static class InfoCommand
             {
                 // A run that is training may just have removed it.
                 if (Checkpoint.BytesOf(path) is { } bytes)
-                    AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {path} ({bytes / 1e6:F1} MB)");
+                    AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {Terminal.Line(path)} ({bytes / 1e6:F1} MB)");
             }
 
             AnsiConsole.MarkupLineInterpolated($"{(checkpoints.Length > 0 ? checkpoints[^1].Step : 0)} of {settings.Steps} steps are safe");

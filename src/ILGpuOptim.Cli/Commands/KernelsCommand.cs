@@ -1,5 +1,6 @@
 using System.CommandLine;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Files;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Verification;
@@ -65,19 +66,32 @@ internal static class KernelsCommand
     private static void Print(IReadOnlyList<KernelSource> kernels, string kind, bool onlyNames, string? folder)
     {
         if (folder is not null)
-            Directory.CreateDirectory(folder);
+        {
+            try
+            {
+                AtomicFolder.Write(folder, partial =>
+                {
+                    for (int i = 0; i < kernels.Count; i++)
+                        File.WriteAllText(Path.Combine(partial, $"{i:D3}.{(kind == "ptx" ? "ptx" : "cl")}"), $"// {Title(kernels[i])}{Environment.NewLine}{kernels[i].Text}");
+                });
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new UserException($"{folder}: the kernels cannot be written: {e.Message}; choose another --out", e);
+            }
+        }
+
         for (int i = 0; i < kernels.Count; i++)
         {
-            string title = $"{kernels[i].Title}, groups of {kernels[i].Threads} threads";
             if (folder is null || onlyNames)
-                Console.WriteLine($"// kernel {i + 1} of {kernels.Count}: {title}");
-            if (folder is not null)
-                File.WriteAllText(Path.Combine(folder, $"{i:D3}.{(kind == "ptx" ? "ptx" : "cl")}"), $"// {title}{Environment.NewLine}{kernels[i].Text}");
-            else if (!onlyNames)
+                Console.WriteLine($"// kernel {i + 1} of {kernels.Count}: {Title(kernels[i])}");
+            if (folder is null && !onlyNames)
                 Console.WriteLine(kernels[i].Text.Trim() + Environment.NewLine);
         }
 
         if (folder is not null)
             Console.WriteLine($"{kernels.Count} kernels are in {folder}");
     }
+
+    private static string Title(KernelSource kernel) => $"{kernel.Title}, groups of {kernel.Threads} threads";
 }

@@ -41,7 +41,7 @@ internal static class PrepareCommand
         {
             long reached = now.AllBytes < 10_000_000 ? 0 : 10 * now.Bytes / now.AllBytes;
             if (now.File != file || reached > tenths)
-                Console.WriteLine($"{now.Bytes / 1e6,9:N1} of {now.AllBytes / 1e6:N1} MB  {now.File}");
+                Console.WriteLine($"{now.Bytes / 1e6,9:N1} of {now.AllBytes / 1e6:N1} MB  {Terminal.Line(now.File)}");
             (file, tenths) = (now.File, reached);
         };
     }
@@ -53,7 +53,7 @@ internal static class PrepareCommand
         {
             task.MaxValue = Math.Max(now.AllBytes, 1);
             task.Value = now.Bytes;
-            task.Description = Markup.Escape(Path.GetFileName(now.File));
+            task.Description = Markup.Escape(Terminal.Line(Path.GetFileName(now.File)));
         };
     }
 }

@@ -23,7 +23,7 @@ internal sealed class SampleOutput
     public void Begin()
     {
         if (Streams)
-            Write(samples[0].Prompt.Text ?? string.Join(',', samples[0].Prompt.Ids));
+            Terminal.WriteText(samples[0].Prompt.Text ?? string.Join(',', samples[0].Prompt.Ids));
     }
 
     /// <summary>Takes a token; false when its text ends with it.</summary>
@@ -41,7 +41,7 @@ internal sealed class SampleOutput
         string text = sample.Stream?.Append(token.Id) ?? $",{token.Id}";
         sample.Text.Append(text);
         if (Streams)
-            Write(text);
+            Terminal.WriteText(text);
         if (sample.Stream is not { Stopped: true })
             return true;
         sample.Finish = "stop";
@@ -58,7 +58,7 @@ internal sealed class SampleOutput
             sample.Text.Append(rest);
             if (Streams)
             {
-                Console.WriteLine(rest);
+                Terminal.WriteText(rest + Environment.NewLine);
             }
             else if (json)
             {
@@ -76,17 +76,9 @@ internal sealed class SampleOutput
             else
             {
                 Console.WriteLine($"--- {i + 1} of {samples.Length}");
-                Console.WriteLine((sample.Prompt.Text ?? string.Join(',', sample.Prompt.Ids)) + sample.Text);
+                Terminal.WriteText((sample.Prompt.Text ?? string.Join(',', sample.Prompt.Ids)) + sample.Text + Environment.NewLine);
             }
         }
-    }
-
-    private static void Write(string text)
-    {
-        if (text.Length == 0)
-            return;
-        Console.Write(text);
-        Console.Out.Flush();
     }
 
     private sealed class Sample(Prompt prompt, TextStream? stream)

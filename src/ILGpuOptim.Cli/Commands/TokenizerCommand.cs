@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using ILGpuOptim.Data;
 using ILGpuOptim.Data.Tokenization;
+using ILGpuOptim.Files;
 using Spectre.Console;
 
 namespace ILGpuOptim.Cli.Commands;
@@ -31,7 +32,15 @@ internal static class TokenizerCommand
                     return trainer.Train(result.GetValue(size), count => task.Value = count);
                 });
             string folder = result.GetRequiredValue(output);
-            vocabulary.Save(folder);
+            try
+            {
+                AtomicFolder.WriteListed(folder, vocabulary.Save);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new UserException($"{folder}: the tokenizer cannot be written: {e.Message}; free some space or choose another --out", e);
+            }
+
             int count = Tokenizers.Open(folder).Encode(text).Length;
             Console.WriteLine($"{vocabulary.Tokens.Count} tokens in {folder}; the text's {text.Length:N0} characters are {count:N0} tokens, {(double)text.Length / Math.Max(1, count):F2} characters a token");
         });
@@ -70,7 +79,7 @@ internal static class TokenizerCommand
             if (result.GetValue(json))
                 CommonOptions.PrintJson(new { text = decoded });
             else
-                Console.WriteLine(decoded);
+                Terminal.WriteText(decoded + Environment.NewLine);
         });
         return command;
     }

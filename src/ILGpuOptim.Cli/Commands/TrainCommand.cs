@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Generation;
@@ -23,22 +22,16 @@ internal static class TrainCommand
     private static int Run(TrainOptions options, ParseResult result)
     {
         bool json = result.GetValue(options.Json);
-        using var stop = new CancellationTokenSource();
-        void Stop(PosixSignalContext context)
-        {
-            context.Cancel = true;
-            stop.Cancel();
-        }
-
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
-        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        using var signals = new StopSignals();
         Device? device = null;
         try
         {
             using TrainingRun run = options.Open(result, settings => device = CommonOptions.Open(settings.Device, settings.Threads));
             TrainingProgress progress = TrainingProgress.For(run, json);
             progress.Begin();
-            bool finished = progress.Run(() => run.Train(stop.Token));
+            signals.Saves = true;
+            bool finished = progress.Run(() => run.Train(signals.Token));
+            signals.Saves = false;
             Metrics.Plot(run.Folder, $"{run.Settings.Preset}, {run.Settings.Optimizer.Name}");
             progress.End(finished, finished ? Sample(run) : null);
             return finished ? 0 : 130;

@@ -1,3 +1,5 @@
+using ILGpuOptim.Files;
+
 namespace ILGpuOptim.Data;
 
 /// <summary>Tokens to train on and to validate with.</summary>
@@ -58,6 +60,7 @@ public sealed class Dataset : IDisposable
     {
         if (paths is [string folder] && Directory.Exists(folder))
         {
+            FolderManifest.Check(folder);
             string[] training = Files(folder, "*train*.bin"), validation = Files(folder, "*val*.bin");
             if (training.Length == 0 && validation.Length == 0)
                 return null;

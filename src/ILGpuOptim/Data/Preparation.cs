@@ -1,3 +1,5 @@
+using ILGpuOptim.Files;
+
 namespace ILGpuOptim.Data;
 
 /// <summary>What <see cref="Preparation"/> made.</summary>
@@ -46,38 +48,16 @@ public sealed class Preparation
 
     /// <summary>Reads, encodes and writes.</summary>
     /// <param name="files">What is read, in this order.</param>
-    /// <param name="folder">Receives the token files and the tokenizer; made when missing.</param>
+    /// <param name="folder">Receives the token files and the tokenizer as one whole; an older one that was made so, and holds nothing else, is replaced.</param>
     /// <param name="reading">Told at the start of each file and with each part of it.</param>
     /// <exception cref="UserException">A file is damaged, or the disk is full; nothing half-written stays.</exception>
     public PreparedTokens Run(IReadOnlyList<string> files, string folder, Action<PreparationProgress>? reading = null)
     {
         try
         {
-            Directory.CreateDirectory(folder);
-            TokenFormat format = tokenizer.VocabularySize <= ushort.MaxValue + 1 ? TokenFormat.Plain : TokenFormat.LlmCWide;
-            using var training = new TokenFileWriter(Path.Combine(folder, "train.bin"), format);
-            using var validating = new TokenFileWriter(Path.Combine(folder, "val.bin"), format);
-            long number = 0, documents = 0;
-            foreach (List<DocumentPart> batch in Batches(Parts(files, reading)))
-            {
-                var ids = new int[batch.Count][];
-                Parallel.For(0, batch.Count, i => ids[i] = tokenizer.Encode(batch[i].Text));
-                for (int i = 0; i < batch.Count; i++, number++)
-                {
-                    TokenFileWriter target = Math.Floor((number + 1) * validation) > Math.Floor(number * validation) ? validating : training;
-                    target.Append(ids[i]);
-                    documents += batch[i].Ends ? 1 : 0;
-                    if (batch[i].Ends && end is { } separator)
-                        target.Append([separator]);
-                }
-            }
-
-            if (training.Count == 0 || validating.Count == 0)
-                throw new UserException($"{number} parts with --validation {validation} leave {(training.Count == 0 ? "nothing to train on" : "nothing to validate with")}; give more data or another fraction");
-            training.Finish();
-            validating.Finish();
-            tokenizer.Save(folder);
-            return new PreparedTokens(training.Count, validating.Count, documents);
+            PreparedTokens? prepared = null;
+            AtomicFolder.WriteListed(folder, partial => prepared = Write(files, partial, reading));
+            return prepared!;
         }
         catch (AggregateException e) when (e.InnerException is UserException reason)
         {
@@ -87,6 +67,34 @@ public sealed class Preparation
         {
             throw new UserException($"{folder}: the tokens cannot be written: {e.Message}; free some space or choose another folder", e);
         }
+    }
+
+    private PreparedTokens Write(IReadOnlyList<string> files, string folder, Action<PreparationProgress>? reading)
+    {
+        TokenFormat format = tokenizer.VocabularySize <= ushort.MaxValue + 1 ? TokenFormat.Plain : TokenFormat.LlmCWide;
+        using var training = new TokenFileWriter(Path.Combine(folder, "train.bin"), format);
+        using var validating = new TokenFileWriter(Path.Combine(folder, "val.bin"), format);
+        long number = 0, documents = 0;
+        foreach (List<DocumentPart> batch in Batches(Parts(files, reading)))
+        {
+            var ids = new int[batch.Count][];
+            Parallel.For(0, batch.Count, i => ids[i] = tokenizer.Encode(batch[i].Text));
+            for (int i = 0; i < batch.Count; i++, number++)
+            {
+                TokenFileWriter target = Math.Floor((number + 1) * validation) > Math.Floor(number * validation) ? validating : training;
+                target.Append(ids[i]);
+                documents += batch[i].Ends ? 1 : 0;
+                if (batch[i].Ends && end is { } separator)
+                    target.Append([separator]);
+            }
+        }
+
+        if (training.Count == 0 || validating.Count == 0)
+            throw new UserException($"{number} parts with --validation {validation} leave {(training.Count == 0 ? "nothing to train on" : "nothing to validate with")}; give more data or another fraction");
+        training.Finish();
+        validating.Finish();
+        tokenizer.Save(folder);
+        return new PreparedTokens(training.Count, validating.Count, documents);
     }
 
     private static IEnumerable<List<DocumentPart>> Batches(IEnumerable<DocumentPart> parts)

@@ -41,6 +41,19 @@ public static class AtomicFolder
         FlushFolder(parent);
     }
 
+    /// <summary>
+    /// Fills a folder with files that belong together, as <see cref="Write"/>, and lists them in it. An older folder is replaced when it was made so,
+    /// nothing in it was changed, and nothing was added to it.
+    /// </summary>
+    public static void WriteListed(string path, Action<string> fill) => Write(
+        path,
+        partial =>
+        {
+            fill(partial);
+            FolderManifest.Write(partial);
+        },
+        FolderManifest.Obstacle);
+
     /// <summary>Fails when something at a path may not be replaced by a folder.</summary>
     private static void CheckReplaceable(string path, Func<string, string?>? obstacle)
     {

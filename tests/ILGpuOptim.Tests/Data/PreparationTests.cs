@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.Tokenization;
 using Parquet;
 using Parquet.Schema;
 
@@ -56,6 +57,67 @@ public sealed class PreparationTests : IDisposable
         Dataset data = Dataset.TryOpenTokens([At("out")], 0.1)!;
         Assert.Equal("byte", data.Tokenizer!.Kind);
         Assert.Equal(256, data.Vocabulary);
+    }
+
+    [Fact]
+    public void TokensAndTokenizerAreReplacedAsOneWhole()
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..50_000]);
+        Prepare("a.txt", 0.1);
+        var trainer = new BytePairTrainer();
+        trainer.Add(DefaultCorpus.Text[..50_000]);
+        trainer.Train(300).Save(At("bpe"));
+        new Preparation(Tokenizers.Open(At("bpe")), 0.1, "text", null).Run(DocumentSource.Files([At("a.txt")]), At("out"));
+        using Dataset data = Dataset.TryOpenTokens([At("out")], 0.1)!;
+        Assert.Equal(300, data.Tokenizer!.VocabularySize);
+        Assert.False(File.Exists(Path.Combine(At("out"), Tokenizers.FileName)));
+        Assert.StartsWith(data.Tokenizer.Decode(data.Training.Slice(0, 100).ToArray()), DefaultCorpus.Text);
+        Assert.Equal(["a.txt", "bpe", "out"], Directory.GetFileSystemEntries(folder.Path).Select(path => Path.GetFileName(path)).Order());
+    }
+
+    [Theory]
+    [InlineData("notes.txt", "precious")]
+    [InlineData("train.bin", "other")]
+    [InlineData("ilgpuoptim-files.json", "{")]
+    [InlineData("ilgpuoptim-files.json", "{\"files\":{\"../a.txt\":{\"bytes\":1,\"sha256\":\"\"}}}")]
+    [InlineData("ilgpuoptim-files.json", "{\"files\":{\"train.bin\":null}}")]
+    [InlineData("ilgpuoptim-files.json", "null")]
+    public void AFolderThatHoldsMoreThanWasMadeIsNotReplaced(string name, string contents)
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..50_000]);
+        Prepare("a.txt", 0.1);
+        File.WriteAllText(Path.Combine(At("out"), name), contents);
+        Assert.Throws<UserException>(() => Prepare("a.txt", 0.1));
+        Assert.Equal(contents, File.ReadAllText(Path.Combine(At("out"), name)));
+    }
+
+    [Fact]
+    public void AFolderOfOthersIsNotReplaced()
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..50_000]);
+        Directory.CreateDirectory(At("out"));
+        File.WriteAllText(Path.Combine(At("out"), "train.bin"), "precious");
+        Assert.Contains("train.bin", Assert.Throws<UserException>(() => Prepare("a.txt", 0.1)).Message);
+        Assert.Equal("precious", File.ReadAllText(Path.Combine(At("out"), "train.bin")));
+    }
+
+    [Theory]
+    [InlineData("ilgpuoptim-tokenizer.json", "{\"kind\":\"byte\" }")]
+    [InlineData("vocab.txt", "a")]
+    [InlineData("old-train.bin", "abcd")]
+    [InlineData("val.bin", "abcd")]
+    [InlineData("val.bin", null)]
+    public void AMixedFolderIsNotRead(string name, string? contents)
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..50_000]);
+        Prepare("a.txt", 0.1);
+        File.WriteAllText(Path.Combine(At("out"), "notes.txt"), "a note is no part of it");
+        Dataset.TryOpenTokens([At("out")], 0.1)!.Dispose();
+        if (contents is null)
+            File.Delete(Path.Combine(At("out"), name));
+        else
+            File.WriteAllText(Path.Combine(At("out"), name), contents);
+        Assert.Contains(name, Assert.Throws<UserException>(() => Dataset.TryOpenTokens([At("out")], 0.1)).Message);
     }
 
     [Theory]

@@ -52,8 +52,9 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
     {
         Entry[] entries = [.. measured.Select(x => new Entry(x.Size.M, x.Size.N, x.Size.K, x.Size.Batch, $"{(x.Size.TransposeA ? 'T' : 'N')}{(x.Size.TransposeB ? 'T' : 'N')}", x.Plan.Tile, x.Plan.Parts))];
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllText(path + ".new", JsonSerializer.Serialize(entries, Options));
-        File.Move(path + ".new", path, overwrite: true);
+        string partial = $"{path}.{Guid.NewGuid():N}";
+        File.WriteAllText(partial, JsonSerializer.Serialize(entries, Options));
+        File.Move(partial, path, overwrite: true);
     }
 
     /// <summary>The plan of a size; the same each time.</summary>

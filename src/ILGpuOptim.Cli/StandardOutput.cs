@@ -1,0 +1,86 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace ILGpuOptim.Cli;
+
+/// <summary>The reader of a pipe that the tool writes to has ended.</summary>
+internal sealed class ClosedOutputException() : IOException("the output was closed");
+
+/// <summary>
+/// Standard output that tells of a closed pipe and a full disk; .NET's own console drops what a closed pipe does not take, so that a command would go
+/// on for nobody. A terminal that is gone is no error: its signal ends the process, or the user wanted it to go on.
+/// </summary>
+internal sealed class StandardOutput : Stream
+{
+    private const int Interrupted = 4, BrokenPipe = 32;
+
+    private readonly Stream? terminal = Console.IsOutputRedirected ? null : Console.OpenStandardOutput();
+
+    /// <summary>Makes it the console's writer. Windows keeps its own.</summary>
+    public static void Install()
+    {
+        if (!OperatingSystem.IsWindows())
+            Console.SetOut(new StreamWriter(new StandardOutput(), new UTF8Encoding(false)) { AutoFlush = true });
+    }
+
+    public override bool CanRead => false;
+
+    public override bool CanSeek => false;
+
+    public override bool CanWrite => true;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    public override void Write(ReadOnlySpan<byte> buffer)
+    {
+        if (terminal is not null)
+        {
+            try
+            {
+                terminal.Write(buffer);
+            }
+            catch (IOException)
+            {
+                // The terminal is gone.
+            }
+
+            return;
+        }
+
+        while (!buffer.IsEmpty)
+        {
+            nint written = Write(1, ref MemoryMarshal.GetReference(buffer), buffer.Length);
+            if (written >= 0)
+            {
+                buffer = buffer[(int)written..];
+                continue;
+            }
+
+            int error = Marshal.GetLastPInvokeError();
+            if (error == BrokenPipe)
+                throw new ClosedOutputException();
+
+            // A pipe that does not block is full.
+            if (error == (OperatingSystem.IsLinux() ? 11 : 35))
+                Thread.Sleep(1);
+            else if (error != Interrupted)
+                throw new IOException($"the output cannot be written: {Marshal.GetPInvokeErrorMessage(error)}");
+        }
+    }
+
+    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+    public override void Flush() => terminal?.Flush();
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    [DllImport("libc", EntryPoint = "write", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern nint Write(int handle, ref byte bytes, nint count);
+}

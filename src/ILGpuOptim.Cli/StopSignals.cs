@@ -1,0 +1,53 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+
+namespace ILGpuOptim.Cli;
+
+/// <summary>
+/// Ctrl-C, a request to end (SIGTERM) and a terminal that is gone (SIGHUP). While training steps are made, each asks to save and stop; before and
+/// after, when nothing would be lost, each ends the process at once.
+/// </summary>
+internal sealed class StopSignals : IDisposable
+{
+    private readonly CancellationTokenSource stop = new();
+    private readonly List<PosixSignalRegistration> registrations = [];
+    private volatile bool saves;
+
+    public StopSignals()
+    {
+        registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, Handle));
+        registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, Handle));
+
+        // nohup starts processes that ignore it.
+        if (!IgnoresHangup())
+            registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGHUP, Handle));
+    }
+
+    /// <summary>Asks to save and stop.</summary>
+    public CancellationToken Token => stop.Token;
+
+    /// <summary>Whether there is something to save.</summary>
+    public bool Saves
+    {
+        get => saves;
+        set => saves = value;
+    }
+
+    private void Handle(PosixSignalContext context)
+    {
+        context.Cancel = saves;
+        if (saves)
+            stop.Cancel();
+    }
+
+    /// <summary>Linux tells which signals a process ignores as bits of a number in base sixteen.</summary>
+    private static bool IgnoresHangup() => OperatingSystem.IsLinux() && File.ReadLines("/proc/self/status")
+        .Where(line => line.StartsWith("SigIgn:", StringComparison.Ordinal))
+        .Any(line => (ulong.Parse(line["SigIgn:".Length..], NumberStyles.HexNumber | NumberStyles.AllowLeadingWhite, CultureInfo.InvariantCulture) & 1) != 0);
+
+    public void Dispose()
+    {
+        registrations.ForEach(registration => registration.Dispose());
+        stop.Dispose();
+    }
+}

@@ -1,0 +1,80 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+
+namespace ILGpuOptim.Files;
+
+/// <summary>
+/// The list of the files that a command made together, <c>ilgpuoptim-files.json</c>: names, sizes and SHA-256. A folder that holds these files and
+/// nothing else may be replaced by the command; one whose files do not belong together is not read.
+/// </summary>
+internal static class FolderManifest
+{
+    /// <summary>The file's name.</summary>
+    public const string FileName = "ilgpuoptim-files.json";
+
+    /// <summary>Larger files are compared by their size alone, since reading them takes long.</summary>
+    private const long MostHashed = 1L << 30;
+
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    private sealed record Entry(long Bytes, string Sha256);
+
+    /// <summary>Lists the files of a folder that is being made.</summary>
+    public static void Write(string folder)
+    {
+        var files = Directory.EnumerateFiles(folder).Order(StringComparer.Ordinal).ToDictionary(path => Path.GetFileName(path), path => new Entry(new FileInfo(path).Length, Hash(path)));
+        AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(new Dictionary<string, Dictionary<string, Entry>> { ["files"] = files }, Options));
+    }
+
+    /// <summary>Why a folder may not be replaced; null when it holds what was made together and nothing else.</summary>
+    public static string? Obstacle(string folder)
+    {
+        string other = Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path)).First();
+        return File.Exists(Path.Combine(folder, FileName)) ? Difference(folder, _ => true) : $"it holds {other}, which this command did not make";
+    }
+
+    /// <summary>Fails when a folder's data and tokenizer were not made together. A folder without a list is taken as it is.</summary>
+    /// <exception cref="UserException">A file is missing, was changed or was added.</exception>
+    public static void Check(string folder)
+    {
+        static bool IsRead(string name) => Path.GetExtension(name).ToLowerInvariant() is ".bin" or ".json" or ".model" or ".jinja" || name is "vocab.txt" or "merges.txt";
+        if (File.Exists(Path.Combine(folder, FileName)) && Difference(folder, IsRead) is { } difference)
+            throw new UserException($"{folder}: {difference}, so tokens and tokenizer may not belong together; make the folder again with prepare");
+    }
+
+    /// <summary>How a folder differs from its list, or null.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="counts">Whether an entry that is not on the list is a difference.</param>
+    private static string? Difference(string folder, Func<string, bool> counts)
+    {
+        try
+        {
+            Dictionary<string, Entry>? files = JsonSerializer.Deserialize<Dictionary<string, Dictionary<string, Entry>>>(File.ReadAllText(Path.Combine(folder, FileName)), Options)?.GetValueOrDefault("files");
+            if (files is null)
+                return $"{FileName} lists no files";
+            foreach ((string name, Entry entry) in files)
+            {
+                string path = Path.Combine(folder, name);
+                if (entry is null || name.Length == 0 || name.AsSpan().IndexOfAny('/', '\\', '\0') >= 0 || !File.Exists(path))
+                    return $"{name}, which {FileName} lists, is missing";
+                if (new FileInfo(path).Length != entry.Bytes || Hash(path) != entry.Sha256)
+                    return $"{name} was changed since it was made";
+            }
+
+            return Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path)).FirstOrDefault(name => name != FileName && !files.ContainsKey(name) && counts(name)) is { } added
+                ? $"{added} was added to what was made" : null;
+        }
+        catch (JsonException e)
+        {
+            return $"{FileName} is damaged ({e.Message.TrimEnd('.')})";
+        }
+    }
+
+    private static string Hash(string path)
+    {
+        if (new FileInfo(path).Length is 0 or > MostHashed)
+            return "";
+        using FileStream stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+}
