@@ -17,6 +17,9 @@ internal static class PostProcessors
     {
         IReadOnlyList<int> prefix;
         string type = processor.RequiredText("type");
+
+        // These change the reported places of tokens in the text, not the ids. Some files have them beside a template.
+        processor.Harmless("add_prefix_space", "trim_offsets", "use_regex");
         switch (type)
         {
             case "Sequence":
@@ -32,7 +35,6 @@ internal static class PostProcessors
                 prefix = Template(processor, idOf);
                 break;
             case "BertProcessing" or "RobertaProcessing":
-                processor.Harmless("add_prefix_space", "trim_offsets");
                 prefix = [Pair(processor, "cls")];
                 Pair(processor, "sep");
                 break;

@@ -45,7 +45,7 @@ public sealed class TokenizerJsonTests
     [InlineData("""{"type":"BertProcessing","sep":["[SEP]",4],"cls":["[CLS]",3]}""", new[] { 3 })]
     [InlineData("""{"type":"RobertaProcessing","sep":["[SEP]",4],"cls":["[CLS]",3],"trim_offsets":true,"add_prefix_space":false}""", new[] { 3 })]
     [InlineData("""{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":false,"use_regex":true}""", new int[0])]
-    [InlineData("""{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"[CLS]","type_id":0}},{"SpecialToken":{"id":"x","type_id":0}},{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"[SEP]","type_id":0}}],"pair":[],"special_tokens":{"x":{"id":"x","ids":[1,2],"tokens":["the","king"]}}}""", new[] { 3, 1, 2 })]
+    [InlineData("""{"type":"TemplateProcessing","add_prefix_space":false,"trim_offsets":false,"use_regex":true,"single":[{"SpecialToken":{"id":"[CLS]","type_id":0}},{"SpecialToken":{"id":"x","type_id":0}},{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"[SEP]","type_id":0}}],"pair":[],"special_tokens":{"x":{"id":"x","ids":[1,2],"tokens":["the","king"]}}}""", new[] { 3, 1, 2 })]
     [InlineData("""{"type":"Sequence","processors":[{"type":"BertProcessing","sep":["[SEP]",4],"cls":["[CLS]",3]},{"type":"BertProcessing","sep":["[SEP]",4],"cls":["the",1]}]}""", new[] { 1, 3 })]
     public void PromptsBeginWithAllThatThePostProcessorPutsFirst(string processor, int[] prefix)
     {
