@@ -4,7 +4,7 @@ namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
 /// The merges of byte-pair encoding (Sennrich et al., ACL 2016). Of all neighbours that can be merged, the pair of the lowest rank is,
-/// and of equal ranks the leftmost. Time is O(n log n) and memory O(n) in the number of symbols.
+/// and of equal ranks the leftmost. Time is O(n log n) at worst and mostly linear, memory O(n) in the number of symbols.
 /// </summary>
 /// <param name="targets">The token that merges of a rank make. Several pairs may share a rank if they make the same token.</param>
 internal sealed class MergeTable(IReadOnlyList<int> targets)
@@ -25,7 +25,7 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
         if (count < 2)
             return count;
         int[] previous = ArrayPool<int>.Shared.Rent(count), next = ArrayPool<int>.Shared.Rent(count);
-        var queue = new PriorityQueue<int, ulong>();
+        var queue = new Queue();
         for (int i = 0; i < count; i++)
         {
             (previous[i], next[i]) = (i - 1, i + 1);
@@ -33,24 +33,22 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
                 Offer(queue, symbols, i - 1, i);
         }
 
-        while (queue.TryDequeue(out int left, out ulong priority))
+        while (queue.TryTake(out int first, out int left))
         {
             // Entries become stale when one of their symbols has been merged with another neighbour.
-            int target = targets[(int)(priority >> 32)];
-            int right = next[left];
+            int target = targets[first], right = next[left];
             if (symbols[left] == Removed || right == count || !ranks.TryGetValue(Pair(symbols[left], symbols[right]), out int rank) || targets[rank] != target)
                 continue;
             symbols[left] = target;
             symbols[right] = Removed;
             int after = next[left] = next[right];
+            if (previous[left] >= 0)
+                Offer(queue, symbols, previous[left], left);
             if (after < count)
             {
                 previous[after] = left;
                 Offer(queue, symbols, left, after);
             }
-
-            if (previous[left] >= 0)
-                Offer(queue, symbols, previous[left], left);
         }
 
         int kept = 0;
@@ -61,11 +59,65 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
         return kept;
     }
 
-    private void Offer(PriorityQueue<int, ulong> queue, Span<int> symbols, int left, int right)
+    private void Offer(Queue queue, Span<int> symbols, int left, int right)
     {
         if (ranks.TryGetValue(Pair(symbols[left], symbols[right]), out int rank))
-            queue.Enqueue(left, ((ulong)rank << 32) | (uint)left);
+            queue.Add(rank, left);
     }
 
     private static ulong Pair(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
+
+    /// <summary>Positions by rank, then by position. Those of a rank mostly come in their order, so that few need a heap.</summary>
+    private sealed class Queue
+    {
+        private readonly Dictionary<int, Places> byRank = [];
+        private readonly PriorityQueue<Places, int> waiting = new();
+
+        public void Add(int rank, int position)
+        {
+            if (!byRank.TryGetValue(rank, out Places? places))
+                byRank[rank] = places = new Places();
+            if (places.IsEmpty)
+                waiting.Enqueue(places, rank);
+            places.Add(position);
+        }
+
+        public bool TryTake(out int rank, out int position)
+        {
+            if (!waiting.TryPeek(out Places? places, out rank))
+            {
+                position = 0;
+                return false;
+            }
+
+            position = places.Take();
+            if (places.IsEmpty)
+            {
+                waiting.Dequeue();
+                byRank.Remove(rank);
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>The positions of one rank: those that came in order, and a heap of the others.</summary>
+    private sealed class Places
+    {
+        private readonly List<int> ordered = [];
+        private PriorityQueue<int, int>? late;
+        private int taken;
+
+        public bool IsEmpty => taken == ordered.Count && late is not { Count: > 0 };
+
+        public void Add(int position)
+        {
+            if (ordered.Count == 0 || position >= ordered[^1])
+                ordered.Add(position);
+            else
+                (late ??= new()).Enqueue(position, position);
+        }
+
+        public int Take() => late is { Count: > 0 } && (taken == ordered.Count || late.Peek() < ordered[taken]) ? late.Dequeue() : ordered[taken++];
+    }
 }
