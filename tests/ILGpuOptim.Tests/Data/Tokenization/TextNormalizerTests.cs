@@ -23,6 +23,10 @@ public sealed class TextNormalizerTests
     [InlineData("{'type':'Replace','pattern':{'String':''},'content':'-'}", "a\U0001F600", "-a-\U0001F600-")]
     [InlineData("{'type':'Replace','pattern':{'Regex':'\\\\p{N}+'},'content':'0'}", "1\U0001D7CF2 x", "0 x")]
     [InlineData("{'type':'Replace','pattern':{'Regex':'a*'},'content':'-'}", "aab", "-b-")]
+    [InlineData("{'type':'NFKC'}", "\u32FF \uA7F2 1\u1DF6\u0301", "\u32FF \uA7F2 1\u1DF6\u0301")]
+    [InlineData("{'type':'Lowercase'}", "\uA7CE\U00016EA0", "\uA7CF\U00016EBB")]
+    [InlineData("{'type':'StripAccents'}", "\u1CF2\u07FD", "\u07FD")]
+    [InlineData("{'type':'BertNormalizer','clean_text':false,'handle_chinese_chars':false,'strip_accents':true,'lowercase':false}", "\u1734\u1885\U0001171E", "\u1885")]
     [InlineData("{'type':'Nmt'}", "a\u0001\tb\u200B\uFEFF\u009F", "a b  ")]
     [InlineData("{'type':'ByteLevel'}", "a é\n", "aĠÃ©Ċ")]
     [InlineData("{'type':'BertNormalizer','clean_text':true,'handle_chinese_chars':true,'strip_accents':null,'lowercase':true}", "É\u0000\t中\uFFFD\u00ADx\U00020000", "e  中 x \U00020000 ")]
@@ -65,6 +69,9 @@ public sealed class TextNormalizerTests
         // Lines of Unicode's NormalizationTest.txt: source; NFC; NFD; NFKC; NFKD.
         foreach (string line in File.ReadLines(Path.Combine(AppContext.BaseDirectory, "Data", "Tokenization", "normalization.txt")))
         {
+            // Later characters stay as they are, as in the library.
+            if (line.Split(';')[0].Split(' ').Any(point => !UnicodeData.IsAssigned(Convert.ToInt32(point, 16), new Version(9, 0))))
+                continue;
             string[] forms = [.. line.Split(';').Select(form => string.Concat(form.Split(' ').Select(point => char.ConvertFromUtf32(Convert.ToInt32(point, 16)))))];
             Assert.Equal(
                 (forms[1], forms[2], forms[3], forms[4]),

@@ -57,6 +57,10 @@ public sealed class TextRegexTests
     [InlineData(@"\d", "1\U0001D7CF²", "1|\U0001D7CF")]
     [InlineData(@"\s", "\u000B\u0085\u00A0\u200B", "\u000B|\u0085|\u00A0")]
     [InlineData(@"a|ab", "ab", "a")]
+    [InlineData(@"\w", "²a", "²|a")]
+    [InlineData(@"[\w]", "²a", "a")]
+    [InlineData(@"[[:punct:]]", "$€!", "$|€|!")]
+    [InlineData(@"\p{Punct}", "$€!", "!")]
     [InlineData(@"x*", "axb", "|x|")]
     public void MatchesByCodePoints(string pattern, string text, string expected)
     {

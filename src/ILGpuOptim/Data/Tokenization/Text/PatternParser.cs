@@ -149,7 +149,7 @@ internal sealed class PatternParser
                     new Characters(CodePointSet.Of([('\n', '\r'), (0x85, 0x85), (0x2028, 0x2029)]))])), null);
         }
 
-        if (EscapedSet() is { } set)
+        if (EscapedSet(inClass: false) is { } set)
             return (new Characters(set), null);
         int point = EscapedCharacter();
         return (Literal(point, options), point);
@@ -163,20 +163,20 @@ internal sealed class PatternParser
 
     private static Choice Boundary(bool negative)
     {
-        var word = new Characters(PatternProperties.Word);
+        var word = new Characters(PatternProperties.WordAlone);
         return new([Both(false, negative), Both(true, !negative)]);
 
         Sequence Both(bool notBehind, bool notAhead) => new([new Look(word, Behind: true, notBehind), new Look(word, Behind: false, !notAhead)]);
     }
 
     /// <summary>An escape that stands for a set, after its backslash; null when it is none.</summary>
-    private CodePointSet? EscapedSet()
+    private CodePointSet? EscapedSet(bool inClass)
     {
         int letter = points[position];
         if (letter is 'p' or 'P')
         {
             position++;
-            return Property(letter == 'P');
+            return Property(letter == 'P', inClass);
         }
 
         CodePointSet? set = letter switch
@@ -184,7 +184,7 @@ internal sealed class PatternParser
             'd' or 'D' => PatternProperties.Digit,
             'h' or 'H' => PatternProperties.HexadecimalDigit,
             's' or 'S' => PatternProperties.Space,
-            'w' or 'W' => PatternProperties.Word,
+            'w' or 'W' => inClass ? PatternProperties.Word : PatternProperties.WordAlone,
             _ => null,
         };
         if (set is null)
@@ -193,7 +193,7 @@ internal sealed class PatternParser
         return letter < 'a' ? set.Negate() : set;
     }
 
-    private CodePointSet Property(bool negative)
+    private CodePointSet Property(bool negative, bool inClass)
     {
         int end = Array.IndexOf(points, '}', position);
         if (!Take('{') || end < 0)
@@ -202,6 +202,8 @@ internal sealed class PatternParser
         string name = string.Concat(points[position..end].Select(char.ConvertFromUtf32));
         position = end + 1;
         CodePointSet set = PatternProperties.Named(name) ?? throw Refuse($"names the property \"{name}\", which is not supported");
+        if (!inClass && ReferenceEquals(set, PatternProperties.Word))
+            set = PatternProperties.WordAlone;
         return negative ? set.Negate() : set;
     }
 
@@ -432,7 +434,7 @@ internal sealed class PatternParser
         {
             if (position == points.Length)
                 throw Refuse("ends with \\");
-            if (EscapedSet() is { } escaped)
+            if (EscapedSet(inClass: true) is { } escaped)
                 return escaped;
             next = ClassCharacter();
         }
@@ -444,7 +446,7 @@ internal sealed class PatternParser
         int last = points[position++];
         if (last == '\\')
         {
-            if (position < points.Length && EscapedSet() is { } after)
+            if (position < points.Length && EscapedSet(inClass: true) is { } after)
                 return after.Union(CodePointSet.Of(next)).Union(CodePointSet.Of('-'));
             last = position < points.Length ? ClassCharacter() : throw Refuse("ends with \\");
         }
@@ -473,7 +475,8 @@ internal sealed class PatternParser
             if (name.Length > 0 && Take(':') && Take(']'))
             {
                 CodePointSet set = name is "alnum" or "alpha" or "ascii" or "blank" or "cntrl" or "digit" or "graph" or "lower" or "print" or "punct"
-                    or "space" or "upper" or "word" or "xdigit" ? PatternProperties.Named(name)! : throw Refuse($"names the set [:{name}:], which is not supported");
+                    or "space" or "upper" or "word" or "xdigit" ? name == "punct" ? PatternProperties.PosixPunctuation : PatternProperties.Named(name)!
+                    : throw Refuse($"names the set [:{name}:], which is not supported");
                 return negative ? set.Negate() : set;
             }
         }

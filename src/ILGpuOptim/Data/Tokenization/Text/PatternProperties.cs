@@ -10,14 +10,48 @@ internal static class PatternProperties
 
     private static readonly Dictionary<string, string> LongCategories = new()
     {
-        ["other"] = "c", ["control"] = "cc", ["cntrl"] = "cc", ["format"] = "cf", ["unassigned"] = "cn", ["privateuse"] = "co", ["surrogate"] = "cs",
-        ["letter"] = "l", ["casedletter"] = "lc", ["lowercaseletter"] = "ll", ["modifierletter"] = "lm", ["otherletter"] = "lo",
-        ["titlecaseletter"] = "lt", ["uppercaseletter"] = "lu", ["mark"] = "m", ["combiningmark"] = "m", ["spacingmark"] = "mc",
-        ["enclosingmark"] = "me", ["nonspacingmark"] = "mn", ["number"] = "n", ["decimalnumber"] = "nd", ["digit"] = "nd", ["letternumber"] = "nl",
-        ["othernumber"] = "no", ["punctuation"] = "p", ["connectorpunctuation"] = "pc", ["dashpunctuation"] = "pd", ["closepunctuation"] = "pe",
-        ["finalpunctuation"] = "pf", ["initialpunctuation"] = "pi", ["otherpunctuation"] = "po", ["openpunctuation"] = "ps", ["symbol"] = "s",
-        ["currencysymbol"] = "sc", ["modifiersymbol"] = "sk", ["mathsymbol"] = "sm", ["othersymbol"] = "so", ["separator"] = "z",
-        ["lineseparator"] = "zl", ["paragraphseparator"] = "zp", ["spaceseparator"] = "zs",
+        ["other"] = "c",
+        ["control"] = "cc",
+        ["cntrl"] = "cc",
+        ["format"] = "cf",
+        ["unassigned"] = "cn",
+        ["privateuse"] = "co",
+        ["surrogate"] = "cs",
+        ["letter"] = "l",
+        ["casedletter"] = "lc",
+        ["lowercaseletter"] = "ll",
+        ["modifierletter"] = "lm",
+        ["otherletter"] = "lo",
+        ["titlecaseletter"] = "lt",
+        ["uppercaseletter"] = "lu",
+        ["mark"] = "m",
+        ["combiningmark"] = "m",
+        ["spacingmark"] = "mc",
+        ["enclosingmark"] = "me",
+        ["nonspacingmark"] = "mn",
+        ["number"] = "n",
+        ["decimalnumber"] = "nd",
+        ["digit"] = "nd",
+        ["letternumber"] = "nl",
+        ["othernumber"] = "no",
+        ["punctuation"] = "p",
+        ["punct"] = "p",
+        ["connectorpunctuation"] = "pc",
+        ["dashpunctuation"] = "pd",
+        ["closepunctuation"] = "pe",
+        ["finalpunctuation"] = "pf",
+        ["initialpunctuation"] = "pi",
+        ["otherpunctuation"] = "po",
+        ["openpunctuation"] = "ps",
+        ["symbol"] = "s",
+        ["currencysymbol"] = "sc",
+        ["modifiersymbol"] = "sk",
+        ["mathsymbol"] = "sm",
+        ["othersymbol"] = "so",
+        ["separator"] = "z",
+        ["lineseparator"] = "zl",
+        ["paragraphseparator"] = "zp",
+        ["spaceseparator"] = "zs",
     };
 
     private static readonly HashSet<string> Categories = [.. LongCategories.Values];
@@ -36,8 +70,14 @@ internal static class PatternProperties
     /// <summary>White space, <c>\s</c>.</summary>
     public static CodePointSet Space => Named("whitespace")!;
 
-    /// <summary>Letters, marks, decimal digits and connecting punctuation, <c>\w</c>.</summary>
+    /// <summary>Letters, marks, decimal digits and connecting punctuation, <c>[\w]</c>.</summary>
     public static CodePointSet Word => Named("word")!;
+
+    /// <summary><c>\w</c> outside of brackets, where Oniguruma adds the superscript digits and the fractions of Latin-1.</summary>
+    public static CodePointSet WordAlone { get; } = Word.Union(CodePointSet.Of([(0xB2, 0xB3), (0xB9, 0xB9), (0xBC, 0xBE)]));
+
+    /// <summary><c>[[:punct:]]</c>: punctuation and symbols, while <c>\p{Punct}</c> is punctuation alone.</summary>
+    public static CodePointSet PosixPunctuation => Named("p")!.Union(Named("s")!);
 
     /// <summary>The set of a property's name; null when no such property is known. Case, spaces, hyphens and underscores do not matter.</summary>
     public static CodePointSet? Named(string name) => Cache.GetOrAdd(Simplify(name), Find);
@@ -67,7 +107,6 @@ internal static class PatternProperties
             "word" => static point => (UnicodeData.IsAlphabetic(point) && UnicodeData.IsAssigned(point, Unicode))
                 || UnicodeData.Category(point, Unicode) is "Mn" or "Mc" or "Me" or "Nd" or "Pc",
             "alnum" => static point => (UnicodeData.IsAlphabetic(point) && UnicodeData.IsAssigned(point, Unicode)) || UnicodeData.Category(point, Unicode) == "Nd",
-            "punct" => static point => UnicodeData.Category(point, Unicode)[0] == 'P' || (point < 0x80 && UnicodeData.Category(point, Unicode)[0] == 'S'),
             "graph" => static point => !UnicodeData.IsWhiteSpace(point) && UnicodeData.Category(point, Unicode) is not ("Cc" or "Cn" or "Cs"),
             "print" => static point => UnicodeData.Category(point, Unicode) is not ("Cc" or "Cn" or "Cs" or "Zl" or "Zp"),
             "xdigit" or "asciihexdigit" or "ahex" => HexadecimalDigit.Contains,

@@ -6,14 +6,17 @@ namespace ILGpuOptim.Data.Tokenization;
 /// </summary>
 internal static class TextRules
 {
-    /// <summary>The version behind Rust's own <c>char</c> methods.</summary>
+    /// <summary>The version behind Rust's own <c>char</c> methods, which is 17.0 but for what is named below.</summary>
     private static readonly Version Rust = new(16, 0);
 
     /// <summary>The version of the crate unicode_categories.</summary>
     private static readonly Version Old = new(8, 0);
 
     /// <summary>The version of the library's own table of scripts.</summary>
-    private static readonly Version Scripts = new(13, 0);
+    private static readonly Version Scripts = new(9, 0);
+
+    /// <summary>The version of the crate unicode-normalization-alignments.</summary>
+    private static readonly Version Normalization = new(9, 0);
 
     private static readonly CodePointMap Kinds = Classify();
 
@@ -29,7 +32,7 @@ internal static class TextRules
         Word = 32,
     }
 
-    /// <summary>General category N.</summary>
+    /// <summary>General category N, with the digits that Unicode 17.0 added.</summary>
     public static bool IsNumeric(int point) => Is(point, Kind.Numeric);
 
     /// <summary>ASCII's punctuation and symbols, and general category P.</summary>
@@ -58,6 +61,10 @@ internal static class TextRules
     {
         ' ' => null,
         0x30FC => "Han",
+
+        // These have another script since.
+        0x589 or 0x61C => "Common",
+        0x953 or 0x954 => "Devanagari",
         _ => UnicodeData.Script(point, Scripts) switch
         {
             "Unknown" => null,
@@ -73,15 +80,16 @@ internal static class TextRules
         var result = new byte[CodePointSet.Limit];
         for (int point = 0; point < result.Length; point++)
         {
+            // The named code points have changed their categories since those versions.
             string rust = UnicodeData.Category(point, Rust), old = UnicodeData.Category(point, Old);
-            Kind kind = rust[0] == 'N' ? Kind.Numeric : Kind.None;
-            if (old[0] == 'P' || (point < 0x80 && rust[0] is 'P' or 'S'))
+            Kind kind = rust[0] == 'N' || point is (>= 0x11DE0 and <= 0x11DE9) or (>= 0x16FF4 and <= 0x16FF6) ? Kind.Numeric : Kind.None;
+            if (old[0] == 'P' || point is 0x166D or 0x111C9 || (point < 0x80 && rust[0] is 'P' or 'S'))
                 kind |= Kind.Punctuation;
             if (old is "Cc" or "Cf" or "Co")
                 kind |= Kind.Other;
-            if (old == "Mn")
+            if ((old == "Mn" && point is not (0x1885 or 0x1886 or 0xA9BD or 0x111C9)) || point is 0x1734 or 0x1171E)
                 kind |= Kind.NonSpacingMark;
-            if (rust[0] == 'M')
+            if ((UnicodeData.Category(point, Normalization)[0] == 'M' && point != 0x111C9) || point is 0x1CF2 or 0x1CF3)
                 kind |= Kind.Mark;
             if (rust is "Nd" or "Pc" || rust[0] == 'M' || (UnicodeData.IsAlphabetic(point) && rust != "Cn") || UnicodeData.IsJoinControl(point))
                 kind |= Kind.Word;

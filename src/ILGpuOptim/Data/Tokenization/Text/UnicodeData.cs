@@ -82,9 +82,11 @@ internal static class UnicodeData
     /// <summary>Property Join_Control.</summary>
     public static bool IsJoinControl(int codePoint) => (Flags[codePoint] & JoinControlFlag) != 0;
 
-    /// <summary>The simple lower case; the code point itself when there is none.</summary>
+    /// <summary>The simple lower case, with the pairs that Unicode 17.0 added; the code point itself when there is none.</summary>
     public static int ToLower(int codePoint) => codePoint < 0x80
-        ? codePoint is >= 'A' and <= 'Z' ? codePoint | 0x20 : codePoint : Lower.GetValueOrDefault(codePoint, codePoint);
+        ? codePoint is >= 'A' and <= 'Z' ? codePoint | 0x20 : codePoint
+        : codePoint is 0xA7CE or 0xA7D2 or 0xA7D4 ? codePoint + 1
+        : codePoint is >= 0x16EA0 and <= 0x16EB8 ? codePoint + 0x1B : Lower.GetValueOrDefault(codePoint, codePoint);
 
     private sealed class Reader(byte[] data)
     {

@@ -3,15 +3,21 @@ using System.Text;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Unicode's normalization forms (UAX #15). The platform's own <c>string.Normalize</c> does nothing beyond ASCII without its native library.
+/// Unicode's normalization forms (UAX #15), for the characters of Unicode 9.0: the library whose results are wanted knows no later ones, so
+/// they stay as they are. The platform's own <c>string.Normalize</c> does nothing beyond ASCII without its native library.
 /// </summary>
 internal sealed class UnicodeNormalization
 {
     private const int SyllableBase = 0xAC00, LeadBase = 0x1100, VowelBase = 0x1161, TrailBase = 0x11A7;
     private const int LeadCount = 19, VowelCount = 21, TrailCount = 28, SyllableCount = LeadCount * VowelCount * TrailCount;
 
+    /// <summary>The version of the crate unicode-normalization-alignments.</summary>
+    private static readonly Version Unicode = new(9, 0);
+
+    private static readonly CodePointMap Classes = MakeClasses();
+
     private static readonly Lazy<Dictionary<(int, int), int>> Compositions = new(() => UnicodeData.Decompositions
-        .Where(entry => !entry.Value.Compatible && entry.Value.Parts.Length == 2 && !UnicodeData.CompositionExclusions.Contains(entry.Key))
+        .Where(entry => !entry.Value.Compatible && entry.Value.Parts.Length == 2 && UnicodeData.IsAssigned(entry.Key, Unicode) && !UnicodeData.CompositionExclusions.Contains(entry.Key))
         .ToDictionary(entry => (entry.Value.Parts[0], entry.Value.Parts[1]), entry => entry.Key));
 
     private readonly bool composes;
@@ -22,7 +28,7 @@ internal sealed class UnicodeNormalization
         this.composes = composes;
         foreach ((int point, (bool onlyCompatible, _)) in UnicodeData.Decompositions)
         {
-            if (compatible || !onlyCompatible)
+            if ((compatible || !onlyCompatible) && UnicodeData.IsAssigned(point, Unicode))
                 decompositions.Add(point, [.. Expand(point)]);
         }
 
@@ -60,6 +66,14 @@ internal sealed class UnicodeNormalization
         return result.ToString();
     }
 
+    private static CodePointMap MakeClasses()
+    {
+        var classes = new byte[CodePointSet.Limit];
+        for (int point = 0; point < classes.Length; point++)
+            classes[point] = UnicodeData.IsAssigned(point, Unicode) ? UnicodeData.CombiningClass(point) : (byte)0;
+        return new CodePointMap(classes);
+    }
+
     private void Decompose(int point, List<int> points)
     {
         int syllable = point - SyllableBase;
@@ -89,11 +103,11 @@ internal sealed class UnicodeNormalization
     {
         for (int i = 0; i < points.Count; i++)
         {
-            if (UnicodeData.CombiningClass(points[i]) == 0)
+            if (Classes[points[i]] == 0)
                 continue;
             int end = i;
             bool sorted = true;
-            for (byte last = 0; end < points.Count && UnicodeData.CombiningClass(points[end]) is > 0 and var next; end++)
+            for (byte last = 0; end < points.Count && Classes[points[end]] is > 0 and var next; end++)
             {
                 sorted &= next >= last;
                 last = next;
@@ -101,7 +115,7 @@ internal sealed class UnicodeNormalization
 
             if (!sorted)
             {
-                int[] ordered = [.. points.GetRange(i, end - i).OrderBy(UnicodeData.CombiningClass)];
+                int[] ordered = [.. points.GetRange(i, end - i).OrderBy(static point => Classes[point])];
                 for (int j = 0; j < ordered.Length; j++)
                     points[i + j] = ordered[j];
             }
@@ -117,7 +131,7 @@ internal sealed class UnicodeNormalization
         byte last = 0;
         for (int i = 0; i < points.Count; i++)
         {
-            byte next = UnicodeData.CombiningClass(points[i]);
+            byte next = Classes[points[i]];
             bool adjacent = starter == written - 1;
             if (starter >= 0 && (adjacent || (last < next && last != 0)) && Pair(points[starter], points[i]) is { } composed)
             {
