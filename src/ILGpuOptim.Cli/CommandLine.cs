@@ -15,7 +15,35 @@ public static class CommandLine
         using IDisposable terminal = Terminal.Open();
         AppDomain.CurrentDomain.UnhandledException += EndAll;
         CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-        var root = new RootCommand("Train small language models in C# with memory-efficient optimizers; nothing native to install. " +
+        try
+        {
+            ParseResult parsed = Parse(args);
+            if (ParseErrors.FirstOf(parsed) is { } error)
+                throw new UserException(error);
+
+            // Ctrl-C is the commands' own affair: training saves a checkpoint first.
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(e, Console.Error);
+        }
+        finally
+        {
+            AppDomain.CurrentDomain.UnhandledException -= EndAll;
+        }
+    }
+
+    /// <summary>An error on another thread.</summary>
+    private static void EndAll(object sender, UnhandledExceptionEventArgs arguments) =>
+        Environment.Exit(Failure.Report(arguments.ExceptionObject as Exception ?? new InvalidOperationException($"{arguments.ExceptionObject}"), Console.Error));
+
+    /// <summary>A command line as its parts; texts that begin with @ name no files of arguments.</summary>
+    internal static ParseResult Parse(params string[] args) => Commands().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+
+    /// <summary>All commands, as one tree.</summary>
+    internal static RootCommand Commands() =>
+        new("Train small language models in C# with memory-efficient optimizers; nothing native to install. " +
             $"After an unexpected error, {Failure.DebugVariable}=1 prints where it came from.")
         {
             TrainCommand.Create(),
@@ -36,23 +64,4 @@ public static class CommandLine
             PrepareCommand.Create(),
             VerifyCommand.Create(),
         };
-
-        try
-        {
-            // Ctrl-C is the commands' own affair: training saves a checkpoint first.
-            return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
-        }
-        catch (Exception e)
-        {
-            return Failure.Report(e, Console.Error);
-        }
-        finally
-        {
-            AppDomain.CurrentDomain.UnhandledException -= EndAll;
-        }
-    }
-
-    /// <summary>An error on another thread.</summary>
-    private static void EndAll(object sender, UnhandledExceptionEventArgs arguments) =>
-        Environment.Exit(Failure.Report(arguments.ExceptionObject as Exception ?? new InvalidOperationException($"{arguments.ExceptionObject}"), Console.Error));
 }

@@ -16,11 +16,15 @@ internal abstract class ComparisonProgress
         comparison.Begun = (entrant, run, training, target) =>
         {
             Begun(entrant, run, training, target);
+            foreach (string note in training.Notes.Select(note => $"{entrant.Contender.Label}: {note}").Where(notes.Add))
+                Noted(note);
             training.Stepped = result => Stepped(entrant, run, result);
         };
         comparison.Advanced = Advanced;
         comparison.Pruned = Pruned;
     }
+
+    private readonly HashSet<string> notes = [];
 
     protected OptimizerComparison Comparison { get; }
 
@@ -39,6 +43,11 @@ internal abstract class ComparisonProgress
 
     protected abstract void Begun(OptimizerComparison.Entrant entrant, ComparedRun run, TrainingRun training, long target);
 
+    /// <summary>Tells about a setting that was cut, once for each optimizer. A live table has no room for it before the end.</summary>
+    protected virtual void Noted(string note)
+    {
+    }
+
     protected abstract void Stepped(OptimizerComparison.Entrant entrant, ComparedRun run, StepResult result);
 
     protected abstract void Advanced(OptimizerComparison.Entrant entrant, ComparedRun run);
@@ -56,9 +65,9 @@ internal abstract class ComparisonProgress
         Tell(finished);
     }
 
-    protected void Tell(bool finished) => Console.WriteLine(finished
+    protected void Tell(bool finished) => Console.WriteLine(string.Concat(notes.Select(note => $"note       {note}{Environment.NewLine}")) + (finished
         ? $"done       {Path.Combine(Comparison.Folder, ComparisonReport.FileName)}{Environment.NewLine}curves     {Path.Combine(Comparison.Folder, ComparisonReport.CurvesFile)}"
-        : "stopped    the state is saved; the same command goes on from here");
+        : "stopped    the state is saved; the same command goes on from here"));
 
     private sealed class PlainProgress(OptimizerComparison comparison) : ComparisonProgress(comparison)
     {
@@ -107,6 +116,8 @@ internal abstract class ComparisonProgress
             Target = target,
             training.Trainer.Optimizer.StateBytes,
         });
+
+        protected override void Noted(string note) => CommonOptions.PrintJson(new { Event = "note", Note = note });
 
         protected override void Stepped(OptimizerComparison.Entrant entrant, ComparedRun run, StepResult result) =>
             CommonOptions.PrintJson(new { Event = "step", Optimizer = entrant.Contender.Label, Lr = run.Rate, run.Seed, result.Step, result.Loss, Ms = result.Duration.TotalMilliseconds });

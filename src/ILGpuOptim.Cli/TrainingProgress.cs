@@ -28,6 +28,8 @@ internal abstract class TrainingProgress(TrainingRun run)
         Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.LearningRate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
         foreach (var group in Training.Trainer.Groups)
             Line($"           {group.Parameters.Count} tensors, {group.Parameters.Sum(p => p.Length):N0} parameters: {group.Description}");
+        foreach (string note in Training.Notes)
+            Line($"note       {note}");
         if (Training.Trainer.StepNumber > 0)
             Line($"resumed    after step {Training.Trainer.StepNumber}");
     }
@@ -94,6 +96,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             Training.Trainer.Model.ParameterCount,
             Training.Trainer.Optimizer.StateBytes,
             Training.Trainer.StepNumber,
+            Training.Notes,
         });
 
         public override void End(bool finished, string? sample) =>

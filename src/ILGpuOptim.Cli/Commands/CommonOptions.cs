@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -9,15 +10,13 @@ internal static class CommonOptions
 {
     public static Option<string?> Device() => new("--device") { Description = "where to compute: cpu, cuda, opencl (or cuda:1 for the second), auto (a GPU if there is one), or reference (slow, for checking)" };
 
-    public static Option<int?> Threads() => new("--threads") { Description = "threads of the cpu; 0 means one for each core" };
+    public static Option<int?> Threads() => Flag.Of<int?>("--threads", "threads of the cpu; 0 means one for each core", SettingPath.RangeOf(nameof(Training.TrainingSettings.Threads)));
 
     public static Option<bool> Json() => new("--json") { Description = "print JSON for machines" };
 
     /// <summary>Opens a device by name.</summary>
     public static Device Open(string? name, int? threads)
     {
-        if (threads < 0)
-            throw new UserException($"--threads {threads}: it must be at least 0");
         name = (name ?? "cpu").ToLowerInvariant();
         string kind = name.Split(':')[0];
         return Devices.Kinds.Contains(kind)

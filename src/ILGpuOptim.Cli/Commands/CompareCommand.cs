@@ -1,7 +1,9 @@
 using System.CommandLine;
+using System.Reflection;
 using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -22,14 +24,14 @@ internal static class CompareCommand
             Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); by default " + string.Join(", ", Contender.DefaultRates),
             AllowMultipleArgumentsPerToken = true,
         };
-        var seeds = new Option<int>("--seeds") { Description = "repeats of the best learning rate, each with the next seed", DefaultValueFactory = _ => 1 };
+        Option<int> seeds = Flag.Of("--seeds", "repeats of the best learning rate, each with the next seed", 1, typeof(ComparisonSettings).GetProperty(nameof(ComparisonSettings.Seeds))!.GetCustomAttribute<RangeAttribute>());
         var complete = new Option<bool>("--no-pruning") { Description = "run every learning rate to the end; otherwise successive halving gives hopeless ones up at a quarter and half of the steps" };
         var output = new Option<string>("--out") { Description = "the folder of the comparison; the same command goes on where it was stopped", DefaultValueFactory = _ => Path.Combine("runs", "comparison") };
         var command = new Command("compare", "Train the same model with several optimizers, from the same seed on the same batches, and write one HTML report, CSV and Markdown.")
         {
             optimizers, rates, seeds, complete, output,
         };
-        foreach (Option option in train.All.Where(option => option.Name is not ("--optimizer" or "--lr" or "--out" or "--resume" or "--keep")))
+        foreach (Option option in train.All.Where(option => option.Name is not ("--optimizer" or "--lr" or "--out" or "--resume" or "--allow-data-change" or "--keep")))
             command.Options.Add(option);
         command.SetAction(result => Run(
             result.GetValue(output)!,

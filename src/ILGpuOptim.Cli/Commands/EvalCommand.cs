@@ -14,8 +14,9 @@ internal static class EvalCommand
     {
         var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
         var data = new Option<string[]>("--data") { Description = "text to evaluate on; without it, the validation part of the run's data", AllowMultipleArgumentsPerToken = true };
-        var stride = new Option<int>("--stride") { Description = "tokens from one window to the next; what overlaps is context. 0: windows do not overlap" };
-        var block = new Option<int>("--block") { Description = $"tokens of a window; 0: the model's positions, at most {EvaluationOptions.MostBlock}" };
+        var defaults = new EvaluationOptions();
+        Option<int> stride = Flag.For<int>("--stride", "tokens from one window to the next; what overlaps is context. 0: windows do not overlap", defaults, nameof(defaults.Stride));
+        Option<int> block = Flag.For<int>("--block", $"tokens of a window; 0: the model's positions, at most {EvaluationOptions.MostBlock}", defaults, nameof(defaults.Block));
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();

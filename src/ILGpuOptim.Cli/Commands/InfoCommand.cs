@@ -20,6 +20,7 @@ internal static class InfoCommand
             if (!File.Exists(file))
                 throw new UserException($"{folder}: there is no run in this folder ({TrainingRun.SettingsFile} is missing)");
             TrainingSettings settings = TrainingSettings.Load(file);
+            RunRecord record = RunRecord.Load(file);
             (long Step, string Path)[] checkpoints = [.. TrainingRun.Checkpoints(folder)];
             IReadOnlyList<(long Step, double? Training, double? Validation)> losses = RunMetrics.Read(folder).Validations;
             if (result.GetValue(json))
@@ -27,6 +28,7 @@ internal static class InfoCommand
                 CommonOptions.PrintJson(new
                 {
                     Settings = JsonSerializer.Deserialize<JsonElement>(settings.ToJson()),
+                    record.History,
                     Checkpoints = checkpoints.Select(item => item.Path),
                     Validations = losses.Select(item => new { item.Step, TrainLoss = item.Training, ValLoss = item.Validation }),
                 });
@@ -35,6 +37,8 @@ internal static class InfoCommand
 
             AnsiConsole.MarkupLineInterpolated($"[bold]{Terminal.Line(folder)}[/]  preset {Terminal.Line(settings.Preset)}, {settings.Optimizer.Name}, {Model(settings, checkpoints.Length > 0 ? folder : null)}block {settings.Block}");
             AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : Terminal.Line(string.Join(", ", settings.Data)))}");
+            foreach (SettingsChange change in record.History)
+                AnsiConsole.MarkupLineInterpolated($"changed at step {change.Step}: {Terminal.Line(string.Join("; ", change.Changes))}");
             var table = new Table().AddColumns("step", "train loss", "validation loss");
             foreach ((long step, double? training, double? validation) in losses.TakeLast(12))
                 table.AddRow($"{step}", $"{training:F4}", $"{validation:F4}");

@@ -3,6 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Cli.Commands;
@@ -14,9 +15,9 @@ internal static class KernelsCommand
     {
         var optimizer = new Argument<string>("optimizer") { Description = "its name, as for train; \"models\": the kernels of training GPT-2, LLaMA and BERT; \"all\": those and every optimizer's" };
         var target = new Option<string>("--target") { Description = "ptx or opencl", DefaultValueFactory = _ => "ptx" };
-        var architecture = new Option<int>("--arch") { Description = "compute capability for ptx, such as 70, 80 or 90", DefaultValueFactory = _ => 80 };
-        var rows = new Option<int>("--rows") { Description = "rows of the matrix that is updated", DefaultValueFactory = _ => 768 };
-        var columns = new Option<int>("--columns") { Description = "its columns", DefaultValueFactory = _ => 2304 };
+        Option<int> architecture = Flag.Of("--arch", "compute capability for ptx, such as 70, 80 or 90", 80, new RangeAttribute(50, 90));
+        Option<int> rows = Flag.Of("--rows", "rows of the matrix that is updated", 768, new RangeAttribute(1, 1 << 16));
+        Option<int> columns = Flag.Of("--columns", "its columns", 2304, new RangeAttribute(1, 1 << 16));
         var list = new Option<bool>("--list") { Description = "only the kernels' names" };
         var output = new Option<string?>("--out") { Description = "a folder for one file a kernel, instead of printing" };
         var command = new Command("kernels", "Print the fused GPU kernels that an optimizer becomes; needs no GPU. Each begins with a line that names the kernel shape and the rule in it, as its class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
@@ -25,14 +26,6 @@ internal static class KernelsCommand
             string kind = result.GetRequiredValue(target).ToLowerInvariant();
             if (!KernelRecorder.Targets.Contains(kind))
                 throw new UserException($"--target {kind}: there are {string.Join(" and ", KernelRecorder.Targets)}");
-            foreach ((string name, int size) in new[] { ("--rows", result.GetValue(rows)), ("--columns", result.GetValue(columns)) })
-            {
-                if (size is < 1 or > 1 << 16)
-                    throw new UserException($"{name} {size}: it must lie between 1 and 65536");
-            }
-
-            if (result.GetValue(architecture) is not (>= 50 and <= 90))
-                throw new UserException($"--arch {result.GetValue(architecture)}: compute capabilities from 50 to 90 are known");
             string chosen = result.GetRequiredValue(optimizer);
             var kernels = new Dictionary<string, KernelSource>();
             using var recorder = new KernelRecorder();

@@ -16,7 +16,6 @@ internal static class MemoryCommand
         command.SetAction(result =>
         {
             TrainingSettings settings = options.Settings(result);
-            settings.Check();
 
             ModelConfig config = Configuration(settings);
             MemoryPlan plan = MemoryPlan.Of(config, settings);

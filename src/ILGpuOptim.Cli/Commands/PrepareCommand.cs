@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
+using ILGpuOptim.Validation;
 using Spectre.Console;
 
 namespace ILGpuOptim.Cli.Commands;
@@ -13,9 +14,9 @@ internal static class PrepareCommand
         var data = new Option<string[]>("--data") { Description = "text, .jsonl and .parquet files (also .gz) or folders of them", AllowMultipleArgumentsPerToken = true, Required = true };
         var tokenizer = new Option<string>("--tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer's file or folder", Required = true };
         var output = new Option<string>("--out") { Description = "a folder for train.bin, val.bin and the tokenizer", Required = true };
-        var validation = new Option<double>("--validation") { Description = "the part of the documents (of a text: of its pieces) that validates", DefaultValueFactory = _ => 0.1 };
+        Option<double> validation = Flag.Of("--validation", "the part of the documents (of a text: of its pieces) that validates", 0.1, Preparation.ValidationRange);
         var field = new Option<string>("--field") { Description = "the field of JSON lines, or the column of Parquet files", DefaultValueFactory = _ => "text" };
-        var end = new Option<int?>("--end") { Description = "the id between documents; by default that of <|endoftext|> where the tokenizer has it" };
+        Option<int?> end = Flag.Of<int?>("--end", "the id between documents; by default that of <|endoftext|> where the tokenizer has it", new RangeAttribute(0));
         var command = new Command("prepare", "Turn text, JSON lines and Parquet into token files, in little memory.") { data, tokenizer, output, validation, field, end };
         command.SetAction(result =>
         {

@@ -4,6 +4,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -15,8 +16,8 @@ internal static class SampleCommand
         var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
         var prompts = new Option<string[]>("--prompt") { Description = "what the text begins with; - reads it from standard input; repeat it for several texts at once" };
         var promptIds = new Option<string[]>("--prompt-ids") { Description = "token ids instead of text, such as 1,2,3; may be repeated" };
-        var tokens = new Option<int>("--tokens") { Description = "the most tokens to add", DefaultValueFactory = _ => 300 };
-        var count = new Option<int>("--count") { Description = "how many texts for each prompt, all in one batch", DefaultValueFactory = _ => 1 };
+        Option<int> tokens = Flag.Of("--tokens", "the most tokens to add", 300, new RangeAttribute(0, 1 << 30));
+        Option<int> count = Flag.Of("--count", "how many texts for each prompt, all in one batch", 1, new RangeAttribute(1, 1 << 16));
         var stops = new Option<string[]>("--stop") { Description = "the text ends before this string; may be repeated" };
         var ignoreEnd = new Option<bool>("--ignore-end") { Description = "go on after the model's end of text" };
         var drawing = new SamplingFlags();
@@ -30,8 +31,7 @@ internal static class SampleCommand
         {
             bool asJson = result.GetValue(json);
             SamplingOptions options = drawing.Read(result) with { LogProbabilities = asJson };
-            options.Check();
-            int most = AtLeast(0, result.GetValue(tokens), "--tokens"), copies = AtLeast(1, result.GetValue(count), "--count");
+            int most = result.GetValue(tokens), copies = result.GetValue(count);
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
             string folder = found.Folder;
             GenerationConfig generation = GenerationConfig.Of(folder);
@@ -40,6 +40,8 @@ internal static class SampleCommand
             string[] ends = result.GetValue(stops) ?? [];
             if (tokenizer is null && ends.Length > 0)
                 throw new UserException($"{folder}: --stop needs a tokenizer beside the model, and there is none");
+            if ((long)texts.Count * copies * most > MostTokens)
+                throw new UserException($"--tokens {most} with --count {copies}: {texts.Count * (long)copies} texts of {most} tokens are above the limit of {MostTokens:N0} tokens together");
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
             texts = [.. texts.SelectMany(text => Enumerable.Repeat(text, copies))];
@@ -64,18 +66,20 @@ internal static class SampleCommand
         return command;
     }
 
-    private static int AtLeast(int least, int value, string option) =>
-        value >= least ? value : throw new UserException($"{option} {value}: it must be at least {least}");
+    /// <summary>The most tokens of all texts together: a gigabyte of ids.</summary>
+    private const long MostTokens = 1 << 28;
 
     /// <summary>The flags that say how tokens are drawn.</summary>
     private sealed class SamplingFlags
     {
-        private readonly Option<double> temperature = new("--temperature") { Description = "0 takes the likeliest token each time", DefaultValueFactory = _ => 0.8 };
-        private readonly Option<int> topK = new("--top-k") { Description = "draw among so many likeliest tokens; 0 among all" };
-        private readonly Option<double> topP = new("--top-p") { Description = "draw among the likeliest tokens that together have this probability", DefaultValueFactory = _ => 1 };
-        private readonly Option<double> minP = new("--min-p") { Description = "draw among tokens at least this share as likely as the likeliest" };
-        private readonly Option<double> penalty = new("--repetition-penalty") { Description = "above 1 makes tokens that were there before less likely", DefaultValueFactory = _ => 1 };
-        private readonly Option<ulong> seed = new("--seed") { Description = "repeats the same text", DefaultValueFactory = _ => 1UL };
+        private static readonly SamplingOptions Defaults = new();
+
+        private readonly Option<double> temperature = Flag.For<double>("--temperature", "0 takes the likeliest token each time", Defaults, nameof(Defaults.Temperature));
+        private readonly Option<int> topK = Flag.For<int>("--top-k", "draw among so many likeliest tokens; 0 among all", Defaults, nameof(Defaults.TopK));
+        private readonly Option<double> topP = Flag.For<double>("--top-p", "draw among the likeliest tokens that together have this probability", Defaults, nameof(Defaults.TopP));
+        private readonly Option<double> minP = Flag.For<double>("--min-p", "draw among tokens at least this share as likely as the likeliest", Defaults, nameof(Defaults.MinP));
+        private readonly Option<double> penalty = Flag.For<double>("--repetition-penalty", "above 1 makes tokens that were there before less likely", Defaults, nameof(Defaults.RepetitionPenalty));
+        private readonly Option<ulong> seed = Flag.For<ulong>("--seed", "repeats the same text", Defaults, nameof(Defaults.Seed));
 
         public IEnumerable<Option> All => [temperature, topK, topP, minP, penalty, seed];
 

@@ -15,7 +15,7 @@ internal static class TokenizerCommand
     private static Command Train()
     {
         var data = new Option<string[]>("--data") { Description = "text files or folders; by default the embedded corpus", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
-        var size = new Option<int>("--vocab") { Description = "tokens, with the 256 bytes and the end of text", DefaultValueFactory = _ => 4096 };
+        Option<int> size = Flag.Of("--vocab", "tokens, with the 256 bytes and the end of text", 4096, BytePairTrainer.VocabularyRange);
         var output = new Option<string>("--out") { Description = "a folder for tokenizer.json, vocab.json, merges.txt and tokenizer_config.json", Required = true };
         var command = new Command("train", "Learn a byte-level BPE, saved in Hugging Face's form.") { data, size, output };
         command.SetAction(result =>

@@ -18,7 +18,6 @@ internal static class TuneCommand
         command.SetAction(result =>
         {
             TrainingSettings settings = options.Settings(result);
-            settings.Check();
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
             var tuning = new ProductTuning(device);
             Dataset data = TrainingRun.LoadData(settings);

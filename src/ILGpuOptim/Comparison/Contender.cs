@@ -1,6 +1,6 @@
-using System.Globalization;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Comparison;
 
@@ -10,6 +10,8 @@ namespace ILGpuOptim.Comparison;
 /// <param name="Rates">The learning rates that are tried, rising.</param>
 public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
 {
+    private static readonly RangeAttribute RateRange = new(0) { Above = true };
+
     /// <summary>The rates that are tried when none are named.</summary>
     public static IReadOnlyList<double> DefaultRates { get; } = [1e-3, 3e-3, 1e-2];
 
@@ -57,9 +59,7 @@ public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadO
         var grid = new SortedSet<double>();
         foreach (string word in words)
         {
-            if (!double.TryParse(word, NumberStyles.Float, CultureInfo.InvariantCulture, out double rate) || !double.IsFinite(rate) || rate <= 0)
-                throw new UserException($"--lr {word}: a learning rate is a positive number such as 3e-3");
-            grid.Add(rate);
+            grid.Add((double)Values.Require("--lr", typeof(double), word, RateRange));
         }
 
         return [.. grid];

@@ -2,6 +2,7 @@ using System.Globalization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Comparison;
 
@@ -15,10 +16,15 @@ public sealed class OptimizerComparison : IDisposable
     /// <summary>The file of the settings.</summary>
     public const string SettingsFile = "comparison.json";
 
-    private readonly FolderLock folderLock;
+    private const string RunFolder = "runs";
 
-    private OptimizerComparison(string folder, ComparisonSettings settings, FolderLock folderLock)
+    private readonly FolderLock folderLock;
+    private readonly bool isNew;
+    private bool hasFailed;
+
+    private OptimizerComparison(string folder, ComparisonSettings settings, FolderLock folderLock, bool isNew)
     {
+        this.isNew = isNew;
         Folder = folder;
         Settings = settings;
         this.folderLock = folderLock;
@@ -74,9 +80,10 @@ public sealed class OptimizerComparison : IDisposable
             Directory.CreateDirectory(folder);
             folderLock = FolderLock.Take(folder);
             CheckFolder(folder, settings);
-            if (!File.Exists(path))
+            bool isNew = !File.Exists(path);
+            if (isNew)
                 AtomicFolder.WriteText(path, settings.ToJson());
-            return new OptimizerComparison(folder, settings, folderLock);
+            return new OptimizerComparison(folder, settings, folderLock, isNew);
         }
         catch (Exception e)
         {
@@ -92,7 +99,7 @@ public sealed class OptimizerComparison : IDisposable
         string path = Path.Combine(folder, SettingsFile);
         if (File.Exists(path))
         {
-            if (ComparisonSettings.Difference(File.ReadAllText(path), settings.ToJson()) is { } difference)
+            if (SettingsDifferences.Of(File.ReadAllText(path), settings.ToJson()).Select(item => $"{item.Path}: {item.Left} there, {item.Right} here").FirstOrDefault() is { } difference)
                 throw new UserException($"{folder}: it holds another comparison ({difference}); choose another --out, or repeat the command that began it");
         }
         else if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !FolderLock.Owns(entry)))
@@ -104,6 +111,19 @@ public sealed class OptimizerComparison : IDisposable
     /// <summary>Runs what is left to run. False when <paramref name="stop"/> came first.</summary>
     /// <exception cref="UserException">A run cannot begin, or a checkpoint is damaged or cannot be written.</exception>
     public bool Run(Device device, CancellationToken stop)
+    {
+        try
+        {
+            return RunAll(device, stop);
+        }
+        catch
+        {
+            hasFailed = true;
+            throw;
+        }
+    }
+
+    private bool RunAll(Device device, CancellationToken stop)
     {
         foreach (Entrant entrant in Entrants)
         {
@@ -187,9 +207,19 @@ public sealed class OptimizerComparison : IDisposable
     private ComparedRun Run(Contender contender, double rate, ulong seed)
     {
         string name = string.Create(CultureInfo.InvariantCulture, $"{contender.FileName}-lr{rate:R}-seed{seed}");
-        return new ComparedRun(Path.Combine(Folder, "runs", name), Settings.Of(contender, rate, seed));
+        return new ComparedRun(Path.Combine(Folder, RunFolder, name), Settings.Of(contender, rate, seed));
     }
 
-    /// <summary>Lets other processes work on the folder.</summary>
-    public void Dispose() => folderLock.Dispose();
+    /// <summary>Lets other processes work on the folder. A new comparison whose first run could not begin leaves nothing behind.</summary>
+    public void Dispose()
+    {
+        if (isNew && hasFailed && !Directory.Exists(Path.Combine(Folder, RunFolder)))
+        {
+            File.Delete(Path.Combine(Folder, SettingsFile));
+            if (Directory.EnumerateFileSystemEntries(Folder).All(FolderLock.Owns))
+                Directory.Delete(Folder, recursive: true);
+        }
+
+        folderLock.Dispose();
+    }
 }

@@ -1,4 +1,5 @@
 using ILGpuOptim.Files;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Data;
 
@@ -26,6 +27,9 @@ public sealed class Preparation
     /// <summary>Characters after which a batch is full, however few its parts are: long documents must not pile up.</summary>
     private const int BatchCharacters = 8 << 20;
 
+    /// <summary>The part that can validate: both token files need documents.</summary>
+    public static RangeAttribute ValidationRange { get; } = new(0, 1) { Above = true, Below = true };
+
     private readonly ITokenizer tokenizer;
     private readonly double validation;
     private readonly string field;
@@ -38,8 +42,8 @@ public sealed class Preparation
     /// <exception cref="UserException">The fraction or the id makes no sense.</exception>
     public Preparation(ITokenizer tokenizer, double validation, string field, int? end)
     {
-        if (!(validation > 0 && validation < 1))
-            throw new UserException($"--validation {validation}: it lies between 0 and 1");
+        if (!ValidationRange.Contains(validation))
+            throw new UserException($"--validation {validation}: it must be {Values.Describe(typeof(double), ValidationRange)}");
         if (end is < 0 || end >= tokenizer.VocabularySize)
             throw new UserException($"--end {end}: the tokenizer has ids from 0 to {tokenizer.VocabularySize - 1}");
         (this.tokenizer, this.validation, this.field) = (tokenizer, validation, field);

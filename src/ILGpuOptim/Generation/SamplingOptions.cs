@@ -1,3 +1,5 @@
+using ILGpuOptim.Validation;
+
 namespace ILGpuOptim.Generation;
 
 /// <summary>
@@ -7,40 +9,33 @@ namespace ILGpuOptim.Generation;
 public sealed record SamplingOptions
 {
     /// <summary>Divides the logits; 0 always takes the likeliest token.</summary>
+    [Range(0)]
     public double Temperature { get; init; } = 0.8;
 
     /// <summary>Draws among this many likeliest tokens; 0 among all.</summary>
+    [Range(0)]
     public int TopK { get; init; }
 
     /// <summary>Draws among the fewest likeliest tokens that together have this probability; 1 among all.</summary>
+    [Range(0, 1)]
     public double TopP { get; init; } = 1;
 
     /// <summary>Draws among tokens at least this share as likely as the likeliest; 0 among all.</summary>
+    [Range(0, 1)]
     public double MinP { get; init; }
 
     /// <summary>Makes tokens that were seen before less likely when above 1.</summary>
+    [Range(0, Above = true)]
     public double RepetitionPenalty { get; init; } = 1;
 
     /// <summary>Repeats the same text.</summary>
+    [Range(0)]
     public ulong Seed { get; init; } = 1;
 
     /// <summary>Whether the log-probability of every token is computed: one pass over the vocabulary each.</summary>
     public bool LogProbabilities { get; init; }
 
     /// <summary>Throws when a number means nothing.</summary>
-    /// <exception cref="UserException">A number lies outside its range.</exception>
-    public void Check()
-    {
-        Require(Temperature >= 0 && double.IsFinite(Temperature), "temperature", Temperature, "it must be at least 0");
-        Require(TopK >= 0, "top-k", TopK, "it must be at least 0, and 0 means all");
-        Require(TopP is >= 0 and <= 1, "top-p", TopP, "a probability lies in [0, 1]");
-        Require(MinP is >= 0 and <= 1, "min-p", MinP, "a share lies in [0, 1]");
-        Require(RepetitionPenalty > 0 && double.IsFinite(RepetitionPenalty), "repetition penalty", RepetitionPenalty, "it must be above 0, and 1 means none");
-    }
-
-    private static void Require(bool holds, string name, double value, string rule)
-    {
-        if (!holds)
-            throw new UserException($"{name} {value}: {rule}");
-    }
+    /// <exception cref="SettingException">A number lies outside its range.</exception>
+    public void Check() => Ranges.Check(this);
 }

@@ -1,4 +1,5 @@
 using ILGpuOptim.Ops;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Layers;
 
@@ -6,9 +7,11 @@ namespace ILGpuOptim.Layers;
 public sealed record LoraOptions
 {
     /// <summary>Rows of A and columns of B.</summary>
+    [Range(1)]
     public int Rank { get; init; } = 8;
 
     /// <summary>B A is multiplied by alpha / rank.</summary>
+    [Range(0, Above = true)]
     public double Alpha { get; init; } = 16;
 
     /// <summary>Which products are adapted: the last parts of their names, or patterns of whole names with *; empty means the model's usual ones.</summary>

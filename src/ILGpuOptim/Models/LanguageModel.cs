@@ -1,5 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Models;
 
@@ -113,20 +114,23 @@ public abstract class LanguageModel : Layer, IDisposable
         return length;
     }
 
-    /// <summary>Freezes every parameter and puts adapters beside some products.</summary>
+    /// <summary>Freezes every parameter and puts adapters beside some products; a rank above the short side of all of them is cut to that.</summary>
     /// <exception cref="UserException">A target names no product.</exception>
     public void AddAdapters(LoraOptions options, Initializer initializer)
     {
-        if (options.Rank < 1 || !(options.Alpha > 0))
-            throw new UserException($"LoRA of rank {options.Rank} and alpha {options.Alpha} makes no sense; both must be positive");
+        Ranges.Check(options);
+        var adapted = new List<Linear>();
         foreach (string target in options.Targets.Count > 0 ? options.Targets : UsualLoraTargets)
         {
             Linear[] found = [.. Adaptable.Where(linear => IsTarget(linear.Name, target))];
             if (found.Length == 0)
                 throw new UserException($"--lora-targets {target}: the model has no such product; there are {string.Join(", ", Adaptable.Select(linear => LastPart(linear.Name)).Distinct())}");
-            foreach (Linear linear in found.Where(linear => linear.Adapter is null))
-                AddAdapter(linear, options.Rank, options.Alpha, initializer);
+            adapted.AddRange(found.Where(linear => linear.Adapter is null && !adapted.Contains(linear)));
         }
+
+        int rank = Math.Min(options.Rank, adapted.Select(linear => Math.Min(linear.Inputs, linear.Outputs)).DefaultIfEmpty(options.Rank).Max());
+        foreach (Linear linear in adapted)
+            AddAdapter(linear, rank, options.Alpha, initializer);
     }
 
     /// <summary>Freezes every parameter and puts an adapter beside one product.</summary>

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -10,15 +11,19 @@ public sealed record AdafactorOptions : OptimizerOptions
     public AdafactorOptions() => LearningRate = 1e-2;
 
     /// <summary>The second moment moves by t to this power.</summary>
+    [Range(double.NegativeInfinity, 0)]
     public double Beta2Decay { get; init; } = -0.8;
 
     /// <summary>Its square is the least second moment; 2⁻²³ by default.</summary>
+    [Range(0, Above = true)]
     public double Epsilon1 { get; init; } = 1.1920928955078125e-7;
 
     /// <summary>The least size of a parameter that steps are relative to.</summary>
+    [Range(0, Above = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
+    [Range(1)]
     public double ClipThreshold { get; init; } = 1;
 }
 
@@ -40,8 +45,6 @@ public sealed class Adafactor : Optimizer
     /// <inheritdoc/>
     public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
     {
-        if (((AdafactorOptions)options).ClipThreshold < 1)
-            throw new UserException("the clip threshold must be at least 1");
         return shape.Count < 2
             ? [StateTensor.NonNegative("variance", shape)]
             : [new("row_var", [.. shape.SkipLast(1), 1]), new("col_var", [.. shape.SkipLast(2), 1, shape[^1]])];

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -7,18 +8,23 @@ namespace ILGpuOptim.Optim;
 public sealed record AdafactorRelativeOptions : OptimizerOptions
 {
     /// <summary>The second moment's decay is 1 - t to this power.</summary>
+    [Range(double.NegativeInfinity, 0)]
     public double DecayRate { get; init; } = -0.8;
 
     /// <summary>Added to squared gradients.</summary>
+    [Range(0, Above = true)]
     public double Epsilon1 { get; init; } = 1e-30;
 
     /// <summary>The least size of a parameter that steps are relative to.</summary>
+    [Range(0, Above = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
+    [Range(0, Above = true)]
     public double ClipThreshold { get; init; } = 1;
 
     /// <summary>Decay of a momentum of updates; null keeps none.</summary>
+    [Range(0, 1, Below = true)]
     public double? Beta1 { get; init; }
 
     /// <summary>Steps are relative to the size of the parameter.</summary>

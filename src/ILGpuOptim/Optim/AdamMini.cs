@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -24,9 +25,11 @@ public sealed record AdamMiniOptions : AdamOptions
     public MiniBlocks Blocks { get; init; } = MiniBlocks.Rows;
 
     /// <summary>How many of the first rows (or columns) belong to queries and keys, whose blocks are heads.</summary>
+    [Range(0)]
     public int HeadLines { get; init; }
 
     /// <summary>Rows (or columns) of a head.</summary>
+    [Range(1)]
     public int HeadSize { get; init; } = 1;
 }
 

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -23,6 +24,7 @@ public sealed record ApolloOptions : LowRankOptions
     public ScaleType ScaleType { get; init; }
 
     /// <summary>Enters as its square root, to make up for the small norms of low ranks.</summary>
+    [Range(0, Above = true)]
     public double Scale { get; init; } = 1;
 
     /// <summary>Applies the scale before the limiter instead of after it: the same up to rounding.</summary>

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -7,6 +8,7 @@ namespace ILGpuOptim.Optim;
 public sealed record FiraOptions : LowRankOptions
 {
     /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that the residual leaves out.</summary>
+    [Range(0, Above = true)]
     public double Alpha { get; init; } = 1;
 
     /// <summary>

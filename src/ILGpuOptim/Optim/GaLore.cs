@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -7,6 +8,7 @@ namespace ILGpuOptim.Optim;
 public sealed record GaLoreOptions : LowRankOptions
 {
     /// <summary>Multiplies low-rank updates, never the decay or the plain group.</summary>
+    [Range(0, Above = true)]
     public double Scale { get; init; } = 0.25;
 }
 

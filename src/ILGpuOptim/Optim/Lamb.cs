@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -35,6 +36,7 @@ public sealed record LambOptions : AdamOptions
     /// The norm of all gradients above which they are scaled down; 0 never. The largest of the groups' counts. The collection's form has use for it
     /// with <see cref="PreNormalizes"/> alone.
     /// </summary>
+    [Range(0)]
     public double MaxGradientNorm { get; init; } = 1;
 
     /// <summary>Never lets the trust ratio exceed 1.</summary>

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -10,9 +11,11 @@ public record LowRankOptions : AdamOptions
     public LowRankOptions() => Epsilon = 1e-6;
 
     /// <summary>The rank; 0 trains the group with the plain Adam that these optimizers use for everything else.</summary>
+    [Range(0)]
     public int Rank { get; init; }
 
     /// <summary>Steps between new bases.</summary>
+    [Range(1)]
     public int UpdateProjectionGap { get; init; } = 200;
 
     /// <summary>Which side is projected.</summary>
@@ -22,6 +25,7 @@ public record LowRankOptions : AdamOptions
     public ProjectionBasis Basis { get; init; } = ProjectionBasis.Svd;
 
     /// <summary>Rounds of <see cref="ProjectionBasis.RandomizedSvd"/>: more come closer to the singular vectors.</summary>
+    [Range(0, 100)]
     public int PowerIterations { get; init; } = 2;
 
     /// <summary>Whether the step size corrects the bias of the moments.</summary>
@@ -31,6 +35,7 @@ public record LowRankOptions : AdamOptions
     public bool StoreProjection { get; init; }
 
     /// <summary>Seeds random bases, together with the parameter's index and the refresh.</summary>
+    [Range(0)]
     public ulong Seed { get; init; } = 1;
 }
 
@@ -64,8 +69,6 @@ public abstract class LowRankOptimizer : Optimizer
         var o = (LowRankOptions)options;
         if (o.Rank == 0)
             return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
-        if (o.Rank < 0 || o.UpdateProjectionGap < 1)
-            throw new UserException($"rank {o.Rank} and update gap {o.UpdateProjectionGap} must be positive");
         var projection = Projection.Of(shape, o.ProjectionType, o.Basis, o.Rank);
         Check(projection, o);
         List<StateTensor> state = [StateTensor.Signed("exp_avg", projection.Low), StateTensor.NonNegative("exp_avg_sq", projection.Low), .. DeclareMore()];

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -39,12 +40,14 @@ public sealed record MuonOptions : AdamOptions
     public bool Orthogonalises { get; init; } = true;
 
     /// <summary>Decay of the momentum, a running mean.</summary>
+    [Range(0, 1, Below = true)]
     public double Momentum { get; init; } = 0.95;
 
     /// <summary>Looks ahead by one step.</summary>
     public bool Nesterov { get; init; } = true;
 
     /// <summary>Newton–Schulz iterations.</summary>
+    [Range(1, 100)]
     public int Iterations { get; init; } = 5;
 
     /// <summary>How large an update is.</summary>

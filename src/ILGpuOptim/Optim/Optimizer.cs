@@ -1,5 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -7,9 +8,11 @@ namespace ILGpuOptim.Optim;
 public record OptimizerOptions
 {
     /// <summary>The learning rate before the schedule's factor.</summary>
+    [Range(0)]
     public double LearningRate { get; init; } = 1e-3;
 
     /// <summary>Weight decay; how it enters is the optimizer's affair.</summary>
+    [Range(0)]
     public double WeightDecay { get; init; }
 
     /// <summary>Climbs instead of descending: gradients count with the other sign.</summary>
@@ -207,6 +210,7 @@ public abstract class Optimizer : IDisposable
         IReadOnlyList<StateTensor> declared;
         try
         {
+            Ranges.Check(options);
             declared = StateOf(parameter.Shape, options);
         }
         catch (UserException e)

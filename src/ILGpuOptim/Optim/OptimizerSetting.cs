@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Reflection;
 using System.Text.Json;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -47,10 +48,7 @@ public sealed class OptimizerSetting
     public string Alias { get; }
 
     /// <summary>What may be given: a number, true or false, or some words.</summary>
-    public string Values => type.IsEnum ? string.Join(", ", Enum.GetNames(type).Select(JsonNamingPolicy.SnakeCaseLower.ConvertName))
-        : type == typeof(bool) ? "true, false"
-        : type == typeof(double) ? "a number"
-        : "a whole number";
+    public string Values => Validation.Values.Describe(type, Registry.Entries.Select(RangeIn).FirstOrDefault(range => range is not null));
 
     /// <summary>Finds a setting.</summary>
     /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
@@ -62,7 +60,13 @@ public sealed class OptimizerSetting
     }
 
     /// <summary>Whether an optimizer has it.</summary>
-    public bool IsOf(OptimizerEntry entry) => isEveryones || TargetIn(entry.Options(new OptimizerSettings { Name = entry.Name }, true).GetType()) is not null;
+    public bool IsOf(OptimizerEntry entry) => isEveryones || TargetIn(entry) is not null;
+
+    /// <summary>The range that an optimizer declares for it; null when it has no such number.</summary>
+    public RangeAttribute? RangeIn(OptimizerEntry entry) => TargetIn(entry)?.GetCustomAttribute<RangeAttribute>();
+
+    /// <summary>The range that an optimizer declares for a property of <see cref="OptimizerSettings"/>.</summary>
+    internal static RangeAttribute? RangeOf(PropertyInfo property, OptimizerEntry entry) => new OptimizerSetting(property).RangeIn(entry);
 
     /// <summary>Whether it is set.</summary>
     public bool IsSet(OptimizerSettings settings) => property.GetValue(settings) is not null;
@@ -74,18 +78,8 @@ public sealed class OptimizerSetting
     /// <exception cref="UserException">The text is no value of it.</exception>
     public OptimizerSettings Parse(OptimizerSettings settings, string text)
     {
-        object? value = null;
-        if (type.IsEnum)
-            value = Enum.GetNames(type).FirstOrDefault(name => JsonNamingPolicy.SnakeCaseLower.ConvertName(name).Equals(text.Replace('-', '_'), StringComparison.OrdinalIgnoreCase)) is { } name ? Enum.Parse(type, name) : null;
-        else if (type == typeof(bool))
-            value = bool.TryParse(text, out bool flag) ? flag : null;
-        else if (type == typeof(double))
-            value = double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number) ? number : null;
-        else if (type == typeof(int))
-            value = int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int whole) ? whole : null;
-        else if (type == typeof(ulong))
-            value = ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? seed : null;
-        return value is null ? throw new UserException($"{Name} cannot be \"{text}\"; it is {Values.Replace(", ", " or ")}") : Set(settings, value);
+        RangeAttribute? range = RangeIn(Registry.Find(settings.Name)) ?? Registry.Entries.Select(RangeIn).FirstOrDefault(other => other is not null);
+        return Set(settings, Validation.Values.Require(Name, type, text, range));
     }
 
     /// <summary>An optimizer's options with what settings say of them.</summary>
@@ -100,6 +94,8 @@ public sealed class OptimizerSetting
 
         return options;
     }
+
+    private PropertyInfo? TargetIn(OptimizerEntry entry) => TargetIn(entry.Options(new OptimizerSettings { Name = entry.Name }, true).GetType());
 
     private PropertyInfo? TargetIn(Type options) => new[] { options.GetProperty(property.Name), options.GetProperty(Alias) }
         .FirstOrDefault(target => target is not null && (Nullable.GetUnderlyingType(target.PropertyType) ?? target.PropertyType) == type);

@@ -49,7 +49,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
         int m = shape[0], n = shape[1];
 
         // Singular vectors end at the short side; random directions do not.
-        int used = basis != ProjectionBasis.Random ? Math.Min(rank, Math.Min(m, n)) : rank;
+        int used = basis != ProjectionBasis.Random ? Math.Min(rank, MaximumRank(shape)) : rank;
         bool left = type switch
         {
             ProjectionType.Std => m < n,
@@ -59,6 +59,9 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
         };
         return new(m, n, used, left, type == ProjectionType.Full);
     }
+
+    /// <summary>The largest rank of a matrix: its short side.</summary>
+    public static int MaximumRank(IReadOnlyList<int> shape) => shape.Min();
 
     /// <summary>The shape of R.</summary>
     public int[] Low => IsFull ? [Rank, Rank] : IsLeft ? [Rank, Columns] : [Rows, Rank];

@@ -23,10 +23,12 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
     /// <summary>Settings that depend on a parameter's name and sizes; null when a group shares them.</summary>
     public Func<OptimizerSettings, OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
 
-    /// <summary>The settings of one parameter, but for its learning rate and weight decay.</summary>
+    /// <summary>The settings of one parameter, but for its learning rate and weight decay; a rank above the short side of a matrix is cut to it.</summary>
     public OptimizerOptions OptionsOf(OptimizerSettings settings, string name, IReadOnlyList<int> shape)
     {
         OptimizerOptions options = Options(settings, Registry.Chooses(this, settings, name, shape));
+        if (options is LowRankOptions low && shape.Count == 2)
+            options = low with { Rank = Math.Min(low.Rank, Projection.MaximumRank(shape)) };
         return Refine is null ? options : Refine(settings, options, name, shape);
     }
 }
@@ -112,8 +114,12 @@ public static class Registry
             group.Add(parameter);
         }
 
-        foreach (RateFactor item in settings.LearningRateFor.Where(item => !parameters.Any(parameter => Matches([item.Pattern], parameter.Name))))
-            throw new UserException($"--lr-for {item.Pattern}={item.Factor}: the model has no such parameter");
+        foreach (RateFactor item in settings.LearningRateFor)
+            Require(parameters, item.Pattern, $"--lr-for {item.Pattern}={item.Factor}", "parameter");
+        foreach (string pattern in settings.NoDecay)
+            Require(parameters, pattern, $"--no-decay {pattern}", "parameter");
+        foreach (string pattern in entry.ChoosesMatrices ? settings.LowRank.Except(OptimizerSettings.UsualLowRank) : [])
+            Require(parameters.Where(parameter => parameter.Shape.Count == 2), pattern, $"--low-rank {pattern}", "matrix");
         groups = [.. made.Select(pair => new ParameterGroup(pair.Key, pair.Value))];
         return optimizer;
     }
@@ -121,6 +127,17 @@ public static class Registry
     /// <summary>Whether a parameter is one of the matrices that an optimizer's method is for.</summary>
     internal static bool Chooses(OptimizerEntry entry, OptimizerSettings settings, string name, IReadOnlyList<int> shape) =>
         entry.ChoosesMatrices && shape.Count == 2 && Matches(settings.LowRank, name);
+
+    /// <summary>Refuses a pattern that would change nothing.</summary>
+    private static void Require(IEnumerable<Parameter> parameters, string pattern, string setting, string kind)
+    {
+        if (!parameters.Any(parameter => Matches([pattern], parameter.Name)))
+            throw new UserException($"{setting}: the model has no such {kind}; there are {NamesOf(parameters)}");
+    }
+
+    /// <summary>Names as patterns, one for all layers: <c>wte.weight, h.*.ln_1.weight</c>.</summary>
+    internal static string NamesOf(IEnumerable<Parameter> parameters) =>
+        string.Join(", ", parameters.Select(parameter => string.Join('.', parameter.Name.Split('.').Select(part => part.All(char.IsAsciiDigit) ? "*" : part))).Distinct());
 
     private static bool Matches(IReadOnlyList<string> patterns, string name) =>
         patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name));

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -7,9 +8,11 @@ namespace ILGpuOptim.Optim;
 public sealed record SgdOptions : OptimizerOptions
 {
     /// <summary>Decay of the velocity; 0 keeps no state.</summary>
+    [Range(0, 1, Below = true)]
     public double Momentum { get; init; }
 
     /// <summary>Weakens what enters the velocity after the first step.</summary>
+    [Range(0, 1)]
     public double Dampening { get; init; }
 
     /// <summary>Looks ahead by one velocity (Nesterov, 1983).</summary>

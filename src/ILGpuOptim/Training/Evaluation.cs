@@ -2,6 +2,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
@@ -20,15 +21,19 @@ public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerB
 public sealed record EvaluationOptions
 {
     /// <summary>Tokens of a window; 0 means the model's positions, but at most <see cref="MostBlock"/>.</summary>
+    [Range(0)]
     public int Block { get; init; }
 
     /// <summary>From one window to the next; 0 means windows that do not overlap. What overlaps is context and not predicted again.</summary>
+    [Range(0)]
     public int Stride { get; init; }
 
     /// <summary>The part of the tokens that a masked language model has to predict.</summary>
+    [Range(0, 1, Above = true, Below = true)]
     public double MaskedPart { get; init; } = 0.15;
 
     /// <summary>Repeats the same hidden tokens.</summary>
+    [Range(0)]
     public ulong Seed { get; init; } = 1;
 
     /// <summary>The largest window that is taken without being asked for.</summary>
@@ -53,6 +58,7 @@ public static class Evaluation
     public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, EvaluationOptions? options = null)
     {
         options ??= new EvaluationOptions();
+        Ranges.Check(options);
         int positions = model.Config.Positions;
         if (options.Block < 0 || options.Block > positions)
             throw new UserException($"--block {options.Block}: the model has {positions} positions, so it lies between 1 and {positions}");

@@ -1,17 +1,19 @@
+using System.Reflection;
 using ILGpuOptim.Optim;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
 /// <summary>The learning rate of some parameters.</summary>
 /// <param name="Pattern">Their names; * stands for anything.</param>
 /// <param name="Factor">Multiplies their learning rate; 0 leaves them where they are.</param>
-public sealed record RateFactor(string Pattern, double Factor);
+public sealed record RateFactor(string Pattern, [property: Range(0)] double Factor);
 
 /// <summary>
 /// An optimizer by name with its settings; what is null keeps the optimizer's own default. Several optimizers may share settings, so that one that
 /// lacks some is no error until <see cref="Check"/>.
 /// </summary>
-public sealed record OptimizerSettings
+public sealed record OptimizerSettings : IRangeSource
 {
     /// <summary>The optimizer.</summary>
     public string Name { get; init; } = "adamw";
@@ -160,8 +162,11 @@ public sealed record OptimizerSettings
     /// <summary>How state is stored that may be stored in fewer bits.</summary>
     public StateStorage StateType { get; init; }
 
+    /// <summary>The matrices inside the blocks of GPT-2, LLaMA and BERT; a model has some of the names only.</summary>
+    internal static readonly IReadOnlyList<string> UsualLowRank = ["*attn*", "*mlp*", "*attention*", "*intermediate*", "*output.dense*"];
+
     /// <summary>Names of matrices that are trained at low rank; * stands for anything.</summary>
-    public IReadOnlyList<string> LowRank { get; init; } = ["*attn*", "*mlp*", "*attention*", "*intermediate*", "*output.dense*"];
+    public IReadOnlyList<string> LowRank { get; init; } = UsualLowRank;
 
     /// <summary>Groups whose learning rate is a multiple of the others'; where several match, their factors multiply.</summary>
     public IReadOnlyList<RateFactor> LearningRateFor { get; init; } = [];
@@ -174,7 +179,8 @@ public sealed record OptimizerSettings
     public OptimizerSettings For(string name)
     {
         OptimizerEntry entry = Registry.Find(name);
-        return OptimizerSetting.All.Where(setting => setting.IsSet(this) && !setting.IsOf(entry)).Aggregate(this with { Name = entry.Name }, (settings, setting) => setting.Without(settings));
+        OptimizerSettings named = this with { Name = entry.Name, LowRank = entry.ChoosesMatrices ? LowRank : UsualLowRank };
+        return OptimizerSetting.All.Where(setting => setting.IsSet(this) && !setting.IsOf(entry)).Aggregate(named, (settings, setting) => setting.Without(settings));
     }
 
     /// <summary>Changes a setting by its name in files, as <c>limiter_ignores_zero=true</c>.</summary>
@@ -185,12 +191,21 @@ public sealed record OptimizerSettings
         return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is no setting of an optimizer; write it as rank=8");
     }
 
-    /// <summary>Fails on settings that the optimizer does not have, which would change nothing.</summary>
-    /// <exception cref="UserException">With the optimizers that have it.</exception>
+    /// <summary>The range that the optimizer declares for a setting; null when it has no such setting.</summary>
+    /// <param name="property">A property of these settings.</param>
+    /// <exception cref="UserException">There is no such optimizer.</exception>
+    public RangeAttribute? RangeOf(PropertyInfo property) => OptimizerSetting.RangeOf(property, Registry.Find(Name));
+
+    /// <summary>Fails on settings that the optimizer does not have, which would change nothing, and on values outside their ranges.</summary>
+    /// <exception cref="SettingException">A value lies outside its range.</exception>
+    /// <exception cref="UserException">With the optimizers that have the setting.</exception>
     public void Check()
     {
         OptimizerEntry entry = Registry.Find(Name);
         if (OptimizerSetting.All.FirstOrDefault(setting => setting.IsSet(this) && !setting.IsOf(entry)) is { } foreign)
             throw new UserException($"{entry.Name} has no {foreign.Name}; leave it out, or take {string.Join(", ", Registry.Entries.Where(foreign.IsOf).Select(other => other.Name))}");
+        if (!entry.ChoosesMatrices && !LowRank.SequenceEqual(UsualLowRank))
+            throw new UserException($"{entry.Name} has no low_rank; leave it out, or take {string.Join(", ", Registry.Entries.Where(other => other.ChoosesMatrices).Select(other => other.Name))}");
+        Ranges.Check(this);
     }
 }

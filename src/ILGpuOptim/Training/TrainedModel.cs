@@ -66,7 +66,7 @@ public static class TrainedModel
         {
             Parameter[] found = [.. all.Where(parameter => FileSystemName.MatchesSimpleExpression(pattern, parameter.Name))];
             if (found.Length == 0)
-                throw new UserException($"--freeze {pattern}: the model has no such parameter; there are {string.Join(", ", all.Take(4).Select(parameter => parameter.Name))}, and so on");
+                throw new UserException($"--freeze {pattern}: the model has no such parameter; there are {Optim.Registry.NamesOf(all)}");
             foreach (Parameter parameter in found)
                 parameter.IsFrozen = true;
         }

@@ -54,7 +54,7 @@ public sealed class Trainer : IDisposable
         Settings = settings;
         sampler = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
         masking = MaskingOf(model, settings);
-        schedule = new Schedule(settings.Schedule, settings.Steps, settings.Warmup, settings.FinalRate);
+        schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
         Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.Width / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
@@ -67,6 +67,7 @@ public sealed class Trainer : IDisposable
             Tape.GradientReady = UpdateOne;
         }
 
+        Notes = [.. NotesOn(settings, model, Optimizer)];
         inputs = new int[settings.Batch * settings.Block];
         targets = new int[inputs.Length];
         measures = device.Pool.Rent(2);
@@ -86,6 +87,9 @@ public sealed class Trainer : IDisposable
 
     /// <summary>How the parameters were grouped.</summary>
     public IReadOnlyList<ParameterGroup> Groups { get; }
+
+    /// <summary>Settings that were cut to what is possible, for people.</summary>
+    public IReadOnlyList<string> Notes { get; }
 
     /// <summary>Records forward passes; holds the counter of random draws.</summary>
     public Tape Tape { get; }
@@ -300,6 +304,21 @@ public sealed class Trainer : IDisposable
     /// <exception cref="UserException">The model does not say.</exception>
     internal static int MaskOf(LanguageModel model) => (model.Config as BertConfig)?.MaskToken
         ?? throw new UserException("the model's config.json has no mask_token_id, so there is nothing to hide tokens behind; add it (the line of [MASK] in vocab.txt, counted from 0)");
+
+    private static IEnumerable<string> NotesOn(TrainingSettings settings, LanguageModel model, Optimizer optimizer)
+    {
+        if (settings.Warmup > settings.Steps)
+            yield return $"warm-up of {settings.Warmup} steps is longer than the run; it is shortened to {settings.Steps}";
+        if (settings.Lora is { } lora && model.Adapters.Count > 0 && model.Adapters[0].Rank < lora.Rank)
+            yield return $"LoRA rank {lora.Rank} is above the short side of every adapted matrix; it is cut to {model.Adapters[0].Rank}";
+        int rank = (Registry.Find(settings.Optimizer.Name).Options(settings.Optimizer, true) as LowRankOptions)?.Rank ?? 0;
+        foreach (var cut in optimizer.States
+            .Where(state => state.Options is LowRankOptions options && options.Rank > 0 && options.Rank < rank)
+            .GroupBy(state => ((LowRankOptions)state.Options).Rank))
+        {
+            yield return $"rank {rank} is above the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is cut to {cut.Key}";
+        }
+    }
 
     private void Fill(TokenSequence tokens, ulong stream, ulong batch)
     {

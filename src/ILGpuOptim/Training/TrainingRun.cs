@@ -24,6 +24,7 @@ public sealed class TrainingRun : IDisposable
 
     private readonly ITokenizer? tokenizer;
     private readonly FolderLock folderLock;
+    private RunRecord record;
     private MetricsWriter? metrics;
     private ExceptionDispatchInfo? failure;
     private double? validation;
@@ -37,6 +38,8 @@ public sealed class TrainingRun : IDisposable
         Trainer = trainer;
         Data = data;
         tokenizer = data.Tokenizer;
+        record = new RunRecord { Data = DataFingerprint.Of(data) };
+        Notes = [.. trainer.Notes];
     }
 
     /// <summary>Where everything is written.</summary>
@@ -53,6 +56,9 @@ public sealed class TrainingRun : IDisposable
 
     /// <summary>The memory that was predicted before anything was allocated.</summary>
     public MemoryPlan Plan { get; }
+
+    /// <summary>What to tell the user before training: settings that were cut to what is possible, and those that changed since the run began.</summary>
+    public IReadOnlyList<string> Notes { get; private set; }
 
     /// <summary>Called with each update in its order; on a GPU when the next one has been launched.</summary>
     public Action<StepResult>? Stepped { get; set; }
@@ -77,7 +83,7 @@ public sealed class TrainingRun : IDisposable
                 return FolderLock.Take(folder);
             });
             CheckNew(folder);
-            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), settings.ToJson());
+            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(settings));
             Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
             return run;
         }
@@ -101,9 +107,10 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Goes on with a run from its newest checkpoint, or from the start when there is none.</summary>
     /// <param name="folder">The run.</param>
     /// <param name="device">Where it goes on.</param>
-    /// <param name="change">What may differ from the run's settings, such as its number of steps.</param>
-    /// <exception cref="UserException">There is no run, another process works on it, or its newest checkpoint is damaged.</exception>
-    public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null)
+    /// <param name="change">What may differ from the run's settings, such as its number of steps. The run keeps the changed settings, and a history of the changes.</param>
+    /// <param name="allowsOtherData">Goes on although the tokens are not those that the run began with, and keeps that in the history.</param>
+    /// <exception cref="UserException">There is no run, another process works on it, its newest checkpoint is damaged, or its data changed.</exception>
+    public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null, bool allowsOtherData = false)
     {
         string path = Path.Combine(folder, SettingsFile);
         if (!File.Exists(path))
@@ -115,8 +122,8 @@ public sealed class TrainingRun : IDisposable
             held = FolderLock.Take(folder);
             AtomicFolder.RemoveLeftovers(folder);
             AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
-            TrainingSettings settings = TrainingSettings.Load(path);
-            settings = change?.Invoke(settings) ?? settings;
+            TrainingSettings before = TrainingSettings.Load(path), settings = change?.Invoke(before) ?? before;
+            RunRecord record = RunRecord.Load(path);
             run = Open(folder, settings, device(settings), () => held);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
             if (checkpoints.Length > 0)
@@ -126,6 +133,7 @@ public sealed class TrainingRun : IDisposable
                 run.validation = checkpoint.ValidationLoss;
             }
 
+            run.Continue(record, before, allowsOtherData);
             MetricsWriter.Trim(folder, run.Trainer.StepNumber);
             return run;
         }
@@ -138,6 +146,20 @@ public sealed class TrainingRun : IDisposable
                 throw new UserException($"{folder}: the run cannot be read or written: {e.Message}", e);
             throw;
         }
+    }
+
+    /// <summary>Keeps what changed since the run was last open.</summary>
+    /// <exception cref="UserException">The data changed, and that is not allowed.</exception>
+    private void Continue(RunRecord saved, TrainingSettings before, bool allowsOtherData)
+    {
+        DataFingerprint data = record.Data!;
+        if (saved.Data is { } began && began != data && !allowsOtherData)
+            throw new UserException($"{Folder}: the data changed since the run began ({began.Difference(data)}), so that it would not repeat the losses of a run never stopped; give the old data, or go on with --allow-data-change");
+        record = saved.Resumed(Trainer.StepNumber, before, Settings, data);
+        if (record.History.Count > saved.History.Count)
+            Notes = [.. Notes, $"settings changed at step {Trainer.StepNumber}: {string.Join("; ", record.History[^1].Changes)}"];
+        if (record.History.Count > saved.History.Count || saved.Data is null)
+            AtomicFolder.WriteText(Path.Combine(Folder, SettingsFile), record.ToJson(Settings));
     }
 
     /// <summary>The folder of a run's newest checkpoint, or the folder itself when it holds a model or adapters of one.</summary>

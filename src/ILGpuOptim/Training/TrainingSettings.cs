@@ -1,7 +1,10 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
@@ -18,6 +21,7 @@ public sealed record TrainingSettings
     public string Tokenizer { get; init; } = "char";
 
     /// <summary>The part of the text that validates; 0 trains on all of it.</summary>
+    [Range(0, 1, Below = true)]
     public double Validation { get; init; } = 0.1;
 
     /// <summary>The model to train from fresh weights, as in <c>config.json</c>; null means a GPT-2. Its vocabulary follows the data.</summary>
@@ -33,33 +37,42 @@ public sealed record TrainingSettings
     public LoraOptions? Lora { get; init; }
 
     /// <summary>Transformer layers; null means those of <see cref="Model"/>, or 4.</summary>
+    [Range(1, 1000)]
     public int? Layers { get; init; }
 
     /// <summary>Attention heads; null means those of <see cref="Model"/>, or 4.</summary>
+    [Range(1, 1 << 20)]
     public int? Heads { get; init; }
 
     /// <summary>Numbers for each token; null means those of <see cref="Model"/>, or 128.</summary>
+    [Range(1, 1 << 20)]
     public int? Channels { get; init; }
 
     /// <summary>Tokens of a training sequence, and the positions of a fresh model.</summary>
+    [Range(1, 1 << 24)]
     public int Block { get; init; } = 64;
 
     /// <summary>How parameters are stored while they are trained; adapters stay in f32.</summary>
     public ParameterStorage ParameterType { get; init; }
 
     /// <summary>Dropout everywhere; null means that of <see cref="Model"/>, or none.</summary>
+    [Range(0, 1, Below = true)]
     public double? Dropout { get; init; }
 
     /// <summary>The part of the tokens that a masked language model has to predict.</summary>
+    [Range(0, 1, Above = true, Below = true)]
     public double MaskedPart { get; init; } = 0.15;
 
     /// <summary>Sequences of a batch.</summary>
+    [Range(1, 1 << 24)]
     public int Batch { get; init; } = 12;
 
     /// <summary>Batches whose gradients are added up before an update.</summary>
+    [Range(1)]
     public int Accumulate { get; init; } = 1;
 
     /// <summary>Updates.</summary>
+    [Range(0)]
     public int Steps { get; init; } = 2000;
 
     /// <summary>The optimizer and its settings.</summary>
@@ -69,12 +82,15 @@ public sealed record TrainingSettings
     public ScheduleKind Schedule { get; init; } = ScheduleKind.Cosine;
 
     /// <summary>Steps of warm-up.</summary>
+    [Range(0)]
     public int Warmup { get; init; } = 100;
 
     /// <summary>The learning rate at the end, as a part of its peak.</summary>
+    [Range(0, 1)]
     public double FinalRate { get; init; } = 0.1;
 
     /// <summary>The global norm above which gradients are scaled down; 0 never.</summary>
+    [Range(0)]
     public double Clip { get; init; } = 1;
 
     /// <summary>
@@ -84,25 +100,34 @@ public sealed record TrainingSettings
     public bool Layerwise { get; init; }
 
     /// <summary>Repeats initialisation, batches and dropout.</summary>
+    [Range(0)]
     public ulong Seed { get; init; } = 1;
 
     /// <summary>Steps between validations.</summary>
+    [Range(1)]
     public int EvalInterval { get; init; } = 250;
 
     /// <summary>Batches of a validation; 0 validates nothing.</summary>
+    [Range(0, 1_000_000)]
     public int EvalBatches { get; init; } = 60;
 
     /// <summary>Steps between checkpoints; 0 saves at the end alone.</summary>
+    [Range(0)]
     public int CheckpointInterval { get; init; } = 250;
 
     /// <summary>The newest checkpoints that are kept, beside the best.</summary>
+    [Range(1)]
     public int Keep { get; init; } = 2;
 
     /// <summary>cpu or reference.</summary>
     public string Device { get; init; } = "cpu";
 
     /// <summary>Threads of the cpu; 0 means one for each core.</summary>
+    [Range(0, 1024)]
     public int Threads { get; init; }
+
+    /// <summary>The most tokens of a batch; their ids are kept in memory, and each needs far more than that on the device.</summary>
+    private const int MostTokens = 1 << 24;
 
     internal static readonly JsonSerializerOptions Options = new()
     {
@@ -110,86 +135,61 @@ public sealed record TrainingSettings
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DictionaryKeyPolicy = JsonNamingPolicy.SnakeCaseLower,
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
-        AllowOutOfOrderMetadataProperties = true,
-        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-        ReadCommentHandling = JsonCommentHandling.Skip,
-        AllowTrailingCommas = true,
     };
 
     /// <summary>The settings as JSON.</summary>
     public string ToJson() => JsonSerializer.Serialize(this, Options);
 
-    /// <summary>Reads settings; what the file does not say stays as in the preset it names.</summary>
-    /// <exception cref="UserException">The file is missing, or has something that is no setting.</exception>
-    public static TrainingSettings Load(string path)
-    {
-        try
-        {
-            return Parse(File.ReadAllText(path));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
-        {
-            throw new UserException($"{path}: {e.Message}", e);
-        }
-    }
+    /// <summary>Reads settings; what the file does not say stays as in the preset it names. A run's record in the file is not read.</summary>
+    /// <exception cref="UserException">The file is missing, has something that is no setting, or a value outside its range.</exception>
+    public static TrainingSettings Load(string path) => Read(JsonFields.Open(path));
 
     /// <summary>As <see cref="Load"/>, from text.</summary>
-    /// <exception cref="JsonException">The text is no settings.</exception>
-    public static TrainingSettings Parse(string json)
+    /// <exception cref="UserException">As for <see cref="Load"/>.</exception>
+    public static TrainingSettings Parse(string json) => Read(JsonFields.Parse(Encoding.UTF8.GetBytes(json), "settings"));
+
+    private static TrainingSettings Read(JsonFields fields)
     {
-        using JsonDocument given = JsonDocument.Parse(json, new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-        string preset = given.RootElement.ValueKind == JsonValueKind.Object && given.RootElement.TryGetProperty("preset", out JsonElement name) ? name.GetString() ?? "default" : "default";
-        TrainingSettings start = Presets.Find(preset);
-        if (given.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("optimizer", out JsonElement optimizer) && optimizer.ValueKind == JsonValueKind.Object
-            && optimizer.TryGetProperty("name", out JsonElement chosen) && chosen.ValueKind == JsonValueKind.String)
+        TrainingSettings start = Named(fields, "preset", name => Presets.Find(name ?? "default"));
+        if (fields.Object("optimizer") is { } optimizer)
+            start = Named(optimizer, "name", name => name is null ? start : start with { Optimizer = start.Optimizer.For(name) });
+        var settings = (TrainingSettings)SettingsReader.Read(fields, start, RunRecord.Field);
+        try
         {
-            start = start with { Optimizer = start.Optimizer.For(chosen.GetString()!) };
+            Ranges.Check(settings);
+        }
+        catch (SettingException e)
+        {
+            throw e.Named($"{fields.Source}: {string.Join('.', e.Path.Split('.').Select(Values.NameOf))}");
         }
 
-        JsonElement basis = JsonSerializer.SerializeToElement(start, Options);
-        return JsonSerializer.Deserialize<TrainingSettings>(Merge(basis, given.RootElement), Options)!;
+        return settings;
     }
 
-    /// <summary>One object over another: fields of the second win, objects within are merged alike.</summary>
-    private static System.Text.Json.Nodes.JsonNode? Merge(JsonElement below, JsonElement above)
+    /// <summary>What a field names, such as a preset.</summary>
+    private static T Named<T>(JsonFields fields, string field, Func<string?, T> find)
     {
-        if (below.ValueKind != JsonValueKind.Object || above.ValueKind != JsonValueKind.Object || TypeOf(below) != TypeOf(above))
-            return System.Text.Json.Nodes.JsonNode.Parse(above.GetRawText());
-        var result = System.Text.Json.Nodes.JsonNode.Parse(below.GetRawText())!.AsObject();
-        foreach (JsonProperty field in above.EnumerateObject())
-            result[field.Name] = below.TryGetProperty(field.Name, out JsonElement old) ? Merge(old, field.Value) : System.Text.Json.Nodes.JsonNode.Parse(field.Value.GetRawText());
-        return result;
+        string? name = fields.Text(field);
+        try
+        {
+            return find(name);
+        }
+        catch (UserException e)
+        {
+            throw new UserException($"{fields.Source}: {e.Message}", e);
+        }
     }
 
-    /// <summary>What model an object describes: one of another type is not filled up from it.</summary>
-    private static string? TypeOf(JsonElement json) => json.TryGetProperty("model_type", out JsonElement type) ? type.ToString() : null;
-
-    /// <summary>Fails on values that cannot work.</summary>
-    /// <exception cref="UserException">A setting is out of range.</exception>
+    /// <summary>Fails on values that cannot work. What the optimizer does not have is no error here: see <see cref="OptimizerSettings.Check"/>.</summary>
+    /// <exception cref="SettingException">A setting is out of range.</exception>
+    /// <exception cref="UserException">Settings contradict each other.</exception>
     public void Check()
     {
-        (string Name, int Value, int Least)[] whole =
-        [
-            ("--layers", Layers ?? 1, 1), ("--heads", Heads ?? 1, 1), ("--channels", Channels ?? 1, 1), ("--block", Block, 1), ("--batch", Batch, 1),
-            ("--accumulate", Accumulate, 1), ("--steps", Steps, 0), ("--warmup", Warmup, 0), ("--eval-interval", EvalInterval, 1),
-            ("--eval-batches", EvalBatches, 0), ("--checkpoint-interval", CheckpointInterval, 0), ("--keep", Keep, 1), ("--threads", Threads, 0),
-        ];
-        foreach ((string name, int value, int least) in whole)
-        {
-            if (value < least)
-                throw new UserException($"{name} {value}: it must be at least {least}");
-        }
-
+        Ranges.Check(this);
         if (From is not null && (Model is not null || Layers is not null || Heads is not null || Channels is not null))
             throw new UserException($"--from {From}: that model has sizes of its own; leave out --model, --layers, --heads and --channels");
-        if (Dropout is { } dropout && !(dropout >= 0 && dropout < 1))
-            throw new UserException($"--dropout {Dropout}: it lies in [0, 1)");
-        if (!(MaskedPart > 0 && MaskedPart < 1))
-            throw new UserException($"--masked-part {MaskedPart}: it lies between 0 and 1");
-        if (!(Validation >= 0 && Validation < 1))
-            throw new UserException($"--validation {Validation}: it lies in [0, 1)");
-        if (!(Clip >= 0))
-            throw new UserException($"--clip {Clip}: it must be 0 (off) or positive");
+        if ((long)Batch * Block > MostTokens)
+            throw new UserException($"--batch {Batch} with --block {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MostTokens:N0}; use a smaller --batch (with --accumulate) or --block");
         if (Layerwise && Clip > 0)
             throw new UserException($"--layerwise updates parameters before the norm of all gradients is known, so it cannot clip by it (--clip {Clip}); add --clip 0");
         if (Layerwise && Accumulate > 1)

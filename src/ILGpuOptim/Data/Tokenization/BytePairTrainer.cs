@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using ILGpuOptim.Files;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Data.Tokenization;
 
@@ -12,6 +13,9 @@ public sealed class BytePairTrainer
 {
     /// <summary>The token between documents; id 0.</summary>
     public const string EndOfText = "<|endoftext|>";
+
+    /// <summary>Sizes of a vocabulary: room for the bytes, <see cref="EndOfText"/> and a merge.</summary>
+    public static RangeAttribute VocabularyRange { get; } = new(258);
 
     /// <summary>Characters that one thread cuts into words at a time.</summary>
     private const int ChunkCharacters = 1 << 20;
@@ -51,7 +55,7 @@ public sealed class BytePairTrainer
     /// <exception cref="UserException">The vocabulary has no room for the bytes.</exception>
     public BytePairVocabulary Train(int vocabularySize, Action<int>? progress = null)
     {
-        if (vocabularySize < 258)
+        if (!VocabularyRange.Contains(vocabularySize))
             throw new UserException($"a vocabulary of {vocabularySize} has no room: 256 bytes, {EndOfText} and at least one merge make 258");
 
         // Ordered by their letters, so that the result does not depend on the order of counting.

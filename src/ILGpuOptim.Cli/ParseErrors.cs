@@ -1,0 +1,60 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using ILGpuOptim.Validation;
+
+namespace ILGpuOptim.Cli;
+
+/// <summary>Turns errors of the command line's parser into one line.</summary>
+internal static class ParseErrors
+{
+    /// <summary>The first error, with a pointer to the command's help; null when there is none.</summary>
+    public static string? FirstOf(ParseResult result)
+    {
+        if (result.Errors.Count == 0 || result.Action is { } action && action.GetType().Name is "HelpAction" or "VersionOptionAction")
+            return null;
+        string help = $"see {string.Join(' ', Path(result.CommandResult).Reverse())} --help";
+        if (result.CommandResult.Command.Subcommands.Count > 0)
+        {
+            string[] names = [.. result.CommandResult.Command.Subcommands.Select(command => command.Name)];
+            return result.UnmatchedTokens.Count > 0
+                ? $"there is no command \"{result.UnmatchedTokens[0]}\"; did you mean {Nearest.To(result.UnmatchedTokens[0], names)}? {help}"
+                : $"a command is missing; there are {string.Join(", ", names)}; {help}";
+        }
+
+        // What is not known at all explains the errors that follow from it.
+        if (result.UnmatchedTokens.Count > 0)
+        {
+            string token = result.UnmatchedTokens[0];
+            return token.StartsWith('-')
+                ? $"there is no flag {token}; did you mean {Nearest.To(token, result.CommandResult.Command.Options.Select(option => option.Name))}? {help}"
+                : $"\"{token}\" belongs to no flag and is no argument of the command; {help}";
+        }
+
+        return $"{Text(result.Errors[0])}; {help}";
+    }
+
+    private static string Text(ParseError error)
+    {
+        string message = error.Message.TrimEnd('.');
+        if (!message.Contains("System.", StringComparison.Ordinal))
+            return message;
+        (string name, Type type) = error.SymbolResult switch
+        {
+            OptionResult option => (option.Option.Name, option.Option.ValueType),
+            ArgumentResult { Parent: OptionResult option } => (option.Option.Name, option.Option.ValueType),
+            ArgumentResult argument => (argument.Argument.Name, argument.Argument.ValueType),
+            _ => ("", typeof(string)),
+        };
+        return $"{name} {string.Join(' ', error.SymbolResult?.Tokens.Select(token => token.Value) ?? [])}: it must be {Values.Describe(type)}";
+    }
+
+    private static IEnumerable<string> Path(CommandResult command)
+    {
+        yield return command.Command is RootCommand ? "ilgpuoptim" : command.Command.Name;
+        if (command.Parent is CommandResult parent)
+        {
+            foreach (string name in Path(parent))
+                yield return name;
+        }
+    }
+}

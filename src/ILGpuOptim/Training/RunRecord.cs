@@ -1,0 +1,91 @@
+using System.Globalization;
+using System.IO.Hashing;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using ILGpuOptim.Data;
+using ILGpuOptim.Files;
+using ILGpuOptim.Validation;
+
+namespace ILGpuOptim.Training;
+
+/// <summary>Tells data sets apart: the number of tokens, and a hash of all of them.</summary>
+public sealed record DataFingerprint
+{
+    /// <summary>Tokens to train on.</summary>
+    public long Training { get; init; }
+
+    /// <summary>Tokens to validate with.</summary>
+    public long Validation { get; init; }
+
+    /// <summary>XXH128 of all ids as 32-bit little-endian integers, first those to train on; in base sixteen.</summary>
+    public string Hash { get; init; } = "";
+
+    /// <summary>Reads every token once.</summary>
+    public static DataFingerprint Of(Dataset data)
+    {
+        var hash = new XxHash128();
+        int[] piece = new int[1 << 16];
+        foreach (TokenSequence tokens in (ReadOnlySpan<TokenSequence>)[data.Training, data.Validation])
+        {
+            for (long start = 0; start < tokens.Length; start += piece.Length)
+            {
+                Span<int> ids = piece.AsSpan(0, (int)Math.Min(piece.Length, tokens.Length - start));
+                tokens.CopyTo(start, ids);
+                hash.Append(MemoryMarshal.AsBytes(ids));
+            }
+        }
+
+        return new DataFingerprint { Training = data.Training.Length, Validation = data.Validation.Length, Hash = Convert.ToHexStringLower(hash.GetCurrentHash()) };
+    }
+
+    /// <summary>What is different about other data, in words.</summary>
+    internal string Difference(DataFingerprint now) => Training != now.Training || Validation != now.Validation
+        ? string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with before, {now.Training:N0} and {now.Validation:N0} now")
+        : string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with as before, but other tokens");
+}
+
+/// <summary>Settings that changed when a run was resumed.</summary>
+/// <param name="Step">Finished updates at that time.</param>
+/// <param name="Changes">What changed: "steps: 10 → 20".</param>
+public sealed record SettingsChange(long Step, IReadOnlyList<string> Changes);
+
+/// <summary>What a run keeps beside its settings, in the field <see cref="Field"/> of the same file.</summary>
+public sealed record RunRecord
+{
+    /// <summary>The field of <c>settings.json</c>; a file of settings for a new run may have it, and it is not read then.</summary>
+    public const string Field = "run";
+
+    /// <summary>The data that the run trains on; null in runs of earlier versions.</summary>
+    public DataFingerprint? Data { get; init; }
+
+    /// <summary>Changes of settings, oldest first.</summary>
+    public IReadOnlyList<SettingsChange> History { get; init; } = [];
+
+    /// <summary>Reads the record of a run; an empty one for runs of earlier versions.</summary>
+    /// <param name="path">The run's settings file.</param>
+    /// <exception cref="UserException">The file is missing or damaged.</exception>
+    public static RunRecord Load(string path) =>
+        JsonFields.Open(path).Object(Field) is { } fields ? (RunRecord)SettingsReader.Read(fields, new RunRecord()) : new RunRecord();
+
+    /// <summary>Settings and record as the run's file holds them.</summary>
+    internal string ToJson(TrainingSettings settings)
+    {
+        JsonObject json = JsonSerializer.SerializeToNode(settings, TrainingSettings.Options)!.AsObject();
+        json[Field] = JsonSerializer.SerializeToNode(this, TrainingSettings.Options);
+        return json.ToJsonString(TrainingSettings.Options);
+    }
+
+    /// <summary>The record of a run that goes on.</summary>
+    /// <param name="step">Finished updates.</param>
+    /// <param name="before">Its settings so far.</param>
+    /// <param name="now">The settings from now on.</param>
+    /// <param name="data">Its data from now on.</param>
+    internal RunRecord Resumed(long step, TrainingSettings before, TrainingSettings now, DataFingerprint data)
+    {
+        List<string> changes = [.. SettingsDifferences.Of(before.ToJson(), now.ToJson()).Select(change => $"{change.Path}: {change.Left} → {change.Right}")];
+        if (Data is { } began && began != data)
+            changes.Add($"the data: {began.Difference(data)}");
+        return new RunRecord { Data = data, History = changes.Count == 0 ? History : [.. History, new SettingsChange(step, changes)] };
+    }
+}

@@ -1,0 +1,82 @@
+using System.Collections;
+using System.Globalization;
+using System.Reflection;
+
+namespace ILGpuOptim.Validation;
+
+/// <summary>Settings whose ranges are declared elsewhere than on their own properties.</summary>
+public interface IRangeSource
+{
+    /// <summary>The range of one of the settings; null when it has none.</summary>
+    /// <param name="property">A property of the settings.</param>
+    RangeAttribute? RangeOf(PropertyInfo property);
+}
+
+/// <summary>Checks settings against the ranges that they declare.</summary>
+public static class Ranges
+{
+    /// <summary>The settings of a record: its public properties that can be set.</summary>
+    public static IEnumerable<PropertyInfo> SettingsOf(Type type) =>
+        type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property is { CanRead: true, CanWrite: true } && property.GetIndexParameters().Length == 0);
+
+    /// <summary>
+    /// Checks every number, enumeration and missing value of settings, and of the settings within them.
+    /// </summary>
+    /// <param name="settings">A record of settings.</param>
+    /// <exception cref="SettingException">The first value outside its range.</exception>
+    public static void Check(object settings) => Check(settings, "");
+
+    private static void Check(object settings, string prefix)
+    {
+        foreach (PropertyInfo property in SettingsOf(settings.GetType()))
+        {
+            string path = prefix + property.Name;
+            Type type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+            object? value = property.GetValue(settings);
+            if (value is null)
+            {
+                if (!CanBeNull(property))
+                    throw new SettingException(path, "null", "it must have a value");
+            }
+            else if (Values.IsNumber(type))
+            {
+                RangeAttribute? range = RangeOf(settings, property);
+                if (!(range?.Contains(value) ?? true))
+                    throw new SettingException(path, Convert.ToString(value, CultureInfo.InvariantCulture)!, Values.Rule(type, range, value));
+            }
+            else if (type.IsEnum && !Enum.IsDefined(type, value))
+            {
+                throw new SettingException(path, value.ToString()!, $"it must be {Values.Describe(type)}");
+            }
+            else if (value is IEnumerable items and not string)
+            {
+                int i = 0;
+                foreach (object? item in items)
+                {
+                    if (item is null)
+                        throw new SettingException($"{path}[{i}]", "null", "it must have a value");
+                    if (IsSettings(item.GetType()))
+                        Check(item, $"{path}[{i}].");
+                    i++;
+                }
+            }
+            else if (IsSettings(type))
+            {
+                Check(value, path + ".");
+            }
+        }
+    }
+
+    /// <summary>The range of a property of settings; null when none is declared.</summary>
+    public static RangeAttribute? RangeOf(object settings, PropertyInfo property) =>
+        property.GetCustomAttribute<RangeAttribute>() ?? (settings as IRangeSource)?.RangeOf(property);
+
+    /// <summary>Whether a property accepts null.</summary>
+    public static bool CanBeNull(PropertyInfo property) => property.PropertyType.IsValueType
+        ? Nullable.GetUnderlyingType(property.PropertyType) is not null
+        : new NullabilityInfoContext().Create(property).WriteState != NullabilityState.NotNull;
+
+    /// <summary>Whether a type is a record of settings. A model's configuration is not: it is checked as its file is.</summary>
+    internal static bool IsSettings(Type type) =>
+        type.IsClass && !type.IsAbstract && type != typeof(string) && type.Assembly == typeof(Ranges).Assembly && !type.IsAssignableTo(typeof(Models.ModelConfig));
+}

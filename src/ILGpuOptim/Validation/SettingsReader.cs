@@ -1,0 +1,101 @@
+using System.Reflection;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using ILGpuOptim.Files;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Validation;
+
+/// <summary>Reads records of settings from JSON by their properties: what the file does not say stays, and what is no setting is refused.</summary>
+internal static class SettingsReader
+{
+    /// <summary>Reads an object over settings that it may leave unchanged.</summary>
+    /// <param name="fields">The object.</param>
+    /// <param name="start">The settings that it starts from; they do not change.</param>
+    /// <param name="others">Fields that are read elsewhere.</param>
+    /// <exception cref="UserException">With the file, the field, the value and what it must be.</exception>
+    public static object Read(JsonFields fields, object start, params IReadOnlyList<string> others)
+    {
+        PropertyInfo[] properties = [.. Ranges.SettingsOf(start.GetType())];
+        string[] names = [.. properties.Select(property => Values.NameOf(property.Name))];
+        if (fields.Names.FirstOrDefault(name => !names.Contains(name) && !others.Contains(name)) is { } unknown)
+            throw fields.Error(unknown, $"is no setting; did you mean {Nearest.To(unknown, names)}?");
+        object settings = Copy(start);
+        for (int i = 0; i < properties.Length; i++)
+        {
+            if (fields.Names.Contains(names[i]))
+                properties[i].SetValue(settings, ValueOf(fields, properties[i], names[i], properties[i].GetValue(start), Ranges.RangeOf(start, properties[i])));
+        }
+
+        return settings;
+    }
+
+    /// <summary>A record with the same values.</summary>
+    public static object Copy(object record) => record.GetType().GetMethod("<Clone>$")!.Invoke(record, null)!;
+
+    private static object? ValueOf(JsonFields fields, PropertyInfo property, string name, object? present, RangeAttribute? range)
+    {
+        Type type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+        if (!fields.Has(name))
+            return Ranges.CanBeNull(property) ? null : throw fields.Error(name, $"is null; it must be {Describe(type, range)}");
+        if (type == typeof(string))
+            return fields.Text(name);
+        if (type == typeof(bool))
+            return fields.Flag(name);
+        if (type == typeof(IReadOnlyList<string>))
+            return fields.Texts(name);
+        if (type.IsEnum)
+            return (fields.Element(name) is { ValueKind: JsonValueKind.String } ? Values.Parse(type, fields.Text(name)!) : null) ?? throw Wrong(fields, name, type, range);
+        if (Values.IsNumber(type))
+        {
+            JsonElement number = fields.Element(name)!.Value;
+            return number.ValueKind == JsonValueKind.Number && Values.Parse(type, number.GetRawText()) is { } value ? value : throw Wrong(fields, name, type, range);
+        }
+
+        if (type == typeof(ModelConfig))
+            return Model(fields, name, (ModelConfig?)present);
+        if (type.IsGenericType)
+            return ListOf(fields.Objects(name)!, type.GetGenericArguments()[0]);
+        return Read(fields.Object(name)!, present ?? Activator.CreateInstance(type)!);
+    }
+
+    /// <summary>A list of records whose constructor takes every field.</summary>
+    private static Array ListOf(IReadOnlyList<JsonFields> items, Type type)
+    {
+        var list = Array.CreateInstance(type, items.Count);
+        for (int i = 0; i < items.Count; i++)
+        {
+            JsonFields item = items[i];
+            PropertyInfo[] properties = [.. Ranges.SettingsOf(type)];
+            if (properties.FirstOrDefault(property => !item.Names.Contains(Values.NameOf(property.Name))) is { } missing)
+                throw item.Error(Values.NameOf(missing.Name), "is missing");
+            if (item.Names.FirstOrDefault(name => !properties.Any(property => Values.NameOf(property.Name) == name)) is { } unknown)
+                throw item.Error(unknown, $"is no setting; there are {string.Join(" and ", properties.Select(property => Values.NameOf(property.Name)))}");
+            list.SetValue(Activator.CreateInstance(type, [.. properties.Select(property => ValueOf(item, property, Values.NameOf(property.Name), null, property.GetCustomAttribute<RangeAttribute>()))]), i);
+        }
+
+        return list;
+    }
+
+    /// <summary>A model's configuration; what it does not say comes from a present one of the same type.</summary>
+    private static ModelConfig Model(JsonFields fields, string name, ModelConfig? present)
+    {
+        JsonFields given = fields.Object(name)!;
+        string source = $"{fields.Source}: {name}", text = fields.Element(name)!.Value.GetRawText();
+        JsonNode? below = present is null ? null : JsonNode.Parse(present.ToJson());
+        if (below is not null && given.Text("model_type") == (string?)below["model_type"])
+        {
+            foreach (string field in given.Names)
+                below[field] = JsonNode.Parse(given.Element(field)?.GetRawText() ?? "null");
+            text = below.ToJsonString();
+        }
+
+        return ModelConfig.Parse(text, source);
+    }
+
+    private static UserException Wrong(JsonFields fields, string name, Type type, RangeAttribute? range) =>
+        fields.Error(name, $"is {JsonFields.Describe(fields.Element(name)!.Value)}; it must be {Describe(type, range)}");
+
+    private static string Describe(Type type, RangeAttribute? range) =>
+        type.IsEnum || type == typeof(bool) || Values.IsNumber(type) ? Values.Describe(type, range) : type == typeof(string) ? "a string" : type.IsGenericType ? "an array" : "an object";
+}

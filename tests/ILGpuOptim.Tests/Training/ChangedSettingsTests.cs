@@ -1,0 +1,150 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Tests.Training;
+
+/// <summary>What changes about a run, or is cut to what is possible, is kept and said.</summary>
+public class ChangedSettingsTests
+{
+    [Fact]
+    public void AResumedRunKeepsItsNewSettingsAndTheirHistory()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        string settings = folder["run", TrainingRun.SettingsFile];
+        using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder), device))
+            Assert.True(run.Train(CancellationToken.None));
+        Assert.Empty(RunRecord.Load(settings).History);
+        string first = File.ReadAllText(settings);
+        using (TrainingRun run = TrainingRun.Resume(folder["run"], _ => device))
+            Assert.DoesNotContain(run.Notes, note => note.Contains("changed", StringComparison.Ordinal));
+        Assert.Equal(first, File.ReadAllText(settings));
+        using (TrainingRun run = TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 6, Optimizer = saved.Optimizer with { LearningRate = 0.002 } }))
+        {
+            Assert.Contains("settings changed at step 4: steps: 4 → 6; optimizer.learning_rate: 0.001 → 0.002", run.Notes);
+            Assert.True(run.Train(CancellationToken.None));
+        }
+
+        using (TrainingRun run = TrainingRun.Resume(folder["run"], _ => device))
+            Assert.Equal((6, 0.002, 6L), (run.Settings.Steps, run.Settings.Optimizer.LearningRate, run.Trainer.StepNumber));
+        SettingsChange change = Assert.Single(RunRecord.Load(settings).History);
+        Assert.Equal(4, change.Step);
+        Assert.Equal(["steps: 4 → 6", "optimizer.learning_rate: 0.001 → 0.002"], change.Changes);
+
+        // The file serves as settings of another run, too.
+        Assert.Equal(6, TrainingSettings.Load(settings).Steps);
+    }
+
+    [Theory]
+    [InlineData("longer")]
+    [InlineData("other")]
+    public void OtherDataIsRefusedUnlessAllowed(string kind)
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder), device))
+            Assert.True(run.Train(CancellationToken.None));
+        string text = File.ReadAllText(folder["text.txt"]), before = File.ReadAllText(folder["run", TrainingRun.SettingsFile]);
+        File.WriteAllText(folder["text.txt"], kind == "longer" ? text + text[..50] : string.Concat(text.Skip(1).Append(text[0])));
+        string message = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 9 })).Message;
+        Assert.Contains(kind == "longer" ? "3,600 tokens to train on and 400 to validate with before, 3,645 and 405 now" : "as before, but other tokens", message, StringComparison.Ordinal);
+        Assert.Contains("--allow-data-change", message, StringComparison.Ordinal);
+        Assert.Equal(before, File.ReadAllText(folder["run", TrainingRun.SettingsFile]));
+        using (TrainingRun run = TrainingRun.Resume(folder["run"], _ => device, allowsOtherData: true))
+            Assert.Contains(run.Notes, note => note.StartsWith("settings changed at step 4: the data:", StringComparison.Ordinal));
+        Assert.Single(RunRecord.Load(folder["run", TrainingRun.SettingsFile]).History);
+        using (TrainingRun run = TrainingRun.Resume(folder["run"], _ => device))
+            Assert.Equal(4, run.Trainer.StepNumber);
+        File.WriteAllText(folder["text.txt"], text);
+        Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device));
+    }
+
+    /// <summary>What counts is the text, not the name of its file.</summary>
+    [Fact]
+    public void DataMayMove()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder), device))
+            Assert.True(run.Train(CancellationToken.None));
+        File.Move(folder["text.txt"], folder["moved.txt"]);
+        using TrainingRun resumed = TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Data = [folder["moved.txt"]] });
+        Assert.Contains("data[0]: ", Assert.Single(RunRecord.Load(folder["run", TrainingRun.SettingsFile]).History).Changes[0], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AFailedStartLeavesNoFolder()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        TrainingSettings settings = Settings(folder);
+        foreach (TrainingSettings wrong in (TrainingSettings[])[settings with { Block = 100_000 }, settings with { Optimizer = settings.Optimizer with { NoDecay = ["zzz*"] } }, settings with { Clip = double.NaN }])
+            Assert.ThrowsAny<UserException>(() => TrainingRun.Begin(folder["run"], wrong, device));
+        Assert.False(Directory.Exists(folder["run"]));
+    }
+
+    [Theory]
+    [InlineData("apollo", "nothing*", true)]
+    [InlineData("apollo", "*bias", true)]
+    [InlineData("galore", "*attn*", false)]
+    public void LowRankPatternsMustNameMatrices(string optimizer, string pattern, bool isRefused)
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        TrainingSettings settings = Settings(folder) with { Optimizer = new OptimizerSettings { Name = optimizer, LowRank = [pattern] } };
+        if (!isRefused)
+        {
+            TrainingRun.Begin(folder["run"], settings, device).Dispose();
+            return;
+        }
+
+        string message = Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], settings, device)).Message;
+        Assert.Contains($"--low-rank {pattern}: the model has no such matrix; there are wte.weight, wpe.weight, h.*.attn.c_attn.weight", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("galore", 12)]
+    [InlineData("apollo", 12)]
+    [InlineData("fira", 12)]
+    public void ARankAboveTheMatrixIsCut(string optimizer, int width)
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        TrainingSettings settings = Settings(folder);
+        using TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = new OptimizerSettings { Name = optimizer, Rank = 1000 } }, device);
+        Assert.Contains($"rank 1000 is above the short side of 4 matrices, such as h.0.attn.c_attn.weight; it is cut to {width}", run.Notes);
+        using TrainingRun exact = TrainingRun.Begin(folder["exact"], settings with { Optimizer = new OptimizerSettings { Name = optimizer, Rank = width } }, device);
+        Assert.Equal(exact.Trainer.Optimizer.StateBytes, run.Trainer.Optimizer.StateBytes);
+        Assert.Equal(exact.Trainer.Step().GradientNorm, run.Trainer.Step().GradientNorm);
+    }
+
+    [Fact]
+    public void AnAdaptersRankAboveTheMatrixIsCut()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        using TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder) with { Lora = new LoraOptions { Rank = 1000 } }, device);
+        Assert.Contains("LoRA rank 1000 is above the short side of every adapted matrix; it is cut to 12", run.Notes);
+        Assert.All(run.Trainer.Model.Adapters, adapter => Assert.Equal(12, adapter.Rank));
+    }
+
+    [Fact]
+    public void AWarmUpLongerThanTheRunIsShortened()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        using TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder) with { Warmup = 100 }, device);
+        Assert.Contains("warm-up of 100 steps is longer than the run; it is shortened to 4", run.Notes);
+        Assert.Equal(0.001 / 5, run.Trainer.Step().LearningRate, 1e-12);
+    }
+
+    private static TrainingSettings Settings(TemporaryFolder folder)
+    {
+        if (!File.Exists(folder["text.txt"]))
+            File.WriteAllText(folder["text.txt"], string.Concat(Enumerable.Range(0, 500).Select(i => $"line {i * i % 90 + 10}\n")));
+        return new TrainingSettings { Data = [folder["text.txt"]], Layers = 1, Heads = 2, Channels = 12, Block = 8, Batch = 2, Steps = 4, Warmup = 0, EvalBatches = 1, CheckpointInterval = 0 };
+    }
+}
