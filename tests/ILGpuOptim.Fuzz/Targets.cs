@@ -215,8 +215,7 @@ internal static class Targets
     private static void ReadModel(string folder)
     {
         ModelFiles.Load(folder, Device).Dispose();
-        _ = EndOfText.Of(folder);
-        _ = EndOfText.BeginningOf(folder);
+        _ = GenerationConfig.Of(folder);
     }
 
     private static void ReadTokenizer(string folder)
