@@ -1,7 +1,6 @@
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json.Nodes;
-using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Generation;
@@ -134,16 +133,8 @@ internal static class Targets
             Directory.Delete(folder, recursive: true);
         }
 
-        var texts = new Dictionary<string, byte[]>
-        {
-            ["settings.json"] = Encoding.UTF8.GetBytes(settings.ToJson()),
-            ["comparison.json"] = Encoding.UTF8.GetBytes(new ComparisonSettings { Training = settings, Contenders = [new Contender("adamw", settings.Optimizer, [1e-3, 3e-3])] }.ToJson()),
-        };
-        yield return new("settings", texts, [.. texts.Keys], folder =>
-        {
-            TrainingSettings.Load(Path.Combine(folder, "settings.json")).Check();
-            _ = ComparisonSettings.Load(Path.Combine(folder, "comparison.json"));
-        });
+        var texts = new Dictionary<string, byte[]> { ["settings.json"] = Encoding.UTF8.GetBytes(settings.ToJson()) };
+        yield return new("settings", texts, [.. texts.Keys], folder => TrainingSettings.Load(Path.Combine(folder, "settings.json")).Check());
         yield return OfAdapters(workspace);
         yield return OfLlama2C(workspace);
     }
