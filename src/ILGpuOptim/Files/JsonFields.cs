@@ -111,6 +111,13 @@ public sealed class JsonFields
         throw Error(name, $"is {Describe(value)}; it must be an integer of 32 bits");
     }
 
+    /// <summary>A non-negative integer field of 64 bits that must be there.</summary>
+    public long RequiredCount(string name)
+    {
+        JsonElement value = Typed(name, JsonValueKind.Number, "an integer") ?? throw Missing(name);
+        return value.TryGetInt64(out long count) && count >= 0 ? count : throw Error(name, $"is {Describe(value)}; it must be an integer from 0 to {long.MaxValue}");
+    }
+
     /// <summary>A 32-bit integer field that must be there.</summary>
     public int RequiredInt(string name) => Int(name) ?? throw Missing(name);
 
@@ -159,8 +166,21 @@ public sealed class JsonFields
     /// <param name="meaning">What the field does, and what to do instead; the end of the message.</param>
     public void Only(string name, Func<JsonElement, bool> supported, string meaning)
     {
-        if (Element(name) is { } value && !supported(value))
+        if (Element(name) is { } value && !Holds(value))
             throw Error(name, $"is {Describe(value)}: {meaning}");
+
+        // A text with half a surrogate pair cannot be compared, and equals nothing.
+        bool Holds(JsonElement value)
+        {
+            try
+            {
+                return supported(value);
+            }
+            catch (InvalidOperationException)
+            {
+                return false;
+            }
+        }
     }
 
     /// <summary>Refuses the fields that nobody has read. A field that is null counts as missing.</summary>

@@ -47,7 +47,10 @@ public sealed record Checkpoint
     [JsonPropertyName("files")]
     public required IReadOnlyDictionary<string, string> Files { get; init; }
 
-    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow };
+    /// <summary>The largest description that is read: parameters and their steps take a few megabytes at most.</summary>
+    private const long MostBytes = 64 << 20;
+
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
     /// <summary>Writes a checkpoint folder; it appears whole or not at all, and never with a step that diverged.</summary>
     /// <param name="folder">Where.</param>
@@ -91,9 +94,19 @@ public sealed record Checkpoint
     public static Checkpoint Open(string folder)
     {
         string path = Path.Combine(folder, FileName);
+        Checkpoint checkpoint;
         try
         {
-            Checkpoint checkpoint = Read(folder);
+            checkpoint = Read(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UserException)
+        {
+            string reason = e is UserException ? e.Message : $"{path}: {e.Message}";
+            throw new UserException($"{reason.TrimEnd('.')}. The checkpoint is damaged; remove {folder} to go on from the one before it", e);
+        }
+
+        try
+        {
             foreach ((string file, string hash) in checkpoint.Files)
             {
                 if (Hash(Path.Combine(folder, file)) != hash)
@@ -102,33 +115,43 @@ public sealed record Checkpoint
 
             return checkpoint;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new UserException($"{path}: the checkpoint is damaged: {e.Message.TrimEnd('.')}. Remove {folder} to go on from the one before it", e);
         }
     }
 
     /// <summary>Reads a checkpoint's description.</summary>
-    /// <exception cref="JsonException">It is damaged.</exception>
+    /// <exception cref="UserException">It is damaged.</exception>
     private static Checkpoint Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
-        if (new FileInfo(path).Length == 0)
-            throw new JsonException("it is empty");
-        using FileStream stream = OpenShared(path);
-        Checkpoint checkpoint = JsonSerializer.Deserialize<Checkpoint>(stream, Options) ?? throw new JsonException("it is empty");
-        if (checkpoint.Step < 0 || checkpoint.Optimizer is null || checkpoint.ParameterSteps is null || checkpoint.Files is null)
-            throw new JsonException("step, optimizer, parameter_steps and files are needed");
+        if (new FileInfo(path).Length is var length && length is 0 or > MostBytes)
+            throw new UserException($"{path}: {(length == 0 ? "it is empty" : $"{length:N0} bytes are too many")}");
+        byte[] bytes = new byte[length];
+        using (FileStream stream = OpenShared(path))
+            stream.ReadExactly(bytes);
+        JsonFields fields = JsonFields.Parse(bytes, path), steps = fields.RequiredObject("parameter_steps"), files = fields.RequiredObject("files");
+        JsonElement? random = fields.Element("random_stream");
+        var checkpoint = new Checkpoint
+        {
+            Step = fields.RequiredCount("step"),
+            Optimizer = fields.RequiredText("optimizer"),
+            RandomStream = random is { ValueKind: JsonValueKind.Number } && random.Value.TryGetUInt64(out ulong draws) ? draws : throw fields.Error("random_stream", "must be an integer of 64 bits"),
+            ValidationLoss = fields.Number("validation_loss"),
+            ParameterSteps = steps.Names.ToDictionary(name => name, steps.RequiredCount),
+            Files = files.Names.ToDictionary(name => name, files.RequiredText),
+        };
+        fields.Finish();
         foreach (string name in checkpoint.Files.Keys)
         {
             // Nothing outside the folder is ever opened or removed.
             if (name.Length == 0 || name is "." or ".." || name == FileName || name.AsSpan().IndexOfAny('/', '\\', '\0') >= 0)
-                throw new JsonException($"\"{name}\" in files is no name of a file beside it");
+                throw files.Error($"\"{name}\"", "is no name of a file beside it");
         }
 
-        if (new[] { ModelFiles.Config, ModelFiles.Weights, OptimizerFile }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing)
-            throw new JsonException($"{missing} is missing from files");
-        return checkpoint;
+        return new[] { ModelFiles.Config, ModelFiles.Weights, OptimizerFile }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing
+            ? throw fields.Error("files", $"lacks {missing}") : checkpoint;
     }
 
     /// <summary>Opens a file that another process may replace or remove at any time.</summary>
@@ -185,7 +208,7 @@ public sealed record Checkpoint
             return Directory.EnumerateFileSystemEntries(folder).Select(entry => Path.GetFileName(entry)).FirstOrDefault(name => name != FileName && !files.ContainsKey(name)) is { } added
                 ? $"it holds {added}, which was not saved with the checkpoint" : null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UserException)
         {
             return "it holds no checkpoint";
         }
@@ -211,7 +234,7 @@ public sealed record Checkpoint
         {
             return Read(folder).ValidationLoss ?? double.PositiveInfinity;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UserException)
         {
             return double.PositiveInfinity;
         }
