@@ -2,6 +2,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Tests.Generation;
 
@@ -175,7 +176,7 @@ public class GenerationTests
         Assert.Throws<UserException>(() => generator.Start([[]], 4, Greedy));
         Assert.Throws<UserException>(() => generator.Start([[model.Config.Vocabulary]], 4, Greedy));
         Assert.Throws<UserException>(() => generator.Start([[-1]], 4, Greedy));
-        Assert.Throws<UserException>(() => generator.Start([[1]], 4, Greedy with { TopP = 2 }));
+        Assert.Throws<SettingException>(() => generator.Start([[1]], 4, Greedy with { TopP = 2 }));
     }
 
     [Theory]
