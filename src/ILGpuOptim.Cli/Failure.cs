@@ -39,7 +39,7 @@ internal static class Failure
         }
         catch (IOException)
         {
-            // There is nobody to tell.
+            // Standard error is closed too.
         }
 
         return code;

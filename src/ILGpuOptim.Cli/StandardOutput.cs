@@ -7,8 +7,8 @@ namespace ILGpuOptim.Cli;
 internal sealed class ClosedOutputException() : IOException("the output was closed");
 
 /// <summary>
-/// Standard output that tells of a closed pipe and a full disk; .NET's own console drops what a closed pipe does not take, so that a command would go
-/// on for nobody. A terminal that is gone is no error: its signal ends the process, or the user wanted it to go on.
+/// Standard output whose writes fail on a closed pipe and on a full disk; .NET's own console ignores a closed pipe, so that a command would run to its
+/// end without output. A closed terminal is no error: SIGHUP ends the process, unless nohup started it.
 /// </summary>
 internal sealed class StandardOutput : Stream
 {

@@ -1,15 +1,15 @@
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// Numbers on their way back from a device (<see cref="Device.ReadLater"/>). Asking for them waits for what was launched before they were
-/// sent for, and for nothing that was launched since.
+/// A pending asynchronous device-to-host copy (<see cref="Device.ReadLater"/>). <see cref="Wait"/> blocks until the work launched before the copy
+/// is done; later launches do not delay it.
 /// </summary>
 public abstract class Readback
 {
-    /// <summary>The numbers, once they are here.</summary>
+    /// <summary>Blocks until the copy is complete and returns the numbers.</summary>
     public abstract ReadOnlySpan<float> Wait();
 
-    /// <summary>Numbers that are here already.</summary>
+    /// <summary>A copy that is complete already.</summary>
     internal sealed class Arrived(float[] values) : Readback
     {
         public override ReadOnlySpan<float> Wait() => values;

@@ -2,8 +2,8 @@ namespace ILGpuOptim.Compute;
 
 /// <summary>
 /// A row program: two reductions over each row, the second may use the first, then a map over the row. Softmax,
-/// LayerNorm, RMSNorm and their gradients are row programs. A program with one reduction returns the first
-/// statistic's neighbour element (zero) from <see cref="SecondTerm"/>.
+/// LayerNorm, RMSNorm and their gradients are row programs. Programs with a single reduction return zero from
+/// <see cref="SecondTerm"/>.
 /// </summary>
 public interface IRowRule : IRule
 {

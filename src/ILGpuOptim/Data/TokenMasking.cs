@@ -18,7 +18,7 @@ public sealed class TokenMasking
     private readonly int[] order;
 
     /// <summary>Prepares for sequences of one length.</summary>
-    /// <param name="mask">The id that stands for a hidden token.</param>
+    /// <param name="mask">The id of the mask token.</param>
     /// <param name="vocabulary">Ids lie below this.</param>
     /// <param name="block">Tokens of a sequence.</param>
     /// <param name="part">The part of the positions that is to be predicted, in (0, 1].</param>
@@ -33,11 +33,11 @@ public sealed class TokenMasking
     /// <summary>Positions of a sequence that are to be predicted.</summary>
     public int Count { get; }
 
-    /// <summary>Hides tokens of a batch in place. Allocates nothing.</summary>
+    /// <summary>Masks tokens of a batch in place. Allocates nothing.</summary>
     /// <param name="stream">Tells sequences of batches apart, as in <see cref="BatchSampler.Fill"/>.</param>
     /// <param name="batch">The batch's number.</param>
     /// <param name="tokens">Sequences of the block's length, one after the other.</param>
-    /// <param name="targets">As many: the hidden tokens, and <see cref="SequentialWindows.Ignored"/> elsewhere.</param>
+    /// <param name="targets">As many: the original ids of the masked tokens, and <see cref="SequentialWindows.Ignored"/> elsewhere.</param>
     /// <param name="valid">How many tokens of the last sequence are real; those behind them are left alone.</param>
     public void Apply(ulong stream, ulong batch, Span<int> tokens, Span<int> targets, int valid = int.MaxValue)
     {

@@ -183,7 +183,7 @@ public sealed class JsonFields
         }
     }
 
-    /// <summary>Refuses the fields that nobody has read. A field that is null counts as missing.</summary>
+    /// <summary>Refuses the fields that were not read. A field that is null counts as missing.</summary>
     /// <exception cref="UserException">There are such fields.</exception>
     public void Finish()
     {

@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Generation;
 
 /// <summary>
-/// What a model sees of a text that is longer than its positions. When they are full, the older half is forgotten and the
-/// rest is read again from position 0, so that only one token in half a context pays for it. The window depends on the length of
-/// the text alone: a text continued later, or without a cache, sees the same.
+/// The context window of a text that is longer than the model's positions. When they are full, the older half is dropped and the
+/// rest is computed again from position 0, once in half a context. The window depends on the length of
+/// the text alone: it is the same for a text that is continued later, or without a cache.
 /// </summary>
 public static class ContextWindow
 {

@@ -59,7 +59,7 @@ public sealed class GenerationBatch : IDisposable
             Text text = texts[i];
             if (text.HasEnded)
             {
-                // It goes along, because a step is for all; nobody looks at it.
+                // A step computes all texts of the batch; the result of a finished text is not used.
                 text.Add(next[i]);
                 continue;
             }

@@ -56,7 +56,7 @@ public static class Samplers
     }
 
     /// <summary>
-    /// Keeps the fewest likeliest tokens whose probabilities add up to <paramref name="p"/>, and at least one (Holtzman et al.,
+    /// Nucleus (top-p) sampling: keeps the smallest set of most likely tokens whose probabilities add up to <paramref name="p"/> (Holtzman et al.,
     /// "The curious case of neural text degeneration", 2020).
     /// </summary>
     public static void KeepTopP(Span<float> logits, double p)

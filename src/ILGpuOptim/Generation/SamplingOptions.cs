@@ -16,7 +16,7 @@ public sealed record SamplingOptions
     [Range(0)]
     public int TopK { get; init; }
 
-    /// <summary>Draws among the fewest likeliest tokens that together have this probability; 1 among all.</summary>
+    /// <summary>Nucleus (top-p) sampling threshold; 1 turns it off.</summary>
     [Range(0, 1)]
     public double TopP { get; init; } = 1;
 

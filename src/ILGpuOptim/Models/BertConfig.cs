@@ -64,7 +64,7 @@ public sealed record BertConfig : ModelConfig
     [JsonPropertyName("pad_token_id"), JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public int? PadToken { get; init; } = 0;
 
-    /// <summary>The id that stands for a hidden token; null where only the tokenizer knows it.</summary>
+    /// <summary>The id of the mask token; null where only the tokenizer has it.</summary>
     [JsonPropertyName("mask_token_id")]
     public int? MaskToken { get; init; }
 

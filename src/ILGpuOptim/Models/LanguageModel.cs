@@ -18,7 +18,7 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Added to the logits, or null.</summary>
     public virtual Parameter? HeadBias => null;
 
-    /// <summary>Whether each position predicts the next token from those before it; otherwise it predicts its own, hidden one.</summary>
+    /// <summary>Whether the model is causal: each position predicts the next token. A masked language model predicts the masked tokens instead.</summary>
     public virtual bool IsCausal => true;
 
     /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
@@ -36,7 +36,7 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>The <c>generation_config.json</c> beside the weights that were loaded, kept as it is; or null.</summary>
     internal byte[]? GenerationConfig { get; set; }
 
-    /// <summary>The products that LoRA adapts when nobody says which.</summary>
+    /// <summary>The default LoRA targets.</summary>
     public abstract IReadOnlyList<string> UsualLoraTargets { get; }
 
     /// <summary>What Hugging Face's classes put before the names of this model's parts, beyond our names.</summary>

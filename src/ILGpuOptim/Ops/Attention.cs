@@ -13,7 +13,7 @@ public static class AttentionOp
     /// <param name="packed">(batch · length) × (heads + 2 · keyHeads) · size. Rotated in place when there are <paramref name="angles"/>.</param>
     /// <param name="batch">Independent sequences.</param>
     /// <param name="heads">Query heads.</param>
-    /// <param name="causal">Whether a token sees itself and earlier ones alone.</param>
+    /// <param name="causal">Whether attention is causal: a token attends to itself and earlier ones.</param>
     /// <param name="dropout">The probability of dropping a weight while training.</param>
     /// <param name="keyBias">batch × length, added to the scores of each key; or null.</param>
     /// <param name="keyHeads">Key and value heads, a divisor of <paramref name="heads"/>; 0 means as many.</param>

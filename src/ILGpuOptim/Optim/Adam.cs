@@ -26,7 +26,7 @@ public record AdamOptions : OptimizerOptions
 /// </summary>
 public sealed record AmsGradOptions : AdamOptions
 {
-    /// <summary>Whether it does.</summary>
+    /// <summary>Enables AMSGrad.</summary>
     public bool AmsGrad { get; init; } = true;
 }
 

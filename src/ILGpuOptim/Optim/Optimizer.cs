@@ -19,7 +19,7 @@ public record OptimizerOptions
     public bool Maximize { get; init; }
 }
 
-/// <summary>A parameter as its optimizer sees it.</summary>
+/// <summary>A parameter and the optimizer's state for it.</summary>
 public sealed class ParameterState
 {
     /// <summary>Tells the seed of the parameter itself from those of its state.</summary>

@@ -11,7 +11,7 @@ namespace ILGpuOptim.Optim;
 /// <param name="ChoosesMatrices">Whether some matrices are treated otherwise than the rest.</param>
 public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false)
 {
-    /// <summary>An optimizer that knows the learning rate and weight decay alone.</summary>
+    /// <summary>An optimizer with no options but the learning rate and weight decay.</summary>
     public OptimizerEntry(string name, string summary, Func<StateStorage, Optimizer> create)
         : this(name, summary, create, (_, _) => new OptimizerOptions())
     {

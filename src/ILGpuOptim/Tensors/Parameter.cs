@@ -10,7 +10,7 @@ public sealed class Parameter : Tensor
     private bool isReleased;
 
     /// <summary>Rents memory for a parameter; its contents are undefined until it is initialised or loaded.</summary>
-    /// <param name="device">Where it lives.</param>
+    /// <param name="device">The device of its memory.</param>
     /// <param name="name">Its name in <c>model.safetensors</c>.</param>
     /// <param name="shape">Its sizes.</param>
     public Parameter(Device device, string name, params ReadOnlySpan<int> shape)
@@ -19,7 +19,7 @@ public sealed class Parameter : Tensor
     }
 
     /// <summary>As the other, with a choice of storage.</summary>
-    /// <param name="device">Where it lives.</param>
+    /// <param name="device">The device of its memory.</param>
     /// <param name="name">Its name in <c>model.safetensors</c>.</param>
     /// <param name="type">F32, BF16 or I8; the scales of I8 are those of blocks of 256 along the last size.</param>
     /// <param name="shape">Its sizes.</param>

@@ -9,8 +9,8 @@ namespace ILGpuOptim.Training;
 /// <summary>How well a model predicts a text.</summary>
 /// <param name="Tokens">Predicted tokens.</param>
 /// <param name="Loss">Nats a token.</param>
-/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known, and where tokens were hidden.</param>
-/// <param name="Accuracy">The part of the hidden tokens that the model finds; null for models that go on with a text.</param>
+/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known, and where tokens were masked.</param>
+/// <param name="Accuracy">The fraction of masked tokens that the model predicts; null for causal models.</param>
 public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerByte, double? Accuracy = null)
 {
     /// <summary>e to the loss.</summary>
@@ -32,7 +32,7 @@ public sealed record EvaluationOptions
     [Range(0, 1, Above = true, Below = true)]
     public double MaskedPart { get; init; } = 0.15;
 
-    /// <summary>Repeats the same hidden tokens.</summary>
+    /// <summary>Repeats the same masks.</summary>
     [Range(0)]
     public ulong Seed { get; init; } = 1;
 

@@ -79,7 +79,7 @@ internal sealed class MetricsWriter : IDisposable
 
     private UserException Failed(Exception e) => new($"{path}: the losses cannot be written: {e.Message}; free some space, or check the right to write it, and go on with --resume {folder}", e);
 
-    /// <summary>Closes the file. Lines that do not fit the disk are lost; <see cref="Flush"/> tells of them.</summary>
+    /// <summary>Closes the file. Lines that do not fit the disk are lost; <see cref="Flush"/> reports them.</summary>
     public void Dispose()
     {
         try
@@ -88,7 +88,7 @@ internal sealed class MetricsWriter : IDisposable
         }
         catch (IOException)
         {
-            // Flush told.
+            // Flush has reported it.
         }
     }
 }

@@ -35,7 +35,7 @@ public static class TrainedModel
     /// <summary>The model with its first weights: fresh ones, or those of <see cref="TrainingSettings.From"/>.</summary>
     /// <param name="config">See <see cref="Configuration"/>.</param>
     /// <param name="settings">The settings.</param>
-    /// <param name="device">Where it lives.</param>
+    /// <param name="device">The device of its memory.</param>
     /// <param name="loads">Whether weights are read; otherwise a checkpoint will bring them.</param>
     /// <exception cref="UserException">The folder's weights cannot be read, or a pattern names nothing.</exception>
     public static LanguageModel Create(ModelConfig config, TrainingSettings settings, Device device, bool loads = true)

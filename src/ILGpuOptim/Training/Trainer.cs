@@ -35,7 +35,7 @@ public sealed class Trainer : IDisposable
     /// <summary>The loss and the gradient's norm on the device, read back together.</summary>
     private readonly Block measures;
 
-    /// <summary>Steps that were launched and whose measures nobody has seen yet.</summary>
+    /// <summary>Steps that were launched and whose loss and norm were not checked yet.</summary>
     private readonly Queue<StepResult> unseen = [];
 
     /// <summary>Prepares training from the model's present parameters.</summary>
@@ -107,8 +107,8 @@ public sealed class Trainer : IDisposable
     public Action<StepResult>? Measured { get; set; }
 
     /// <summary>
-    /// One update. On a device that works by itself, nothing waits for it: it is launched, and then the measures of the step before are
-    /// looked at, which the device finished long ago or is about to finish.
+    /// Makes one update. On asynchronous devices this call does not block: it launches the update, then checks the loss and gradient norm of the
+    /// previous step.
     /// </summary>
     /// <exception cref="DivergedException">
     /// A loss or norm is no number. Where launches return when their work is done, it is this step's, and the parameters are those of the step
@@ -294,7 +294,7 @@ public sealed class Trainer : IDisposable
         }
     }
 
-    /// <summary>What hides tokens for a model that fills them in; null for one that goes on with a text.</summary>
+    /// <summary>Token masking for masked language models; null for causal models.</summary>
     /// <exception cref="UserException">The model does not say which token is the mask.</exception>
     internal static TokenMasking? MaskingOf(LanguageModel model, TrainingSettings settings) => model.IsCausal
         ? null

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace ILGpuOptim.Verification;
 
-/// <summary>The named settings of a recorded case. What nobody asks for is an error, for it would be ignored.</summary>
+/// <summary>The named settings of a recorded case. A setting that is not read is an error.</summary>
 internal sealed class GoldenSettings(JsonElement json, string where)
 {
     private readonly HashSet<string> known = new(StringComparer.Ordinal);
@@ -56,7 +56,7 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         throw Wrong(name, value, string.Join(" or ", choices.Select(choice => choice.Word)));
     }
 
-    /// <summary>Fails when something is left that nobody asked for.</summary>
+    /// <summary>Fails when a setting was not read.</summary>
     /// <exception cref="UserException">With its names.</exception>
     public void RequireNothingElse()
     {

@@ -22,8 +22,7 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     where R : unmanaged, IMap6
 {
     /// <summary>
-    /// Elements of a row that a rule sees at once: scratch for six operands stays in the first-level cache, and what it costs
-    /// to begin a tile and to fold its sums does not show.
+    /// Elements of a tile. Scratch memory for six operands fits the first-level cache, and the per-tile overhead is negligible.
     /// </summary>
     public const int Tile = 1024;
 

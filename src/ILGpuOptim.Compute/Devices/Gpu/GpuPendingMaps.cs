@@ -7,7 +7,7 @@ namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
 /// Maps over small blocks that wait for others with the same rule, so that one launch does them all: the vectors of a model, which
-/// an optimizer updates one by one. Nobody sees that they wait: whatever touches one of their blocks launches them first.
+/// an optimizer updates one by one. Any other use of one of their blocks launches them first.
 /// </summary>
 internal sealed class GpuPendingMaps(GpuDevice device)
 {

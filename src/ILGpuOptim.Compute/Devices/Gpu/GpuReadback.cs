@@ -3,7 +3,7 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Numbers on their way from a stream to host memory that nothing moves.</summary>
+/// <summary>A pending copy from a stream to page-locked host memory.</summary>
 internal sealed class GpuReadback : Readback
 {
     private readonly GpuDevice device;

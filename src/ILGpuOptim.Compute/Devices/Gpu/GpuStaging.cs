@@ -4,8 +4,8 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Host memory that uploads pass through, where neither the collector nor the system moves it, so that nobody waits for the copies. It has
-/// two halves: before one is written again, an event tells that its copies are done, and they have been for as long as the other took to fill.
+/// Page-locked host memory for asynchronous uploads (a double buffer). Before a half is written again, the host waits for the event that was
+/// recorded after the copies from it.
 /// </summary>
 internal sealed class GpuStaging : IDisposable
 {

@@ -73,9 +73,6 @@ internal sealed class CompanionSettings
     /// <summary>Added tokens by their ids.</summary>
     public IReadOnlyDictionary<int, AddedTokenSettings> Added => added;
 
-    /// <summary>Special tokens that are named outside the attributes.</summary>
-    public IReadOnlyList<AddedTokenSettings> AdditionalSpecial => additional;
-
     /// <summary>Special tokens that files name, in the order in which missing ones are added to a vocabulary.</summary>
     public IEnumerable<AddedTokenSettings> AllSpecial => Attributes.Where(special.ContainsKey).Select(name => special[name]).Concat(additional);
 

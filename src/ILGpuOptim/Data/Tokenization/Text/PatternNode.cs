@@ -3,9 +3,6 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>A part of a regular expression over code points.</summary>
 internal abstract record PatternNode
 {
-    /// <summary>Matches the empty text.</summary>
-    public static PatternNode Empty { get; } = new Sequence([]);
-
     /// <summary>One code point of a set.</summary>
     public sealed record Characters(CodePointSet Set) : PatternNode;
 
