@@ -78,6 +78,8 @@ public static class Tokenizers
             return Load(name) ?? throw new UserException($"{name}: the folder holds no tokenizer; it needs tokenizer.json, vocab.json with merges.txt, tokenizer.model or vocab.txt");
         if (File.Exists(name))
             return TokenizerFiles.OpenFile(name);
+        if (name == "char")
+            throw new UserException($"char is no tokenizer of its own: train makes it from its text; here, give byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
         throw new UserException($"there is no tokenizer \"{name}\"; give char, byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
     }
 

@@ -130,6 +130,8 @@ public sealed class TrainingRun : IDisposable
             {
                 Checkpoint checkpoint = Checkpoint.Open(checkpoints[^1].Path);
                 checkpoint.Restore(checkpoints[^1].Path, run.Trainer);
+                if (settings.Steps < run.Trainer.StepNumber)
+                    throw new UserException($"--steps {settings.Steps}: the run {folder} is at step {run.Trainer.StepNumber} already; give at least that many");
                 run.validation = checkpoint.ValidationLoss;
             }
 
@@ -277,8 +279,15 @@ public sealed class TrainingRun : IDisposable
     /// <summary>The tokens that settings name; a run that goes on keeps its tokenizer.</summary>
     public static Dataset LoadData(TrainingSettings settings, string? checkpoint = null)
     {
+        bool begins = checkpoint is null || checkpoint == settings.From;
         if (Dataset.TryOpenTokens(settings.Data, settings.Validation) is { } tokens)
-            return tokens;
+        {
+            if (!begins || settings.Tokenizer == "char")
+                return tokens;
+            tokens.Dispose();
+            throw new UserException($"--tokenizer {settings.Tokenizer}: {string.Join(", ", settings.Data)} holds tokens, which have their ids already; leave --tokenizer out, or give the text");
+        }
+
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
         string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data);
         ITokenizer? own = checkpoint is null ? null : Tokenizers.Load(checkpoint);

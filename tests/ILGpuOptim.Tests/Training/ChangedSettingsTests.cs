@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
@@ -36,6 +37,40 @@ public class ChangedSettingsTests
 
         // The file serves as settings of another run, too.
         Assert.Equal(6, TrainingSettings.Load(settings).Steps);
+    }
+
+    [Fact]
+    public void ARunNeitherGoesBackNorChangesItsModel()
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        string path = folder["run", TrainingRun.SettingsFile];
+        using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder), device))
+            Assert.True(run.Train(CancellationToken.None));
+        string before = File.ReadAllText(path);
+        string fewer = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 3 })).Message;
+        Assert.Equal($"--steps 3: the run {folder["run"]} is at step 4 already; give at least that many", fewer);
+        string other = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Layers = saved.Layers + 1 })).Message;
+        Assert.Contains("leave out --model, --layers", other, StringComparison.Ordinal);
+        Assert.Equal(before, File.ReadAllText(path));
+    }
+
+    [Fact]
+    public void TokensTakeNoTokenizer()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Equal(4, TokensOf("char").Validation.Length);
+        string message = Assert.Throws<UserException>(() => TokensOf("byte")).Message;
+        Assert.Contains("--tokenizer byte: ", message, StringComparison.Ordinal);
+        Assert.Contains("leave --tokenizer out", message, StringComparison.Ordinal);
+        Assert.Contains("train makes it from its text", Assert.Throws<UserException>(() => Tokenizers.Open("char")).Message, StringComparison.Ordinal);
+
+        Dataset TokensOf(string tokenizer)
+        {
+            foreach (string name in new[] { "train.bin", "val.bin" })
+                File.WriteAllBytes(folder[name], [1, 0, 2, 0, 3, 0, 4, 0]);
+            return TrainingRun.LoadData(new TrainingSettings { Data = [folder.Path], Tokenizer = tokenizer });
+        }
     }
 
     [Theory]
