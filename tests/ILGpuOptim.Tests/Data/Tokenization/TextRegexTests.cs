@@ -115,6 +115,20 @@ public sealed class TextRegexTests
         Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), watch.Elapsed.ToString());
     }
 
+    /// <summary>A match of a million characters takes .NET's automata seconds, so they are only the second choice.</summary>
+    [Theory]
+    [InlineData("[^\n]+")]
+    [InlineData("[一-龥぀-ゟ゠-ヿ]+|a+")]
+    [InlineData(@"\s*[\r\n]+|\w+")]
+    public void LongMatchesTakeLittleTime(string pattern)
+    {
+        var matches = new List<(int Start, int End)>();
+        var watch = Stopwatch.StartNew();
+        CodePointRegex.Of(pattern).Find(new string('a', 1_000_000), matches);
+        Assert.Equal([(0, 1_000_000)], matches);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(3), watch.Elapsed.ToString());
+    }
+
     [Fact]
     public void DeepNestingIsRefused() =>
         Assert.Contains("nested", Assert.Throws<UserException>(() => CodePointRegex.Of(new string('(', 50_000) + new string('[', 10_000))).Message);

@@ -11,10 +11,10 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
 {
     private const int Removed = -1;
 
-    private readonly Dictionary<ulong, int> ranks = [];
+    private readonly PairMap ranks = new();
 
     /// <summary>Gives a pair of tokens a rank; replaces the rank that the pair had.</summary>
-    public void Add(int left, int right, int rank) => ranks[Pair(left, right)] = rank;
+    public void Add(int left, int right, int rank) => ranks.Set(left, right, rank);
 
     /// <summary>Merges neighbours until nothing can be merged.</summary>
     /// <param name="symbols">Token ids, which are changed in place. Negative ones other than −1 are never merged.</param>
@@ -37,7 +37,7 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
         {
             // Entries become stale when one of their symbols has been merged with another neighbour.
             int target = targets[first], right = next[left];
-            if (symbols[left] == Removed || right == count || !ranks.TryGetValue(Pair(symbols[left], symbols[right]), out int rank) || targets[rank] != target)
+            if (symbols[left] == Removed || right == count || ranks.Find(symbols[left], symbols[right]) is not (>= 0 and var rank) || targets[rank] != target)
                 continue;
             symbols[left] = target;
             symbols[right] = Removed;
@@ -61,11 +61,9 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
 
     private void Offer(Queue queue, Span<int> symbols, int left, int right)
     {
-        if (ranks.TryGetValue(Pair(symbols[left], symbols[right]), out int rank))
+        if (ranks.Find(symbols[left], symbols[right]) is >= 0 and var rank)
             queue.Add(rank, left);
     }
-
-    private static ulong Pair(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
 
     /// <summary>Positions by rank, then by position. Those of a rank mostly come in their order, so that few need a heap.</summary>
     private sealed class Queue

@@ -14,8 +14,8 @@ namespace ILGpuOptim.Data.Tokenization;
 /// text has by itself. A text with surrogate pairs is translated to one char for each code point before it is matched.
 /// </summary>
 /// <remarks>
-/// Matching cannot hang. Patterns without look-around and atomic groups run on .NET's automata, in linear time; others may backtrack, and a text
-/// that takes them too long is an error.
+/// Matching cannot hang. Patterns are matched by backtracking, which is fast but for rare texts. One that takes too long is matched by .NET's
+/// automata, in linear time but about 5 µs a character, unless the pattern has look-around or atomic groups: then it is an error.
 /// </remarks>
 internal sealed class CodePointRegex
 {
@@ -27,7 +27,7 @@ internal sealed class CodePointRegex
     /// <summary>Patterns that are kept; reading many damaged files must not fill the memory.</summary>
     private const int MaxCached = 256;
 
-    private static readonly TimeSpan MatchLimit = TimeSpan.FromSeconds(2), TextLimit = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan MatchLimit = TimeSpan.FromSeconds(2), TextLimit = TimeSpan.FromSeconds(5), SwitchLimit = TimeSpan.FromSeconds(0.2);
 
     private static readonly ConcurrentDictionary<string, CodePointRegex> Cache = new();
 
@@ -35,9 +35,10 @@ internal sealed class CodePointRegex
     private readonly int[] bounds;
     private readonly char[] standIns;
     private readonly Lazy<Regex> compiled;
-    private readonly bool linear;
     private readonly Regex interpreted;
+    private readonly Regex? automaton;
     private long matched;
+    private volatile bool explodes;
 
     private CodePointRegex(string pattern)
     {
@@ -61,9 +62,8 @@ internal sealed class CodePointRegex
         var text = new StringBuilder();
         Write(root, text);
         translated = text.ToString();
-        Regex? automaton = root.All.Any(node => node is Look or Atomic or Anchor { Where: Place.LineStart }) ? null : Automaton(translated);
-        linear = automaton is not null;
-        interpreted = automaton ?? Build(RegexOptions.None);
+        automaton = root.All.Any(node => node is Look or Atomic or Anchor { Where: Place.LineStart }) ? null : Automaton(translated);
+        interpreted = Build(RegexOptions.None);
         compiled = new(() => Build(RegexOptions.Compiled));
     }
 
@@ -87,12 +87,9 @@ internal sealed class CodePointRegex
     /// <exception cref="UserException">Matching takes too long.</exception>
     public void Find(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
     {
-        Regex regex = interpreted;
-        if (!linear && Interlocked.Add(ref matched, text.Length) > CompileAfter)
-            regex = compiled.Value;
         if (text.IndexOfAnyInRange('\uD800', '\uDFFF') < 0)
         {
-            Find(regex, text, text, matches);
+            Find(text, text, matches);
             return;
         }
 
@@ -100,11 +97,27 @@ internal sealed class CodePointRegex
         int length = 0;
         foreach (Rune rune in text.EnumerateRunes())
             translation[length++] = rune.IsBmp ? (char)rune.Value : StandInOf(rune.Value);
-        Find(regex, text, translation.AsSpan(0, length), matches);
+        Find(text, translation.AsSpan(0, length), matches);
         ArrayPool<char>.Shared.Return(translation);
     }
 
-    private void Find(Regex regex, ReadOnlySpan<char> text, ReadOnlySpan<char> translation, List<(int Start, int End)> matches)
+    private void Find(ReadOnlySpan<char> text, ReadOnlySpan<char> translation, List<(int Start, int End)> matches)
+    {
+        int before = matches.Count;
+        if (!explodes)
+        {
+            Regex regex = Interlocked.Add(ref matched, text.Length) > CompileAfter ? compiled.Value : interpreted;
+            if (TryFind(regex, automaton is null ? TextLimit : SwitchLimit + TimeSpan.FromMicroseconds(text.Length), text, translation, matches))
+                return;
+            matches.RemoveRange(before, matches.Count - before);
+            explodes = automaton is not null;
+        }
+
+        if (automaton is null || !TryFind(automaton, TextLimit + TimeSpan.FromMicroseconds(10L * text.Length), text, translation, matches))
+            throw Refuse($"takes too long on a text of {text.Length:N0} characters; its parts match the same text in very many ways");
+    }
+
+    private static bool TryFind(Regex regex, TimeSpan limit, ReadOnlySpan<char> text, ReadOnlySpan<char> translation, List<(int Start, int End)> matches)
     {
         long started = Stopwatch.GetTimestamp();
         int known = 0, offset = 0, last = -1, count = 0;
@@ -114,17 +127,19 @@ internal sealed class CodePointRegex
             foreach (ValueMatch match in regex.EnumerateMatches(translation))
             {
                 int end = match.Index + match.Length;
-                if ((++count & 0xFF) == 0 && Stopwatch.GetElapsedTime(started) > TextLimit)
-                    throw TooSlow(text.Length);
+                if ((++count & 0xFF) == 0 && Stopwatch.GetElapsedTime(started) > limit)
+                    return false;
                 if (match.Length == 0 && end == last)
                     continue;
                 matches.Add(direct ? (match.Index, end) : (OffsetOf(text, match.Index, ref known, ref offset), OffsetOf(text, end, ref known, ref offset)));
                 last = end;
             }
+
+            return true;
         }
         catch (RegexMatchTimeoutException)
         {
-            throw TooSlow(text.Length);
+            return false;
         }
     }
 
@@ -146,7 +161,7 @@ internal sealed class CodePointRegex
     {
         try
         {
-            return new Regex(translated, RegexOptions.CultureInvariant | RegexOptions.NonBacktracking, MatchLimit);
+            return new Regex(translated, RegexOptions.CultureInvariant | RegexOptions.NonBacktracking);
         }
         catch (NotSupportedException)
         {
@@ -155,7 +170,7 @@ internal sealed class CodePointRegex
         }
     }
 
-    private Regex Build(RegexOptions options) => new(translated, options | RegexOptions.CultureInvariant, MatchLimit);
+    private Regex Build(RegexOptions options) => new(translated, options | RegexOptions.CultureInvariant, automaton is null ? MatchLimit : SwitchLimit);
 
     private void Write(PatternNode node, StringBuilder text)
     {
@@ -212,9 +227,6 @@ internal sealed class CodePointRegex
             text.Append(CultureInfo.InvariantCulture, $"\\u{first:X4}").Append(last == first ? "" : $"-\\u{last:X4}");
         text.Append(']');
     }
-
-    private UserException TooSlow(int length) =>
-        Refuse($"takes too long on a text of {length:N0} characters; its parts match the same text in very many ways");
 
     private UserException Refuse(string problem) => new($"the regular expression {Describe(pattern)} {problem}");
 }
