@@ -16,6 +16,9 @@ internal sealed record AddedTokenSettings(string Content, bool SingleWord = fals
     /// <summary>A special token with no further settings.</summary>
     public static AddedTokenSettings SpecialOf(string content) => new(content, Normalized: false, Special: true);
 
+    /// <summary>The token with its id.</summary>
+    public AddedToken ToAdded(int id) => new(id, Content) { SingleWord = SingleWord, LeftStrip = StripLeft, RightStrip = StripRight, Normalized = Normalized };
+
     /// <summary>Reads the object form of a token.</summary>
     /// <param name="token">The object.</param>
     /// <param name="special">Whether it is special without saying so.</param>
@@ -82,9 +85,10 @@ internal sealed class CompanionSettings
     /// <summary>Reads the companion files among a tokenizer's files.</summary>
     /// <param name="folder">The folder, for messages.</param>
     /// <param name="files">All files of the tokenizer.</param>
+    /// <param name="besideWhole">Whether they stand beside a <c>tokenizer.json</c>, which needs no program code of the tokenizer's own.</param>
     /// <returns>Null when none of the three files is there.</returns>
     /// <exception cref="UserException">A file is damaged, or two files contradict each other.</exception>
-    public static CompanionSettings? Read(string folder, IReadOnlyList<(string Name, byte[] Contents)> files)
+    public static CompanionSettings? Read(string folder, IReadOnlyList<(string Name, byte[] Contents)> files, bool besideWhole = false)
     {
         JsonFields? Open(string name) => files.FirstOrDefault(file => file.Name == name) is { Name: not null } file ? JsonFields.Parse(file.Contents, Path.Combine(folder, name)) : null;
         (JsonFields? config, JsonFields? map, JsonFields? list) = (Open(Config), Open(SpecialTokensMap), Open(AddedTokens));
@@ -94,7 +98,7 @@ internal sealed class CompanionSettings
         string? name = config.Text("tokenizer_class");
         var settings = new CompanionSettings(config) { TokenizerClass = name is not null && name.EndsWith("Fast", StringComparison.Ordinal) ? name[..^4] : name };
         config.Harmless(HarmlessFields);
-        config.Only("auto_map", _ => false, "a tokenizer of its own program code cannot be run here; convert it to a tokenizer.json");
+        config.Only("auto_map", _ => besideWhole, "a tokenizer of its own program code cannot be run here; convert it to a tokenizer.json");
         config.Only("split_special_tokens", value => value.ValueKind == JsonValueKind.False, "splitting special tokens is not supported; set it to false");
         settings.ReadSpecial(config, special: false);
         bool decides = settings.ReadDecoder(config);
@@ -163,13 +167,7 @@ internal sealed class CompanionSettings
     /// <param name="normalizer">What is done to text, and to tokens that are sought in normalized text.</param>
     /// <exception cref="UserException">An id is out of range.</exception>
     public AddedTokens AddedTokensOf(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Vocabulary vocabulary, INormalizer? normalizer) =>
-        new(Complete(defaults, token => vocabulary.IdOf(token), vocabulary.Size).Select(pair => new AddedToken(pair.Key, pair.Value.Content)
-        {
-            SingleWord = pair.Value.SingleWord,
-            LeftStrip = pair.Value.StripLeft,
-            RightStrip = pair.Value.StripRight,
-            Normalized = pair.Value.Normalized,
-        }), normalizer, Fields.Source);
+        new(Complete(defaults, token => vocabulary.IdOf(token), vocabulary.Size).Select(pair => pair.Value.ToAdded(pair.Key)), normalizer, Fields.Source);
 
     private static JsonFields NoFields(string folder) => JsonFields.Parse("{}"u8.ToArray(), Path.Combine(folder, Config));
 

@@ -24,14 +24,19 @@ internal static class TokenizerJson
         IPreTokenizer? preTokenizer = root.Object("pre_tokenizer") is { } cutting ? PreTokenizers.Read(cutting) : null;
         AddedToken[] tokens = [.. (root.Objects("added_tokens") ?? []).Select(AddedToken.Read)];
         CheckIds(tokens, model, path);
+        CompanionSettings? companions = CompanionSettings.Read(Path.GetDirectoryName(Path.GetFullPath(path))!, files, besideWhole: true);
+        if (companions is not null)
+            tokens = [.. tokens, .. TokenizerJsonCompanions.Check(companions, root, tokens, model)];
         var added = new AddedTokens(tokens, normalizer, $"{path}: added_tokens");
+        int? IdOf(string text) => added.IdOf(text) ?? model.IdOf(text);
+        IReadOnlyList<int> prefix = root.Object("post_processor") is { } processing ? PostProcessors.ReadPrefix(processing, IdOf) : [];
         var tokenizer = new PipelineTokenizer(kind, model, files)
         {
             Added = added,
             Normalizer = normalizer,
             PreTokenizer = preTokenizer,
             Decoder = root.Object("decoder") is { } decoding ? Decoders.Read(decoding) : null,
-            PromptPrefix = root.Object("post_processor") is { } processing ? PostProcessors.ReadPrefix(processing, text => added.IdOf(text) ?? model.IdOf(text)) : [],
+            PromptPrefix = TokenizerJsonCompanions.Prefix(companions, IdOf) ?? prefix,
         };
         if (tokenizer.PromptPrefix.Any(id => (uint)id >= (uint)tokenizer.VocabularySize))
             throw root.Error("post_processor", $"begins texts with the ids {string.Join(", ", tokenizer.PromptPrefix)}, but ids lie below {tokenizer.VocabularySize}");

@@ -1,0 +1,87 @@
+using System.Text.Json;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Data.Tokenization;
+
+/// <summary>
+/// What the companion files change about a <c>tokenizer.json</c>. Hugging Face's library takes almost everything from <c>tokenizer.json</c>;
+/// it adds missing tokens, and some classes rewrite a normalizer, a pre-tokenizer or the start of a text. What is rewritten into something
+/// else is refused by name, because the same file would give other ids without its companions.
+/// </summary>
+internal static class TokenizerJsonCompanions
+{
+    /// <summary>Classes without settings of their own.</summary>
+    private static readonly string?[] PlainClasses = [null, "PreTrainedTokenizer"];
+
+    /// <summary>Classes that begin a text as <c>add_bos_token</c> says.</summary>
+    private static readonly string[] StartingClasses = ["LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"];
+
+    /// <summary>Checks the settings, and gives the tokens that are added to those of <c>tokenizer.json</c>.</summary>
+    /// <param name="companions">The companion files.</param>
+    /// <param name="root">The <c>tokenizer.json</c>.</param>
+    /// <param name="tokens">Its added tokens.</param>
+    /// <param name="model">Its model.</param>
+    /// <exception cref="UserException">A companion file contradicts <c>tokenizer.json</c>.</exception>
+    public static List<AddedToken> Check(CompanionSettings companions, JsonFields root, IReadOnlyList<AddedToken> tokens, ITokenModel model)
+    {
+        if (!PlainClasses.Contains(companions.TokenizerClass))
+            CheckNormalizer(companions.Fields, root);
+        if (Part(root, "pre_tokenizer", "ByteLevel") is { } bytes)
+            Compare(companions.Fields, "add_prefix_space", bytes.Flag("add_prefix_space"), "the pre_tokenizer's add_prefix_space");
+        return Missing(companions, tokens, model);
+    }
+
+    /// <summary>The ids that begin a text by <c>add_bos_token</c>; null when the post-processor decides.</summary>
+    public static IReadOnlyList<int>? Prefix(CompanionSettings? companions, Func<string, int?> idOf)
+    {
+        if (companions is null || !StartingClasses.Contains(companions.TokenizerClass) || companions.Fields.Flag("add_bos_token") is not { } adds)
+            return null;
+        if (!adds)
+            return [];
+        return companions.SpecialToken("bos_token") is { } token && idOf(token.Content) is { } id ? [id]
+            : throw companions.Fields.Error("add_bos_token", "is true, but there is no bos_token; name one or set it to false");
+    }
+
+    private static void CheckNormalizer(JsonFields config, JsonFields root)
+    {
+        if (Part(root, "normalizer", "BertNormalizer") is not { } normalizer)
+            return;
+        bool? lower = normalizer.Flag("lowercase");
+        Compare(config, "do_lower_case", lower, "the normalizer's lowercase");
+        Compare(config, "strip_accents", normalizer.Flag("strip_accents") ?? lower, "the normalizer's strip_accents");
+        Compare(config, "tokenize_chinese_chars", normalizer.Flag("handle_chinese_chars"), "the normalizer's handle_chinese_chars");
+    }
+
+    /// <summary>A part of the pipeline when it has this type.</summary>
+    private static JsonFields? Part(JsonFields root, string name, string type) => root.Object(name) is { } part && part.Text("type") == type ? part : null;
+
+    private static void Compare(JsonFields config, string name, bool? value, string place)
+    {
+        if (config.Flag(name) is { } wanted && wanted != value)
+            throw config.Error(name, $"is {Json(wanted)}, but in tokenizer.json {place} is {(value is { } flag ? Json(flag) : "missing")}; make the two equal");
+    }
+
+    private static string Json(bool value) => JsonSerializer.Serialize(value);
+
+    /// <summary>Added tokens that <c>tokenizer.json</c> does not have. They get the id of the model's vocabulary, or the next one.</summary>
+    private static List<AddedToken> Missing(CompanionSettings companions, IReadOnlyList<AddedToken> tokens, ITokenModel model)
+    {
+        var known = tokens.ToDictionary(token => token.Content, token => token.Id);
+        var result = new List<AddedToken>();
+        int next = Math.Max(model.VocabularySize, tokens.Count == 0 ? 0 : tokens.Max(token => token.Id) + 1);
+        foreach ((int? said, AddedTokenSettings token) in companions.Added.Select(pair => ((int?)pair.Key, pair.Value)).Concat(companions.AllSpecial.Select(token => ((int?)null, token))))
+        {
+            if (token.Content.Length == 0)
+                continue;
+            bool had = known.TryGetValue(token.Content, out int id);
+            if (!had)
+                known[token.Content] = id = model.IdOf(token.Content) ?? next++;
+            if (said is { } other && other != id)
+                throw companions.Fields.Error("added tokens", $"give \"{token.Content}\" the id {other}, but with tokenizer.json it is {id}; make the two equal");
+            if (!had)
+                result.Add(token.ToAdded(id));
+        }
+
+        return result;
+    }
+}
