@@ -233,11 +233,16 @@ public sealed class DocumentSource(string field = "text")
         return texts;
     }
 
+    /// <summary>Runs a reader of Parquet. The library throws anything on a damaged file, so every exception is taken for a word about the file.</summary>
     private static void Parquet(string path, Action read)
     {
         try
         {
             read();
+        }
+        catch (OutOfMemoryException e)
+        {
+            throw new UserException($"{path}: a column of a row group does not fit the memory; write the file with smaller row groups", e);
         }
         catch (Exception e) when (e is not UserException)
         {

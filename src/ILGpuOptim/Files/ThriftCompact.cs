@@ -1,8 +1,11 @@
 namespace ILGpuOptim.Files;
 
+/// <summary>A field of a Thrift structure: its number, and the number of its type.</summary>
+internal readonly record struct ThriftField(int Id, int Type);
+
 /// <summary>
-/// Reads structures of Thrift's compact protocol, in which Parquet files describe themselves. Every length and count is checked against the
-/// bytes that are left before anything is allocated for it.
+/// Reads structures of Thrift's compact protocol, in which Parquet files describe themselves, field by field. Nothing is allocated; every
+/// length and count is checked against the bytes that are left.
 /// </summary>
 /// <param name="bytes">The bytes that hold one structure, perhaps followed by others.</param>
 internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
@@ -18,93 +21,120 @@ internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
     /// <summary>Bytes that have not been read.</summary>
     public readonly int Remaining => rest.Length;
 
-    /// <summary>
-    /// Reads a structure: its fields by number. Integers are <see cref="long"/>, truth values <see cref="bool"/>, lists and sets
-    /// <see cref="List{T}"/> of values, structures dictionaries like the result; strings, maps, floating-point numbers and UUIDs are passed over and give null.
-    /// </summary>
-    /// <exception cref="InvalidDataException">The bytes are no such structure.</exception>
-    public Dictionary<int, object?> ReadStructure()
-    {
-        if (++depth > MaxDepth)
-            throw new InvalidDataException("its structures are nested too deeply");
-        var fields = new Dictionary<int, object?>();
-        for (int id = 0; ;)
-        {
-            int header = ReadByte(), type = header & 15;
-            if (header == 0)
-                break;
-            id = header >> 4 != 0 ? id + (header >> 4) : checked((int)Math.Clamp(ReadInteger(), short.MinValue, short.MaxValue));
-            fields[id] = type switch { Truth => true, Falsehood => false, _ => ReadValue(type) };
-        }
+    /// <summary>Structures that stood in lists so far, those that were passed over included.</summary>
+    public int ListedStructures { get; private set; }
 
-        depth--;
-        return fields;
+    /// <summary>Reads the header of a structure's next field, whose value must be read or passed over then.</summary>
+    /// <param name="field">The field before it, the default value at first; becomes the next one.</param>
+    /// <returns>False at the end of the structure.</returns>
+    /// <exception cref="InvalidDataException">The bytes are no such structure; so for all methods.</exception>
+    public bool Next(ref ThriftField field)
+    {
+        int header = ReadByte();
+        if (header == 0)
+            return false;
+        int id = header >> 4 != 0 ? field.Id + (header >> 4) : (int)Math.Clamp(ReadInteger(), short.MinValue, short.MaxValue);
+        field = new ThriftField(id, header & 15);
+        return true;
     }
 
-    private object? ReadValue(int type)
+    /// <summary>The value of an integer field.</summary>
+    public long Integer(ThriftField field) => field.Type switch
     {
+        Byte => (sbyte)ReadByte(),
+        Int16 or Int32 or Int64 => ReadInteger(),
+        _ => throw new InvalidDataException($"its field {field.Id} is no integer"),
+    };
+
+    /// <summary>Begins a field that is a structure; its own fields follow.</summary>
+    public readonly void EnterStructure(ThriftField field)
+    {
+        if (field.Type != Structure)
+            throw new InvalidDataException($"its field {field.Id} is no structure");
+    }
+
+    /// <summary>Begins a field that is a list of structures; their fields follow.</summary>
+    /// <returns>The number of structures.</returns>
+    public int EnterList(ThriftField field)
+    {
+        if (field.Type is not (List or Set))
+            throw new InvalidDataException($"its field {field.Id} is no list");
+        int count = ListHeader(out int type);
+        return count == 0 || type == Structure ? count : throw new InvalidDataException($"its list {field.Id} holds no structures");
+    }
+
+    /// <summary>Passes over the value of a field.</summary>
+    public void Skip(ThriftField field)
+    {
+        // Fields hold their truth in the type; elements of lists have a byte each.
+        if (field.Type is not (Truth or Falsehood))
+            SkipValue(field.Type);
+    }
+
+    private void SkipValue(int type)
+    {
+        if (++depth > MaxDepth)
+            throw new InvalidDataException("its structures and lists are nested too deeply");
         switch (type)
         {
-            // Elements of lists have a byte each; fields of structures hold their truth in the type.
-            case Truth or Falsehood:
-                return ReadByte() == Truth;
-            case Byte:
-                return (long)(sbyte)ReadByte();
+            case Truth or Falsehood or Byte:
+                ReadByte();
+                break;
             case Int16 or Int32 or Int64:
-                return ReadInteger();
+                ReadVarint();
+                break;
             case Double:
-                Skip(8);
-                return null;
+                SkipBytes(8);
+                break;
             case Uuid:
-                Skip(16);
-                return null;
+                SkipBytes(16);
+                break;
             case Binary:
-                Skip(ReadCount());
-                return null;
+                SkipBytes(Count(ReadVarint()));
+                break;
             case List or Set:
-                return ReadList();
+                for (int count = ListHeader(out int elements); count > 0; count--)
+                    SkipValue(elements);
+                break;
             case Map:
                 SkipMap();
-                return null;
+                break;
             case Structure:
-                return ReadStructure();
+                for (ThriftField field = default; Next(ref field);)
+                    Skip(field);
+                break;
             default:
                 throw new InvalidDataException($"it has a value of the unknown Thrift type {type}");
         }
+
+        depth--;
     }
 
-    private List<object?> ReadList()
+    private int ListHeader(out int type)
     {
-        if (++depth > MaxDepth)
-            throw new InvalidDataException("its lists are nested too deeply");
-        int header = ReadByte(), count = header >> 4 == 15 ? ReadCount() : Checked(header >> 4);
-        var list = new List<object?>();
-        for (int i = 0; i < count; i++)
-            list.Add(ReadValue(header & 15));
-        depth--;
-        return list;
+        int header = ReadByte(), count = Count(header >> 4 == 15 ? ReadVarint() : (ulong)(header >> 4));
+        type = header & 15;
+        if (type == Structure)
+            ListedStructures += count;
+        return count;
     }
 
     private void SkipMap()
     {
-        int count = ReadCount();
+        int count = Count(ReadVarint());
         if (count == 0)
             return;
         int types = ReadByte();
-        for (int i = 0; i < count; i++)
+        for (; count > 0; count--)
         {
-            ReadValue(types >> 4);
-            ReadValue(types & 15);
+            SkipValue(types >> 4);
+            SkipValue(types & 15);
         }
     }
 
     /// <summary>A count of bytes or elements; an element takes at least a byte.</summary>
-    private int ReadCount() => Checked(ReadVarint());
-
-    private readonly int Checked(ulong count) => count <= (ulong)rest.Length ? (int)count
-        : throw new InvalidDataException($"it states a length of {count:N0} where {rest.Length:N0} bytes are left");
-
-    private readonly int Checked(int count) => Checked((ulong)count);
+    private readonly int Count(ulong stated) => stated <= (ulong)rest.Length ? (int)stated
+        : throw new InvalidDataException($"it states a length of {stated:N0} where {rest.Length:N0} bytes are left");
 
     private long ReadInteger()
     {
@@ -128,17 +158,10 @@ internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
 
     private int ReadByte()
     {
-        if (rest.IsEmpty)
-            throw new InvalidDataException("its description ends early");
-        int value = rest[0];
+        int value = rest.IsEmpty ? throw new InvalidDataException("its description ends early") : rest[0];
         rest = rest[1..];
         return value;
     }
 
-    private void Skip(int count)
-    {
-        if (count > rest.Length)
-            throw new InvalidDataException("its description ends early");
-        rest = rest[count..];
-    }
+    private void SkipBytes(int count) => rest = count <= rest.Length ? rest[count..] : throw new InvalidDataException("its description ends early");
 }

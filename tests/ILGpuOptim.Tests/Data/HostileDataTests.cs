@@ -173,6 +173,52 @@ public sealed class HostileDataTests : IDisposable
         }
     }
 
+    /// <summary>A byte of the file each, and an object of the library each.</summary>
+    [Theory]
+    [InlineData("schema", "most of them empty")]
+    [InlineData("row groups", "lacks the number of rows")]
+    [InlineData("notes", "most of them empty")]
+    public void EmptyStructuresInAFooterAreRefused(string name, string word)
+    {
+        const int Count = 3 << 20;
+        byte[] list = [0xFC, .. Varint(Count), .. new byte[Count]];
+        byte[] footer = name switch
+        {
+            "schema" => [0x29, .. list, 0x29, 0x0C, 0],
+            "row groups" => [0x49, .. list, 0],
+            _ => [0x49, 0x0C, 0x19, .. list, 0],
+        };
+        byte[] length = new byte[4];
+        BinaryPrimitives.WriteInt32LittleEndian(length, footer.Length);
+        File.WriteAllBytes(folder["a.parquet"], [.. "PAR1"u8, .. footer, .. length, .. "PAR1"u8]);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        string message = Assert.Throws<UserException>(() => new DocumentSource().Read(folder["a.parquet"]).Count()).Message;
+        Assert.Contains(word, message);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 2L * Count);
+    }
+
+    /// <summary>Each of many columns spans the whole file.</summary>
+    [Fact]
+    public void OverlappingColumnsAreRefused()
+    {
+        // A page without values: no bytes packed, none unpacked, nothing else.
+        byte[] page = [0x25, 0, 0x15, 0, 0], pages = [.. Enumerable.Repeat(page, 1000).SelectMany(bytes => bytes)];
+        byte[] column = [0x3C, 0x56, 0, 0x26, .. Varint(2 * pages.Length), 0x26, 8, 0, 0];
+        byte[] footer = [0x49, 0x1C, 0x19, 0xFC, .. Varint(1000), .. Enumerable.Repeat(column, 1000).SelectMany(bytes => bytes), 0x26, 0, 0, 0];
+        byte[] length = new byte[4];
+        BinaryPrimitives.WriteInt32LittleEndian(length, footer.Length);
+        File.WriteAllBytes(folder["a.parquet"], [.. "PAR1"u8, .. pages, .. footer, .. length, .. "PAR1"u8]);
+        Assert.Contains("its columns overlap", Assert.Throws<UserException>(() => new DocumentSource().Read(folder["a.parquet"]).Count()).Message);
+    }
+
+    private static byte[] Varint(int value)
+    {
+        var bytes = new List<byte>();
+        for (; value > 127; value >>= 7)
+            bytes.Add((byte)(value | 128));
+        return [.. bytes, (byte)value];
+    }
+
     /// <summary>As another program opens a file: without .NET's lock.</summary>
     private FileStream Writable(string name) => new(folder[name], FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
 
