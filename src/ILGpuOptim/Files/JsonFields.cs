@@ -89,6 +89,12 @@ public sealed class JsonFields
     /// <summary>A string field; null when it is missing or null.</summary>
     public string? Text(string name) => Typed(name, JsonValueKind.String, "a string") is { } value ? Unescape(name, value) : null;
 
+    /// <summary>The string that stands somewhere inside a field.</summary>
+    /// <param name="place">Where: <c>merges[3]</c>.</param>
+    /// <param name="value">Its value.</param>
+    public string Text(string place, JsonElement value) =>
+        value.ValueKind == JsonValueKind.String ? Unescape(place, value) : throw Error(place, $"is {Describe(value)}; it must be a string");
+
     /// <summary>A string field that must be there.</summary>
     public string RequiredText(string name) => Text(name) ?? throw Missing(name);
 
@@ -154,8 +160,7 @@ public sealed class JsonFields
     public IReadOnlyList<JsonFields>? Objects(string name) => Array(name)?.Select((item, i) => new JsonFields(item, Source, $"{PathOf(name)}[{i}]")).ToList();
 
     /// <summary>The strings of an array field; null when it is missing or null.</summary>
-    public IReadOnlyList<string>? Texts(string name) => Array(name)?.Select((item, i) =>
-        item.ValueKind == JsonValueKind.String ? Unescape($"{name}[{i}]", item) : throw Error($"{name}[{i}]", $"is {Describe(item)}; it must be a string")).ToList();
+    public IReadOnlyList<string>? Texts(string name) => Array(name)?.Select((item, i) => Text($"{name}[{i}]", item)).ToList();
 
     /// <summary>Declares fields that change nothing here, whatever their values.</summary>
     public void Harmless(params IEnumerable<string> names) => read.UnionWith(names);

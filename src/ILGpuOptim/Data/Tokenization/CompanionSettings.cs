@@ -207,7 +207,7 @@ internal sealed class CompanionSettings
     private static AddedTokenSettings? Token(JsonFields fields, string name, JsonElement? value, bool special) => value switch
     {
         null => null,
-        { ValueKind: JsonValueKind.String } => AddedTokenSettings.SpecialOf(value.Value.GetString()!),
+        { ValueKind: JsonValueKind.String } => AddedTokenSettings.SpecialOf(fields.Text(name, value.Value)),
         { ValueKind: JsonValueKind.Object } => AddedTokenSettings.Read(new JsonFields(value.Value, fields.Source, name), special) with { Special = true },
         _ => throw fields.Error(name, $"is {JsonFields.Describe(value.Value)}; it must be a token"),
     };

@@ -69,7 +69,7 @@ internal static class TokenizerFiles
         if (contents.AsSpan().StartsWith("version https://git-lfs.github.com/"u8))
             throw new UserException($"{path}: a Git LFS pointer instead of the file; run git lfs pull where it was cloned, or download the file");
         List<(string Name, byte[] Contents)> files = [(kind, contents), .. FilesOf(folder, kind)];
-        return Guard(path, () => Open(kind, path, contents, files));
+        return Open(kind, path, contents, files);
     }
 
     private static ITokenizer Open(string kind, string path, byte[] contents, List<(string Name, byte[] Contents)> files) => kind switch
@@ -81,19 +81,6 @@ internal static class TokenizerFiles
         WordPiece => WordPieceFiles.Open(path, files),
         _ => TokenizerJson.Read(path, contents, files),
     };
-
-    /// <summary>Runs a reader and turns every complaint about a file into one line.</summary>
-    private static ITokenizer Guard(string path, Func<ITokenizer> read)
-    {
-        try
-        {
-            return read();
-        }
-        catch (Exception e) when (e is not UserException and not OutOfMemoryException)
-        {
-            throw new UserException($"{path}: not a tokenizer: {e.GetBaseException().Message}", e);
-        }
-    }
 
     /// <summary>Writes a tokenizer's files into a folder.</summary>
     public static void Save(string folder, IEnumerable<(string Name, byte[] Contents)> files)

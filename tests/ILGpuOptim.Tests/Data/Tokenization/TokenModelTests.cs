@@ -37,6 +37,14 @@ public sealed class TokenModelTests
         }
     }
 
+    [Fact]
+    public void HalfASurrogatePairIsNoToken()
+    {
+        foreach (string merge in (string[])["\"a \\ud800\"", "[\"a\", \"\\ud800\"]"])
+            Assert.Contains("model.merges[0] is ", Assert.Throws<UserException>(() => BytePairModel.Read(Json($$"""{"type":"BPE","vocab":{"a":0},"merges":[{{merge}}]}"""))).Message);
+        Assert.Contains("model.vocab[0] is ", Assert.Throws<UserException>(() => UnigramModel.Read(Json("""{"type":"Unigram","vocab":[["\ud800",0]]}"""))).Message);
+    }
+
     [Theory]
     [InlineData(false, false, "axyb", new[] { 0, 9, 9, 1 })]
     [InlineData(true, false, "axyb", new[] { 0, 9, 1 })]

@@ -86,16 +86,17 @@ internal sealed class BytePairModel : ITokenModel
         var merges = new List<(string, string)>(lines.Count);
         foreach (JsonElement line in lines)
         {
+            string place = $"merges[{merges.Count}]";
             string[]? pair = line.ValueKind switch
             {
-                JsonValueKind.String => line.GetString()!.Split(' '),
-                JsonValueKind.Array when line.EnumerateArray().All(part => part.ValueKind == JsonValueKind.String) => [.. line.EnumerateArray().Select(part => part.GetString()!)],
+                JsonValueKind.String => model.Text(place, line).Split(' '),
+                JsonValueKind.Array => [.. line.EnumerateArray().Select(part => model.Text(place, part))],
                 _ => null,
             };
             if (line.ValueKind == JsonValueKind.String && pair![0].StartsWith("#version", StringComparison.Ordinal))
                 continue;
             if (pair is not [{ } left, { } right])
-                throw model.Error($"merges[{merges.Count}]", $"is {JsonFields.Describe(line)}; it must be two tokens");
+                throw model.Error(place, $"is {JsonFields.Describe(line)}; it must be two tokens");
             merges.Add((left, right));
         }
 

@@ -54,7 +54,7 @@ internal sealed class UnigramModel : ITokenModel
             if (entry.ValueKind != JsonValueKind.Array || entry.GetArrayLength() != 2 || entry[0].ValueKind != JsonValueKind.String
                 || entry[1].ValueKind != JsonValueKind.Number || !entry[1].TryGetDouble(out double score) || !double.IsFinite(score))
                 throw model.Error($"vocab[{tokens.Count}]", $"is {JsonFields.Describe(entry)}; it must be a token and a finite score");
-            tokens.Add((entry[0].GetString()!, score));
+            tokens.Add((model.Text($"vocab[{tokens.Count}]", entry[0]), score));
         }
 
         int? unknown = model.Int("unk_id");
