@@ -45,22 +45,18 @@ public static class Tokenizers
         string path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
             return TokenizerFiles.TryOpenFolder(folder);
-        try
+        JsonFields fields = JsonFields.Open(path);
+        string kind = fields.RequiredText("kind");
+        ITokenizer tokenizer = kind switch
         {
-            using JsonDocument json = JsonDocument.Parse(File.ReadAllText(path));
-            return json.RootElement.GetProperty("kind").GetString() switch
-            {
-                "byte" => new ByteTokenizer(),
-                "tiktoken" when TokenizerFiles.Encodings.Contains(json.RootElement.GetProperty("encoding").GetString()) => TiktokenEncodings.Bundled(json.RootElement.GetProperty("encoding").GetString()!),
-                "char" => new CharTokenizer(Characters(path, json.RootElement.GetProperty("characters"))),
-                { } kind => throw new UserException($"{path}: the tokenizer \"{kind}\" is unknown; it is char or byte"),
-                null => throw new UserException($"{path}: no kind of tokenizer; it is char or byte"),
-            };
-        }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"{path}: not a tokenizer: {e.Message} Take the file that was saved with the model", e);
-        }
+            "byte" => new ByteTokenizer(),
+            "tiktoken" when fields.RequiredText("encoding") is var encoding => TokenizerFiles.Encodings.Contains(encoding) ? TiktokenEncodings.Bundled(encoding)
+                : throw fields.Error("encoding", $"is \"{encoding}\"; it must be one of {string.Join(", ", TokenizerFiles.Encodings)}"),
+            "char" => new CharTokenizer(Characters(fields)),
+            _ => throw fields.Error("kind", $"is \"{kind}\"; it must be char, byte or tiktoken"),
+        };
+        fields.Finish();
+        return tokenizer;
     }
 
     /// <summary>
@@ -84,14 +80,13 @@ public static class Tokenizers
     }
 
     /// <summary>The characters in the order of their ids, which must be that of their code points.</summary>
-    private static Rune[] Characters(string path, JsonElement array)
+    private static Rune[] Characters(JsonFields fields)
     {
         var result = new List<Rune>();
-        foreach (JsonElement item in array.EnumerateArray())
+        foreach (string text in fields.Texts("characters") ?? throw fields.Error("characters", "is missing"))
         {
-            string text = item.GetString() ?? "";
             if (text.Length == 0 || !Rune.TryGetRuneAt(text, 0, out Rune rune) || rune.Utf16SequenceLength != text.Length || (result.Count > 0 && rune <= result[^1]))
-                throw new UserException($"{path}: \"{text}\" at {result.Count} is not one character that follows the one before it; take the file that was saved with the model");
+                throw fields.Error($"characters[{result.Count}]", $"is \"{text}\", not one character that follows the one before it; take the file that was saved with the model");
             result.Add(rune);
         }
 
