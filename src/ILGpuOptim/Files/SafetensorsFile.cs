@@ -118,11 +118,14 @@ public sealed class SafetensorsFile : Safetensors
     {
         T[] piece = new T[Math.Min(Piece, target.Length)];
         int size = System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
-        for (int done = 0; done < target.Length; done += piece.Length)
+        long position = Start(entry);
+        while (!target.IsEmpty)
         {
-            Span<T> source = piece.AsSpan(0, Math.Min(piece.Length, target.Length - done));
-            ReadAt(Start(entry) + ((long)done * size), MemoryMarshal.AsBytes(source));
-            convert(source, target.Slice(done, source.Length));
+            Span<T> source = piece.AsSpan(0, Math.Min(piece.Length, target.Length));
+            ReadAt(position, MemoryMarshal.AsBytes(source));
+            convert(source, target[..source.Length]);
+            position += (long)source.Length * size;
+            target = target[source.Length..];
         }
     }
 
