@@ -39,6 +39,12 @@ public class KernelSourceTests
     [InlineData("\tbra.uni L_1;", "\tbra.uni L_1;")]
     public void OnlyConditionalBranchesChange(string source, string expected) => Assert.Equal(expected, GpuSource.CorrectPtx(source));
 
+    [Theory]
+    [InlineData("@%q1 bra.uni L_1;")]
+    [InlineData("@p bra.uni L_1;")]
+    [InlineData("L_0:\n\t@ ! %p12\n\tbra.uni L_1;")]
+    public void AConditionalBranchOfAnUnknownFormIsRefused(string source) => Assert.Throws<NotSupportedException>(() => GpuSource.CorrectPtx(source));
+
     [Fact]
     public void ABarrierOfAnUnknownFormIsRefused() =>
         Assert.Throws<NotSupportedException>(() => GpuSource.CorrectOpenCl("work_group_barrier(CLK_IMAGE_MEM_FENCE);"));

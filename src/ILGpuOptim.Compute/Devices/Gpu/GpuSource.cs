@@ -23,7 +23,7 @@ internal static partial class GpuSource
 
     /// <summary>Corrects a kernel in place and returns it.</summary>
     /// <param name="kernel">The kernel as ILGPU's backend returns it.</param>
-    /// <exception cref="NotSupportedException">The source has a barrier of an unknown form.</exception>
+    /// <exception cref="NotSupportedException">The source has a barrier or a conditional branch of an unknown form.</exception>
     public static CompiledKernel Correct(CompiledKernel kernel)
     {
         if (kernel is PTXCompiledKernel ptx)
@@ -34,7 +34,14 @@ internal static partial class GpuSource
     }
 
     /// <summary>PTX whose conditional branches promise nothing about the other lanes.</summary>
-    internal static string CorrectPtx(string source) => ConditionalUniformBranch().Replace(source, "bra");
+    /// <exception cref="NotSupportedException">A conditional <c>bra.uni</c> has an unknown form.</exception>
+    internal static string CorrectPtx(string source)
+    {
+        string corrected = ConditionalUniformBranch().Replace(source, "bra");
+        return AnyConditionalUniformBranch().IsMatch(corrected)
+            ? throw new NotSupportedException("a kernel has a conditional branch of a form that this version of ILGPU was not known to generate")
+            : corrected;
+    }
 
     /// <summary>OpenCL C without contraction, whose barriers fence local and global memory.</summary>
     /// <exception cref="NotSupportedException">A barrier has an unknown form.</exception>
@@ -48,6 +55,9 @@ internal static partial class GpuSource
 
     [GeneratedRegex(@"(?<=@!?%p\d+[ \t]+)bra\.uni\b")]
     private static partial Regex ConditionalUniformBranch();
+
+    [GeneratedRegex(@"@[^;{}]*\bbra\s*\.\s*uni\b")]
+    private static partial Regex AnyConditionalUniformBranch();
 
     [GeneratedRegex(@"\bwork_group_barrier\s*\(\s*CLK_GLOBAL_MEM_FENCE\s*\)")]
     private static partial Regex GlobalBarrier();
