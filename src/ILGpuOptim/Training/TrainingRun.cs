@@ -263,12 +263,15 @@ public sealed class TrainingRun : IDisposable
         plan.CheckAgainst(device);
         LanguageModel model = TrainedModel.Create(config, settings, device, checkpoint is null);
         var trainer = new Trainer(device, model, data, settings);
+        FolderLock? held = null;
         try
         {
-            return new TrainingRun(folder, settings, trainer, data, plan, takeLock());
+            held = takeLock();
+            return new TrainingRun(folder, settings, trainer, data, plan, held);
         }
         catch
         {
+            held?.Dispose();
             trainer.Dispose();
             model.Dispose();
             data.Dispose();
