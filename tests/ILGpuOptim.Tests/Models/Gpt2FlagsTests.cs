@@ -25,6 +25,14 @@ public class Gpt2FlagsTests
         Assert.Equal(expected, LogProbability(LastLogits(model, device), 14), 1e-5);
     }
 
+    /// <summary>transformers' GPT2Config has 0.1 for each of the three.</summary>
+    [Fact]
+    public void AMissingDropoutIsATenth()
+    {
+        var config = (Gpt2Config)ModelConfig.Load(Path.Combine(Goldens.Folder("foreign", "gpt2-base"), ModelFiles.Config));
+        Assert.Equal([0.1f, 0.1f, 0.1f], [config.ResidualDropout, config.EmbeddingDropout, config.AttentionDropout]);
+    }
+
     public static TheoryData<string, bool, bool> Variants => new(
         from activation in new[] { "gelu_new", "gelu", "quick_gelu", "relu", "silu" }
         from flags in new[] { (true, false), (false, false), (true, true), (false, true) }
