@@ -19,7 +19,10 @@ public sealed class TokenizerPropertyTests
     public void AgreesOnRandomTexts(string family)
     {
         Assert.SkipWhen(ReferenceTokenizer.WhyUnavailable is not null, ReferenceTokenizer.WhyUnavailable ?? "");
-        foreach (GoldenCase source in GoldenCase.Read(Folder, family).Where(item => !item.MayRefuse && !item.Crashes && !item.LosesText))
+        Dictionary<string, Golden> recorded = Golden.Read(Folder, family);
+        GoldenCase[] cases = [.. GoldenCase.Read(Folder, family).Where(item => recorded[item.Name].Refused is null && !item.MayRefuse && !item.Crashes && !item.LosesText)];
+        Assert.NotEmpty(cases);
+        foreach (GoldenCase source in cases)
             Compare(source.Name, source.Json, 10);
     }
 
@@ -37,9 +40,8 @@ public sealed class TokenizerPropertyTests
 
     private static void Compare(string name, string json, int texts)
     {
-        using ReferenceTokenizer? reference = ReferenceTokenizer.TryOpen(json, out _);
-        if (reference is null)
-            return;
+        using ReferenceTokenizer? reference = ReferenceTokenizer.TryOpen(json, out string? refusal);
+        Assert.True(reference is not null, $"{name}: Hugging Face's library refuses the file, so that nothing is compared: {refusal}");
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder["tokenizer.json"], json);
         ITokenizer tokenizer = Tokenizers.Open(folder.Path);
