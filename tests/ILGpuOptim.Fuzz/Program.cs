@@ -9,8 +9,9 @@ using ILGpuOptim.Fuzz;
 //   ILGpuOptim.Fuzz [--seconds 60] [--seed 1] [--target NAME] [--out FOLDER]    fuzzes; failing cases are kept in FOLDER
 //   ILGpuOptim.Fuzz --replay FOLDER --target NAME                               runs one kept case again
 
-const long FreeBytes = 32L << 20;
-const int BytesPerByte = 10;
+// A damaged case may allocate what the undamaged one does twice, ten times the bytes of its files, and a megabyte.
+const long FreeBytes = 1L << 20;
+const int BytesPerByte = 10, Growth = 2;
 TimeSpan mostTime = TimeSpan.FromSeconds(10);
 
 string? Option(string name) => Array.IndexOf(args, name) is >= 0 and int at && at + 1 < args.Length ? args[at + 1] : null;
@@ -27,19 +28,18 @@ if (targets.Count == 0)
 
 if (Option("--replay") is { } replay)
 {
-    Outcome outcome = Run(targets[0], replay);
+    Outcome outcome = Run(targets[0], replay, targets.Max(Measure));
     Console.WriteLine(outcome);
     return outcome.IsAccepted ? 0 : 1;
 }
 
 // Every undamaged case must be accepted, and kept cases that once failed must not fail again.
 var found = new Dictionary<string, int>();
+var undamaged = new Dictionary<Target, long>();
 foreach (Target target in targets)
 {
-    // The first reading also loads tables that stay.
-    workspace.Write(target.Files);
-    Run(target, workspace.Folder);
-    Report(target, Run(target, workspace.Folder), "undamaged");
+    undamaged[target] = Measure(target);
+    Report(target, Run(target, workspace.Folder, undamaged[target]), "undamaged");
 }
 
 // A watchdog ends the program when a case hangs; what it was stays on the disk.
@@ -56,7 +56,8 @@ var watchdog = new Thread(() =>
             Environment.Exit(1);
         }
     }
-}) { IsBackground = true };
+})
+{ IsBackground = true };
 watchdog.Start();
 var random = new Random(seed);
 while (clock.Elapsed.TotalSeconds < seconds)
@@ -66,7 +67,7 @@ while (clock.Elapsed.TotalSeconds < seconds)
     byte[] contents = Mutator.Mutate(file, target.Files[file], random);
     workspace.Write(target.Files, file, contents);
     Interlocked.Exchange(ref began, Stopwatch.GetTimestamp());
-    Outcome outcome = Run(target, workspace.Folder);
+    Outcome outcome = Run(target, workspace.Folder, undamaged[target]);
     cases++;
     accepted += outcome.Error is UserException ? 0 : 1;
     Report(target, outcome, file);
@@ -75,7 +76,15 @@ while (clock.Elapsed.TotalSeconds < seconds)
 Console.WriteLine($"{cases:N0} cases of {targets.Count} targets with seed {seed}: {accepted:N0} read, {cases - accepted:N0} refused, {found.Values.Sum():N0} unexpected of {found.Count} kinds");
 return found.Count == 0 ? 0 : 1;
 
-Outcome Run(Target target, string folder)
+// The bytes that the undamaged case allocates. The first reading also loads tables that stay.
+long Measure(Target target)
+{
+    workspace.Write(target.Files);
+    Run(target, workspace.Folder, 0);
+    return Run(target, workspace.Folder, 0).Bytes;
+}
+
+Outcome Run(Target target, string folder, long undamagedBytes)
 {
     long size = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Sum(path => new FileInfo(path).Length);
     long allocated = GC.GetTotalAllocatedBytes();
@@ -91,7 +100,7 @@ Outcome Run(Target target, string folder)
     }
 
     long bytes = GC.GetTotalAllocatedBytes() - allocated;
-    return new Outcome(error, bytes, FreeBytes + (BytesPerByte * size), time.Elapsed, mostTime);
+    return new Outcome(error, bytes, FreeBytes + (Growth * undamagedBytes) + (BytesPerByte * size), time.Elapsed, mostTime);
 }
 
 void Report(Target target, Outcome outcome, string what)
