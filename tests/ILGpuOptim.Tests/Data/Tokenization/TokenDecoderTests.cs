@@ -26,6 +26,16 @@ public sealed class TokenDecoderTests
     [InlineData("""{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}""", "▁▁Hi|<0xC3>|<0xA9>|▁you", " Hié you")]
     public void TokensBecomeText(string json, string tokens, string text) => Assert.Equal(text, string.Concat(Read(json).Decode([.. tokens.Split('|')])));
 
+    /// <summary>Steps behind ByteFallback treat the first or the last token in another way, so it must add none.</summary>
+    [Theory]
+    [InlineData("""{"type":"ByteFallback"}""", "a|<0x41>|<0xC3>|b", "a|\uFFFD|\uFFFD|b")]
+    [InlineData("""{"type":"ByteFallback"}""", "<0xC3>|<0xA9>|a|<0x41>", "é|a|A")]
+    [InlineData("""{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"Metaspace","replacement":"▁","prepend_scheme":"always"}]}""", "▁a|▁b", "a| b")]
+    [InlineData("""{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"WordPiece"}]}""", "a|##b|c", "a|b| c")]
+    [InlineData("""{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"BPEDecoder"}]}""", "a</w>|b</w>", "a |b")]
+    [InlineData("""{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"CTC"}]}""", "a|a|b", "a|b")]
+    public void StepsSeeNoOtherTokens(string json, string tokens, string results) => Assert.Equal(results.Split('|'), Read(json).Decode([.. tokens.Split('|')]));
+
     [Theory]
     [InlineData("""{"type":"Bytes"}""", "Bytes")]
     [InlineData("""{"type":"Sequence"}""", "decoders")]

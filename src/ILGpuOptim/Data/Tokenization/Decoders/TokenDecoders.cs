@@ -78,6 +78,8 @@ internal sealed class ByteFallbackDecoder : ITokenDecoder
 
         void EndRun()
         {
+            if (run.Count == 0)
+                return;
             try
             {
                 result.Add(Strict.GetString([.. run]));
