@@ -129,6 +129,34 @@ public sealed class TextRegexTests
         Assert.True(watch.Elapsed < TimeSpan.FromSeconds(3), watch.Elapsed.ToString());
     }
 
+    public static TheoryData<string> LongPatterns => new(
+        "(?i)" + new string('k', 40_000),
+        string.Join('|', Enumerable.Repeat("[\U00010000-\U000100FF]", 15_000)),
+        string.Concat(Enumerable.Range(0, 20_000).Select(i => char.ConvertFromUtf32(0x20000 + (i % 1500)))),
+        "[" + string.Concat(Enumerable.Range(0, 40_000).Select(i => char.ConvertFromUtf32(0x20000 + (2 * i)))) + "]" + string.Concat(Enumerable.Repeat("\U00010000", 20_000)));
+
+    [Theory]
+    [MemberData(nameof(LongPatterns))]
+    public void LongPatternsAreReadInLinearTime(string pattern)
+    {
+        var watch = Stopwatch.StartNew();
+        CodePointRegex.Of(pattern);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), watch.Elapsed.ToString());
+    }
+
+    [Fact]
+    public void TooManyOverlapsAreRefusedAtOnce()
+    {
+        string pattern = string.Concat(Enumerable.Range(0, 40_000).Select(i => char.ConvertFromUtf32(0x20000 + (2 * i))));
+        var watch = Stopwatch.StartNew();
+        Assert.Contains("overlap", Assert.Throws<UserException>(() => CodePointRegex.Of(pattern)).Message);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), watch.Elapsed.ToString());
+    }
+
+    [Fact]
+    public void LongTextsMayTakeLonger() =>
+        Assert.Equal([5, 7, 2005], new[] { 0, 1_000_000, 1_000_000_000 }.Select(length => CodePointRegex.TimeLimit(length, 2).TotalSeconds));
+
     [Fact]
     public void DeepNestingIsRefused() =>
         Assert.Contains("nested", Assert.Throws<UserException>(() => CodePointRegex.Of(new string('(', 50_000) + new string('[', 10_000))).Message);

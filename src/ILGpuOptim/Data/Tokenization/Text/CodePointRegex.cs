@@ -1,7 +1,8 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
 using static ILGpuOptim.Data.Tokenization.PatternNode;
@@ -27,13 +28,16 @@ internal sealed class CodePointRegex
     /// <summary>Patterns that are kept; reading many damaged files must not fill the memory.</summary>
     private const int MaxCached = 256;
 
-    private static readonly TimeSpan MatchLimit = TimeSpan.FromSeconds(2), TextLimit = TimeSpan.FromSeconds(5), SwitchLimit = TimeSpan.FromSeconds(0.2);
+    private static readonly TimeSpan MatchLimit = TimeSpan.FromSeconds(2), SwitchLimit = TimeSpan.FromSeconds(0.2);
 
     private static readonly ConcurrentDictionary<string, CodePointRegex> Cache = new();
 
     private readonly string pattern, translated;
     private readonly int[] bounds;
     private readonly char[] standIns;
+
+    /// <summary>The stand-ins, and one code point of each.</summary>
+    private readonly (char StandIn, int Point)[] classes;
     private readonly Lazy<Regex> compiled;
     private readonly Regex interpreted;
     private readonly Regex? automaton;
@@ -49,16 +53,8 @@ internal sealed class CodePointRegex
         // Code points between two bounds belong to the same sets.
         bounds = [.. sets.SelectMany(set => set.Ranges).SelectMany(range => new[] { range.First, range.Last + 1 })
             .Where(point => point is > 0x10000 and < CodePointSet.Limit).Append(0x10000).Distinct().Order()];
-        var classes = new Dictionary<string, char>();
-        standIns = [.. bounds.Select(point =>
-        {
-            string key = string.Concat(sets.Select(set => set.Contains(point) ? '1' : '0'));
-            if (!classes.TryGetValue(key, out char standIn))
-                classes[key] = standIn = (char)(FirstStandIn + classes.Count);
-            return standIn;
-        })];
-        if (classes.Count > StandIns)
-            throw Refuse($"has sets that overlap in more than {StandIns} ways, which is not supported");
+        standIns = StandInsOf(sets);
+        classes = [.. standIns.Select((standIn, i) => (standIn, bounds[i])).DistinctBy(pair => pair.standIn)];
         var text = new StringBuilder();
         Write(root, text);
         translated = text.ToString();
@@ -101,33 +97,38 @@ internal sealed class CodePointRegex
         ArrayPool<char>.Shared.Return(translation);
     }
 
+    /// <summary>How long all matches of a text may take.</summary>
+    /// <param name="length">The length of the text: training and evaluation encode a whole text at once.</param>
+    /// <param name="microseconds">Microseconds for a character.</param>
+    public static TimeSpan TimeLimit(int length, int microseconds) => TimeSpan.FromSeconds(5) + TimeSpan.FromMicroseconds((long)microseconds * length);
+
     private void Find(ReadOnlySpan<char> text, ReadOnlySpan<char> translation, List<(int Start, int End)> matches)
     {
         int before = matches.Count;
         if (!explodes)
         {
             Regex regex = Interlocked.Add(ref matched, text.Length) > CompileAfter ? compiled.Value : interpreted;
-            if (TryFind(regex, automaton is null ? TextLimit : SwitchLimit + TimeSpan.FromMicroseconds(text.Length), text, translation, matches))
+            if (TryFind(regex, automaton is null ? TimeLimit(text.Length, 2) : SwitchLimit + TimeSpan.FromMicroseconds(text.Length), text, translation, matches))
                 return;
             matches.RemoveRange(before, matches.Count - before);
             explodes = automaton is not null;
         }
 
-        if (automaton is null || !TryFind(automaton, TextLimit + TimeSpan.FromMicroseconds(10L * text.Length), text, translation, matches))
+        if (automaton is null || !TryFind(automaton, TimeLimit(text.Length, 10), text, translation, matches))
             throw Refuse($"takes too long on a text of {text.Length:N0} characters; its parts match the same text in very many ways");
     }
 
     private static bool TryFind(Regex regex, TimeSpan limit, ReadOnlySpan<char> text, ReadOnlySpan<char> translation, List<(int Start, int End)> matches)
     {
-        long started = Stopwatch.GetTimestamp();
-        int known = 0, offset = 0, last = -1, count = 0;
+        long deadline = Environment.TickCount64 + (long)limit.TotalMilliseconds;
+        int known = 0, offset = 0, last = -1;
         bool direct = text.Length == translation.Length;
         try
         {
             foreach (ValueMatch match in regex.EnumerateMatches(translation))
             {
                 int end = match.Index + match.Length;
-                if ((++count & 0xFF) == 0 && Stopwatch.GetElapsedTime(started) > limit)
+                if (Environment.TickCount64 > deadline)
                     return false;
                 if (match.Length == 0 && end == last)
                     continue;
@@ -151,10 +152,49 @@ internal sealed class CodePointRegex
         return offset;
     }
 
-    private char StandInOf(int point)
+    /// <summary>
+    /// The stand-ins of <see cref="bounds"/>, the same one for code points of the same sets. A code point's sets are known by the exclusive or
+    /// of random numbers of 128 bits, one for each set, so time is linear in the number of ranges.
+    /// </summary>
+    private char[] StandInsOf(CodePointSet[] sets)
+    {
+        var random = new byte[16];
+        var changes = new UInt128[bounds.Length + 1];
+        foreach (CodePointSet set in sets)
+        {
+            RandomNumberGenerator.Fill(random);
+            UInt128 number = BinaryPrimitives.ReadUInt128LittleEndian(random);
+            foreach ((int first, int last) in set.Ranges.Where(range => range.Last >= bounds[0]))
+            {
+                changes[IndexOf(Math.Max(first, bounds[0]))] ^= number;
+                changes[last + 1 == CodePointSet.Limit ? bounds.Length : IndexOf(last + 1)] ^= number;
+            }
+        }
+
+        var known = new Dictionary<UInt128, char>();
+        var result = new char[bounds.Length];
+        UInt128 key = 0;
+        for (int i = 0; i < result.Length; i++)
+        {
+            key ^= changes[i];
+            if (!known.TryGetValue(key, out result[i]))
+            {
+                if (known.Count == StandIns)
+                    throw Refuse($"has sets that overlap in more than {StandIns} ways, which is not supported");
+                known[key] = result[i] = (char)(FirstStandIn + known.Count);
+            }
+        }
+
+        return result;
+    }
+
+    private char StandInOf(int point) => standIns[IndexOf(point)];
+
+    /// <summary>The index of the last bound that is not above a code point.</summary>
+    private int IndexOf(int point)
     {
         int index = Array.BinarySearch(bounds, point);
-        return standIns[index < 0 ? ~index - 1 : index];
+        return index < 0 ? ~index - 1 : index;
     }
 
     private static Regex? Automaton(string translated)
@@ -220,7 +260,7 @@ internal sealed class CodePointRegex
         var ranges = set.Ranges.Where(range => range.First < FirstStandIn).Select(range => (range.First, Last: Math.Min(range.Last, FirstStandIn - 1)))
             .Concat(set.Ranges.Where(range => range.First <= 0xFFFF && range.Last >= FirstStandIn + StandIns)
                 .Select(range => (First: Math.Max(range.First, FirstStandIn + StandIns), Last: Math.Min(range.Last, 0xFFFF))))
-            .Concat(bounds.Zip(standIns).Where(pair => set.Contains(pair.First)).Select(pair => (First: (int)pair.Second, Last: (int)pair.Second)));
+            .Concat(classes.Where(pair => set.Contains(pair.Point)).Select(pair => (First: (int)pair.StandIn, Last: (int)pair.StandIn)));
         IReadOnlyList<(int First, int Last)> chars = CodePointSet.Of(ranges).Ranges;
         text.Append(chars.Count == 0 ? @"[^\u0000-\uFFFF" : "[");
         foreach ((int first, int last) in chars)

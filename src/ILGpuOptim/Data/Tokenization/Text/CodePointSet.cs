@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>An immutable set of code points: sorted ranges that neither overlap nor touch.</summary>
-internal sealed class CodePointSet
+internal sealed class CodePointSet : IEquatable<CodePointSet>
 {
     /// <summary>One above the last code point.</summary>
     public const int Limit = 0x110000;
@@ -74,6 +74,15 @@ internal sealed class CodePointSet
 
         return false;
     }
+
+    /// <summary>Whether both sets have the same code points.</summary>
+    public bool Equals(CodePointSet? other) => other is not null && Ranges.SequenceEqual(other.Ranges);
+
+    /// <inheritdoc/>
+    public override bool Equals(object? obj) => Equals(obj as CodePointSet);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => Ranges.Aggregate(Ranges.Count, static (hash, range) => HashCode.Combine(hash, range));
 
     /// <summary>What belongs to this set or to another.</summary>
     public CodePointSet Union(CodePointSet other) => Of(Ranges.Concat(other.Ranges));

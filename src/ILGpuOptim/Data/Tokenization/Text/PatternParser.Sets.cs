@@ -94,7 +94,7 @@ internal sealed partial class PatternParser
             throw Refuse($"is nested more than {MaxDepth} deep");
         bool negative = Take('^');
         CodePointSet? left = null;
-        CodePointSet set = CodePointSet.Empty;
+        var items = new HashSet<CodePointSet>();
         bool first = true;
         while (true)
         {
@@ -112,17 +112,17 @@ internal sealed partial class PatternParser
             if (!first && position + 1 < points.Length && points[position] == '&' && points[position + 1] == '&')
             {
                 position += 2;
-                left = left is null ? set : left.Intersect(set);
-                set = CodePointSet.Empty;
+                left = Intersection();
+                items.Clear();
                 continue;
             }
 
-            set = set.Union(ClassItem(options));
+            items.Add(ClassItem(options));
             first = false;
         }
 
         depth--;
-        set = left is null ? set : left.Intersect(set);
+        CodePointSet set = Intersection();
         if (options.HasFlag(Options.IgnoreCase))
         {
             if (!negative && CaseFolding.HasFullFolding(set))
@@ -131,6 +131,12 @@ internal sealed partial class PatternParser
         }
 
         return negative ? set.Negate() : set;
+
+        CodePointSet Intersection()
+        {
+            CodePointSet union = CodePointSet.Of(items.SelectMany(item => item.Ranges));
+            return left is null ? union : left.Intersect(union);
+        }
     }
 
     private CodePointSet ClassItem(Options options)

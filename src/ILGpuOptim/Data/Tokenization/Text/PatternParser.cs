@@ -82,6 +82,9 @@ internal sealed partial class PatternParser
             PatternNode repeated = Quantified(atom, options);
             if (literal is { } character && options.HasFlag(Options.IgnoreCase))
             {
+                // No code point folds to more than three.
+                if (literals.Count == 3)
+                    literals.RemoveAt(0);
                 literals.Add(character);
                 if (CaseFolding.HoldsFullFolding(literals))
                     throw Refuse($"ignores case where several letters equal one (as ss and ß), which is not supported, before character {position + 1}");
@@ -122,12 +125,11 @@ internal sealed partial class PatternParser
 
     private Characters Literal(int point, Options options)
     {
-        CodePointSet set = CodePointSet.Of(point);
         if (!options.HasFlag(Options.IgnoreCase))
-            return new Characters(set);
-        if (CaseFolding.HasFullFolding(set))
+            return new Characters(CodePointSet.Of(point));
+        if (CaseFolding.HasFullFolding(point))
             throw Refuse($"ignores the case of {char.ConvertFromUtf32(point)}, which equals several letters; this is not supported");
-        return new Characters(CaseFolding.Close(set));
+        return new Characters(CaseFolding.Close(point));
     }
 
     private (PatternNode Node, int? Literal) Escape(Options options)
