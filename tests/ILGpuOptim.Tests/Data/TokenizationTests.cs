@@ -152,16 +152,19 @@ public sealed class TokenizationTests : IDisposable
     [Fact]
     public void PromptsBeginWithWhatThePostProcessorPutsFirst()
     {
-        const string Json = """
+        const string Template = """
+            "TemplateProcessing","single":[{"SpecialToken":{"id":"<|begin_of_text|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]
+            """;
+        const string Json = $$$"""
             {"added_tokens":[{"id":256,"content":"<|begin_of_text|>"}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true},
-             "post_processor":{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|begin_of_text|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]}]},
+             "post_processor":{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":{{{Template}}}}]},
              "model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}
             """;
         File.WriteAllText(Path.Combine(folder.Path, "tokenizer.json"), Json);
         ITokenizer tokenizer = Tokenizers.Open(folder.Path);
         Assert.Equal(256, tokenizer.PromptStart);
         Assert.Equal([2], tokenizer.Encode("ab"));
-        File.WriteAllText(Path.Combine(folder.Path, "tokenizer.json"), Json.Replace("TemplateProcessing", "ByteLevel"));
+        File.WriteAllText(Path.Combine(folder.Path, "tokenizer.json"), Json.Replace(Template, "\"ByteLevel\""));
         Assert.Null(Tokenizers.Open(folder.Path).PromptStart);
     }
 

@@ -27,8 +27,6 @@ internal static class PostProcessors
                 prefix = [.. (processor.Objects("processors") ?? throw processor.Error("processors", "is missing")).Reverse().SelectMany(step => ReadPrefix(step, idOf))];
                 break;
             case "ByteLevel":
-                // Whatever its settings, it changes the reported places of tokens in the text, not the ids.
-                processor.Harmless(processor.Names);
                 prefix = [];
                 break;
             case "TemplateProcessing":

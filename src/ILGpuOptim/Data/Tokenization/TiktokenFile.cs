@@ -7,6 +7,9 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>Reads tiktoken's vocabularies: on each line the bytes of a token in Base64, a space, and its rank, which is its id.</summary>
 internal static class TiktokenFile
 {
+    /// <summary>The largest length of a token in bytes; the longest of known files have 128. Time to read one grows with the square.</summary>
+    private const int MaxLength = 256;
+
     /// <summary>Whether a file begins like such a vocabulary.</summary>
     public static bool Recognises(ReadOnlySpan<byte> contents)
     {
@@ -17,7 +20,7 @@ internal static class TiktokenFile
     /// <summary>The tokens and their ranks, in the order of the file.</summary>
     /// <param name="contents">The file.</param>
     /// <param name="source">The file's path, for messages.</param>
-    /// <exception cref="UserException">A line is damaged, a token or a rank appears twice, or a byte has no token.</exception>
+    /// <exception cref="UserException">A line is damaged, a token is too long, a token or a rank appears twice, or a byte has no token.</exception>
     public static List<(byte[] Token, int Rank)> Read(ReadOnlySpan<byte> contents, string source)
     {
         var tokens = new List<(byte[], int)>();
@@ -32,6 +35,8 @@ internal static class TiktokenFile
                 continue;
             if (!TryLine(text, out byte[] token, out int rank))
                 throw new UserException($"{source}: line {line} is not a token in Base64 and its rank; take the file again from where it came");
+            if (token.Length > MaxLength)
+                throw new UserException($"{source}: the token of line {line} has {token.Length:N0} bytes; at most {MaxLength} are supported, take the file again from where it came");
             Vocabulary.CheckId(rank, $"line {line}", source);
             if (!seen.Add(rank) || !texts.Add(Encoding.Latin1.GetString(token)))
                 throw new UserException($"{source}: line {line} repeats a token or a rank; take the file again from where it came");

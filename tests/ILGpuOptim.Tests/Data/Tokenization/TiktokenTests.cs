@@ -64,6 +64,14 @@ public sealed class TiktokenTests : IDisposable
         Assert.Contains(message, error);
     }
 
+    [Fact]
+    public void LongTokensAreRefused()
+    {
+        string lines = $"IQ== 0\n{Convert.ToBase64String(new byte[256])} 1\n{Convert.ToBase64String(new byte[257])} 2\n";
+        string error = Assert.Throws<UserException>(() => TiktokenFile.Read(Encoding.UTF8.GetBytes(lines), "a.tiktoken")).Message;
+        Assert.Contains("line 3 has 257 bytes", error);
+    }
+
     [Theory]
     [InlineData("IQ== 0\nIg==\n", "line 2")]
     [InlineData("IQ== 0\n!!!! 1\n", "line 2")]

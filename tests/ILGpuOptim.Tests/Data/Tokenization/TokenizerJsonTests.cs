@@ -57,6 +57,7 @@ public sealed class TokenizerJsonTests
 
     [Theory]
     [InlineData("\"post_processor\":{\"type\":\"Around\"}", "Around")]
+    [InlineData("\"post_processor\":{\"type\":\"ByteLevel\",\"trim_offsets\":true,\"add_bos\":true}", "add_bos")]
     [InlineData("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}},{\"Sequence\":{\"id\":\"A\"}}]}", "\"x\"")]
     [InlineData("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}", "single")]
     [InlineData("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}", "\"A\"")]
