@@ -47,7 +47,7 @@ public sealed class Preparation
         if (end is < 0 || end >= tokenizer.VocabularySize)
             throw new UserException($"--end {end}: the tokenizer has ids from 0 to {tokenizer.VocabularySize - 1}");
         (this.tokenizer, this.validation, this.field) = (tokenizer, validation, field);
-        this.end = end ?? (tokenizer is not (CharTokenizer or ByteTokenizer) && tokenizer.Encode(Tokenization.BytePairTrainer.EndOfText) is [int id] ? id : null);
+        this.end = end ?? tokenizer.IdOf(Tokenization.BytePairTrainer.EndOfText);
     }
 
     /// <summary>Reads, encodes and writes.</summary>

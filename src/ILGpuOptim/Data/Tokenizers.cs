@@ -21,6 +21,9 @@ public interface ITokenizer
     /// <summary>All ids that prompts begin with: <see cref="PromptStart"/>, and for a few tokenizers more behind it.</summary>
     IReadOnlyList<int> PromptPrefix => PromptStart is { } start ? [start] : [];
 
+    /// <summary>The id of the token with exactly this text; null where there is none.</summary>
+    int? IdOf(string token) => null;
+
     /// <summary>The ids of a text. Halves of surrogate pairs count as the replacement character U+FFFD.</summary>
     /// <exception cref="UserException">The text has something that the tokenizer does not know.</exception>
     int[] Encode(ReadOnlySpan<char> text);

@@ -75,6 +75,22 @@ public sealed class PreparationTests : IDisposable
         Assert.Equal(["a.txt", "bpe", "out"], Directory.GetFileSystemEntries(folder.Path).Select(path => Path.GetFileName(path)).Order());
     }
 
+    /// <summary>The end of documents is the token <c>&lt;|endoftext|&gt;</c> itself; a tokenizer without it has none, whatever it makes of that text.</summary>
+    [Theory]
+    [InlineData("""{"type":"WordLevel","unk_token":"[UNK]","vocab":{"[UNK]":0,"a":1}}""", "[]", 0)]
+    [InlineData("""{"type":"BPE","vocab":{"a":1},"merges":[]}""", "[]", 0)]
+    [InlineData("""{"type":"WordLevel","unk_token":"[UNK]","vocab":{"[UNK]":0,"a":1,"<|endoftext|>":2}}""", "[]", 8)]
+    [InlineData("""{"type":"BPE","vocab":{"a":1},"merges":[]}""", """[{"id":2,"content":"<|endoftext|>"}]""", 8)]
+    public void OnlyTheTokenItselfEndsDocuments(string model, string added, int ends)
+    {
+        File.WriteAllText(At("tokenizer.json"), $$"""{"version":"1.0","added_tokens":{{added}},"model":{{model}}}""");
+        File.WriteAllText(At("a.jsonl"), string.Concat(Enumerable.Repeat("{\"text\":\"a\"}\n", 8)));
+        new Preparation(Tokenizers.Open(At("tokenizer.json")), 0.25, "text", null).Run(DocumentSource.Files([At("a.jsonl")]), At("out"));
+        int[] ids = [.. Tokens("train.bin"), .. Tokens("val.bin")];
+        Assert.Equal((8, ends), (ids.Count(id => id == 1), ids.Count(id => id == 2)));
+        Assert.Equal(8 + ends, ids.Length);
+    }
+
     [Theory]
     [InlineData("notes.txt", "precious")]
     [InlineData("train.bin", "other")]

@@ -34,6 +34,9 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     public int VocabularySize => Math.Max(model.VocabularySize, Added.Size);
 
     /// <inheritdoc/>
+    public int? IdOf(string token) => Added.IdOf(token) ?? model.IdOf(token);
+
+    /// <inheritdoc/>
     public int[] Encode(ReadOnlySpan<char> text)
     {
         var ids = new List<int>();

@@ -42,6 +42,16 @@ public sealed class LlamaFilesTests : IDisposable
         Assert.Equal(1, tokenizer.PromptStart);
     }
 
+    /// <summary>A long token of which the text has every beginning must not make the search quadratic.</summary>
+    [Fact]
+    public void SeekingLongTokensTakesLinearTime()
+    {
+        ITokenizer tokenizer = Open(null, $$"""{"{{new string('a', 200_000)}}!": 600, "b!": 601}""");
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        Assert.Equal(601, tokenizer.Encode(new string('a', 400_000) + "b!")[^1]);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), watch.Elapsed.ToString());
+    }
+
     /// <summary>The older behaviour puts a space before every part of the text; the newer one before the whole text only, an added token that is not special included.</summary>
     [Theory]
     [InlineData(true, new[] { 600, 262 })]

@@ -18,7 +18,8 @@ internal sealed class LlamaCoder : IPieceCoder
     private readonly bool legacy, addPrefixSpace;
     private readonly SortedDictionary<int, AddedTokenSettings> added;
     private readonly Dictionary<string, int> addedIds;
-    private readonly Trie addedTexts = new();
+    private readonly string[] addedTexts;
+    private readonly TokenMatcher matcher;
     private readonly HashSet<string> special;
     private readonly string unknown;
     private readonly int unknownLength;
@@ -62,8 +63,7 @@ internal sealed class LlamaCoder : IPieceCoder
         foreach ((int id, AddedTokenSettings token) in added)
             Vocabulary.CheckId(id, token.Content, fields.Source);
         addedIds = added.ToDictionary(pair => pair.Value.Content, pair => pair.Key);
-        foreach ((string token, int id) in addedIds)
-            addedTexts.Add(token, id);
+        matcher = new TokenMatcher(addedTexts = [.. addedIds.Keys.Where(token => token.Length > 0)]);
         special = [.. settings.AllSpecial.Concat(added.Values.Where(token => token.Special)).Select(token => token.Content)];
         unknown = settings.SpecialToken("unk_token")?.Content ?? "<unk>";
         var pieces = new List<(int, string)>();
@@ -78,6 +78,9 @@ internal sealed class LlamaCoder : IPieceCoder
 
     /// <inheritdoc/>
     public int? PromptStart { get; }
+
+    /// <inheritdoc/>
+    public int? IdOf(string token) => addedIds.TryGetValue(token, out int id) ? id : processor.IdOf(token);
 
     /// <inheritdoc/>
     public IEnumerable<int> Encode(string text)
@@ -160,19 +163,12 @@ internal sealed class LlamaCoder : IPieceCoder
     {
         var parts = new List<string>();
         int start = 0;
-        for (int i = 0; i < text.Length;)
+        foreach ((int match, int token) in matcher.Find(text))
         {
-            int length = addedTexts.Longest(text.AsSpan(i)).Length;
-            if (length == 0)
-            {
-                i++;
-                continue;
-            }
-
-            if (i > start)
-                parts.Add(text[start..i]);
-            parts.Add(text.Substring(i, length));
-            start = i += length;
+            if (match > start)
+                parts.Add(text[start..match]);
+            parts.Add(addedTexts[token]);
+            start = match + addedTexts[token].Length;
         }
 
         if (start < text.Length)

@@ -46,6 +46,9 @@ internal sealed class SentencePieceProcessor : IPieceCoder
     public int? PromptStart { get; }
 
     /// <inheritdoc/>
+    public int? IdOf(string token) => vocabulary.IdOf(token) is var id && vocabulary.Pieces[id].Text == token ? id : null;
+
+    /// <inheritdoc/>
     public IEnumerable<int> Encode(string text)
     {
         var pieces = new List<(int Id, string Text)>();

@@ -9,6 +9,9 @@ internal interface IPieceCoder
     /// <summary>The id that prompts begin with, where there is one.</summary>
     int? PromptStart { get; }
 
+    /// <summary>The id of the token with exactly this text; null where there is none.</summary>
+    int? IdOf(string token);
+
     /// <summary>The ids of a text without halves of surrogate pairs.</summary>
     IEnumerable<int> Encode(string text);
 
@@ -29,6 +32,9 @@ internal sealed class SentencePieceTokenizer(IPieceCoder coder, IReadOnlyList<(s
 
     /// <inheritdoc/>
     public int? PromptStart => coder.PromptStart;
+
+    /// <inheritdoc/>
+    public int? IdOf(string token) => coder.IdOf(token);
 
     /// <inheritdoc/>
     public int[] Encode(ReadOnlySpan<char> text) => [.. coder.Encode(Surrogates.WithoutHalves(text))];
