@@ -67,6 +67,9 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     private void EncodeBetween(string text, bool atStart, List<int> ids)
     {
         string normalized = Normalizer?.Normalize(text) ?? text;
+
+        // Where the first character is removed, what is left does not begin the text.
+        atStart = atStart && Normalizer?.Normalize(text[..(char.IsSurrogate(text[0]) ? 2 : 1)]) is not "";
         var pieces = new List<TextPiece>();
         foreach (CutPart part in Added.InNormalizedText.Cut(normalized))
         {

@@ -41,6 +41,17 @@ public sealed class TokenizerJsonTests
         Assert.Equal([4, 1], tokenizer.Encode("[SEP]the"));
     }
 
+    /// <summary>What is left when the first character was removed is not at the start.</summary>
+    [Theory]
+    [InlineData("""{"type":"Strip","strip_left":true,"strip_right":true}""", " the", 1)]
+    [InlineData("""{"type":"Strip","strip_left":true,"strip_right":true}""", "the ", 5)]
+    [InlineData("""{"type":"Sequence","normalizers":[{"type":"NFD"},{"type":"StripAccents"}]}""", "\u0301the", 1)]
+    [InlineData("""{"type":"Nmt"}""", "\u0001the", 1)]
+    [InlineData("""{"type":"Lowercase"}""", "The", 5)]
+    public void WhatFollowsARemovedCharacterIsNotAtTheStart(string normalizer, string text, int id) => Assert.Equal([id], Read(Json($$"""
+        "normalizer":{{normalizer}},"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true}
+        """)).Encode(text));
+
     [Theory]
     [InlineData("""{"type":"BertProcessing","sep":["[SEP]",4],"cls":["[CLS]",3]}""", new[] { 3 })]
     [InlineData("""{"type":"RobertaProcessing","sep":["[SEP]",4],"cls":["[CLS]",3],"trim_offsets":true,"add_prefix_space":false}""", new[] { 3 })]
