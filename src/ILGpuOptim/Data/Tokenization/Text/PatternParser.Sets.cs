@@ -1,4 +1,3 @@
-using System.Globalization;
 using static ILGpuOptim.Data.Tokenization.PatternNode;
 
 namespace ILGpuOptim.Data.Tokenization;
