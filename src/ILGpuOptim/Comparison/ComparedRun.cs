@@ -145,8 +145,8 @@ public sealed class ComparedRun
         Times = [.. ReadTimes()];
         Step = TrainingRun.Checkpoints(Folder).LastOrDefault().Step;
         string diverged = Path.Combine(Folder, DivergedFile), facts = Path.Combine(Folder, FactsFile);
-        divergence = File.Exists(diverged) ? File.ReadAllText(diverged) : null;
-        Facts = File.Exists(facts) ? JsonSerializer.Deserialize<RunFacts>(File.ReadAllText(facts)) : null;
+        divergence = SourceFile.HasContents(diverged) ? File.ReadAllText(diverged) : null;
+        Facts = SourceFile.HasContents(facts) ? JsonSerializer.Deserialize<RunFacts>(File.ReadAllText(facts)) : null;
     }
 
     private static string Line((long Step, double Milliseconds, double Update) time) =>
@@ -155,7 +155,7 @@ public sealed class ComparedRun
     private IEnumerable<(long Step, double Milliseconds, double Update)> ReadTimes()
     {
         string path = Path.Combine(Folder, TimesFile);
-        foreach (string line in File.Exists(path) ? File.ReadAllLines(path) : [])
+        foreach (string line in SourceFile.HasContents(path) ? File.ReadAllLines(path) : [])
         {
             double[]? time = null;
             try

@@ -216,8 +216,13 @@ public sealed class OptimizerComparison : IDisposable
         if (isNew && hasFailed && !Directory.Exists(Path.Combine(Folder, RunFolder)))
         {
             File.Delete(Path.Combine(Folder, SettingsFile));
-            if (Directory.EnumerateFileSystemEntries(Folder).All(FolderLock.Owns))
-                Directory.Delete(Folder, recursive: true);
+            string[] left = Directory.GetFileSystemEntries(Folder);
+            if (left.All(FolderLock.Owns))
+            {
+                foreach (string path in left)
+                    File.Delete(path);
+                Directory.Delete(Folder);
+            }
         }
 
         folderLock.Dispose();

@@ -23,6 +23,7 @@ internal sealed class FolderLock : IDisposable
     {
         string path = Path.Combine(folder, FileName);
         FileStream file;
+        CheckOwn(folder);
         try
         {
             file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
@@ -44,8 +45,23 @@ internal sealed class FolderLock : IDisposable
         return new FolderLock(folder, file);
     }
 
-    /// <summary>Whether a folder's entry belongs to its lock.</summary>
-    public static bool Owns(string path) => Path.GetFileName(path) is FileName or OwnerFile;
+    /// <summary>Whether a folder's entry belongs to its lock: an empty file, or one with the number of a process.</summary>
+    public static bool Owns(string path) => Path.GetFileName(path) switch
+    {
+        FileName => File.Exists(path) && !SourceFile.HasContents(path),
+        OwnerFile => File.Exists(path) && (!SourceFile.HasContents(path) || (new FileInfo(path).Length < 16 && int.TryParse(File.ReadAllText(path), NumberStyles.None, CultureInfo.InvariantCulture, out _))),
+        _ => false,
+    };
+
+    /// <summary>Refuses files of the lock's names that somebody else made: they would be overwritten and removed.</summary>
+    private static void CheckOwn(string folder)
+    {
+        foreach (string path in (string[])[Path.Combine(folder, FileName), Path.Combine(folder, OwnerFile)])
+        {
+            if (Path.Exists(path) && !Owns(path))
+                throw new UserException($"{path}: a run keeps its lock under this name, but this file is another's; move it away, or choose another --out");
+        }
+    }
 
     private static string Owner(string folder)
     {

@@ -22,7 +22,7 @@ internal static class FolderManifest
     /// <summary>Lists the files of a folder that is being made.</summary>
     public static void Write(string folder)
     {
-        var files = Directory.EnumerateFiles(folder).Order(StringComparer.Ordinal).ToDictionary(path => Path.GetFileName(path), path => new Entry(new FileInfo(path).Length, Hash(path)));
+        var files = FolderFiles.Of(folder).ToDictionary(name => name, name => new Entry(new FileInfo(Path.Combine(folder, name)).Length, Hash(Path.Combine(folder, name))));
         AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(new Dictionary<string, Dictionary<string, Entry>> { ["files"] = files }, Options));
     }
 
@@ -49,22 +49,21 @@ internal static class FolderManifest
     {
         try
         {
-            Dictionary<string, Entry>? files = JsonSerializer.Deserialize<Dictionary<string, Dictionary<string, Entry>>>(File.ReadAllText(Path.Combine(folder, FileName)), Options)?.GetValueOrDefault("files");
-            if (files is null)
-                return $"{FileName} lists no files";
-            foreach ((string name, Entry entry) in files)
+            JsonFields root = JsonFields.Open(Path.Combine(folder, FileName)), files = root.RequiredObject("files");
+            root.Finish();
+            foreach (string name in files.Names)
             {
                 string path = Path.Combine(folder, name);
-                if (entry is null || name.Length == 0 || name.AsSpan().IndexOfAny('/', '\\', '\0') >= 0 || !File.Exists(path))
+                JsonFields entry = files.RequiredObject(name);
+                if (!FolderFiles.IsInside(name) || !File.Exists(path))
                     return $"{name}, which {FileName} lists, is missing";
-                if (new FileInfo(path).Length != entry.Bytes || Hash(path) != entry.Sha256)
+                if (new FileInfo(path).Length != entry.RequiredCount("bytes") || Hash(path) != entry.RequiredText("sha256"))
                     return $"{name} was changed since it was made";
             }
 
-            return Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path)).FirstOrDefault(name => name != FileName && !files.ContainsKey(name) && counts(name)) is { } added
-                ? $"{added} was added to what was made" : null;
+            return FolderFiles.Of(folder).FirstOrDefault(name => name != FileName && !files.Names.Contains(name) && counts(name)) is { } added ? $"{added} was added to what was made" : null;
         }
-        catch (JsonException e)
+        catch (UserException e)
         {
             return $"{FileName} is damaged ({e.Message.TrimEnd('.')})";
         }

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace ILGpuOptim.Files;
 
 /// <summary>
@@ -33,24 +31,18 @@ public sealed class SafetensorsShards : Safetensors
         var result = new SafetensorsShards(path);
         try
         {
-            using JsonDocument json = Read(path);
-            if (json.RootElement.ValueKind != JsonValueKind.Object
-                || !json.RootElement.TryGetProperty("weight_map", out JsonElement map) || map.ValueKind != JsonValueKind.Object)
-            {
-                throw new SafetensorsException($"{path}: there is no weight_map from tensors to files; it is no index of safetensors shards, take another copy");
-            }
-
-            if (json.RootElement.EnumerateObject().FirstOrDefault(field => field.Name is not ("weight_map" or "metadata") && field.Value.ValueKind != JsonValueKind.Null) is { Value.ValueKind: not JsonValueKind.Undefined } unknown)
-                throw new SafetensorsException($"{path}: {unknown.Name} is no field of an index of safetensors shards; take another copy");
-            foreach (JsonProperty item in map.EnumerateObject())
-                result.Add(item.Name, item.Value.ValueKind == JsonValueKind.String ? item.Value.GetString()! : "");
+            JsonFields index = JsonFields.Open(path, SafetensorsHeader.MostBytes), map = index.RequiredObject("weight_map");
+            index.Harmless("metadata");
+            index.Finish();
+            foreach (string name in map.Names)
+                result.Add(name, map.RequiredText(name));
             result.CheckComplete();
             return result;
         }
-        catch (InvalidOperationException e)
+        catch (UserException e) when (e is not SafetensorsException)
         {
             result.Dispose();
-            throw new SafetensorsException($"{path}: a name is not UTF-8; the file is damaged, take another copy", e);
+            throw new SafetensorsException($"{e.Message}. It is no whole index of safetensors shards, take another copy", e);
         }
         catch
         {
@@ -66,22 +58,6 @@ public sealed class SafetensorsShards : Safetensors
         {
             if (shard.Tensors.Keys.FirstOrDefault(name => !owners.TryGetValue(name, out SafetensorsFile? owner) || owner != shard) is { } name)
                 throw new SafetensorsException($"{Path}: {name} of {shard.Path} is not in the index; take another copy of both");
-        }
-    }
-
-    private static JsonDocument Read(string path)
-    {
-        try
-        {
-            return JsonDocument.Parse(SourceFile.ReadAllBytes(path, SafetensorsHeader.MostBytes, "take another copy of the index"), new JsonDocumentOptions { MaxDepth = 8 });
-        }
-        catch (UserException e)
-        {
-            throw new SafetensorsException(e.Message, e);
-        }
-        catch (JsonException e)
-        {
-            throw new SafetensorsException($"{path}: {e.Message} The index is damaged, take another copy", e);
         }
     }
 

@@ -46,14 +46,20 @@ internal static class SourceFile
     {
         if (Directory.Exists(path))
             throw new UserException($"{path}: this is a folder; name a file");
-        var file = new FileInfo(path);
-        if (file.LinkTarget is not null)
-            file = (FileInfo?)file.ResolveLinkTarget(returnFinalTarget: true);
-        if (file is not { Exists: true })
-            throw new UserException($"{path}: there is no such file; check the path");
+        return (LengthOf(path) ?? throw new UserException($"{path}: there is no such file; check the path")) is > 0 and var length ? length
+            : throw new UserException($"{path}: the file is empty, or it is a pipe or a device; name a file with contents");
+    }
 
-        // Pipes, sockets, devices and the files of /proc have a length of zero. Opening a pipe would wait for its writer.
-        return file.Length > 0 ? file.Length : throw new UserException($"{path}: the file is empty, or it is a pipe or a device; name a file with contents");
+    /// <summary>Whether there is a file with contents: no empty one, no pipe, no device.</summary>
+    public static bool HasContents(string path) => LengthOf(path) > 0;
+
+    /// <summary>A file's length, through links; null without a file. Pipes, sockets, devices and the files of /proc have a length of zero, and opening a pipe would wait for its writer.</summary>
+    private static long? LengthOf(string path)
+    {
+        FileInfo? file = new(path);
+        if (file.LinkTarget is not null)
+            file = file.ResolveLinkTarget(returnFinalTarget: true) as FileInfo;
+        return file is { Exists: true } ? file.Length : null;
     }
 
     private static UserException Unreadable(string path, Exception e) =>

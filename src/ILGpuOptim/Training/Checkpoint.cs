@@ -78,7 +78,7 @@ public sealed record Checkpoint
                     RandomStream = trainer.Tape.RandomStream,
                     ValidationLoss = validationLoss is { } loss && double.IsFinite(loss) ? loss : null,
                     ParameterSteps = trainer.Optimizer.States.ToDictionary(state => state.Parameter.Name, state => state.Step),
-                    Files = Directory.EnumerateFiles(partial).Order(StringComparer.Ordinal).ToDictionary(file => Path.GetFileName(file), Hash),
+                    Files = FolderFiles.Of(partial).ToDictionary(name => name, name => Hash(Path.Combine(partial, name))),
                 };
                 File.WriteAllText(Path.Combine(partial, FileName), JsonSerializer.Serialize(checkpoint, Options));
             }, Addition);
@@ -126,8 +126,8 @@ public sealed record Checkpoint
     private static Checkpoint Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
-        if (new FileInfo(path).Length is var length && length is 0 or > MostBytes)
-            throw new UserException($"{path}: {(length == 0 ? "it is empty" : $"{length:N0} bytes are too many")}");
+        if (SourceFile.Length(path) is var length && length > MostBytes)
+            throw new UserException($"{path}: {length:N0} bytes are too many");
         byte[] bytes = new byte[length];
         using (FileStream stream = OpenShared(path))
             stream.ReadExactly(bytes);
@@ -146,7 +146,7 @@ public sealed record Checkpoint
         foreach (string name in checkpoint.Files.Keys)
         {
             // Nothing outside the folder is ever opened or removed.
-            if (name.Length == 0 || name is "." or ".." || name == FileName || name.AsSpan().IndexOfAny('/', '\\', '\0') >= 0)
+            if (!FolderFiles.IsInside(name) || name == FileName)
                 throw files.Error($"\"{name}\"", "is no name of a file beside it");
         }
 
@@ -205,7 +205,7 @@ public sealed record Checkpoint
         try
         {
             IReadOnlyDictionary<string, string> files = Read(folder).Files;
-            return Directory.EnumerateFileSystemEntries(folder).Select(entry => Path.GetFileName(entry)).FirstOrDefault(name => name != FileName && !files.ContainsKey(name)) is { } added
+            return FolderFiles.Of(folder).FirstOrDefault(name => name != FileName && !files.ContainsKey(name)) is { } added
                 ? $"it holds {added}, which was not saved with the checkpoint" : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or UserException)
@@ -219,7 +219,7 @@ public sealed record Checkpoint
     {
         try
         {
-            return Directory.EnumerateFiles(folder).Sum(file => new FileInfo(file).Length);
+            return FolderFiles.Of(folder).Sum(name => new FileInfo(Path.Combine(folder, name)).Length);
         }
         catch (IOException)
         {

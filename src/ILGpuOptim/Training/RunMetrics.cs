@@ -1,4 +1,5 @@
 using System.Text.Json;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Training;
 
@@ -16,7 +17,7 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
         string path = Path.Combine(folder, TrainingRun.MetricsFile);
         try
         {
-            if (!File.Exists(path) || new FileInfo(path).Length == 0)
+            if (!SourceFile.HasContents(path))
                 return new RunMetrics(steps, validations);
 
             // The run may be adding lines.

@@ -102,7 +102,7 @@ public static class TrainedModel
     private static int? MaskOf(string folder)
     {
         string path = Path.Combine(folder, "vocab.txt");
-        int line = File.Exists(path) ? File.ReadLines(path).Select(word => word.Trim()).ToList().IndexOf("[MASK]") : -1;
+        int line = File.Exists(path) ? Data.TextSource.Read(path).Split('\n').Select(word => word.Trim()).ToList().IndexOf("[MASK]") : -1;
         return line < 0 ? null : line;
     }
 }

@@ -22,7 +22,7 @@ public sealed class ModelGolden : IDisposable
         string settings = Path.Combine(folder, "expected.json");
         try
         {
-            using JsonDocument json = JsonDocument.Parse(File.ReadAllText(settings));
+            using JsonDocument json = JsonDocument.Parse(SourceFile.ReadAllBytes(settings, JsonFields.MaxFileBytes, "it holds no settings of a recorded model"));
             Options = ReadOptions(json.RootElement.GetProperty("adamw"));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or IndexOutOfRangeException)

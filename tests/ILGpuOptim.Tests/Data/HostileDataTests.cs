@@ -84,6 +84,14 @@ public sealed class HostileDataTests : IDisposable
             Assert.Contains("a pipe or a device", Assert.Throws<UserException>(() => new DocumentSource().Read(path).ToList()).Message);
             Assert.Contains("a pipe or a device", Assert.Throws<UserException>(() => TokenFile.Open(path)).Message);
             Assert.Contains("a pipe or a device", Assert.Throws<UserException>(() => JsonFields.Open(path)).Message);
+            foreach (string name in (string[])["tokenizer.json", "vocab.txt", "tokenizer.model", "ranks.tiktoken"])
+            {
+                File.CreateSymbolicLink(folder[name], path);
+                Assert.Contains("a pipe or a device", Assert.Throws<UserException>(() => Tokenizers.Open(folder[name])).Message);
+                File.Delete(folder[name]);
+            }
+
+            Assert.Contains("a pipe or a device", Assert.Throws<UserException>(() => ILGpuOptim.Models.Llama2CTokenizer.Import(path, 4, folder.Path)).Message);
             Assert.Contains("a pipe or a device", Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(path)).Message);
         }
     }

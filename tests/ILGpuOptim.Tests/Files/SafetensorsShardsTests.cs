@@ -43,6 +43,15 @@ public sealed class SafetensorsShardsTests : IDisposable
         Assert.Contains("no tensor z", Assert.Throws<SafetensorsException>(() => model.ReadI32("z")).Message);
     }
 
+    [Fact]
+    public void AByteOrderMarkBeforeTheIndexDoesNotMatter()
+    {
+        string path = Index("""{"weight_map":{"y":"b-of-2.safetensors","x":"a-of-2.safetensors"}}""");
+        File.WriteAllBytes(path, [0xEF, 0xBB, 0xBF, .. File.ReadAllBytes(path)]);
+        using Safetensors model = Safetensors.Open(path);
+        Assert.Equal(2, model.Tensors.Count);
+    }
+
     [Theory]
     [InlineData("""{"weight_map":{"x":"b-of-2.safetensors"}}""", "the tensor x is not in b-of-2.safetensors")]
     [InlineData("""{"weight_map":{"x":"c.safetensors"}}""", "c.safetensors: there is no such file")]
@@ -50,12 +59,12 @@ public sealed class SafetensorsShardsTests : IDisposable
     [InlineData("""{"weight_map":{"x":"/etc/passwd"}}""", "no plain file name")]
     [InlineData("""{"weight_map":{"x":".."}}""", "no plain file name")]
     [InlineData("""{"weight_map":{"x":""}}""", "no plain file name")]
-    [InlineData("""{"weight_map":{"x":7}}""", "no plain file name")]
+    [InlineData("""{"weight_map":{"x":7}}""", "weight_map.x is 7; it must be a string")]
     [InlineData("""{"weight_map":{"x":"a-of-2.safetensors","x":"a-of-2.safetensors"}}""", "appears twice")]
-    [InlineData("""{"weight_map":[]}""", "no weight_map")]
-    [InlineData("""[]""", "no weight_map")]
-    [InlineData("""{"weight_map":""", "damaged")]
-    [InlineData("""{"weight_map":{"x\ud800":"a"}}""", "damaged")]
+    [InlineData("""{"weight_map":[]}""", "weight_map is []; it must be an object")]
+    [InlineData("""[]""", "it must be an object")]
+    [InlineData("""{"weight_map":""", "not valid JSON")]
+    [InlineData("""{"weight_map":{"x\ud800":"a"}}""", "half a surrogate pair")]
     [InlineData("", "empty")]
     public void DamageIsNamed(string json, string message)
     {

@@ -1,5 +1,7 @@
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Data.Tokenization;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;
@@ -59,6 +61,61 @@ public sealed class RunFolderTests : IDisposable
         File.WriteAllText(Path.Combine(Run, entry), "precious");
         Assert.Contains(entry, Assert.Throws<UserException>(() => TrainingRun.Begin(Run, Tiny, device)).Message);
         Assert.Equal([Path.Combine(Run, entry)], Directory.GetFileSystemEntries(Run));
+    }
+
+    [Theory]
+    [InlineData("lock", "precious")]
+    [InlineData("lock.pid", "precious")]
+    public void FilesOfTheLocksNamesThatAreOthersStay(string name, string contents)
+    {
+        Directory.CreateDirectory(Run);
+        File.WriteAllText(Path.Combine(Run, name), contents);
+        Assert.Contains(name, Assert.Throws<UserException>(() => TrainingRun.Begin(Run, Tiny, device)).Message);
+        Assert.Equal(contents, File.ReadAllText(Path.Combine(Run, name)));
+    }
+
+    private string TokenizerWithTemplates()
+    {
+        string bpe = folder["bpe"];
+        Directory.CreateDirectory(Path.Combine(bpe, "additional_chat_templates"));
+        var trainer = new BytePairTrainer();
+        trainer.Add("And God said, Let there be light: and there was light.");
+        trainer.Train(270).Save(bpe);
+        File.WriteAllText(Path.Combine(bpe, "additional_chat_templates", "tools.jinja"), "tools");
+        return bpe;
+    }
+
+    /// <summary>A tokenizer may save files in subfolders: they belong to the checkpoint and go with it, but what others put there stays.</summary>
+    [Fact]
+    public void CheckpointsWithSubfoldersAreRemovedAndReplacedWhole()
+    {
+        string bpe = TokenizerWithTemplates();
+        File.WriteAllText(folder["a.txt"], string.Concat(Enumerable.Repeat("And God said, Let there be light. ", 60)));
+        using (TrainingRun run = TrainingRun.Begin(Run, Tiny with { Data = [folder["a.txt"]], Tokenizer = bpe, EvalBatches = 0 }, device))
+            Assert.True(run.Train(TestContext.Current.CancellationToken));
+        Assert.Equal(["step-0000006"], Steps);
+        string last = Path.Combine(Run, "checkpoints", "step-0000006"), template = Path.Combine(last, "additional_chat_templates", "tools.jinja");
+        Assert.Equal("tools", File.ReadAllText(template));
+        Checkpoint.Open(last);
+        File.WriteAllText(template, "changed");
+        Assert.Contains("tools.jinja", Assert.Throws<UserException>(() => Checkpoint.Open(last)).Message);
+        File.WriteAllText(Path.Combine(last, "additional_chat_templates", "mine.jinja"), "precious");
+        Checkpoint.Remove(last);
+        Assert.True(File.Exists(Path.Combine(last, "additional_chat_templates", "mine.jinja")));
+    }
+
+    [Fact]
+    public void PreparedFoldersWithSubfoldersAreReplacedWhole()
+    {
+        string bpe = TokenizerWithTemplates();
+        File.WriteAllText(folder["a.txt"], string.Concat(Enumerable.Repeat("And God said, Let there be light.\n", 2000)));
+        for (int i = 0; i < 2; i++)
+            new Preparation(Tokenizers.Open(bpe), 0.2, "text", null).Run([folder["a.txt"]], folder["out"]);
+        Assert.Equal("tools", File.ReadAllText(folder["out", "additional_chat_templates", "tools.jinja"]));
+        using (Dataset.TryOpenTokens([folder["out"]], 0.1))
+            File.WriteAllText(folder["out", "additional_chat_templates", "mine.jinja"], "precious");
+        Assert.Throws<UserException>(() => new Preparation(Tokenizers.Open(bpe), 0.2, "text", null).Run([folder["a.txt"]], folder["out"]));
+        Assert.Equal("precious", File.ReadAllText(folder["out", "additional_chat_templates", "mine.jinja"]));
     }
 
     [Fact]

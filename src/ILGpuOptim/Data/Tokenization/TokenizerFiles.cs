@@ -64,8 +64,6 @@ internal static class TokenizerFiles
         string kind = name == Vocabulary ? Vocabulary : Ends(".json") ? HuggingFace : Ends(".txt") ? WordPiece : Ends(".model") ? SentencePiece : Ends(Tiktoken) ? Tiktoken
             : throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt, .model or .tiktoken file, or a folder with them");
         byte[] contents = Contents(path);
-        if (contents.Length == 0)
-            throw new UserException($"{path}: the file is empty; take it again from where it came");
         if (contents.AsSpan().StartsWith("version https://git-lfs.github.com/"u8))
             throw new UserException($"{path}: a Git LFS pointer instead of the file; run git lfs pull where it was cloned, or download the file");
         List<(string Name, byte[] Contents)> files = [(kind, contents), .. FilesOf(folder, kind)];
@@ -102,21 +100,7 @@ internal static class TokenizerFiles
             .Select(name => (name, Contents(Path.Combine(folder, name))));
     }
 
-    private static byte[] Contents(string path)
-    {
-        try
-        {
-            var file = new FileInfo(path);
-            if (!file.Exists)
-                throw new UserException($"{path}: the file is missing");
-            return file.Length <= JsonFields.MaxFileBytes ? File.ReadAllBytes(path)
-                : throw new UserException($"{path}: {file.Length:N0} bytes; a tokenizer's file of at most {JsonFields.MaxFileBytes:N0} bytes is read");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"{path}: {e.Message}", e);
-        }
-    }
+    private static byte[] Contents(string path) => SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is no file of a tokenizer");
 
     private static SentencePieceTokenizer OpenSentencePiece(string path, List<(string Name, byte[] Contents)> files)
     {

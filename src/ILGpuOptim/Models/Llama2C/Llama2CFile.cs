@@ -24,7 +24,7 @@ public static class Llama2CFile
     {
         try
         {
-            using FileStream file = File.OpenRead(path);
+            using FileStream file = SourceFile.Open(path);
             var bytes = new byte[Llama2CHeader.Bytes];
             Llama2CHeader header = Llama2CHeader.Read(bytes.AsSpan(0, file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false)), file.Length, path);
             var model = new Llama(Config(header), new Initializer(device, 0));

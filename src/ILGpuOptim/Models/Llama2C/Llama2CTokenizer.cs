@@ -24,7 +24,7 @@ public static class Llama2CTokenizer
     {
         try
         {
-            byte[] bytes = File.ReadAllBytes(path);
+            byte[] bytes = SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is no tokenizer.bin of llama2.c");
             using var file = new AtomicFile(Path.Combine(folder, FileName));
             file.Stream.Write(Convert(bytes, vocabulary, path));
             file.Finish();
