@@ -71,9 +71,9 @@ internal static class FolderManifest
 
     private static string Hash(string path)
     {
-        if (new FileInfo(path).Length is 0 or > MostHashed)
+        if (!SourceFile.HasContents(path) || SourceFile.Length(path) > MostHashed)
             return "";
-        using FileStream stream = File.OpenRead(path);
+        using FileStream stream = SourceFile.Open(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 }

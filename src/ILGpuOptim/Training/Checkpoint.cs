@@ -298,7 +298,7 @@ public sealed record Checkpoint
     /// <summary>The SHA-256 of a file. Devices and pipes are as empty files, of which a checkpoint has none; they are not opened.</summary>
     private static string Hash(string path)
     {
-        if (new FileInfo(path).Length == 0)
+        if (!SourceFile.HasContents(path))
             return "";
         using FileStream stream = OpenShared(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));
