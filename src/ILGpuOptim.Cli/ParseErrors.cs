@@ -10,7 +10,7 @@ internal static class ParseErrors
     /// <summary>The first error, with a pointer to the command's help; null when there is none.</summary>
     public static string? FirstOf(ParseResult result)
     {
-        if (result.Errors.Count == 0 || result.Action is { } action && action.GetType().Name is "HelpAction" or "VersionOptionAction")
+        if (result.Errors.Count == 0 || result.Action is { ClearsParseErrors: true })
             return null;
         string help = $"see {string.Join(' ', Path(result.CommandResult).Reverse())} --help";
         if (result.CommandResult.Command.Subcommands.Count > 0)
