@@ -57,7 +57,7 @@ internal static class FolderManifest
                 JsonFields entry = files.RequiredObject(name);
                 if (!FolderFiles.IsInside(name) || !File.Exists(path))
                     return $"{name}, which {FileName} lists, is missing";
-                if (new FileInfo(path).Length != entry.RequiredCount("bytes") || Hash(path) != entry.RequiredText("sha256"))
+                if ((SourceFile.HasContents(path) ? SourceFile.Length(path) : 0) != entry.RequiredCount("bytes") || Hash(path) != entry.RequiredText("sha256"))
                     return $"{name} was changed since it was made";
             }
 

@@ -62,6 +62,14 @@ internal static class SourceFile
         return file is { Exists: true } ? file.Length : null;
     }
 
+    /// <summary>All text of a file: UTF-8, or another encoding of Unicode that its byte order mark names.</summary>
+    /// <exception cref="UserException">As for <see cref="ReadAllBytes"/>.</exception>
+    public static string ReadAllText(string path, long most, string remedy)
+    {
+        using var reader = new StreamReader(new MemoryStream(ReadAllBytes(path, most, remedy)));
+        return reader.ReadToEnd();
+    }
+
     private static UserException Unreadable(string path, Exception e) =>
         new($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
 }

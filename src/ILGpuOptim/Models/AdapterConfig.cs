@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Text.Json;
 using ILGpuOptim.Files;
 
@@ -12,14 +13,15 @@ internal sealed class AdapterConfig
     /// <summary>Fields that say how adapters are trained or stored, or that only matter for fields which are refused.</summary>
     private static readonly string[] Harmless =
     [
-        "task_type", "auto_mapping", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out", "exclude_modules", "layers_to_transform", "layers_pattern",
+        "task_type", "auto_mapping", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out", "layers_pattern",
         "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config", "peft_version", "ensure_weight_tying",
     ];
 
     private readonly double alpha;
     private readonly int rank;
     private readonly bool scalesByRoot;
-    private readonly IReadOnlyList<string>? targets;
+    private readonly IReadOnlyList<string>? targets, excluded;
+    private readonly IReadOnlyList<int>? layers;
     private readonly JsonFields? ranks, alphas;
 
     private AdapterConfig(JsonFields fields)
@@ -34,6 +36,10 @@ internal sealed class AdapterConfig
         scalesByRoot = fields.Flag("use_rslora") ?? false;
         BaseModel = fields.Text("base_model_name_or_path");
         targets = fields.Element("target_modules") is { ValueKind: JsonValueKind.Array } ? fields.Texts("target_modules") : null;
+        excluded = fields.Element("exclude_modules") is { ValueKind: JsonValueKind.Array } ? fields.Texts("exclude_modules") : null;
+        layers = fields.Element("layers_to_transform") is { ValueKind: JsonValueKind.Array } indices
+            ? [.. indices.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int layer) ? layer : throw fields.Error("layers_to_transform", "must be integers"))]
+            : fields.Int("layers_to_transform") is { } only ? [only] : null;
         (ranks, alphas) = (fields.Object("rank_pattern"), fields.Object("alpha_pattern"));
         foreach (string pattern in (ranks?.Names ?? []).Concat(alphas?.Names ?? []))
         {
@@ -63,7 +69,9 @@ internal sealed class AdapterConfig
     public static AdapterConfig Load(string folder) => new(JsonFields.Open(Path.Combine(folder, AdapterFiles.Config), MaxFileBytes));
 
     /// <summary>Whether the settings adapt a module. Settings with a pattern instead of names say nothing here: the tensors show it.</summary>
-    public bool Adapts(string module) => targets is null || targets.Any(target => target == "all-linear" || Means(target, module));
+    public bool Adapts(string module) =>
+        (targets is null || targets.Any(target => target == "all-linear" || Means(target, module))) && excluded?.Any(name => Means(name, module)) != true
+        && (layers is null || layers.Count == 0 || layers.Contains(LayerOf(module)));
 
     /// <summary>The rank of a module's adapter.</summary>
     public int RankOf(string module) => Find(ranks, module) is { } pattern ? ranks!.RequiredInt(pattern) : rank;
@@ -78,6 +86,10 @@ internal sealed class AdapterConfig
     private static string? Find(JsonFields? patterns, string module) => patterns?.Names.FirstOrDefault(pattern => Means(pattern, module));
 
     private static bool Means(string name, string module) => module == name || module.EndsWith("." + name, StringComparison.Ordinal);
+
+    /// <summary>The number of a module's layer, the last number among the parts of its name; −1 outside the layers.</summary>
+    private static int LayerOf(string module) =>
+        module.Split('.').Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int layer) ? layer : -1).LastOrDefault(layer => layer >= 0, -1);
 
     private static bool IsPlainStart(JsonElement value) =>
         value.ValueKind is JsonValueKind.True or JsonValueKind.False || (value.ValueKind == JsonValueKind.String && value.ValueEquals("gaussian"));

@@ -66,7 +66,7 @@ public static class AdapterFiles
             if (module is null || !products.TryGetValue(TensorNames.Bare(module), out Linear? linear))
                 throw new SafetensorsException($"{file.Path}: {name} adapts nothing that the model has; the adapters belong to another model, or are not LoRA's");
             if (!config.Adapts(model.ModulePrefix + linear.Name))
-                throw new SafetensorsException($"{file.Path}: {name} adapts a module that target_modules of {Config} does not name; the two files do not belong together");
+                throw new SafetensorsException($"{file.Path}: {name} adapts a module that {Config} leaves out by target_modules, exclude_modules or layers_to_transform; the two files do not belong together");
             (string? A, string? B) pair = found.GetValueOrDefault(linear);
             if ((isB ? pair.B : pair.A) is { } other)
                 throw new SafetensorsException($"{file.Path}: {name} and {other} adapt the same product; remove one of them");

@@ -49,7 +49,7 @@ internal sealed class MetricsWriter : IDisposable
             var damaged = new StringBuilder();
 
             // Latin-1 takes every byte there and back.
-            foreach (string line in File.ReadLines(path, Encoding.Latin1))
+            foreach (string line in SourceFile.HasContents(path) ? File.ReadLines(path, Encoding.Latin1) : [])
             {
                 if (RunMetrics.StepOf(line) is not { } step)
                     damaged.Append(line).Append('\n');

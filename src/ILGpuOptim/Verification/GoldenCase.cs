@@ -96,7 +96,7 @@ public sealed class GoldenCase : IDisposable
         string path = Path.Combine(folder, "index.json");
         try
         {
-            using JsonDocument document = JsonDocument.Parse(SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is no index of trajectories"));
+            using JsonDocument document = JsonDocument.Parse(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it is no such index"));
             if (document.RootElement.GetProperty("format") is { ValueKind: JsonValueKind.Number } format && format.GetDouble() != 1)
                 throw new UserException($"{path}: format {format}, but only format 1 is known");
             return [.. document.RootElement.GetProperty("cases").EnumerateArray().Select(item => item.Clone())];

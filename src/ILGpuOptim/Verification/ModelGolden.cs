@@ -22,7 +22,7 @@ public sealed class ModelGolden : IDisposable
         string settings = Path.Combine(folder, "expected.json");
         try
         {
-            using JsonDocument json = JsonDocument.Parse(SourceFile.ReadAllBytes(settings, JsonFields.MaxFileBytes, "it holds no settings of a recorded model"));
+            using JsonDocument json = JsonDocument.Parse(SourceFile.ReadAllText(settings, JsonFields.MaxFileBytes, "it is no such file"));
             Options = ReadOptions(json.RootElement.GetProperty("adamw"));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or IndexOutOfRangeException)

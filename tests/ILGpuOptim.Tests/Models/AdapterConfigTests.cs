@@ -46,6 +46,10 @@ public sealed class AdapterConfigTests : IDisposable
     [InlineData("lora_alpha", "\"16\"")]
     [InlineData("lora_alpha", "null")]
     [InlineData("target_modules", "[\"k_proj\"]")]
+    [InlineData("exclude_modules", "[\"q_proj\"]")]
+    [InlineData("layers_to_transform", "[0]")]
+    [InlineData("layers_to_transform", "1")]
+    [InlineData("layers_to_transform", "[\"0\"]")]
     [InlineData("new_method", "true")]
     public void WhatIsNotModelledIsRefusedByName(string field, string value)
     {

@@ -64,8 +64,6 @@ internal static class TokenizerFiles
         string kind = name == Vocabulary ? Vocabulary : Ends(".json") ? HuggingFace : Ends(".txt") ? WordPiece : Ends(".model") ? SentencePiece : Ends(Tiktoken) ? Tiktoken
             : throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt, .model or .tiktoken file, or a folder with them");
         byte[] contents = Contents(path);
-        if (contents.AsSpan().StartsWith("version https://git-lfs.github.com/"u8))
-            throw new UserException($"{path}: a Git LFS pointer instead of the file; run git lfs pull where it was cloned, or download the file");
         List<(string Name, byte[] Contents)> files = [(kind, contents), .. FilesOf(folder, kind)];
         return Open(kind, path, contents, files);
     }
@@ -100,7 +98,12 @@ internal static class TokenizerFiles
             .Select(name => (name, Contents(Path.Combine(folder, name))));
     }
 
-    private static byte[] Contents(string path) => SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is no file of a tokenizer");
+    private static byte[] Contents(string path)
+    {
+        byte[] contents = SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is no tokenizer");
+        GitLfs.Check(path, contents);
+        return contents;
+    }
 
     private static SentencePieceTokenizer OpenSentencePiece(string path, List<(string Name, byte[] Contents)> files)
     {

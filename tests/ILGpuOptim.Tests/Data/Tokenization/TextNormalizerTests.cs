@@ -36,6 +36,14 @@ public sealed class TextNormalizerTests
     public void RewritesAsTheLibrary(string json, string text, string expected) =>
         Assert.Equal(expected, Read(json)!.Normalize(text));
 
+    [Fact]
+    public void ReplacementsThatMultiplyATextWithoutEndAreRefused()
+    {
+        string step = $"{{'type':'Replace','pattern':{{'String':'a'}},'content':'{new string('a', 1000)}'}}";
+        INormalizer chain = Read($"{{'type':'Sequence','normalizers':[{step},{step},{step},{step}]}}")!;
+        Assert.Contains("more than 268,435,456 characters", Assert.Throws<UserException>(() => chain.Normalize("a")).Message);
+    }
+
     [Theory]
     [InlineData("{'type':'Sequence','normalizers':[]}")]
     [InlineData("{'type':'Precompiled','precompiled_charsmap':''}")]

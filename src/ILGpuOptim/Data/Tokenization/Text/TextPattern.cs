@@ -6,6 +6,9 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>A <c>pattern</c> of a JSON file: <c>{"String": …}</c>, which is sought literally, or <c>{"Regex": …}</c> in Oniguruma's syntax.</summary>
 internal sealed class TextPattern
 {
+    /// <summary>The most characters that one normalizer puts in: a chain of them could multiply a text without end.</summary>
+    private const int MostCharacters = 1 << 28;
+
     private readonly string? literal;
     private readonly CodePointRegex? regex;
 
@@ -49,15 +52,18 @@ internal sealed class TextPattern
     }
 
     /// <summary>The text with each match replaced.</summary>
+    /// <exception cref="UserException">The text grows beyond what the memory should hold.</exception>
     public string Replace(string text, string content)
     {
-        if (literal is not null)
+        if (literal?.Length >= content.Length)
             return text.Replace(literal, content, StringComparison.Ordinal);
         var matches = new List<(int Start, int End)>();
         if (text.Length > 0)
             Find(text, matches);
         if (matches.Count == 0)
             return text;
+        if ((long)matches.Count * content.Length > MostCharacters)
+            throw new UserException($"the tokenizer's normalizer Replace makes more than {MostCharacters:N0} characters of the text; encode it in parts, or take another tokenizer");
         var result = new System.Text.StringBuilder(text.Length);
         int end = 0;
         foreach ((int start, int next) in matches)
