@@ -43,7 +43,7 @@ internal sealed class MetricsWriter : IDisposable
         string path = Path.Combine(folder, TrainingRun.MetricsFile);
         try
         {
-            if (!SourceFile.HasContents(path))
+            if (!File.Exists(path))
                 return;
             var kept = new StringBuilder();
             var damaged = new StringBuilder();
