@@ -5,7 +5,7 @@ namespace ILGpuOptim.Cli;
 
 /// <summary>
 /// Ctrl-C, a request to end (SIGTERM) and a terminal that is gone (SIGHUP). While training steps are made, each asks to save and stop; before and
-/// after, when nothing would be lost, each ends the process at once.
+/// after, when nothing would be lost, each ends the process at once. So does Ctrl-C after one of them.
 /// </summary>
 internal sealed class StopSignals : IDisposable
 {
@@ -35,9 +35,15 @@ internal sealed class StopSignals : IDisposable
 
     private void Handle(PosixSignalContext context)
     {
-        context.Cancel = saves;
-        if (saves)
-            stop.Cancel();
+        bool interrupts = context.Signal == PosixSignal.SIGINT;
+
+        // Whoever presses Ctrl-C again does not want to wait. Other signals may come twice: a closed terminal and its shell both send SIGHUP.
+        context.Cancel = saves && !(interrupts && stop.IsCancellationRequested);
+        if (!context.Cancel)
+            return;
+        stop.Cancel();
+        if (interrupts)
+            Console.Error.WriteLine("stopping after this step; Ctrl-C again ends at once, without saving");
     }
 
     /// <summary>Linux tells which signals a process ignores as bits of a number in base sixteen.</summary>

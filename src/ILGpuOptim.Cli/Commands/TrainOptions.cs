@@ -98,7 +98,7 @@ internal sealed class TrainOptions
         return TrainingRun.Begin(folder, settings, device(settings));
     }
 
-    /// <summary>The settings of a new run: those of the preset or the file, and the flags over them.</summary>
+    /// <summary>The settings of a new run, or of the one to resume: those of the preset, the file or the run, and the flags over them.</summary>
     public TrainingSettings Settings(ParseResult result)
     {
         TrainingSettings settings = SharedSettings(result);
@@ -113,7 +113,7 @@ internal sealed class TrainOptions
 
     /// <summary>As <see cref="Settings"/>, for several optimizers: the named one may lack settings that others have.</summary>
     public TrainingSettings SharedSettings(ParseResult result) =>
-        Fitted(result, Changed(result, result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default")));
+        Fitted(result, Changed(result, result.GetValue(resume) is { } run ? TrainingSettings.Load(Path.Combine(run, TrainingRun.SettingsFile)) : result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default")));
 
     /// <summary>The settings as they fit the model of <c>--from</c>.</summary>
     private TrainingSettings Fitted(ParseResult result, TrainingSettings settings)

@@ -10,6 +10,9 @@ internal sealed class FolderLock : IDisposable
 {
     private const string FileName = "lock", OwnerFile = "lock.pid";
 
+    /// <summary>The codes of a file that another process holds open.</summary>
+    private const int Locked = 11, LockedOnMacOS = 35, LockedOnWindows = unchecked((int)0x80070020);
+
     private readonly string folder;
     private readonly FileStream file;
 
@@ -17,7 +20,7 @@ internal sealed class FolderLock : IDisposable
 
     /// <summary>Takes the lock of an existing folder.</summary>
     /// <exception cref="UserException">Another process has it.</exception>
-    /// <exception cref="IOException">The disk is full.</exception>
+    /// <exception cref="IOException">The disk is full or read-only.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public static FolderLock Take(string folder)
     {
@@ -28,7 +31,7 @@ internal sealed class FolderLock : IDisposable
         {
             file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
         }
-        catch (IOException e) when (File.Exists(path))
+        catch (IOException e) when (e.HResult is Locked or LockedOnMacOS or LockedOnWindows)
         {
             throw new UserException($"{folder}: {Owner(folder)} works in this folder; wait until it ends, or choose another --out", e);
         }

@@ -123,6 +123,8 @@ public sealed class TrainingRun : IDisposable
             AtomicFolder.RemoveLeftovers(folder);
             AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
             TrainingSettings before = TrainingSettings.Load(path), settings = change?.Invoke(before) ?? before;
+            if (settings.From != before.From || settings.Tokenizer != before.Tokenizer)
+                throw new UserException($"{folder}: a run keeps the weights and the tokenizer that it began with; leave out {(settings.From != before.From ? "--from" : "--tokenizer")}, or begin a new run");
             RunRecord record = RunRecord.Load(path);
             run = Open(folder, settings, device(settings), () => held);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];

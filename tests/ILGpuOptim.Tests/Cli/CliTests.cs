@@ -153,6 +153,7 @@ public class CliTests
         { "too few for the header", ["import", "EMPTY", "--out", "model"] },
         { "Could not find file", ["import", "nowhere.bin", "--out", "model"] },
         { "this is a Gpt2", ["export", TinyModel, "--out", "model.bin"] },
+        { "settings.json", ["memory", "--resume", "nowhere"] },
         { "needs a tokenizer", ["sample", TinyModel, "--prompt-ids", "1", "--stop", "x"] },
     };
 
@@ -196,6 +197,42 @@ public class CliTests
         process.WaitForExit();
         Assert.Equal(130, process.ExitCode);
         Assert.Single(Directory.EnumerateDirectories(Path.Combine(run, "checkpoints")));
+    }
+
+    [Fact]
+    public void ASecondInterruptEndsALongStep()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
+        Assert.SkipWhen(Ignores(2), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
+        using var folder = new TemporaryFolder();
+        using Process process = Start(folder.Path, ["train", "--preset", "tiny", "--accumulate", "1000000000", "--out", "run", "--json"]);
+        while (process.StandardOutput.ReadLine() is { } line && !line.Contains("\"step\":0,", StringComparison.Ordinal))
+        {
+        }
+
+        Thread.Sleep(500);
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+            kill.WaitForExit();
+        Assert.StartsWith("stopping after this step", process.StandardError.ReadLine(), StringComparison.Ordinal);
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+            kill.WaitForExit();
+        bool ended = process.WaitForExit(60_000);
+        if (!ended)
+            process.Kill();
+        Assert.True(ended);
+        Assert.Equal(130, process.ExitCode);
+    }
+
+    [Fact]
+    public void ResumingTellsWhatItCannotChange()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Equal(0, Run(folder.Path, ["train", "--preset", "tiny", "--steps", "1", "--out", "run"]).Code);
+        string settings = File.ReadAllText(folder["run/settings.json"]);
+        Assert.Contains("leave out --tokenizer", Run(folder.Path, ["train", "--resume", "run", "--steps", "2", "--tokenizer", "byte"]).Error, StringComparison.Ordinal);
+        Assert.Contains("leave out --from", Run(folder.Path, ["train", "--resume", "run", "--steps", "2", "--from", TinyModel]).Error, StringComparison.Ordinal);
+        Assert.Equal(settings, File.ReadAllText(folder["run/settings.json"]));
+        Assert.Equal(Run("memory", "--preset", "tiny").Output, Run(folder.Path, ["memory", "--resume", "run"]).Output);
     }
 
     /// <summary>Linux tells which signals a process ignores as bits of a number in base sixteen.</summary>
