@@ -25,8 +25,8 @@ internal static class StateFormulas
         ["came"] = (shape, _) => 4 * Count(shape) + (shape.Length < 2 ? 4 : 8) * Factored(shape),
         ["galore"] = (shape, rank) => Singular(shape, rank, 0),
         ["fira"] = (shape, rank) => Singular(shape, rank, 4),
-        ["apollo"] = (shape, rank) => shape.Length == 2 ? 8L * rank * Long(shape) + 4 : 8 * Count(shape),
-        ["apollo-mini"] = (shape, rank) => shape.Length == 2 ? 8L * rank * Long(shape) + 4 : 8 * Count(shape),
+        ["apollo"] = RandomlyProjected,
+        ["apollo-mini"] = RandomlyProjected,
     };
 
     /// <summary>Rows and columns of every matrix, or all numbers of a vector.</summary>
@@ -40,6 +40,9 @@ internal static class StateFormulas
         long small = Math.Min(shape[0], shape[1]), r = Math.Min(rank, small);
         return 8 * r * Long(shape) + 4 * r * small + norm;
     }
+
+    /// <summary>8rK and a norm; the settings cut the rank at the short side. What is no matrix is trained by Adam.</summary>
+    private static long RandomlyProjected(int[] shape, int rank) => shape.Length == 2 ? 8L * Math.Min(rank, Math.Min(shape[0], shape[1])) * Long(shape) + 4 : 8 * Count(shape);
 
     private static long Long(int[] shape) => Math.Max(shape[0], shape[1]);
 

@@ -165,9 +165,20 @@ internal sealed class CompanionSettings
     /// <param name="defaults">Special tokens of the class.</param>
     /// <param name="vocabulary">The vocabulary.</param>
     /// <param name="normalizer">What is done to text, and to tokens that are sought in normalized text.</param>
-    /// <exception cref="UserException">An id is out of range.</exception>
-    public AddedTokens AddedTokensOf(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Vocabulary vocabulary, INormalizer? normalizer) =>
-        new(Complete(defaults, token => vocabulary.IdOf(token), vocabulary.Size).Select(pair => pair.Value.ToAdded(pair.Key)), normalizer, Fields.Source);
+    /// <exception cref="UserException">An id is out of range, or contradicts the vocabulary.</exception>
+    public AddedTokens AddedTokensOf(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Vocabulary vocabulary, INormalizer? normalizer)
+    {
+        SortedDictionary<int, AddedTokenSettings> tokens = Complete(defaults, token => vocabulary.IdOf(token), vocabulary.Size);
+        foreach ((int id, AddedTokenSettings token) in tokens)
+        {
+            if (vocabulary.IdOf(token.Content) is { } known && known != id)
+                throw new UserException($"{Fields.Source}: \"{token.Content}\" is added with the id {id}, but the vocabulary gives it {known}; make them equal");
+            if (vocabulary.TokenOf(id) is { } other && other != token.Content)
+                throw new UserException($"{Fields.Source}: \"{token.Content}\" is added with the id {id}, which is the id of \"{other}\" in the vocabulary; give it one of its own");
+        }
+
+        return new(tokens.Select(pair => pair.Value.ToAdded(pair.Key)), normalizer, Fields.Source);
+    }
 
     private static JsonFields NoFields(string folder) => JsonFields.Parse("{}"u8.ToArray(), Path.Combine(folder, Config));
 

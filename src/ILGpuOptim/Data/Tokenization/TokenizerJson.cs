@@ -22,6 +22,7 @@ internal static class TokenizerJson
         (string kind, ITokenModel model) = Model(root.RequiredObject("model"));
         INormalizer? normalizer = root.Object("normalizer") is { } normalizing ? Normalizers.Read(normalizing) : null;
         IPreTokenizer? preTokenizer = root.Object("pre_tokenizer") is { } cutting ? PreTokenizers.Read(cutting) : null;
+        CheckBeginning(root);
         AddedToken[] tokens = [.. (root.Objects("added_tokens") ?? []).Select(AddedToken.Read)];
         CheckIds(tokens, model, path);
         CompanionSettings? companions = CompanionSettings.Read(Path.GetDirectoryName(Path.GetFullPath(path))!, files, besideWhole: true);
@@ -58,6 +59,29 @@ internal static class TokenizerJson
         };
         model.Finish();
         return (type.ToLowerInvariant(), result);
+    }
+
+    /// <summary>
+    /// Metaspace with "first" asks where a piece lay before it was normalized. That is known for normalizers that change a character at a time, but not
+    /// behind a Replace of several at once.
+    /// </summary>
+    private static void CheckBeginning(JsonFields root)
+    {
+        if (root.Element("normalizer") is { } normalizer && root.Element("pre_tokenizer") is { } cutting
+            && Holds(cutting, step => Text(step, "type") == "Metaspace" && Text(step, "prepend_scheme") == "first")
+            && Holds(normalizer, step => Text(step, "type") == "Replace" && !(step.TryGetProperty("pattern", out JsonElement pattern) && Text(pattern, "String") is { } text && text.EnumerateRunes().Count() < 2)))
+        {
+            throw root.Error("pre_tokenizer", "has Metaspace with prepend_scheme \"first\" behind a Replace of several characters, which is not supported; take \"always\" or \"never\"");
+        }
+
+        static string? Text(JsonElement item, string name) =>
+            item.ValueKind == JsonValueKind.Object && item.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.ToString() : null;
+        static bool Holds(JsonElement item, Func<JsonElement, bool> wanted) => item.ValueKind switch
+        {
+            JsonValueKind.Object => wanted(item) || item.EnumerateObject().Any(field => Holds(field.Value, wanted)),
+            JsonValueKind.Array => item.EnumerateArray().Any(element => Holds(element, wanted)),
+            _ => false,
+        };
     }
 
     /// <summary>Libraries disagree on files whose added tokens contradict the model's vocabulary, so these are refused.</summary>

@@ -68,6 +68,7 @@ public sealed class TokenizerJsonTests
 
     [Theory]
     [InlineData("\"post_processor\":{\"type\":\"Around\"}", "Around")]
+    [InlineData("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"xy\"},\"content\":\"\"}]},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"▁\",\"prepend_scheme\":\"first\"}", "first")]
     [InlineData("\"post_processor\":{\"type\":\"ByteLevel\",\"trim_offsets\":true,\"add_bos\":true}", "add_bos")]
     [InlineData("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}},{\"Sequence\":{\"id\":\"A\"}}]}", "\"x\"")]
     [InlineData("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}", "single")]

@@ -81,6 +81,17 @@ public sealed class VocabularyFilesTests : IDisposable
         Assert.Contains(message, Assert.Throws<UserException>(() => Copy(name, config)).Message);
 
     [Theory]
+    [InlineData("""{"zz": 1}""", "is the id of")]
+    [InlineData("""{"Ā": 700}""", "but the vocabulary gives it 1")]
+    public void AddedTokensThatContradictTheVocabularyAreRefused(string added, string message)
+    {
+        Copy("added");
+        File.Delete(folder["tokenizer_config.json"]);
+        File.WriteAllText(folder["added_tokens.json"], added);
+        Assert.Contains(message, Assert.Throws<UserException>(() => Tokenizers.Open(folder["vocab.json"])).Message);
+    }
+
+    [Theory]
     [InlineData("vocab.json", "{\"a\": 0.5}", "vocab.json: a")]
     [InlineData("vocab.json", "{\"a\": 0, \"b\": 0}", "same id")]
     [InlineData("vocab.json", "[1]", "must be an object")]
