@@ -103,6 +103,9 @@ public sealed class Trainer : IDisposable
     /// <summary>Whether each step waits for the device after its update, so that <see cref="StepResult.UpdateDuration"/> is the time of the work, not of launching it.</summary>
     public bool TimesUpdates { get; set; }
 
+    /// <summary>Ends a step between two of its batches (<see cref="TrainingSettings.Accumulate"/>).</summary>
+    public CancellationToken Stop { get; set; }
+
     /// <summary>Called with each step, in their order, as soon as its loss and norm were seen to be numbers.</summary>
     public Action<StepResult>? Measured { get; set; }
 
@@ -110,6 +113,7 @@ public sealed class Trainer : IDisposable
     /// Makes one update. On asynchronous devices this call does not block: it launches the update, then checks the loss and gradient norm of the
     /// previous step.
     /// </summary>
+    /// <exception cref="OperationCanceledException"><see cref="Stop"/> ended the step; it left no trace.</exception>
     /// <exception cref="DivergedException">
     /// A loss or norm is no number. Where launches return when their work is done, it is this step's, and the parameters are those of the step
     /// before, unless updates are layer-wise and only a gradient was none. Elsewhere it is an earlier step's, which has gone into the parameters.
@@ -161,6 +165,8 @@ public sealed class Trainer : IDisposable
         Tape.IsTraining = Tape.IsRecording = true;
         for (int i = 0; i < Settings.Accumulate; i++)
         {
+            if (i > 0)
+                Stop.ThrowIfCancellationRequested();
             Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
             Tensor batchLoss = Model.Loss(Tape, inputs, targets, Settings.Batch, 1f / Settings.Accumulate);
             if (Settings.Layerwise && !Device.IsAsynchronous && !float.IsFinite(batchLoss.Item()))

@@ -218,6 +218,7 @@ public sealed class TrainingRun : IDisposable
 
     private bool Loop(CancellationToken stop)
     {
+        Trainer.Stop = stop;
         Trainer.Measured = result => Report(() =>
         {
             metrics!.Append(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
@@ -227,7 +228,17 @@ public sealed class TrainingRun : IDisposable
             Validate();
         while (Trainer.StepNumber < Settings.Steps && failure is null)
         {
-            Trainer.Step();
+            try
+            {
+                Trainer.Step();
+            }
+            catch (OperationCanceledException)
+            {
+                if (Trainer.StepNumber > 0 && Checkpoints(Folder).LastOrDefault().Step != Trainer.StepNumber)
+                    Save();
+                break;
+            }
+
             bool last = Trainer.StepNumber == Settings.Steps;
             if (last || Trainer.StepNumber % Settings.EvalInterval == 0)
                 Validate();

@@ -200,7 +200,7 @@ public class CliTests
     }
 
     [Fact]
-    public void ASecondInterruptEndsALongStep()
+    public void AnInterruptEndsALongStepBetweenItsBatches()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
         Assert.SkipWhen(Ignores(2), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
@@ -211,6 +211,27 @@ public class CliTests
         }
 
         Thread.Sleep(500);
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+            kill.WaitForExit();
+        bool ended = process.WaitForExit(60_000);
+        if (!ended)
+            process.Kill();
+        Assert.True(ended);
+        Assert.Equal(130, process.ExitCode);
+    }
+
+    [Fact]
+    public void ASecondInterruptEndsALongValidation()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
+        Assert.SkipWhen(Ignores(2), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
+        using var folder = new TemporaryFolder();
+        using Process process = Start(folder.Path, ["train", "--preset", "tiny", "--eval-batches", "1000000", "--out", "run"]);
+        while (process.StandardOutput.ReadLine() is { } line && !line.StartsWith("optimizer", StringComparison.Ordinal))
+        {
+        }
+
+        Thread.Sleep(1500);
         using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
             kill.WaitForExit();
         Assert.StartsWith("stopping after this step", process.StandardError.ReadLine(), StringComparison.Ordinal);

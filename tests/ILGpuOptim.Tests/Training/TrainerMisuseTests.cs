@@ -36,6 +36,20 @@ public class TrainerMisuseTests
     }
 
     [Fact]
+    public void AStepThatIsStoppedBetweenItsBatchesLeavesNoTrace()
+    {
+        using var disturbed = new Subject(Settings);
+        using var undisturbed = new Subject(Settings);
+        Assert.Equal(undisturbed.Step(), disturbed.Step());
+        disturbed.Trainer.Stop = new CancellationToken(canceled: true);
+        Assert.Throws<OperationCanceledException>(() => disturbed.Trainer.Step());
+        disturbed.Trainer.Stop = default;
+        Assert.Equal(1, disturbed.Trainer.StepNumber);
+        Assert.Equal(undisturbed.Step(), disturbed.Step());
+        Assert.Equal(undisturbed.Step(), disturbed.Step());
+    }
+
+    [Fact]
     public void ADivergedStepLeavesNoTrace()
     {
         using var disturbed = new Subject(Settings);
