@@ -17,7 +17,7 @@ internal static class ParseErrors
         {
             string[] names = [.. result.CommandResult.Command.Subcommands.Select(command => command.Name)];
             return result.UnmatchedTokens.Count > 0
-                ? $"there is no command \"{result.UnmatchedTokens[0]}\"; did you mean {Nearest.To(result.UnmatchedTokens[0], names)}? {help}"
+                ? $"there is no command \"{result.UnmatchedTokens[0]}\"{Nearest.Question(result.UnmatchedTokens[0], names)} {help}"
                 : $"a command is missing; there are {string.Join(", ", names)}; {help}";
         }
 
@@ -26,7 +26,7 @@ internal static class ParseErrors
         {
             string token = result.UnmatchedTokens[0];
             return token.StartsWith('-')
-                ? $"there is no flag {token}; did you mean {Nearest.To(token, result.CommandResult.Command.Options.Select(option => option.Name))}? {help}"
+                ? $"there is no flag {token}{Nearest.Question(token, result.CommandResult.Command.Options.Select(option => option.Name))} {help}"
                 : $"\"{token}\" belongs to no flag and is no argument of the command; {help}";
         }
 

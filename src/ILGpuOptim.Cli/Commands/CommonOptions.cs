@@ -21,7 +21,7 @@ internal static class CommonOptions
         string kind = name.Split(':')[0];
         return Devices.Kinds.Contains(kind)
             ? Devices.Open(name, threads ?? 0)
-            : throw new UserException($"there is no device \"{name}\"; did you mean {Nearest.To(kind, Devices.Kinds)}? There are {string.Join(", ", Devices.Kinds)}");
+            : throw new UserException($"there is no device \"{name}\"{Nearest.Question(kind, Devices.Kinds)} There are {string.Join(", ", Devices.Kinds)}");
     }
 
     public static readonly JsonSerializerOptions JsonLines = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };

@@ -61,7 +61,7 @@ internal static class Llama2CCommands
             using LanguageModel model = ModelFiles.Load(folder, device);
             CommonOptions.NoteUnused(model, folder);
             if (model is not Llama llama)
-                throw new UserException($"{folder}: llama2.c runs LLaMA models only, and this is a {model.GetType().Name}");
+                throw new UserException($"{folder}: llama2.c runs LLaMA models only, and this model is a {model.Config.Family}");
             Llama2CFile.Export(llama, path);
             Console.WriteLine($"{path}: {new FileInfo(path).Length:N0} bytes");
         });

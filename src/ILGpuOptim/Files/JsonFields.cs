@@ -72,7 +72,9 @@ public sealed class JsonFields
         }
         catch (JsonException e)
         {
-            throw new UserException($"{source}: not valid JSON: {e.Message}", e);
+            // The message ends with the place, counted from zero.
+            string problem = e.Message.Split(" LineNumber:")[0].TrimEnd('.');
+            throw new UserException($"{source}: not valid JSON at line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1}: {problem}", e);
         }
     }
 

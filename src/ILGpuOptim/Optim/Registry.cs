@@ -80,7 +80,7 @@ public static class Registry
     /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
     public static OptimizerEntry Find(string name) =>
         Entries.FirstOrDefault(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
-        ?? throw new UserException($"there is no optimizer \"{name}\"; did you mean {Nearest.To(name, Entries.Select(entry => entry.Name))}? There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
+        ?? throw new UserException($"there is no optimizer \"{name}\"{Nearest.Question(name, Entries.Select(entry => entry.Name))} There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
 
     /// <summary>Makes an optimizer over a model's parameters, in groups.</summary>
     /// <param name="settings">The choice.</param>

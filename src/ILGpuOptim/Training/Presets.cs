@@ -43,6 +43,6 @@ public static class Presets
                 return settings;
         }
 
-        throw new UserException($"there is no preset \"{name}\"; did you mean {Nearest.To(name, Names.Select(preset => preset.Name))}? There are {string.Join(", ", Names.Select(preset => preset.Name))}");
+        throw new UserException($"there is no preset \"{name}\"{Nearest.Question(name, Names.Select(preset => preset.Name))} There are {string.Join(", ", Names.Select(preset => preset.Name))}");
     }
 }

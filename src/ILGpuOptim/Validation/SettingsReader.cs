@@ -19,7 +19,7 @@ internal static class SettingsReader
         PropertyInfo[] properties = [.. Ranges.SettingsOf(start.GetType())];
         string[] names = [.. properties.Select(property => Values.NameOf(property.Name))];
         if (fields.Names.FirstOrDefault(name => !names.Contains(name) && !others.Contains(name)) is { } unknown)
-            throw fields.Error(unknown, $"is no setting; did you mean {Nearest.To(unknown, names)}?");
+            throw fields.Error(unknown, $"is no setting{Nearest.Question(unknown, names)}");
         object settings = Copy(start);
         for (int i = 0; i < properties.Length; i++)
         {

@@ -152,7 +152,7 @@ public class CliTests
         { "--count 0", ["sample", TinyModel, "--prompt-ids", "1", "--count", "0"] },
         { "the file is empty", ["import", "EMPTY", "--out", "model"] },
         { "there is no such file", ["import", "nowhere.bin", "--out", "model"] },
-        { "this is a Gpt2", ["export", TinyModel, "--out", "model.bin"] },
+        { "this model is a GPT-2", ["export", TinyModel, "--out", "model.bin"] },
         { "settings.json", ["memory", "--resume", "nowhere"] },
         { "needs a tokenizer", ["sample", TinyModel, "--prompt-ids", "1", "--stop", "x"] },
     };

@@ -54,7 +54,7 @@ internal readonly record struct Llama2CHeader(int Width, int Inner, int Layers, 
         if (header.Width < 1 || header.Inner < 1 || header.Layers < 1 || header.Heads < 1 || header.KeyHeads < 1 || header.Vocabulary < 1 || header.Positions < 1)
             throw new UserException($"{path}: no legacy checkpoint of llama2.c: its header says {sizes}");
         if (header.Width % header.Heads != 0 || header.Heads % header.KeyHeads != 0 || header.HeadSize % 2 != 0)
-            throw new UserException($"{path}: the sizes of its header do not divide each other: {sizes}");
+            throw new UserException($"{path}: no legacy checkpoint of llama2.c: the sizes of its header do not divide each other: {sizes}");
         if (header.FileBytes != fileBytes)
             throw new UserException($"{path}: its header ({sizes}) makes {header.FileBytes:N0} bytes, but the file has {fileBytes:N0}; it is cut short, or no legacy checkpoint of llama2.c");
         return header;
