@@ -9,8 +9,9 @@ internal static class MemoryCommand
 {
     public static Command Create()
     {
-        var options = new TrainOptions();
-        var command = new Command("memory", "Predict the memory of a run; takes the flags of train, and allocates nothing.");
+        var model = new Argument<string?>("model") { Description = "as --model: a configuration, its name in models/, or a folder that holds one", Arity = ArgumentArity.ZeroOrOne };
+        var options = new TrainOptions { Model = model };
+        var command = new Command("memory", "Predict the memory of a run; takes the flags of train, and allocates nothing.") { model };
         foreach (Option option in options.All)
             command.Options.Add(option);
         command.SetAction(result =>

@@ -112,8 +112,18 @@ internal sealed class TrainOptions
     }
 
     /// <summary>As <see cref="Settings"/>, for several optimizers: the named one may lack settings that others have.</summary>
-    public TrainingSettings SharedSettings(ParseResult result) =>
-        Fitted(result, Changed(result, result.GetValue(resume) is { } run ? TrainingSettings.Load(Path.Combine(run, TrainingRun.SettingsFile)) : result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default")));
+    public TrainingSettings SharedSettings(ParseResult result) => Fitted(result, Changed(result, Start(result)));
+
+    /// <summary>A model that is named without its flag; null for commands that take none.</summary>
+    public Argument<string?>? Model { get; init; }
+
+    /// <summary>The settings that flags change.</summary>
+    private TrainingSettings Start(ParseResult result)
+    {
+        TrainingSettings settings = result.GetValue(resume) is { } run ? TrainingSettings.Load(Path.Combine(run, TrainingRun.SettingsFile))
+            : result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default");
+        return Model is { } argument && result.GetValue(argument) is { } path ? WithModel(settings, path) : settings;
+    }
 
     /// <summary>The settings as they fit the model of <c>--from</c>.</summary>
     private TrainingSettings Fitted(ParseResult result, TrainingSettings settings)

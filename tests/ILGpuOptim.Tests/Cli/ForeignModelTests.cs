@@ -52,6 +52,7 @@ public sealed class ForeignModelTests : IDisposable
         File.Copy(Path.Combine(TinyModel, "config.json"), folder["models/small.json"]);
         Succeed("memory", "--model", "small");
         Succeed("memory", "--model", "models/small");
+        Succeed("memory", "models/small", "--batch", "2");
         Succeed("memory", "--model", TinyModel);
         foreach (string command in (string[])["sample", "eval"])
             Assert.Contains("a configuration without weights", Refused(command, "models/small"), StringComparison.Ordinal);
