@@ -3,21 +3,19 @@ namespace ILGpuOptim;
 /// <summary>Suggestions for mistyped names.</summary>
 public static class Nearest
 {
-    /// <summary>The candidate that the fewest insertions, deletions and replacements lead to.</summary>
-    public static string To(string name, IEnumerable<string> candidates) => candidates.MinBy(candidate => Distance(name, candidate)) ?? "";
-
     /// <summary>The end of a message about an unknown name: "; did you mean …?" where a candidate is similar, else a full stop.</summary>
     public static string Question(string name, IEnumerable<string> candidates)
     {
         string[] all = [.. candidates];
         if (name.Length > 3 && all.FirstOrDefault(candidate => candidate.Contains(name, StringComparison.OrdinalIgnoreCase)) is { } longer)
             return $"; did you mean {longer}?";
-        string nearest = To(name, all);
+        string nearest = all.MinBy(candidate => Distance(name, candidate)) ?? "";
         int distance = Distance(name, nearest);
         bool isSimilar = distance <= Math.Max(2, name.Length / 2) && distance < Math.Min(name.Length, nearest.Length);
         return isSimilar ? $"; did you mean {nearest}?" : ".";
     }
 
+    /// <summary>The fewest insertions, deletions and replacements that lead from one name to the other.</summary>
     private static int Distance(string from, string to)
     {
         from = from.ToLowerInvariant();

@@ -182,8 +182,7 @@ public class CliTests
     [InlineData("HUP")]
     public void ASignalSavesFirst(string signal)
     {
-        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
-        Assert.SkipWhen(Ignores(signal switch { "HUP" => 1, "INT" => 2, _ => 15 }), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
+        SkipUnlessHeard(signal);
         using var folder = new TemporaryFolder();
         string run = Path.Combine(folder.Path, "run");
         using Process process = Start(folder.Path, ["train", "--preset", "tiny", "--steps", "100000", "--checkpoint-interval", "0", "--out", run, "--json"]);
@@ -191,8 +190,7 @@ public class CliTests
         {
         }
 
-        using (Process kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]))
-            kill.WaitForExit();
+        Send(signal, process);
         process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         Assert.Equal(130, process.ExitCode);
@@ -202,8 +200,7 @@ public class CliTests
     [Fact]
     public void AnInterruptEndsALongStepBetweenItsBatches()
     {
-        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
-        Assert.SkipWhen(Ignores(2), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
+        SkipUnlessHeard("INT");
         using var folder = new TemporaryFolder();
         using Process process = Start(folder.Path, ["train", "--preset", "tiny", "--accumulate", "1000000000", "--out", "run", "--json"]);
         while (process.StandardOutput.ReadLine() is { } line && !line.Contains("\"step\":0,", StringComparison.Ordinal))
@@ -211,20 +208,14 @@ public class CliTests
         }
 
         Thread.Sleep(500);
-        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
-            kill.WaitForExit();
-        bool ended = process.WaitForExit(60_000);
-        if (!ended)
-            process.Kill();
-        Assert.True(ended);
-        Assert.Equal(130, process.ExitCode);
+        Send("INT", process);
+        AssertInterrupted(process);
     }
 
     [Fact]
     public void ASecondInterruptEndsALongValidation()
     {
-        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
-        Assert.SkipWhen(Ignores(2), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
+        SkipUnlessHeard("INT");
         using var folder = new TemporaryFolder();
         using Process process = Start(folder.Path, ["train", "--preset", "tiny", "--eval-batches", "1000000", "--out", "run"]);
         while (process.StandardOutput.ReadLine() is { } line && !line.StartsWith("optimizer", StringComparison.Ordinal))
@@ -232,11 +223,26 @@ public class CliTests
         }
 
         Thread.Sleep(1500);
-        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
-            kill.WaitForExit();
+        Send("INT", process);
         Assert.StartsWith("stopping after this step", process.StandardError.ReadLine(), StringComparison.Ordinal);
-        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
-            kill.WaitForExit();
+        Send("INT", process);
+        AssertInterrupted(process);
+    }
+
+    private static void SkipUnlessHeard(string signal)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
+        Assert.SkipWhen(Ignores(signal switch { "HUP" => 1, "INT" => 2, _ => 15 }), "this process was started to ignore this signal, as shells start what runs in the background, and so are its children");
+    }
+
+    private static void Send(string signal, Process process)
+    {
+        using Process kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]);
+        kill.WaitForExit();
+    }
+
+    private static void AssertInterrupted(Process process)
+    {
         bool ended = process.WaitForExit(60_000);
         if (!ended)
             process.Kill();
