@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures this project against its peers, inside Debian 13 (.ci/debian13): benchmarks/run.sh gemm|opencl|char|gpt2|optim [...]
+# Measures this project against its peers, inside Debian 13 (.ci/debian13): benchmarks/run.sh gemm|opencl|char|gpt2|llama|optim [...]
 # benchmarks/run.sh opencl-tune lets CLBlast's tuners find its best parameters on this machine first (about ten minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."

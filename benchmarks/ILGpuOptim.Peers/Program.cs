@@ -8,11 +8,13 @@ const string usage = """
     gemm [NAME]        matrix products: this project, OpenBLAS, libtorch; only the shapes whose name contains NAME
     opencl [NAME]      the same on the first OpenCL device: this project, CLBlast
     char  [VARIANT]    a training step of the character GPT; VARIANT is gpt2 (the default) or nanogpt
-    gpt2               a training step of GPT-2 124M
+    gpt2  [1024]       a training step of GPT-2 124M at 4 × 64 tokens, or at 1 × 1024
+    llama              a training step of LLaMA-60M at 2 × 256 tokens
     optim [NAME]       an optimizer step over the parameters of GPT-2 124M, and the bandwidth of memory
 
     --alone            one contender after the other instead of taking turns: shows whether turns slow anybody
     --only NAME,...    only these contenders
+    --before PROGRAM   another build of this program, of an older revision for example, as the contender "before"
     """;
 
 try
@@ -27,7 +29,7 @@ try
     switch (options.Command)
     {
         case "gemm" or "opencl": GemmComparison.Run(options); return 0;
-        case "char" or "gpt2" or "optim": StepComparison.Run(options); return 0;
+        case "char" or "gpt2" or "llama" or "optim": StepComparison.Run(options); return 0;
         default: Console.Error.WriteLine(usage); return 2;
     }
 }

@@ -1,7 +1,7 @@
 """PyTorch's side of the comparisons: training steps with fused AdamW, and optimizers alone.
 
 Speaks the workers' protocol: says what it is, then answers each line "COUNT CASE" with COUNT times in milliseconds.
-Usage: worker.py char|gpt2|optim [fused|foreach|restated]; restated takes the optimizers of restated.py.
+Usage: worker.py char|gpt2|llama|optim [fused|foreach|restated]; restated takes the optimizers of restated.py.
 """
 
 import random
@@ -33,11 +33,14 @@ class Recipe:
     beta2: float
     rate: float
     clip: float | None
+    inner: int | None = None  # LLaMA's feed-forward width; None: a GPT
 
 
 RECIPES = {
     "char": Recipe(65, 64, 4, 4, 128, 12, 64, 0.99, 1e-3, 1.0),
     "gpt2": Recipe(50257, 1024, 12, 12, 768, 4, 64, 0.999, 1e-4, None),
+    "gpt2-1024": Recipe(50257, 1024, 12, 12, 768, 1, 1024, 0.999, 1e-4, None),
+    "llama-60m": Recipe(32000, 1024, 8, 8, 512, 2, 256, 0.999, 1e-3, 1.0, 1376),
 }
 
 
@@ -80,6 +83,58 @@ class Gpt(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
 
 
+class LlamaBlock(nn.Module):
+    def __init__(self, channels, heads, inner):
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.RMSNorm(channels, eps=1e-6)
+        self.attention_input = nn.Linear(channels, 3 * channels, bias=False)
+        self.attention_output = nn.Linear(channels, channels, bias=False)
+        self.norm = nn.RMSNorm(channels, eps=1e-6)
+        self.gate = nn.Linear(channels, inner, bias=False)
+        self.up = nn.Linear(channels, inner, bias=False)
+        self.down = nn.Linear(inner, channels, bias=False)
+
+    def forward(self, x, cos, sin):
+        batch, length, channels = x.shape
+        parts = self.attention_input(self.attention_norm(x)).split(channels, dim=2)
+        q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
+        mixed = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
+        x = x + self.attention_output(mixed.transpose(1, 2).reshape(batch, length, channels))
+        h = self.norm(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+def rotate(x, cos, sin):
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-b, a), dim=-1) * sin
+
+
+class Llama(nn.Module):
+    def __init__(self, recipe):
+        super().__init__()
+        self.tokens = nn.Embedding(recipe.vocabulary, recipe.channels)
+        self.blocks = nn.ModuleList(LlamaBlock(recipe.channels, recipe.heads, recipe.inner) for _ in range(recipe.layers))
+        self.norm = nn.RMSNorm(recipe.channels, eps=1e-6)
+        self.head = nn.Linear(recipe.channels, recipe.vocabulary, bias=False)
+        size = recipe.channels // recipe.heads
+        frequencies = 10000.0 ** (-torch.arange(0, size, 2) / size)
+        angles = torch.outer(torch.arange(recipe.positions), frequencies).repeat(1, 2)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, tokens, targets):
+        x = self.tokens(tokens)
+        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        logits = self.head(self.norm(x))
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+
+
 def optimizer(model, recipe, kind):
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
@@ -88,7 +143,7 @@ def optimizer(model, recipe, kind):
 
 
 def training(recipe, kind):
-    model = Gpt(recipe)
+    model = Llama(recipe) if recipe.inner else Gpt(recipe)
     adamw = optimizer(model, recipe, kind)
 
     def step():
@@ -140,7 +195,7 @@ def main():
                 steps[case] = training(RECIPES[case], kind)
             for _ in range(1 if case in SLOW else 3):
                 steps[case]()
-        if case != "gpt2" and case not in SLOW:
+        if case not in ("gpt2", "gpt2-1024", "llama-60m") and case not in SLOW:
             steps[case]()
         times = []
         for _ in range(int(count)):

@@ -10,7 +10,7 @@ internal static class GemmComparison
     {
         bool openCl = options.Command == "opencl";
         string[] sides = openCl ? [Contender.Ours, "CLBlast"] : [Contender.Ours, "OpenBLAS", "libtorch"];
-        var workers = sides.Where(options.Wants).Select(side => new Worker(Contender.Create(side, options.Command))).ToList();
+        var workers = sides.Where(options.Wants).Select(side => new Worker(Contender.Create(side, options))).ToList();
         foreach (var worker in workers)
             Console.WriteLine($"{worker.Contender.Name}: {worker.Description}");
         var names = workers.ConvertAll(worker => worker.Contender.Name);

@@ -46,13 +46,15 @@ internal static class StepComparison
         Row[] rows = options.Command switch
         {
             "char" when options.Argument is "nanogpt" => [new("character GPT, nanoGPT's variant", "char-nanogpt", ["TorchSharp"], 16, 10)],
-            "char" => [new("character GPT", "char", [Contender.Ours, "TorchSharp", "PyTorch"], 16, 10)],
-            "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Contender.Ours, "TorchSharp", "PyTorch"], 6, 1)],
+            "char" => [new("character GPT", "char", [Contender.Ours, Contender.Before, "TorchSharp", "PyTorch"], 16, 10)],
+            "gpt2" when options.Argument is "1024" => [new("GPT-2 124M, 1 × 1024 tokens", "gpt2-1024", [Contender.Ours, Contender.Before, "TorchSharp", "PyTorch"], 6, 1)],
+            "llama" => [new("LLaMA-60M, 2 × 256 tokens", "llama-60m", [Contender.Ours, Contender.Before, "PyTorch"], 6, 2)],
+            "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Contender.Ours, Contender.Before, "TorchSharp", "PyTorch"], 6, 1)],
             _ => [.. Optimizers.Where(row => row.Case.Contains(options.Argument ?? "", StringComparison.Ordinal))],
         };
 
         var workers = rows.SelectMany(row => row.Sides).Distinct().Where(options.Wants)
-            .ToDictionary(side => side, side => new Worker(Contender.Create(side, options.Command)));
+            .ToDictionary(side => side, side => new Worker(Contender.Create(side, options)));
         foreach (var (side, worker) in workers)
             Console.WriteLine($"{side}: {worker.Description}");
 

@@ -12,6 +12,9 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
     /// <summary>The name of this project's own side.</summary>
     public const string Ours = "ours";
 
+    /// <summary>The name of another build of this project.</summary>
+    public const string Before = "before";
+
     private const string Allocator = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4";
 
     private static readonly Dictionary<string, string> Plain = [];
@@ -27,9 +30,15 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
     // libtorch runs a step of GPT-2 124M up to 1.6 times as fast.
     private static readonly Dictionary<string, string> PinnedWithAllocator = new(Pinned) { ["LD_PRELOAD"] = Allocator };
 
-    /// <summary>The side called <paramref name="name"/>, doing <paramref name="task"/>.</summary>
+    /// <summary>The side called <paramref name="name"/>, doing what the options ask for.</summary>
     /// <exception cref="ArgumentException">There is no such side.</exception>
-    public static Contender Create(string name, string task) => name switch
+    public static Contender Create(string name, Options options)
+    {
+        string task = options.Command;
+        return name == Before ? new(name, options.BeforeProgram!, ["work", Ours, task], Plain) : Create(name, task);
+    }
+
+    private static Contender Create(string name, string task) => name switch
     {
         Ours => Managed(name, task, Plain),
         "OpenBLAS" or "CLBlast" => Managed(name, task, Plain),

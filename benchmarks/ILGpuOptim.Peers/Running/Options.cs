@@ -5,7 +5,8 @@ namespace PeerBenchmarks.Running;
 /// <param name="Argument">What follows the command: a part of a shape's name, a variant of a model.</param>
 /// <param name="Alone">One contender after the other instead of taking turns.</param>
 /// <param name="Only">The contenders wanted; empty for all.</param>
-internal sealed record Options(string Command, string? Argument, bool Alone, IReadOnlyList<string> Only)
+/// <param name="BeforeProgram">Another build of this program, the contender "before"; or null.</param>
+internal sealed record Options(string Command, string? Argument, bool Alone, IReadOnlyList<string> Only, string? BeforeProgram)
 {
     /// <exception cref="ArgumentException">An option is unknown or lacks its value.</exception>
     public static Options Parse(IReadOnlyList<string> arguments)
@@ -13,17 +14,19 @@ internal sealed record Options(string Command, string? Argument, bool Alone, IRe
         var words = new List<string>();
         var only = new List<string>();
         bool alone = false;
+        string? before = null;
         for (int i = 0; i < arguments.Count; i++)
             switch (arguments[i])
             {
                 case "--alone": alone = true; break;
                 case "--only" when i + 1 < arguments.Count: only.AddRange(arguments[++i].Split(',')); break;
+                case "--before" when i + 1 < arguments.Count: before = arguments[++i]; break;
                 case var word when word.StartsWith('-'): throw new ArgumentException($"{word}: unknown option, or its value is missing");
                 default: words.Add(arguments[i]); break;
             }
-        return new Options(words.ElementAtOrDefault(0) ?? "", words.ElementAtOrDefault(1), alone, only);
+        return new Options(words.ElementAtOrDefault(0) ?? "", words.ElementAtOrDefault(1), alone, only, before);
     }
 
     /// <summary>Whether a contender takes part.</summary>
-    public bool Wants(string contender) => Only.Count == 0 || Only.Contains(contender);
+    public bool Wants(string contender) => contender == Contender.Before && BeforeProgram is null ? false : Only.Count == 0 || Only.Contains(contender);
 }

@@ -21,7 +21,7 @@ internal sealed class OurTraining : Workload
 
     public override string Description => device.Description;
 
-    public override bool Slow => recipe == Recipe.Gpt2;
+    public override bool Slow => recipe.IsSlow;
 
     public override void Prepare(string @case)
     {
@@ -59,14 +59,26 @@ internal sealed class OurTraining : Workload
 /// <summary>This project's model and optimizer of a recipe.</summary>
 internal static class OurModel
 {
-    public static LanguageModel Create(Recipe recipe, Device device) => new Gpt2Config
-    {
-        Vocabulary = recipe.Vocabulary,
-        ContextLength = recipe.Positions,
-        Layers = recipe.Layers,
-        Heads = recipe.Heads,
-        Channels = recipe.Channels,
-    }.Create(new Initializer(device, 1));
+    public static LanguageModel Create(Recipe recipe, Device device) => Config(recipe).Create(new Initializer(device, 1));
+
+    private static ModelConfig Config(Recipe recipe) => recipe.LlamaInner is { } inner
+        ? new LlamaConfig
+        {
+            Vocabulary = recipe.Vocabulary,
+            ContextLength = recipe.Positions,
+            Layers = recipe.Layers,
+            Heads = recipe.Heads,
+            Channels = recipe.Channels,
+            Inner = inner,
+        }
+        : new Gpt2Config
+        {
+            Vocabulary = recipe.Vocabulary,
+            ContextLength = recipe.Positions,
+            Layers = recipe.Layers,
+            Heads = recipe.Heads,
+            Channels = recipe.Channels,
+        };
 
     public static Optimizer Optimizer(string name, Recipe recipe, LanguageModel model) => Registry.Create(
         new OptimizerSettings

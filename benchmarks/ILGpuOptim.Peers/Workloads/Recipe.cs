@@ -23,6 +23,9 @@ internal sealed record Recipe
     /// <summary>Linear layers and norms have biases and GELU is the tanh approximation, as in GPT-2; else neither, as in nanoGPT's character model.</summary>
     public bool LikeGpt2 { get; init; } = true;
 
+    /// <summary>The width inside LLaMA's feed-forward layers; null: the model is a GPT.</summary>
+    public int? LlamaInner { get; init; }
+
     public float LearningRate { get; init; } = 1e-3f;
 
     public float Beta1 { get; init; } = 0.9f;
@@ -34,6 +37,9 @@ internal sealed record Recipe
 
     /// <summary>The largest norm of the gradient; null: it is not clipped.</summary>
     public float? Clip { get; init; }
+
+    /// <summary>A step takes so long that it needs no warm-up after a pause.</summary>
+    public bool IsSlow => Channels >= 512;
 
     /// <summary>Small GPT over 65 characters, 0.8 million parameters, in GPT-2's architecture.</summary>
     public static readonly Recipe Character = new()
@@ -47,6 +53,12 @@ internal sealed record Recipe
         Vocabulary = 50257, Positions = 1024, Layers = 12, Heads = 12, Channels = 768, Batch = 4, Length = 64, Beta2 = 0.999f, LearningRate = 1e-4f,
     };
 
+    /// <summary>LLaMA with 60 million parameters, as in GaLore and APOLLO, at 2 × 256 tokens a step.</summary>
+    public static readonly Recipe Llama60M = new()
+    {
+        Vocabulary = 32000, Positions = 1024, Layers = 8, Heads = 8, Channels = 512, LlamaInner = 1376, Batch = 2, Length = 256, Beta2 = 0.999f, Clip = 1,
+    };
+
     /// <summary>The recipe of a case.</summary>
     /// <exception cref="ArgumentException">There is no such case.</exception>
     public static Recipe Named(string @case) => @case switch
@@ -54,6 +66,8 @@ internal sealed record Recipe
         "char" => Character,
         "char-nanogpt" => Character with { LikeGpt2 = false },
         "gpt2" => Gpt2,
-        _ => throw new ArgumentException($"{@case}: no such model; char, char-nanogpt or gpt2"),
+        "gpt2-1024" => Gpt2 with { Batch = 1, Length = 1024 },
+        "llama-60m" => Llama60M,
+        _ => throw new ArgumentException($"{@case}: no such model; char, char-nanogpt, gpt2, gpt2-1024 or llama-60m"),
     };
 }

@@ -17,11 +17,13 @@ internal sealed class TorchTraining : Workload
 
     public override string Description => TorchVersion.Text;
 
-    public override bool Slow => recipe == Recipe.Gpt2;
+    public override bool Slow => recipe.IsSlow;
 
     public override void Prepare(string @case)
     {
         recipe = Recipe.Named(@case);
+        if (recipe.LlamaInner is not null)
+            throw new ArgumentException("TorchSharp's side has no LLaMA");
         tokens = new TokenSource(recipe);
         manual_seed(1);
         model = new TorchGpt(recipe);

@@ -32,7 +32,7 @@ internal abstract class Workload : IDisposable
         (Contender.Ours, "gemm") => new OurGemm(new CpuDevice(Threads)),
         (Contender.Ours, "opencl") => new OurGemm(Devices.Open("opencl", Threads)),
         ("CLBlast", "opencl") => new ClBlastGemm(),
-        (Contender.Ours, "char" or "gpt2") => new OurTraining(),
+        (Contender.Ours, "char" or "gpt2" or "llama") => new OurTraining(),
         (Contender.Ours, "optim") => new OurOptimizer(),
         ("OpenBLAS", "gemm") => new OpenBlasGemm(),
         ("libtorch", "gemm") => new TorchGemm(),
