@@ -45,10 +45,10 @@ public static class AdapterFiles
         Parameter[] parameters = [.. model.Adapters.SelectMany(adapter => adapter.Parameters)];
         using var writer = new SafetensorsWriter(
             Path.Combine(folder, Weights),
-            parameters.Select(parameter => (Prefix + model.ModulePrefix + parameter.Name, "F32", parameter.Shape)),
+            parameters.Select(parameter => (Prefix + model.Config.ModulePrefix + parameter.Name, "F32", parameter.Shape)),
             new Dictionary<string, string> { ["format"] = "pt" });
         foreach (Parameter parameter in parameters)
-            writer.Write(Prefix + model.ModulePrefix + parameter.Name, MemoryMarshal.AsBytes<float>(parameter.ToArray()));
+            writer.Write(Prefix + model.Config.ModulePrefix + parameter.Name, MemoryMarshal.AsBytes<float>(parameter.ToArray()));
         writer.Finish();
     }
 
@@ -65,7 +65,7 @@ public static class AdapterFiles
             (string? module, bool isB) = Parse(name);
             if (module is null || !products.TryGetValue(TensorNames.Bare(module), out Linear? linear))
                 throw new SafetensorsException($"{file.Path}: {name} adapts nothing that the model has; the adapters belong to another model, or are not LoRA's");
-            if (!config.Adapts(model.ModulePrefix + linear.Name))
+            if (!config.Adapts(model.Config.ModulePrefix + linear.Name))
                 throw new SafetensorsException($"{file.Path}: {name} adapts a module that {Config} leaves out by target_modules, exclude_modules or layers_to_transform; the two files do not belong together");
             (string? A, string? B) pair = found.GetValueOrDefault(linear);
             if ((isB ? pair.B : pair.A) is { } other)
@@ -77,12 +77,12 @@ public static class AdapterFiles
         foreach ((Linear linear, (string? a, string? b)) in found)
         {
             // Shapes first: the rank may be any number where a tensor is empty.
-            int rank = config.RankOf(model.ModulePrefix + linear.Name);
+            int rank = config.RankOf(model.Config.ModulePrefix + linear.Name);
             if (a is null || b is null)
                 throw new SafetensorsException($"{file.Path}: {a ?? b} has no other half; the file is incomplete");
             if (!file[a].Shape.SequenceEqual([rank, linear.Inputs]) || !file[b].Shape.SequenceEqual([linear.Outputs, rank]))
                 throw new SafetensorsException($"{file.Path}: {a} is {string.Join('×', file[a].Shape)} and {b} is {string.Join('×', file[b].Shape)}, but {Config} and the model make them {rank}×{linear.Inputs} and {linear.Outputs}×{rank}");
-            LoraAdapter adapter = linear.Adapter ?? model.AddAdapter(linear, rank, config.AlphaOf(model.ModulePrefix + linear.Name), initializer);
+            LoraAdapter adapter = linear.Adapter ?? model.AddAdapter(linear, rank, config.AlphaOf(model.Config.ModulePrefix + linear.Name), initializer);
             if (adapter.Rank != rank)
                 throw new SafetensorsException($"{file.Path}: {a} has rank {rank}, but the run's adapters have {adapter.Rank}");
             adapter.A.Load(file.ReadF32(a));
@@ -114,7 +114,7 @@ public static class AdapterFiles
     {
         string[] parts = [.. model.Adapters.Select(adapter => LanguageModel.LastPart(adapter.Module)).Distinct()];
         int meant = model.Linears.Count(linear => parts.Contains(LanguageModel.LastPart(linear.Name)));
-        return meant == model.Adapters.Count ? parts : model.Adapters.Select(adapter => model.ModulePrefix + adapter.Module);
+        return meant == model.Adapters.Count ? parts : model.Adapters.Select(adapter => model.Config.ModulePrefix + adapter.Module);
     }
 
     private static (string? Module, bool IsB) Parse(string name)

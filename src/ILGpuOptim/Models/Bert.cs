@@ -46,19 +46,6 @@ public sealed class Bert : LanguageModel
     public override bool IsCausal => false;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids"];
-
-    /// <inheritdoc/>
-    public override IReadOnlyList<string> OtherHeads => ["*pooler.dense.weight", "*pooler.dense.bias", "cls.seq_relationship.*"];
-
-    /// <inheritdoc/>
-    public override IReadOnlyDictionary<string, Parameter> TiedCopies =>
-        new Dictionary<string, Parameter> { ["cls.predictions.decoder.weight"] = Head, ["cls.predictions.decoder.bias"] = bias.Value };
-
-    /// <inheritdoc/>
-    public override IReadOnlyList<string> UsualLoraTargets => ["query", "value"];
-
-    /// <inheritdoc/>
     public override Parameter Head => words.Weight;
 
     /// <inheritdoc/>

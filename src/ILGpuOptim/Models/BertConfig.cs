@@ -8,6 +8,9 @@ namespace ILGpuOptim.Models;
 /// <summary>The sizes of a BERT, under the names of Hugging Face's <c>config.json</c>.</summary>
 public sealed record BertConfig : ModelConfig
 {
+    /// <summary>A configuration with the defaults of a BERT.</summary>
+    public BertConfig() => PadToken = 0;
+
     /// <summary>Numbers for each token.</summary>
     [JsonPropertyName("hidden_size")]
     public required int Channels { get; init; }
@@ -59,14 +62,6 @@ public sealed record BertConfig : ModelConfig
     /// <summary>Whether the head shares the token embedding; always so in BERT.</summary>
     [JsonPropertyName("tie_word_embeddings")]
     public bool TieWordEmbeddings { get; init; } = true;
-
-    /// <summary>The id that fills up short sequences; null where there is none.</summary>
-    [JsonPropertyName("pad_token_id"), JsonIgnore(Condition = JsonIgnoreCondition.Never)]
-    public int? PadToken { get; init; } = 0;
-
-    /// <summary>The id of the mask token; null where only the tokenizer has it.</summary>
-    [JsonPropertyName("mask_token_id")]
-    public int? MaskToken { get; init; }
 
     /// <summary>What Hugging Face's library looks for.</summary>
     [JsonPropertyName("architectures")]
@@ -134,6 +129,91 @@ public sealed record BertConfig : ModelConfig
         fields.Only("directionality", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("bidi"), "only attention in both directions (bidi) is modelled");
         fields.Harmless("classifier_dropout", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
         return config;
+    }
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override bool PredictsMaskedTokens => true;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids"];
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> OtherHeads => ["*pooler.dense.weight", "*pooler.dense.bias", "cls.seq_relationship.*"];
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>
+    {
+        ["cls.predictions.decoder.weight"] = "bert.embeddings.word_embeddings.weight",
+        ["cls.predictions.decoder.bias"] = "cls.predictions.bias",
+    };
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> LoraTargets => ["query", "value"];
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        NormDescription Norm(string name) => new(name + ".LayerNorm", NormKind.LayerNorm, LayerNormEpsilon) { HasBias = true };
+        ProjectionDescription Product(string name) => new(name) { HasBias = true, StandardDeviation = InitializerRange };
+        BlockDescription Block(int layer)
+        {
+            string name = $"bert.encoder.layer.{layer}.";
+            return new BlockDescription
+            {
+                Residual = ResidualKind.NormAfterSum,
+                Attention = new AttentionDescription
+                {
+                    Inputs = [Product(name + "attention.self.query"), Product(name + "attention.self.key"), Product(name + "attention.self.value")],
+                    Output = Product(name + "attention.output.dense"),
+                    Heads = Heads,
+                    KeyHeads = Heads,
+                    HeadSize = Channels / Heads,
+                    Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                    Dropout = AttentionDropout,
+                },
+                AttentionOutputDropout = HiddenDropout,
+                AttentionOutputNorm = Norm(name + "attention.output"),
+                FeedForward = new FeedForwardDescription
+                {
+                    Activation = Activation,
+                    IntermediateSize = Inner,
+                    Up = Product(name + "intermediate.dense"),
+                    Down = Product(name + "output.dense"),
+                },
+                FeedForwardOutputDropout = HiddenDropout,
+                FeedForwardOutputNorm = Norm(name + "output"),
+            };
+        }
+
+        return new TransformerDescription
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            IsCausal = false,
+            Embedding = new EmbeddingDescription
+            {
+                Tokens = "bert.embeddings.word_embeddings",
+                Positions = new PositionTableDescription("bert.embeddings.position_embeddings", ContextLength),
+                Segments = "bert.embeddings.token_type_embeddings",
+                SegmentCount = Segments,
+                Norm = Norm("bert.embeddings"),
+                Dropout = HiddenDropout,
+                PaddingToken = PadToken,
+                StandardDeviation = InitializerRange,
+            },
+            Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+            Head = new HeadDescription
+            {
+                Bias = "cls.predictions.bias",
+                Transform = new HeadTransformDescription(Product("cls.predictions.transform.dense"), Activation, Norm("cls.predictions.transform")),
+            },
+        };
     }
 
     /// <inheritdoc/>

@@ -44,18 +44,6 @@ public sealed class Gpt2 : LanguageModel
     public override ModelConfig Config => config;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias"];
-
-    /// <inheritdoc/>
-    public override IReadOnlyDictionary<string, Parameter> TiedCopies => new Dictionary<string, Parameter> { ["lm_head.weight"] = Head };
-
-    /// <inheritdoc/>
-    public override IReadOnlyList<string> UsualLoraTargets => ["c_attn"];
-
-    /// <inheritdoc/>
-    public override string ModulePrefix => "transformer.";
-
-    /// <inheritdoc/>
     public override Parameter Head => tokens.Weight;
 
     /// <inheritdoc/>

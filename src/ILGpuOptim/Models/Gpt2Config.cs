@@ -141,6 +141,8 @@ public sealed record Gpt2Config : ModelConfig
             ScaleAttentionByLayer = fields.Flag("scale_attn_by_inverse_layer_idx") ?? false,
             TieWordEmbeddings = fields.Flag("tie_word_embeddings") ?? true,
             Architectures = fields.Texts("architectures") ?? ["GPT2LMHeadModel"],
+            PadToken = fields.Int("pad_token_id"),
+            MaskToken = fields.Int("mask_token_id"),
             Others = ConfigFields.Unmodelled(fields),
         };
         ConfigFields.ReadCommon(fields);
@@ -150,6 +152,75 @@ public sealed record Gpt2Config : ModelConfig
         fields.Harmless("n_ctx", "n_special", "predict_special_tokens", "is_decoder",
             "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj");
         return config;
+    }
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias"];
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string> { ["lm_head.weight"] = "wte.weight" };
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> LoraTargets => ["c_attn"];
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override string ModulePrefix => "transformer.";
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        NormDescription Norm(string name) => new(name, NormKind.LayerNorm, LayerNormEpsilon) { HasBias = true };
+        ProjectionDescription Product(string name, bool isResidual) =>
+            new(name) { HasBias = true, InputsFirst = true, StandardDeviation = isResidual ? InitializerRange / MathF.Sqrt(2 * Layers) : InitializerRange };
+        BlockDescription Block(int layer)
+        {
+            string name = $"h.{layer}.";
+            return new BlockDescription
+            {
+                AttentionNorm = Norm(name + "ln_1"),
+                Attention = new AttentionDescription
+                {
+                    Inputs = [Product(name + "attn.c_attn", false)],
+                    Output = Product(name + "attn.c_proj", true),
+                    Heads = Heads,
+                    KeyHeads = Heads,
+                    HeadSize = Channels / Heads,
+                    Scale = AttentionScale(layer),
+                    Dropout = AttentionDropout,
+                },
+                AttentionOutputDropout = ResidualDropout,
+                FeedForwardNorm = Norm(name + "ln_2"),
+                FeedForward = new FeedForwardDescription
+                {
+                    Activation = ActivationFunction,
+                    IntermediateSize = InnerWidth,
+                    Up = Product(name + "mlp.c_fc", false),
+                    Down = Product(name + "mlp.c_proj", true),
+                },
+                FeedForwardOutputDropout = ResidualDropout,
+            };
+        }
+
+        return new TransformerDescription
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            Embedding = new EmbeddingDescription
+            {
+                Tokens = "wte",
+                Positions = new PositionTableDescription("wpe", ContextLength),
+                Dropout = EmbeddingDropout,
+                StandardDeviation = InitializerRange,
+            },
+            Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+            FinalNorm = Norm("ln_f"),
+            Head = new HeadDescription(),
+        };
     }
 
     /// <inheritdoc/>

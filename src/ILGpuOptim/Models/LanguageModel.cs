@@ -21,26 +21,11 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Whether the model is causal: each position predicts the next token. A masked language model predicts the masked tokens instead.</summary>
     public virtual bool IsCausal => true;
 
-    /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
-    public abstract IReadOnlyList<string> IgnoredTensors { get; }
-
-    /// <summary>Tensors of files that only other heads use, by pattern; they are neither read nor written back.</summary>
-    public virtual IReadOnlyList<string> OtherHeads => [];
-
-    /// <summary>Tensors that files may have beside a parameter with the same values, by name.</summary>
-    public virtual IReadOnlyDictionary<string, Parameter> TiedCopies => new Dictionary<string, Parameter>();
-
-    /// <summary>The tensors of <see cref="OtherHeads"/> in the file that the weights were loaded from.</summary>
+    /// <summary>The tensors of <see cref="ModelConfig.OtherHeads"/> in the file that the weights were loaded from.</summary>
     public IReadOnlyList<string> UnusedTensors { get; internal set; } = [];
 
     /// <summary>The <c>generation_config.json</c> beside the weights that were loaded, kept as it is; or null.</summary>
     internal byte[]? GenerationConfig { get; set; }
-
-    /// <summary>The default LoRA targets.</summary>
-    public abstract IReadOnlyList<string> UsualLoraTargets { get; }
-
-    /// <summary>What Hugging Face's classes put before the names of this model's parts, beyond our names.</summary>
-    public virtual string ModulePrefix => "";
 
     /// <summary>What is learnt beside frozen weights.</summary>
     public IReadOnlyList<LoraAdapter> Adapters => adapters;
@@ -120,7 +105,7 @@ public abstract class LanguageModel : Layer, IDisposable
     {
         Ranges.Check(options);
         var adapted = new List<Linear>();
-        foreach (string target in options.Targets.Count > 0 ? options.Targets : UsualLoraTargets)
+        foreach (string target in options.Targets.Count > 0 ? options.Targets : Config.LoraTargets)
         {
             Linear[] found = [.. Adaptable.Where(linear => IsTarget(linear.Name, target))];
             if (found.Length == 0)

@@ -44,15 +44,6 @@ public sealed class Llama : LanguageModel
     public override ModelConfig Config => config;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.rotary_emb.inv_freq"];
-
-    /// <inheritdoc/>
-    public override IReadOnlyDictionary<string, Parameter> TiedCopies => config.TieWordEmbeddings ? new Dictionary<string, Parameter> { ["lm_head.weight"] = Head } : base.TiedCopies;
-
-    /// <inheritdoc/>
-    public override IReadOnlyList<string> UsualLoraTargets => ["q_proj", "v_proj"];
-
-    /// <inheritdoc/>
     public override Parameter Head => (head?.Weight ?? tokens.Weight)!;
 
     /// <summary>The angles of its positions, for decoding from an offset.</summary>

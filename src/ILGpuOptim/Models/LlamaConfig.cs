@@ -157,6 +157,8 @@ public sealed record LlamaConfig : ModelConfig
             TieWordEmbeddings = fields.Flag("tie_word_embeddings") ?? false,
             InitializerRange = fields.Float("initializer_range") ?? 0.02f,
             Architectures = fields.Texts("architectures") ?? ["LlamaForCausalLM"],
+            PadToken = fields.Int("pad_token_id"),
+            MaskToken = fields.Int("mask_token_id"),
             Others = ConfigFields.Unmodelled(fields),
         };
         ConfigFields.ReadCommon(fields);
@@ -170,6 +172,61 @@ public sealed record LlamaConfig : ModelConfig
         // pretraining_tp splits products into slices with the same sums.
         fields.Harmless("pretraining_tp", "max_window_layers", "max_sequence_length", "is_decoder");
         return config;
+    }
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> IgnoredTensors => ["*.rotary_emb.inv_freq"];
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyDictionary<string, string> TiedCopies =>
+        TieWordEmbeddings ? new Dictionary<string, string> { ["lm_head.weight"] = "model.embed_tokens.weight" } : base.TiedCopies;
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public override IReadOnlyList<string> LoraTargets => ["q_proj", "v_proj"];
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        var rotary = new RotaryDescription(Theta, SizeOfHead, Scaling) { MaxPositions = ContextLength };
+        NormDescription Norm(string name) => new(name, NormKind.RmsNorm, NormEpsilon);
+        ProjectionDescription Product(string name, bool bias) => new(name) { HasBias = bias, StandardDeviation = InitializerRange };
+        BlockDescription Block(int layer)
+        {
+            string name = $"model.layers.{layer}.";
+            ProjectionDescription Attention(string part) => Product($"{name}self_attn.{part}_proj", AttentionBias);
+            ProjectionDescription Mlp(string part) => Product($"{name}mlp.{part}_proj", MlpBias);
+            return new BlockDescription
+            {
+                AttentionNorm = Norm(name + "input_layernorm"),
+                Attention = new AttentionDescription
+                {
+                    Inputs = [Attention("q"), Attention("k"), Attention("v")],
+                    Output = Attention("o"),
+                    Heads = Heads,
+                    KeyHeads = KeyHeadCount,
+                    HeadSize = SizeOfHead,
+                    Scale = 1 / MathF.Sqrt(SizeOfHead),
+                    Rotary = rotary,
+                    Dropout = AttentionDropout,
+                },
+                FeedForwardNorm = Norm(name + "post_attention_layernorm"),
+                FeedForward = new FeedForwardDescription { Activation = Activation, IntermediateSize = Inner, Gate = Mlp("gate"), Up = Mlp("up"), Down = Mlp("down") },
+            };
+        }
+
+        return new TransformerDescription
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            Embedding = new EmbeddingDescription { Tokens = "model.embed_tokens", PaddingToken = PadToken, StandardDeviation = InitializerRange },
+            Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+            FinalNorm = Norm("model.norm"),
+            Head = new HeadDescription { Projection = TieWordEmbeddings ? null : Product("lm_head", false) },
+        };
     }
 
     /// <inheritdoc/>

@@ -16,6 +16,14 @@ public abstract record ModelConfig
     [JsonPropertyName("vocab_size")]
     public required int Vocabulary { get; init; }
 
+    /// <summary>The id that fills up short sequences; null where there is none.</summary>
+    [JsonPropertyName("pad_token_id"), JsonIgnore(Condition = JsonIgnoreCondition.Never)]
+    public int? PadToken { get; init; }
+
+    /// <summary>The id of a masked language model's mask token; null where only the tokenizer has it.</summary>
+    [JsonPropertyName("mask_token_id")]
+    public int? MaskToken { get; init; }
+
     /// <summary>Fields of the file that mean nothing here, written back as they were.</summary>
     [JsonExtensionData]
     public IDictionary<string, JsonElement>? Others { get; init; }
@@ -54,6 +62,33 @@ public abstract record ModelConfig
     };
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+
+    /// <summary>Whether the model predicts masked tokens instead of next ones.</summary>
+    [JsonIgnore]
+    public virtual bool PredictsMaskedTokens => false;
+
+    /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
+    [JsonIgnore]
+    public virtual IReadOnlyList<string> IgnoredTensors => [];
+
+    /// <summary>Tensors of files that only other heads use, by pattern; they are neither read nor written back.</summary>
+    [JsonIgnore]
+    public virtual IReadOnlyList<string> OtherHeads => [];
+
+    /// <summary>Tensors that files may have beside a parameter with the same values: the copy's name and the parameter's.</summary>
+    [JsonIgnore]
+    public virtual IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>();
+
+    /// <summary>The default LoRA targets: last parts of names of products.</summary>
+    [JsonIgnore]
+    public virtual IReadOnlyList<string> LoraTargets => [];
+
+    /// <summary>What Hugging Face's classes put before the names of this model's parts, beyond our names.</summary>
+    [JsonIgnore]
+    public virtual string ModulePrefix => "";
+
+    /// <summary>Everything that a model of this configuration computes.</summary>
+    public abstract TransformerDescription Describe();
 
     /// <summary>A model of this configuration with fresh parameters.</summary>
     public abstract LanguageModel Create(Layers.Initializer initializer);

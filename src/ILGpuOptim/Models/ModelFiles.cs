@@ -100,12 +100,13 @@ public static class ModelFiles
             result.Add((parameter, name!));
         }
 
-        tied = [.. model.TiedCopies
-            .Select(copy => (Copy: names.Find(copy.Key), Original: names.Find(copy.Value.Name)!))
+        ModelConfig config = model.Config;
+        tied = [.. config.TiedCopies
+            .Select(copy => (Copy: names.Find(copy.Key), Original: names.Find(copy.Value)!))
             .Where(pair => pair.Copy is not null && pair.Copy != pair.Original)
             .Select(pair => (pair.Copy!, pair.Original))];
-        names.CheckOthers(result.SelectMany(item => StoredParameter.Names(file, item.Item2)).Concat(tied.Select(pair => pair.Copy)), [.. model.IgnoredTensors, .. model.OtherHeads]);
-        model.UnusedTensors = names.Matching(model.OtherHeads);
+        names.CheckOthers(result.SelectMany(item => StoredParameter.Names(file, item.Item2)).Concat(tied.Select(pair => pair.Copy)), [.. config.IgnoredTensors, .. config.OtherHeads]);
+        model.UnusedTensors = names.Matching(config.OtherHeads);
         return result;
     }
 

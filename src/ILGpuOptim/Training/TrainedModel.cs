@@ -27,8 +27,8 @@ public static class TrainedModel
         // Ids of token files may well stop short of the vocabulary that made them.
         int vocabulary = data.Tokenizer is null ? Math.Max(data.Vocabulary, basis.Vocabulary) : data.Vocabulary;
         ModelConfig config = basis.Resized(vocabulary, settings.Block, settings.Layers, settings.Heads, settings.Channels, settings.Dropout);
-        if (config is BertConfig bert && (bert.MaskToken is null || data.Tokenizer is not null))
-            config = bert with { MaskToken = bert.Vocabulary, Vocabulary = bert.Vocabulary + 1, PadToken = null };
+        if (config.PredictsMaskedTokens && (config.MaskToken is null || data.Tokenizer is not null))
+            config = config with { MaskToken = config.Vocabulary, Vocabulary = config.Vocabulary + 1, PadToken = null };
         config.Check("settings");
         return config;
     }
@@ -96,7 +96,7 @@ public static class TrainedModel
         ModelConfig config = ModelFiles.LoadConfig(folder).Resized(dropout: settings.Dropout);
         if (settings.Block > config.Positions)
             throw new UserException($"--block {settings.Block}: the model of {folder} has {config.Positions} positions; use at most that");
-        return config is BertConfig { MaskToken: null } bert ? bert with { MaskToken = MaskOf(folder) } : config;
+        return config.PredictsMaskedTokens && config.MaskToken is null ? config with { MaskToken = MaskOf(folder) } : config;
     }
 
     /// <summary>The line of [MASK] in a vocabulary of word pieces; null where there is none.</summary>

@@ -308,7 +308,7 @@ public sealed class Trainer : IDisposable
 
     /// <summary>The id of a masked language model's mask.</summary>
     /// <exception cref="UserException">The model does not say.</exception>
-    internal static int MaskOf(LanguageModel model) => (model.Config as BertConfig)?.MaskToken
+    internal static int MaskOf(LanguageModel model) => model.Config.MaskToken
         ?? throw new UserException("the model's config.json has no mask_token_id, so there is nothing to hide tokens behind; add it (the line of [MASK] in vocab.txt, counted from 0)");
 
     private static IEnumerable<string> NotesOn(TrainingSettings settings, LanguageModel model, Optimizer optimizer)

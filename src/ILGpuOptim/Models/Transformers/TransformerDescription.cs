@@ -75,6 +75,9 @@ public sealed record EmbeddingDescription
 
     /// <summary>Standard deviation of fresh weights.</summary>
     public float StandardDeviation { get; init; } = 0.02f;
+
+    /// <summary>Fresh weights come from the normal distribution cut at ± this many standard deviations; null: not cut.</summary>
+    public float? Truncation { get; init; }
 }
 
 /// <summary>A table of learned positions.</summary>
@@ -128,8 +131,11 @@ public sealed record BlockDescription
     /// <summary>After the feed-forward part; see <see cref="AttentionOutputNorm"/>.</summary>
     public NormDescription? FeedForwardOutputNorm { get; init; }
 
-    /// <summary>Dropout of each branch before it is added.</summary>
-    public float Dropout { get; init; }
+    /// <summary>Dropout of attention's branches before they are added.</summary>
+    public float AttentionOutputDropout { get; init; }
+
+    /// <summary>Dropout of the feed-forward branch before it is added.</summary>
+    public float FeedForwardOutputDropout { get; init; }
 }
 
 /// <summary>Kinds of normalisation.</summary>
@@ -167,6 +173,9 @@ public sealed record ProjectionDescription(string Name)
 
     /// <summary>Standard deviation of fresh weights.</summary>
     public float StandardDeviation { get; init; } = 0.02f;
+
+    /// <summary>Fresh weights come from the normal distribution cut at ± this many standard deviations; null: not cut.</summary>
+    public float? Truncation { get; init; }
 }
 
 /// <summary>How one matrix holds queries, keys and values.</summary>
