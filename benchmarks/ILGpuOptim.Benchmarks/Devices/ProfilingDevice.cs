@@ -55,6 +55,13 @@ internal sealed class ProfilingDevice(Device inner) : Device
         End("copy", began);
     }
 
+    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
+    {
+        long began = Begin();
+        inner.CopyStridedCore(source, target, copy);
+        End("strided copy", began);
+    }
+
     protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
         long began = Begin();

@@ -128,6 +128,10 @@ public sealed class DryDevice(Device? like = null) : Device
     {
     }
 
+    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
+    {
+    }
+
     private sealed class Memory(long bytes) : DeviceMemory
     {
         public override long Bytes => bytes;

@@ -146,6 +146,40 @@ internal static class Validate
             throw new ArgumentException($"{a.Rows} rows of {a.Heads} heads of {a.HeadSize} exceed {a.Target.Length} elements or {a.Angles.Length} angles", nameof(a));
     }
 
+    public static void Strided(in Block source, long sourceStart, in Block target, long targetStart, ReadOnlySpan<StridedAxis> axes)
+    {
+        Int128 least = sourceStart, most = sourceStart, last = targetStart;
+        foreach (StridedAxis axis in axes)
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(axis.Size);
+            if (axis.Size == 0)
+                return;
+            if (axis.TargetStride < 1)
+                throw new ArgumentException($"a target stride of {axis.TargetStride} is not positive", nameof(axes));
+            Int128 reach = (Int128)(axis.Size - 1) * axis.SourceStride;
+            least += Int128.Min(reach, 0);
+            most += Int128.Max(reach, 0);
+            last += (Int128)(axis.Size - 1) * axis.TargetStride;
+        }
+
+        if (least < 0 || most >= source.Length)
+            throw new ArgumentException($"a strided copy reads elements {least} to {most} of a block of {source.Length}");
+        if (targetStart < 0 || last >= target.Length)
+            throw new ArgumentException($"a strided copy writes elements {targetStart} to {last} of a block of {target.Length}");
+        StridedAxis[] sorted = axes.ToArray();
+        Array.Sort(sorted, static (a, b) => a.TargetStride.CompareTo(b.TargetStride));
+        Int128 extent = 1;
+        foreach (StridedAxis axis in sorted)
+        {
+            if (axis.Size > 1 && axis.TargetStride < extent)
+                throw new ArgumentException($"a strided copy writes elements twice: an axis of stride {axis.TargetStride} lies within others that reach over {extent} elements", nameof(axes));
+            extent += (Int128)(axis.Size - 1) * axis.TargetStride;
+        }
+
+        if (ReferenceEquals(source.Memory, target.Memory) && source.Offset / 4 + most >= target.Offset / 4 + targetStart && target.Offset / 4 + last >= source.Offset / 4 + least)
+            throw new ArgumentException("a strided copy reads and writes the same part of a block");
+    }
+
     public static void Length(long length, in Block block)
     {
         if (length != block.Length)

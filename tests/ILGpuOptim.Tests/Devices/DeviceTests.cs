@@ -296,6 +296,37 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
         });
     }
 
+    public static TheoryData<string, StridedAxis[], int, int, int> StridedCopies => new()
+    {
+        { "one element", [], 3, 0, 1 },
+        { "nothing", [new(0, 1, 1), new(5, 1, 1)], 0, 0, 1 },
+        { "a long run", [new(70_001, 1, 1)], 2, 0, 70_001 },
+        { "one repeated", [new(70_001, 0, 1)], 2, 0, 70_001 },
+        { "a matrix transposed", [new(130, 1, 77), new(77, 130, 1)], 0, 0, 77 * 130 },
+        { "a small matrix transposed", [new(3, 1, 5), new(5, 3, 1)], 0, 0, 15 },
+        { "matrices transposed, heads before tokens", [new(3, 5 * 4 * 8, 5 * 4 * 8), new(4, 8, 5 * 8), new(5, 4 * 8, 8), new(8, 1, 1)], 0, 0, 3 * 5 * 4 * 8 },
+        { "columns into the middle of rows", [new(7, 1, 20), new(9, 7, 1)], 4, 3, 140 },
+        { "backwards", [new(5, -7, 7), new(7, -1, 1)], 34, 0, 35 },
+        { "every second", [new(6, 20, 8), new(4, 2, 2)], 1, 1, 48 },
+        { "windows", [new(3, 36, 9 * 16), new(3, 6, 48), new(3, 1, 16), new(4, 6, 4), new(4, 1, 1)], 0, 0, 3 * 9 * 16 },
+        { "six axes reversed", [new(2, 1, 360), new(3, 2, 120), new(4, 6, 30), new(5, 24, 6), new(3, 120, 2), new(2, 360, 1)], 0, 0, 720 },
+        { "eight axes reversed", [new(2, 1, 128), new(2, 2, 64), new(2, 4, 32), new(2, 8, 16), new(2, 16, 8), new(2, 32, 4), new(2, 64, 2), new(2, 128, 1)], 0, 0, 256 },
+    };
+
+    [Theory]
+    [MemberData(nameof(StridedCopies))]
+    public void MovesByStride(string name, StridedAxis[] axes, int sourceStart, int targetStart, int length)
+    {
+        foreach (bool accumulate in (bool[])[false, true])
+        {
+            Compare(name, length, 1e-6, (d, output) =>
+            {
+                d.Fill(output, 0.5f);
+                d.CopyStrided(Random(d, 80_000, 1), sourceStart, output, targetStart, axes, accumulate);
+            });
+        }
+    }
+
     [Theory]
     [InlineData(RandomKind.Uniform)]
     [InlineData(RandomKind.Normal)]

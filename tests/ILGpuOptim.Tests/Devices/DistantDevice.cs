@@ -79,6 +79,8 @@ internal sealed class DistantDevice(Device inner) : Device
 
     protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns) => Launched().AddAtCore(target, indices, value, columns);
 
+    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy) => Launched().CopyStridedCore(source, target, copy);
+
     public override long ChunkLength => inner.ChunkLength;
 
     internal override DeviceMemory Allocate(long bytes)

@@ -55,6 +55,25 @@ public abstract class MisuseTests(Device device)
     }
 
     [Fact]
+    public void StridedCopiesStayWithinTheirBlocksAndWriteOnce()
+    {
+        Block source = Numbers(16), target = Numbers(16);
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 1, target, 0, [new(16, 1, 1)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 0, target, 1, [new(16, 1, 1)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 3, target, 0, [new(5, -1, 1)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, -1, target, 0, []));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 0, target, 0, [new(long.MaxValue, long.MaxValue, 1)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 0, target, 0, [new(2, 1, 0)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 0, target, 15, [new(2, 1, -1)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 0, target, 0, [new(3, 1, 2), new(3, 1, 3)]));
+        Assert.Throws<ArgumentException>(() => device.CopyStrided(source, 0, source, 4, [new(8, 1, 1)]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => device.CopyStrided(source, 0, target, 0, [new(-1, 1, 1)]));
+        Assert.All(Read(target), value => Assert.Equal(1, value));
+        device.CopyStrided(source, 8, source, 0, [new(8, 1, 1)]);
+        Return(source, target);
+    }
+
+    [Fact]
     public void OperandsOfIndexedMovesMustFit()
     {
         Block table = Numbers(16), rows = Numbers(16), few = Numbers(15), values = Numbers(4), three = Numbers(3), indices = Indices(0, 1, 2, 3);
