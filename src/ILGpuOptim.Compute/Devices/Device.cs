@@ -134,14 +134,18 @@ public abstract partial class Device : IDisposable
 
     /// <summary>
     /// Runs an element-wise rule over a rows × columns rectangle; operands may be whole, per row, per column or one
-    /// scalar, and may collect sums (overwritten, not added to). Operands may be the same block only element for element.
+    /// scalar, and may collect sums. What is written or summed replaces what was there unless its operand has
+    /// <see cref="Operand.Accumulate"/>. Operands may be the same block only element for element.
     /// </summary>
     public void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6
     {
         using Use use = Enter();
         Check(operands);
         Validate.Map<R>(rows, columns, operands);
-        MapCore(rule, rows, columns, operands);
+        if (AnyAccumulates(operands))
+            MapAccumulating(rule, rows, columns, operands);
+        else
+            MapCore(rule, rows, columns, operands);
     }
 
     /// <summary>
@@ -152,12 +156,15 @@ public abstract partial class Device : IDisposable
         using Use use = Enter();
         Check(operands);
         Validate.Rows<R>(rows, columns, operands);
-        RowProgramCore(rule, rows, columns, operands);
+        if (AnyAccumulates(operands))
+            RowProgramAccumulating(rule, rows, columns, operands);
+        else
+            RowProgramCore(rule, rows, columns, operands);
     }
 
     /// <summary>
     /// C = epilogue(alpha · op(A) · op(B) + beta · C), for each matrix of the batch. The epilogue is a map over C's
-    /// elements: its first operand is the new C; <paramref name="operands"/> are the others, and must not reduce.
+    /// elements: its first operand is the new C; <paramref name="operands"/> are the others, and must neither reduce nor accumulate.
     /// </summary>
     public void Gemm<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6
     {

@@ -65,6 +65,13 @@ public static class AccessExtensions
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public bool Writes(int index) => ((uint)access >> (4 * index) & 14) == 2;
 
+        /// <summary>The same with every <see cref="Slot.Write"/> turned into <see cref="Slot.Update"/>.</summary>
+        internal Access Updating
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            get => (Access)((uint)access | ((uint)access & 0x222222) >> 1);
+        }
+
         /// <summary>Whether operand <paramref name="index"/> collects terms.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public bool Reduces(int index) => ((uint)access >> (4 * index) & 14) == 4;

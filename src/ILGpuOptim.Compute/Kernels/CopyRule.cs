@@ -13,6 +13,17 @@ public readonly struct CopyRule : IMap2
     public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => b = a;
 }
 
+/// <summary>a += b.</summary>
+public readonly struct AddRule : IMap2
+{
+    /// <inheritdoc/>
+    public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a += b;
+}
+
 /// <summary>The epilogue that leaves a product as it is.</summary>
 public readonly struct KeepRule : IMap1
 {

@@ -134,6 +134,8 @@ internal static class Validate
         {
             if (R.Access.Reduces(k + 1))
                 throw new ArgumentException($"{typeof(R).Name}: an epilogue cannot reduce", nameof(operands));
+            if (operands[k].Accumulate)
+                throw new ArgumentException($"{typeof(R).Name}: operand {k + 1} of an epilogue cannot accumulate; the product itself can, with Beta", nameof(operands));
             Operand(typeof(R), k + 1, R.Access, (long)g.Batch * g.M, g.N, operands[k]);
         }
     }
@@ -233,6 +235,8 @@ internal static class Validate
         bool reduces = access.Reduces(k);
         if (reduces ? operand.Layout == Layout.Full || operand.Block.Type != DType.F32 : operand.Layout == Layout.RowsAndColumns)
             throw new ArgumentException($"{rule.Name}: operand {k} cannot be {operand.Layout} of {operand.Block.Type} when it is {access.At(k)}");
+        if (operand.Accumulate && (access.At(k) is not (Slot.Write or Slot.Sum) || operand.Block.Type != DType.F32))
+            throw new ArgumentException($"{rule.Name}: operand {k} accumulates, so it must be written or summed as {DType.F32}; it is {access.At(k)} of {operand.Block.Type}");
         if (operand.Factor is not { } factor)
             return;
         if (access.At(k) != Slot.Read)

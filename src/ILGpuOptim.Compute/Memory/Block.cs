@@ -71,6 +71,12 @@ public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, 
     /// </summary>
     public uint Seed { get; init; }
 
+    /// <summary>
+    /// Whether the result is added to what is there instead of replacing it. For F32 operands that a map or a row program writes or sums. A sum is
+    /// added after it was computed, so its bits are those of the sum plus the old value.
+    /// </summary>
+    public bool Accumulate { get; init; }
+
     /// <summary>A full operand.</summary>
     public static implicit operator Operand(Block block) => new(block);
 

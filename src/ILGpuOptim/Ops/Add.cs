@@ -20,17 +20,9 @@ public static class AddOp
     {
         public override void Backward(Tape tape)
         {
-            // The first call may take the memory of the output's gradient, which the second still reads.
-            Block slope = Output.Gradient!.Value;
+            // The second may take the memory of the output's gradient, which the first reads.
             if (y.RequiresGradient)
-            {
-                Block target = tape.GradientOf(y, out float beta);
-                if (beta == 0)
-                    tape.Device.Copy(slope, target);
-                else
-                    tape.Device.Map(new AddRule(), 1, y.Length, target, slope);
-            }
-
+                tape.AddToGradient(y, Output.Gradient!.Value);
             tape.PassGradient(Output, x);
         }
     }

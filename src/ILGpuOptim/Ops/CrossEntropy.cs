@@ -125,15 +125,7 @@ public static class CrossEntropyOp
                 if (x.RequiresGradient)
                     device.Gemm(new GemmArguments(slopes, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary) { StrideA = stride, Beta = xBeta });
                 if (bias is { RequiresGradient: true })
-                {
-                    Block sum = tape.Scratch(vocabulary);
-                    device.Map(new TotalRule(), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerColumn(sum));
-                    if (first == 0 && biasBeta == 0)
-                        device.Copy(sum, biasTarget);
-                    else
-                        device.Map(new AddRule(), 1, vocabulary, biasTarget, sum);
-                    tape.Release(sum);
-                }
+                    device.Map(new TotalRule(), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerColumn(biasTarget) with { Accumulate = first > 0 || biasBeta != 0 });
             }
 
             tape.Release(slopes);

@@ -25,12 +25,9 @@ public static class DropoutOp
     {
         public override void Backward(Tape tape)
         {
-            Block mask = Output.Data, target = tape.GradientOf(x, out float beta);
+            Block mask = Output.Data;
             tape.Device.Random(mask, RandomKind.KeepMask, 1 - probability, seed, stream);
-            if (beta == 0)
-                tape.Device.Map(new ProductRule(), 1, x.Length, mask, Output.Gradient!.Value, target);
-            else
-                tape.Device.Map(new AddProductRule(), 1, x.Length, mask, Output.Gradient!.Value, target);
+            tape.Device.Map(new ProductRule(), 1, x.Length, mask, Output.Gradient!.Value, tape.GradientTarget(x));
         }
     }
 }

@@ -3,15 +3,6 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim;
 
-/// <summary>a += b.</summary>
-internal readonly struct AddRule : IMap2
-{
-    public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a += b;
-}
-
 /// <summary>a += b + c: a product's bias and the residual stream.</summary>
 internal readonly struct AddTwoRule : IMap3
 {
@@ -37,15 +28,6 @@ internal readonly struct ProductRule : IMap3
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L a, ref L b, ref L c) where L : struct, ILane<L> => c = a * b;
-}
-
-/// <summary>c += a · b.</summary>
-internal readonly struct AddProductRule : IMap3
-{
-    public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Update);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<L>(ref L a, ref L b, ref L c) where L : struct, ILane<L> => c = L.Fma(a, b, c);
 }
 
 /// <summary>a = factor · a.</summary>

@@ -31,20 +31,15 @@ public static class LayerNormOp
             int rows = x.Rows, columns = x.Columns;
             if (weight.RequiresGradient || bias.RequiresGradient)
             {
-                Block weightSum = tape.ColumnSumTarget(weight, out bool addWeight), biasSum = tape.ColumnSumTarget(bias, out bool addBias);
-                tape.Device.Map(new ParameterGradients(), rows, columns, x.Data, slope, Operand.PerRow(mean), Operand.PerRow(scale), Operand.PerColumn(weightSum), Operand.PerColumn(biasSum));
-                tape.AddColumnSum(weight, weightSum, addWeight);
-                tape.AddColumnSum(bias, biasSum, addBias);
+                tape.Device.Map(new ParameterGradients(), rows, columns,
+                    x.Data, slope, Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn), tape.GradientTarget(bias, Layout.PerColumn));
             }
 
-            if (!x.RequiresGradient)
-                return;
-            Block target = tape.GradientOf(x, out float beta);
-            ReadOnlySpan<Operand> operands = [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(mean), Operand.PerRow(scale), target];
-            if (beta == 0)
-                tape.Device.RowProgram(new Backwards(1f / columns), rows, columns, operands);
-            else
-                tape.Device.RowProgram(new BackwardsAdding(1f / columns), rows, columns, operands);
+            if (x.RequiresGradient)
+            {
+                tape.Device.RowProgram(new Backwards(1f / columns), rows, columns,
+                    [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(x)]);
+            }
         }
     }
 
@@ -124,38 +119,5 @@ public static class LayerNormOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Map<L>(L first, L second, ref L x, ref L slope, ref L weight, ref L mean, ref L scale, ref L result) where L : struct, ILane<L> =>
             result = scale * (slope * weight - first - (x - mean) * scale * second);
-    }
-
-    /// <summary>As <see cref="Backwards"/>, added to what is there.</summary>
-    private readonly struct BackwardsAdding(float perColumn) : IRowRule
-    {
-        private readonly Backwards rule = new(perColumn);
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Update);
-
-        public static bool FirstIsMax => false;
-
-        public static bool HasSecond => true;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> => rule.FirstTerm(x, slope, weight, mean, scale, f);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => rule.First(total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L first, L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> =>
-            rule.SecondTerm(first, x, slope, weight, mean, scale, f);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L first, L total) where L : struct, ILane<L> => rule.Second(first, total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L first, L second, ref L x, ref L slope, ref L weight, ref L mean, ref L scale, ref L result) where L : struct, ILane<L>
-        {
-            L added = default;
-            rule.Map(first, second, ref x, ref slope, ref weight, ref mean, ref scale, ref added);
-            result += added;
-        }
     }
 }

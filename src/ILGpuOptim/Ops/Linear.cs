@@ -84,12 +84,7 @@ public static class LinearOp
         {
             Block slope = Output.Gradient!.Value;
             if (bias is { RequiresGradient: true })
-            {
-                Block sum = tape.ColumnSumTarget(bias, out bool add);
-                tape.Device.Map(new TotalRule(), Output.Rows, Output.Columns, slope, Operand.PerColumn(sum));
-                tape.AddColumnSum(bias, sum, add);
-            }
-
+                tape.Device.Map(new TotalRule(), Output.Rows, Output.Columns, slope, tape.GradientTarget(bias, Layout.PerColumn));
             ProductGradients(tape, x, weight, slope, Output.Columns, transposed);
             if (residual is not null)
                 tape.PassGradient(Output, residual);

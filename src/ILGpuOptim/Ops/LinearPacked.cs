@@ -46,12 +46,7 @@ public static class LinearPackedOp
                 int count = weight.Shape[0];
                 Block slope = Part(Output.Gradient!.Value, offset);
                 if (biases is not null && biases[i].RequiresGradient)
-                {
-                    Block sum = tape.ColumnSumTarget(biases[i], out bool add);
-                    tape.Device.Map(new TotalRule(), rows, count, new Operand(slope, Layout.Full, stride), Operand.PerColumn(sum));
-                    tape.AddColumnSum(biases[i], sum, add);
-                }
-
+                    tape.Device.Map(new TotalRule(), rows, count, new Operand(slope, Layout.Full, stride), tape.GradientTarget(biases[i], Layout.PerColumn));
                 if (weight.RequiresGradient)
                 {
                     Block target = tape.GradientOf(weight, out float beta);

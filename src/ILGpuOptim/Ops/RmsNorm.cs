@@ -27,22 +27,15 @@ public static class RmsNormOp
         {
             Block slope = Output.Gradient!.Value;
             int rows = x.Rows, columns = x.Columns;
-            Block weightSum = tape.ColumnSumTarget(weight, out bool add);
             if (x.RequiresGradient)
             {
-                Block target = tape.GradientOf(x, out float beta);
-                ReadOnlySpan<Operand> operands = [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(scale), target, Operand.PerColumn(weightSum)];
-                if (beta == 0)
-                    tape.Device.RowProgram(new Backwards(1f / columns), rows, columns, operands);
-                else
-                    tape.Device.RowProgram(new BackwardsAdding(1f / columns), rows, columns, operands);
+                tape.Device.RowProgram(new Backwards(1f / columns), rows, columns,
+                    [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(scale), tape.GradientTarget(x), tape.GradientTarget(weight, Layout.PerColumn)]);
             }
             else if (weight.RequiresGradient)
             {
-                tape.Device.Map(new WeightGradient(), rows, columns, x.Data, slope, Operand.PerRow(scale), Operand.PerColumn(weightSum));
+                tape.Device.Map(new WeightGradient(), rows, columns, x.Data, slope, Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn));
             }
-
-            tape.AddColumnSum(weight, weightSum, add);
         }
     }
 
@@ -119,38 +112,6 @@ public static class RmsNormOp
             L normal = x * scale;
             result = scale * (slope * weight - normal * mean);
             weightSum = slope * normal;
-        }
-    }
-
-    /// <summary>As <see cref="Backwards"/>, added to what is there.</summary>
-    private readonly struct BackwardsAdding(float perColumn) : IRowRule
-    {
-        private readonly Backwards rule = new(perColumn);
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Update, Slot.Sum);
-
-        public static bool FirstIsMax => false;
-
-        public static bool HasSecond => false;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => rule.FirstTerm(x, slope, weight, scale, e, f);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => rule.First(total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L mean, L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => default;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L mean, L total) where L : struct, ILane<L> => default;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L mean, L second, ref L x, ref L slope, ref L weight, ref L scale, ref L result, ref L weightSum) where L : struct, ILane<L>
-        {
-            L added = default;
-            rule.Map(mean, second, ref x, ref slope, ref weight, ref scale, ref added, ref weightSum);
-            result += added;
         }
     }
 }

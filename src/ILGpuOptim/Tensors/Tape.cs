@@ -13,7 +13,7 @@ namespace ILGpuOptim;
 public sealed class Tape(Device device)
 {
     private readonly List<Operation> operations = [];
-    private readonly List<Block> rented = [];
+    private readonly List<Block> rented = [], discarded = [];
 
     /// <summary>Where everything runs.</summary>
     public Device Device { get; } = device;
@@ -115,6 +115,9 @@ public sealed class Tape(Device device)
             Tensor output = operation.Output;
             if (output.Gradient is not null)
                 operation.Backward(this);
+            foreach (Block block in discarded)
+                Release(block);
+            discarded.Clear();
             foreach (Tensor? input in operation.Inputs)
             {
                 if (input is Parameter { RequiresGradient: true } parameter && --parameter.PendingUses == 0 && parameter.HasGradient)
@@ -159,6 +162,21 @@ public sealed class Tape(Device device)
     }
 
     /// <summary>
+    /// The operand to which a map or a row program writes, or sums, an input's gradient: it accumulates when there is something to add to. When the
+    /// input requires no gradient, memory that is thrown away after the operation takes its place.
+    /// </summary>
+    /// <param name="input">An input of the operation whose gradient is being taken.</param>
+    /// <param name="layout">Which elements of the rectangle it has.</param>
+    public Operand GradientTarget(Tensor input, Layout layout = Layout.Full)
+    {
+        if (input.RequiresGradient)
+            return new Operand(GradientOf(input, out float beta), layout) { Accumulate = beta != 0 };
+        Block ignored = Scratch(input.Length);
+        discarded.Add(ignored);
+        return new Operand(ignored, layout);
+    }
+
+    /// <summary>
     /// Adds <paramref name="output"/>'s gradient to an input of the same size. The memory itself changes hands when
     /// the input has no gradient yet: it is not needed after this operation.
     /// </summary>
@@ -173,11 +191,17 @@ public sealed class Tape(Device device)
             return;
         }
 
+        AddToGradient(input, output.Gradient!.Value);
+    }
+
+    /// <summary>Adds numbers, which stay as they are, to an input's gradient.</summary>
+    internal void AddToGradient(Tensor input, in Block added)
+    {
         Block target = GradientOf(input, out float beta);
         if (beta == 0)
-            Device.Copy(output.Gradient!.Value, target);
+            Device.Copy(added, target);
         else
-            Device.Map(new AddRule(), 1, input.Length, target, output.Gradient!.Value);
+            Device.Map(new AddRule(), 1, input.Length, target, added);
     }
 
     /// <summary>Returns every activation and forgets what was recorded.</summary>
@@ -193,6 +217,7 @@ public sealed class Tape(Device device)
         }
 
         operations.Clear();
+        discarded.Clear();
         for (int i = rented.Count - 1; i >= 0; i--)
         {
             Device.Pool.Return(rented[i]);

@@ -139,7 +139,7 @@ internal sealed unsafe class CpuScratch : IDisposable
     public T* Take<T>(long count) where T : unmanaged
     {
         long bytes = (count * sizeof(T) + 63) & ~63L;
-        if (used + bytes > size)
+        if (block == null || used + bytes > size)
         {
             if (block != null)
                 full.Add((nint)block);
