@@ -1,0 +1,174 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>The router of a mixture of experts (Shazeer et al., "Outrageously large neural networks", 2017; Jiang et al., "Mixtral of experts", 2024).</summary>
+public static class RouterOp
+{
+    /// <summary>
+    /// p = softmax(z) over all experts; each token is computed by the k experts of largest p, and the weight of expert e is p_e, or p_e divided
+    /// by the sum of the chosen p. Of equal probabilities the expert of the lower number is chosen.
+    /// </summary>
+    /// <remarks>
+    /// The choice is made on the host, so this waits for the device. It passes no gradient; the weights do.
+    /// </remarks>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="logits">z, tokens × experts.</param>
+    /// <param name="perToken">k, from 1 to the number of experts.</param>
+    /// <param name="normalizes">Whether the weights of a token's experts are divided by their sum.</param>
+    /// <param name="loss">Collects the probabilities and the choice; or null.</param>
+    /// <exception cref="ArgumentException">The logits are no matrix, or a token cannot have so many experts.</exception>
+    public static RouterChoice Route(this Tape tape, Tensor logits, int perToken, bool normalizes, RouterLoss? loss = null)
+    {
+        if (logits.Shape.Count != 2)
+            throw new ArgumentException($"router logits are tokens × experts, not {logits}", nameof(logits));
+        if (perToken < 1 || perToken > logits.Columns)
+            throw new ArgumentOutOfRangeException(nameof(perToken), perToken, $"each token is computed by 1 to {logits.Columns} experts");
+        Tensor probabilities = Probabilities(tape, logits, loss);
+        RouterChoice choice = RouterChoice.Of(tape, probabilities, perToken, loss);
+        choice.Weights = Weights(tape, choice, normalizes);
+        return choice;
+    }
+
+    private static Tensor Probabilities(Tape tape, Tensor logits, RouterLoss? loss)
+    {
+        Tensor output = tape.Output([logits.Shape[0], logits.Shape[1]], logits);
+        tape.Device.RowProgram(new Softmax(), output.Rows, output.Columns, [logits.Data, output.Data]);
+        tape.Record(new ProbabilitiesGradient(output, logits, loss is { IsComplete: true } ? loss : null));
+        return output;
+    }
+
+    /// <summary>The chosen probabilities as a matrix of ranks × tokens, divided by its column sums if so wished, then in the order of slots.</summary>
+    private static Tensor Weights(Tape tape, RouterChoice choice, bool normalizes)
+    {
+        Device device = tape.Device;
+        Tensor probabilities = choice.Probabilities, output = tape.Output([choice.Slots, 1], probabilities);
+        int ranks = choice.PerToken, tokens = choice.Tokens;
+        Block weights = tape.Scratch(choice.Slots), totals = tape.Scratch(normalizes ? tokens : 0);
+        for (int rank = 0; rank < ranks; rank++)
+            device.Pick(probabilities.Data, choice.AtRank(rank), weights.Slice((long)rank * tokens, tokens), choice.Experts);
+        if (normalizes)
+        {
+            device.Map(new TotalRule(), ranks, tokens, weights, Operand.PerColumn(totals));
+            device.Map(new DivideRule(), ranks, tokens, weights, Operand.PerColumn(totals));
+        }
+
+        device.Gather(weights, choice.Places, output.Data, 1, accumulate: false);
+        tape.Record(new WeightsGradient(output, probabilities, choice, weights, normalizes ? totals : null));
+        return output;
+    }
+
+    /// <summary>∂/∂z = p (g - Σ p g). A router that is computed again, after the loss was, adds the loss's part of g itself.</summary>
+    private sealed class ProbabilitiesGradient(Tensor output, Tensor logits, RouterLoss? loss) : Operation(output, logits)
+    {
+        public override void Backward(Tape tape)
+        {
+            loss?.AddGradient(tape, Output);
+            tape.Device.RowProgram(new SoftmaxGradient(), Output.Rows, Output.Columns, [Output.Data, Output.Gradient!.Value, tape.GradientTarget(logits)]);
+        }
+    }
+
+    /// <summary>With s = p / T, T = Σ p over the chosen: ∂/∂p = (g - Σ g s) / T; without, g. Elsewhere 0.</summary>
+    private sealed class WeightsGradient(Tensor output, Tensor probabilities, RouterChoice choice, Block weights, Block? totals) : Operation(output, probabilities)
+    {
+        public override void Backward(Tape tape)
+        {
+            Device device = tape.Device;
+            int ranks = choice.PerToken, tokens = choice.Tokens;
+            Block slopes = tape.Scratch(choice.Slots);
+            device.Gather(Output.Gradient!.Value, choice.SlotsOfPlaces, slopes, 1, accumulate: false);
+            if (totals is { } sums)
+            {
+                Block means = tape.Scratch(tokens);
+                device.Map(new DotRule(), ranks, tokens, slopes, weights, Operand.PerColumn(means));
+                device.Map(new CenterAndDivideRule(), ranks, tokens, slopes, Operand.PerColumn(means), Operand.PerColumn(sums));
+                tape.Release(means);
+            }
+
+            Block target = tape.GradientOf(probabilities, out float beta);
+            if (beta == 0)
+                device.Fill(target, 0);
+            for (int rank = 0; rank < ranks; rank++)
+                device.AddAt(target, choice.AtRank(rank), slopes.Slice((long)rank * tokens, tokens), choice.Experts);
+            tape.Release(slopes);
+        }
+    }
+
+    private readonly struct Softmax : IRowRule
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+        public static bool FirstIsMax => true;
+
+        public static bool HasSecond => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L z, L b, L c, L d, L e, L f) where L : struct, ILane<L> => z;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => total;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L largest, L z, L b, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(z - largest);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L largest, L total) where L : struct, ILane<L> => total;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L largest, L total, ref L z, ref L p, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
+            p = L.Exp(z - largest) / total;
+    }
+
+    private readonly struct SoftmaxGradient : IRowRule
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+        public static bool FirstIsMax => false;
+
+        public static bool HasSecond => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L FirstTerm<L>(L p, L slope, L c, L d, L e, L f) where L : struct, ILane<L> => p * slope;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L First<L>(L total) where L : struct, ILane<L> => total;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L SecondTerm<L>(L mean, L p, L slope, L c, L d, L e, L f) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Second<L>(L mean, L total) where L : struct, ILane<L> => default;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Map<L>(L mean, L second, ref L p, ref L slope, ref L result, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
+            result = p * (slope - mean);
+    }
+
+    /// <summary>a /= b.</summary>
+    private readonly struct DivideRule : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a /= b;
+    }
+
+    /// <summary>a = (a - b) / c.</summary>
+    private readonly struct CenterAndDivideRule : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b, ref L c) where L : struct, ILane<L> => a = (a - b) / c;
+    }
+
+    /// <summary>c = Σ a · b over the axes that c lacks.</summary>
+    internal readonly struct DotRule : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b, ref L c) where L : struct, ILane<L> => c = a * b;
+    }
+}

@@ -1,0 +1,51 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Multiplicative noise before a router (Fedus, Zoph and Shazeer, "Switch transformers", 2022).</summary>
+public static class RouterJitterOp
+{
+    /// <summary>
+    /// x · u with u uniform in [1 - ε, 1 + ε), drawn for each element from the tape's random stream while the tape trains; x itself otherwise.
+    /// The noise is drawn again for the gradient instead of being kept.
+    /// </summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Any shape.</param>
+    /// <param name="epsilon">ε, from 0 to below 1.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
+    public static Tensor Jitter(this Tape tape, Tensor x, float epsilon)
+    {
+        if (!(epsilon >= 0 && epsilon < 1))
+            throw new ArgumentOutOfRangeException(nameof(epsilon), epsilon, "jitter lies in [0, 1)");
+        if (epsilon == 0 || !tape.IsTraining)
+            return x;
+        Tensor output = tape.Output([.. x.Shape], x);
+        ulong stream = tape.RandomStream++;
+        tape.Device.Random(output.Data, RandomKind.Uniform, 2 * epsilon, tape.Seed, stream);
+        tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, output.Data, x.Data, output.Data);
+        tape.Record(new Gradient(output, x, epsilon, tape.Seed, stream));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, float epsilon, ulong seed, ulong stream) : Operation(output, x)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block noise = Output.Data;
+            tape.Device.Random(noise, RandomKind.Uniform, 2 * epsilon, seed, stream);
+            tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, noise, Output.Gradient!.Value, tape.GradientTarget(x));
+        }
+    }
+
+    /// <summary>result = x · (noise + least).</summary>
+    private readonly struct Rule(float least) : IMap3
+    {
+        private readonly float least = least;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L noise, ref L x, ref L result) where L : struct, ILane<L> => result = x * (noise + L.Splat(least));
+    }
+}

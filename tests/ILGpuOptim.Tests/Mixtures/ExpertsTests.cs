@@ -1,0 +1,359 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
+using ILGpuOptim.Tests.Devices;
+
+namespace ILGpuOptim.Tests.Mixtures;
+
+/// <summary>Mixtures of experts against plain loops in double precision and their central differences. Stamped on each device below.</summary>
+public abstract class ExpertsTests(Device device)
+{
+    /// <summary>Tokens, columns, intermediate size, experts, experts per token, whether weights are normalised.</summary>
+    public static TheoryData<int, int, int, int, int, bool> Shapes => new()
+    {
+        { 7, 5, 6, 4, 2, true }, { 7, 5, 6, 4, 2, false },
+        { 5, 3, 4, 1, 1, true }, { 5, 3, 4, 1, 1, false },
+        { 6, 4, 3, 3, 3, true }, { 6, 4, 3, 3, 3, false },
+        { 1, 1, 1, 2, 1, false }, { 1, 9, 5, 17, 3, true },
+        { 3, 4, 5, 9, 1, true }, { 3, 4, 5, 9, 1, false },
+    };
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void ValuesAndGradientsAreThoseOfPlainLoops(int tokens, int columns, int inner, int experts, int perToken, bool normalizes)
+    {
+        const float Coefficient = 0.7f;
+        (ExpertsLayer layer, Parameter x) = Make(tokens, columns, inner, experts, perToken, normalizes);
+        Tape tape = new(device) { Seed = 3 };
+        int[] mask = [.. Enumerable.Range(0, tokens).Select(i => i == 1 ? 0 : 1)];
+        RouterLoss loss = new(tape, 1, experts, tokens, mask);
+        Tensor y = layer.Forward(tape, x, loss);
+        y.IsKept = true;
+        Tensor aux = loss.Total();
+        float[] weights = Weights((int)y.Length);
+        tape.Backward(Objective.Of(tape, y, weights, aux, Coefficient));
+
+        Parameter[] parameters = [x, .. layer.Parameters];
+        double[][] values = [.. parameters.Select(p => p.ToArray().Select(v => (double)v).ToArray())];
+        var plain = new Plain(tokens, columns, inner, experts, perToken, normalizes, mask);
+        int[][] chosen = plain.Choose(values);
+        double[] expected = plain.Output(values, chosen);
+        Close(expected, y.ToArray(), "y");
+        Close([plain.Loss(values, chosen)], aux.ToArray(), "auxiliary loss");
+        double Total() => plain.Output(values, chosen).Zip(weights, (a, b) => a * b).Sum() + Coefficient * plain.Loss(values, chosen);
+        for (int k = 0; k < parameters.Length; k++)
+        {
+            var slopes = new double[values[k].Length];
+            for (int i = 0; i < slopes.Length; i++)
+            {
+                double at = values[k][i];
+                values[k][i] = at + 1e-5;
+                double above = Total();
+                values[k][i] = at - 1e-5;
+                slopes[i] = (above - Total()) / 2e-5;
+                values[k][i] = at;
+            }
+
+            Close(slopes, GradientOf(parameters[k]), $"gradient of {parameters[k].Name}");
+        }
+
+        Release(tape, parameters);
+    }
+
+    [Fact]
+    public void ExpertsWithoutTokensGetAGradientOfZero()
+    {
+        (ExpertsLayer layer, Parameter x) = Make(6, 4, 5, 5, 2, normalizes: true);
+        Parameter router = layer.Parameters[0];
+
+        // Ones in x and two large rows of the router: every token goes to experts 3 and 1.
+        x.Load([.. Enumerable.Repeat(1f, 24)]);
+        router.Load([.. Enumerable.Range(0, 20).Select(i => i / 4 == 3 ? 2f : i / 4 == 1 ? 1f : 0f)]);
+        Parameter[] parameters = [x, .. layer.Parameters];
+        for (int round = 0; round < 2; round++)
+        {
+            Tape tape = new(device);
+
+            // Gradient memory that was used for something else before.
+            foreach (Parameter parameter in parameters)
+            {
+                Block used = device.Pool.Rent(parameter.Length);
+                device.Fill(used, float.NaN);
+                device.Pool.Return(used);
+            }
+
+            Tensor y = layer.Forward(tape, x);
+            tape.Backward(Objective.Of(tape, y, Weights((int)y.Length)));
+            for (int e = 0; e < 5; e++)
+            {
+                foreach (Parameter parameter in layer.Parameters.Where(p => p.Name.StartsWith($"moe.experts.{e}.", StringComparison.Ordinal)))
+                {
+                    Assert.True(parameter.HasGradient, parameter.Name);
+                    float[] gradient = GradientOf(parameter);
+                    Assert.All(gradient, value => Assert.True(float.IsFinite(value) && (e is 1 or 3 || value == 0), $"{parameter.Name}: {value}"));
+                    Assert.Equal(e is 1 or 3, gradient.Any(value => value != 0));
+                }
+            }
+
+            Release(tape, parameters);
+        }
+    }
+
+    [Fact]
+    public void AnEmptyBatchGivesNothingAndGradientsOfZero()
+    {
+        (ExpertsLayer layer, Parameter x) = Make(0, 4, 5, 3, 2, normalizes: true);
+        Tape tape = new(device);
+        RouterLoss loss = new(tape, 1, 3, 0);
+        Tensor y = layer.Forward(tape, x, loss);
+        Assert.Equal(0, y.Length);
+        Tensor aux = loss.Total();
+        Assert.Equal(0, aux.Item());
+        tape.Backward(Objective.Of(tape, y, [], aux, 1));
+        Assert.All(layer.Parameters, p => Assert.All(GradientOf(p), value => Assert.Equal(0, value)));
+        Release(tape, [x, .. layer.Parameters]);
+    }
+
+    [Fact]
+    public void TheChoiceIsByProbabilityThenByNumber()
+    {
+        Tape tape = new(device) { IsRecording = false };
+        RouterChoice choice = tape.Route(Matrix(tape, 4, [0, 0, 0, 0, 1, 2, 2, 1, -1, 3, 5, 4, float.NaN, 1, 2, 3]), 2, normalizes: false);
+        Assert.Equal(new[] { 0, 3 }, Read(choice.TokensOf(0)));
+        Assert.Equal(new[] { 0, 1, 3 }, Read(choice.TokensOf(1)));
+        Assert.Equal(new[] { 1, 2 }, Read(choice.TokensOf(2)));
+        Assert.Equal(new[] { 2 }, Read(choice.TokensOf(3)));
+        Assert.Equal(8, choice.Slots);
+        float[] weights = choice.Weights.ToArray();
+        Assert.Equal(0.25, weights[0], 1e-6);
+        Assert.True(float.IsNaN(weights[1]));
+        Assert.Equal(0.25, weights[2], 1e-6);
+        tape.Reset();
+    }
+
+    [Fact]
+    public void WeightsAreNormalisedByTheirSum()
+    {
+        Tape tape = new(device) { IsRecording = false };
+
+        // Probabilities that differ by 40 orders of magnitude do not lose the smaller one's row to a division by zero.
+        RouterChoice choice = tape.Route(Matrix(tape, 3, [1, 2, 0, 100, 0, 0]), 2, normalizes: true);
+        float[] weights = choice.Weights.ToArray();
+        Assert.Equal([1 / (1 + Math.E), 1, Math.E / (1 + Math.E), 0], weights.Select(w => (double)w), (a, b) => Math.Abs(a - b) <= 1e-6);
+        tape.Reset();
+    }
+
+    [Fact]
+    public void NothingIsKeptWithoutRecordingAndAllMemoryComesBack()
+    {
+        (ExpertsLayer layer, Parameter x) = Make(3, 4, 5, 9, 2, normalizes: true);
+        long before = device.Pool.LentBytes;
+        Tape tape = new(device) { IsRecording = false };
+        float[] y = layer.Forward(tape, x).ToArray();
+        tape.Reset();
+        tape.IsRecording = true;
+        Tensor again = layer.Forward(tape, x);
+        again.IsKept = true;
+        tape.Backward(Objective.Of(tape, again, Weights(12)));
+        Assert.Equal(y, again.ToArray());
+        tape.Reset();
+        foreach (Parameter parameter in (Parameter[])[x, .. layer.Parameters])
+            parameter.ReleaseGradient();
+        Assert.Equal(before, device.Pool.LentBytes);
+    }
+
+    [Fact]
+    public void JitterMultipliesByNoiseWhileTraining()
+    {
+        const int Length = 5000;
+        var x = new Parameter(device, "x", 50, 100);
+        x.Load([.. Enumerable.Range(0, Length).Select(i => i % 2 == 0 ? 1f : -2f)]);
+        Tape tape = new(device) { Seed = 5, RandomStream = 8 };
+        tape.IsTraining = false;
+        Assert.Same(x, tape.Jitter(x, 0.25f));
+        tape.IsTraining = true;
+        Assert.Same(x, tape.Jitter(x, 0));
+        Assert.Equal(8ul, tape.RandomStream);
+        Tensor y = tape.Jitter(x, 0.25f);
+        Assert.Equal(9ul, tape.RandomStream);
+        double[] noise = [.. y.ToArray().Select((value, i) => value / (i % 2 == 0 ? 1.0 : -2.0))];
+        Assert.All(noise, u => Assert.InRange(u, 0.75, 1.25));
+        Assert.InRange(noise.Min(), 0.75, 0.751);
+        Assert.InRange(noise.Max(), 1.249, 1.25);
+        Assert.Equal(1, noise.Average(), 0.01);
+        float[] weights = Weights(Length);
+        tape.Backward(Objective.Of(tape, y, weights));
+        Close([.. noise.Zip(weights, (u, w) => u * w)], GradientOf(x), "gradient of jitter");
+        Release(tape, x);
+    }
+
+    /// <summary>A layer with weights of Mixtral's names, and its input.</summary>
+    private (ExpertsLayer Layer, Parameter X) Make(int tokens, int columns, int inner, int experts, int perToken, bool normalizes)
+    {
+        var layer = new ExpertsLayer(new Initializer(device, seed: 11), columns, Describe(inner, experts, perToken, normalizes));
+        var x = new Parameter(device, "x", tokens, columns);
+        device.Random(x.Data, RandomKind.Normal, 1, seed: 12, stream: 0);
+        return (layer, x);
+    }
+
+    internal static FeedForwardDescription Describe(int inner, int experts, int perToken, bool normalizes)
+    {
+        static ProjectionDescription Part(string name) => new("moe.experts.{e}." + name) { StandardDeviation = 0.7f };
+        return new FeedForwardDescription
+        {
+            Activation = "silu",
+            IntermediateSize = inner,
+            Gate = Part("w1"),
+            Up = Part("w3"),
+            Down = Part("w2"),
+            Experts = new ExpertsDescription(experts, perToken, normalizes, new ProjectionDescription("moe.gate") { StandardDeviation = 0.9f }),
+        };
+    }
+
+    private static Tensor Matrix(Tape tape, int columns, float[] values)
+    {
+        Tensor result = tape.Output([values.Length / columns, columns]);
+        tape.Device.Upload(values, result.Data);
+        return result;
+    }
+
+    private int[] Read(Block indices)
+    {
+        var result = new int[indices.Length];
+        device.Download(indices, result);
+        return result;
+    }
+
+    internal static float[] Weights(int length)
+    {
+        var random = new Random(4);
+        return [.. Enumerable.Range(0, length).Select(_ => (float)(2 * random.NextDouble() - 1))];
+    }
+
+    internal static float[] GradientOf(Parameter parameter)
+    {
+        var result = new float[parameter.Length];
+        parameter.Device.Download(parameter.Gradient!.Value, result);
+        return result;
+    }
+
+    internal static void Close(double[] expected, float[] actual, string what)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        double bound = 1e-5 * Math.Max(1e-2, expected.Length == 0 ? 0 : expected.Max(Math.Abs));
+        for (int i = 0; i < actual.Length; i++)
+            Assert.True(Math.Abs(actual[i] - expected[i]) <= bound, $"{what}[{i}]: {actual[i]} instead of {expected[i]}");
+    }
+
+    private static void Release(Tape tape, params Parameter[] parameters)
+    {
+        tape.Reset();
+        foreach (Parameter parameter in parameters)
+            parameter.ReleaseGradient();
+    }
+
+    /// <summary>Σ weight · y + coefficient · loss, so that every element's gradient differs.</summary>
+    internal sealed class Objective(Tensor output, Tensor y, Block weights, Tensor? loss, float coefficient) : Operation(output, y, loss)
+    {
+        public static Tensor Of(Tape tape, Tensor y, float[] weights, Tensor? loss = null, float coefficient = 0)
+        {
+            Tensor output = tape.Output([1], y, loss);
+            tape.Record(new Objective(output, y, tape.Numbers(weights), loss, coefficient));
+            return output;
+        }
+
+        public override void Backward(Tape tape)
+        {
+            if (y.RequiresGradient)
+            {
+                Block target = tape.GradientOf(y, out float beta);
+                Assert.Equal(0, beta);
+                tape.Device.Copy(weights, target);
+            }
+
+            if (loss is { RequiresGradient: true })
+                tape.Device.Fill(tape.GradientOf(loss, out _), coefficient);
+        }
+    }
+
+    /// <summary>The specification, token by token. Values are x, the router, then w1, w3, w2 of each expert.</summary>
+    private sealed class Plain(int tokens, int columns, int inner, int experts, int perToken, bool normalizes, int[] mask)
+    {
+        public int[][] Choose(double[][] values) =>
+            [.. Enumerable.Range(0, tokens).Select(t => Probabilities(values, t).Select((p, e) => (p, e)).OrderByDescending(pair => pair.p).ThenBy(pair => pair.e).Take(perToken).Select(pair => pair.e).ToArray())];
+
+        public double[] Output(double[][] values, int[][] chosen)
+        {
+            var y = new double[tokens * columns];
+            for (int t = 0; t < tokens; t++)
+            {
+                double[] p = Probabilities(values, t), x = values[0][(t * columns)..((t + 1) * columns)];
+                double total = normalizes ? chosen[t].Sum(e => p[e]) : 1;
+                foreach (int e in chosen[t])
+                {
+                    double[] gate = Product(values[2 + 3 * e], x, inner), up = Product(values[3 + 3 * e], x, inner);
+                    double[] down = Product(values[4 + 3 * e], [.. gate.Zip(up, (g, u) => g / (1 + Math.Exp(-g)) * u)], columns);
+                    for (int c = 0; c < columns; c++)
+                        y[t * columns + c] += p[e] / total * down[c];
+                }
+            }
+
+            return y;
+        }
+
+        public double Loss(double[][] values, int[][] chosen)
+        {
+            double rows = mask.Sum();
+            if (rows == 0)
+                return 0;
+            int[] counted = [.. Enumerable.Range(0, tokens).Where(t => mask[t] != 0)];
+            double[][] p = [.. counted.Select(t => Probabilities(values, t))];
+            return experts * Enumerable.Range(0, experts).Sum(e => counted.Count(t => chosen[t].Contains(e)) / rows * p.Sum(row => row[e]) / rows);
+        }
+
+        private double[] Probabilities(double[][] values, int t)
+        {
+            double[] z = Product(values[1], values[0][(t * columns)..((t + 1) * columns)], experts);
+            double total = z.Sum(Math.Exp);
+            return [.. z.Select(value => Math.Exp(value) / total)];
+        }
+
+        private static double[] Product(double[] weight, double[] x, int rows) =>
+            [.. Enumerable.Range(0, rows).Select(r => x.Select((value, c) => weight[r * x.Length + c] * value).Sum())];
+    }
+}
+
+public class CpuExpertsTests() : ExpertsTests(new CpuDevice(2))
+{
+    [Fact]
+    public void BitsDoNotDependOnThreads()
+    {
+        float[][] Run(int threads)
+        {
+            using var device = new CpuDevice(threads);
+            var layer = new ExpertsLayer(new Initializer(device, seed: 1), 37, Describe(29, 8, 3, normalizes: true));
+            var x = new Parameter(device, "x", 203, 37);
+            device.Random(x.Data, RandomKind.Normal, 1, seed: 2, stream: 0);
+            Tape tape = new(device);
+            RouterLoss loss = new(tape, 1, 8, 203);
+            Tensor y = layer.Forward(tape, x, loss);
+            y.IsKept = true;
+            tape.Backward(Objective.Of(tape, y, Weights(203 * 37), loss.Total(), 0.1f));
+            return [y.ToArray(), .. ((Parameter[])[x, .. layer.Parameters]).Select(GradientOf)];
+        }
+
+        float[][] one = Run(1);
+        Assert.Equal(one, Run(2));
+        Assert.Equal(one, Run(3));
+        Assert.Equal(one, Run(2));
+    }
+}
+
+public class ReferenceExpertsTests() : ExpertsTests(new ReferenceDevice());
+
+[Collection("gpu"), Trait("device", "opencl")]
+public class OpenClExpertsTests() : ExpertsTests(Gpu.OpenCl());
+
+[Collection("gpu"), Trait("device", "cuda")]
+public class CudaExpertsTests() : ExpertsTests(Gpu.Cuda());
