@@ -1,0 +1,140 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+// The recorded operations of functions. Which inputs need gradients, and which were broadcast, are types: kernels specialise on them.
+public static partial class ApplyOp
+{
+    private sealed class Gradient1<F>(F function, Tensor output, Tensor x) : Operation(output, x) where F : unmanaged, IFunction1
+    {
+        public override void Backward(Tape tape)
+        {
+            var inputs = FunctionInputs.Of(tape, x);
+            var targets = new GradientTargets(tape, Output, inputs);
+            tape.Device.Map(new Backward1<F>(function), 1, x.Length, targets.Gradient, x.Data, targets.Of(0));
+            targets.Complete();
+        }
+    }
+
+    private sealed class Gradient2<F>(F function, Tensor output, FunctionInputs inputs) : Operation(output, [.. inputs.Tensors]) where F : unmanaged, IFunction2
+    {
+        public override void Backward(Tape tape)
+        {
+            switch (inputs.SlotOf(0))
+            {
+                case Slot.None:
+                    Second<NoPartial>(tape);
+                    break;
+                case Slot.Write:
+                    Second<FullPartial>(tape);
+                    break;
+                default:
+                    Second<SummedPartial>(tape);
+                    break;
+            }
+        }
+
+        private void Second<X>(Tape tape) where X : unmanaged, IPartialSlot
+        {
+            switch (inputs.SlotOf(1))
+            {
+                case Slot.None:
+                    Launch<X, NoPartial>(tape);
+                    break;
+                case Slot.Write:
+                    Launch<X, FullPartial>(tape);
+                    break;
+                default:
+                    Launch<X, SummedPartial>(tape);
+                    break;
+            }
+        }
+
+        private void Launch<X, Y>(Tape tape) where X : unmanaged, IPartialSlot where Y : unmanaged, IPartialSlot
+        {
+            var targets = new GradientTargets(tape, Output, inputs);
+            tape.Device.Map(new Backward2<F, X, Y>(function), inputs.Shape.Rows, inputs.Shape.Columns, targets.Gradient, inputs.Operand(0), inputs.Operand(1), targets.Of(0), targets.Of(1));
+            targets.Complete();
+        }
+    }
+
+    private sealed class Gradient3<F>(F function, Tensor output, FunctionInputs inputs) : Operation(output, [.. inputs.Tensors]) where F : unmanaged, IFunction3
+    {
+        public override void Backward(Tape tape)
+        {
+            // The first input with the result's shape comes to the first place, where its gradient replaces that of the result. When there is none, and
+            // all three were broadcast, two kernels share the three sums.
+            var targets = new GradientTargets(tape, Output, inputs);
+            if (inputs.SlotOf(0) == Slot.Write)
+                First<F>(tape, function, targets, 0);
+            else if (inputs.SlotOf(1) == Slot.Write)
+                First(tape, new Rotated<F>(function), targets, 1);
+            else if (inputs.SlotOf(2) == Slot.Write)
+                First(tape, new Rotated<Rotated<F>>(new Rotated<F>(function)), targets, 2);
+            else
+                Sums(tape, targets);
+            targets.Complete();
+        }
+
+        private void First<G>(Tape tape, G rotated, GradientTargets targets, int first) where G : unmanaged, IFunction3
+        {
+            targets.TakeGradient(first);
+            Second<G, FullPartial>(tape, rotated, targets, first);
+        }
+
+        private void Sums(Tape tape, GradientTargets targets)
+        {
+            if (inputs.SlotOf(1) != Slot.None || inputs.SlotOf(2) != Slot.None)
+                Second<F, NoPartial>(tape, function, targets, 0);
+            if (inputs.SlotOf(0) != Slot.None)
+                Launch<Rotated<Rotated<F>>, NoPartial, SummedPartial, NoPartial>(tape, new(new(function)), targets, 2);
+        }
+
+        private void Second<G, X>(Tape tape, G rotated, GradientTargets targets, int first) where G : unmanaged, IFunction3 where X : unmanaged, IPartialSlot
+        {
+            switch (inputs.SlotOf((first + 1) % 3))
+            {
+                case Slot.None:
+                    Third<G, X, NoPartial>(tape, rotated, targets, first);
+                    break;
+                case Slot.Write:
+                    Third<G, X, FullPartial>(tape, rotated, targets, first);
+                    break;
+                default:
+                    Third<G, X, SummedPartial>(tape, rotated, targets, first);
+                    break;
+            }
+        }
+
+        private void Third<G, X, Y>(Tape tape, G rotated, GradientTargets targets, int first)
+            where G : unmanaged, IFunction3
+            where X : unmanaged, IPartialSlot
+            where Y : unmanaged, IPartialSlot
+        {
+            switch (inputs.SlotOf((first + 2) % 3))
+            {
+                case Slot.None:
+                    Launch<G, X, Y, NoPartial>(tape, rotated, targets, first);
+                    break;
+                case Slot.Write:
+                    Launch<G, X, Y, FullPartial>(tape, rotated, targets, first);
+                    break;
+                default:
+                    Launch<G, X, Y, SummedPartial>(tape, rotated, targets, first);
+                    break;
+            }
+        }
+
+        private void Launch<G, X, Y, Z>(Tape tape, G rotated, GradientTargets targets, int first)
+            where G : unmanaged, IFunction3
+            where X : unmanaged, IPartialSlot
+            where Y : unmanaged, IPartialSlot
+            where Z : unmanaged, IPartialSlot
+        {
+            int second = (first + 1) % 3, third = (first + 2) % 3;
+            tape.Device.Map(
+                new Backward3<G, X, Y, Z>(rotated), inputs.Shape.Rows, inputs.Shape.Columns, targets.Gradient, inputs.Operand(first), inputs.Operand(second), inputs.Operand(third),
+                Y.Slot == Slot.None ? targets.Gradient : targets.Of(second), Z.Slot == Slot.None ? targets.Gradient : targets.Of(third));
+        }
+    }
+}

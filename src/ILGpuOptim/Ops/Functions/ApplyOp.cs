@@ -1,0 +1,53 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Element-wise functions that are written once: their gradients come from running them on dual lanes.</summary>
+public static partial class ApplyOp
+{
+    /// <summary>f(x), element by element: one kernel, and one for the gradient.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="function">The function.</param>
+    /// <param name="x">Any shape.</param>
+    /// <returns>x's shape.</returns>
+    public static Tensor Apply<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1
+    {
+        Tensor output = tape.Output([.. x.Shape], x);
+        tape.Device.Map(new Forward1<F>(function), 1, x.Length, x.Data, output.Data);
+        tape.Record(new Gradient1<F>(function, output, x));
+        return output;
+    }
+
+    /// <summary>f(x, y), element by element, of inputs that are broadcast to each other as in NumPy: one kernel, and one for all gradients.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="function">The function.</param>
+    /// <param name="x">Any shape.</param>
+    /// <param name="y">Any shape that can be broadcast with x's: sizes are aligned at the last, and a size of 1 repeats.</param>
+    /// <returns>The shape that all inputs are broadcast to.</returns>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast to each other.</exception>
+    public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
+    {
+        FunctionInputs inputs = FunctionInputs.Of(tape, x, y);
+        Tensor output = tape.Output(inputs.Shape.Sizes, x, y);
+        tape.Device.Map(new Forward2<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
+        tape.Record(new Gradient2<F>(function, output, inputs));
+        return output;
+    }
+
+    /// <summary>f(x, y, z); otherwise as for two inputs.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="function">The function.</param>
+    /// <param name="x">Any shape.</param>
+    /// <param name="y">Any shape that can be broadcast with the others.</param>
+    /// <param name="z">Any shape that can be broadcast with the others.</param>
+    /// <returns>The shape that all inputs are broadcast to.</returns>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast to each other.</exception>
+    public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3
+    {
+        FunctionInputs inputs = FunctionInputs.Of(tape, x, y, z);
+        Tensor output = tape.Output(inputs.Shape.Sizes, x, y, z);
+        tape.Device.Map(new Forward3<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), inputs.Operand(2), output.Data);
+        tape.Record(new Gradient3<F>(function, output, inputs));
+        return output;
+    }
+}
