@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using ILGpuOptim.Cli.Commands;
+using ILGpuOptim.Data;
 using ILGpuOptim.Training;
 using Spectre.Console;
 
@@ -24,6 +25,7 @@ internal abstract class TrainingProgress(TrainingRun run)
         Line($"run        {Training.Folder}");
         Line($"device     {Training.Trainer.Device.Name}: {Training.Trainer.Device.Description}");
         Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, {Training.Data.Vocabulary} different");
+        Line($"steps      {s.Steps:N0} of {Training.Trainer.TokensPerStep:N0} tokens: {Training.Trainer.EpochsAfter(s.Steps):F2} epochs{(s.Sampling == Sampling.Random ? ", at random positions" : "")}");
         Line($"model      {Training.Trainer.Model.Config.Summary}, block {s.Block}: {Training.Trainer.Model.ParameterCount:N0} parameters");
         Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.LearningRate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
         foreach (var group in Training.Trainer.Groups)
@@ -80,7 +82,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             if (clock.Elapsed.TotalSeconds < nextLine && result.Step < Training.Settings.Steps)
                 return;
             nextLine = clock.Elapsed.TotalSeconds + 1;
-            Line($"step {result.Step,6}/{Training.Settings.Steps}  loss {result.Loss:F4}  lr {result.LearningRate:E2}  {TokensPerSecond(result.Step),8:N0} tokens/s  {MemoryMegabytes:F0} MB  ETA {Left(result.Step):m\\:ss}");
+            Line($"step {result.Step,6}/{Training.Settings.Steps}  epoch {result.Epoch:F2}  loss {result.Loss:F4}  lr {result.LearningRate:E2}  {TokensPerSecond(result.Step),8:N0} tokens/s  {MemoryMegabytes:F0} MB  ETA {Left(result.Step):m\\:ss}");
         }
 
         protected override void Validated(long step, double training, double validation) =>
@@ -103,7 +105,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             CommonOptions.PrintJson(new { Event = "end", Finished = finished, Step = Training.Trainer.StepNumber, Sample = sample, Seconds = clock.Elapsed.TotalSeconds });
 
         protected override void Stepped(StepResult result) =>
-            CommonOptions.PrintJson(new { Event = "step", result.Step, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm });
+            CommonOptions.PrintJson(new { Event = "step", result.Step, result.Epoch, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm });
 
         protected override void Validated(long step, double training, double validation) => CommonOptions.PrintJson(new
         {
@@ -134,7 +136,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             if (clock.Elapsed.TotalSeconds < nextUpdate)
                 return;
             nextUpdate = clock.Elapsed.TotalSeconds + 0.2;
-            task.Description = $"step {result.Step} loss [bold]{result.Loss:F4}[/] lr {result.LearningRate:E2} {TokensPerSecond(result.Step):N0} tok/s {MemoryMegabytes:F0} MB ETA {Left(result.Step):m\\:ss}";
+            task.Description = $"step {result.Step} epoch {result.Epoch:F2} loss [bold]{result.Loss:F4}[/] lr {result.LearningRate:E2} {TokensPerSecond(result.Step):N0} tok/s {MemoryMegabytes:F0} MB ETA {Left(result.Step):m\\:ss}";
         }
 
         protected override void Validated(long step, double training, double validation) =>

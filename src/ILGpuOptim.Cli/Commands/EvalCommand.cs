@@ -65,7 +65,7 @@ internal static class EvalCommand
         string settings = Path.Combine(run, TrainingRun.SettingsFile);
         if (!File.Exists(settings))
             throw new UserException($"{path}: this is no run, so there is no data to evaluate on; give --data");
-        Dataset dataset = TrainingRun.LoadData(TrainingSettings.Load(settings), folder);
+        Dataset dataset = TrainingRun.LoadData(TrainingSettings.LoadRun(settings), folder);
         TokenSequence tokens = dataset.Validation;
         return (tokens, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(tokens.ToArray())));
     }

@@ -19,7 +19,7 @@ internal static class InfoCommand
             string folder = result.GetRequiredValue(run), file = Path.Combine(folder, TrainingRun.SettingsFile);
             if (!File.Exists(file))
                 throw new UserException($"{folder}: there is no run in this folder ({TrainingRun.SettingsFile} is missing)");
-            TrainingSettings settings = TrainingSettings.Load(file);
+            TrainingSettings settings = TrainingSettings.LoadRun(file);
             RunRecord record = RunRecord.Load(file);
             (long Step, string Path)[] checkpoints = [.. TrainingRun.Checkpoints(folder)];
             IReadOnlyList<(long Step, double? Training, double? Validation)> losses = RunMetrics.Read(folder).Validations;
@@ -35,7 +35,7 @@ internal static class InfoCommand
                 return;
             }
 
-            AnsiConsole.MarkupLineInterpolated($"[bold]{Terminal.Line(folder)}[/]  preset {Terminal.Line(settings.Preset)}, {settings.Optimizer.Name}, {Model(settings, checkpoints.Length > 0 ? folder : null)}block {settings.Block}");
+            AnsiConsole.MarkupLineInterpolated($"[bold]{Terminal.Line(folder)}[/]  preset {Terminal.Line(settings.Preset)}, {settings.Optimizer.Name}, {Model(settings, checkpoints.Length > 0 ? folder : null)}block {settings.Block}, sampling {settings.Sampling.ToString().ToLowerInvariant()}");
             AnsiConsole.MarkupLineInterpolated($"data: {(settings.Data.Count == 0 ? "embedded corpus" : Terminal.Line(string.Join(", ", settings.Data)))}");
             foreach (SettingsChange change in record.History)
                 AnsiConsole.MarkupLineInterpolated($"changed at step {change.Step}: {Terminal.Line(string.Join("; ", change.Changes))}");

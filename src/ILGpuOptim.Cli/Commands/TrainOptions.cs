@@ -40,6 +40,7 @@ internal sealed class TrainOptions
         Value<double>("--dropout", "Dropout", "probability of dropping an element");
         Value<double>("--masked-part", "MaskedPart", "the part of the tokens that BERT has to predict");
         Value<int>("--batch", "Batch", "sequences of a batch");
+        Value<Data.Sampling>("--sampling", "Sampling", "how training windows are drawn: epochs (every window once an epoch, in random order) or random (independent random positions)");
         Value<int>("--accumulate", "Accumulate", "batches of an update");
         Value<int>("--steps", "Steps", "updates");
         Setting<string>("--optimizer", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
@@ -120,7 +121,7 @@ internal sealed class TrainOptions
     /// <summary>The settings that flags change.</summary>
     private TrainingSettings Start(ParseResult result)
     {
-        TrainingSettings settings = result.GetValue(resume) is { } run ? TrainingSettings.Load(Path.Combine(run, TrainingRun.SettingsFile))
+        TrainingSettings settings = result.GetValue(resume) is { } run ? TrainingSettings.LoadRun(Path.Combine(run, TrainingRun.SettingsFile))
             : result.GetValue(config) is { } file ? TrainingSettings.Load(file) : Presets.Find(result.GetValue(preset) ?? "default");
         return Model is { } argument && result.GetValue(argument) is { } path ? WithModel(settings, path) : settings;
     }

@@ -7,15 +7,19 @@ public sealed class StepResult
 {
     private readonly Readback measures;
 
-    internal StepResult(long step, double learningRate, Readback measures)
+    internal StepResult(long step, double epoch, double learningRate, Readback measures)
     {
         Step = step;
+        Epoch = epoch;
         LearningRate = learningRate;
         this.measures = measures;
     }
 
     /// <summary>Which update, from 1.</summary>
     public long Step { get; }
+
+    /// <summary>Epochs that are done after this update: 1.5 is the middle of the second. With <see cref="Data.Sampling.Random"/>, as many windows as 1.5 epochs have.</summary>
+    public double Epoch { get; }
 
     /// <summary>The rate that was used.</summary>
     public double LearningRate { get; }

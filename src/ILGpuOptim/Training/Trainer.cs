@@ -16,7 +16,7 @@ public sealed class Trainer : IDisposable
     private const ulong TrainingStream = 0, ValidationStream = 1;
 
     private readonly Dataset data;
-    private readonly BatchSampler sampler;
+    private readonly BatchSampler training, validating;
     private readonly TokenMasking? masking;
     private readonly Schedule schedule;
     private readonly GradientClipping clipping;
@@ -52,7 +52,8 @@ public sealed class Trainer : IDisposable
         Model = model;
         this.data = data;
         Settings = settings;
-        sampler = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
+        training = new BatchSampler(settings.Block, settings.Batch, settings.Seed, settings.Sampling);
+        validating = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
         masking = MaskingOf(model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
         Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.Width / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
@@ -99,6 +100,9 @@ public sealed class Trainer : IDisposable
 
     /// <summary>Tokens of an update.</summary>
     public long TokensPerStep => (long)inputs.Length * Settings.Accumulate;
+
+    /// <summary>Epochs that a number of updates takes: 1.5 ends in the middle of the second.</summary>
+    public double EpochsAfter(long steps) => training.Epochs(data.Training.Length, (double)steps * Settings.Accumulate);
 
     /// <summary>Whether each step waits for the device after its update, so that <see cref="StepResult.UpdateDuration"/> is the time of the work, not of launching it.</summary>
     public bool TimesUpdates { get; set; }
@@ -181,7 +185,7 @@ public sealed class Trainer : IDisposable
 
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
-        var result = new StepResult(StepNumber + 1, Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures));
+        var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures));
         if (!Device.IsAsynchronous)
             Check(result);
         if (!Settings.Layerwise)
@@ -328,7 +332,7 @@ public sealed class Trainer : IDisposable
 
     private void Fill(TokenSequence tokens, ulong stream, ulong batch)
     {
-        sampler.Fill(tokens, stream, batch, inputs, targets);
+        (stream == TrainingStream ? training : validating).Fill(tokens, stream, batch, inputs, targets);
         masking?.Apply(stream, batch, inputs, targets);
     }
 

@@ -122,7 +122,7 @@ public sealed class TrainingRun : IDisposable
             held = FolderLock.Take(folder);
             AtomicFolder.RemoveLeftovers(folder);
             AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
-            TrainingSettings before = TrainingSettings.Load(path), settings = change?.Invoke(before) ?? before;
+            TrainingSettings before = TrainingSettings.LoadRun(path), settings = change?.Invoke(before) ?? before;
             if (settings.From != before.From || settings.Tokenizer != before.Tokenizer)
                 throw new UserException($"{folder}: a run keeps the weights and the tokenizer that it began with; leave out {(settings.From != before.From ? "--from" : "--tokenizer")}, or begin a new run");
             RunRecord record = RunRecord.Load(path);
@@ -221,7 +221,7 @@ public sealed class TrainingRun : IDisposable
         Trainer.Stop = stop;
         Trainer.Measured = result => Report(() =>
         {
-            metrics!.Append(new { step = result.Step, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
+            metrics!.Append(new { step = result.Step, epoch = result.Epoch, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
             Stepped?.Invoke(result);
         });
         if (Trainer.StepNumber == 0)

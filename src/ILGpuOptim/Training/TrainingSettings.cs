@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Data;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
@@ -66,6 +67,12 @@ public sealed record TrainingSettings
     /// <summary>Sequences of a batch.</summary>
     [Range(1, 1 << 24)]
     public int Batch { get; init; } = 12;
+
+    /// <summary>
+    /// How the windows of training batches are drawn: every window once an epoch, or independent random positions. Validation batches are random
+    /// positions, the same each time.
+    /// </summary>
+    public Sampling Sampling { get; init; }
 
     /// <summary>Batches whose gradients are added up before an update.</summary>
     [Range(1)]
@@ -140,17 +147,26 @@ public sealed record TrainingSettings
     /// <summary>The settings as JSON.</summary>
     public string ToJson() => JsonSerializer.Serialize(this, Options);
 
-    /// <summary>Reads settings; what the file does not say stays as in the preset it names. A run's record in the file is not read.</summary>
+    /// <summary>
+    /// Reads settings; what the file does not say stays as in the preset it names. A run's record in the file is not read, but where there is one, the
+    /// file is taken as <see cref="LoadRun"/> takes it: settings of earlier runs give the same losses again.
+    /// </summary>
     /// <exception cref="UserException">The file is missing, has something that is no setting, or a value outside its range.</exception>
     public static TrainingSettings Load(string path) => Read(JsonFields.Open(path));
+
+    /// <summary>Reads the settings of a run. Runs of earlier versions do not name the <see cref="Sampling"/>; theirs is random.</summary>
+    /// <exception cref="UserException">As for <see cref="Load"/>.</exception>
+    public static TrainingSettings LoadRun(string path) => Read(JsonFields.Open(path), isRun: true);
 
     /// <summary>As <see cref="Load"/>, from text.</summary>
     /// <exception cref="UserException">As for <see cref="Load"/>.</exception>
     public static TrainingSettings Parse(string json) => Read(JsonFields.Parse(Encoding.UTF8.GetBytes(json), "settings"));
 
-    private static TrainingSettings Read(JsonFields fields)
+    private static TrainingSettings Read(JsonFields fields, bool isRun = false)
     {
         TrainingSettings start = Named(fields, "preset", name => Presets.Find(name ?? "default"));
+        if (isRun || fields.Has(RunRecord.Field))
+            start = start with { Sampling = Sampling.Random };
         if (fields.Object("optimizer") is { } optimizer)
             start = Named(optimizer, "name", name => name is null ? start : start with { Optimizer = start.Optimizer.For(name) });
         var settings = (TrainingSettings)SettingsReader.Read(fields, start, RunRecord.Field);

@@ -5,6 +5,7 @@ using System.Text.RegularExpressions;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using static ILGpuOptim.Tests.Cli.Tool;
 
 namespace ILGpuOptim.Tests.Cli;
 
@@ -12,8 +13,6 @@ namespace ILGpuOptim.Tests.Cli;
 public class CliTests
 {
     private static readonly string TinyModel = Goldens.Folder("models", "gpt2-tiny");
-
-    private sealed record Outcome(int Code, string Output, string Error);
 
     [Fact]
     public void TrainsSamplesEvaluatesAndTells()
@@ -266,26 +265,4 @@ public class CliTests
     private static bool Ignores(int signal) => OperatingSystem.IsLinux() && File.ReadLines("/proc/self/status")
         .Where(line => line.StartsWith("SigIgn:", StringComparison.Ordinal))
         .Any(line => (ulong.Parse(line["SigIgn:".Length..], NumberStyles.HexNumber | NumberStyles.AllowLeadingWhite, CultureInfo.InvariantCulture) & (1UL << (signal - 1))) != 0);
-
-    private static Outcome Run(params string[] arguments) => Run(AppContext.BaseDirectory, arguments);
-
-    private static Outcome Run(string folder, string[] arguments)
-    {
-        using Process process = Start(folder, arguments);
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return new Outcome(process.ExitCode, output, error.Result);
-    }
-
-    private static Process Start(string folder, string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
-        {
-            WorkingDirectory = folder,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        return Process.Start(start)!;
-    }
 }

@@ -1,6 +1,7 @@
 using ILGpuOptim.Cli;
 using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Comparison;
@@ -105,6 +106,20 @@ public class OptimizerComparisonTests
             Assert.Contains("not empty", Error(folder.Path, settings), StringComparison.Ordinal);
         Assert.Contains("Seeds 0: it must be", Error(path, settings with { Seeds = 0 }), StringComparison.Ordinal);
         Assert.Contains("--eval-batches", Error(path, settings with { Training = settings.Training with { EvalBatches = 0 } }), StringComparison.Ordinal);
+    }
+
+    /// <summary>Comparisons of earlier versions, which do not name the sampling, go on with random positions.</summary>
+    [Fact]
+    public void AnEarlierComparisonGoesOnAtRandom()
+    {
+        using var folder = new TemporaryFolder();
+        ComparisonSettings settings = Settings(folder, "adamw", "1e-2");
+        OptimizerComparison.Open(folder["comparison"], settings).Dispose();
+        string file = folder["comparison", OptimizerComparison.SettingsFile], text = File.ReadAllText(file);
+        File.WriteAllText(file, text.Replace("\"sampling\": \"epochs\",", "", StringComparison.Ordinal));
+        Assert.NotEqual(text, File.ReadAllText(file));
+        Assert.Contains("training.sampling: null there, \"epochs\" here", Error(folder["comparison"], settings), StringComparison.Ordinal);
+        OptimizerComparison.Open(folder["comparison"], settings with { Training = settings.Training with { Sampling = Sampling.Random } }).Dispose();
     }
 
     private static string Error(string path, ComparisonSettings settings) => Assert.ThrowsAny<UserException>(() => OptimizerComparison.Open(path, settings)).Message;

@@ -1,0 +1,40 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>
+/// Windows of training tokens without replacement. An epoch divides the tokens into windows of block tokens that touch each other; every window of
+/// an epoch comes once, in a random order, before the next epoch begins. Both depend on the seed and the epoch alone, and an order is computed
+/// element by element (<see cref="SeededPermutation"/>), so that a sample's window follows from its number: a run that is resumed goes on exactly,
+/// also in the middle of an epoch.
+/// </summary>
+/// <remarks>
+/// An epoch has n = max(1, ⌊tokens / block⌋ − 1) windows. The tokens that are left over (from one block to two) are divided at random between
+/// the two ends of the data, so the boundaries between windows differ from epoch to epoch, and what an epoch leaves out at the ends others have.
+/// The targets of an epoch are n · block different tokens.
+/// </remarks>
+/// <param name="block">Tokens of a window.</param>
+/// <param name="seed">Repeats the same windows.</param>
+public sealed class EpochWindows(int block, ulong seed)
+{
+    /// <summary>Keep the counters apart from those of random windows, masks, dropout and initial weights.</summary>
+    private const ulong Offsets = 0x45504F43_48000000, Orders = 0x45504F43_48000001;
+
+    private readonly SeededPermutation order = new(seed, Orders);
+
+    /// <summary>The windows of an epoch.</summary>
+    /// <param name="length">How many tokens there are, more than a block.</param>
+    public long Count(long length) => Math.Max(1, (length / block) - 1);
+
+    /// <summary>Where a sample's window begins; it and its last target lie within the tokens. Allocates nothing.</summary>
+    /// <param name="length">How many tokens there are, more than a block.</param>
+    /// <param name="sample">The sample's number; its epoch is this divided by <see cref="Count"/>.</param>
+    public long Start(long length, ulong sample)
+    {
+        long count = Count(length);
+        (ulong epoch, ulong index) = Math.DivRem(sample, (ulong)count);
+        (uint a, uint b, _, _) = Philox.Generate(seed, Offsets, epoch);
+        long first = (long)Math.BigMul((ulong)a << 32 | b, (ulong)(length - (count * block)), out _);
+        return first + (block * order.At(epoch, count, (long)index));
+    }
+}

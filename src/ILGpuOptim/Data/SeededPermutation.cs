@@ -1,0 +1,57 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Data;
+
+/// <summary>
+/// Random permutations of the numbers below any count, computed element by element, so that they take no memory: the swap-or-not
+/// shuffle (Hoang, Morris and Rogaway, "An enciphering scheme based on a card shuffle", CRYPTO 2012). A round pairs x with
+/// k − x (modulo the count) for a random k, and swaps the two of a pair when a random bit of the pair says so; every round is a permutation, so
+/// all of them together are. The random numbers are <see cref="Philox"/>'s.
+/// </summary>
+/// <remarks>The keys of the last permutation are kept, so an instance serves one thread at a time. Elements do not depend on the order of calls.</remarks>
+/// <param name="seed">Repeats the same permutations.</param>
+/// <param name="stream">Tells families of permutations apart.</param>
+public sealed class SeededPermutation(ulong seed, ulong stream)
+{
+    private const int MostRounds = 160;
+
+    private readonly (long Partner, ulong Key)[] rounds = new (long, ulong)[MostRounds];
+    private ulong present;
+    private long size;
+    private int used;
+
+    /// <summary>Where an element goes. Allocates nothing.</summary>
+    /// <param name="number">Which permutation.</param>
+    /// <param name="count">How many elements it has.</param>
+    /// <param name="index">The element, in [0, <paramref name="count"/>).</param>
+    /// <returns>A number in [0, <paramref name="count"/>), different for each element.</returns>
+    public long At(ulong number, long count, long index)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, count);
+        if (size != count || present != number)
+            Prepare(number, count);
+        foreach ((long partner, ulong key) in rounds.AsSpan(0, used))
+        {
+            long other = partner - index;
+            other += other < 0 ? count : 0;
+            long pair = Math.Max(index, other);
+            index = (Philox.Generate(key, stream, (ulong)pair).A & 1) == 0 ? index : other;
+        }
+
+        return index;
+    }
+
+    /// <summary>Two rounds for each bit of the count mix well; the others are for small counts, of which a round moves little.</summary>
+    private void Prepare(ulong number, long count)
+    {
+        used = 32 + (2 * (64 - (int)ulong.LeadingZeroCount((ulong)count)));
+        for (int round = 0; round < used; round++)
+        {
+            (uint a, uint b, uint c, uint d) = Philox.Generate(seed, stream, (number * MostRounds) + (ulong)round);
+            rounds[round] = ((long)Math.BigMul((ulong)a << 32 | b, (ulong)count, out _), (ulong)c << 32 | d);
+        }
+
+        (present, size) = (number, count);
+    }
+}

@@ -1,0 +1,32 @@
+using System.Diagnostics;
+
+namespace ILGpuOptim.Tests.Cli;
+
+/// <summary>What a process of the tool left.</summary>
+internal sealed record Outcome(int Code, string Output, string Error);
+
+/// <summary>Runs the tool in a process of its own.</summary>
+internal static class Tool
+{
+    public static Outcome Run(params string[] arguments) => Run(AppContext.BaseDirectory, arguments);
+
+    public static Outcome Run(string folder, string[] arguments)
+    {
+        using Process process = Start(folder, arguments);
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return new Outcome(process.ExitCode, output, error.Result);
+    }
+
+    public static Process Start(string folder, string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        return Process.Start(start)!;
+    }
+}
