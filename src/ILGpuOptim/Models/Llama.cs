@@ -21,7 +21,7 @@ public sealed class Llama : LanguageModel
     {
         config.Check("LLaMA");
         this.config = config;
-        Angles = new RotaryAngles(config);
+        Angles = new RotaryAngles(config.Rotary);
         float deviation = config.InitializerRange;
         tokens = Add(new Embedding(initializer, "model.embed_tokens", config.Vocabulary, config.Channels, deviation));
         blocks = new (RmsNorm, GroupedQueryAttention, RmsNorm, GatedMlp)[config.Layers];

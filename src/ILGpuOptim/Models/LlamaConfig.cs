@@ -111,6 +111,10 @@ public sealed record LlamaConfig : ModelConfig
     [JsonIgnore]
     public RotaryScaling? Scaling => RopeParameters ?? RopeScaling;
 
+    /// <summary>Its rotary positions.</summary>
+    [JsonIgnore]
+    public RotaryDescription Rotary => new(Theta, SizeOfHead, Scaling) { MaxPositions = ContextLength };
+
     /// <inheritdoc/>
     [JsonIgnore]
     public override int HeadCount => Heads;
@@ -190,7 +194,7 @@ public sealed record LlamaConfig : ModelConfig
     /// <inheritdoc/>
     public override TransformerDescription Describe()
     {
-        var rotary = new RotaryDescription(Theta, SizeOfHead, Scaling) { MaxPositions = ContextLength };
+        RotaryDescription rotary = Rotary;
         NormDescription Norm(string name) => new(name, NormKind.RmsNorm, NormEpsilon);
         ProjectionDescription Product(string name, bool bias) => new(name) { HasBias = bias, StandardDeviation = InitializerRange };
         BlockDescription Block(int layer)
@@ -258,11 +262,13 @@ public sealed record LlamaConfig : ModelConfig
         Deviation(source, InitializerRange);
         if (!(Theta > 0 && double.IsFinite(Theta)))
             throw new UserException($"{source}: rope_theta = {Theta}; it must be positive");
-        if (RopeParameters is not null && RopeScaling is not null && RopeParameters with { Theta = null } != RopeScaling with { Theta = null })
+        if (RopeParameters is not null && RopeScaling is not null && !RopeParameters.Agrees(RopeScaling))
             throw new UserException($"{source}: rope_parameters and rope_scaling contradict each other; remove one of the two");
         if (RopeTheta is { } theta && RopeScaling?.Theta is { } other && theta != other)
             throw new UserException($"{source}: rope_theta = {theta}, but rope_scaling has {other}; remove one of the two");
-        Scaling?.Check(source);
+        if (Scaling?.Part is not (null or 1))
+            throw new UserException($"{source}: {(RopeParameters is null ? "rope_scaling" : "rope_parameters")}.partial_rotary_factor = {Scaling.Part}: rotary positions for part of a head are not modelled");
+        Scaling?.Check($"{source}: rope_scaling", RotaryScaling.Kinds, SizeOfHead, ContextLength, Theta);
         Dropout(source, "attention_dropout", AttentionDropout);
     }
 }

@@ -3,40 +3,43 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// The angles of rotary position embedding (Su et al., "RoFormer", 2021): pair i of a head turns by position · frequencyᵢ with
-/// frequencyᵢ = θ^(-2i/size), stretched for longer contexts where the configuration says so. Products are rounded to f32
-/// as in Hugging Face's library, so that long contexts agree with the models' makers.
+/// The angles of rotary position embedding: pair k of a head turns by position · f_k, see <see cref="RotaryFrequencies"/>. They are computed in
+/// f64 and rounded to f32 once.
 /// </summary>
 public sealed class RotaryAngles
 {
-    private readonly float[] frequencies;
-    private readonly int headSize;
+    private readonly RotaryFrequencies frequencies;
+    private readonly int size;
     private float[] table = [];
     private int[] positions = [];
     private float[] rows = [];
 
-    /// <summary>Computes the frequencies of a configuration.</summary>
-    public RotaryAngles(LlamaConfig config)
+    /// <summary>Computes the frequencies of a description.</summary>
+    public RotaryAngles(RotaryDescription description)
     {
-        headSize = config.SizeOfHead;
-        frequencies = new float[headSize / 2];
-        for (int i = 0; i < frequencies.Length; i++)
-        {
-            double frequency = (float)Math.Pow(config.Theta, -2.0 * i / headSize);
-            frequencies[i] = (float)(config.Scaling?.Apply(frequency) ?? frequency);
-        }
+        size = description.Size;
+        frequencies = new RotaryFrequencies(description);
     }
 
+    /// <summary>Rotated coordinates of a head: numbers in a row of angles.</summary>
+    public int Size => size;
+
     /// <summary>
-    /// Uploads the angles of some positions until the tape is reset: for each a row of size / 2 cosines and as many sines.
-    /// Positions are free, so that a sequence may begin anywhere.
+    /// Which frequencies sequences of a length have. dynamic and longrope scaling depend on the longest sequence: keys that were rotated for a
+    /// length of another variant cannot be used beside new ones.
+    /// </summary>
+    public int VariantOf(int length) => frequencies.VariantOf(length);
+
+    /// <summary>
+    /// Uploads the angles of some positions until the tape is reset: for each a row of size / 2 cosines and as many sines, times the attention
+    /// factor. Positions are free, so that a sequence may begin anywhere; the largest is taken for the longest sequence's end.
     /// </summary>
     public Block Rows(Tape tape, ReadOnlySpan<int> positions)
     {
         if (!positions.SequenceEqual(this.positions))
         {
             this.positions = positions.ToArray();
-            rows = new float[positions.Length * headSize];
+            rows = new float[positions.Length * size];
             Write(positions, rows);
         }
 
@@ -49,26 +52,39 @@ public sealed class RotaryAngles
         int largest = -1;
         foreach (int position in positions)
             largest = Math.Max(largest, position);
-        Extend(largest + 1);
+        int variant = frequencies.VariantOf(largest + 1);
+        if (variant == 0)
+        {
+            Extend(largest + 1);
+            for (int i = 0; i < positions.Length; i++)
+                table.AsSpan(positions[i] * size, size).CopyTo(rows[(i * size)..]);
+            return;
+        }
+
+        double[] turns = frequencies.Of(variant);
         for (int i = 0; i < positions.Length; i++)
-            table.AsSpan(positions[i] * headSize, headSize).CopyTo(rows[(i * headSize)..]);
+            Turn(turns, positions[i], rows.Slice(i * size, size));
     }
 
     private void Extend(int count)
     {
-        int known = table.Length / headSize;
+        int known = table.Length / size;
         if (count <= known)
             return;
         count = Math.Max(count, 2 * known);
-        Array.Resize(ref table, count * headSize);
+        Array.Resize(ref table, count * size);
+        double[] turns = frequencies.Of(0);
         for (int position = known; position < count; position++)
+            Turn(turns, position, table.AsSpan(position * size, size));
+    }
+
+    private void Turn(double[] turns, int position, Span<float> row)
+    {
+        for (int k = 0; k < turns.Length; k++)
         {
-            for (int i = 0; i < frequencies.Length; i++)
-            {
-                float angle = position * frequencies[i];
-                table[position * headSize + i] = (float)Math.Cos(angle);
-                table[position * headSize + headSize / 2 + i] = (float)Math.Sin(angle);
-            }
+            (double sine, double cosine) = Math.SinCos(position * turns[k]);
+            row[k] = (float)(cosine * frequencies.AttentionFactor);
+            row[turns.Length + k] = (float)(sine * frequencies.AttentionFactor);
         }
     }
 }

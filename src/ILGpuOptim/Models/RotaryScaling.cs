@@ -3,10 +3,13 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>How rotary frequencies are stretched for contexts longer than a model was first trained on: <c>rope_scaling</c>.</summary>
+/// <summary>
+/// How rotary frequencies are stretched for contexts longer than a model was first trained on: <c>rope_scaling</c> of <c>config.json</c>, or
+/// <c>rope_parameters</c> in newer files. <see cref="RotaryFrequencies"/> has the formulas.
+/// </summary>
 public sealed record RotaryScaling
 {
-    /// <summary>default, linear (Chen et al., 2023) or llama3 (Llama 3.1).</summary>
+    /// <summary>default, linear, dynamic, llama3, yarn or longrope.</summary>
     [JsonPropertyName("rope_type")]
     public string? Kind { get; init; }
 
@@ -18,24 +21,176 @@ public sealed record RotaryScaling
     [JsonPropertyName("rope_theta")]
     public double? Theta { get; init; }
 
-    /// <summary>What slow frequencies are divided by.</summary>
+    /// <summary>Where newer files keep the rotated part of a head.</summary>
+    [JsonPropertyName("partial_rotary_factor")]
+    public double? Part { get; init; }
+
+    /// <summary>How many times longer the context is.</summary>
     [JsonPropertyName("factor")]
     public double? Factor { get; init; }
 
-    /// <summary>Waves longer than the original context divided by this are stretched in full.</summary>
+    /// <summary>llama3: wavelengths above the original context divided by this are stretched in full.</summary>
     [JsonPropertyName("low_freq_factor")]
     public double? LowFactor { get; init; }
 
-    /// <summary>Waves shorter than the original context divided by this stay.</summary>
+    /// <summary>llama3: wavelengths below the original context divided by this stay.</summary>
     [JsonPropertyName("high_freq_factor")]
     public double? HighFactor { get; init; }
 
-    /// <summary>The context of the first training.</summary>
+    /// <summary>The context of the first training; null: that of <c>max_position_embeddings</c>.</summary>
     [JsonPropertyName("original_max_position_embeddings")]
     public int? OriginalPositions { get; init; }
 
+    /// <summary>yarn and longrope: multiplies cosines and sines; null: the kind's own formula.</summary>
+    [JsonPropertyName("attention_factor")]
+    public double? AttentionFactor { get; init; }
+
+    /// <summary>yarn: frequencies with at least this many turns in the original context stay.</summary>
+    [JsonPropertyName("beta_fast")]
+    public double? FastTurns { get; init; }
+
+    /// <summary>yarn: frequencies with at most this many turns in the original context are stretched in full.</summary>
+    [JsonPropertyName("beta_slow")]
+    public double? SlowTurns { get; init; }
+
+    /// <summary>yarn: with <see cref="AllDimensionsScale"/>, the attention factor's numerator.</summary>
+    [JsonPropertyName("mscale")]
+    public double? Scale { get; init; }
+
+    /// <summary>yarn: with <see cref="Scale"/>, the attention factor's denominator.</summary>
+    [JsonPropertyName("mscale_all_dim")]
+    public double? AllDimensionsScale { get; init; }
+
+    /// <summary>yarn: whether the borders between frequencies are whole numbers; null: they are.</summary>
+    [JsonPropertyName("truncate")]
+    public bool? Truncates { get; init; }
+
+    /// <summary>longrope: what each frequency is divided by in sequences longer than the original context.</summary>
+    [JsonPropertyName("long_factor")]
+    public IReadOnlyList<double>? LongFactors { get; init; }
+
+    /// <summary>longrope: what each frequency is divided by in other sequences.</summary>
+    [JsonPropertyName("short_factor")]
+    public IReadOnlyList<double>? ShortFactors { get; init; }
+
+    /// <summary>The kind, under whichever name the file has it.</summary>
+    [JsonIgnore]
+    public string Name => Kind ?? OldKind ?? "default";
+
+    /// <summary>The fields that each kind reads, beside the original context.</summary>
+    private static readonly Dictionary<string, string[]> Fields = new()
+    {
+        ["default"] = [],
+        ["linear"] = ["factor"],
+        ["dynamic"] = ["factor"],
+        ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor"],
+        ["yarn"] = ["factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
+        ["longrope"] = ["factor", "attention_factor", "long_factor", "short_factor"],
+    };
+
+    /// <summary>The kinds.</summary>
+    internal static IReadOnlyCollection<string> Kinds => Fields.Keys;
+
+    /// <summary>Whether two objects of a file say the same, the base aside.</summary>
+    internal bool Agrees(RotaryScaling other) =>
+        Same(LongFactors, other.LongFactors) && Same(ShortFactors, other.ShortFactors)
+        && this with { Theta = null, LongFactors = null, ShortFactors = null } == other with { Theta = null, LongFactors = null, ShortFactors = null };
+
+    private static bool Same(IReadOnlyList<double>? one, IReadOnlyList<double>? other) => one is null ? other is null : other is not null && one.SequenceEqual(other);
+
+    /// <summary>Fails on kinds that are not known, on missing or wrong numbers, and on numbers that the kind does not read.</summary>
+    /// <param name="place">The file and the field, for messages.</param>
+    /// <param name="kinds">The kinds that the family has.</param>
+    /// <param name="size">Rotated coordinates of a head.</param>
+    /// <param name="positions">max_position_embeddings.</param>
+    /// <param name="theta">The base.</param>
+    /// <exception cref="UserException">With the field and what to do.</exception>
+    internal void Check(string place, IReadOnlyCollection<string> kinds, int size, int positions, double theta)
+    {
+        if (Kind is not null && OldKind is not null && Kind != OldKind)
+            throw new UserException($"{place} has rope_type \"{Kind}\" and type \"{OldKind}\"; remove one of the two");
+        if (!kinds.Contains(Name))
+            throw new UserException($"{place} of type \"{Name}\" is not supported; there are {string.Join(", ", kinds)}");
+        CheckUnread(place);
+        if (OriginalPositions < 1)
+            throw new UserException($"{place} has original_max_position_embeddings = {OriginalPositions}; it must be at least 1");
+        switch (Name)
+        {
+            case "linear":
+                Positive(place, "factor", Factor);
+                break;
+            case "dynamic":
+                Positive(place, "factor", Factor);
+                if (size < 4)
+                    throw new UserException($"{place} of type \"dynamic\" needs at least 4 rotated coordinates, there are {size}");
+                if (OriginalPositions is { } original && original != positions)
+                    throw new UserException($"{place} of type \"dynamic\" has original_max_position_embeddings = {original}, but it stretches from max_position_embeddings = {positions}; remove it");
+                break;
+            case "llama3":
+                Positive(place, "factor", Factor);
+                Positive(place, "low_freq_factor", LowFactor);
+                Positive(place, "high_freq_factor", HighFactor);
+                if (LowFactor >= HighFactor)
+                    throw new UserException($"{place} has low_freq_factor = {LowFactor} and high_freq_factor = {HighFactor}; the first must be smaller");
+                break;
+            case "yarn":
+                CheckYarn(place, theta);
+                break;
+            case "longrope":
+                CheckLong(place, size, positions);
+                break;
+        }
+    }
+
+    private void CheckYarn(string place, double theta)
+    {
+        if (theta <= 1)
+            throw new UserException($"{place} of type \"yarn\" needs a rope_theta above 1, not {theta}");
+        Positive(place, "factor", Factor);
+        Positive(place, "attention_factor", AttentionFactor ?? 1);
+        Positive(place, "beta_fast", FastTurns ?? 32);
+        Positive(place, "beta_slow", SlowTurns ?? 1);
+        if ((FastTurns ?? 32) < (SlowTurns ?? 1))
+            throw new UserException($"{place} has beta_fast = {FastTurns ?? 32} and beta_slow = {SlowTurns ?? 1}; the first must not be smaller");
+        Positive(place, "mscale", Scale is null or 0 ? 1 : Scale);
+        Positive(place, "mscale_all_dim", AllDimensionsScale is null or 0 ? 1 : AllDimensionsScale);
+    }
+
+    private void CheckLong(string place, int size, int positions)
+    {
+        Positive(place, "factor", Factor ?? 1);
+        Positive(place, "attention_factor", AttentionFactor ?? 1);
+        foreach ((string field, IReadOnlyList<double>? factors) in ((string, IReadOnlyList<double>?)[])[("long_factor", LongFactors), ("short_factor", ShortFactors)])
+        {
+            if (factors?.Count != size / 2)
+                throw new UserException($"{place} of type \"longrope\" has {factors?.Count ?? 0} numbers in {field}; half of the {size} rotated coordinates of a head need {size / 2}");
+            foreach (double factor in factors)
+                Positive(place, field, factor);
+        }
+
+        if (AttentionFactor is null && (Factor ?? (double)positions / (OriginalPositions ?? positions)) > 1 && (OriginalPositions ?? positions) < 2)
+            throw new UserException($"{place} of type \"longrope\" needs original_max_position_embeddings of at least 2");
+    }
+
+    private void CheckUnread(string place)
+    {
+        (string Field, object? Value)[] given =
+        [
+            ("factor", Factor), ("low_freq_factor", LowFactor), ("high_freq_factor", HighFactor), ("attention_factor", AttentionFactor), ("beta_fast", FastTurns),
+            ("beta_slow", SlowTurns), ("mscale", Scale), ("mscale_all_dim", AllDimensionsScale), ("truncate", Truncates), ("long_factor", LongFactors), ("short_factor", ShortFactors),
+        ];
+        if (given.FirstOrDefault(item => item.Value is not null && !Fields[Name].Contains(item.Field)).Field is { } unread)
+            throw new UserException($"{place} has {unread}, which rope_type \"{Name}\" does not use; it belongs to {string.Join(" or ", Fields.Where(kind => kind.Value.Contains(unread)).Select(kind => kind.Key))}");
+    }
+
+    private static void Positive(string place, string field, double? value)
+    {
+        if (!(value > 0 && double.IsFinite(value.Value)))
+            throw new UserException($"{place} needs a positive {field}{(value is null ? "" : $", not {value}")}");
+    }
+
     /// <summary>Reads an object of <c>config.json</c>; null when there is none.</summary>
-    /// <exception cref="UserException">A field is not understood, or the kind is missing although there are numbers for it.</exception>
+    /// <exception cref="UserException">A field is not understood.</exception>
     internal static RotaryScaling? Read(JsonFields? fields)
     {
         if (fields is null)
@@ -45,61 +200,13 @@ public sealed record RotaryScaling
             Kind = fields.Text("rope_type"),
             OldKind = fields.Text("type"),
             Theta = fields.Number("rope_theta"),
+            Part = fields.Number("partial_rotary_factor"),
             Factor = fields.Number("factor"),
             LowFactor = fields.Number("low_freq_factor"),
             HighFactor = fields.Number("high_freq_factor"),
             OriginalPositions = fields.Int("original_max_position_embeddings"),
         };
-        scaling.CheckKind($"{fields.Source}: {fields.Path}");
-        fields.Only("partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not modelled");
         fields.Finish();
         return scaling;
-    }
-
-    private string Name => Kind ?? OldKind ?? "default";
-
-    /// <summary>The stretched frequency, in radians a token.</summary>
-    public double Apply(double frequency)
-    {
-        if (Name == "linear")
-            return frequency / Factor!.Value;
-        if (Name != "llama3")
-            return frequency;
-        double waves = OriginalPositions!.Value * frequency / (2 * Math.PI), low = LowFactor!.Value, high = HighFactor!.Value;
-        double kept = Math.Clamp((waves - low) / (high - low), 0, 1);
-        return (1 - kept) * frequency / Factor!.Value + kept * frequency;
-    }
-
-    /// <summary>Fails on kinds that are not known and on missing numbers.</summary>
-    /// <exception cref="UserException">With the field and what to do.</exception>
-    internal void Check(string source)
-    {
-        CheckKind($"{source}: rope_scaling");
-        (string Field, double? Value)[] needed = Name switch
-        {
-            "linear" => [("factor", Factor)],
-            "llama3" => [("factor", Factor), ("low_freq_factor", LowFactor), ("high_freq_factor", HighFactor), ("original_max_position_embeddings", OriginalPositions)],
-            _ => [],
-        };
-        foreach ((string field, double? value) in needed)
-        {
-            if (!(value > 0 && double.IsFinite(value.Value)))
-                throw new UserException($"{source}: rope_scaling of type \"{Name}\" needs a positive {field}");
-        }
-
-        if (Name == "llama3" && LowFactor >= HighFactor)
-            throw new UserException($"{source}: rope_scaling has low_freq_factor = {LowFactor} and high_freq_factor = {HighFactor}; the first must be smaller");
-    }
-
-    private void CheckKind(string source)
-    {
-        if (Kind is not null && OldKind is not null && Kind != OldKind)
-            throw new UserException($"{source} has rope_type \"{Kind}\" and type \"{OldKind}\"; remove one of the two");
-        if (Name is not ("default" or "linear" or "llama3"))
-            throw new UserException($"{source} of type \"{Name}\" is not supported; there are default, linear and llama3");
-        if (Name == "default" && (Factor ?? LowFactor ?? HighFactor) is { } number)
-            throw new UserException($"{source} has the number {number}, but no rope_type that uses it; there are linear and llama3");
-        if (Name == "linear" && (LowFactor ?? HighFactor) is not null)
-            throw new UserException($"{source} of type \"linear\" has low_freq_factor or high_freq_factor, which belong to \"llama3\"");
     }
 }

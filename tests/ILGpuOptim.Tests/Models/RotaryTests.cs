@@ -57,7 +57,7 @@ public class RotaryTests
         using var device = new CpuDevice(1);
         var tape = new Tape(device);
         float[] whole = Angles(Config, tape, [.. Enumerable.Range(0, 40)]);
-        var angles = new RotaryAngles(Config);
+        var angles = new RotaryAngles(Config.Rotary);
         for (int position = 0; position < 40; position += 13)
         {
             float[] one = new float[128];
@@ -94,7 +94,7 @@ public class RotaryTests
     }
 
     [Theory]
-    [InlineData("""{"rope_type":"yarn","factor":2}""", "yarn")]
+    [InlineData("""{"rope_type":"ntk","factor":2}""", "ntk")]
     [InlineData("""{"type":"linear"}""", "factor")]
     [InlineData("""{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":1,"original_max_position_embeddings":8192}""", "low_freq_factor")]
     public void UnknownScalingIsOneClearError(string scaling, string named)
@@ -120,7 +120,7 @@ public class RotaryTests
     private static float[] Angles(LlamaConfig config, Tape tape, int[] positions)
     {
         var result = new float[positions.Length * config.SizeOfHead];
-        tape.Device.Download(new RotaryAngles(config).Rows(tape, positions), result);
+        tape.Device.Download(new RotaryAngles(config.Rotary).Rows(tape, positions), result);
         return result;
     }
 }
