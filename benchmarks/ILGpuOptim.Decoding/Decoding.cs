@@ -14,7 +14,7 @@ internal static class Decoding
     public static (double Speed, int[] Ids) Measure(string path, int steps)
     {
         using var device = new CpuDevice(Threads);
-        using Llama model = Llama2CFile.Import(path, device);
+        using LanguageModel model = Llama2CFile.Import(path, device);
         var options = new SamplingOptions { Temperature = 0 };
         var generator = new TextGenerator(model, device);
         generator.Continue([1], Math.Min(48, steps), options).Count(); // compiles everything

@@ -40,7 +40,7 @@ internal sealed record Shape(string Name, int Layers, int Channels, int Heads, i
             NormEpsilon = 1e-5f,
             TieWordEmbeddings = true,
         };
-        using var model = new Llama(config, new Initializer(device, 1));
+        using var model = new Transformer(config, new Initializer(device, 1));
 
         // A tied head with small random weights would repeat its input for ever; larger ones in the layers change it.
         var initializer = new Initializer(device, 2);

@@ -168,7 +168,7 @@ internal static class Targets
         string path = Path.Combine(workspace.Folder, "..", "llama2c.bin");
         var config = new LlamaConfig { Vocabulary = 40, ContextLength = 16, Channels = 16, Inner = 24, Layers = 2, Heads = 2, NormEpsilon = 1e-5f };
         using (LanguageModel model = config.Create(new Layers.Initializer(Device, 1)))
-            Llama2CFile.Export((Llama)model, path);
+            Llama2CFile.Export(model, path);
         var files = new Dictionary<string, byte[]> { ["model.bin"] = File.ReadAllBytes(path) };
         File.Delete(path);
         return new("llama2c", files, ["model.bin"], folder => Llama2CFile.Import(Path.Combine(folder, "model.bin"), Device).Dispose());

@@ -24,7 +24,7 @@ internal static class Llama2CCommands
             if (File.Exists(folder) || (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()))
                 throw new UserException($"{folder}: it exists already; choose another --out");
             using var device = new CpuDevice();
-            using Llama model = Llama2CFile.Import(path, device);
+            using LanguageModel model = Llama2CFile.Import(path, device);
             try
             {
                 AtomicFolder.Write(folder, target =>
@@ -60,9 +60,9 @@ internal static class Llama2CCommands
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);
             CommonOptions.NoteUnused(model, folder);
-            if (model is not Llama llama)
+            if (model.Config is not LlamaConfig)
                 throw new UserException($"{folder}: llama2.c runs LLaMA models only, and this model is a {model.Config.Family}");
-            Llama2CFile.Export(llama, path);
+            Llama2CFile.Export(model, path);
             Console.WriteLine($"{path}: {new FileInfo(path).Length:N0} bytes");
         });
         return command;

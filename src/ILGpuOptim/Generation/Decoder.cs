@@ -5,31 +5,32 @@ namespace ILGpuOptim.Generation;
 
 /// <summary>
 /// A model that reads tokens once: the keys and values of each are kept. Several sequences of different lengths are decoded
-/// together, aligned at their ends; the rows before a shorter one are masked. A step allocates nothing.
+/// together, aligned at their ends; the rows before a shorter one are masked. A step rents no new memory.
 /// </summary>
-public abstract class Decoder : IDisposable
+public sealed class Decoder : IDisposable
 {
     /// <summary>Added to the scores of masked keys.</summary>
     private const float Masked = -1e30f;
 
-    private readonly LanguageModel model;
+    private readonly Transformer model;
     private readonly KeyValueCache cache;
-    private readonly DecoderShape shape;
-    private readonly Activations step;
-    private readonly Block logits, bias;
+    private readonly Tape tape;
+    private readonly Block states, bias;
     private readonly int[] padding, positions;
     private readonly float[] biasRows;
+    private readonly int width;
     private bool padded, isDisposed;
 
-    private protected Decoder(LanguageModel model, Device device, DecoderShape shape, int sequences, int capacity)
+    private Decoder(Transformer model, Device device, int sequences, int capacity)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(sequences, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(capacity, model.Config.Positions);
-        (this.model, Device, this.shape, Sequences, Capacity) = (model, device, shape, sequences, capacity);
-        cache = new KeyValueCache(device, shape.Layers, sequences, capacity, shape.KeyWidth);
-        step = new Activations(device, sequences, shape);
-        logits = device.Pool.Rent((long)sequences * model.Config.Vocabulary);
+        (this.model, Device, Sequences, Capacity) = (model, device, sequences, capacity);
+        width = model.Description.HiddenSize;
+        tape = new Tape(device) { IsRecording = false, IsTraining = false };
+        cache = new KeyValueCache(device, model.KeyWidths, sequences, capacity);
+        states = device.Pool.Rent((long)sequences * width);
         bias = device.Pool.Rent((long)sequences * capacity);
         biasRows = new float[sequences * capacity];
         padding = new int[sequences];
@@ -46,21 +47,25 @@ public abstract class Decoder : IDisposable
     public int Length { get; private set; }
 
     /// <summary>Where everything runs.</summary>
-    private protected Device Device { get; }
+    public Device Device { get; }
 
-    /// <summary>Lays a model out for decoding. The model must outlive it.</summary>
+    /// <summary>Prepares a model for decoding. The model must outlive it.</summary>
     /// <param name="model">A causal model.</param>
     /// <param name="device">Where it is.</param>
     /// <param name="sequences">How many are decoded at once.</param>
     /// <param name="capacity">The most tokens of each, at most the model's positions.</param>
     /// <exception cref="UserException">The model does not predict a next token.</exception>
-    public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity) => model switch
+    /// <exception cref="NotSupportedException">The model is no <see cref="Transformer"/>.</exception>
+    public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity)
     {
-        { Adapters.Count: > 0 } => throw new InvalidOperationException("a decoder reads the weights themselves; merge the model's adapters first"),
-        Gpt2 gpt2 => new Gpt2Decoder(gpt2, device, sequences, capacity),
-        Llama llama => new LlamaDecoder(llama, device, sequences, capacity),
-        _ => throw new UserException($"{model.GetType().Name} does not predict what comes next, so it writes no text; take a GPT-2 or LLaMA"),
-    };
+        if (model.Adapters.Count > 0)
+            throw new InvalidOperationException("a decoder would add the adapters to the weights at every token; merge the model's adapters first");
+        if (!model.IsCausal)
+            throw new UserException($"{model.Config.Family} predicts masked tokens, not what comes next, so it writes no text; take a causal model, such as GPT-2 or LLaMA");
+        return model is Transformer transformer
+            ? new Decoder(transformer, device, sequences, capacity)
+            : throw new NotSupportedException($"{model.GetType().Name} keeps no keys and values; only a {nameof(Transformer)} is decoded");
+    }
 
     /// <summary>Forgets everything; the longest of the sequences that follow has <paramref name="length"/> tokens.</summary>
     public void Begin(int length)
@@ -79,12 +84,12 @@ public abstract class Decoder : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(tokens.Length, 1);
         Check(tokens);
         Pad(sequence, Length - tokens.Length);
-        using var activations = new Activations(Device, tokens.Length, shape);
         Span<int> places = positions.AsSpan(0, tokens.Length);
         for (int i = 0; i < places.Length; i++)
             places[i] = i;
-        Run(activations, tokens, places, new Pass(sequence, padding[sequence]));
-        Device.Copy(activations.Residual.Slice((tokens.Length - 1L) * shape.Width, shape.Width), step.Residual.Slice((long)sequence * shape.Width, shape.Width));
+        Tensor x = model.Decode(tape, new CacheWindow(cache, sequence, padding[sequence], tokens.Length), tokens, places, null);
+        Device.Copy(x.Data.Slice(x.Data.Length - width, width), StateOf(sequence));
+        tape.Reset();
     }
 
     /// <summary>Makes a sequence begin as another one.</summary>
@@ -92,7 +97,7 @@ public abstract class Decoder : IDisposable
     {
         Pad(target, padding[source]);
         cache.Copy(source, target, padding[source], Length - padding[source]);
-        Device.Copy(step.Residual.Slice((long)source * shape.Width, shape.Width), step.Residual.Slice((long)target * shape.Width, shape.Width));
+        Device.Copy(StateOf(source), StateOf(target));
     }
 
     /// <summary>Reads one more token of every sequence; there must be room for it.</summary>
@@ -108,66 +113,19 @@ public abstract class Decoder : IDisposable
         int token = Length++;
         if (padded)
             Device.Upload(BiasRows(), bias.Slice(0, (long)Sequences * Length));
-        Run(step, tokens, places, new Pass(-1, token));
+        Tensor x = model.Decode(tape, new CacheWindow(cache, -1, token, 1), tokens, places, padded ? bias : null);
+        Device.Copy(x.Data, states);
+        tape.Reset();
     }
 
     /// <summary>What follows the last token of every sequence: Sequences × vocabulary logits.</summary>
     public void Logits(Span<float> target)
     {
-        Block hidden = Last(step);
-        Parameter head = model.Head;
-        var product = new GemmArguments(hidden, head.Data, logits, Sequences, model.Config.Vocabulary, shape.Width) { TransposeB = true };
-        if (model.HeadBias is { } headBias)
-            Device.Gemm(product, new AddRule(), Operand.PerColumn(headBias.Data));
-        else
-            Device.Gemm(product);
-        Device.Download(logits, target);
+        Device.Download(model.LogitsOfStates(tape, new Tensor(Device, states, Sequences, width)).Data, target);
+        tape.Reset();
     }
 
-    private void Run(Activations activations, ReadOnlySpan<int> tokens, ReadOnlySpan<int> places, Pass pass)
-    {
-        Device.Upload(tokens, activations.Ids);
-        Embed(activations, places);
-        for (int layer = 0; layer < shape.Layers; layer++)
-            RunLayer(layer, activations, pass);
-    }
-
-    /// <summary>Writes the residual stream of tokens.</summary>
-    private protected abstract void Embed(Activations a, ReadOnlySpan<int> positions);
-
-    /// <summary>Takes the residual stream through a layer.</summary>
-    private protected abstract void RunLayer(int layer, Activations a, Pass pass);
-
-    /// <summary>Normalises the residual stream after the last layer.</summary>
-    private protected abstract Block Last(Activations a);
-
-    /// <summary>Stores the keys and values of new tokens and lets these look at all before them.</summary>
-    private protected void Attend(int layer, Activations a, Pass pass, float? scale = null)
-    {
-        Block stored = a.Packed.Slice(shape.QueryWidth, a.Packed.Length - shape.QueryWidth);
-        bool all = pass.Sequence < 0;
-        if (all)
-            cache.Append(layer, pass.Token, stored, shape.PackedWidth);
-        else
-            cache.Append(layer, pass.Sequence, pass.Token, a.Rows, stored, shape.PackedWidth);
-        (Block keys, Block values) = all ? cache.From(layer, 0, 0) : cache.From(layer, pass.Sequence, pass.Token);
-        Device.AttentionForward(new AttentionArguments(a.Packed, keys, values, a.Mixed)
-        {
-            Batch = all ? Sequences : 1,
-            Heads = shape.Heads,
-            KeyHeads = shape.KeyHeads,
-            HeadSize = shape.HeadSize,
-            QueryLength = all ? 1 : a.Rows,
-            KeyLength = all ? Length : a.Rows,
-            KeyCapacity = Capacity,
-            QueryStride = shape.PackedWidth,
-            KeyStride = cache.RowWidth,
-            OutputStride = shape.QueryWidth,
-            Causal = true,
-            Scale = scale ?? 1 / MathF.Sqrt(shape.HeadSize),
-            KeyBias = all && padded ? bias : null,
-        });
-    }
+    private Block StateOf(int sequence) => states.Slice((long)sequence * width, width);
 
     private void Pad(int sequence, int rows)
     {
@@ -202,15 +160,9 @@ public abstract class Decoder : IDisposable
         if (isDisposed)
             return;
         isDisposed = true;
+        tape.Reset();
         cache.Dispose();
-        step.Dispose();
-        Device.Pool.Return(logits);
+        Device.Pool.Return(states);
         Device.Pool.Return(bias);
-        GC.SuppressFinalize(this);
     }
-
-    /// <summary>Which tokens a pass reads: some of one sequence, or the next of all.</summary>
-    /// <param name="Sequence">Its number; -1 means all.</param>
-    /// <param name="Token">The row of the first token.</param>
-    private protected readonly record struct Pass(int Sequence, int Token);
 }

@@ -26,8 +26,7 @@ public sealed class ExpertsLayer : Layer
             throw new ArgumentException("experts have a gate of their own; a packed one is not supported", nameof(description));
         if (this.description.PerToken < 1 || this.description.PerToken > this.description.Count)
             throw new ArgumentException($"each token is computed by 1 to {this.description.Count} experts, not {this.description.PerToken}", nameof(description));
-        ProjectionDescription route = this.description.Router;
-        router = Add(new Linear(initializer, route.Name, columns, Count, route.StandardDeviation, !route.InputsFirst, route.HasBias, ParameterRole.Other));
+        router = Add(new Linear(initializer, this.description.Router, columns, Count, ParameterRole.Other));
         experts = new Expert[Count];
         for (int e = 0; e < Count; e++)
             experts[e] = Add(new Expert(initializer, columns, description, e));
@@ -68,7 +67,7 @@ public sealed class ExpertsLayer : Layer
                 throw new ArgumentException("experts are gated by silu; others are not supported yet", nameof(description));
             dropout = description.Dropout;
             Linear Projection(ProjectionDescription part, int inputs, int outputs) => Add(new Linear(
-                initializer, part.Name.Replace("{e}", $"{number}", StringComparison.Ordinal), inputs, outputs, part.StandardDeviation, !part.InputsFirst, part.HasBias));
+                initializer, part with { Name = part.Name.Replace("{e}", $"{number}", StringComparison.Ordinal) }, inputs, outputs));
             gate = Projection(description.Gate, columns, description.IntermediateSize);
             up = Projection(description.Up, columns, description.IntermediateSize);
             down = Projection(description.Down, description.IntermediateSize, columns);

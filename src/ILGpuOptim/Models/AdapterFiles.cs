@@ -36,7 +36,7 @@ public static class AdapterFiles
             ["lora_alpha"] = Number(first.Alpha),
             ["lora_dropout"] = 0.0,
             ["target_modules"] = new JsonArray([.. Targets(model).Select(target => (JsonNode)target)]),
-            ["fan_in_fan_out"] = model is Gpt2,
+            ["fan_in_fan_out"] = model.Linears.Any(linear => !linear.IsTransposed),
             ["bias"] = "none",
             ["inference_mode"] = true,
             ["modules_to_save"] = null,

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
-using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 
@@ -215,9 +214,6 @@ public sealed record BertConfig : ModelConfig
             },
         };
     }
-
-    /// <inheritdoc/>
-    public override LanguageModel Create(Initializer initializer) => new Bert(this, initializer);
 
     /// <inheritdoc/>
     public override void Check(string source)

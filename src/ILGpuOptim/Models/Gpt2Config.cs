@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
-using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 
@@ -222,9 +221,6 @@ public sealed record Gpt2Config : ModelConfig
             Head = new HeadDescription(),
         };
     }
-
-    /// <inheritdoc/>
-    public override LanguageModel Create(Initializer initializer) => new Gpt2(this, initializer);
 
     /// <inheritdoc/>
     public override void Check(string source)

@@ -48,28 +48,59 @@ public abstract class LanguageModel : Layer, IDisposable
         }
     }
 
-    /// <summary>The last hidden states of a batch of sequences.</summary>
+    /// <summary>The states that <see cref="Head"/> multiplies: those of the last layer, through the head's own layers where it has any.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="batch">The tokens, and what else the model reads.</param>
+    /// <returns>(sequences · length) × hidden size. Rows are the decoder's where there is an encoder.</returns>
+    /// <exception cref="ArgumentException">The batch's parts do not fit together, or are longer than the model's positions.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
+    public abstract Tensor Hidden(Tape tape, in TokenBatch batch);
+
+    /// <summary>As the other, for plain sequences.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="tokens">batch · length ids, sequence by sequence.</param>
     /// <param name="batch">How many sequences.</param>
-    /// <returns>(batch · length) × columns.</returns>
-    public abstract Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch);
+    public Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch) => Hidden(tape, new TokenBatch(tokens, batch));
 
-    /// <summary>The mean cross-entropy, in nats a token, of targets (negative ones are ignored), times <paramref name="scale"/>.</summary>
+    /// <summary>
+    /// The mean cross-entropy, in nats a token, of targets (negative ones are ignored), with the routers' load-balancing loss where the
+    /// configuration adds it, times <paramref name="scale"/>.
+    /// </summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="batch">The tokens, and what else the model reads.</param>
+    /// <param name="targets">What each position should predict, one id for each row of <see cref="Hidden(Tape, in TokenBatch)"/>.</param>
+    /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
+    /// <returns>A scalar.</returns>
+    public Tensor Loss(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1) => Losses(tape, batch, targets, scale).Total;
+
+    /// <summary>As the other, for plain sequences.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="tokens">batch · length ids.</param>
     /// <param name="targets">As many ids: what each position should predict.</param>
     /// <param name="batch">How many sequences.</param>
     /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
-    public virtual Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
-        Ops.CrossEntropyOp.CrossEntropy(tape, Hidden(tape, tokens, batch), Head, HeadBias, targets, scale);
+    public Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
+        Loss(tape, new TokenBatch(tokens, batch), targets, scale);
 
-    /// <summary>Logits of every position, (batch · length) × vocabulary. For checks and sampling; training never holds them.</summary>
-    public Tensor Logits(Tape tape, ReadOnlySpan<int> tokens, int batch) =>
-        Ops.LinearOp.Linear(tape, Hidden(tape, tokens, batch), Head, HeadBias, transposed: true);
+    /// <summary>As <see cref="Loss(Tape, in TokenBatch, ReadOnlySpan{int}, float)"/>, with the parts of the loss.</summary>
+    public abstract LossParts Losses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1);
+
+    /// <summary>Logits of every position, rows × vocabulary. For checks and sampling; training never holds them.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="batch">The tokens, and what else the model reads.</param>
+    public abstract Tensor Logits(Tape tape, in TokenBatch batch);
+
+    /// <summary>Logits of some positions, as many rows as <paramref name="rows"/> has × vocabulary.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="batch">The tokens, and what else the model reads.</param>
+    /// <param name="rows">Numbers of positions, counted through all sequences.</param>
+    public abstract Tensor LogitsOf(Tape tape, in TokenBatch batch, ReadOnlySpan<int> rows);
+
+    /// <summary>Logits of every position of plain sequences, (batch · length) × vocabulary.</summary>
+    public Tensor Logits(Tape tape, ReadOnlySpan<int> tokens, int batch) => Logits(tape, new TokenBatch(tokens, batch));
 
     /// <summary>
-    /// What each position should predict, given labels as Hugging Face takes them: causal models shift them by one
+    /// What each position should predict, given labels as Hugging Face takes them: causal models of one stack shift them by one
     /// (the last position of a sequence predicts nothing), and negative ones are ignored.
     /// </summary>
     public virtual int[] TargetsOf(ReadOnlySpan<int> labels, int batch)
@@ -79,24 +110,6 @@ public abstract class LanguageModel : Layer, IDisposable
         for (int i = 0; i < targets.Length; i++)
             targets[i] = (i + 1) % length == 0 ? -1 : labels[i + 1];
         return targets;
-    }
-
-    /// <summary>Checks a batch against the model's sizes.</summary>
-    /// <exception cref="ArgumentException">Ids outside the vocabulary, or sequences longer than the model's positions.</exception>
-    protected int LengthOf(ReadOnlySpan<int> tokens, int batch)
-    {
-        if (batch < 0 || (batch == 0 ? tokens.Length > 0 : tokens.Length % batch != 0))
-            throw new ArgumentException($"{tokens.Length} tokens are not {batch} sequences of one length", nameof(batch));
-        int length = batch == 0 ? 0 : tokens.Length / batch;
-        if (length > Config.Positions)
-            throw new ArgumentException($"a sequence of {length} tokens is longer than the model's {Config.Positions} positions", nameof(tokens));
-        foreach (int token in tokens)
-        {
-            if ((uint)token >= (uint)Config.Vocabulary)
-                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"a token lies outside the vocabulary of {Config.Vocabulary}");
-        }
-
-        return length;
     }
 
     /// <summary>Freezes every parameter and puts adapters beside some products; a rank above the short side of all of them is cut to that.</summary>

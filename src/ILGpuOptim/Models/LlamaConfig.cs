@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
-using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 
@@ -232,9 +231,6 @@ public sealed record LlamaConfig : ModelConfig
             Head = new HeadDescription { Projection = TieWordEmbeddings ? null : Product("lm_head", false) },
         };
     }
-
-    /// <inheritdoc/>
-    public override LanguageModel Create(Initializer initializer) => new Llama(this, initializer);
 
     /// <inheritdoc/>
     public override void Check(string source)

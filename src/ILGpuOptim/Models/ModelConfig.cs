@@ -91,7 +91,7 @@ public abstract record ModelConfig
     public abstract TransformerDescription Describe();
 
     /// <summary>A model of this configuration with fresh parameters.</summary>
-    public abstract LanguageModel Create(Layers.Initializer initializer);
+    public virtual LanguageModel Create(Layers.Initializer initializer) => new Transformer(this, initializer);
 
     /// <summary>The configuration with other sizes; what is null stays, and widths inside keep their ratio to the channels.</summary>
     /// <param name="vocabulary">Token ids.</param>

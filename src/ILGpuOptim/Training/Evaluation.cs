@@ -1,7 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
-using ILGpuOptim.Ops;
+using ILGpuOptim.Layers;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
@@ -66,7 +66,7 @@ public static class Evaluation
             throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.Vocabulary}; they were made by another tokenizer than the model's");
         int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
         int batch = Math.Clamp(BatchTokens / block, 1, 8);
-        return model is Bert bert ? RunMasked(bert, device, tokens, options, block, batch) : RunCausal(model, device, tokens, bytes, options.Stride, block, batch);
+        return model.IsCausal ? RunCausal(model, device, tokens, bytes, options.Stride, block, batch) : RunMasked(model, device, tokens, options, block, batch);
     }
 
     private static EvaluationResult RunCausal(LanguageModel model, Device device, TokenSequence tokens, long? bytes, int stride, int block, int batch)
@@ -101,7 +101,7 @@ public static class Evaluation
         }
     }
 
-    private static EvaluationResult RunMasked(Bert model, Device device, TokenSequence tokens, EvaluationOptions options, int block, int batch)
+    private static EvaluationResult RunMasked(LanguageModel model, Device device, TokenSequence tokens, EvaluationOptions options, int block, int batch)
     {
         var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.Vocabulary, block, options.MaskedPart, options.Seed);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
@@ -114,9 +114,8 @@ public static class Evaluation
             tokens.CopyTo(start, inputs.AsSpan(0, here));
             seen.AsSpan(0, here).Fill(1);
             masking.Apply(0, (ulong)number, inputs, targets, here - (rows - 1) * block);
-            (int[] hidden, int[] expected) = Bert.Counted(targets);
-            Tensor states = tape.Embedding(model.Encode(tape, inputs, rows, mask: seen), tape.Indices(hidden));
-            float[] logits = tape.Linear(model.Transform(tape, states), model.Head, model.HeadBias, transposed: true).ToArray();
+            (int[] hidden, int[] expected) = LanguageModelHead.Counted(targets);
+            float[] logits = model.LogitsOf(tape, new TokenBatch(inputs, rows) { Mask = seen }, hidden).ToArray();
             tape.Reset();
             int vocabulary = model.Config.Vocabulary;
             for (int i = 0; i < expected.Length; i++)

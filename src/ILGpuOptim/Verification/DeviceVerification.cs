@@ -30,7 +30,7 @@ public static class DeviceVerification
 
     private static (float[] Losses, Dictionary<string, float[]> Gradients) Train(Device device)
     {
-        using var model = new Gpt2(Config, new Initializer(device, 7));
+        using var model = new Transformer(Config, new Initializer(device, 7));
         using var optimizer = new AdamW();
         foreach (Parameter parameter in model.Parameters)
             optimizer.Add(parameter, new AdamOptions { LearningRate = 1e-3, WeightDecay = 0.1 });

@@ -65,6 +65,9 @@ public sealed class ModelGolden : IDisposable
     /// <summary>0 where a position is padding, for BERT; empty when there is none.</summary>
     public int[] Mask { get; }
 
+    /// <summary>What the model reads.</summary>
+    public TokenBatch Inputs => new(Tokens, Batch) { Segments = Segments, Mask = Mask };
+
     /// <summary>Rows of the batch.</summary>
     public int Batch { get; }
 

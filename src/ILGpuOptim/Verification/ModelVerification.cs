@@ -38,10 +38,10 @@ public static class ModelVerification
         var tape = new Tape(device) { IsTraining = false };
 
         tape.IsRecording = false;
-        checks.Add(Compare("logits", Logits(tape, model, golden).ToArray(), golden.Logits));
+        checks.Add(Compare("logits", model.Logits(tape, golden.Inputs).ToArray(), golden.Logits));
         tape.Reset();
         tape.IsRecording = true;
-        Tensor loss = Loss(tape, model, golden, targets);
+        Tensor loss = model.Loss(tape, golden.Inputs, targets);
         tape.Backward(loss);
         checks.Add(new Check("loss", Math.Abs(loss.Item() - golden.Loss), Tolerance));
         double largest = golden.Parameters.Max(name => Largest(golden.Gradient(name)));
@@ -59,14 +59,6 @@ public static class ModelVerification
         Losses(checks, golden, model, tape, targets);
         return checks;
     }
-
-    private static Tensor Logits(Tape tape, LanguageModel model, ModelGolden golden) => model is Bert bert
-        ? bert.Logits(tape, golden.Tokens, golden.Batch, golden.Segments, golden.Mask)
-        : model.Logits(tape, golden.Tokens, golden.Batch);
-
-    private static Tensor Loss(Tape tape, LanguageModel model, ModelGolden golden, int[] targets) => model is Bert bert
-        ? bert.Loss(tape, golden.Tokens, targets, golden.Batch, golden.Segments, golden.Mask)
-        : model.Loss(tape, golden.Tokens, targets, golden.Batch);
 
     /// <summary>The largest deviation relative to the largest expected value.</summary>
     public static Check Compare(string name, ReadOnlySpan<float> actual, ReadOnlySpan<float> expected)
@@ -113,7 +105,7 @@ public static class ModelVerification
             optimizer.Add(parameter, parameter.Shape.Count >= 2 ? golden.Options : golden.Options with { WeightDecay = 0 });
         for (int i = 0; i < golden.Losses.Length; i++)
         {
-            Tensor loss = Loss(tape, model, golden, targets);
+            Tensor loss = model.Loss(tape, golden.Inputs, targets);
             tape.Backward(loss);
             checks.Add(new Check($"losses[{i}]", Math.Abs(loss.Item() - golden.Losses[i]), Tolerance));
             optimizer.Step();

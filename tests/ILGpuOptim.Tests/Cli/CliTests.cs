@@ -95,7 +95,7 @@ public class CliTests
         using (var device = new CpuDevice(1))
         {
             var config = new LlamaConfig { Vocabulary = 9, Channels = 8, Inner = 5, Layers = 1, Heads = 2, ContextLength = 16, NormEpsilon = 1e-5f };
-            using var model = new Llama(config, new Initializer(device, 1));
+            using var model = new Transformer(config, new Initializer(device, 1));
             Llama2CFile.Export(model, folder["model.bin"]);
         }
 

@@ -23,11 +23,11 @@ public class BertTests
     public void PaddingChangesNothing()
     {
         using var device = new CpuDevice(2);
-        using var model = new Bert(Config, new Initializer(device, 1));
+        using var model = new Transformer(Config, new Initializer(device, 1));
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         int[] tokens = [5, 7, 9, 11, 30];
-        float[] alone = model.Encode(tape, tokens, 1).ToArray();
-        float[] padded = model.Encode(tape, [.. tokens, 0, 0, 0], 1, mask: [1, 1, 1, 1, 1, 0, 0, 0]).ToArray();
+        float[] alone = model.Hidden(tape, tokens, 1).ToArray();
+        float[] padded = model.Hidden(tape, new TokenBatch([.. tokens, 0, 0, 0], 1) { Mask = [1, 1, 1, 1, 1, 0, 0, 0] }).ToArray();
         Assert.All(alone.Zip(padded), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
     }
 
@@ -35,20 +35,20 @@ public class BertTests
     public void SegmentsCount()
     {
         using var device = new CpuDevice(2);
-        using var model = new Bert(Config, new Initializer(device, 1));
+        using var model = new Transformer(Config, new Initializer(device, 1));
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         int[] tokens = [5, 7, 9];
-        Assert.Equal(model.Encode(tape, tokens, 1).ToArray(), model.Encode(tape, tokens, 1, [0, 0, 0]).ToArray());
-        Assert.NotEqual(model.Encode(tape, tokens, 1).ToArray(), model.Encode(tape, tokens, 1, [0, 0, 1]).ToArray());
-        Assert.Throws<ArgumentOutOfRangeException>(() => model.Encode(tape, tokens, 1, [0, 0, 2]));
-        Assert.Throws<ArgumentException>(() => model.Encode(tape, tokens, 1, mask: [1]));
+        Assert.Equal(model.Hidden(tape, tokens, 1).ToArray(), model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 0] }).ToArray());
+        Assert.NotEqual(model.Hidden(tape, tokens, 1).ToArray(), model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 1] }).ToArray());
+        Assert.Throws<ArgumentOutOfRangeException>(() => model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 2] }));
+        Assert.Throws<ArgumentException>(() => model.Hidden(tape, new TokenBatch(tokens, 1) { Mask = [1] }));
     }
 
     [Fact]
     public void TheLossOfSomePositionsIsThatOfTheWholeHead()
     {
         using var device = new CpuDevice(2);
-        using var model = new Bert(Config, new Initializer(device, 1));
+        using var model = new Transformer(Config, new Initializer(device, 1));
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         int[] tokens = [5, 7, 9, 11, 30, 2], targets = [-1, 4, -1, -1, 8, -1];
         float loss = model.Loss(tape, tokens, targets, 2).Item();

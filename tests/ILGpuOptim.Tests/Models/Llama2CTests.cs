@@ -28,9 +28,9 @@ public class Llama2CTests
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
-        using var model = new Llama(Config with { TieWordEmbeddings = tied, KeyHeads = keyHeads }, new Initializer(device, 7));
+        using var model = new Transformer(Config with { TieWordEmbeddings = tied, KeyHeads = keyHeads }, new Initializer(device, 7));
         Llama2CFile.Export(model, folder["first.bin"]);
-        using Llama read = Llama2CFile.Import(folder["first.bin"], device);
+        using LanguageModel read = Llama2CFile.Import(folder["first.bin"], device);
         Assert.Equal(model.Parameters.Select(parameter => parameter.Name), read.Parameters.Select(parameter => parameter.Name));
         for (int i = 0; i < model.Parameters.Count; i++)
             Assert.Equal(model.Parameters[i].ToArray(), read.Parameters[i].ToArray());
@@ -46,7 +46,7 @@ public class Llama2CTests
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
-        using var model = new Llama(Config with { TieWordEmbeddings = tied, InitializerRange = 0.3f }, new Initializer(device, 7));
+        using var model = new Transformer(Config with { TieWordEmbeddings = tied, InitializerRange = 0.3f }, new Initializer(device, 7));
         Llama2CFile.Export(model, folder["model.bin"]);
         int[] ids = [1, 7, 12, 0, 3, 3, 9];
         float[] expected = Llama2CReference.Logits(File.ReadAllBytes(folder["model.bin"]), ids);
@@ -60,7 +60,7 @@ public class Llama2CTests
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
-        using var model = new Llama(Config, new Initializer(device, 7));
+        using var model = new Transformer(Config, new Initializer(device, 7));
         Llama2CFile.Export(model, folder["model.bin"]);
         byte[] whole = File.ReadAllBytes(folder["model.bin"]);
         Assert.Equal([24, 10, 3, 4, 2, -13, 11], MemoryMarshal.Cast<byte, int>(whole.AsSpan(0, 28)).ToArray());
@@ -106,7 +106,7 @@ public class Llama2CTests
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
-        using var model = new Llama(config, new Initializer(device, 7));
+        using var model = new Transformer(config, new Initializer(device, 7));
         Assert.Contains(field, Assert.Throws<UserException>(() => Llama2CFile.Export(model, folder["model.bin"])).Message, StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateFiles(folder.Path));
     }

@@ -20,14 +20,14 @@ public static class Llama2CFile
 
     /// <summary>Reads a checkpoint.</summary>
     /// <exception cref="UserException">The file cannot be read, or is none.</exception>
-    public static Llama Import(string path, Device device)
+    public static LanguageModel Import(string path, Device device)
     {
         try
         {
             using FileStream file = SourceFile.Open(path);
             var bytes = new byte[Llama2CHeader.Bytes];
             Llama2CHeader header = Llama2CHeader.Read(bytes.AsSpan(0, file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false)), file.Length, path);
-            var model = new Llama(Config(header), new Initializer(device, 0));
+            var model = new Transformer(Config(header), new Initializer(device, 0));
             Walk(model, (parameter, heads) =>
             {
                 if (parameter is null)
@@ -50,7 +50,7 @@ public static class Llama2CFile
 
     /// <summary>Writes a checkpoint; the file appears whole or not at all.</summary>
     /// <exception cref="UserException">llama2.c cannot run the model, or the file cannot be written.</exception>
-    public static void Export(Llama model, string path)
+    public static void Export(LanguageModel model, string path)
     {
         var config = (LlamaConfig)model.Config;
         Require(config.SizeOfHead * config.Heads == config.Channels, $"head_dim = {config.SizeOfHead}", "heads that together are as wide as the model");
@@ -100,7 +100,7 @@ public static class Llama2CFile
     /// Visits the parameters in the file's order, each with the number of heads whose rows are reordered, or 0; null stands for the
     /// tables of angles.
     /// </summary>
-    private static void Walk(Llama model, Action<Parameter?, int> visit)
+    private static void Walk(LanguageModel model, Action<Parameter?, int> visit)
     {
         var config = (LlamaConfig)model.Config;
         Dictionary<string, Parameter> parameters = model.Parameters.ToDictionary(parameter => parameter.Name);
@@ -147,11 +147,11 @@ public static class Llama2CFile
     private static long AngleFloats(Llama2CHeader header) => (long)header.Positions * (header.HeadSize / 2) * 2;
 
     /// <summary>Cosines of all positions, then sines: old versions of llama2.c read them, newer ones pass them over.</summary>
-    private static float[] Angles(Llama model, Llama2CHeader header)
+    private static float[] Angles(LanguageModel model, Llama2CHeader header)
     {
         int half = header.HeadSize / 2;
         var rows = new float[AngleFloats(header)];
-        model.Angles.Write([.. Enumerable.Range(0, header.Positions)], rows);
+        new RotaryAngles(((LlamaConfig)model.Config).Rotary).Write([.. Enumerable.Range(0, header.Positions)], rows);
         var result = new float[rows.Length];
         for (int position = 0; position < header.Positions; position++)
         {

@@ -1,0 +1,70 @@
+using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
+
+/// <summary>x W + b.</summary>
+public sealed class Linear : Layer
+{
+    /// <summary>Makes weight and bias (zero).</summary>
+    /// <param name="initializer">Where and how.</param>
+    /// <param name="description">Name, bias, layout and standard deviation of the weight.</param>
+    /// <param name="inputs">Columns of x.</param>
+    /// <param name="outputs">Columns of the result.</param>
+    /// <param name="role">Of the weight, for its storage.</param>
+    public Linear(Initializer initializer, ProjectionDescription description, int inputs, int outputs, ParameterRole role = ParameterRole.Product)
+    {
+        (Name, Inputs, Outputs, IsTransposed) = (description.Name, inputs, outputs, !description.InputsFirst);
+        Weight = Add(initializer, Name + ".weight", role, description.StandardDeviation, 0, IsTransposed ? [outputs, inputs] : [inputs, outputs]);
+        Bias = description.HasBias ? Add(initializer, Name + ".bias", 0, 0, outputs) : null;
+    }
+
+    /// <summary>Prefix of its parameters' names.</summary>
+    public string Name { get; }
+
+    /// <summary>Columns of x.</summary>
+    public int Inputs { get; }
+
+    /// <summary>Columns of the result.</summary>
+    public int Outputs { get; }
+
+    /// <summary>Whether the weight is stored outputs × inputs; GPT-2 stores inputs × outputs.</summary>
+    public bool IsTransposed { get; }
+
+    /// <summary>The matrix, without its adapter.</summary>
+    public Parameter Weight { get; }
+
+    /// <summary>What is learnt beside the weight; or null.</summary>
+    public LoraAdapter? Adapter { get; internal set; }
+
+    /// <summary>The matrix with its adapter.</summary>
+    public Tensor WeightFor(Tape tape) => Adapter?.WeightFor(tape) ?? Weight;
+
+    /// <summary>Added to every row; or null.</summary>
+    public Parameter? Bias { get; }
+
+    /// <summary>x W + b (+ residual), rows × outputs.</summary>
+    public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, WeightFor(tape), Bias, residual, IsTransposed);
+
+    /// <summary>residual + dropout(x W + b).</summary>
+    public Tensor Forward(Tape tape, Tensor x, Tensor residual, float dropout) =>
+        dropout > 0 && tape.IsTraining ? tape.Add(residual, tape.Dropout(Forward(tape, x), dropout)) : Forward(tape, x, residual);
+
+    /// <summary>activation(x W + b).</summary>
+    public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, WeightFor(tape), Bias!, activation, IsTransposed);
+
+    /// <summary>The results of several layers of transposed weights side by side, rows × the sum of their outputs.</summary>
+    public static Tensor Packed(Tape tape, Tensor x, IReadOnlyList<Linear> layers)
+    {
+        var weights = new Tensor[layers.Count];
+        Tensor[]? biases = layers[0].Bias is null ? null : new Tensor[layers.Count];
+        for (int i = 0; i < weights.Length; i++)
+        {
+            weights[i] = layers[i].WeightFor(tape);
+            if (biases is not null)
+                biases[i] = layers[i].Bias!;
+        }
+
+        return tape.LinearPacked(x, weights, biases);
+    }
+}

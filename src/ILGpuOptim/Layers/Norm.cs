@@ -1,0 +1,36 @@
+using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
+
+/// <summary>Layer normalisation or root mean square normalisation of rows, with its weight and maybe a bias.</summary>
+public sealed class Norm : Layer
+{
+    private readonly NormDescription description;
+
+    /// <summary>Makes a weight of one (of zero where the factor is 1 + weight) and a bias of zero.</summary>
+    /// <param name="initializer">Where and how.</param>
+    /// <param name="description">The formula.</param>
+    /// <param name="columns">Numbers that are normalised together.</param>
+    public Norm(Initializer initializer, NormDescription description, int columns)
+    {
+        this.description = description;
+        Weight = Add(initializer, description.Name + ".weight", 0, description.AddsOne ? 0 : 1, columns);
+        Bias = description.HasBias ? Add(initializer, description.Name + ".bias", 0, 0, columns) : null;
+    }
+
+    /// <summary>One factor a column.</summary>
+    public Parameter Weight { get; }
+
+    /// <summary>Added to each row; or null.</summary>
+    public Parameter? Bias { get; }
+
+    /// <summary>Makes the layer of a description; null for none.</summary>
+    internal static Norm? Of(Initializer initializer, NormDescription? description, int columns) =>
+        description is null ? null : new Norm(initializer, description, columns);
+
+    /// <summary>Normalises each row of x, whose columns are those of the weight.</summary>
+    public Tensor Forward(Tape tape, Tensor x) => description.Kind == NormKind.LayerNorm
+        ? tape.LayerNorm(x, Weight, Bias!, description.Epsilon)
+        : tape.RmsNorm(x, Weight, description.Epsilon);
+}

@@ -1,0 +1,66 @@
+using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
+
+/// <summary>A layer of a transformer: attention and a feed-forward part, each added to the residual stream.</summary>
+public sealed class TransformerBlock : Layer
+{
+    private readonly ResidualKind residual;
+    private readonly Norm? attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm;
+    private readonly AttentionLayer attention;
+    private readonly FeedForwardLayer feedForward;
+    private readonly float attentionDropout, feedForwardDropout;
+    private readonly Branch attend, feed;
+
+    /// <summary>Makes the parts in the order in which a block applies them.</summary>
+    /// <param name="initializer">Where and how.</param>
+    /// <param name="description">The parts.</param>
+    /// <param name="hiddenSize">Numbers of a token in the residual stream.</param>
+    /// <param name="index">The block's number within its stack, which is its place in a cache.</param>
+    /// <param name="rotation">The number of self-attention's kind of rotary positions; -1 for none.</param>
+    /// <param name="isCausal">Whether self-attention is causal.</param>
+    public TransformerBlock(Initializer initializer, BlockDescription description, int hiddenSize, int index, int rotation, bool isCausal)
+    {
+        (residual, attentionDropout, feedForwardDropout) = (description.Residual, description.AttentionOutputDropout, description.FeedForwardOutputDropout);
+        attentionNorm = AddNorm(description.AttentionNorm);
+        attention = Add(new AttentionLayer(initializer, description.Attention, hiddenSize, index, rotation, isCausal));
+        attentionOutputNorm = AddNorm(description.AttentionOutputNorm);
+        feedForwardNorm = AddNorm(description.FeedForwardNorm);
+        feedForward = Add(new FeedForwardLayer(initializer, description.FeedForward, hiddenSize));
+        feedForwardOutputNorm = AddNorm(description.FeedForwardOutputNorm);
+        (attend, feed) = (attention.Forward, feedForward.Forward);
+
+        Norm? AddNorm(NormDescription? norm) => norm is null ? null : Add(new Norm(initializer, norm, hiddenSize));
+    }
+
+    /// <summary>Self-attention.</summary>
+    internal AttentionLayer Attention => attention;
+
+    /// <summary>Takes the residual stream through the block.</summary>
+    /// <param name="context">The pass.</param>
+    /// <param name="x">(sequences · length) × hidden size.</param>
+    /// <returns>As x.</returns>
+    public Tensor Forward(ForwardContext context, Tensor x)
+    {
+        Tape tape = context.Tape;
+        Tensor y = Add(context, attend, Normalized(tape, attentionNorm, x), x, attentionOutputNorm, attentionDropout);
+        Tensor read = residual == ResidualKind.Parallel ? x : y;
+        return Add(context, feed, Normalized(tape, feedForwardNorm, read), y, feedForwardOutputNorm, feedForwardDropout);
+    }
+
+    private static Tensor Normalized(Tape tape, Norm? norm, Tensor x) => norm is null ? x : norm.Forward(tape, x);
+
+    /// <summary>Adds a branch of <paramref name="x"/> to the stream, with the norm of the branch or of the sum.</summary>
+    private Tensor Add(ForwardContext context, Branch branch, Tensor x, Tensor stream, Norm? norm, float dropout)
+    {
+        Tape tape = context.Tape;
+        if (norm is null)
+            return branch(context, x, stream, dropout);
+        return residual == ResidualKind.NormAfterSum
+            ? norm.Forward(tape, branch(context, x, stream, dropout))
+            : tape.Add(stream, tape.Dropout(norm.Forward(tape, branch(context, x)), dropout));
+    }
+
+    private delegate Tensor Branch(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0);
+}

@@ -1,0 +1,47 @@
+using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
+
+/// <summary>From token ids to the residual stream: norm(scale · token + position + segment), then dropout.</summary>
+public sealed class TransformerEmbedding : Layer
+{
+    private readonly EmbeddingDescription description;
+    private readonly Embedding tokens;
+    private readonly Embedding? positions, segments;
+    private readonly Norm? norm;
+
+    /// <summary>Makes the tables.</summary>
+    /// <param name="initializer">Where and how.</param>
+    /// <param name="description">Which tables there are.</param>
+    /// <param name="vocabulary">Rows of the token table.</param>
+    /// <param name="hiddenSize">Columns of all tables.</param>
+    public TransformerEmbedding(Initializer initializer, EmbeddingDescription description, int vocabulary, int hiddenSize)
+    {
+        this.description = description;
+        tokens = Table(description.Tokens, vocabulary);
+        positions = description.Positions is { } table ? Table(table.Name, table.Rows) : null;
+        segments = description.Segments is { } name ? Table(name, description.SegmentCount) : null;
+        norm = description.Norm is { } after ? Add(new Norm(initializer, after, hiddenSize)) : null;
+
+        Embedding Table(string name, int rows) => Add(new Embedding(initializer, name, rows, hiddenSize, description.StandardDeviation));
+    }
+
+    /// <summary>The token table, vocabulary × hidden size.</summary>
+    public Parameter Tokens => tokens.Weight;
+
+    /// <summary>The residual stream of tokens.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="ids">Token ids, each within the table.</param>
+    /// <param name="places">As many rows of the position table.</param>
+    /// <param name="parts">As many segments.</param>
+    /// <returns>ids × hidden size.</returns>
+    public Tensor Forward(Tape tape, ReadOnlySpan<int> ids, ReadOnlySpan<int> places, ReadOnlySpan<int> parts)
+    {
+        Tensor? sum = positions?.Forward(tape, tape.Indices(places));
+        if (segments is not null)
+            sum = segments.Forward(tape, tape.Indices(parts), sum);
+        Tensor x = tokens.Forward(tape, tape.Indices(ids), sum);
+        return tape.Dropout(norm is null ? x : norm.Forward(tape, x), description.Dropout);
+    }
+}

@@ -1,0 +1,97 @@
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// What follows from a batch for each of its tokens: positions, rows of the position table, segments, masks. Plain batches of one shape
+/// are computed once.
+/// </summary>
+internal sealed class BatchRows
+{
+    private int[] positions = [], zeros = [];
+    private int plainLength;
+
+    /// <summary>The position of each token in its sequence or document.</summary>
+    public ReadOnlySpan<int> Positions(in TokenBatch batch, int length)
+    {
+        if (!batch.Positions.IsEmpty)
+            return batch.Positions;
+        int count = batch.Tokens.Length;
+        if (!batch.Documents.IsEmpty)
+            return Restarting(batch.Documents, length);
+        if (positions.Length != count || plainLength != length)
+        {
+            plainLength = length;
+            positions = new int[count];
+            for (int i = 0; i < count; i++)
+                positions[i] = i % length;
+        }
+
+        return positions;
+    }
+
+    /// <summary>The segment of each token.</summary>
+    public ReadOnlySpan<int> Segments(in TokenBatch batch)
+    {
+        if (!batch.Segments.IsEmpty)
+            return batch.Segments;
+        if (zeros.Length != batch.Tokens.Length)
+            zeros = new int[batch.Tokens.Length];
+        return zeros;
+    }
+
+    /// <summary>RoBERTa's positions: the padding id plus the number of other ids up to a token; that of padding is the id itself.</summary>
+    public static int[] AfterPadding(ReadOnlySpan<int> tokens, int length, int padding)
+    {
+        var result = new int[tokens.Length];
+        for (int i = 0, count = 0; i < result.Length; i++)
+        {
+            count = i % length == 0 ? 0 : count;
+            result[i] = tokens[i] == padding ? padding : padding + ++count;
+        }
+
+        return result;
+    }
+
+    /// <summary>What is added to the scores of each key: nothing, or minus infinity for padding.</summary>
+    public static float[] KeyBias(ReadOnlySpan<int> mask)
+    {
+        var values = new float[mask.Length];
+        for (int i = 0; i < values.Length; i++)
+            values[i] = mask[i] != 0 ? 0 : float.NegativeInfinity;
+        return values;
+    }
+
+    /// <summary>The first key and the end of the keys of each token's document, within its sequence.</summary>
+    public static int[] Ranges(ReadOnlySpan<int> documents, int length)
+    {
+        var ranges = new int[2 * documents.Length];
+        for (int start = 0, end; start < documents.Length; start = end)
+        {
+            end = EndOfDocument(documents, start, length);
+            for (int i = start; i < end; i++)
+                (ranges[2 * i], ranges[2 * i + 1]) = (start % length, (end - 1) % length + 1);
+        }
+
+        return ranges;
+    }
+
+    private static int[] Restarting(ReadOnlySpan<int> documents, int length)
+    {
+        var result = new int[documents.Length];
+        for (int start = 0, end; start < documents.Length; start = end)
+        {
+            end = EndOfDocument(documents, start, length);
+            for (int i = start; i < end; i++)
+                result[i] = i - start;
+        }
+
+        return result;
+    }
+
+    private static int EndOfDocument(ReadOnlySpan<int> documents, int start, int length)
+    {
+        int end = start + 1;
+        while (end < documents.Length && end % length != 0 && documents[end] == documents[start])
+            end++;
+        return end;
+    }
+}

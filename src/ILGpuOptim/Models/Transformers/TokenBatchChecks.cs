@@ -1,0 +1,56 @@
+namespace ILGpuOptim.Models;
+
+/// <summary>Checks a batch against a model.</summary>
+internal static class TokenBatchChecks
+{
+    /// <summary>The tokens of each sequence, after everything was checked.</summary>
+    /// <exception cref="ArgumentException">Parts do not fit together, or sequences are longer than the model's positions.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
+    public static int LengthFor(this in TokenBatch batch, Transformer model)
+    {
+        TransformerDescription description = model.Description;
+        int most = model.Config.Positions, count = batch.Tokens.Length;
+        int length = Length(batch.Tokens, batch.Sequences, "tokens", most, description.VocabularySize);
+        Part(batch.Segments, "segments", count);
+        Part(batch.Mask, "mask values", count);
+        Part(batch.Positions, "positions", count);
+        Part(batch.Documents, "document numbers", count);
+        if (!batch.Segments.IsEmpty)
+            Within(batch.Segments, "segment", "segments", description.Embedding.Segments is null ? 1 : description.Embedding.SegmentCount);
+        Within(batch.Positions, "position", "positions", most);
+        if (!batch.DecoderTokens.IsEmpty)
+            throw new ArgumentException("the batch has tokens for a decoder beside an encoder, but the model is one stack", nameof(batch));
+        return length;
+    }
+
+    private static int Length(ReadOnlySpan<int> tokens, int sequences, string what, int most, int vocabulary)
+    {
+        if (sequences < 0 || (sequences == 0 ? tokens.Length > 0 : tokens.Length % sequences != 0))
+            throw new ArgumentException($"{tokens.Length} {what} are not {sequences} sequences of one length", "batch");
+        int length = sequences == 0 ? 0 : tokens.Length / sequences;
+        if (length > most)
+            throw new ArgumentException($"a sequence of {length} tokens is longer than the model's {most} positions", "tokens");
+        foreach (int token in tokens)
+        {
+            if ((uint)token >= (uint)vocabulary)
+                throw new ArgumentOutOfRangeException("tokens", token, $"a token lies outside the vocabulary of {vocabulary}");
+        }
+
+        return length;
+    }
+
+    private static void Part(ReadOnlySpan<int> part, string what, int count)
+    {
+        if (!part.IsEmpty && part.Length != count)
+            throw new ArgumentException($"{count} tokens need as many {what}, not {part.Length}", "batch");
+    }
+
+    private static void Within(ReadOnlySpan<int> values, string one, string many, int count)
+    {
+        foreach (int value in values)
+        {
+            if ((uint)value >= (uint)count)
+                throw new ArgumentOutOfRangeException(many, value, $"a {one} lies outside the model's {count} {many}");
+        }
+    }
+}
