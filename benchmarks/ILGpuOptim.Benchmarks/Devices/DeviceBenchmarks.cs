@@ -104,7 +104,7 @@ internal static class DeviceBenchmarks
         using LanguageModel network = config.Create(new Initializer(device, 1));
         using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = optimizerName }, [.. network.Parameters], out _);
         using var clipping = new GradientClipping(device, network.Parameters);
-        var tape = new Tape(device);
+        using var tape = new Tape(device);
         var random = new Random(1);
         int[] inputs = new int[batch * length], targets = new int[batch * length];
         float last = 0;
@@ -116,10 +116,9 @@ internal static class DeviceBenchmarks
             tape.Backward(loss);
             last = loss.Item();
             tape.Reset();
-            optimizer.GradientFactor = clipping.Measure(1);
-            optimizer.Step();
-            foreach (Parameter parameter in network.Parameters)
-                parameter.ClearGradient();
+            optimizer.GradientFactor = clipping.Measure(tape.Gradients, 1);
+            optimizer.Step(tape.Gradients);
+            tape.Gradients.Clear();
         }
 
         for (int i = 0; i < 3; i++)
@@ -139,12 +138,11 @@ internal static class DeviceBenchmarks
         {
             using LanguageModel network = config.Create(new Initializer(device, 1));
             using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = name }, [.. network.Parameters], out _);
-            var tape = new Tape(device);
+            var gradients = new Gradients(device);
             foreach (Parameter parameter in network.Parameters)
-                device.Random(tape.GradientOf(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
-            Console.WriteLine($"{name,-12} {Median(device, optimizer.Step, 10) * 1e3,9:F3} ms");
-            foreach (Parameter parameter in network.Parameters)
-                parameter.ClearGradient();
+                device.Random(gradients.Target(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
+            Console.WriteLine($"{name,-12} {Median(device, () => optimizer.Step(gradients), 10) * 1e3,9:F3} ms");
+            gradients.Release();
             device.Pool.Trim();
         }
     }

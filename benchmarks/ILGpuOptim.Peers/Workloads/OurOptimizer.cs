@@ -17,6 +17,7 @@ internal sealed class OurOptimizer : Workload
 
     private readonly CpuDevice device = new(Threads);
     private LanguageModel? model;
+    private Gradients? gradients;
     private Optimizer? optimizer;
     private Block x, y, gram, square;
 
@@ -35,7 +36,8 @@ internal sealed class OurOptimizer : Workload
             return;
         }
 
-        model ??= WithGradients(device);
+        model ??= OurModel.Create(Recipe.Gpt2, device);
+        gradients ??= GradientsOf(model, device);
         optimizer = Create(@case, model);
     }
 
@@ -50,23 +52,23 @@ internal sealed class OurOptimizer : Workload
     public static (long Bytes, double Operations, long Parameters) Count(string @case)
     {
         using var counting = new CountingDevice();
-        using LanguageModel dry = WithGradients(counting);
+        using LanguageModel dry = OurModel.Create(Recipe.Gpt2, counting);
+        Gradients gradients = GradientsOf(dry, counting);
         using Optimizer optimizer = Create(@case, dry);
         if (optimizer is LowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
-        optimizer.Step();
+        optimizer.Step(gradients);
         counting.Clear();
-        optimizer.Step();
+        optimizer.Step(gradients);
         return (counting.Bytes, counting.Operations, dry.ParameterCount);
     }
 
-    private static LanguageModel WithGradients(Device device)
+    private static Gradients GradientsOf(LanguageModel model, Device device)
     {
-        LanguageModel model = OurModel.Create(Recipe.Gpt2, device);
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         foreach (Parameter parameter in model.Parameters)
-            device.Random(tape.GradientOf(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
-        return model;
+            device.Random(gradients.Target(parameter, out _), RandomKind.Normal, 1e-3f, 1, 0);
+        return gradients;
     }
 
     private static Optimizer Create(string @case, LanguageModel model)
@@ -99,7 +101,7 @@ internal sealed class OurOptimizer : Workload
     {
         if (optimizer is not null)
         {
-            optimizer.Step();
+            optimizer.Step(gradients!);
             return;
         }
 

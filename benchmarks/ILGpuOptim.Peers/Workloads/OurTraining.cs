@@ -45,11 +45,10 @@ internal sealed class OurTraining : Workload
         Tensor loss = model!.Loss(tape!, inputs, targets, recipe.Batch);
         tape!.Backward(loss);
         if (recipe.Clip is { } clip)
-            optimizer!.GradientFactor = clipping!.Measure(clip);
-        optimizer!.Step();
+            optimizer!.GradientFactor = clipping!.Measure(tape.Gradients, clip);
+        optimizer!.Step(tape.Gradients);
         loss.Item();
-        foreach (Parameter parameter in model.Parameters)
-            parameter.ClearGradient();
+        tape.Gradients.Clear();
         tape.Reset();
     }
 

@@ -73,7 +73,7 @@ public static class LinearOp
         if (!add)
             return;
         if (tensor.RequiresGradient)
-            tape.Device.Map(new AddRule(), 1, tensor.Length, tensor.Gradient!.Value, sum);
+            tape.Device.Map(new AddRule(), 1, tensor.Length, tape.GradientOf(tensor, out _), sum);
         tape.Release(sum);
     }
 

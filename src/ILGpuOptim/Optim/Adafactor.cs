@@ -66,7 +66,7 @@ public sealed class Adafactor : Optimizer
         Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n), total = pool.Rent(1);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
+            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
             Block data = p.Data.Slice(b * size, size);
             if (vector)
             {
@@ -89,7 +89,7 @@ public sealed class Adafactor : Optimizer
         p.Device.Map(new StepSize(1f / p.Length, (float)o.Epsilon2, (float)cap, (float)o.ClipThreshold), 1, 1, weights, squares);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
+            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
             Block data = p.Data.Slice(b * size, size);
             if (vector)
                 p.Device.Map(new VectorStep(decay, least), 1, n, data, g, state.Blocks[0], Operand.Scalar(weights));

@@ -81,7 +81,7 @@ public sealed class AdafactorRelative : Optimizer
         Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
+            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
             Block data = p.Data.Slice(b * size, size);
             if (vector)
             {
@@ -106,7 +106,7 @@ public sealed class AdafactorRelative : Optimizer
             p.Device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(step));
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = p.Gradient!.Value.Slice(b * size, size) };
+            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
             Block data = p.Data.Slice(b * size, size);
             if (vector)
             {

@@ -82,7 +82,7 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
         gradientSquares = null;
         bool hasChannels = ((ApolloOptions)options).ScaleType == ScaleType.Channel;
         if (projection.Rank == 1 && hasChannels && !projection.IsFull)
-            RankOne.Project(state.Parameter.Device, projection, state.Parameter.Gradient!.Value, basis, low);
+            RankOne.Project(state.Parameter.Device, projection, Gradient(state).Block, basis, low);
         else if (projection.Rank != 1 || projection.IsFull)
             base.Project(state, options, projection, basis, second, low);
         else
@@ -96,7 +96,7 @@ public sealed class Apollo(bool isMini = false) : LowRankOptimizer
         Layout along = projection.IsLeft ? Layout.PerRow : Layout.PerColumn, across = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
         Block squares = device.Pool.Rent(1);
         device.Map(new RankOneRule(), projection.Rows, projection.Columns,
-            state.Parameter.Gradient!.Value, new Operand(basis, along), new Operand(low, across), Operand.Scalar(squares));
+            Gradient(state).Block, new Operand(basis, along), new Operand(low, across), Operand.Scalar(squares));
         gradientSquares = squares;
     }
 

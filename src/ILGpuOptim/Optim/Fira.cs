@@ -56,7 +56,7 @@ public sealed class Fira : LowRankOptimizer
     internal override void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low)
     {
         if (projection.Rank == 1 && !projection.IsFull)
-            RankOne.Project(state.Parameter.Device, projection, state.Parameter.Gradient!.Value, basis, low);
+            RankOne.Project(state.Parameter.Device, projection, Gradient(state).Block, basis, low);
         else
             base.Project(state, options, projection, basis, second, low);
     }
@@ -77,7 +77,7 @@ public sealed class Fira : LowRankOptimizer
         device.Map(new FactorRule(), 1, channels, factors, norms);
 
         // The residual of the unclipped gradient: clipping multiplies it like everything linear in g.
-        device.Gemm(projection.Back(device, low, basis, second, half, residual, o.WholeResidual ? -1 : -alpha, 0), new AddRule(), p.Gradient!.Value);
+        device.Gemm(projection.Back(device, low, basis, second, half, residual, o.WholeResidual ? -1 : -alpha, 0), new AddRule(), Gradient(state).Block);
         var clipped = new Operand(residual, Factor: UpdateFactor);
         Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
         if (!o.DisableLimiter)

@@ -114,8 +114,8 @@ public sealed partial class Lamb : Optimizer
         for (int i = 0; i < States.Count; i++)
         {
             Parameter p = States[i].Parameter;
-            if (p.HasGradient)
-                Device.Map(new SquaresRule(), 1, p.Length, new Operand(p.Gradient!.Value, Factor: GradientFactor), Operand.Scalar(squares.Value.Slice(i, 1)));
+            if (Gradients.Has(p))
+                Device.Map(new SquaresRule(), 1, p.Length, new Operand(Gradients[p], Factor: GradientFactor), Operand.Scalar(squares.Value.Slice(i, 1)));
         }
 
         Block total = Device.Pool.Rent(1);

@@ -118,7 +118,7 @@ public abstract class LowRankOptimizer : Optimizer
 
     /// <summary>R of the unclipped gradient.</summary>
     internal virtual void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low) =>
-        projection.Project(state.Parameter.Device, state.Parameter.Gradient!.Value, basis, second, low);
+        projection.Project(state.Parameter.Device, Gradient(state).Block, basis, second, low);
 
     /// <summary>
     /// The optimizer's own part. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.UpdateFactor"/>.
@@ -144,12 +144,12 @@ public abstract class LowRankOptimizer : Optimizer
         }
         else if (o.Basis == ProjectionBasis.RandomizedSvd)
         {
-            RandomizedSubspace.Find(device, projection, state.Parameter.Gradient!.Value, o.PowerIterations, SeedOf(state, o), (ulong)refresh, basis, second);
+            RandomizedSubspace.Find(device, projection, Gradient(state).Block, o.PowerIterations, SeedOf(state, o), (ulong)refresh, basis, second);
         }
         else if (!ComputesNoBases)
         {
             var gradient = new float[state.Parameter.Length];
-            device.Download(state.Parameter.Gradient!.Value, gradient);
+            device.Download(Gradient(state).Block, gradient);
             var vectors = new SingularVectors(gradient, projection.Rows, projection.Columns, projection.Rank);
             device.Upload(projection.IsFull || projection.IsLeft ? vectors.Left : vectors.Right, basis);
             if (projection.IsFull)

@@ -151,6 +151,7 @@ public abstract class Optimizer : IDisposable
 {
     private readonly List<ParameterState> states = [];
     private readonly Dictionary<Parameter, ParameterState> byParameter = [];
+    private Gradients? current;
     private Block? negated;
     private bool isDisposed;
 
@@ -165,6 +166,9 @@ public abstract class Optimizer : IDisposable
 
     /// <summary>A device scalar that multiplies every gradient as it is read: clipping without a pass of its own. Null means 1.</summary>
     public Block? GradientFactor { get; set; }
+
+    /// <summary>The gradients of the step at hand, as the backward pass left them.</summary>
+    protected Gradients Gradients => current ?? throw new InvalidOperationException($"{Name} has gradients within a step alone");
 
     /// <summary>What the gradients of the parameter at hand are multiplied by as they are read. Null means 1.</summary>
     protected Block? UpdateFactor { get; private set; }
@@ -187,7 +191,7 @@ public abstract class Optimizer : IDisposable
     /// </summary>
     protected virtual bool UpdatesNarrowWeights(ParameterState state) => false;
 
-    /// <summary>Whether an update depends on the gradients of all parameters, so that <see cref="Step(Parameter)"/> cannot be used.</summary>
+    /// <summary>Whether an update depends on the gradients of all parameters, so that <see cref="Step(Gradients, Parameter)"/> cannot be used.</summary>
     public virtual bool NeedsAllGradients => false;
 
     /// <summary>Where the parameters live.</summary>
@@ -224,24 +228,29 @@ public abstract class Optimizer : IDisposable
     }
 
     /// <summary>Updates every parameter that has a gradient.</summary>
+    /// <param name="gradients">Those of the tape of the backward pass: <see cref="Tape.Gradients"/>.</param>
     /// <exception cref="ObjectDisposedException">The optimizer was disposed.</exception>
-    public void Step()
+    public void Step(Gradients gradients)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
+        current = gradients;
         BeforeStep();
         Negate(states.Any(state => state.Options.Maximize));
         foreach (ParameterState state in states)
         {
-            if (state.Parameter.HasGradient)
+            if (gradients.Has(state.Parameter))
                 Update(state);
         }
     }
 
     /// <summary>Updates one parameter, as soon as its gradient is complete. Not for optimizers that need all gradients at once.</summary>
-    /// <exception cref="InvalidOperationException"><see cref="NeedsAllGradients"/>.</exception>
-    public void Step(Parameter parameter)
+    /// <param name="gradients">Those of the tape of the backward pass.</param>
+    /// <param name="parameter">What to update.</param>
+    /// <exception cref="InvalidOperationException"><see cref="NeedsAllGradients"/>, or the parameter has no gradient.</exception>
+    public void Step(Gradients gradients, Parameter parameter)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
+        current = gradients;
         if (NeedsAllGradients)
             throw new InvalidOperationException($"{Name} cannot update one parameter without the gradients of the others");
         Negate(byParameter[parameter].Options.Maximize);
@@ -287,7 +296,7 @@ public abstract class Optimizer : IDisposable
     protected abstract void Update(ParameterState state, double learningRate);
 
     /// <summary>The gradient as an operand that is clipped as it is read.</summary>
-    protected Operand Gradient(ParameterState state) => new(state.Parameter.Gradient!.Value, Factor: UpdateFactor);
+    protected Operand Gradient(ParameterState state) => new(Gradients[state.Parameter], Factor: UpdateFactor);
 
     /// <summary>Gives the state's memory back to the device's pool; again, does nothing.</summary>
     public virtual void Dispose()

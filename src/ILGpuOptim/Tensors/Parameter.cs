@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim;
 
 /// <summary>
-/// A tensor that training changes. Its memory and its gradient's stay until it is disposed with its model.
+/// A tensor that training changes. Its memory stays until it is disposed with its model; its gradients belong to tapes (<see cref="Tape.Gradients"/>).
 /// </summary>
 public sealed class Parameter : Tensor
 {
@@ -46,24 +46,6 @@ public sealed class Parameter : Tensor
 
     /// <summary>The stored bytes, with the scales.</summary>
     public long Bytes => Data.Type.Bytes(Rows, Columns);
-
-    /// <summary>Whether <see cref="Tensor.Gradient"/> holds a sum that the next backward pass adds to.</summary>
-    public bool HasGradient { get; internal set; }
-
-    /// <summary>How many recorded operations still have to add to the gradient.</summary>
-    internal int PendingUses { get; set; }
-
-    /// <summary>Forgets the gradient's value; the next backward pass overwrites it.</summary>
-    public void ClearGradient() => HasGradient = false;
-
-    /// <summary>Forgets the gradient and gives its memory back.</summary>
-    public void ReleaseGradient()
-    {
-        if (Gradient is { } gradient)
-            Device.Pool.Return(gradient);
-        Gradient = null;
-        HasGradient = false;
-    }
 
     /// <summary>Replaces the values, rounded to the nearest that can be stored.</summary>
     public void Load(ReadOnlySpan<float> values)
@@ -109,7 +91,6 @@ public sealed class Parameter : Tensor
         if (isReleased)
             return;
         isReleased = true;
-        ReleaseGradient();
         Device.Pool.Return(Data);
     }
 

@@ -4,13 +4,13 @@ namespace ILGpuOptim;
 
 /// <summary>
 /// Records operations as they run and then takes their gradients in reverse. One tape serves a whole training run:
-/// <see cref="Reset"/> between steps returns every activation to the pool.
+/// <see cref="Reset"/> between steps returns every activation to the pool, <see cref="Dispose"/> the gradients too.
 /// </summary>
 /// <remarks>
 /// When an operation's gradient has been taken, nothing needs its result any more (whatever reads it was recorded
 /// later and is already done), so its memory is free for the rest of the backward pass.
 /// </remarks>
-public sealed class Tape(Device device)
+public sealed class Tape(Device device) : IDisposable
 {
     private readonly List<Operation> operations = [];
     private readonly List<Block> rented = [], discarded = [];
@@ -29,6 +29,9 @@ public sealed class Tape(Device device)
 
     /// <summary>Seeds dropout.</summary>
     public ulong Seed { get; set; }
+
+    /// <summary>The gradients of parameters that backward passes of this tape have summed up.</summary>
+    public Gradients Gradients { get; } = new(device);
 
     /// <summary>
     /// Called during the backward pass as soon as a parameter's gradient is complete; a layer-wise optimizer uses the
@@ -94,7 +97,7 @@ public sealed class Tape(Device device)
         foreach (Tensor? input in operation.Inputs)
         {
             if (input is Parameter { RequiresGradient: true } parameter)
-                parameter.PendingUses++;
+                Gradients.Await(parameter);
         }
     }
 
@@ -120,7 +123,7 @@ public sealed class Tape(Device device)
             discarded.Clear();
             foreach (Tensor? input in operation.Inputs)
             {
-                if (input is Parameter { RequiresGradient: true } parameter && --parameter.PendingUses == 0 && parameter.HasGradient)
+                if (input is Parameter { RequiresGradient: true } parameter && Gradients.Completes(parameter))
                     GradientReady?.Invoke(parameter);
             }
 
@@ -149,12 +152,7 @@ public sealed class Tape(Device device)
     public Block GradientOf(Tensor input, out float beta)
     {
         if (input is Parameter parameter)
-        {
-            beta = parameter.HasGradient ? 1 : 0;
-            parameter.Gradient ??= Device.Pool.Rent(parameter.Length);
-            parameter.HasGradient = true;
-            return parameter.Gradient.Value;
-        }
+            return Gradients.Target(parameter, out beta);
 
         beta = input.Gradient is null ? 0 : 1;
         input.Gradient ??= Scratch(input.Length);
@@ -207,15 +205,7 @@ public sealed class Tape(Device device)
     /// <summary>Returns every activation and forgets what was recorded.</summary>
     public void Reset()
     {
-        foreach (Operation operation in operations)
-        {
-            foreach (Tensor? input in operation.Inputs)
-            {
-                if (input is Parameter parameter)
-                    parameter.PendingUses = 0;
-            }
-        }
-
+        Gradients.AwaitNothing();
         operations.Clear();
         discarded.Clear();
         for (int i = rented.Count - 1; i >= 0; i--)
@@ -223,6 +213,13 @@ public sealed class Tape(Device device)
             Device.Pool.Return(rented[i]);
             rented.RemoveAt(i);
         }
+    }
+
+    /// <summary>Returns every activation and every gradient.</summary>
+    public void Dispose()
+    {
+        Reset();
+        Gradients.Release();
     }
 }
 

@@ -37,7 +37,10 @@ public class Tensor
     /// <summary>The product of all sizes but the last.</summary>
     public int Rows => Columns == 0 ? 0 : checked((int)(Length / Columns));
 
-    /// <summary>The gradient of the loss, once a backward pass has reached this tensor; laid out as the data.</summary>
+    /// <summary>
+    /// The gradient of the loss, once a backward pass has reached this result of an operation; laid out as the data. Those of parameters are in
+    /// <see cref="Tape.Gradients"/>.
+    /// </summary>
     public Block? Gradient { get; internal set; }
 
     /// <summary>Whether a backward pass computes <see cref="Gradient"/>.</summary>

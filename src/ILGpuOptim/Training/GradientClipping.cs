@@ -34,20 +34,20 @@ public sealed class GradientClipping : IDisposable
     /// Measures the norm of all gradients. Returns min(1, limit / (norm + 1e-6)) as a device scalar, or null when
     /// <paramref name="limit"/> is 0 and nothing is clipped.
     /// </summary>
-    public Block? Measure(double limit)
+    public Block? Measure(Gradients gradients, double limit)
     {
         foreach (Parameter parameter in parameters)
         {
-            if (parameter.HasGradient)
-                Add(parameter);
+            if (gradients.Has(parameter))
+                Add(gradients, parameter);
         }
 
         return Total(limit);
     }
 
     /// <summary>Measures the gradient of one parameter, which may be gone when <see cref="Total"/> is called.</summary>
-    public void Add(Parameter parameter) =>
-        device.Map(new SquaresRule(), 1, parameter.Length, parameter.Gradient!.Value, Operand.Scalar(squares.Slice(places[parameter], 1)));
+    public void Add(Gradients gradients, Parameter parameter) =>
+        device.Map(new SquaresRule(), 1, parameter.Length, gradients[parameter], Operand.Scalar(squares.Slice(places[parameter], 1)));
 
     /// <summary>The norm of all that was measured; returns as <see cref="Measure"/>.</summary>
     public Block? Total(double limit)

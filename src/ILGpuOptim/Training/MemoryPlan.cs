@@ -51,7 +51,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         Action<Parameter>? update = trainer.Tape.GradientReady;
         trainer.Tape.GradientReady = parameter =>
         {
-            gradients = Math.Max(gradients, parameters.Sum(other => other.Gradient is null ? 0 : 4 * other.Length));
+            gradients = Math.Max(gradients, trainer.Tape.Gradients.Bytes);
             update?.Invoke(parameter);
         };
         device.Pool.ResetPeak();

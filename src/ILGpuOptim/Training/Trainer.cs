@@ -183,7 +183,7 @@ public sealed class Trainer : IDisposable
             Tape.Reset();
         }
 
-        Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Settings.Clip);
+        Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Tape.Gradients, Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
         var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures));
         if (!Device.IsAsynchronous)
@@ -193,12 +193,11 @@ public sealed class Trainer : IDisposable
             long updating = Stopwatch.GetTimestamp();
             Optimizer.GradientFactor = factor;
             halfDone = StepNumber + 1;
-            Optimizer.Step();
+            Optimizer.Step(Tape.Gradients);
             if (TimesUpdates)
                 Device.Synchronize();
             updates = Stopwatch.GetElapsedTime(updating);
-            foreach (Parameter parameter in trained)
-                parameter.ClearGradient();
+            Tape.Gradients.Clear();
         }
 
         return result;
@@ -211,15 +210,12 @@ public sealed class Trainer : IDisposable
             return;
         Tape.Reset();
         Tape.RandomStream = stream;
-        foreach (Parameter parameter in trained)
-        {
-            // After a first update gradients keep their memory, unless updates are layer-wise.
-            if (hasUpdated && !Settings.Layerwise)
-                parameter.ClearGradient();
-            else
-                parameter.ReleaseGradient();
-        }
 
+        // After a first update gradients keep their memory, unless updates are layer-wise.
+        if (hasUpdated && !Settings.Layerwise)
+            Tape.Gradients.Clear();
+        else
+            Tape.Gradients.Release();
         unfinished = null;
     }
 
@@ -265,10 +261,10 @@ public sealed class Trainer : IDisposable
         if (TimesUpdates)
             Device.Synchronize();
         long updating = Stopwatch.GetTimestamp();
-        clipping.Add(parameter);
+        clipping.Add(Tape.Gradients, parameter);
         halfDone = StepNumber + 1;
-        Optimizer.Step(parameter);
-        parameter.ReleaseGradient();
+        Optimizer.Step(Tape.Gradients, parameter);
+        Tape.Gradients.Release(parameter);
         if (TimesUpdates)
             Device.Synchronize();
         updates += Stopwatch.GetElapsedTime(updating);
@@ -340,7 +336,7 @@ public sealed class Trainer : IDisposable
     {
         foreach (Parameter parameter in trained)
         {
-            string? broken = !AllFinite(parameter.ToArray()) ? "" : parameter is { HasGradient: true, Gradient: { } gradient } && !AllFinite(Downloaded(gradient)) ? "the gradient of " : null;
+            string? broken = !AllFinite(parameter.ToArray()) ? "" : Tape.Gradients.Has(parameter) && !AllFinite(Downloaded(Tape.Gradients[parameter])) ? "the gradient of " : null;
             if (broken is not null)
             {
                 return $"step {StepNumber + 1}: the loss is {loss}, and {broken}{parameter.Name} is not finite; " +
@@ -366,7 +362,7 @@ public sealed class Trainer : IDisposable
         if (isDisposed)
             return;
         isDisposed = true;
-        Tape.Reset();
+        Tape.Dispose();
         Device.Pool.Return(measures);
         clipping.Dispose();
         Optimizer.Dispose();

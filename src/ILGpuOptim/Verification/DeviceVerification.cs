@@ -38,7 +38,7 @@ public static class DeviceVerification
         for (int i = 0; i < tokens.Length; i++)
             tokens[i] = i * 31 % Config.Vocabulary;
         int[] targets = model.TargetsOf(tokens, Batch);
-        var tape = new Tape(device) { IsTraining = false };
+        using var tape = new Tape(device) { IsTraining = false };
         var losses = new float[Steps];
         var gradients = new Dictionary<string, float[]>();
         for (int step = 0; step < Steps; step++)
@@ -49,13 +49,12 @@ public static class DeviceVerification
             foreach (Parameter parameter in step == 0 ? model.Parameters : [])
             {
                 gradients[parameter.Name] = new float[parameter.Length];
-                device.Download(parameter.Gradient!.Value, gradients[parameter.Name]);
+                device.Download(tape.Gradients[parameter], gradients[parameter.Name]);
             }
 
-            optimizer.Step();
+            optimizer.Step(tape.Gradients);
             losses[step] = loss.Item();
-            foreach (Parameter parameter in model.Parameters)
-                parameter.ClearGradient();
+            tape.Gradients.Clear();
             tape.Reset();
         }
 

@@ -26,13 +26,13 @@ public static class KernelListing
         var matrix = new Parameter(recorder.Device, "h.0.attn.c_attn.weight", rows, columns);
         var vector = new Parameter(recorder.Device, "h.0.attn.c_attn.bias", columns);
         using Optimizer optimizer = Registry.Create(entry, settings, [matrix, vector], out _);
-        var tape = new Tape(recorder.Device);
+        var gradients = new Gradients(recorder.Device);
 
         // Singular value decompositions run on the host, so the gradient must be a number.
         foreach (Parameter parameter in new[] { matrix, vector })
-            recorder.Device.Upload(new float[parameter.Length], tape.GradientOf(parameter, out _));
+            recorder.Device.Upload(new float[parameter.Length], gradients.Target(parameter, out _));
         recorder.Clear();
-        optimizer.Step();
+        optimizer.Step(gradients);
     }
 
     /// <summary>Has a recorder launch what the forward and backward passes of every kind of model launch, with dropout.</summary>
@@ -49,10 +49,9 @@ public static class KernelListing
         foreach (ModelConfig config in configs)
         {
             using LanguageModel model = config.Create(new Initializer(recorder.Device, 1));
-            var tape = new Tape(recorder.Device);
+            using var tape = new Tape(recorder.Device);
             var tokens = new int[Batch * Length];
             tape.Backward(model.Loss(tape, tokens, tokens, Batch));
-            tape.Reset();
         }
     }
 }

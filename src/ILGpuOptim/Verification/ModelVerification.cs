@@ -35,7 +35,7 @@ public static class ModelVerification
         using LanguageModel model = ModelFiles.Load(folder, device);
         var checks = new List<Check>();
         int[] targets = model.TargetsOf(golden.Labels, golden.Batch);
-        var tape = new Tape(device) { IsTraining = false };
+        using var tape = new Tape(device) { IsTraining = false };
 
         tape.IsRecording = false;
         checks.Add(Compare("logits", model.Logits(tape, golden.Inputs).ToArray(), golden.Logits));
@@ -48,10 +48,11 @@ public static class ModelVerification
         foreach (Parameter parameter in model.Parameters)
         {
             var gradient = new float[parameter.Length];
-            device.Download(parameter.Gradient!.Value, gradient);
+            device.Download(tape.Gradients[parameter], gradient);
             checks.Add(CompareGradient("grad." + parameter.Name, gradient, golden.Gradient(parameter.Name), largest));
-            parameter.ClearGradient();
         }
+
+        tape.Gradients.Clear();
 
         foreach (string name in golden.Parameters.Except(model.Parameters.Select(parameter => parameter.Name)))
             checks.Add(new Check("grad." + name, double.NaN, Tolerance, "the model has no such parameter"));
@@ -108,9 +109,8 @@ public static class ModelVerification
             Tensor loss = model.Loss(tape, golden.Inputs, targets);
             tape.Backward(loss);
             checks.Add(new Check($"losses[{i}]", Math.Abs(loss.Item() - golden.Losses[i]), Tolerance));
-            optimizer.Step();
-            foreach (Parameter parameter in model.Parameters)
-                parameter.ClearGradient();
+            optimizer.Step(tape.Gradients);
+            tape.Gradients.Clear();
             tape.Reset();
         }
     }

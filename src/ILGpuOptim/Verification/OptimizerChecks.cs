@@ -198,7 +198,7 @@ public static class OptimizerChecks
             using Trajectory run = Run(device, entry, settings, form with { Steps = 5 });
             long before = device.Pool.Allocations, managed = GC.GetAllocatedBytesForCurrentThread();
             for (int i = 0; i < Steps; i++)
-                run.Optimizer.Step();
+                run.Optimizer.Step(run.Gradients);
             return (device.Pool.Allocations - before, (GC.GetAllocatedBytesForCurrentThread() - managed) / Steps);
         }
     }

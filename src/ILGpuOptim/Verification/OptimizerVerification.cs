@@ -34,10 +34,11 @@ public static class OptimizerVerification
     public static Check Run(GoldenCase golden, Device device)
     {
         var parameters = new Dictionary<string, Parameter>();
+        var gradients = new Gradients(device);
         try
         {
             using Optimizer optimizer = GoldenOptimizers.Create(golden);
-            return Run(golden, device, optimizer, parameters);
+            return Run(golden, device, optimizer, parameters, gradients);
         }
         catch (Exception e) when (e is UserException || GoldenCase.IsDamage(e))
         {
@@ -45,12 +46,13 @@ public static class OptimizerVerification
         }
         finally
         {
+            gradients.Release();
             foreach (Parameter parameter in parameters.Values)
                 parameter.Release();
         }
     }
 
-    private static Check Run(GoldenCase golden, Device device, Optimizer optimizer, Dictionary<string, Parameter> parameters)
+    private static Check Run(GoldenCase golden, Device device, Optimizer optimizer, Dictionary<string, Parameter> parameters, Gradients gradients)
     {
         foreach (string name in golden.Groups.SelectMany(group => group.Parameters))
         {
@@ -68,14 +70,10 @@ public static class OptimizerVerification
         for (int step = 1; step <= golden.Steps; step++)
         {
             foreach ((string name, Parameter parameter) in parameters)
-            {
-                parameter.Gradient ??= device.Pool.Rent(parameter.Length);
-                device.Upload(golden.Parameters[name].Gradient(step), parameter.Gradient.Value);
-                parameter.HasGradient = true;
-            }
+                device.Upload(golden.Parameters[name].Gradient(step), gradients.Target(parameter, out _));
 
             optimizer.LearningRateFactor = golden.LearningRateFactor(step);
-            optimizer.Step();
+            optimizer.Step(gradients);
             if (golden.RecordedSteps.Contains(step))
             {
                 foreach ((string name, Parameter parameter) in parameters)

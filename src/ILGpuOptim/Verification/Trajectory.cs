@@ -72,12 +72,12 @@ internal sealed class Trajectory : IDisposable
     public Trajectory(Device device, OptimizerEntry entry, OptimizerSettings settings, TrajectoryForm form)
     {
         this.form = form;
+        Gradients = new Gradients(device);
         parameters = [.. form.Shapes.Select(item => new Parameter(device, $"h.0.{item.Name}", item.Shape))];
         for (int i = 0; i < parameters.Length; i++)
         {
             parameters[i].Load(form.Initial(i));
-            parameters[i].Gradient = device.Pool.Rent(parameters[i].Length);
-            parameters[i].HasGradient = true;
+            Gradients.Target(parameters[i], out _);
         }
 
         LentBefore = device.Pool.LentBytes;
@@ -95,15 +95,17 @@ internal sealed class Trajectory : IDisposable
 
     public IReadOnlyList<Parameter> Parameters => parameters;
 
+    public Gradients Gradients { get; }
+
     /// <summary>Goes on to a step.</summary>
     public void To(int target)
     {
         for (; step < target; step++)
         {
             for (int i = 0; i < parameters.Length; i++)
-                parameters[i].Device.Upload(form.Gradient(i, step + 1), parameters[i].Gradient!.Value);
+                parameters[i].Device.Upload(form.Gradient(i, step + 1), Gradients[parameters[i]]);
             Optimizer.LearningRateFactor = form.Factor(step + 1);
-            Optimizer.Step();
+            Optimizer.Step(Gradients);
         }
     }
 
@@ -159,6 +161,7 @@ internal sealed class Trajectory : IDisposable
     public void Dispose()
     {
         Optimizer.Dispose();
+        Gradients.Release();
         foreach (Parameter parameter in parameters)
             parameter.Release();
     }

@@ -55,7 +55,7 @@ internal static class FunctionCases
         Tensor output = test.Apply(tape, Arguments(tape, test, inputs));
         float[] value = output.ToArray();
         tape.Backward(Weighted(tape, output));
-        float[]?[] gradients = [.. inputs.Select(input => input.IsFrozen ? null : GradientOf(input))];
+        float[]?[] gradients = [.. inputs.Select(input => input.IsFrozen ? null : GradientOf(tape, input))];
         tape.Reset();
         return (value, gradients);
     }
@@ -90,10 +90,10 @@ internal static class FunctionCases
         return sum;
     }
 
-    public static float[] GradientOf(Parameter parameter)
+    public static float[] GradientOf(Tape tape, Parameter parameter)
     {
         var result = new float[parameter.Length];
-        parameter.Device.Download(parameter.Gradient!.Value, result);
+        parameter.Device.Download(tape.Gradients[parameter], result);
         return result;
     }
 

@@ -208,13 +208,13 @@ public class GpuPlanTests
     public void SmallParametersAreUpdatedTogether()
     {
         using var device = GpuDevice.Recorder();
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         Parameter[] vectors = [.. Enumerable.Range(0, 5).Select(i => new Parameter(device, $"h.{i}.ln_1.weight", 33 + i))];
         foreach (Parameter vector in vectors)
-            device.Fill(tape.GradientOf(vector, out _), 1);
+            device.Fill(gradients.Target(vector, out _), 1);
         using Optimizer adam = Registry.Create(new OptimizerSettings { Name = "adamw" }, vectors, out _);
         device.ClearRecorded();
-        adam.Step();
+        adam.Step(gradients);
         Assert.Equal("GpuMapKernels.MapMany", Assert.Single(device.Recorded).Title.Split(" of ")[0]);
     }
 

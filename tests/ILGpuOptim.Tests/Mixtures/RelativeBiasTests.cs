@@ -88,7 +88,7 @@ public sealed class RelativeBiasTests : IDisposable
                 sums[bias.BucketOf(row - (keys - 1)) * Heads + head] += weights[row * Heads + head];
         }
 
-        ExpertsTests.Close(sums, ExpertsTests.GradientOf(bias.Weight), "table");
+        ExpertsTests.Close(sums, ExpertsTests.GradientOf(tape, bias.Weight), "table");
         tape.Reset();
     }
 

@@ -61,7 +61,7 @@ public sealed class RouterLossTests : IDisposable
                     slopes[t * Experts + e] = 0.02 * Experts / rows * p[e] * (share[e] - mean);
             }
 
-            ExpertsTests.Close(slopes, ExpertsTests.GradientOf(logits[layer]), $"layer {layer}");
+            ExpertsTests.Close(slopes, ExpertsTests.GradientOf(tape, logits[layer]), $"layer {layer}");
         }
     }
 
@@ -85,7 +85,7 @@ public sealed class RouterLossTests : IDisposable
         Tensor total = loss.Total();
         Assert.Equal(0, total.Item());
         tape.Backward(ExpertsTests.Objective.Of(tape, choice.Weights, new float[Tokens * PerToken], total, 1));
-        Assert.All(ExpertsTests.GradientOf(logits[0]), value => Assert.Equal(0, value));
+        Assert.All(ExpertsTests.GradientOf(tape, logits[0]), value => Assert.Equal(0, value));
     }
 
     [Fact]

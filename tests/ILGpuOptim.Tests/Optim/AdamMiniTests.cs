@@ -26,15 +26,14 @@ public class AdamMiniTests
         int[] block = [.. Enumerable.Range(0, p.Length).Select(i => BlockOf(name, i / columns, i % columns, columns, headSize))];
         double[] v = new double[block.Max() + 1];
         optimizer.Add(parameter, options);
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         for (int step = 1; step <= 5; step++)
         {
-            Block gradient = tape.GradientOf(parameter, out _);
+            Block gradient = gradients.Target(parameter, out _);
             device.Random(gradient, RandomKind.Normal, 0.3f, 2, (ulong)step);
             float[] g = new float[p.Length];
             device.Download(gradient, g);
-            optimizer.Step();
-            parameter.ClearGradient();
+            optimizer.Step(gradients);
             foreach (int b in block.Distinct())
                 v[b] = Beta2 * v[b] + (1 - Beta2) * Enumerable.Range(0, p.Length).Where(i => block[i] == b).Average(i => (double)g[i] * g[i]);
             for (int i = 0; i < p.Length; i++)

@@ -18,14 +18,14 @@ public class LionTests
         double[] p = Array.ConvertAll(parameter.ToArray(), value => (double)value), m = new double[length];
         using var lion = new Lion();
         lion.Add(parameter, new LionOptions { LearningRate = 0.01, WeightDecay = 0.1 });
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         for (ulong step = 1; step <= 20; step++)
         {
-            Block gradient = tape.GradientOf(parameter, out _);
+            Block gradient = gradients.Target(parameter, out _);
             device.Random(gradient, RandomKind.Normal, 1, 2, step);
             var g = new float[length];
             device.Download(gradient, g);
-            lion.Step();
+            lion.Step(gradients);
             for (int i = 0; i < length; i++)
             {
                 p[i] = p[i] * (1 - 0.01 * 0.1) - 0.01 * Math.Sign(0.9 * m[i] + (1 - 0.9) * g[i]);

@@ -35,12 +35,12 @@ public class MaximizeTests
         Block factor = device.Pool.Rent(1);
         device.Fill(factor, 0.25f);
         optimizer.GradientFactor = factor;
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         for (ulong step = 1; step <= 4; step++)
         {
             foreach (Parameter parameter in parameters)
-                device.Random(tape.GradientOf(parameter, out _), RandomKind.Normal, climbs ? -1 : 1, seed: 3, stream: step);
-            optimizer.Step();
+                device.Random(gradients.Target(parameter, out _), RandomKind.Normal, climbs ? -1 : 1, seed: 3, stream: step);
+            optimizer.Step(gradients);
         }
 
         device.Pool.Return(factor);

@@ -15,9 +15,9 @@ public class GradientClippingTests
     public void ScalesToTheLimit(double limit, double expected)
     {
         using var device = new CpuDevice(2);
-        Parameter[] parameters = [Of(device, [3, 0, 0]), Of(device, [0, -4])];
-        using var clipping = new GradientClipping(device, parameters);
-        Assert.Equal(expected, Value(device, clipping.Measure(limit)!.Value), 5);
+        var gradients = new Gradients(device);
+        using var clipping = new GradientClipping(device, [Of(gradients, [3, 0, 0]), Of(gradients, [0, -4])]);
+        Assert.Equal(expected, Value(device, clipping.Measure(gradients, limit)!.Value), 5);
         Assert.Equal(5, Value(device, clipping.Norm), 5);
     }
 
@@ -25,8 +25,9 @@ public class GradientClippingTests
     public void ALimitOfZeroMeasuresAndClipsNothing()
     {
         using var device = new CpuDevice(1);
-        using var clipping = new GradientClipping(device, [Of(device, [6, 8])]);
-        Assert.Null(clipping.Measure(0));
+        var gradients = new Gradients(device);
+        using var clipping = new GradientClipping(device, [Of(gradients, [6, 8])]);
+        Assert.Null(clipping.Measure(gradients, 0));
         Assert.Equal(10, Value(device, clipping.Norm), 5);
     }
 
@@ -34,16 +35,18 @@ public class GradientClippingTests
     public void ZeroGradientsStay()
     {
         using var device = new CpuDevice(1);
-        using var clipping = new GradientClipping(device, [Of(device, [0, 0])]);
-        Assert.Equal(1, Value(device, clipping.Measure(1)!.Value));
+        var gradients = new Gradients(device);
+        using var clipping = new GradientClipping(device, [Of(gradients, [0, 0])]);
+        Assert.Equal(1, Value(device, clipping.Measure(gradients, 1)!.Value));
     }
 
     [Fact]
     public void NotANumberIsNotHidden()
     {
         using var device = new CpuDevice(1);
-        using var clipping = new GradientClipping(device, [Of(device, [1, float.NaN])]);
-        Assert.Equal(float.NaN, Value(device, clipping.Measure(1)!.Value));
+        var gradients = new Gradients(device);
+        using var clipping = new GradientClipping(device, [Of(gradients, [1, float.NaN])]);
+        Assert.Equal(float.NaN, Value(device, clipping.Measure(gradients, 1)!.Value));
     }
 
     [Theory]
@@ -54,24 +57,24 @@ public class GradientClippingTests
     {
         using var device = new CpuDevice(2);
         var clipped = new Parameter(device, "clipped", length);
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         var gradient = new float[length];
-        Block first = tape.GradientOf(clipped, out _);
+        Block first = gradients.Target(clipped, out _);
         device.Random(first, RandomKind.Normal, 1, 1, 0);
         device.Download(first, gradient);
         using var clipping = new GradientClipping(device, [clipped]);
         using var sgd = new Sgd();
         sgd.Add(clipped, new SgdOptions { LearningRate = 1 });
-        sgd.GradientFactor = clipping.Measure(1e-3);
-        sgd.Step();
+        sgd.GradientFactor = clipping.Measure(gradients, 1e-3);
+        sgd.Step(gradients);
         float factor = Value(device, sgd.GradientFactor!.Value);
         Assert.Equal(Array.ConvertAll(gradient, value => 0f - value * factor), clipped.ToArray());
     }
 
-    private static Parameter Of(Device device, float[] gradient)
+    private static Parameter Of(Gradients gradients, float[] gradient)
     {
-        var parameter = new Parameter(device, "p", gradient.Length);
-        device.Upload(gradient, new Tape(device).GradientOf(parameter, out _));
+        var parameter = new Parameter(gradients.Device, "p", gradient.Length);
+        gradients.Device.Upload(gradient, gradients.Target(parameter, out _));
         return parameter;
     }
 

@@ -57,12 +57,11 @@ public class ParameterStorageTests
         parameter.Load(values);
         using var optimizer = new Sgd();
         optimizer.Add(parameter, new SgdOptions { LearningRate = 1e-4, Momentum = 0 });
-        var tape = new Tape(device);
+        var gradients = new Gradients(device);
         for (int step = 0; step < Steps; step++)
         {
-            device.Fill(tape.GradientOf(parameter, out _), 1);
-            optimizer.Step();
-            parameter.ClearGradient();
+            device.Fill(gradients.Target(parameter, out _), 1);
+            optimizer.Step(gradients);
         }
 
         // A unit is 1/256 or 1/127, so each of the steps alone would be rounded away.
