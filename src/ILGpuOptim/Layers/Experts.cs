@@ -59,12 +59,14 @@ public sealed class ExpertsLayer : Layer
     private sealed class Expert : Layer
     {
         private readonly Linear gate, up, down;
+        private readonly Activation activation;
         private readonly float dropout;
 
         public Expert(Initializer initializer, int columns, FeedForwardDescription description, int number)
         {
-            if (description.Gate is null || ActivationNames.Find(description.Activation) != Activation.Silu)
-                throw new ArgumentException("experts are gated by silu; others are not supported yet", nameof(description));
+            if (description.Gate is null)
+                throw new ArgumentException("experts have a gate; those without are not supported yet", nameof(description));
+            activation = ActivationNames.Find(description.Activation) ?? throw new ArgumentException($"there is no activation \"{description.Activation}\"", nameof(description));
             dropout = description.Dropout;
             Linear Projection(ProjectionDescription part, int inputs, int outputs) => Add(new Linear(
                 initializer, part with { Name = part.Name.Replace("{e}", $"{number}", StringComparison.Ordinal) }, inputs, outputs));
@@ -75,7 +77,7 @@ public sealed class ExpertsLayer : Layer
 
         public Tensor Forward(Tape tape, Tensor x)
         {
-            Tensor hidden = tape.SwiGlu(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias);
+            Tensor hidden = tape.GatedProduct(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias, activation);
             return down.Forward(tape, tape.Dropout(hidden, dropout));
         }
     }

@@ -40,5 +40,5 @@ public sealed class FeedForwardLayer : Layer
 
     private Tensor Inner(Tape tape, Tensor x) => gate is null
         ? up.Forward(tape, x, activation)
-        : tape.SwiGlu(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias);
+        : tape.GatedProduct(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias, activation);
 }

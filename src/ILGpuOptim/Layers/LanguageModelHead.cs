@@ -9,7 +9,7 @@ public sealed class LanguageModelHead : Layer
     private readonly HeadDescription description;
     private readonly Linear? dense;
     private readonly Norm? norm;
-    private readonly Activation activation;
+    private readonly Activation? activation;
 
     /// <summary>Makes the parameters that are the head's own.</summary>
     /// <param name="initializer">Where and how.</param>
@@ -39,7 +39,7 @@ public sealed class LanguageModelHead : Layer
 
     /// <summary>What is multiplied by <see cref="Weight"/>: the states through the transform where there is one.</summary>
     public Tensor Transform(Tape tape, Tensor states) =>
-        dense is null ? states : norm!.Forward(tape, dense.Forward(tape, states, activation));
+        dense is null ? states : norm!.Forward(tape, dense.Forward(tape, states, activation!));
 
     /// <summary>Logits of states, rows × vocabulary.</summary>
     public Tensor Logits(Tape tape, Tensor states) => tape.Linear(Transform(tape, states), Weight, Bias, transposed: true);

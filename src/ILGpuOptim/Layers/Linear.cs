@@ -51,7 +51,7 @@ public sealed class Linear : Layer
         dropout > 0 && tape.IsTraining ? tape.Add(residual, tape.Dropout(Forward(tape, x), dropout)) : Forward(tape, x, residual);
 
     /// <summary>activation(x W + b).</summary>
-    public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, WeightFor(tape), Bias!, activation, IsTransposed);
+    public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, WeightFor(tape), Bias, activation, IsTransposed);
 
     /// <summary>The results of several layers of transposed weights side by side, rows × the sum of their outputs.</summary>
     public static Tensor Packed(Tape tape, Tensor x, IReadOnlyList<Linear> layers)

@@ -2,8 +2,8 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>Activations under the names that <c>config.json</c> has for them; several names mean the same function.</summary>
-internal static class ActivationNames
+/// <summary>Activations under the names that <c>config.json</c> has for them, and those that were added.</summary>
+public static class ActivationNames
 {
     private static readonly Dictionary<string, Activation> Known = new()
     {
@@ -14,19 +14,40 @@ internal static class ActivationNames
         ["gelu"] = Activation.GeluErf,
         ["gelu_python"] = Activation.GeluErf,
         ["quick_gelu"] = Activation.QuickGelu,
-        ["relu"] = Activation.Relu,
         ["silu"] = Activation.Silu,
         ["swish"] = Activation.Silu,
+        ["relu"] = Activation.Relu,
+        ["relu2"] = Activation.SquaredRelu,
+        ["relu6"] = Activation.Relu6,
+        ["leaky_relu"] = Activation.LeakyRelu,
+        ["elu"] = Activation.Elu,
+        ["mish"] = Activation.Mish,
+        ["softplus"] = Activation.Softplus,
+        ["sigmoid"] = Activation.Sigmoid,
+        ["tanh"] = Activation.Tanh,
+        ["linear"] = Activation.Identity,
+        ["laplace"] = Activation.Laplace,
     };
 
+    /// <summary>All names.</summary>
+    public static IReadOnlyCollection<string> Names => Known.Keys;
+
     /// <summary>The activation of a name; null when it is not known.</summary>
-    public static Activation? Find(string name) => Known.TryGetValue(name, out Activation activation) ? activation : null;
+    public static Activation? Find(string name) => Known.GetValueOrDefault(name);
+
+    /// <summary>Lets configurations name one more activation.</summary>
+    /// <exception cref="UserException">The name is taken.</exception>
+    public static void Add(string name, Activation activation)
+    {
+        if (!Known.TryAdd(name, activation))
+            throw new UserException($"there already is an activation \"{name}\"; choose another name");
+    }
 
     /// <summary>Fails when an activation is not known.</summary>
     /// <exception cref="UserException">With the field, the name and those that are known.</exception>
-    public static void Require(string source, string field, string name)
+    internal static void Require(string source, string field, string name)
     {
         if (Find(name) is null)
-            throw new UserException($"{source}: {field} = \"{name}\" is not supported; there are {string.Join(", ", Known.Keys)}");
+            throw new UserException($"{source}: {field} = \"{name}\" is not supported{Nearest.Question(name, Known.Keys)} There are {string.Join(", ", Known.Keys)}");
     }
 }

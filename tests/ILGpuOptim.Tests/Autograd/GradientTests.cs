@@ -45,8 +45,18 @@ public class GradientTests
         }),
         ["packed products"] = new([[3, 5], [4, 5], [2, 5], [1, 5]], (tape, p) => tape.LinearPacked(p[0], [p[1], p[2], p[3]])),
         ["packed products with biases"] = new([[3, 5], [4, 5], [2, 5], [4], [2]], (tape, p) => tape.LinearPacked(p[0], [p[1], p[2]], [p[3], p[4]])),
-        ["SwiGLU"] = new([[3, 5], [7, 5], [7, 5]], (tape, p) => tape.SwiGlu(p[0], p[1], p[2])),
-        ["SwiGLU with biases"] = new([[3, 5], [7, 5], [7, 5], [7], [7]], (tape, p) => tape.SwiGlu(p[0], p[1], p[2], p[3], p[4])),
+        ["SwiGLU"] = new([[3, 5], [7, 5], [7, 5]], (tape, p) => tape.GatedProduct(p[0], p[1], p[2], null, null, Activation.Silu)),
+        ["SwiGLU with biases"] = new([[3, 5], [7, 5], [7, 5], [7], [7]], (tape, p) => tape.GatedProduct(p[0], p[1], p[2], p[3], p[4], Activation.Silu)),
+        ["GeGLU with one bias"] = new([[3, 5], [7, 5], [7, 5], [7]], (tape, p) => tape.GatedProduct(p[0], p[1], p[2], p[3], null, Activation.GeluErf)),
+        ["gated by mish, the other bias"] = new([[3, 5], [7, 5], [7, 5], [7]], (tape, p) => tape.GatedProduct(p[0], p[1], p[2], null, p[3], Activation.Mish)),
+        ["SiLU without bias"] = new([[3, 5], [5, 7]], (tape, p) => tape.LinearActivation(p[0], p[1], null, Activation.Silu)),
+        ["packed gate"] = new([[3, 10]], (tape, p) => tape.Gated(p[0], Activation.GeluTanh)),
+        ["packed gate in a residual"] = new([[5, 6]], (tape, p) =>
+        {
+            Tensor x = tape.Add(p[0], p[0]);
+            return tape.Add(tape.Gated(x, Activation.Silu), tape.Gated(x, Activation.Softplus));
+        }),
+        ["activation alone"] = new([[3, 5]], (tape, p) => tape.Activate(tape.Activate(p[0], Activation.Elu), Activation.GeluTanh)),
         ["an adapted weight"] = new([[4, 5], [7, 5], [2, 5], [7, 2]], (tape, p) => tape.Linear(p[0], tape.LowRankSum(p[1], p[2], p[3], 1.5f, transposed: true), null, transposed: true)),
         ["an adapted weight, inputs first"] = new([[4, 5], [5, 7], [3, 5], [7, 3]], (tape, p) => tape.Linear(p[0], tape.LowRankSum(p[1], p[2], p[3], -0.5f, transposed: false), null)),
         ["dropout"] = new([[4, 5]], (tape, p) => tape.Dropout(p[0], 0.3f)),

@@ -23,34 +23,34 @@ public static partial class ApplyOp
             switch (inputs.SlotOf(0))
             {
                 case Slot.None:
-                    Second<NoPartial>(tape);
+                    Second<Absent>(tape);
                     break;
                 case Slot.Write:
-                    Second<FullPartial>(tape);
+                    Second<Written>(tape);
                     break;
                 default:
-                    Second<SummedPartial>(tape);
+                    Second<Summed>(tape);
                     break;
             }
         }
 
-        private void Second<X>(Tape tape) where X : unmanaged, IPartialSlot
+        private void Second<X>(Tape tape) where X : unmanaged, ISlot
         {
             switch (inputs.SlotOf(1))
             {
                 case Slot.None:
-                    Launch<X, NoPartial>(tape);
+                    Launch<X, Absent>(tape);
                     break;
                 case Slot.Write:
-                    Launch<X, FullPartial>(tape);
+                    Launch<X, Written>(tape);
                     break;
                 default:
-                    Launch<X, SummedPartial>(tape);
+                    Launch<X, Summed>(tape);
                     break;
             }
         }
 
-        private void Launch<X, Y>(Tape tape) where X : unmanaged, IPartialSlot where Y : unmanaged, IPartialSlot
+        private void Launch<X, Y>(Tape tape) where X : unmanaged, ISlot where Y : unmanaged, ISlot
         {
             var targets = new GradientTargets(tape, Output, inputs);
             tape.Device.Map(new Backward2<F, X, Y>(function), inputs.Shape.Rows, inputs.Shape.Columns, targets.Gradient, inputs.Operand(0), inputs.Operand(1), targets.Of(0), targets.Of(1));
@@ -79,57 +79,57 @@ public static partial class ApplyOp
         private void First<G>(Tape tape, G rotated, GradientTargets targets, int first) where G : unmanaged, IFunction3
         {
             targets.TakeGradient(first);
-            Second<G, FullPartial>(tape, rotated, targets, first);
+            Second<G, Written>(tape, rotated, targets, first);
         }
 
         private void Sums(Tape tape, GradientTargets targets)
         {
             if (inputs.SlotOf(1) != Slot.None || inputs.SlotOf(2) != Slot.None)
-                Second<F, NoPartial>(tape, function, targets, 0);
+                Second<F, Absent>(tape, function, targets, 0);
             if (inputs.SlotOf(0) != Slot.None)
-                Launch<Rotated<Rotated<F>>, NoPartial, SummedPartial, NoPartial>(tape, new(new(function)), targets, 2);
+                Launch<Rotated<Rotated<F>>, Absent, Summed, Absent>(tape, new(new(function)), targets, 2);
         }
 
-        private void Second<G, X>(Tape tape, G rotated, GradientTargets targets, int first) where G : unmanaged, IFunction3 where X : unmanaged, IPartialSlot
+        private void Second<G, X>(Tape tape, G rotated, GradientTargets targets, int first) where G : unmanaged, IFunction3 where X : unmanaged, ISlot
         {
             switch (inputs.SlotOf((first + 1) % 3))
             {
                 case Slot.None:
-                    Third<G, X, NoPartial>(tape, rotated, targets, first);
+                    Third<G, X, Absent>(tape, rotated, targets, first);
                     break;
                 case Slot.Write:
-                    Third<G, X, FullPartial>(tape, rotated, targets, first);
+                    Third<G, X, Written>(tape, rotated, targets, first);
                     break;
                 default:
-                    Third<G, X, SummedPartial>(tape, rotated, targets, first);
+                    Third<G, X, Summed>(tape, rotated, targets, first);
                     break;
             }
         }
 
         private void Third<G, X, Y>(Tape tape, G rotated, GradientTargets targets, int first)
             where G : unmanaged, IFunction3
-            where X : unmanaged, IPartialSlot
-            where Y : unmanaged, IPartialSlot
+            where X : unmanaged, ISlot
+            where Y : unmanaged, ISlot
         {
             switch (inputs.SlotOf((first + 2) % 3))
             {
                 case Slot.None:
-                    Launch<G, X, Y, NoPartial>(tape, rotated, targets, first);
+                    Launch<G, X, Y, Absent>(tape, rotated, targets, first);
                     break;
                 case Slot.Write:
-                    Launch<G, X, Y, FullPartial>(tape, rotated, targets, first);
+                    Launch<G, X, Y, Written>(tape, rotated, targets, first);
                     break;
                 default:
-                    Launch<G, X, Y, SummedPartial>(tape, rotated, targets, first);
+                    Launch<G, X, Y, Summed>(tape, rotated, targets, first);
                     break;
             }
         }
 
         private void Launch<G, X, Y, Z>(Tape tape, G rotated, GradientTargets targets, int first)
             where G : unmanaged, IFunction3
-            where X : unmanaged, IPartialSlot
-            where Y : unmanaged, IPartialSlot
-            where Z : unmanaged, IPartialSlot
+            where X : unmanaged, ISlot
+            where Y : unmanaged, ISlot
+            where Z : unmanaged, ISlot
         {
             int second = (first + 1) % 3, third = (first + 2) % 3;
             tape.Device.Map(

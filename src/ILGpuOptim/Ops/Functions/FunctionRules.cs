@@ -5,26 +5,32 @@ namespace ILGpuOptim.Ops;
 
 // The kernels of functions: one forward, and one backward that leaves each partial derivative times the gradient where its slot says.
 
-/// <summary>What becomes of a partial derivative: a constant of the rule, so that kernels specialise on it.</summary>
-internal interface IPartialSlot
+/// <summary>What a rule does with an operand that not every launch has: a type, so that it is a constant on which kernels specialise.</summary>
+internal interface ISlot
 {
     static abstract Slot Slot { get; }
 }
 
-/// <summary>The input needs no gradient.</summary>
-internal readonly struct NoPartial : IPartialSlot
+/// <summary>There is no such operand.</summary>
+internal readonly struct Absent : ISlot
 {
     public static Slot Slot => Slot.None;
 }
 
-/// <summary>The input has the output's shape.</summary>
-internal readonly struct FullPartial : IPartialSlot
+/// <summary>It is read.</summary>
+internal readonly struct Present : ISlot
+{
+    public static Slot Slot => Slot.Read;
+}
+
+/// <summary>It is written: the gradient of an input that has the result's shape.</summary>
+internal readonly struct Written : ISlot
 {
     public static Slot Slot => Slot.Write;
 }
 
-/// <summary>The input was broadcast, so that its gradient is a sum.</summary>
-internal readonly struct SummedPartial : IPartialSlot
+/// <summary>It is summed: the gradient of an input that was broadcast.</summary>
+internal readonly struct Summed : ISlot
 {
     public static Slot Slot => Slot.Sum;
 }
@@ -76,8 +82,8 @@ internal readonly struct Backward1<F>(F function) : IMap3 where F : unmanaged, I
 /// <summary>dx = g · ∂f/∂x, dy = g · ∂f/∂y. The memory of one of them may be that of g.</summary>
 internal readonly struct Backward2<F, X, Y>(F function) : IMap5
     where F : unmanaged, IFunction2
-    where X : unmanaged, IPartialSlot
-    where Y : unmanaged, IPartialSlot
+    where X : unmanaged, ISlot
+    where Y : unmanaged, ISlot
 {
     private readonly F function = function;
 
@@ -96,9 +102,9 @@ internal readonly struct Backward2<F, X, Y>(F function) : IMap5
 /// <summary>g becomes g · ∂f/∂x; dy = g · ∂f/∂y, dz = g · ∂f/∂z. In place, because a rule has six operands at most.</summary>
 internal readonly struct Backward3<F, X, Y, Z>(F function) : IMap6
     where F : unmanaged, IFunction3
-    where X : unmanaged, IPartialSlot
-    where Y : unmanaged, IPartialSlot
-    where Z : unmanaged, IPartialSlot
+    where X : unmanaged, ISlot
+    where Y : unmanaged, ISlot
+    where Z : unmanaged, ISlot
 {
     private readonly F function = function;
 

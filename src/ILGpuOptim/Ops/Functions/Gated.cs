@@ -1,0 +1,104 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Gated units (Shazeer, "GLU variants improve transformer", 2020): activation(gate) ∘ up, with SiLU called SwiGLU, with GELU GeGLU.</summary>
+public static class GatedOp
+{
+    /// <summary>Rows for which both products run together: each is bound by reading its weight then, and their launches count.</summary>
+    private const int FewRows = 4;
+
+    /// <summary>activation(x Gᵀ + b) ∘ (x Uᵀ + c): two products, the second of which finishes the result in its epilogue.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">n × in.</param>
+    /// <param name="gate">G, out × in.</param>
+    /// <param name="up">U, out × in.</param>
+    /// <param name="gateBias">b, out; or null.</param>
+    /// <param name="upBias">c, out; or null.</param>
+    /// <param name="activation">The activation.</param>
+    /// <returns>n × out.</returns>
+    /// <exception cref="ArgumentException">The sizes do not fit.</exception>
+    public static Tensor GatedProduct(this Tape tape, Tensor x, Tensor gate, Tensor up, Tensor? gateBias, Tensor? upBias, Activation activation)
+    {
+        int outputs = ProductShape.Outputs("GatedProduct", x, gate, gateBias, transposed: true);
+        if (ProductShape.Outputs("GatedProduct", x, up, upBias, transposed: true) != outputs)
+            throw new ArgumentException($"GatedProduct: the gate's weight is {gate} and the other {up}; they must have the same shape", nameof(up));
+        Tensor output = tape.Output(ProductShape.Of(x, outputs), x, gate, up, gateBias, upBias);
+        Device device = tape.Device;
+        bool keeps = output.RequiresGradient;
+        Block raised = tape.Scratch(output.Length), gated = keeps ? tape.Scratch(output.Length) : output.Data;
+        var first = new GemmArguments(x.Data, gate.Data, gated, x.Rows, outputs, x.Columns) { TransposeB = true };
+        GemmArguments second = first with { B = up.Data, C = raised };
+        if (!keeps && x.Rows <= FewRows)
+        {
+            device.Gemm([first, second]);
+            activation.Gate(device, x.Rows, outputs, gated, gateBias?.Data, raised, upBias?.Data, output.Data);
+        }
+        else
+        {
+            if (gateBias is null)
+                device.Gemm(first);
+            else
+                device.Gemm(first, new AddRule(), Operand.PerColumn(gateBias.Data));
+            activation.GatedProduct(device, second, upBias?.Data, gated, output.Data);
+        }
+
+        if (keeps)
+            tape.Record(new ProductGradient(output, x, gate, up, gateBias, upBias, gated, raised, activation));
+        else
+            tape.Release(raised);
+        return output;
+    }
+
+    /// <summary>Rows [a | b], the halves of each row, become activation(a) ∘ b: for a product that packs gate and up.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="packed">n × 2m.</param>
+    /// <param name="activation">The activation.</param>
+    /// <returns>n × m.</returns>
+    /// <exception cref="ArgumentException">Rows have no two halves.</exception>
+    public static Tensor Gated(this Tape tape, Tensor packed, Activation activation)
+    {
+        if (packed.Shape.Count == 0 || packed.Columns % 2 != 0)
+            throw new ArgumentException($"Gated: rows must have an even number of columns; x is {packed}", nameof(packed));
+        int columns = packed.Columns / 2;
+        Tensor output = tape.Output([.. packed.Shape.Take(packed.Shape.Count - 1), columns], packed);
+        activation.Gate(tape.Device, packed.Rows, columns, Half(packed.Data, 0, columns), null, Half(packed.Data, 1, columns), null, output.Data);
+        tape.Record(new PackedGradient(output, packed, activation));
+        return output;
+    }
+
+    /// <summary>The first or second half of each row.</summary>
+    private static Operand Half(in Block block, int half, int columns)
+    {
+        long start = Math.Min(block.Length, (long)half * columns);
+        return new Operand(block.Slice(start, block.Length - start), Layout.Full, 2 * columns);
+    }
+
+    private sealed class ProductGradient(Tensor output, Tensor x, Tensor gate, Tensor up, Tensor? gateBias, Tensor? upBias, Block gated, Block raised, Activation activation)
+        : Operation(output, x, gate, up, gateBias, upBias)
+    {
+        public override void Backward(Tape tape)
+        {
+            int rows = Output.Rows, columns = Output.Columns;
+            Operand? gateSum = gateBias is { RequiresGradient: true } ? tape.GradientTarget(gateBias, Layout.PerColumn) : null;
+            Operand? upSum = upBias is { RequiresGradient: true } ? tape.GradientTarget(upBias, Layout.PerColumn) : null;
+            activation.GateBackward(tape.Device, rows, columns, Output.Gradient!.Value, gated, raised, gateSum, upSum);
+            LinearOp.ProductGradients(tape, x, gate, gated, columns, transposed: true);
+            tape.Release(gated);
+            LinearOp.ProductGradients(tape, x, up, raised, columns, transposed: true);
+            tape.Release(raised);
+        }
+    }
+
+    private sealed class PackedGradient(Tensor output, Tensor packed, Activation activation) : Operation(output, packed)
+    {
+        public override void Backward(Tape tape)
+        {
+            int columns = Output.Columns;
+            Operand target = tape.GradientTarget(packed);
+            activation.GateBackward(
+                tape.Device, Output.Rows, columns, Output.Gradient!.Value, Half(packed.Data, 0, columns), Half(packed.Data, 1, columns),
+                Half(target.Block, 0, columns) with { Accumulate = target.Accumulate }, Half(target.Block, 1, columns) with { Accumulate = target.Accumulate });
+        }
+    }
+}
