@@ -13,7 +13,7 @@ public static class CrossEntropyOp
     private const int ChunkRows = 128;
 
     /// <summary>
-    /// Σᵢ weightᵢ · (ln Σⱼ exp zᵢⱼ - zᵢ,targetᵢ) with the logits z = x · headᵀ + bias. Rows with a negative target count nothing.
+    /// Σᵢ weightᵢ · (ln Σⱼ exp zᵢⱼ - zᵢ,targetᵢ) with the logits z = x · headᵀ + bias, or cap · tanh(z / cap). Rows with a negative target count nothing.
     /// </summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">n × c.</param>
@@ -21,9 +21,10 @@ public static class CrossEntropyOp
     /// <param name="bias">vocabulary, or null.</param>
     /// <param name="targets">n classes; negative ones are ignored.</param>
     /// <param name="scale">What the mean over the counted rows is multiplied by, for accumulation over several batches.</param>
+    /// <param name="softCap">The cap of the logits; 0: none.</param>
     /// <param name="mostKept">See <see cref="MostKeptLogits"/>.</param>
     /// <returns>A scalar: the scaled mean, 0 when no row counts.</returns>
-    public static Tensor CrossEntropy(this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, long mostKept = MostKeptLogits)
+    public static Tensor CrossEntropy(this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, float softCap = 0, long mostKept = MostKeptLogits)
     {
         int rows = x.Rows, vocabulary = head.Shape[0];
         if (targets.Length != rows)
@@ -53,11 +54,11 @@ public static class CrossEntropyOp
         for (int first = 0; first < rows; first += chunk)
         {
             int count = Math.Min(chunk, rows - first);
-            Logits(tape.Device, x, head, bias, logits, first, count);
+            Logits(tape.Device, x, head, bias, logits, first, count, softCap);
             Block targetsHere = indices.Slice(first, count), weightsHere = weights.Slice(first, count), sums = logSums.Slice(first, count);
             tape.Device.Pick(logits, targetsHere, picked.Slice(first, count), stride);
             if (keep)
-                tape.Device.RowProgram(new LogSumExpAndSlope(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new LogSumExpAndSlope(PerCap(softCap)), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
             else
                 tape.Device.RowProgram(new LogSumExp(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(sums)]);
         }
@@ -65,14 +66,14 @@ public static class CrossEntropyOp
         tape.Device.Map(new LossRule(), 1, rows, logSums, picked, weights, Operand.Scalar(output.Data));
         if (!keep)
             tape.Release(logits);
-        tape.Record(new Gradient(output, x, head, bias, indices, weights, logSums, keep ? logits : null, chunk));
+        tape.Record(new Gradient(output, x, head, bias, indices, weights, logSums, picked, keep ? logits : null, chunk, softCap));
         return output;
     }
 
     /// <summary>From one row of logits to the next: a multiple of four, so that GPUs can move them in fours.</summary>
     private static int Stride(int vocabulary) => (vocabulary + 3) / 4 * 4;
 
-    private static void Logits(Device device, Tensor x, Tensor head, Tensor? bias, Block target, int first, int count)
+    private static void Logits(Device device, Tensor x, Tensor head, Tensor? bias, Block target, int first, int count, float softCap)
     {
         int vocabulary = head.Shape[0];
         var product = new GemmArguments(x.Data.Slice((long)first * x.Columns, (long)count * x.Columns), head.Data, target, count, vocabulary, x.Columns) { TransposeB = true, StrideC = Stride(vocabulary) };
@@ -80,10 +81,15 @@ public static class CrossEntropyOp
             device.Gemm(product);
         else
             device.Gemm(product, new AddRule(), Operand.PerColumn(bias.Data));
+        if (softCap != 0)
+            device.Map(new CapRule(softCap), count, vocabulary, new Operand(target, Stride: Stride(vocabulary)));
     }
 
+    /// <summary>What a capped logit is multiplied by within the derivative of the cap; 0 without a cap, whose derivative then is one.</summary>
+    private static float PerCap(float softCap) => softCap == 0 ? 0 : 1 / softCap;
+
     private sealed class Gradient(
-        Tensor output, Tensor x, Tensor head, Tensor? bias, Block indices, Block weights, Block logSums, Block? kept, int chunk)
+        Tensor output, Tensor x, Tensor head, Tensor? bias, Block indices, Block weights, Block logSums, Block picked, Block? kept, int chunk, float softCap)
         : Operation(output, x, head, bias)
     {
         public override void Backward(Tape tape)
@@ -92,8 +98,7 @@ public static class CrossEntropyOp
             int rows = x.Rows, vocabulary = head.Shape[0], stride = Stride(vocabulary), columns = x.Columns;
             Block slopes = kept ?? tape.Scratch((long)chunk * stride);
             Block negative = tape.Scratch(rows);
-            device.Copy(weights, negative);
-            device.Map(new ScaleRule(-1), 1, rows, negative);
+            device.Map(new TargetRule(PerCap(softCap)), 1, rows, weights, picked, negative);
             Block xTarget = default, headTarget = default, biasTarget = default;
             float xBeta = 0, headBeta = 0, biasBeta = 0;
             if (x.RequiresGradient)
@@ -107,8 +112,8 @@ public static class CrossEntropyOp
                 int count = Math.Min(chunk, rows - first);
                 if (kept is null)
                 {
-                    Logits(device, x, head, bias, slopes, first, count);
-                    device.Map(new SlopeRule(), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(weights.Slice(first, count)));
+                    Logits(device, x, head, bias, slopes, first, count, softCap);
+                    device.Map(new SlopeRule(PerCap(softCap)), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(weights.Slice(first, count)));
                 }
 
                 device.AddAt(slopes, indices.Slice(first, count), negative.Slice(first, count), stride);
@@ -142,14 +147,42 @@ public static class CrossEntropyOp
             loss = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), weight * (logSum - picked));
     }
 
-    /// <summary>weight · exp(logit - log-sum-exp): the gradient of the log-sum-exp.</summary>
-    private readonly struct SlopeRule : IMap3
+    /// <summary>cap · tanh(logit / cap).</summary>
+    private readonly struct CapRule(float cap) : IMap1
     {
+        private readonly float cap = cap;
+
+        public static Access Access => Access.Of(Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L logit) where L : struct, ILane<L> => logit = L.Splat(cap) * L.Tanh(logit / L.Splat(cap));
+    }
+
+    /// <summary>-weight · cap'(logit): the target's own part of the gradient of its logit. The derivative of the cap is 1 - (capped / cap)².</summary>
+    private readonly struct TargetRule(float perCap) : IMap3
+    {
+        private readonly float perCap = perCap;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L weight, ref L picked, ref L result) where L : struct, ILane<L>
+        {
+            L part = picked * L.Splat(perCap);
+            result = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), -weight * (L.Splat(1) - part * part));
+        }
+    }
+
+    /// <summary>weight · exp(logit - log-sum-exp) · cap'(logit): the gradient of the log-sum-exp.</summary>
+    private readonly struct SlopeRule(float perCap) : IMap3
+    {
+        private readonly float perCap = perCap;
+
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L logit, ref L logSum, ref L weight) where L : struct, ILane<L> =>
-            logit = weight * L.Exp(logit - logSum);
+            logit = weight * L.Exp(logit - logSum) * (L.Splat(1) - logit * L.Splat(perCap) * (logit * L.Splat(perCap)));
     }
 
     private readonly struct LogSumExp : IRowRule
@@ -178,8 +211,10 @@ public static class CrossEntropyOp
     }
 
     /// <summary>The log-sum-exp of each row, whose logits become its weighted gradient.</summary>
-    private readonly struct LogSumExpAndSlope : IRowRule
+    private readonly struct LogSumExpAndSlope(float perCap) : IRowRule
     {
+        private readonly float perCap = perCap;
+
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Write);
 
         public static bool FirstIsMax => true;
@@ -201,7 +236,8 @@ public static class CrossEntropyOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Map<L>(L largest, L logSum, ref L logit, ref L weight, ref L result, ref L d, ref L e, ref L f) where L : struct, ILane<L>
         {
-            logit = weight * L.Exp(logit - logSum);
+            L part = logit * L.Splat(perCap);
+            logit = weight * L.Exp(logit - logSum) * (L.Splat(1) - part * part);
             result = logSum;
         }
     }

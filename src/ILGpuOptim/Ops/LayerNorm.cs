@@ -6,29 +6,50 @@ namespace ILGpuOptim.Ops;
 /// <summary>Layer normalisation (Ba, Kiros and Hinton, 2016).</summary>
 public static class LayerNormOp
 {
-    /// <summary>y = (x - mean) / √(variance + ε) · weight + bias over each row; the variance is the biased one.</summary>
+    /// <summary>
+    /// y = (x - mean) / √(variance + ε) · weight + bias over each row, or over each group of columns of a row, such as a head; the variance is
+    /// the biased one.
+    /// </summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="x">n × c.</param>
+    /// <param name="x">n × groups · c.</param>
     /// <param name="weight">c.</param>
-    /// <param name="bias">c.</param>
+    /// <param name="bias">c; or null.</param>
     /// <param name="epsilon">Keeps rows of equal numbers finite.</param>
     /// <returns>As <paramref name="x"/>.</returns>
-    public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor bias, float epsilon)
+    /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
+    public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor? bias, float epsilon)
     {
+        int columns = Columns(x, weight), rows = Rows(x, columns);
+        bias ??= Zeros(tape, columns);
         Tensor output = tape.Output([x.Rows, x.Columns], x, weight, bias);
-        Block mean = tape.Scratch(x.Rows), scale = tape.Scratch(x.Rows);
-        tape.Device.RowProgram(new Forward(1f / x.Columns, epsilon), x.Rows, x.Columns,
+        Block mean = tape.Scratch(rows), scale = tape.Scratch(rows);
+        tape.Device.RowProgram(new Forward(1f / columns, epsilon), rows, columns,
             [x.Data, Operand.PerColumn(weight.Data), Operand.PerColumn(bias.Data), output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
-        tape.Record(new Gradient(output, x, weight, bias, mean, scale));
+        tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
         return output;
     }
 
-    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor bias, Block mean, Block scale) : Operation(output, x, weight, bias)
+    /// <summary>Numbers that are normalised together: as many as the weight has.</summary>
+    internal static int Columns(Tensor x, Tensor weight) => weight.Length > 0 && x.Columns % weight.Length == 0
+        ? (int)weight.Length
+        : throw new ArgumentException($"a norm's weight of {weight.Length} numbers does not divide the columns of x, {x}", nameof(weight));
+
+    /// <summary>Groups of columns of all rows.</summary>
+    internal static int Rows(Tensor x, int columns) => checked((int)(x.Length / columns));
+
+    private static Tensor Zeros(Tape tape, int columns)
+    {
+        Block zeros = tape.Scratch(columns);
+        tape.Device.Fill(zeros, 0);
+        return new Tensor(tape.Device, zeros, columns);
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor bias, Block mean, Block scale, int rows, int columns)
+        : Operation(output, x, weight, bias)
     {
         public override void Backward(Tape tape)
         {
             Block slope = Output.Gradient!.Value;
-            int rows = x.Rows, columns = x.Columns;
             if (weight.RequiresGradient || bias.RequiresGradient)
             {
                 tape.Device.Map(new ParameterGradients(), rows, columns,

@@ -6,30 +6,33 @@ namespace ILGpuOptim.Ops;
 /// <summary>Root mean square normalisation (Zhang and Sennrich, 2019).</summary>
 public static class RmsNormOp
 {
-    /// <summary>y = x / √(mean(x²) + ε) · weight over each row.</summary>
+    /// <summary>y = x / √(mean(x²) + ε) · weight over each row, or over each group of columns of a row, such as a head.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="x">n × c.</param>
+    /// <param name="x">n × groups · c.</param>
     /// <param name="weight">c.</param>
     /// <param name="epsilon">Keeps rows of zeros finite.</param>
+    /// <param name="addsOne">The factor is 1 + weight.</param>
     /// <returns>As <paramref name="x"/>.</returns>
-    public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon)
+    /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
+    public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon, bool addsOne = false)
     {
+        int columns = LayerNormOp.Columns(x, weight), rows = LayerNormOp.Rows(x, columns);
+        float offset = addsOne ? 1 : 0;
         Tensor output = tape.Output([x.Rows, x.Columns], x, weight);
-        Block scale = tape.Scratch(x.Rows);
-        tape.Device.RowProgram(new Forward(1f / x.Columns, epsilon), x.Rows, x.Columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
-        tape.Record(new Gradient(output, x, weight, scale));
+        Block scale = tape.Scratch(rows);
+        tape.Device.RowProgram(new Forward(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
+        tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));
         return output;
     }
 
-    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Block scale) : Operation(output, x, weight)
+    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Block scale, int rows, int columns, float offset) : Operation(output, x, weight)
     {
         public override void Backward(Tape tape)
         {
             Block slope = Output.Gradient!.Value;
-            int rows = x.Rows, columns = x.Columns;
             if (x.RequiresGradient)
             {
-                tape.Device.RowProgram(new Backwards(1f / columns), rows, columns,
+                tape.Device.RowProgram(new Backwards(1f / columns, offset), rows, columns,
                     [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(scale), tape.GradientTarget(x), tape.GradientTarget(weight, Layout.PerColumn)]);
             }
             else if (weight.RequiresGradient)
@@ -39,10 +42,11 @@ public static class RmsNormOp
         }
     }
 
-    internal readonly struct Forward(float perColumn, float epsilon) : IRowRule
+    internal readonly struct Forward(float perColumn, float epsilon, float offset) : IRowRule
     {
         private readonly float perColumn = perColumn;
         private readonly float epsilon = epsilon;
+        private readonly float offset = offset;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write, Slot.Write);
 
@@ -66,7 +70,7 @@ public static class RmsNormOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Map<L>(L scale, L second, ref L x, ref L weight, ref L y, ref L scaleOut, ref L e, ref L f) where L : struct, ILane<L>
         {
-            y = x * scale * weight;
+            y = x * scale * (weight + L.Splat(offset));
             scaleOut = scale;
         }
     }
@@ -81,12 +85,13 @@ public static class RmsNormOp
     }
 
     /// <summary>
-    /// With g = gradient · weight and x̂ the normalised x: scale · (g - x̂ · mean(g · x̂)) over each row; and the weight's
+    /// With g = gradient · (offset + weight) and x̂ the normalised x: scale · (g - x̂ · mean(g · x̂)) over each row; and the weight's
     /// gradient, Σ gradient · x̂, over each column.
     /// </summary>
-    private readonly struct Backwards(float perColumn) : IRowRule
+    private readonly struct Backwards(float perColumn, float offset) : IRowRule
     {
         private readonly float perColumn = perColumn;
+        private readonly float offset = offset;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Sum);
 
@@ -95,7 +100,7 @@ public static class RmsNormOp
         public static bool HasSecond => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => slope * weight * (x * scale);
+        public L FirstTerm<L>(L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => slope * (weight + L.Splat(offset)) * (x * scale);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public L First<L>(L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
@@ -110,7 +115,7 @@ public static class RmsNormOp
         public void Map<L>(L mean, L second, ref L x, ref L slope, ref L weight, ref L scale, ref L result, ref L weightSum) where L : struct, ILane<L>
         {
             L normal = x * scale;
-            result = scale * (slope * weight - normal * mean);
+            result = scale * (slope * (weight + L.Splat(offset)) - normal * mean);
             weightSum = slope * normal;
         }
     }

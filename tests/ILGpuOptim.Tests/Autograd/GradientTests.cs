@@ -16,6 +16,7 @@ public class GradientTests
     {
         ["embedding"] = new([[5, 3], [4, 3]], (tape, p) => tape.Embedding(p[0], tape.Indices([4, 1, 1, 0]), tape.Add(p[1], p[1]))),
         ["layer norm"] = new([[3, 7], [7], [7]], (tape, p) => tape.LayerNorm(p[0], p[1], p[2], 1e-5f)),
+        ["layer norm of groups, without bias"] = new([[3, 6], [3]], (tape, p) => tape.LayerNorm(p[0], p[1], null, 1e-5f)),
         ["layer norm of one column"] = new([[3, 1], [1], [1]], (tape, p) => tape.LayerNorm(p[0], p[1], p[2], 1e-5f)),
         ["linear"] = new([[3, 5], [5, 7]], (tape, p) => tape.Linear(p[0], p[1], null)),
         ["linear with bias"] = new([[3, 5], [5, 7], [7]], (tape, p) => tape.Linear(p[0], p[1], p[2])),
@@ -38,6 +39,7 @@ public class GradientTests
         ["grouped-query attention"] = new([[6, 24]], (tape, p) => tape.SelfAttention(p[0], 2, 4, causal: true, keyHeads: 1)),
         ["rotated attention"] = new([[5, 32]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 1, 4, causal: true, keyHeads: 2, angles: Angles(tape, 5, 4))),
         ["RMS norm"] = new([[3, 7], [7]], (tape, p) => tape.RmsNorm(p[0], p[1], 1e-5f)),
+        ["RMS norm of groups by 1 + weight"] = new([[3, 6], [3]], (tape, p) => tape.RmsNorm(p[0], p[1], 1e-5f, addsOne: true)),
         ["RMS norm in a residual"] = new([[3, 33], [33]], (tape, p) =>
         {
             Tensor x = tape.Add(p[0], p[0]);
@@ -63,6 +65,8 @@ public class GradientTests
         ["sum"] = new([[4, 5], [4, 5]], (tape, p) => tape.Add(p[0], p[1])),
         ["cross-entropy"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, -1, 6, 0])),
         ["cross-entropy with bias, computed again"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.CrossEntropy(p[0], p[1], p[2], [1, 2, -1, 2], scale: 0.5f, mostKept: 0)),
+        ["cross-entropy with a soft cap"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], softCap: 0.9f)),
+        ["cross-entropy with a soft cap, computed again"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, 2, -1, 2], softCap: 0.5f, mostKept: 0)),
         ["a tied head"] = new([[7, 3]], (tape, p) => tape.CrossEntropy(tape.Embedding(p[0], tape.Indices([1, 1, 5])), p[0], null, [2, 0, 1])),
     };
 
