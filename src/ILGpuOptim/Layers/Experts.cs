@@ -12,24 +12,43 @@ public sealed class ExpertsLayer : Layer
 {
     private readonly ExpertsDescription description;
     private readonly Linear router;
-    private readonly Expert[] experts;
+    private readonly Linear[]? gates;
+    private readonly Linear[] ups, downs;
+    private readonly Activation activation;
+    private readonly float dropout;
 
     /// <summary>Makes the router, then expert after expert.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="columns">Columns of x, the hidden size.</param>
     /// <param name="description">With <see cref="FeedForwardDescription.Experts"/>; names of projections contain <c>{e}</c>.</param>
-    /// <exception cref="ArgumentException">The description has no experts, or packs the gate with another product.</exception>
+    /// <exception cref="ArgumentException">The description has no experts, or asks for what they do not have: packed gates, biases, weights stored inputs × outputs.</exception>
     public ExpertsLayer(Initializer initializer, int columns, FeedForwardDescription description)
     {
         this.description = description.Experts ?? throw new ArgumentException("the description has no experts", nameof(description));
+        int perToken = this.description.PerToken, inner = description.IntermediateSize;
+        if (perToken < 1 || perToken > Count)
+            throw new ArgumentException($"each token is computed by 1 to {Count} experts, not {perToken}", nameof(description));
         if (description.IsPacked)
             throw new ArgumentException("experts have a gate of their own; a packed one is not supported", nameof(description));
-        if (this.description.PerToken < 1 || this.description.PerToken > this.description.Count)
-            throw new ArgumentException($"each token is computed by 1 to {this.description.Count} experts, not {this.description.PerToken}", nameof(description));
+        activation = ActivationNames.Find(description.Activation) ?? throw new ArgumentException($"there is no activation \"{description.Activation}\"", nameof(description));
+        dropout = description.Dropout;
         router = Add(new Linear(initializer, this.description.Router, columns, Count, ParameterRole.Other));
-        experts = new Expert[Count];
+        gates = description.Gate is null ? null : new Linear[Count];
+        (ups, downs) = (new Linear[Count], new Linear[Count]);
         for (int e = 0; e < Count; e++)
-            experts[e] = Add(new Expert(initializer, columns, description, e));
+        {
+            if (gates is not null)
+                gates[e] = Projection(description.Gate!, e, columns, inner);
+            ups[e] = Projection(description.Up, e, columns, inner);
+            downs[e] = Projection(description.Down, e, inner, columns);
+        }
+
+        Linear Projection(ProjectionDescription part, int number, int inputs, int outputs)
+        {
+            if (part.HasBias || part.InputsFirst)
+                throw new ArgumentException($"{part.Name}: weights of experts are outputs × inputs, without biases", nameof(description));
+            return Add(new Linear(initializer, part with { Name = part.Name.Replace("{e}", $"{number}", StringComparison.Ordinal) }, inputs, outputs));
+        }
     }
 
     /// <summary>Experts.</summary>
@@ -44,41 +63,19 @@ public sealed class ExpertsLayer : Layer
     {
         x = tape.Jitter(x, description.Jitter);
         RouterChoice choice = tape.Route(router.Forward(tape, x), description.PerToken, description.Normalizes, loss);
-        var results = new Tensor?[Count];
-        for (int e = 0; e < Count; e++)
-        {
-            // An expert without tokens is computed for its gradient of zero: the optimizer decays its weights as it does the others'.
-            if (tape.IsRecording || choice.CountOf(e) > 0)
-                results[e] = experts[e].Forward(tape, tape.Embedding(x, choice.TokensOf(e)));
-        }
-
-        return tape.ExpertSum(choice, results, x.Columns);
+        Tensor rows = tape.ToExperts(choice, x);
+        Tensor hidden = gates is null
+            ? tape.Activate(tape.ExpertLinear(choice, rows, Weights(tape, choice, ups)), activation)
+            : tape.Gated(tape.ExpertLinear(choice, rows, Weights(tape, choice, gates), Weights(tape, choice, ups)), activation);
+        return tape.FromExperts(choice, tape.ExpertLinear(choice, tape.Dropout(hidden, dropout), Weights(tape, choice, downs)));
     }
 
-    /// <summary>down(activation(gate(x)) ∘ up(x)), or down(activation(up(x))) without a gate.</summary>
-    private sealed class Expert : Layer
+    /// <summary>The weights with their adapters, which experts without tokens need only for a gradient.</summary>
+    private static Tensor[] Weights(Tape tape, RouterChoice choice, Linear[] layers)
     {
-        private readonly Linear gate, up, down;
-        private readonly Activation activation;
-        private readonly float dropout;
-
-        public Expert(Initializer initializer, int columns, FeedForwardDescription description, int number)
-        {
-            if (description.Gate is null)
-                throw new ArgumentException("experts have a gate; those without are not supported yet", nameof(description));
-            activation = ActivationNames.Find(description.Activation) ?? throw new ArgumentException($"there is no activation \"{description.Activation}\"", nameof(description));
-            dropout = description.Dropout;
-            Linear Projection(ProjectionDescription part, int inputs, int outputs) => Add(new Linear(
-                initializer, part with { Name = part.Name.Replace("{e}", $"{number}", StringComparison.Ordinal) }, inputs, outputs));
-            gate = Projection(description.Gate, columns, description.IntermediateSize);
-            up = Projection(description.Up, columns, description.IntermediateSize);
-            down = Projection(description.Down, description.IntermediateSize, columns);
-        }
-
-        public Tensor Forward(Tape tape, Tensor x)
-        {
-            Tensor hidden = tape.GatedProduct(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias, activation);
-            return down.Forward(tape, tape.Dropout(hidden, dropout));
-        }
+        var weights = new Tensor[layers.Length];
+        for (int e = 0; e < weights.Length; e++)
+            weights[e] = tape.IsRecording || choice.CountOf(e) > 0 ? layers[e].WeightFor(tape) : layers[e].Weight;
+        return weights;
     }
 }

@@ -1,74 +1,188 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>The weighted sum of a mixture of experts.</summary>
+/// <summary>
+/// What a mixture of experts computes once its router has chosen: rows are gathered by expert, each expert multiplies its own rows, and the weighted
+/// results are added up for each token. What the tape keeps depends on the number of tokens alone, not on how they spread over the experts.
+/// </summary>
 public static class ExpertsOp
 {
-    /// <summary>
-    /// y[t] = Σ s_e · expert_e(x[t]) over the experts that token t chose. Experts are added in ascending order, so that results do not depend on
-    /// the number of threads.
-    /// </summary>
+    /// <summary>The rows of x by slot: those of the first expert's tokens, then the second's, and so on.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="choice">Which expert computes which tokens, with the weights s.</param>
-    /// <param name="results">Of each expert, for its tokens in ascending order: <see cref="RouterChoice.CountOf"/> × columns. Null for an expert without tokens that was not computed.</param>
-    /// <param name="columns">Columns of the results.</param>
-    /// <returns>tokens × columns.</returns>
-    /// <exception cref="ArgumentException">A result is missing or has another shape.</exception>
-    public static Tensor ExpertSum(this Tape tape, RouterChoice choice, IReadOnlyList<Tensor?> results, int columns)
+    /// <param name="choice">Which expert computes which tokens.</param>
+    /// <param name="x">tokens × columns.</param>
+    /// <returns>slots × columns.</returns>
+    /// <exception cref="ArgumentException">x has another number of tokens.</exception>
+    public static Tensor ToExperts(this Tape tape, RouterChoice choice, Tensor x)
     {
-        if (results.Count != choice.Experts)
-            throw new ArgumentException($"{results.Count} results of {choice.Experts} experts", nameof(results));
-        int most = 0;
-        for (int expert = 0; expert < results.Count; expert++)
-        {
-            int count = choice.CountOf(expert);
-            most = Math.Max(most, count);
-            if (results[expert] is { } result ? result.Length != (long)count * columns || (count > 0 && result.Columns != columns) : count > 0)
-                throw new ArgumentException($"expert {expert} computes {count} tokens of {columns} columns; its result is {results[expert]?.ToString() ?? "missing"}", nameof(results));
-        }
-
-        Device device = tape.Device;
-        Tensor output = tape.Output([choice.Tokens, columns], [choice.Weights, .. results]);
-        device.Fill(output.Data, 0);
-        Block scaled = tape.Scratch((long)most * columns);
-        for (int expert = 0; expert < results.Count; expert++)
-        {
-            int count = choice.CountOf(expert);
-            if (count == 0)
-                continue;
-            Block rows = scaled.Slice(0, (long)count * columns);
-            device.Map(new ProductRule(), count, columns, results[expert]!.Data, Operand.PerRow(choice.Weights.Data.Slice(choice.StartOf(expert), count)), rows);
-            device.ScatterAdd(rows, choice.TokensOf(expert), output.Data, columns);
-        }
-
-        tape.Release(scaled);
-        tape.Record(new Gradient(output, choice, results, columns));
+        CheckRows(nameof(ToExperts), x, choice.Tokens, "tokens");
+        Tensor output = tape.Output([choice.Slots, x.Columns], x);
+        tape.Device.Gather(x.Data, choice.TokensOfSlots, output.Data, x.Columns, accumulate: false);
+        tape.Record(new GatherGradient(output, choice, x));
         return output;
     }
 
-    /// <summary>With g the gradient of y: ∂/∂expert_e(x[t]) = s_e g[t], ∂/∂s_e = g[t] · expert_e(x[t]).</summary>
-    private sealed class Gradient(Tensor output, RouterChoice choice, IReadOnlyList<Tensor?> results, int columns) : Operation(output, [choice.Weights, .. results])
+    /// <summary>y[s] = [A_e x[s] | B_e x[s] | …] for each slot s of each expert e: the products of one or several weights of every expert, side by side.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="choice">Which slots are whose.</param>
+    /// <param name="x">slots × inputs.</param>
+    /// <param name="weights">A, B, …, each a weight for every expert, outputs × inputs, no two the same tensor. One without slots gets a gradient of zero.</param>
+    /// <returns>slots × the sum of the outputs.</returns>
+    /// <exception cref="ArgumentException">The number of slots or weights, or a weight's shape, differs.</exception>
+    public static Tensor ExpertLinear(this Tape tape, RouterChoice choice, Tensor x, params IReadOnlyList<IReadOnlyList<Tensor>> weights)
+    {
+        CheckRows(nameof(ExpertLinear), x, choice.Slots, "slots");
+        int outputs = 0;
+        foreach (IReadOnlyList<Tensor> part in weights)
+        {
+            if (part.Count != choice.Experts)
+                throw new ArgumentException($"ExpertLinear: {part.Count} weights of {choice.Experts} experts", nameof(weights));
+            foreach (Tensor weight in part)
+            {
+                if (weight.Shape.Count != 2 || weight.Columns != x.Columns || weight.Rows != part[0].Rows)
+                    throw new ArgumentException($"ExpertLinear: a weight is {weight}, but x is {x} and the first expert's weight {part[0]}", nameof(weights));
+            }
+
+            outputs += part[0].Rows;
+        }
+
+        Tensor?[] inputs = [x, .. weights.SelectMany(part => part)];
+        Tensor output = tape.Output([choice.Slots, outputs], inputs);
+        var products = new Products(choice.Experts * weights.Count);
+        int offset = 0;
+        foreach (IReadOnlyList<Tensor> part in weights)
+        {
+            for (int e = 0; e < part.Count; e++)
+            {
+                if (choice.CountOf(e) is var count and > 0)
+                    products.Add(new GemmArguments(RowsOf(choice, x.Data, e, x.Columns), part[e].Data, RowsOf(choice, output.Data, e, outputs, offset), count, part[e].Rows, x.Columns) { TransposeB = true, StrideC = outputs });
+            }
+
+            offset += part[0].Rows;
+        }
+
+        products.Run(tape.Device);
+        tape.Record(new ProductGradient(output, inputs, choice, x, weights));
+        return output;
+    }
+
+    /// <summary>y[t] = Σ s · x[slot] over the slots of token t, with the weights s of the choice, added from the most to the least probable expert.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="choice">Which expert computed which tokens, with their weights.</param>
+    /// <param name="x">slots × columns.</param>
+    /// <returns>tokens × columns.</returns>
+    /// <exception cref="ArgumentException">x has another number of slots.</exception>
+    public static Tensor FromExperts(this Tape tape, RouterChoice choice, Tensor x)
+    {
+        CheckRows(nameof(FromExperts), x, choice.Slots, "slots");
+        Tensor output = tape.Output([choice.Tokens, x.Columns], x, choice.Weights);
+        Block scaled = tape.Scratch(x.Length);
+        tape.Device.Map(new ProductRule(), choice.Slots, x.Columns, x.Data, Operand.PerRow(choice.Weights.Data), scaled);
+        for (int rank = 0; rank < choice.PerToken; rank++)
+            tape.Device.Gather(scaled, choice.SlotsAtRank(rank), output.Data, x.Columns, accumulate: rank > 0);
+        tape.Release(scaled);
+        tape.Record(new SumGradient(output, choice, x));
+        return output;
+    }
+
+    private static void CheckRows(string operation, Tensor x, int rows, string name)
+    {
+        if (x.Shape.Count != 2 || x.Shape[0] != rows)
+            throw new ArgumentException($"{operation}: the choice has {rows} {name}; x is {x}", nameof(x));
+    }
+
+    /// <summary>The rows of an expert's slots, from a column on.</summary>
+    private static Block RowsOf(RouterChoice choice, in Block rows, int expert, int columns, int offset = 0)
+    {
+        long start = Math.Min(rows.Length, (long)choice.StartOf(expert) * columns + offset), end = (long)(choice.StartOf(expert) + choice.CountOf(expert)) * columns;
+        return rows.Slice(start, Math.Max(0, end - start));
+    }
+
+    /// <summary>Each token's gradient is the sum of its slots'.</summary>
+    private sealed class GatherGradient(Tensor output, RouterChoice choice, Tensor x) : Operation(output, x)
     {
         public override void Backward(Tape tape)
         {
-            Device device = tape.Device;
-            Tensor weights = choice.Weights;
-            Operand dots = tape.GradientTarget(weights, Layout.PerRow);
-            for (int expert = 0; expert < results.Count; expert++)
-            {
-                if (results[expert] is not { } result)
-                    continue;
-                int count = choice.CountOf(expert), start = choice.StartOf(expert);
-                Block slopes = tape.Scratch((long)count * columns);
-                device.Gather(Output.Gradient!.Value, choice.TokensOf(expert), slopes, columns, accumulate: false);
-                device.Map(new RouterOp.DotRule(), count, columns, slopes, result.Data, dots with { Block = dots.Block.Slice(start, count) });
+            Block target = tape.GradientOf(x, out float beta);
+            for (int rank = 0; rank < choice.PerToken; rank++)
+                tape.Device.Gather(Output.Gradient!.Value, choice.SlotsAtRank(rank), target, x.Columns, accumulate: rank > 0 || beta != 0);
+        }
+    }
 
-                // Also without tokens: the expert's parameters then get a gradient of zero.
-                if (result.RequiresGradient)
-                    device.Map(new ProductRule(), count, columns, slopes, Operand.PerRow(weights.Data.Slice(start, count)), tape.GradientTarget(result));
-                tape.Release(slopes);
+    private sealed class ProductGradient(Tensor output, Tensor?[] inputs, RouterChoice choice, Tensor x, IReadOnlyList<IReadOnlyList<Tensor>> weights) : Operation(output, inputs)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block gradient = Output.Gradient!.Value, target = default;
+            int outputs = Output.Columns, inputs = x.Columns, offset = 0;
+            float beta = 0;
+            if (x.RequiresGradient)
+                target = tape.GradientOf(x, out beta);
+            foreach (IReadOnlyList<Tensor> part in weights)
+            {
+                var products = new Products(2 * choice.Experts);
+                for (int e = 0; e < part.Count; e++)
+                {
+                    Tensor weight = part[e];
+                    int count = choice.CountOf(e);
+                    Block slopes = RowsOf(choice, gradient, e, outputs, offset);
+                    if (weight.RequiresGradient)
+                    {
+                        // Without slots, a sum of no products: zero.
+                        Block sum = tape.GradientOf(weight, out float old);
+                        products.Add(new GemmArguments(slopes, RowsOf(choice, x.Data, e, inputs), sum, weight.Rows, inputs, count) { TransposeA = true, StrideA = outputs, Beta = old });
+                    }
+
+                    if (x.RequiresGradient && count > 0)
+                        products.Add(new GemmArguments(slopes, weight.Data, RowsOf(choice, target, e, inputs), count, inputs, weight.Rows) { StrideA = outputs, Beta = beta });
+                }
+
+                products.Run(tape.Device);
+                beta = 1;
+                offset += part[0].Rows;
             }
+        }
+    }
+
+    /// <summary>With g the gradient of y: s g[t] for each slot of token t, and g[t] · x[slot] for its weight.</summary>
+    private sealed class SumGradient(Tensor output, RouterChoice choice, Tensor x) : Operation(output, x, choice.Weights)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block slopes = tape.Scratch(x.Length);
+            tape.Device.Gather(Output.Gradient!.Value, choice.TokensOfSlots, slopes, x.Columns, accumulate: false);
+            tape.Device.Map(new SumGradientRule(), choice.Slots, x.Columns, slopes, x.Data, Operand.PerRow(choice.Weights.Data), tape.GradientTarget(x), tape.GradientTarget(choice.Weights, Layout.PerRow));
+            tape.Release(slopes);
+        }
+    }
+
+    private readonly struct SumGradientRule : IMap5
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L slope, ref L x, ref L weight, ref L target, ref L dot) where L : struct, ILane<L>
+        {
+            target = slope * weight;
+            dot = slope * x;
+        }
+    }
+
+    /// <summary>Products that are launched together.</summary>
+    private ref struct Products(int most)
+    {
+        private readonly GemmArguments[] all = ArrayPool<GemmArguments>.Shared.Rent(most);
+        private int count;
+
+        public void Add(in GemmArguments product) => all[count++] = product;
+
+        public readonly void Run(Device device)
+        {
+            device.Gemm(all.AsSpan(0, count));
+            ArrayPool<GemmArguments>.Shared.Return(all, clearArray: true);
         }
     }
 }

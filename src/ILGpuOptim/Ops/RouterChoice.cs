@@ -40,7 +40,10 @@ public sealed class RouterChoice
     public int StartOf(int expert) => starts[expert];
 
     /// <summary>The tokens of an expert, ascending row numbers on the device.</summary>
-    public Block TokensOf(int expert) => indices.Slice(Slots + starts[expert], CountOf(expert));
+    public Block TokensOf(int expert) => TokensOfSlots.Slice(starts[expert], CountOf(expert));
+
+    /// <summary>The token of each slot, on the device.</summary>
+    internal Block TokensOfSlots => indices.Slice(Slots, Slots);
 
     /// <summary>The expert that each token chose at a rank, 0 for the most probable; n indices on the device.</summary>
     internal Block AtRank(int rank) => indices.Slice((long)rank * Tokens, Tokens);
@@ -50,6 +53,9 @@ public sealed class RouterChoice
 
     /// <summary>The slot of each place rank · n + token.</summary>
     internal Block SlotsOfPlaces => indices.Slice(3L * Slots, Slots);
+
+    /// <summary>The slot of each token at a rank, on the device.</summary>
+    internal Block SlotsAtRank(int rank) => SlotsOfPlaces.Slice((long)rank * Tokens, Tokens);
 
     /// <summary>Chooses on the host: waits for the probabilities, and copies the choice to the device in one piece.</summary>
     internal static RouterChoice Of(Tape tape, Tensor probabilities, int perToken, RouterLoss? loss)

@@ -17,6 +17,7 @@ public abstract class ExpertsTests(Device device)
         { 6, 4, 3, 3, 3, true }, { 6, 4, 3, 3, 3, false },
         { 1, 1, 1, 2, 1, false }, { 1, 9, 5, 17, 3, true },
         { 3, 4, 5, 9, 1, true }, { 3, 4, 5, 9, 1, false },
+        { 70, 3, 2, 2, 1, true },
     };
 
     [Theory]
@@ -158,6 +159,129 @@ public abstract class ExpertsTests(Device device)
         Assert.Equal(y, again.ToArray());
         tape.Dispose();
         Assert.Equal(before, device.Pool.LentBytes);
+    }
+
+    [Theory]
+    [InlineData("gelu_pytorch_tanh", true)]
+    [InlineData("gelu", false)]
+    [InlineData("relu", false)]
+    public void OneExpertThatAlwaysCountsFullyIsADenseLayer(string activation, bool isGated)
+    {
+        FeedForwardDescription description = Describe(6, 1, 1, normalizes: true) with { Activation = activation };
+        if (!isGated)
+            description = description with { Gate = null };
+        var layer = new ExpertsLayer(new Initializer(device, seed: 11), 5, description);
+        var x = new Parameter(device, "x", 7, 5);
+        device.Random(x.Data, RandomKind.Normal, 1, seed: 12, stream: 0);
+        Parameter[] parameters = [x, .. layer.Parameters.Skip(1)];
+        Activation function = ActivationNames.Find(activation)!;
+        float[][] Run(Func<Tape, Tensor> forward)
+        {
+            Tape tape = new(device);
+            Tensor y = forward(tape);
+            y.IsKept = true;
+            tape.Backward(Objective.Of(tape, y, Weights(35)));
+            float[][] result = [y.ToArray(), .. parameters.Select(parameter => GradientOf(tape, parameter))];
+            tape.Reset();
+            tape.Gradients.Release();
+            return result;
+        }
+
+        float[][] actual = Run(tape => layer.Forward(tape, x)), expected = Run(tape =>
+        {
+            Tensor hidden = isGated
+                ? tape.GatedProduct(x, parameters[1], parameters[2], null, null, function)
+                : tape.LinearActivation(x, parameters[1], null, function, transposed: true);
+            return tape.Linear(hidden, parameters[^1], null, transposed: true);
+        });
+        for (int k = 0; k < actual.Length; k++)
+            Close([.. expected[k].Select(value => (double)value)], actual[k], k == 0 ? "y" : parameters[k - 1].Name);
+    }
+
+    [Fact]
+    public void PassesAddUpAndTakeNoMoreMemoryHoweverTokensSpread()
+    {
+        (ExpertsLayer layer, Parameter x) = Make(40, 8, 16, 4, 2, normalizes: false);
+        Tape tape = new(device);
+        void Pass()
+        {
+            Tensor y = layer.Forward(tape, x);
+            tape.Backward(Objective.Of(tape, y, Weights(320)));
+            tape.Reset();
+        }
+
+        Pass();
+        Parameter[] parameters = [x, .. layer.Parameters];
+        float[][] once = [.. parameters.Select(parameter => GradientOf(tape, parameter))];
+        Pass();
+        for (int k = 0; k < parameters.Length; k++)
+            Close([.. once[k].Select(value => 2.0 * value)], GradientOf(tape, parameters[k]), parameters[k].Name);
+
+        // All to two experts, then every second, third, … token elsewhere.
+        void Spread()
+        {
+            for (int round = 0; round < 6; round++)
+            {
+                x.Load([.. Enumerable.Range(0, 320).Select(i => round == 0 ? 1f : i / 8 % (round + 1) == 0 ? -1f : 1f)]);
+                Pass();
+            }
+        }
+
+        // How much a GPU needs beside a product's matrices depends on the product's size.
+        if (device is GpuDevice)
+            Spread();
+        (long, long) before = (device.Pool.Allocations, device.Pool.HeldBytes);
+        Spread();
+        Assert.Equal(before, (device.Pool.Allocations, device.Pool.HeldBytes));
+        tape.Gradients.Release();
+    }
+
+    [Fact]
+    public void FrozenPartsGetNoGradient()
+    {
+        (ExpertsLayer layer, Parameter x) = Make(7, 5, 6, 4, 2, normalizes: true);
+        Parameter[] parameters = [x, .. layer.Parameters];
+        float[][] Run(Predicate<Parameter> isFrozen)
+        {
+            foreach (Parameter parameter in parameters)
+                parameter.IsFrozen = isFrozen(parameter);
+            Tape tape = new(device);
+            Tensor y = layer.Forward(tape, x);
+            tape.Backward(Objective.Of(tape, y, Weights(35)));
+            float[][] result = [.. parameters.Select(parameter => tape.Gradients.Has(parameter) ? GradientOf(tape, parameter) : [])];
+            tape.Reset();
+            tape.Gradients.Release();
+            return result;
+        }
+
+        float[][] all = Run(_ => false);
+        foreach (string part in (string[])["x", "moe.gate.weight", "w1.weight", "w2.weight", "moe"])
+        {
+            bool Frozen(Parameter parameter) => parameter.Name.EndsWith(part, StringComparison.Ordinal) || (part == "moe" && parameter != x);
+            float[][] some = Run(Frozen);
+            for (int k = 0; k < parameters.Length; k++)
+                Assert.Equal(Frozen(parameters[k]) ? [] : all[k], some[k]);
+        }
+    }
+
+    [Fact]
+    public void MistakesAreErrors()
+    {
+        FeedForwardDescription good = Describe(4, 3, 2, normalizes: true);
+        ExpertsLayer Layer(FeedForwardDescription description) => new(new Initializer(device, seed: 1), 5, description);
+        Assert.Contains("1 to 3 experts, not 4", Assert.Throws<ArgumentException>(() => Layer(Describe(4, 3, 4, normalizes: true))).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => Layer(good with { Experts = null }));
+        Assert.Throws<ArgumentException>(() => Layer(good with { IsPacked = true }));
+        Assert.Contains("without biases", Assert.Throws<ArgumentException>(() => Layer(good with { Up = good.Up with { HasBias = true } })).Message, StringComparison.Ordinal);
+        Assert.Contains("\"nothing\"", Assert.Throws<ArgumentException>(() => Layer(good with { Activation = "nothing" })).Message, StringComparison.Ordinal);
+        Tape tape = new(device) { IsRecording = false };
+        RouterChoice choice = tape.Route(Matrix(tape, 3, [1, 2, 3, 4, 5, 6]), 2, normalizes: true);
+        Tensor three = Matrix(tape, 2, [1, 2, 3, 4, 5, 6]), four = Matrix(tape, 2, new float[8]), weight = Matrix(tape, 3, new float[6]);
+        Assert.Contains("2 tokens; x is 3×2", Assert.Throws<ArgumentException>(() => tape.ToExperts(choice, three)).Message, StringComparison.Ordinal);
+        Assert.Contains("4 slots; x is 3×2", Assert.Throws<ArgumentException>(() => tape.FromExperts(choice, three)).Message, StringComparison.Ordinal);
+        Assert.Contains("2 weights of 3 experts", Assert.Throws<ArgumentException>(() => tape.ExpertLinear(choice, four, [[weight, weight]])).Message, StringComparison.Ordinal);
+        Assert.Contains("a weight is 2×3, but x is 4×2", Assert.Throws<ArgumentException>(() => tape.ExpertLinear(choice, four, [[weight, weight, weight]])).Message, StringComparison.Ordinal);
+        tape.Reset();
     }
 
     [Fact]

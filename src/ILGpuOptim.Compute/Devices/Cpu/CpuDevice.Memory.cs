@@ -178,8 +178,7 @@ public sealed unsafe partial class CpuDevice
             Rule = new RotateRule(a.Backwards ? -1 : 1),
             Rows = a.Rows,
             Heads = a.Heads,
-            HeadStep = a.HeadStep,
-            Size = a.Turned,
+            HeadSize = a.HeadSize,
             Stride = a.Stride,
         };
         workers.Run(CpuRotation<L>.Pieces(a.Rows), ref work);

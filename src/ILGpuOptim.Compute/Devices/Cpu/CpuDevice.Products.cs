@@ -155,7 +155,6 @@ public sealed unsafe partial class CpuDevice
         a.QueryGradient = (float*)At(gradients.Query);
         a.KeyGradient = (float*)At(gradients.Key);
         a.ValueGradient = (float*)At(gradients.Value);
-        a.DistanceGradient = gradients.DistanceBias is { } distances ? (float*)At(distances) : null;
         CpuAttention.Backward<L>(workers, scratch, a);
     }
 
@@ -177,14 +176,8 @@ public sealed unsafe partial class CpuDevice
         QueryStride = a.QueryStride,
         KeyStride = a.KeyStride,
         OutputStride = a.OutputStride,
-        QueryHeadStep = a.QueryHeadStep,
-        KeyHeadStep = a.KeyHeadStep,
-        Ranges = a.Ranges is { } ranges ? (int*)At(ranges) : null,
-        Before = a.Before,
-        After = a.After,
+        Causal = a.Causal,
         Scale = a.Scale,
-        SoftCap = a.SoftCap,
-        DistanceBias = a.DistanceBias is { } distances ? (float*)At(distances) : null,
         Dropout = a.Dropout,
         Seed = a.Seed,
         Stream = a.Stream,
