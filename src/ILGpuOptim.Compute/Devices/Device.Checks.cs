@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace ILGpuOptim.Compute;
 
 // What is checked before any device sees the arguments.
@@ -91,6 +93,33 @@ public abstract partial class Device
             Check(sums);
         if (arguments.KeyBias is { } bias)
             Check(bias);
+        if (arguments.DistanceBias is { } distances)
+            Check(distances);
+        if (arguments.Ranges is { } ranges)
+            Check(ranges);
+    }
+
+    /// <summary>Fails when attention's ranges are known to leave the keys or to fall.</summary>
+    private void CheckRanges(in AttentionArguments arguments)
+    {
+        long count = 2L * arguments.Batch * arguments.QueryLength;
+        if (arguments.Ranges is not { } block || count == 0)
+            return;
+        Block ranges = block.Slice(0, count);
+        if (RangeOfIndices(ranges) is var (least, most) && (least < 0 || most > arguments.KeyLength))
+            throw new ArgumentOutOfRangeException(nameof(arguments), least < 0 ? least : most, $"{Name}: the ranges of attention hold keys from 0 to the end of the {arguments.KeyLength} keys");
+        if (!UsesHostMemory)
+            return;
+        int[] values = ArrayPool<int>.Shared.Rent(checked((int)count));
+        try
+        {
+            DownloadCore(ranges, values.AsSpan(0, (int)count));
+            Validate.Ascending(values.AsSpan(0, (int)count), 2 * arguments.QueryLength);
+        }
+        finally
+        {
+            ArrayPool<int>.Shared.Return(values);
+        }
     }
 
     private void CheckIndices(in Block indices, long count, bool allowsNegative)

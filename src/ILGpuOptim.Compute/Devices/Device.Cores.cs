@@ -92,16 +92,17 @@ public abstract partial class Device
     protected internal virtual void RotateCore(in RotationArguments arguments)
     {
         RotationArguments a = arguments;
-        int half = a.HeadSize / 2;
+        int half = a.Turned / 2;
         if (a.Rows == 0 || half == 0)
             return;
-        long reach = (a.Rows - 1L) * a.Stride + half, angles = (a.Rows - 1L) * a.HeadSize + half;
-        var cosines = new Operand(a.Angles.Slice(0, angles), Layout.Full, a.HeadSize);
-        var sines = new Operand(a.Angles.Slice(half, angles), Layout.Full, a.HeadSize);
+        long reach = (a.Rows - 1L) * a.Stride + half, angles = (a.Rows - 1L) * a.Turned + half;
+        var cosines = new Operand(a.Angles.Slice(0, angles), Layout.Full, a.Turned);
+        var sines = new Operand(a.Angles.Slice(half, angles), Layout.Full, a.Turned);
         for (int head = 0; head < a.Heads; head++)
         {
-            var first = new Operand(a.Target.Slice((long)head * a.HeadSize, reach), Layout.Full, a.Stride);
-            var second = new Operand(a.Target.Slice((long)head * a.HeadSize + half, reach), Layout.Full, a.Stride);
+            long start = (long)head * a.HeadStep;
+            var first = new Operand(a.Target.Slice(start, reach), Layout.Full, a.Stride);
+            var second = new Operand(a.Target.Slice(start + half, reach), Layout.Full, a.Stride);
             MapCore(new Lift4<RotateRule>(new RotateRule(a.Backwards ? -1 : 1)), a.Rows, half, [first, second, cosines, sines]);
         }
     }

@@ -189,15 +189,18 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>Scaled dot-product attention; never holds the T × T matrix.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A size or limit is negative, the soft-cap or the dropout is no such number, or a range leaves the keys.
+    /// Where ranges are known to a GPU alone, they are cut at the keys instead.</exception>
     public void AttentionForward(in AttentionArguments arguments)
     {
         using Use use = Enter();
         Check(arguments);
         Validate.Attention(arguments);
+        CheckRanges(arguments);
         AttentionForwardCore(arguments);
     }
 
-    /// <summary>The gradients of <see cref="AttentionForward"/>; overwrites the three gradient blocks. Needs the log-sum-exp of the forward pass.</summary>
+    /// <summary>The gradients of <see cref="AttentionForward"/>; overwrites the gradient blocks. Needs the log-sum-exp of the forward pass.</summary>
     public void AttentionBackward(in AttentionArguments arguments, in AttentionGradients gradients)
     {
         using Use use = Enter();
@@ -206,8 +209,11 @@ public abstract partial class Device : IDisposable
         Check(gradients.Query);
         Check(gradients.Key);
         Check(gradients.Value);
+        if (gradients.DistanceBias is { } distances)
+            Check(distances);
         Validate.Attention(arguments);
         Validate.Attention(arguments, gradients);
+        CheckRanges(arguments);
         AttentionBackwardCore(arguments, gradients);
     }
 

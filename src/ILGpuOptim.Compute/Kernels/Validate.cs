@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Compute;
 
 /// <summary>Whether sizes, strides and types of a launch fit its blocks. <see cref="Device"/> asks before every launch: kernels themselves check nothing.</summary>
-internal static class Validate
+internal static partial class Validate
 {
     /// <summary>A block's elements lie within its memory. (Scales of I8 depend on the rectangle: see <see cref="Operand"/>.)</summary>
     public static void Extent(in Block block)
@@ -68,49 +68,6 @@ internal static class Validate
         }
     }
 
-    public static void Attention(in AttentionArguments a)
-    {
-        if (a.Batch < 0 || a.Heads < 0 || a.HeadSize < 0 || a.QueryLength < 0 || a.KeyLength < 0 || a.KeyCapacity < 0)
-            throw new ArgumentOutOfRangeException(nameof(a), $"negative size: batch {a.Batch}, {a.Heads} heads of {a.HeadSize}, {a.QueryLength} queries, {a.KeyLength} keys of {a.KeyCapacity}");
-        if (a.KeyHeads < 1 || a.Heads % a.KeyHeads != 0)
-            throw new ArgumentException($"{a.KeyHeads} key heads do not divide {a.Heads} heads");
-        if (a.KeyCapacity != 0 && a.KeyCapacity < a.KeyLength)
-            throw new ArgumentException($"{a.KeyLength} keys do not fit a capacity of {a.KeyCapacity}");
-        if (!(a.Dropout >= 0 && a.Dropout < 1))
-            throw new ArgumentOutOfRangeException(nameof(a), a.Dropout, "dropout lies in [0, 1)");
-        AttentionRows(a, a.Query, a.Key, a.Value, a.Output);
-        if (a.LogSumExp is { } sums)
-            Numbers("the log-sum-exp", sums, (Int128)a.Batch * a.Heads * a.QueryLength);
-        if (a.KeyBias is { } bias)
-            Numbers("the key bias", bias, Math.BigMul(a.Batch, a.KeyLength));
-    }
-
-    public static void Attention(in AttentionArguments a, in AttentionGradients gradients)
-    {
-        if (a.LogSumExp is null)
-            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass");
-        AttentionRows(a, gradients.Query, gradients.Key, gradients.Value, gradients.Output);
-    }
-
-    private static void AttentionRows(in AttentionArguments a, in Block query, in Block key, in Block value, in Block output)
-    {
-        long width = Math.BigMul(a.Heads, a.HeadSize), keyWidth = Math.BigMul(a.KeyHeads, a.HeadSize), queries = Math.BigMul(a.Batch, a.QueryLength);
-        int capacity = a.KeyCapacity == 0 ? a.KeyLength : a.KeyCapacity;
-        long keys = a.Batch == 0 || a.KeyLength == 0 ? 0 : Math.BigMul(a.Batch - 1, capacity) + a.KeyLength;
-        Strided("queries", query, queries, width, a.QueryStride);
-        Strided("keys", key, keys, keyWidth, a.KeyStride);
-        Strided("values", value, keys, keyWidth, a.KeyStride);
-        Strided("output", output, queries, width, a.OutputStride);
-    }
-
-    /// <summary>A block of f32 holds rows of some width, a stride apart.</summary>
-    private static void Strided(string name, in Block block, long rows, long width, int stride)
-    {
-        if (stride < width)
-            throw new ArgumentException($"{name}: a stride of {stride} is less than the {width} elements of a row");
-        Numbers(name, block, rows == 0 ? 0 : (Int128)(rows - 1) * stride + width);
-    }
-
     private static void Numbers(string name, in Block block, Int128 needed)
     {
         Type(block, DType.F32);
@@ -138,14 +95,6 @@ internal static class Validate
                 throw new ArgumentException($"{typeof(R).Name}: operand {k + 1} of an epilogue cannot accumulate; the product itself can, with Beta", nameof(operands));
             Operand(typeof(R), k + 1, R.Access, (long)g.Batch * g.M, g.N, operands[k]);
         }
-    }
-
-    public static void Rotation(in RotationArguments a)
-    {
-        if (a.Rows < 0 || a.Heads < 0 || a.HeadSize < 0 || a.HeadSize % 2 != 0 || a.Stride < Math.BigMul(a.Heads, a.HeadSize))
-            throw new ArgumentException($"{a.Rows} rows, {a.Stride} elements apart, of {a.Heads} heads of {a.HeadSize} cannot be rotated", nameof(a));
-        if (a.Rows > 0 && (a.Angles.Length < Math.BigMul(a.Rows, a.HeadSize) || a.Target.Length < (Int128)(a.Rows - 1) * a.Stride + Math.BigMul(a.Heads, a.HeadSize)))
-            throw new ArgumentException($"{a.Rows} rows of {a.Heads} heads of {a.HeadSize} exceed {a.Target.Length} elements or {a.Angles.Length} angles", nameof(a));
     }
 
     public static void Strided(in Block source, long sourceStart, in Block target, long targetStart, ReadOnlySpan<StridedAxis> axes)

@@ -36,16 +36,63 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
         }
     }
 
+    /// <summary>
+    /// Fills a batch of packed documents: windows as those of the other, in which each token has the number of its document, and the first token of a
+    /// document is no target (<see cref="SequentialWindows.Ignored"/>). Allocates nothing.
+    /// </summary>
+    /// <param name="tokens">At least block + 1 of them.</param>
+    /// <param name="ends">The ends of their documents.</param>
+    /// <param name="stream">As for the other.</param>
+    /// <param name="batch">The batch's number.</param>
+    /// <param name="inputs">rows · block ids.</param>
+    /// <param name="targets">rows · block ids.</param>
+    /// <param name="documents">rows · block numbers of documents, counted from 0 in each row.</param>
+    public void Fill(TokenSequence tokens, DocumentEnds ends, ulong stream, ulong batch, Span<int> inputs, Span<int> targets, Span<int> documents)
+    {
+        Fill(tokens, stream, batch, inputs, targets);
+        for (int row = 0; row < rows; row++)
+            ends.Number(Start(tokens.Length, stream, batch, row), documents.Slice(row * block, block), targets.Slice(row * block, block));
+    }
+
+    /// <summary>
+    /// Fills a batch of documents of their own: each row is a window of one document, and what is behind it is padding. Epochs have each window
+    /// once (<see cref="DocumentWindows"/>), and do not move their boundaries. Allocates nothing.
+    /// </summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="windows">The windows of their documents, of this block.</param>
+    /// <param name="stream">As for the other.</param>
+    /// <param name="batch">The batch's number.</param>
+    /// <param name="inputs">rows · block ids; padding is 0.</param>
+    /// <param name="targets">rows · block ids; those of padding are ignored.</param>
+    /// <param name="lengths">The tokens of each row.</param>
+    public void Fill(TokenSequence tokens, DocumentWindows windows, ulong stream, ulong batch, Span<int> inputs, Span<int> targets, Span<int> lengths)
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            ulong sample = (batch * (ulong)rows) + (ulong)row;
+            Span<int> ids = inputs.Slice(row * block, block), next = targets.Slice(row * block, block);
+            lengths[row] = windows.Fill(tokens, sampling == Sampling.Epochs ? epochs.Window(windows.Count, sample) : Random(windows.Count, stream, sample), ids, next);
+        }
+    }
+
     /// <summary>Where a row's window begins, in [0, <paramref name="length"/> − block).</summary>
     public long Start(long length, ulong stream, ulong batch, int row)
     {
         ulong sample = (batch * (ulong)rows) + (ulong)row;
         if (sampling == Sampling.Epochs)
             return epochs.Start(length, sample);
+        return Random(length - block, stream, sample);
+    }
+
+    private long Random(long count, ulong stream, ulong sample)
+    {
         (uint a, uint b, _, _) = Philox.Generate(seed, Streams + stream, sample);
-        return (long)Math.BigMul((ulong)a << 32 | b, (ulong)(length - block), out _);
+        return (long)Math.BigMul((ulong)a << 32 | b, (ulong)count, out _);
     }
 
     /// <summary>How often the windows of <paramref name="length"/> tokens were passed in a number of batches: 1.5 is the middle of the second epoch.</summary>
     public double Epochs(long length, double batches) => batches * rows / epochs.Count(length);
+
+    /// <summary>As the other, for the windows of documents.</summary>
+    public double Epochs(DocumentWindows windows, double batches) => batches * rows / windows.Count;
 }

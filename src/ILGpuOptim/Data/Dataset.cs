@@ -26,6 +26,15 @@ public sealed class Dataset : IDisposable
     /// <summary>Tokens to validate with.</summary>
     public TokenSequence Validation { get; }
 
+    /// <summary>The documents of <see cref="Training"/>; null when they were not asked for.</summary>
+    public DocumentEnds? TrainingDocuments { get; private init; }
+
+    /// <summary>The documents of <see cref="Validation"/>; null when they were not asked for.</summary>
+    public DocumentEnds? ValidationDocuments { get; private init; }
+
+    /// <summary>How the ends of documents were found, for people.</summary>
+    public IReadOnlyList<string> Notes { get; private init; } = [];
+
     /// <summary>Splits a text; the last part validates.</summary>
     /// <param name="text">The text.</param>
     /// <param name="tokenizer">Makes the tokens.</param>
@@ -35,6 +44,21 @@ public sealed class Dataset : IDisposable
     public static Dataset FromText(string text, ITokenizer tokenizer, double validationFraction, string source) =>
         FromTokens(TokenSequence.From(tokenizer.Encode(text)), tokenizer.VocabularySize, tokenizer, validationFraction, source);
 
+    /// <summary>As the other, and finds documents: each file is one, and so is what ends with the tokenizer's <c>&lt;|endoftext|&gt;</c>.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="fileEnds">The characters up to the end of each file, as <see cref="TextSource.Read(IReadOnlyList{string}, out IReadOnlyList{int})"/> gives them.</param>
+    /// <param name="tokenizer">Makes the tokens of each file by itself.</param>
+    /// <param name="validationFraction">The part that validates, in [0, 1).</param>
+    /// <param name="source">For messages.</param>
+    /// <exception cref="UserException">The fraction makes no sense, or the tokenizer does not know a character.</exception>
+    public static Dataset FromDocuments(string text, IReadOnlyList<int> fileEnds, ITokenizer tokenizer, double validationFraction, string source)
+    {
+        TokenSequence[] files = [.. fileEnds.Select((end, i) => TokenSequence.From(tokenizer.Encode(text.AsSpan((i == 0 ? 0 : fileEnds[i - 1])..end))))];
+        var notes = new SortedSet<string>(StringComparer.Ordinal);
+        DocumentEnds[] ends = [.. files.Select(file => EndsOf(null, file, tokenizer, notes))];
+        return FromTokens(TokenSequence.Join(files), tokenizer.VocabularySize, tokenizer, validationFraction, source, DocumentEnds.Join(ends), [.. notes]);
+    }
+
     /// <summary>Splits tokens; the last part validates.</summary>
     /// <param name="tokens">The tokens.</param>
     /// <param name="vocabulary">Ids lie below this.</param>
@@ -42,12 +66,22 @@ public sealed class Dataset : IDisposable
     /// <param name="validationFraction">The part that validates, in [0, 1).</param>
     /// <param name="source">For messages.</param>
     /// <exception cref="UserException">The fraction makes no sense.</exception>
-    public static Dataset FromTokens(TokenSequence tokens, int vocabulary, ITokenizer? tokenizer, double validationFraction, string source)
+    /// <param name="documents">The ends of their documents; null: they are not asked for.</param>
+    /// <param name="notes">How the ends were found, for people.</param>
+    public static Dataset FromTokens(
+        TokenSequence tokens, int vocabulary, ITokenizer? tokenizer, double validationFraction, string source, DocumentEnds? documents = null, IReadOnlyList<string>? notes = null)
     {
+        if (documents is not null && documents.Length != tokens.Length)
+            throw new ArgumentException($"the documents have {documents.Length} tokens, not {tokens.Length}", nameof(documents));
         if (!(validationFraction >= 0 && validationFraction < 1))
             throw new UserException($"a validation fraction of {validationFraction} makes no sense; it lies in [0, 1)");
         long split = (long)(tokens.Length * (1 - validationFraction));
-        return new Dataset(tokens.Slice(0, split), tokens.Slice(split, tokens.Length - split), vocabulary, tokenizer, source);
+        return new Dataset(tokens.Slice(0, split), tokens.Slice(split, tokens.Length - split), vocabulary, tokenizer, source)
+        {
+            TrainingDocuments = documents?.Slice(0, split),
+            ValidationDocuments = documents?.Slice(split, tokens.Length - split),
+            Notes = notes ?? [],
+        };
     }
 
     /// <summary>
@@ -55,9 +89,16 @@ public sealed class Dataset : IDisposable
     /// <c>train</c> in their names train and whose files with <c>val</c> validate, as nanoGPT and llm.c name them.
     /// Null when the paths are neither.
     /// </summary>
+    /// <param name="paths">Files, or one folder.</param>
+    /// <param name="validationFraction">The part of files that validates, in [0, 1).</param>
+    /// <param name="documents">
+    /// Finds documents too: by the file of ends beside a token file (<see cref="DocumentFile"/>), else by the <c>&lt;|endoftext|&gt;</c> of the folder's
+    /// tokenizer, else each file is one.
+    /// </param>
     /// <exception cref="UserException">A file is missing or damaged.</exception>
-    public static Dataset? TryOpenTokens(IReadOnlyList<string> paths, double validationFraction)
+    public static Dataset? TryOpenTokens(IReadOnlyList<string> paths, double validationFraction, bool documents = false)
     {
+        var notes = new SortedSet<string>(StringComparer.Ordinal);
         if (paths is [string folder] && Directory.Exists(folder))
         {
             FolderManifest.Check(folder);
@@ -66,20 +107,54 @@ public sealed class Dataset : IDisposable
                 return null;
             if (training.Length == 0 || validation.Length == 0)
                 throw new UserException($"{folder}: there are {(training.Length > 0 ? "*train*.bin files, but no *val*.bin" : "*val*.bin files, but no *train*.bin")}; add it, or name the files to split them");
-            TokenSequence left = Join(training), right = Join(validation);
             ITokenizer? tokenizer = Tokenizers.Load(folder);
-            return new Dataset(left, right, Math.Max(VocabularyOf(Math.Max(left.Max(), right.Max())), tokenizer?.VocabularySize ?? 0), tokenizer, folder);
+            (TokenSequence left, DocumentEnds? leftEnds) = Open(training, tokenizer, documents, notes);
+            (TokenSequence right, DocumentEnds? rightEnds) = Open(validation, tokenizer, documents, notes);
+            return new Dataset(left, right, Math.Max(VocabularyOf(Math.Max(left.Max(), right.Max())), tokenizer?.VocabularySize ?? 0), tokenizer, folder)
+            {
+                TrainingDocuments = leftEnds,
+                ValidationDocuments = rightEnds,
+                Notes = [.. notes],
+            };
         }
 
         if (paths.Count == 0 || !paths.All(path => path.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
             return null;
-        TokenSequence tokens = Join(paths);
-        return FromTokens(tokens, VocabularyOf(tokens.Max()), null, validationFraction, string.Join(", ", paths));
+        (TokenSequence tokens, DocumentEnds? ends) = Open(paths, null, documents, notes);
+        return FromTokens(tokens, VocabularyOf(tokens.Max()), null, validationFraction, string.Join(", ", paths), ends, [.. notes]);
+    }
+
+    /// <summary>Opens token files in a row, with the ends of their documents.</summary>
+    /// <exception cref="UserException">A file is missing or damaged.</exception>
+    public static (TokenSequence Tokens, DocumentEnds Documents, IReadOnlyList<string> Notes) OpenDocuments(IReadOnlyList<string> files, ITokenizer? tokenizer)
+    {
+        var notes = new SortedSet<string>(StringComparer.Ordinal);
+        (TokenSequence tokens, DocumentEnds? ends) = Open(files, tokenizer, true, notes);
+        return (tokens, ends!, [.. notes]);
     }
 
     private static string[] Files(string folder, string pattern) => [.. Directory.EnumerateFiles(folder, pattern).Order(StringComparer.Ordinal)];
 
-    private static TokenSequence Join(IEnumerable<string> paths) => TokenSequence.Join([.. paths.Select(TokenFile.Open)]);
+    private static (TokenSequence Tokens, DocumentEnds? Documents) Open(IReadOnlyList<string> paths, ITokenizer? tokenizer, bool documents, SortedSet<string> notes)
+    {
+        TokenSequence[] files = [.. paths.Select(TokenFile.Open)];
+        return (TokenSequence.Join(files), documents ? DocumentEnds.Join([.. files.Select((file, i) => EndsOf(paths[i], file, tokenizer, notes))]) : null);
+    }
+
+    private static DocumentEnds EndsOf(string? path, TokenSequence tokens, ITokenizer? tokenizer, SortedSet<string> notes)
+    {
+        if (path is not null && DocumentFile.TryOpen(path, tokens) is { } stored)
+            return stored;
+        if (tokenizer?.IdOf(Tokenization.BytePairTrainer.EndOfText) is { } end && DocumentEnds.EndingWith(tokens, end) is { } found)
+        {
+            notes.Add($"documents end with {Tokenization.BytePairTrainer.EndOfText} (id {end})");
+            return found;
+        }
+
+        notes.Add(path is null ? "each text file is one document; prepare keeps the ends of the documents in JSON lines and Parquet files"
+            : $"{path} has no file of document ends ({Path.GetFileName(DocumentFile.PathOf(path))}), so it is one document; prepare writes both");
+        return DocumentEnds.One(tokens.Length);
+    }
 
     private static int VocabularyOf(long largest) => checked((int)largest + 1);
 
@@ -98,5 +173,7 @@ public sealed class Dataset : IDisposable
     {
         Training.Dispose();
         Validation.Dispose();
+        TrainingDocuments?.Dispose();
+        ValidationDocuments?.Dispose();
     }
 }

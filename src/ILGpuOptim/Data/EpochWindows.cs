@@ -37,4 +37,11 @@ public sealed class EpochWindows(int block, ulong seed)
         long first = (long)Math.BigMul((ulong)a << 32 | b, (ulong)(length - (count * block)), out _);
         return first + (block * order.At(epoch, count, (long)index));
     }
+
+    /// <summary>Which of a number of windows a sample is; every epoch has each of them once. Allocates nothing.</summary>
+    public long Window(long count, ulong sample)
+    {
+        (ulong epoch, ulong index) = Math.DivRem(sample, (ulong)count);
+        return order.At(epoch, count, (long)index);
+    }
 }

@@ -16,8 +16,9 @@ public sealed record PreparedTokens(long Training, long Validation, long Documen
 public readonly record struct PreparationProgress(string File, long Bytes, long AllBytes);
 
 /// <summary>
-/// Turns documents into <c>train.bin</c> and <c>val.bin</c>: a batch of parts is read, encoded by all cores and written in order, so memory does not
-/// grow with the data. Parts are spread evenly: part i validates when (i + 1) · fraction passes a whole number.
+/// Turns documents into <c>train.bin</c> and <c>val.bin</c>, with the ends of documents beside them (<see cref="DocumentFile"/>): a batch of parts is read, encoded by all cores and written in order, so memory does not
+/// grow with the data. Parts are spread evenly: part i validates when (i + 1) · fraction passes a whole number. A text's parts before and behind one that
+/// validates are documents of their own.
 /// </summary>
 public sealed class Preparation
 {
@@ -78,6 +79,7 @@ public sealed class Preparation
         TokenFormat format = tokenizer.VocabularySize <= ushort.MaxValue + 1 ? TokenFormat.Plain : TokenFormat.LlmCWide;
         using var training = new TokenFileWriter(Path.Combine(folder, "train.bin"), format);
         using var validating = new TokenFileWriter(Path.Combine(folder, "val.bin"), format);
+        TokenFileWriter? last = null;
         long number = 0, documents = 0;
         foreach (List<DocumentPart> batch in Batches(Parts(files, reading)))
         {
@@ -86,10 +88,20 @@ public sealed class Preparation
             for (int i = 0; i < batch.Count; i++, number++)
             {
                 TokenFileWriter target = Math.Floor((number + 1) * validation) > Math.Floor(number * validation) ? validating : training;
+                if (last is not null && last != target)
+                {
+                    // A document that goes on in the other file ends in this one.
+                    last.EndDocument();
+                }
+
                 target.Append(ids[i]);
-                documents += batch[i].Ends ? 1 : 0;
-                if (batch[i].Ends && end is { } separator)
+                last = batch[i].Ends ? null : target;
+                if (!batch[i].Ends)
+                    continue;
+                documents++;
+                if (end is { } separator)
                     target.Append([separator]);
+                target.EndDocument();
             }
         }
 

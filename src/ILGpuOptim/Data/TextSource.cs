@@ -13,19 +13,32 @@ public static class TextSource
 
     /// <summary>The text of files and folders (all .txt, .md and .text files below, in order of their names), joined by line ends.</summary>
     /// <exception cref="UserException">Something is missing, empty, unreadable, no text, or too much.</exception>
-    public static string Read(params IReadOnlyList<string> paths)
+    public static string Read(params IReadOnlyList<string> paths) => Read(paths, out _);
+
+    /// <summary>As the other, and says where each file ends.</summary>
+    /// <param name="paths">Files and folders.</param>
+    /// <param name="ends">The characters up to the end of each file; a line end that joins two files belongs to the first.</param>
+    /// <exception cref="UserException">As for the other.</exception>
+    public static string Read(IReadOnlyList<string> paths, out IReadOnlyList<int> ends)
     {
         var text = new StringBuilder();
+        var lengths = new List<int>();
         foreach (string file in paths.SelectMany(Files))
         {
             if (text.Length > 0 && text[^1] != '\n')
+            {
                 text.Append('\n');
+                lengths[^1]++;
+            }
+
             string part = ReadFile(file);
             if (part.Length > MostCharacters - text.Length)
                 throw new UserException($"{file}: with it the text has more than {MostCharacters:N0} characters; make .bin token files of it, which need not fit the memory");
             text.Append(part);
+            lengths.Add(text.Length);
         }
 
+        ends = lengths;
         return text.ToString();
     }
 

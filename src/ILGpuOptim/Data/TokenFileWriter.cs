@@ -4,12 +4,16 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Writes a token file piece by piece: ids of any number in little memory. The file appears when it is finished.</summary>
+/// <summary>
+/// Writes a token file piece by piece: ids of any number in little memory, and the ends of documents into the file beside it (<see cref="DocumentFile"/>).
+/// The files appear when they are finished.
+/// </summary>
 public sealed class TokenFileWriter : IDisposable
 {
     private readonly AtomicFile file;
     private readonly TokenFormat format;
     private readonly string path;
+    private readonly DocumentFileWriter documents;
 
     /// <summary>Begins a file.</summary>
     /// <param name="path">The file.</param>
@@ -20,6 +24,16 @@ public sealed class TokenFileWriter : IDisposable
     {
         (this.path, this.format) = (path, format);
         file = new AtomicFile(path);
+        try
+        {
+            documents = new DocumentFileWriter(path);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+
         if (format != TokenFormat.Plain)
             file.Stream.Write(new byte[TokenFile.HeaderBytes]);
     }
@@ -33,6 +47,7 @@ public sealed class TokenFileWriter : IDisposable
     public void Append(ReadOnlySpan<int> ids)
     {
         Count += ids.Length;
+        documents.Append(ids);
         if (TokenFile.Width(format) == 4)
         {
             file.Stream.Write(MemoryMarshal.AsBytes(ids));
@@ -49,7 +64,11 @@ public sealed class TokenFileWriter : IDisposable
         }
     }
 
-    /// <summary>Completes the file.</summary>
+    /// <summary>Ends a document. One without ids leaves no trace.</summary>
+    /// <exception cref="IOException">The disk is full.</exception>
+    public void EndDocument() => documents.End();
+
+    /// <summary>Completes the files. Ids behind the last end are a document too.</summary>
     /// <exception cref="UserException">There are more ids than the format counts.</exception>
     /// <exception cref="IOException">The disk is full.</exception>
     public void Finish()
@@ -63,8 +82,13 @@ public sealed class TokenFileWriter : IDisposable
         }
 
         file.Finish();
+        documents.Finish();
     }
 
     /// <inheritdoc/>
-    public void Dispose() => file.Dispose();
+    public void Dispose()
+    {
+        file.Dispose();
+        documents.Dispose();
+    }
 }

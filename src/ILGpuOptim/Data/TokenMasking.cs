@@ -14,6 +14,7 @@ public sealed class TokenMasking
     private const ulong Streams = 0x4D41534B_00000000;
 
     private readonly int mask, vocabulary, block;
+    private readonly double part;
     private readonly ulong seed;
     private readonly int[] order;
 
@@ -25,8 +26,8 @@ public sealed class TokenMasking
     /// <param name="seed">Repeats the same masks.</param>
     public TokenMasking(int mask, int vocabulary, int block, double part, ulong seed)
     {
-        (this.mask, this.vocabulary, this.block, this.seed) = (mask, vocabulary, block, seed);
-        Count = Math.Clamp((int)Math.Round(block * part), 1, block);
+        (this.mask, this.vocabulary, this.block, this.part, this.seed) = (mask, vocabulary, block, part, seed);
+        Count = CountOf(block);
         order = new int[block];
     }
 
@@ -34,7 +35,7 @@ public sealed class TokenMasking
     public int Count { get; }
 
     /// <summary>Masks tokens of a batch in place. Allocates nothing.</summary>
-    /// <param name="stream">Tells sequences of batches apart, as in <see cref="BatchSampler.Fill"/>.</param>
+    /// <param name="stream">Tells sequences of batches apart, as for <see cref="BatchSampler"/>.</param>
     /// <param name="batch">The batch's number.</param>
     /// <param name="tokens">Sequences of the block's length, one after the other.</param>
     /// <param name="targets">As many: the original ids of the masked tokens, and <see cref="SequentialWindows.Ignored"/> elsewhere.</param>
@@ -46,21 +47,43 @@ public sealed class TokenMasking
         for (int row = 0; row < rows; row++)
         {
             int length = row == rows - 1 ? Math.Min(block, valid) : block;
-            for (int i = 0; i < length; i++)
-                order[i] = i;
-            for (int i = 0; i < Math.Min(Count, length); i++)
-            {
-                ulong counter = (batch * (ulong)rows + (ulong)row) * (ulong)block + (ulong)i;
-                (uint where, uint how, uint other, _) = Philox.Generate(seed, Streams + stream, counter);
+            Hide(stream, batch * (ulong)rows + (ulong)row, tokens.Slice(row * block, length), targets.Slice(row * block, length), Math.Min(Count, length));
+        }
+    }
 
-                // The first steps of a shuffle: each position is drawn at most once.
-                int chosen = i + Scale(where, length - i);
-                (order[i], order[chosen]) = (order[chosen], order[i]);
-                ref int token = ref tokens[row * block + order[i]];
-                targets[row * block + order[i]] = token;
-                int tenth = Scale(how, 10);
-                token = tenth < 8 ? mask : tenth == 8 ? Scale(other, vocabulary) : token;
-            }
+    /// <summary>As the other, for sequences of different lengths: the part of each that is to be predicted is that of its own tokens, and at least one.</summary>
+    /// <param name="stream">As for the other.</param>
+    /// <param name="batch">The batch's number.</param>
+    /// <param name="tokens">Sequences of the block's length, one after the other.</param>
+    /// <param name="targets">As many.</param>
+    /// <param name="lengths">How many tokens of each sequence are real; those behind them are left alone.</param>
+    public void Apply(ulong stream, ulong batch, Span<int> tokens, Span<int> targets, ReadOnlySpan<int> lengths)
+    {
+        targets.Fill(SequentialWindows.Ignored);
+        for (int row = 0; row < lengths.Length; row++)
+        {
+            int length = lengths[row];
+            Hide(stream, batch * (ulong)lengths.Length + (ulong)row, tokens.Slice(row * block, length), targets.Slice(row * block, length), CountOf(length));
+        }
+    }
+
+    private int CountOf(int length) => length == 0 ? 0 : Math.Clamp((int)Math.Round(length * part), 1, length);
+
+    private void Hide(ulong stream, ulong sequence, Span<int> tokens, Span<int> targets, int count)
+    {
+        for (int i = 0; i < tokens.Length; i++)
+            order[i] = i;
+        for (int i = 0; i < count; i++)
+        {
+            (uint where, uint how, uint other, _) = Philox.Generate(seed, Streams + stream, (sequence * (ulong)block) + (ulong)i);
+
+            // The first steps of a shuffle: each position is drawn at most once.
+            int chosen = i + Scale(where, tokens.Length - i);
+            (order[i], order[chosen]) = (order[chosen], order[i]);
+            ref int token = ref tokens[order[i]];
+            targets[order[i]] = token;
+            int tenth = Scale(how, 10);
+            token = tenth < 8 ? mask : tenth == 8 ? Scale(other, vocabulary) : token;
         }
     }
 

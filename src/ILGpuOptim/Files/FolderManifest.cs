@@ -37,7 +37,7 @@ internal static class FolderManifest
     /// <exception cref="UserException">A file is missing, was changed or was added.</exception>
     public static void Check(string folder)
     {
-        static bool IsRead(string name) => Path.GetExtension(name).ToLowerInvariant() is ".bin" or ".json" or ".model" or ".jinja" || name is "vocab.txt" or "merges.txt";
+        static bool IsRead(string name) => Path.GetExtension(name).ToLowerInvariant() is ".bin" or ".ends" or ".json" or ".model" or ".jinja" || name is "vocab.txt" or "merges.txt";
         if (File.Exists(Path.Combine(folder, FileName)) && Difference(folder, IsRead) is { } difference)
             throw new UserException($"{folder}: {difference}, so tokens and tokenizer may not belong together; make the folder again with prepare");
     }

@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Ops;
 
@@ -23,26 +24,50 @@ public static class AttentionOp
     /// </param>
     /// <param name="scale">What the scores are multiplied by; null means 1 / √size.</param>
     /// <returns>(batch · length) × heads · size.</returns>
-    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null, int keyHeads = 0, Block? angles = null, float? scale = null)
+    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null, int keyHeads = 0, Block? angles = null, float? scale = null) =>
+        tape.SelfAttention(packed, batch, new AttentionSettings { Heads = heads, KeyHeads = keyHeads, Causal = causal, Dropout = dropout, KeyBias = keyBias, Angles = angles, Scale = scale });
+
+    /// <summary>Self-attention over packed projections: each row holds the queries, keys and values of one token.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="packed">
+    /// (batch · length) × (heads + 2 · key heads) · size, in <see cref="AttentionSettings.Order"/>. Rotated in place when there are angles, so that nobody may
+    /// read it afterwards.
+    /// </param>
+    /// <param name="batch">Independent sequences.</param>
+    /// <param name="settings">Heads, masks, biases and rotation.</param>
+    /// <returns>(batch · length) × heads · size.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
+    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, AttentionSettings settings)
     {
-        keyHeads = keyHeads == 0 ? heads : keyHeads;
-        int length = batch == 0 ? 0 : packed.Rows / batch, size = packed.Columns / (heads + 2 * keyHeads), width = heads * size, keyWidth = keyHeads * size;
-        if (packed.Columns != width + 2 * keyWidth)
-            throw new ArgumentException($"{packed} does not hold {heads} query heads and {keyHeads} key and value heads of one size", nameof(packed));
-        if (angles is not null && packed.IsKept)
-            throw new ArgumentException("packed projections are rotated in place, so nobody may read them afterwards", nameof(packed));
-        Tensor output = tape.Output([packed.Rows, width], packed);
+        (int heads, int keyHeads) = Heads(settings);
+        int length = Length("packed", packed, batch), size = settings.HeadSize == 0 ? packed.Columns / (heads + 2 * keyHeads) : settings.HeadSize, width = heads * size, keyWidth = keyHeads * size;
+        if (packed.Columns != (heads + 2L * keyHeads) * size)
+            throw new ArgumentException($"attention: packed is {packed}; {heads} query heads, {keyHeads} key heads and as many value heads of one size{(settings.HeadSize == 0 ? "" : $", {size},")} do not fill its {packed.Columns} columns", nameof(packed));
+        bool byHeads = settings.Order == PackedOrder.Heads;
+        if (byHeads && keyHeads != heads)
+            throw new ArgumentException($"attention: packed head by head, there must be as many key heads as query heads, not {keyHeads} of {heads}", nameof(settings));
+        if (settings.Angles is not null && packed.IsKept)
+            throw new ArgumentException("attention: packed projections are rotated in place, so nobody may read them afterwards", nameof(packed));
+        Tensor output = tape.Output([packed.Rows, width], packed, settings.DistanceBias);
+        var layout = new Layout(byHeads ? size : width, byHeads ? 2 * size : width + keyWidth, byHeads ? 3 * size : size);
         Block data = packed.Data;
-        RotationArguments? rotation = angles is not { } turned ? null : new RotationArguments(data, turned)
+        RotationArguments? rotation = null;
+        if (settings.Angles is { } angles)
         {
-            Rows = packed.Rows,
-            Heads = heads + keyHeads,
-            HeadSize = size,
-            Stride = packed.Columns,
-        };
-        if (rotation is { } turn)
-            tape.Device.Rotate(turn);
-        var arguments = new AttentionArguments(data, From(data, width), From(data, width + keyWidth), output.Data)
+            CheckAngles(packed, angles, size, settings.RotatedSize);
+            rotation = new RotationArguments(data, angles)
+            {
+                Rows = packed.Rows,
+                Heads = byHeads ? heads : heads + keyHeads,
+                HeadSize = size,
+                Size = settings.RotatedSize,
+                HeadStride = layout.HeadStride,
+                Stride = packed.Columns,
+            };
+            Rotate(tape.Device, rotation.Value, byHeads);
+        }
+
+        AttentionArguments arguments = Arguments(tape, settings, new(data, From(data, layout.Key), From(data, layout.Value), output.Data)
         {
             Batch = batch,
             Heads = heads,
@@ -53,37 +78,199 @@ public static class AttentionOp
             QueryStride = packed.Columns,
             KeyStride = packed.Columns,
             OutputStride = width,
-            Causal = causal,
-            Scale = scale ?? 1 / MathF.Sqrt(size),
-            KeyBias = keyBias,
-            Dropout = tape.IsTraining ? dropout : 0,
-            Seed = tape.Seed,
-            Stream = tape.IsTraining && dropout > 0 ? tape.RandomStream++ : 0,
-            LogSumExp = output.RequiresGradient ? tape.Scratch((long)batch * heads * length) : null,
-        };
+            QueryHeadStride = layout.HeadStride,
+            KeyHeadStride = layout.HeadStride,
+            Scale = settings.Scale ?? 1 / MathF.Sqrt(size),
+        }, output);
         tape.Device.AttentionForward(arguments);
-        tape.Record(new Gradient(output, packed, arguments, rotation));
+        tape.Record(new PackedGradient(output, packed, settings.DistanceBias, arguments, layout, rotation));
         return output;
+    }
+
+    /// <summary>Attention of queries to keys and values that lie apart, of the same sequences or, as cross-attention, of others.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="query">(batch · query length) × heads · size.</param>
+    /// <param name="key">(batch · key length) × key heads · size.</param>
+    /// <param name="value">As the keys.</param>
+    /// <param name="batch">Independent sequences.</param>
+    /// <param name="settings">Heads, masks, biases and rotation. Angles turn queries and keys, which then must have as many rows.</param>
+    /// <returns>(batch · query length) × heads · size.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
+    public static Tensor Attention(this Tape tape, Tensor query, Tensor key, Tensor value, int batch, AttentionSettings settings)
+    {
+        (int heads, int keyHeads) = Heads(settings);
+        int length = Length("query", query, batch), keyLength = Length("key", key, batch), size = settings.HeadSize == 0 ? query.Columns / heads : settings.HeadSize;
+        if (query.Columns != (long)heads * size)
+            throw new ArgumentException($"attention: query is {query}; {heads} heads{(settings.HeadSize == 0 ? "" : $" of {size}")} do not fill its {query.Columns} columns", nameof(query));
+        if (key.Columns != (long)keyHeads * size)
+            throw new ArgumentException($"attention: key is {key}; it needs {(long)keyHeads * size} columns, {keyHeads} key heads of {size}", nameof(key));
+        if (value.Columns != key.Columns || value.Rows != key.Rows)
+            throw new ArgumentException($"attention: value is {value} and key {key}; they must have one shape", nameof(value));
+        if (settings.Angles is { } angles)
+        {
+            if (query.Rows != key.Rows)
+                throw new ArgumentException($"attention: query is {query} and key {key}, so that one table of angles cannot turn both; turn them with Rotate before", nameof(settings));
+            query = tape.Rotate(query, heads, angles, settings.RotatedSize);
+            key = tape.Rotate(key, keyHeads, angles, settings.RotatedSize);
+        }
+
+        Tensor output = tape.Output([query.Rows, heads * size], query, key, value, settings.DistanceBias);
+        AttentionArguments arguments = Arguments(tape, settings, new(query.Data, key.Data, value.Data, output.Data)
+        {
+            Batch = batch,
+            Heads = heads,
+            KeyHeads = keyHeads,
+            HeadSize = size,
+            QueryLength = length,
+            KeyLength = keyLength,
+            QueryStride = query.Columns,
+            KeyStride = key.Columns,
+            OutputStride = query.Columns,
+            Scale = settings.Scale ?? 1 / MathF.Sqrt(size),
+        }, output);
+        tape.Device.AttentionForward(arguments);
+        tape.Record(new Gradient(output, query, key, value, settings.DistanceBias, arguments));
+        return output;
+    }
+
+    /// <summary>Turns the heads of each row by the angles of its row: rotary position embedding (RoPE; Su et al., 2021).</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Rows × heads · size.</param>
+    /// <param name="heads">Heads of a row.</param>
+    /// <param name="angles">Rows × rotated size: cosines, then sines, as <see cref="RotationArguments"/> has them.</param>
+    /// <param name="rotatedSize">Numbers of a head that are turned, its first ones; 0 means all.</param>
+    /// <returns>The turned rows.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
+    public static Tensor Rotate(this Tape tape, Tensor x, int heads, Block angles, int rotatedSize = 0)
+    {
+        if (heads < 1 || x.Columns % heads != 0)
+            throw new ArgumentException($"rotation: x is {x}; {heads} heads do not divide its {x.Columns} columns", nameof(heads));
+        CheckAngles(x, angles, x.Columns / heads, rotatedSize);
+        Tensor output = tape.Output([.. x.Shape], x);
+        tape.Device.Copy(x.Data, output.Data);
+        var rotation = new RotationArguments(output.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = x.Columns / heads, Size = rotatedSize, Stride = x.Columns };
+        tape.Device.Rotate(rotation);
+        tape.Record(new RotationGradient(output, x, rotation));
+        return output;
+    }
+
+    private static (int Heads, int KeyHeads) Heads(AttentionSettings settings)
+    {
+        int keyHeads = settings.KeyHeads == 0 ? settings.Heads : settings.KeyHeads;
+        return settings.Heads < 1 || keyHeads < 1 || settings.Heads % keyHeads != 0
+            ? throw new ArgumentException($"attention: {keyHeads} key heads do not divide {settings.Heads} query heads", nameof(settings))
+            : (settings.Heads, keyHeads);
+    }
+
+    private static int Length(string name, Tensor x, int batch) => batch < 0 || (batch == 0 ? x.Rows != 0 : x.Rows % batch != 0)
+        ? throw new ArgumentException($"attention: {name} is {x}; its {x.Rows} rows are not {batch} sequences of one length")
+        : batch == 0 ? 0 : x.Rows / batch;
+
+    private static void CheckAngles(Tensor x, in Block angles, int size, int rotatedSize)
+    {
+        int turned = rotatedSize == 0 ? size : rotatedSize;
+        if (turned < 0 || turned > size || turned % 2 != 0)
+            throw new ArgumentException($"rotation: an even number of a head's {size} numbers can be turned, not {turned}", nameof(rotatedSize));
+        if (angles.Length != (long)x.Rows * turned)
+            throw new ArgumentException($"rotation: there are {angles.Length} angles; the {x.Rows} rows of {x} need {turned} each", nameof(angles));
+    }
+
+    /// <summary>The arguments with what the settings and the tape say, once the shapes are known.</summary>
+    private static AttentionArguments Arguments(Tape tape, AttentionSettings settings, in AttentionArguments shape, Tensor output)
+    {
+        if (settings.DistanceBias is { } bias && (bias.Columns != shape.Heads || bias.Length != shape.Distances * shape.Heads))
+            throw new ArgumentException($"attention: the distance bias is {bias}; {shape.QueryLength} queries and {shape.KeyLength} keys of {shape.Heads} heads need {shape.Distances}×{shape.Heads}", nameof(settings));
+        bool drops = tape.IsTraining && settings.Dropout > 0;
+        return shape with
+        {
+            Causal = settings.Causal,
+            KeysBefore = settings.KeysBefore,
+            KeysAfter = settings.KeysAfter,
+            SoftCap = settings.SoftCap,
+            Ranges = settings.Ranges,
+            KeyBias = settings.KeyBias,
+            DistanceBias = settings.DistanceBias?.Data,
+            Dropout = tape.IsTraining ? settings.Dropout : 0,
+            Seed = tape.Seed,
+            Stream = drops ? tape.RandomStream++ : 0,
+            LogSumExp = output.RequiresGradient ? tape.Scratch((long)shape.Batch * shape.Heads * shape.QueryLength) : null,
+        };
     }
 
     private static Block From(in Block packed, int start) => packed.Slice(Math.Min(start, packed.Length), Math.Max(0, packed.Length - start));
 
-    private sealed class Gradient(Tensor output, Tensor packed, AttentionArguments arguments, RotationArguments? rotation) : Operation(output, packed)
+    /// <summary>Turns queries and keys: one after the other where they alternate, else together.</summary>
+    private static void Rotate(Device device, in RotationArguments rotation, bool byHeads)
+    {
+        device.Rotate(rotation);
+        if (byHeads)
+            device.Rotate(rotation with { Target = From(rotation.Target, rotation.HeadSize) });
+    }
+
+    /// <summary>Where keys and values begin in a packed row, and the distance between heads.</summary>
+    private readonly record struct Layout(int Key, int Value, int HeadStride);
+
+    /// <summary>Memory that receives an input's gradient as the device writes it; <see cref="Finish"/> then adds it to what was there.</summary>
+    private readonly struct Received
+    {
+        private readonly Operand target;
+
+        public Received(Tape tape, Tensor input)
+        {
+            target = tape.GradientTarget(input);
+            Written = target.Accumulate ? tape.Scratch(input.Length) : target.Block;
+        }
+
+        public Block Written { get; }
+
+        public void Finish(Tape tape)
+        {
+            if (!target.Accumulate)
+                return;
+            tape.Device.Map(new AddRule(), 1, Written.Length, target.Block, Written);
+            tape.Release(Written);
+        }
+    }
+
+    private static void Differentiate(Tape tape, in AttentionArguments arguments, AttentionGradients gradients, Tensor? distanceBias)
+    {
+        Received? distances = distanceBias is { RequiresGradient: true } ? new Received(tape, distanceBias) : null;
+        tape.Device.AttentionBackward(arguments, gradients with { DistanceBias = distances?.Written });
+        distances?.Finish(tape);
+        tape.Release(arguments.LogSumExp!.Value);
+    }
+
+    private sealed class PackedGradient(Tensor output, Tensor packed, Tensor? distanceBias, AttentionArguments arguments, Layout layout, RotationArguments? rotation) : Operation(output, packed, distanceBias)
     {
         public override void Backward(Tape tape)
         {
-            int width = arguments.Heads * arguments.HeadSize, keyWidth = arguments.KeyHeads * arguments.HeadSize;
-            Block target = tape.GradientOf(packed, out float beta), written = beta == 0 ? target : tape.Scratch(packed.Length);
-            tape.Device.AttentionBackward(arguments, new AttentionGradients(Output.Gradient!.Value, written, From(written, width), From(written, width + keyWidth)));
+            var received = new Received(tape, packed);
+            Block written = received.Written;
+            Differentiate(tape, arguments, new AttentionGradients(Output.Gradient!.Value, written, From(written, layout.Key), From(written, layout.Value)), distanceBias);
             if (rotation is { } turn)
-                tape.Device.Rotate(turn with { Target = written, Backwards = true });
-            if (beta != 0)
-            {
-                tape.Device.Map(new AddRule(), 1, packed.Length, target, written);
-                tape.Release(written);
-            }
+                Rotate(tape.Device, turn with { Target = written, Backwards = true }, layout.HeadStride != turn.HeadSize);
+            received.Finish(tape);
+        }
+    }
 
-            tape.Release(arguments.LogSumExp!.Value);
+    private sealed class Gradient(Tensor output, Tensor query, Tensor key, Tensor value, Tensor? distanceBias, AttentionArguments arguments) : Operation(output, query, key, value, distanceBias)
+    {
+        public override void Backward(Tape tape)
+        {
+            Received ofQuery = new(tape, query), ofKey = new(tape, key), ofValue = new(tape, value);
+            Differentiate(tape, arguments, new AttentionGradients(Output.Gradient!.Value, ofQuery.Written, ofKey.Written, ofValue.Written), distanceBias);
+            ofQuery.Finish(tape);
+            ofKey.Finish(tape);
+            ofValue.Finish(tape);
+        }
+    }
+
+    private sealed class RotationGradient(Tensor output, Tensor x, RotationArguments rotation) : Operation(output, x)
+    {
+        public override void Backward(Tape tape)
+        {
+            tape.Device.Rotate(rotation with { Target = Output.Gradient!.Value, Backwards = true });
+            tape.PassGradient(Output, x);
         }
     }
 }

@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Tests.Autograd;
@@ -38,6 +39,14 @@ public class GradientTests
         ["attention with dropout"] = new([[5, 12]], (tape, p) => tape.SelfAttention(p[0], 1, 2, causal: true, dropout: 0.4f)),
         ["grouped-query attention"] = new([[6, 24]], (tape, p) => tape.SelfAttention(p[0], 2, 4, causal: true, keyHeads: 1)),
         ["rotated attention"] = new([[5, 32]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 1, 4, causal: true, keyHeads: 2, angles: Angles(tape, 5, 4))),
+        ["attention of a window with a soft-cap"] = new([[14, 12]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, Causal = true, KeysBefore = 2, SoftCap = 0.7f })),
+        ["attention within documents, both ways"] = new([[6, 12]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, KeysBefore = 1, KeysAfter = 1, Ranges = tape.Indices([0, 1, 1, 3, 1, 3, 0, 2, 0, 2, 2, 3]) })),
+        ["attention with biases by distance"] = new([[6, 18], [5, 2]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, DistanceBias = p[1], Scale = 1 })),
+        ["attention packed head by head, a part of it rotated"] = new([[6, 36]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 2, new AttentionSettings { Heads = 2, Causal = true, Angles = Angles(tape, 6, 4), RotatedSize = 4, Order = PackedOrder.Heads })),
+        ["cross-attention"] = new([[4, 12], [6, 6], [6, 6], [4, 4]], (tape, p) => tape.Attention(p[0], p[1], p[2], 2, new AttentionSettings { Heads = 4, KeyHeads = 2, DistanceBias = p[3], SoftCap = 2, KeyBias = tape.Numbers([0, -1, 2, 0, 0, -50]) })),
+        ["rotated attention of separate projections"] = new([[5, 8], [5, 4], [5, 4]], (tape, p) => tape.Attention(p[0], p[1], p[2], 1, new AttentionSettings { Heads = 2, KeyHeads = 1, Causal = true, Angles = Angles(tape, 5, 4) })),
+        ["attention of one tensor to itself, with dropout"] = new([[5, 8]], (tape, p) => tape.Attention(p[0], p[0], p[0], 1, new AttentionSettings { Heads = 2, Angles = Angles(tape, 5, 2), RotatedSize = 2, Dropout = 0.2f })),
+        ["rotation"] = new([[5, 12]], (tape, p) => tape.Rotate(p[0], 2, Angles(tape, 5, 6))),
         ["RMS norm"] = new([[3, 7], [7]], (tape, p) => tape.RmsNorm(p[0], p[1], 1e-5f)),
         ["RMS norm of groups by 1 + weight"] = new([[3, 6], [3]], (tape, p) => tape.RmsNorm(p[0], p[1], 1e-5f, addsOne: true)),
         ["RMS norm in a residual"] = new([[3, 33], [33]], (tape, p) =>

@@ -39,6 +39,71 @@ public sealed class PreparationTests : IDisposable
         Assert.All(results, ids => Assert.Equal(expected, ids));
     }
 
+    /// <summary>Each line is a document, an empty one only where an end token gives it a token.</summary>
+    [Theory]
+    [InlineData(null)]
+    [InlineData(10)]
+    public void TheEndsOfDocumentsAreKept(int? end)
+    {
+        string[] texts = ["one", "", "a", "three words here", "", "é", "x", "y"];
+        File.WriteAllText(At("a.jsonl"), string.Concat(texts.Select(text => JsonSerializer.Serialize(new { text }) + "\n")));
+        PreparedTokens prepared = new Preparation(new ByteTokenizer(), 0.25, "text", end).Run(DocumentSource.Files([At("a.jsonl")]), At("out"));
+        Assert.Equal(8, prepared.Documents);
+        using Dataset data = Dataset.TryOpenTokens([At("out")], 0.1, documents: true)!;
+        Assert.Empty(data.Notes);
+        foreach ((DocumentEnds documents, TokenSequence tokens, bool validates) in new[] { (data.TrainingDocuments!, data.Training, false), (data.ValidationDocuments!, data.Validation, true) })
+        {
+            string[] expected = [.. texts.Where((_, i) => (i % 4 == 3) == validates).Select(text => text + (end is null ? "" : "\n")).Where(text => text.Length > 0)];
+            Assert.Equal(expected.Length, documents.Count);
+            for (int i = 0; i < expected.Length; i++)
+            {
+                long start = i == 0 ? 0 : documents.EndOf(i - 1);
+                Assert.Equal(expected[i], new ByteTokenizer().Decode(tokens.Slice(start, documents.EndOf(i) - start).ToArray()));
+            }
+        }
+
+        File.Delete(At("out/ilgpuoptim-files.json"));
+        File.Delete(At("out/train.ends"));
+        using Dataset without = Dataset.TryOpenTokens([At("out")], 0.1, documents: true)!;
+        Assert.Equal((1, 2), (without.TrainingDocuments!.Count, without.ValidationDocuments!.Count));
+        Assert.Contains("train.bin has no file of document ends (train.ends)", Assert.Single(without.Notes), StringComparison.Ordinal);
+    }
+
+    /// <summary>Token folders of earlier versions have no files of ends; the end token of their tokenizer tells.</summary>
+    [Fact]
+    public void EndTokensStandInForMissingEnds()
+    {
+        var trainer = new BytePairTrainer();
+        trainer.Add(DefaultCorpus.Text[..20_000]);
+        trainer.Train(300).Save(At("bpe"));
+        File.WriteAllText(At("a.jsonl"), string.Concat(Enumerable.Range(0, 40).Select(i => JsonSerializer.Serialize(new { text = DefaultCorpus.Text.Substring(i * 50, i) }) + "\n")));
+        new Preparation(Tokenizers.Open(At("bpe")), 0.25, "text", null).Run(DocumentSource.Files([At("a.jsonl")]), At("out"));
+        long[] Ends(DocumentEnds ends) => [.. Enumerable.Range(0, (int)ends.Count).Select(i => ends.EndOf(i))];
+        using Dataset kept = Dataset.TryOpenTokens([At("out")], 0.1, documents: true)!;
+        File.Delete(At("out/ilgpuoptim-files.json"));
+        File.Delete(At("out/train.ends"));
+        File.Delete(At("out/val.ends"));
+        using Dataset found = Dataset.TryOpenTokens([At("out")], 0.1, documents: true)!;
+        Assert.Equal((30, 10), (kept.TrainingDocuments!.Count, kept.ValidationDocuments!.Count));
+        Assert.Equal(Ends(kept.TrainingDocuments), Ends(found.TrainingDocuments!));
+        Assert.Equal(Ends(kept.ValidationDocuments), Ends(found.ValidationDocuments!));
+        Assert.Equal("documents end with <|endoftext|> (id 0)", Assert.Single(found.Notes));
+    }
+
+    /// <summary>The pieces of a text around one that validates are no neighbours, so they are documents of their own.</summary>
+    [Fact]
+    public void ATextEndsWhereItGoesOnInTheOtherFile()
+    {
+        File.WriteAllText(At("a.txt"), DefaultCorpus.Text[..300_000]);
+        Prepare("a.txt", 0.1);
+        using Dataset data = Dataset.TryOpenTokens([At("out")], 0.1, documents: true)!;
+        Assert.InRange(data.ValidationDocuments!.Count, 3, 8);
+        Assert.InRange(data.TrainingDocuments!.Count - data.ValidationDocuments.Count, 0, 1);
+        string text = DefaultCorpus.Text[..300_000] + "\n";
+        for (long i = 0, start = 0; i < data.TrainingDocuments.Count; start = data.TrainingDocuments.EndOf(i), i++)
+            Assert.Contains(new ByteTokenizer().Decode(data.Training.Slice(start, data.TrainingDocuments.EndOf(i) - start).ToArray()), text, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void ATextIsCutIntoPiecesThatMakeItWhole()
     {

@@ -42,6 +42,37 @@ public class RotaryTests
         Assert.All(actual.Zip(expected), pair => Assert.Equal(pair.Second, pair.First, 1e-6f));
     }
 
+    /// <summary>Heads apart, of which only the first numbers turn: as each head alone, packed and whole.</summary>
+    [Theory]
+    [InlineData(128)]
+    [InlineData(512)]
+    [InlineData(0)]
+    public void PartsOfHeadsThatLieApartTurnAsWholeHeads(int vectorBits)
+    {
+        const int Rows = 5, Heads = 3, HeadSize = 70, Size = 50, HeadStride = 75, Stride = 240;
+        using Device device = vectorBits == 0 ? new ReferenceDevice() : new CpuDevice(2, vectorBits);
+        Block target = device.Pool.Rent(Rows * Stride), angles = device.Pool.Rent(Rows * Size), alone = device.Pool.Rent(Rows * Size);
+        float[] start = [.. Enumerable.Range(0, Rows * Stride).Select(i => MathF.Sin(i))], expected = [.. start];
+        device.Upload(start, target);
+        device.Upload([.. Enumerable.Range(0, Rows * Size).Select(i => MathF.Cos(3 * i))], angles);
+        device.Rotate(new RotationArguments(target, angles) { Rows = Rows, Heads = Heads, HeadSize = HeadSize, Size = Size, HeadStride = HeadStride, Stride = Stride });
+        float[] head = new float[Rows * Size], actual = new float[start.Length];
+        for (int h = 0; h < Heads; h++)
+        {
+            for (int i = 0; i < head.Length; i++)
+                head[i] = start[(i / Size * Stride) + (h * HeadStride) + (i % Size)];
+            device.Upload(head, alone);
+            device.Rotate(new RotationArguments(alone, angles) { Rows = Rows, Heads = 1, HeadSize = Size, Stride = Size });
+            device.Download(alone, head);
+            for (int i = 0; i < head.Length; i++)
+                expected[(i / Size * Stride) + (h * HeadStride) + (i % Size)] = head[i];
+        }
+
+        device.Download(target, actual);
+        Assert.Equal(expected, actual);
+        Assert.NotEqual(start, actual);
+    }
+
     [Fact]
     public void ATargetThatIsTooShortIsRefused()
     {

@@ -9,9 +9,12 @@ internal unsafe struct CpuAttentionArguments
 {
     public float* Query, Key, Value, Output, LogSumExp, KeyBias;
     public float* OutputGradient, QueryGradient, KeyGradient, ValueGradient;
-    public int Batch, Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride;
-    public bool Causal;
-    public float Scale, Dropout;
+    public int Batch, Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride, QueryHeadStep, KeyHeadStep;
+    public int* Ranges;
+
+    /// <summary>Keys before and after its position that a query sees.</summary>
+    public long Before, After;
+    public float Scale, SoftCap, Dropout;
     public ulong Seed, Stream;
 
     /// <summary>Weights that <see cref="Keep"/> draws at once, at most.</summary>
@@ -20,18 +23,42 @@ internal unsafe struct CpuAttentionArguments
     /// <summary>Query heads that read one key head.</summary>
     public readonly int Group => Heads / KeyHeads;
 
-    /// <summary>How many keys query <paramref name="i"/> sees.</summary>
-    public readonly int Visible(int i) => Causal ? Math.Clamp(i + 1 + KeyLength - QueryLength, 0, KeyLength) : KeyLength;
+    /// <summary>The biases by distance as the caller has them, distances × heads, and their gradients; or null.</summary>
+    public float* DistanceBias, DistanceGradient;
 
     /// <summary>
-    /// What relates a block of queries to a block of keys: key k0 + j is visible to query q0 + i when j ≤ i + diagonal.
-    /// Without a causal mask it is larger than any block.
+    /// A copy of the biases, head by head, in which the bias of query i and key j has the place i - j + KeyLength - 1 for tiles (neighbouring queries are
+    /// neighbours), or j - i + QueryLength - 1 for a few queries; or null.
     /// </summary>
-    public readonly int Diagonal(int q0, int k0) => Causal ? q0 + KeyLength - QueryLength - k0 : 1 << 20;
+    public float* Distances;
 
-    public readonly float* QueryRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * QueryStride + head * HeadSize;
+    /// <summary>Numbers of a head in <see cref="Distances"/>: as tiles may reach beyond the last query and key, there is room around the biases.</summary>
+    public readonly long DistanceStep => Math.Max(0, (long)QueryLength + KeyLength - 1) + 2 * DistanceMargin;
 
-    public readonly float* KeyRow(float* start, int b, int j, int head) => start + ((nint)b * KeyCapacity + j) * KeyStride + head * HeadSize;
+    /// <summary>Numbers before and behind the biases of a head.</summary>
+    public const int DistanceMargin = 64;
+
+    /// <summary>The first key that query <paramref name="i"/> sees, 0 to KeyLength. If it is not before <see cref="End"/>, the query sees none.</summary>
+    public readonly int First(int b, int i)
+    {
+        long first = (long)i + KeyLength - QueryLength - Before;
+        if (Ranges != null)
+            first = Math.Max(first, Ranges[2 * ((nint)b * QueryLength + i)]);
+        return (int)Math.Clamp(first, 0, KeyLength);
+    }
+
+    /// <summary>The end of the keys that query <paramref name="i"/> sees, 0 to KeyLength.</summary>
+    public readonly int End(int b, int i)
+    {
+        long end = (long)i + KeyLength - QueryLength + After + 1;
+        if (Ranges != null)
+            end = Math.Min(end, Ranges[2 * ((nint)b * QueryLength + i) + 1]);
+        return (int)Math.Clamp(end, 0, KeyLength);
+    }
+
+    public readonly float* QueryRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * QueryStride + (nint)head * QueryHeadStep;
+
+    public readonly float* KeyRow(float* start, int b, int j, int head) => start + ((nint)b * KeyCapacity + j) * KeyStride + (nint)head * KeyHeadStep;
 
     public readonly float* OutputRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * OutputStride + head * HeadSize;
 
@@ -76,8 +103,10 @@ internal static unsafe class CpuAttention
     private const int FewQueries = 4;
 
     /// <summary>Writes the output and, unless it is null, the log-sum-exp.</summary>
-    public static void Forward<L>(WorkerPool pool, CpuScratch scratch, in CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
+    public static void Forward<L>(WorkerPool pool, CpuScratch scratch, CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
     {
+        if (arguments.DistanceBias != null)
+            arguments.Distances = Distances(scratch, arguments, arguments.QueryLength > FewQueries);
         if (arguments.QueryLength <= FewQueries)
         {
             var decode = new CpuAttentionDecode<L>(arguments);
@@ -96,32 +125,57 @@ internal static unsafe class CpuAttention
         pool.Run(arguments.Batch * arguments.Heads * Blocks<L>(arguments.QueryLength), ref work);
     }
 
-    /// <summary>Writes the three gradients. The log-sum-exp must not be null.</summary>
-    public static void Backward<L>(WorkerPool pool, CpuScratch scratch, in CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
+    /// <summary>Writes the gradients. The log-sum-exp must not be null.</summary>
+    public static void Backward<L>(WorkerPool pool, CpuScratch scratch, CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
     {
-        long floats = CpuAttentionBackward<L>.ScratchFloats(arguments.HeadSize);
+        if (arguments.DistanceBias != null)
+            arguments.Distances = Distances(scratch, arguments, reversed: true);
+        long floats = CpuAttentionBackward<L>.ScratchFloats(arguments);
         var work = new CpuAttentionBackward<L> { Arguments = arguments, ScratchPerWorker = floats, Scratch = scratch.Take<float>(floats * pool.Threads) };
         int sequences = arguments.Batch * arguments.KeyHeads, rounds = (sequences + pool.Threads - 1) / pool.Threads;
         int queryBlocks = Blocks<L>(arguments.QueryLength), keyBlocks = Blocks<L>(arguments.KeyLength);
 
         // Five products a block when one worker has a whole key head, seven when it is cut into blocks of keys and
         // of queries, which recompute the weights. The numbers come out the same, so the quicker way may be taken.
-        if (5L * rounds * pool.Threads <= 7L * sequences || Math.Max(queryBlocks, keyBlocks) == 1)
+        bool whole = 5L * rounds * pool.Threads <= 7L * sequences || Math.Max(queryBlocks, keyBlocks) == 1;
+        var distances = new CpuAttentionDistances { Arguments = arguments, Blocks = whole ? 0 : keyBlocks };
+        if (arguments.DistanceGradient != null)
+            work.Distances = distances.Sums = distances.Take(scratch);
+        if (whole)
         {
             pool.Run(sequences, ref work);
-            return;
+        }
+        else
+        {
+            work.Part = AttentionPart.Keys;
+            pool.Run(sequences * keyBlocks, ref work);
+            work.Part = AttentionPart.Queries;
+            pool.Run(arguments.Batch * arguments.Heads * queryBlocks, ref work);
         }
 
-        work.Part = AttentionPart.Keys;
-        pool.Run(sequences * keyBlocks, ref work);
-        work.Part = AttentionPart.Queries;
-        pool.Run(arguments.Batch * arguments.Heads * queryBlocks, ref work);
+        if (arguments.DistanceGradient != null)
+            pool.Run(arguments.Heads, ref distances);
+    }
+
+    /// <summary>Copies the biases by distance head by head; see <see cref="CpuAttentionArguments.Distances"/>.</summary>
+    private static float* Distances(CpuScratch scratch, in CpuAttentionArguments a, bool reversed)
+    {
+        long step = a.DistanceStep, count = step - 2 * CpuAttentionArguments.DistanceMargin;
+        float* result = scratch.Take<float>(step * a.Heads);
+        for (int head = 0; head < a.Heads; head++)
+        {
+            float* row = result + head * step, source = a.DistanceBias + head;
+            for (long k = 0; k < step; k++)
+            {
+                long place = k - CpuAttentionArguments.DistanceMargin;
+                row[k] = place >= 0 && place < count ? source[(reversed ? count - 1 - place : place) * a.Heads] : 0;
+            }
+        }
+
+        return result;
     }
 
     /// <summary>How many blocks hold so many queries, or keys.</summary>
     public static int Blocks<L>(int length) where L : struct, IVectorLane<L> =>
         (length + CpuAttentionTile<L>.Block - 1) / CpuAttentionTile<L>.Block;
-
-    /// <summary>0, 1, 2, … for comparing the queries of a vector with the keys they see.</summary>
-    public static float* Counting => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference<float>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
 }

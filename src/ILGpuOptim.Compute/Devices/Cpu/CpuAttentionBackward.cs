@@ -28,8 +28,12 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
     public float* Scratch;
     public long ScratchPerWorker;
 
+    /// <summary>Sums of the gradients by distance; see <see cref="CpuAttentionDistances"/>. Null when they are not wanted.</summary>
+    public float* Distances;
+
     /// <summary>Floats that each worker needs.</summary>
-    public static long ScratchFloats(int headSize) => 9L * Block * CpuAttentionTile<L>.Padded(headSize) + 3 * Block * Block + 2 * Block;
+    public static long ScratchFloats(in CpuAttentionArguments a) =>
+        9L * Block * CpuAttentionTile<L>.Padded(a.HeadSize) + 4 * Block * Block + 2 * Block + CpuAttentionIntervals.Floats + (a.DistanceGradient == null ? 0 : CpuAttentionDistances.FloatsOfBlock(a));
 
     public void Invoke(int index, int worker)
     {
@@ -54,16 +58,19 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
     }
 
     /// <summary>One worker's scratch, and what it does with it.</summary>
-    private readonly ref struct Tile
+    private ref struct Tile
     {
         private readonly CpuAttentionArguments a;
+        private readonly AttentionPart part;
         private readonly int size, width;
         private readonly float* keys, values, keyGradient, valueGradient, queries, gradients, queriesAcross, gradientsAcross, queryGradient;
-        private readonly float* weights, slopes, mask, logSumExp, deltas;
+        private readonly float* weights, slopes, mask, derivatives, logSumExp, deltas, distances, allDistances;
+        private CpuAttentionIntervals seen;
 
         public Tile(in CpuAttentionBackward<L> work, int worker)
         {
             a = work.Arguments;
+            part = work.Part;
             size = a.HeadSize;
             width = CpuAttentionTile<L>.Padded(size);
             int panel = Block * width;
@@ -79,8 +86,12 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             weights = queryGradient + panel;
             slopes = weights + Block * Block;
             mask = slopes + Block * Block;
-            logSumExp = mask + Block * Block;
+            derivatives = mask + Block * Block;
+            logSumExp = derivatives + Block * Block;
             deltas = logSumExp + Block;
+            seen = new CpuAttentionIntervals(deltas + Block);
+            distances = deltas + Block + CpuAttentionIntervals.Floats;
+            allDistances = work.Distances;
         }
 
         /// <summary>A block of keys against all queries of the heads that read it; adds to the queries' gradients unless <paramref name="alone"/>.</summary>
@@ -91,23 +102,28 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             new Span<float>(keyGradient, 2 * Block * width).Clear();
             for (int head = keyHead * a.Group; head < (keyHead + 1) * a.Group; head++)
             {
+                float* sums = Distances(b, head, k0);
                 for (int q0 = 0; q0 < a.QueryLength; q0 += Block)
                 {
-                    int rows = Math.Min(Block, a.QueryLength - q0), diagonal = a.Diagonal(q0, k0);
-                    if (a.Visible(q0 + rows - 1) <= k0)
+                    int rows = Math.Min(Block, a.QueryLength - q0), begin = a.First(b, q0), end = a.End(b, q0 + rows - 1);
+                    if (k0 + count <= begin || k0 >= end)
                     {
-                        if (k0 == 0 && !alone)
+                        if (k0 == 0 && begin >= end && !alone)
                             Clear(b, head, q0, rows);
                         continue;
                     }
 
+                    seen.Of(a, b, q0, rows, k0, count);
                     LoadQueries(b, head, q0, rows);
-                    Differentiate(b, head, q0, rows, k0, count);
-                    CpuAttentionTile<L>.SumOverQueries(a.Dropout > 0 ? mask : weights, gradients, valueGradient, width, count, rows, diagonal);
-                    CpuAttentionTile<L>.SumOverQueries(slopes, queries, keyGradient, width, count, rows, diagonal);
+                    Differentiate(b, head, q0, k0, sums);
+                    CpuAttentionTile<L>.SumOverQueries(a.Dropout > 0 ? mask : weights, gradients, valueGradient, width, seen);
+                    CpuAttentionTile<L>.SumOverQueries(slopes, queries, keyGradient, width, seen);
                     if (!alone)
-                        AddQueryGradient(b, head, q0, rows, k0, count);
+                        AddQueryGradient(b, head, q0, add: k0 > begin);
                 }
+
+                if (sums != null && part == AttentionPart.All)
+                    CpuAttentionDistances.Add(a, sums, k0, CpuAttentionDistances.OfHead(a, allDistances, b, head));
             }
 
             CpuAttentionTile<L>.Store(keyGradient, width, count, size, a.KeyRow(a.KeyGradient, b, k0, keyHead), a.KeyStride, add: false);
@@ -117,33 +133,44 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
         /// <summary>A block of queries against all keys that it sees.</summary>
         public void Queries(int b, int head, int q0)
         {
-            int rows = Math.Min(Block, a.QueryLength - q0), visible = a.Visible(q0 + rows - 1);
-            if (visible == 0)
+            int rows = Math.Min(Block, a.QueryLength - q0), begin = a.First(b, q0) / Block * Block, end = a.End(b, q0 + rows - 1);
+            if (begin >= end)
                 Clear(b, head, q0, rows);
             LoadQueries(b, head, q0, rows);
-            for (int k0 = 0; k0 < visible; k0 += Block)
+            for (int k0 = begin; k0 < end; k0 += Block)
             {
                 int count = Math.Min(Block, a.KeyLength - k0);
+                seen.Of(a, b, q0, rows, k0, count);
                 LoadKeys(b, head / a.Group, k0, count);
-                Differentiate(b, head, q0, rows, k0, count);
-                AddQueryGradient(b, head, q0, rows, k0, count);
+                Differentiate(b, head, q0, k0, null);
+                AddQueryGradient(b, head, q0, add: k0 > begin);
             }
         }
 
-        private void Clear(int b, int head, int q0, int rows)
+        /// <summary>Where the gradients by distance of a block of keys are summed, zeros; or null.</summary>
+        private readonly float* Distances(int b, int head, int k0)
+        {
+            if (allDistances == null)
+                return null;
+            float* target = part == AttentionPart.All ? distances : CpuAttentionDistances.OfBlock(a, allDistances, b, head, k0 / Block);
+            new Span<float>(target, CpuAttentionDistances.FloatsOfBlock(a)).Clear();
+            return target;
+        }
+
+        private readonly void Clear(int b, int head, int q0, int rows)
         {
             for (int i = 0; i < rows; i++)
                 new Span<float>(a.QueryRow(a.QueryGradient, b, q0 + i, head), size).Clear();
         }
 
-        private void LoadKeys(int b, int keyHead, int k0, int count)
+        private readonly void LoadKeys(int b, int keyHead, int k0, int count)
         {
             CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, a.Scale, keys, width);
             CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private void LoadQueries(int b, int head, int q0, int rows)
+        private readonly void LoadQueries(int b, int head, int q0, int rows)
         {
             float* query = a.QueryRow(a.Query, b, q0, head), gradient = a.OutputRow(a.OutputGradient, b, q0, head);
             CpuAttentionTile<L>.Load(query, a.QueryStride, rows, size, a.Scale, queries, width);
@@ -168,53 +195,64 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             new Span<float>(logSumExp + rows, Block - rows).Clear();
         }
 
-        /// <summary>Computes the weights of a block and their slopes. With dropout, the mask becomes the weights that were applied.</summary>
-        private void Differentiate(int b, int head, int q0, int rows, int k0, int count)
+        /// <summary>
+        /// Computes the weights of a tile and the gradients of its scores, and adds these to the sums by distance. With dropout, the mask becomes the
+        /// weights that were applied.
+        /// </summary>
+        private readonly void Differentiate(int b, int head, int q0, int k0, float* sums)
         {
-            int diagonal = a.Diagonal(q0, k0);
-            CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, count, rows, diagonal);
-            CpuAttentionTile<L>.Scores(values, width, gradientsAcross, slopes, size, count, rows, diagonal);
+            CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, seen);
+            CpuAttentionTile<L>.Scores(values, width, gradientsAcross, slopes, size, seen);
+            if (a.SoftCap > 0)
+                CpuAttentionScores<L>.Cap(weights, seen, a.SoftCap, derivatives);
+            if (a.Distances != null)
+                CpuAttentionScores<L>.AddDistances(weights, seen, CpuAttentionScores<L>.Distances(a, head, q0, k0));
             if (a.Dropout > 0)
-                CpuAttentionTile<L>.Mask(a, b, head, q0, rows, k0, count, mask);
-            Slopes(weights, slopes, a.Dropout > 0 ? mask : null, a.Bias(b, k0), count, rows, diagonal, logSumExp, deltas);
+                CpuAttentionTile<L>.Mask(a, b, head, q0, k0, seen, mask);
+            Slopes(weights, slopes, a.Dropout > 0 ? mask : null, a.Bias(b, k0), seen, logSumExp, deltas);
+            if (sums != null)
+                CpuAttentionScores<L>.SumDistances(slopes, seen, sums + q0);
+            if (a.SoftCap > 0)
+                CpuAttentionScores<L>.Uncap(slopes, seen, derivatives);
         }
 
-        private void AddQueryGradient(int b, int head, int q0, int rows, int k0, int count)
+        private readonly void AddQueryGradient(int b, int head, int q0, bool add)
         {
-            CpuAttentionTile<L>.SumOverKeys(slopes, keys, queryGradient, width, count, rows, a.Diagonal(q0, k0), add: false);
-            CpuAttentionTile<L>.Store(queryGradient, width, rows, size, a.QueryRow(a.QueryGradient, b, q0, head), a.QueryStride, add: k0 > 0);
+            CpuAttentionTile<L>.SumOverKeys(slopes, keys, queryGradient, width, seen, add: false);
+            CpuAttentionTile<L>.Store(queryGradient, width, seen.Queries, size, a.QueryRow(a.QueryGradient, b, q0, head), a.QueryStride, add);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Slopes(float* weights, float* slopes, float* mask, float* bias, int keys, int queries, int diagonal, float* logSumExp, float* deltas)
+    private static void Slopes(float* weights, float* slopes, float* mask, float* bias, in CpuAttentionIntervals seen, float* logSumExp, float* deltas)
     {
         L zero = default;
-        for (int i = 0; i < queries; i += L.Count)
+        int keys = seen.Keys;
+        for (int i = 0; i < seen.Queries; i += L.Count)
         {
-            int rows = CpuAttentionTile<L>.VisibleRows(i - i % CpuAttentionTile<L>.Columns, keys, diagonal);
-            int open = Math.Clamp(i + diagonal + 1, 0, keys);
-            L lanes = L.Splat(i) + L.Load(CpuAttention.Counting), shift = L.Load(logSumExp + i), delta = L.Load(deltas + i);
-            int place = i;
-            for (int j = 0; j < rows; j++, place += Block)
+            (int begin, int end) = seen.Rows<L>(i);
+            (int open, int close) = seen.Seen<L>(i);
+            L firstKeys = seen.FirstKeys<L>(i), endKeys = seen.EndKeys<L>(i), shift = L.Load(logSumExp + i), delta = L.Load(deltas + i);
+            int place = i + begin * Block;
+            for (int j = begin; j < end; j++, place += Block)
             {
                 L score = L.Load(weights + place), product = L.Load(slopes + place);
+                bool cut = j < open || j >= close;
                 if (bias != null && j < keys)
                     score += L.Splat(bias[j]);
-                L hidden = L.Less(lanes, L.Splat(j < keys ? j - diagonal : float.PositiveInfinity));
                 L weight = L.Exp(score - shift);
-                if (j >= open)
-                    weight = L.Select(hidden, zero, weight);
+                if (cut)
+                    weight = CpuAttentionIntervals.Cut(weight, j, firstKeys, endKeys, zero);
                 L.Store(weight, weights + place);
                 if (mask != null)
                 {
                     L keep = L.Load(mask + place), applied = weight * keep;
-                    L.Store(j >= open ? L.Select(hidden, zero, applied) : applied, mask + place);
+                    L.Store(cut ? CpuAttentionIntervals.Cut(applied, j, firstKeys, endKeys, zero) : applied, mask + place);
                     product *= keep;
                 }
 
                 L slope = weight * (product - delta);
-                L.Store(j >= open ? L.Select(hidden, zero, slope) : slope, slopes + place);
+                L.Store(cut ? CpuAttentionIntervals.Cut(slope, j, firstKeys, endKeys, zero) : slope, slopes + place);
             }
         }
     }

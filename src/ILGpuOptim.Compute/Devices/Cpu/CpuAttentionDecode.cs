@@ -49,6 +49,13 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// <summary>Chunks of one sequence.</summary>
     public readonly int Chunks => (a.KeyLength + Chunk - 1) / Chunk;
 
+    /// <summary>The chunks of a sequence of which some query sees a key; nothing is left by the others.</summary>
+    private readonly (int Begin, int End) ChunksOf(int b) =>
+        a.QueryLength == 0 ? (0, 0) : (a.First(b, 0) / Chunk, (a.End(b, a.QueryLength - 1) + Chunk - 1) / Chunk);
+
+    /// <summary>Whether scores are capped, or biased by distance, before the biases of keys are added.</summary>
+    private readonly bool BiasesLater => a.SoftCap > 0 || a.Distances != null;
+
     /// <summary>Queries of all heads, head by head.</summary>
     private readonly int Rows => a.Heads * a.QueryLength;
 
@@ -74,12 +81,16 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         }
         else if (MergesLater)
         {
-            Stream(index / Chunks, index % Chunks, 0, a.KeyHeads, scratch);
+            int b = index / Chunks, chunk = index % Chunks;
+            (int begin, int end) = ChunksOf(b);
+            if (chunk >= begin && chunk < end)
+                Stream(b, chunk, 0, a.KeyHeads, scratch);
         }
         else
         {
             int parts = Items / a.Batch, b = index / parts, head = index % parts * partHeads, heads = Math.Min(partHeads, a.KeyHeads - head);
-            for (int chunk = 0; chunk < Chunks; chunk++)
+            (int begin, int end) = ChunksOf(b);
+            for (int chunk = begin; chunk < end; chunk++)
                 Stream(b, chunk, head, heads, scratch);
             Merge(b, head * a.Group * a.QueryLength, heads * a.Group * a.QueryLength);
         }
@@ -93,9 +104,11 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         {
             part.a.KeyHeads = heads;
             part.a.Heads = heads * a.Group;
-            part.a.Query += head * a.Group * a.HeadSize;
-            part.a.Key += head * a.HeadSize;
-            part.a.Value += head * a.HeadSize;
+            part.a.Query += (nint)head * a.Group * a.QueryHeadStep;
+            part.a.Key += (nint)head * a.KeyHeadStep;
+            part.a.Value += (nint)head * a.KeyHeadStep;
+            if (a.Distances != null)
+                part.a.Distances += head * a.Group * a.DistanceStep;
         }
 
         int row = head * a.Group * a.QueryLength;
@@ -107,20 +120,23 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Stream(int b, int k0, float* outputs, float* largest, float* sums, float* weights)
     {
-        int count = Math.Min(Chunk, a.KeyLength - k0), size = a.HeadSize;
-        int j = 0;
+        // From the first key that some query sees to the last.
+        int begin = Math.Max(a.First(b, 0) - k0, 0), count = Math.Max(begin, Math.Min(Chunk, a.End(b, a.QueryLength - 1) - k0)), size = a.HeadSize;
+        int j = begin;
         for (; j <= count - Together; j += Together)
             ScoreTogether(b, k0 + j, weights + j);
         for (; j < count; j++)
             ScoreOne(b, k0 + j, weights + j);
 
         for (int row = 0; row < Rows; row++)
-            sums[row] = Weigh(b, row, k0, count, weights + row * Chunk, out largest[row]);
+            sums[row] = Weigh(b, row, k0, weights + row * Chunk, out largest[row]);
         new Span<float>(outputs, Rows * size).Clear();
 
         // A key that some query does not see must not be touched for it: its value may be NaN.
-        int seenByAll = Math.Clamp(a.Visible(0) - k0, 0, count);
-        for (j = 0; j <= seenByAll - Together; j += Together)
+        int seen = Math.Clamp(a.First(b, a.QueryLength - 1) - k0, begin, count), seenEnd = Math.Clamp(a.End(b, 0) - k0, 0, count);
+        for (j = begin; j < seen; j++)
+            AddOne(b, k0, j, weights + j, outputs);
+        for (; j <= seenEnd - Together; j += Together)
             AddTogether(b, k0 + j, weights + j, outputs);
         for (; j < count; j++)
             AddOne(b, k0, j, weights + j, outputs);
@@ -131,9 +147,9 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     private readonly void ScoreOne(int b, int j, float* score)
     {
         int size = a.HeadSize, group = a.Group;
-        float bias = a.KeyBias == null ? 0 : *a.Bias(b, j);
+        float bias = BiasesLater || a.KeyBias == null ? 0 : *a.Bias(b, j);
         float* key = a.KeyRow(a.Key, b, j, 0);
-        for (int head = 0; head < a.Heads; key += size)
+        for (int head = 0; head < a.Heads; key += a.KeyHeadStep)
         {
             for (int end = head + group; head < end; head++)
             {
@@ -149,16 +165,16 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     private readonly void ScoreTogether(int b, int j, float* score)
     {
         int size = a.HeadSize, group = a.Group, queries = a.QueryLength, heads = a.Heads, whole = size / L.Count * L.Count;
-        bool biased = a.KeyBias != null;
+        bool biased = a.KeyBias != null && !BiasesLater;
         float bias0 = biased ? a.Bias(b, j)[0] : 0, bias1 = biased ? a.Bias(b, j)[1] : 0, bias2 = biased ? a.Bias(b, j)[2] : 0, bias3 = biased ? a.Bias(b, j)[3] : 0;
         float scale = a.Scale;
         float* query = a.QueryRow(a.Query, b, 0, 0), key = a.KeyRow(a.Key, b, j, 0);
         AskFor(key + Together * a.KeyStride);
         AskFor(a.KeyRow(a.Value, b, j, 0));
-        for (int head = 0; head < heads; key += size)
+        for (int head = 0; head < heads; key += a.KeyHeadStep)
         {
             float* key1 = key + a.KeyStride, key2 = key1 + a.KeyStride, key3 = key2 + a.KeyStride;
-            for (int end = head + group; head < end; head++, query += size)
+            for (int end = head + group; head < end; head++, query += a.QueryHeadStep)
             {
                 float* x = query;
                 for (int i = 0; i < queries; i++, x += a.QueryStride, score += Chunk)
@@ -197,14 +213,17 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     private readonly void AddOne(int b, int k0, int j, float* weight, float* outputs)
     {
         int size = a.HeadSize, group = a.Group, queries = a.QueryLength, first = 0;
-        while (first < queries && a.Visible(first) <= k0 + j)
+        while (first < queries && a.End(b, first) <= k0 + j)
             first++;
+        int last = first;
+        while (last < queries && a.First(b, last) <= k0 + j)
+            last++;
         float* value = a.KeyRow(a.Value, b, k0 + j, 0);
-        for (int head = 0; head < a.Heads; value += size)
+        for (int head = 0; head < a.Heads; value += a.KeyHeadStep)
         {
             for (int end = head + group; head < end; head++)
             {
-                for (int row = head * queries + first; row < (head + 1) * queries; row++)
+                for (int row = head * queries + first; row < head * queries + last; row++)
                     AddScaled(value, weight[row * Chunk], outputs + row * size, size);
             }
         }
@@ -217,7 +236,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly void AskFor(float* row)
     {
-        if (!Sse.IsSupported)
+        if (!Sse.IsSupported || a.KeyHeadStep != a.HeadSize)
             return;
         for (int i = 0; i < Together; i++, row += a.KeyStride)
         {
@@ -232,7 +251,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     {
         int size = a.HeadSize, rows = a.Group * a.QueryLength, keyHeads = a.KeyHeads, whole = size / L.Count * L.Count;
         float* value = a.KeyRow(a.Value, b, j, 0);
-        for (int head = 0; head < keyHeads; head++, value += size)
+        for (int head = 0; head < keyHeads; head++, value += a.KeyHeadStep)
         {
             float* value1 = value + a.KeyStride, value2 = value1 + a.KeyStride, value3 = value2 + a.KeyStride;
             for (int row = 0; row < rows; row++, weight += Chunk, output += size)
@@ -259,10 +278,15 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     }
 
     /// <summary>Turns the scores of a query into exp(score - largest), dropped or kept, and returns the sum before dropout.</summary>
-    private readonly float Weigh(int b, int row, int k0, int count, float* weights, out float largest)
+    private readonly float Weigh(int b, int row, int k0, float* weights, out float largest)
     {
-        int query = row % a.QueryLength, visible = Math.Clamp(a.Visible(query) - k0, 0, count), end = CpuAttentionTile<L>.Padded(visible);
+        int query = row % a.QueryLength, visible = Math.Clamp(a.End(b, query) - k0, 0, Chunk), first = Math.Clamp(a.First(b, query) - k0, 0, visible);
+        int end = CpuAttentionTile<L>.Padded(visible);
         new Span<float>(weights + visible, end - visible).Fill(float.NegativeInfinity);
+        if (first > 0)
+            new Span<float>(weights, first).Fill(float.NegativeInfinity);
+        if (BiasesLater)
+            Adjust(b, row / a.QueryLength, query, k0, first, visible, weights);
         L top = L.Splat(float.NegativeInfinity), total = default;
         for (int j = 0; j < end; j += L.Count)
             top = L.Max(L.Load(weights + j), top);
@@ -278,12 +302,26 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         if (a.Dropout > 0)
         {
             float* keep = stackalloc float[Chunk];
-            a.Keep(b, row / a.QueryLength, query, k0, visible, keep);
-            for (int j = 0; j < visible; j++)
+            a.Keep(b, row / a.QueryLength, query, k0 + first, visible - first, keep + first);
+            for (int j = first; j < visible; j++)
                 weights[j] *= keep[j];
         }
 
         return L.Sum(total);
+    }
+
+    /// <summary>Caps the scores of a query and adds the biases.</summary>
+    private readonly void Adjust(int b, int head, int query, int k0, int first, int end, float* scores)
+    {
+        float* biases = a.KeyBias == null ? null : a.Bias(b, k0);
+        float* distances = a.Distances == null ? null : a.Distances + head * a.DistanceStep + CpuAttentionArguments.DistanceMargin + k0 - query + a.QueryLength - 1;
+        for (int j = first; j < end; j++)
+        {
+            float score = scores[j];
+            if (a.SoftCap > 0)
+                score = a.SoftCap * F1.Tanh(new F1(score / a.SoftCap)).Value;
+            scores[j] = score + (distances == null ? 0 : distances[j]) + (biases == null ? 0 : biases[j]);
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -291,17 +329,18 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     {
         int size = a.HeadSize;
         float* first = Partials + (long)b * Chunks * PartialFloats;
+        (int begin, int end) = ChunksOf(b);
         for (int row = firstRow; row < firstRow + rows; row++)
         {
             float top = float.NegativeInfinity, sum = 0;
             float* largest = first + (nint)Rows * size + row;
-            for (int chunk = 0; chunk < Chunks; chunk++)
+            for (int chunk = begin; chunk < end; chunk++)
                 top = Math.Max(top, largest[chunk * PartialFloats]);
             float reference = float.IsNegativeInfinity(top) ? 0 : top;
             int head = row / a.QueryLength, query = row % a.QueryLength;
             float* output = a.OutputRow(a.Output, b, query, head);
             new Span<float>(output, size).Clear();
-            for (int chunk = 0; chunk < Chunks; chunk++)
+            for (int chunk = begin; chunk < end; chunk++)
             {
                 float* partial = first + chunk * PartialFloats;
                 float factor = F1.Exp(new F1(partial[(nint)Rows * size + row] - reference)).Value;

@@ -12,7 +12,7 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
     public long ScratchPerWorker;
 
     /// <summary>Floats that each worker needs.</summary>
-    public static long ScratchFloats(int headSize) => 4L * Block * CpuAttentionTile<L>.Padded(headSize) + 2 * Block * Block + 3 * Block;
+    public static long ScratchFloats(int headSize) => 4L * Block * CpuAttentionTile<L>.Padded(headSize) + 2 * Block * Block + 3 * Block + CpuAttentionIntervals.Floats;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Invoke(int index, int worker)
@@ -27,23 +27,29 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
         float* keys = queriesAcross + Block * width, values = keys + Block * width, output = values + Block * width;
         float* weights = output + Block * width, mask = weights + Block * Block;
         float* largest = mask + Block * Block, sums = largest + Block, factors = sums + Block;
+        var seen = new CpuAttentionIntervals(factors + Block);
         CpuAttentionTile<L>.LoadTransposed(a.QueryRow(a.Query, b, q0, head), a.QueryStride, queries, size, queriesAcross);
         new Span<float>(output, Block * width).Clear();
         new Span<float>(largest, Block).Fill(float.NegativeInfinity);
         new Span<float>(sums, Block).Clear();
-        int visible = a.Visible(q0 + queries - 1);
-        for (int k0 = 0; k0 < visible; k0 += Block)
+        int begin = a.First(b, q0) / Block * Block, end = a.End(b, q0 + queries - 1);
+        for (int k0 = begin; k0 < end; k0 += Block)
         {
-            int count = Math.Min(Block, a.KeyLength - k0), diagonal = a.Diagonal(q0, k0);
+            int count = Math.Min(Block, a.KeyLength - k0);
+            seen.Of(a, b, q0, queries, k0, count);
             CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, a.Scale, keys, width);
             CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width);
-            CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, count, queries, diagonal);
-            Weigh(weights, a.Bias(b, k0), count, queries, diagonal, largest, sums, factors);
-            if (k0 > 0)
+            CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, seen);
+            if (a.SoftCap > 0)
+                CpuAttentionScores<L>.Cap(weights, seen, a.SoftCap, null);
+            if (a.Distances != null)
+                CpuAttentionScores<L>.AddDistances(weights, seen, CpuAttentionScores<L>.Distances(a, head, q0, k0));
+            Weigh(weights, a.Bias(b, k0), seen, largest, sums, factors);
+            if (k0 > begin)
                 Rescale(output, width, queries, factors);
             if (a.Dropout > 0)
-                Drop(a, b, head, q0, queries, k0, count, weights, mask);
-            CpuAttentionTile<L>.SumOverKeys(weights, values, output, width, count, queries, diagonal, add: true);
+                Drop(a, b, head, q0, k0, seen, weights, mask);
+            CpuAttentionTile<L>.SumOverKeys(weights, values, output, width, seen, add: true);
         }
 
         Finish(a, b, head, q0, queries, output, width, largest, sums);
@@ -54,30 +60,32 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
     /// what earlier results must be multiplied by.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Weigh(float* scores, float* bias, int keys, int queries, int diagonal, float* largest, float* sums, float* factors)
+    private static void Weigh(float* scores, float* bias, in CpuAttentionIntervals seen, float* largest, float* sums, float* factors)
     {
         L nothing = L.Splat(float.NegativeInfinity);
-        for (int i = 0; i < queries; i += L.Count)
+        int keys = seen.Keys;
+        for (int i = 0; i < seen.Queries; i += L.Count)
         {
-            int rows = CpuAttentionTile<L>.VisibleRows(i - i % CpuAttentionTile<L>.Columns, keys, diagonal);
-            int open = Math.Clamp(i + diagonal + 1, 0, keys);
-            L lanes = L.Splat(i) + L.Load(CpuAttention.Counting), old = L.Load(largest + i), top = old;
+            (int begin, int end) = seen.Rows<L>(i);
+            (int open, int close) = seen.Seen<L>(i);
+            L firstKeys = seen.FirstKeys<L>(i), endKeys = seen.EndKeys<L>(i), old = L.Load(largest + i), top = old;
             float* column = scores + i;
-            for (int j = 0; j < rows; j++)
+            for (int j = begin; j < end; j++)
             {
                 L score = L.Load(column + j * Block);
+                bool cut = j < open || j >= close;
                 if (bias != null && j < keys)
                     score += L.Splat(bias[j]);
-                if (j >= open)
-                    score = L.Select(L.Less(lanes, L.Splat(j < keys ? j - diagonal : float.PositiveInfinity)), nothing, score);
-                if (bias != null || j >= open)
+                if (cut)
+                    score = CpuAttentionIntervals.Cut(score, j, firstKeys, endKeys, nothing);
+                if (bias != null || cut)
                     L.Store(score, column + j * Block);
                 top = L.Max(score, top);
             }
 
             // Where everything so far is masked, a reference of zero gives weights of zero instead of NaN.
             L reference = L.Select(L.Equal(top, nothing), L.Splat(0), top), total = default;
-            for (int j = 0; j < rows; j++)
+            for (int j = begin; j < end; j++)
             {
                 L weight = L.Exp(L.Load(column + j * Block) - reference);
                 total += weight;
@@ -102,12 +110,12 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
         }
     }
 
-    /// <summary>Multiplies the weights of a block by their mask.</summary>
+    /// <summary>Multiplies the weights of a tile by their mask.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Drop(in CpuAttentionArguments a, int b, int head, int q0, int queries, int k0, int count, float* weights, float* mask)
+    private static void Drop(in CpuAttentionArguments a, int b, int head, int q0, int k0, in CpuAttentionIntervals seen, float* weights, float* mask)
     {
-        CpuAttentionTile<L>.Mask(a, b, head, q0, queries, k0, count, mask);
-        for (int j = 0; j < count * Block; j += L.Count)
+        CpuAttentionTile<L>.Mask(a, b, head, q0, k0, seen, mask);
+        for (int j = 0; j < seen.Keys * Block; j += L.Count)
             L.Store(L.Load(weights + j) * L.Load(mask + j), weights + j);
     }
 

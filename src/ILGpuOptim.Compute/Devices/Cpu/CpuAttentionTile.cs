@@ -26,44 +26,43 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
     /// <summary>Keys rounded up to whole <see cref="Rows"/>.</summary>
     public static int PaddedRows(int keys) => (keys + Rows - 1) / Rows * Rows;
 
-    /// <summary>Keys, in whole register tiles, of which some query in columns <paramref name="column"/>… sees the first.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int VisibleRows(int column, int keys, int diagonal) =>
-        Math.Clamp(PaddedRows(Math.Max(column + Columns + diagonal, 0)), 0, PaddedRows(keys));
-
     /// <summary>
-    /// scores[key, query] = keys · queries, where key j is visible to query i when j ≤ i + <paramref name="diagonal"/>.
-    /// Keys lie in rows of <paramref name="width"/>, queries in columns of <see cref="Block"/>.
+    /// scores[key, query] = keys · queries, where some neighbour sees the pair. Keys lie in rows of <paramref name="width"/>, queries in columns
+    /// of <see cref="Block"/>.
     /// </summary>
-    public static void Scores(float* keys, int width, float* queriesAcross, float* scores, int size, int keyCount, int queryCount, int diagonal)
+    public static void Scores(float* keys, int width, float* queriesAcross, float* scores, int size, in CpuAttentionIntervals seen)
     {
-        int columns = PaddedColumns(queryCount);
-        for (int key = 0; key < keyCount; key += Rows)
+        int begin = 0, end = 0;
+        for (int key = 0; key < seen.Keys; key += Rows)
         {
-            int first = Math.Max(key - diagonal, 0) / Columns * Columns;
-            if (first < columns)
-                Multiply(keys + key * width, width, 1, queriesAcross + first, Block, size, scores + key * Block + first, Block, columns - first, false);
+            begin = seen.FirstQuery(begin, key);
+            end = seen.EndQuery(end, key + Rows);
+            int first = begin / Columns * Columns;
+            if (begin < end)
+                Multiply(keys + key * width, width, 1, queriesAcross + first, Block, size, scores + key * Block + first, Block, PaddedColumns(end) - first, false);
         }
     }
 
-    /// <summary>target[query] += Σ over visible keys of weights[key, query] · keys[key].</summary>
-    public static void SumOverKeys(float* weights, float* keys, float* target, int width, int keyCount, int queryCount, int diagonal, bool add)
+    /// <summary>target[query] += Σ over the keys that it sees of weights[key, query] · keys[key].</summary>
+    public static void SumOverKeys(float* weights, float* keys, float* target, int width, in CpuAttentionIntervals seen, bool add)
     {
-        for (int query = 0; query < queryCount; query += Rows)
+        for (int query = 0; query < seen.Queries; query += Rows)
         {
-            int depth = Math.Clamp(query + Rows + diagonal, 0, keyCount);
-            Multiply(weights + query, 1, Block, keys, width, depth, target + query * width, width, width, add);
+            int begin = seen.FirstKey(query), depth = Math.Max(seen.EndKey(query + Rows - 1) - begin, 0);
+            Multiply(weights + begin * Block + query, 1, Block, keys + begin * width, width, depth, target + query * width, width, width, add);
         }
     }
 
     /// <summary>target[key] += Σ over the queries that see it of weights[key, query] · queries[query].</summary>
-    public static void SumOverQueries(float* weights, float* queries, float* target, int width, int keyCount, int queryCount, int diagonal)
+    public static void SumOverQueries(float* weights, float* queries, float* target, int width, in CpuAttentionIntervals seen)
     {
-        for (int key = 0; key < keyCount; key += Rows)
+        int begin = 0, end = 0;
+        for (int key = 0; key < seen.Keys; key += Rows)
         {
-            int first = Math.Max(key - diagonal, 0);
-            if (first < queryCount)
-                Multiply(weights + key * Block + first, Block, 1, queries + first * width, width, queryCount - first, target + key * width, width, width, true);
+            begin = seen.FirstQuery(begin, key);
+            end = seen.EndQuery(end, key + Rows);
+            if (begin < end)
+                Multiply(weights + key * Block + begin, Block, 1, queries + begin * width, width, end - begin, target + key * width, width, width, true);
         }
     }
 
@@ -95,18 +94,20 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
             new Span<float>(target + i * Block + rows, columns - rows).Clear();
     }
 
-    /// <summary>Draws the mask of a block, keys × queries: zero where the query does not see the key.</summary>
-    public static void Mask(in CpuAttentionArguments a, int b, int head, int q0, int queries, int k0, int keys, float* mask)
+    /// <summary>Draws the dropout mask of a tile, keys × queries: zero where the query does not see the key.</summary>
+    public static void Mask(in CpuAttentionArguments a, int b, int head, int q0, int k0, in CpuAttentionIntervals seen, float* mask)
     {
         float* rows = stackalloc float[Block * Block];
-        for (int i = 0; i < queries; i++)
+        for (int i = 0; i < seen.Queries; i++)
         {
-            int visible = Math.Clamp(a.Visible(q0 + i) - k0, 0, keys);
-            a.Keep(b, head, q0 + i, k0, visible, rows + i * Block);
-            new Span<float>(rows + i * Block + visible, Block - visible).Clear();
+            float* row = rows + i * Block;
+            int first = seen.FirstKey(i), end = Math.Max(seen.EndKey(i), first);
+            new Span<float>(row, first).Clear();
+            a.Keep(b, head, q0 + i, k0 + first, end - first, row + first);
+            new Span<float>(row + end, Block - end).Clear();
         }
 
-        LoadTransposed(rows, Block, queries, keys, mask);
+        LoadTransposed(rows, Block, seen.Queries, seen.Keys, mask);
     }
 
     /// <summary>Adds, or stores, a row of scratch to memory, times a factor.</summary>

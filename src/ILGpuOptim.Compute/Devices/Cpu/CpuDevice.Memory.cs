@@ -178,7 +178,8 @@ public sealed unsafe partial class CpuDevice
             Rule = new RotateRule(a.Backwards ? -1 : 1),
             Rows = a.Rows,
             Heads = a.Heads,
-            HeadSize = a.HeadSize,
+            HeadStep = a.HeadStep,
+            Size = a.Turned,
             Stride = a.Stride,
         };
         workers.Run(CpuRotation<L>.Pieces(a.Rows), ref work);

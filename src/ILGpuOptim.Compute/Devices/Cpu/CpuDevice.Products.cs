@@ -155,6 +155,7 @@ public sealed unsafe partial class CpuDevice
         a.QueryGradient = (float*)At(gradients.Query);
         a.KeyGradient = (float*)At(gradients.Key);
         a.ValueGradient = (float*)At(gradients.Value);
+        a.DistanceGradient = gradients.DistanceBias is { } distances ? (float*)At(distances) : null;
         CpuAttention.Backward<L>(workers, scratch, a);
     }
 
@@ -176,8 +177,14 @@ public sealed unsafe partial class CpuDevice
         QueryStride = a.QueryStride,
         KeyStride = a.KeyStride,
         OutputStride = a.OutputStride,
-        Causal = a.Causal,
+        QueryHeadStep = a.QueryHeadStep,
+        KeyHeadStep = a.KeyHeadStep,
+        Ranges = a.Ranges is { } ranges ? (int*)At(ranges) : null,
+        Before = a.Before,
+        After = a.After,
         Scale = a.Scale,
+        SoftCap = a.SoftCap,
+        DistanceBias = a.DistanceBias is { } distances ? (float*)At(distances) : null,
         Dropout = a.Dropout,
         Seed = a.Seed,
         Stream = a.Stream,

@@ -10,21 +10,21 @@ internal unsafe struct CpuRotation<L> : IWork where L : struct, IVectorLane<L>
     public float* Target;
     public float* Angles;
     public RotateRule Rule;
-    public int Rows, Heads, HeadSize, Stride;
+    public int Rows, Heads, HeadStep, Size, Stride;
 
     public static int Pieces(int rows) => (rows + RowsOfPiece - 1) / RowsOfPiece;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void Invoke(int index, int worker)
     {
-        int end = Math.Min(Rows, (index + 1) * RowsOfPiece), half = HeadSize / 2;
+        int end = Math.Min(Rows, (index + 1) * RowsOfPiece), half = Size / 2;
         RotateRule rule = Rule;
         for (int row = index * RowsOfPiece; row < end; row++)
         {
-            float* cosines = Angles + (long)row * HeadSize;
+            float* cosines = Angles + (long)row * Size;
             for (int head = 0; head < Heads; head++)
             {
-                float* x = Target + (long)row * Stride + (long)head * HeadSize;
+                float* x = Target + (long)row * Stride + (long)head * HeadStep;
                 int i = 0;
                 for (; i <= half - L.Count; i += L.Count)
                     Turn<L>(rule, x + i, cosines + i, half);

@@ -97,6 +97,8 @@ public sealed partial class GpuDevice
 
     private GpuAttentionArguments Attention(in AttentionArguments a, out int form)
     {
+        if (a.KeysBefore is not null || a.Ranges is not null || a.SoftCap > 0 || a.DistanceBias is not null || (a.KeysAfter is not null && !a.Causal) || a.QueryHeadStep != a.HeadSize || a.KeyHeadStep != a.HeadSize)
+            throw new NotSupportedException($"{Name}: attention with windows, ranges, a soft-cap, distances or strides between heads is not there for GPUs yet");
         form = (a.KeyBias is null ? 0 : GpuAttentionKernels.HasBias) | (a.Dropout > 0 ? GpuAttentionKernels.Drops : 0) | (a.HeadSize > 32 ? 0 : GpuAttentionKernels.Narrow);
         if (IsProcessor)
             form = (form & ~GpuAttentionKernels.Narrow) | GpuAttentionKernels.Alone | (a.HeadSize % 8 == 0 ? GpuAttentionKernels.Direct : 0);

@@ -1,0 +1,164 @@
+namespace ILGpuOptim.Compute;
+
+/// <summary>
+/// The operands of attention. Rows are tokens: query row (b, i) begins at <c>(b · QueryLength + i) · QueryStride</c>
+/// and holds Heads heads of HeadSize numbers; key and value rows (b, j) begin at <c>(b · KeyCapacity + j) · KeyStride</c>
+/// and hold KeyHeads heads. Query head h reads key head h · KeyHeads / Heads. The three may be parts of one
+/// packed block, so strides may exceed the row.
+/// </summary>
+/// <remarks>
+/// The last query stands at the last key: query i has the position p = i + KeyLength - QueryLength among the keys. It sees one interval of keys,
+/// the intersection of what <see cref="Causal"/>, <see cref="KeysBefore"/>, <see cref="KeysAfter"/> and <see cref="Ranges"/> allow; what no
+/// query of a block sees is not computed. The score of a key is cap(Scale · q·k) + DistanceBias + KeyBias.
+/// </remarks>
+public readonly record struct AttentionArguments(Block Query, Block Key, Block Value, Block Output)
+{
+    /// <summary>Independent sequences.</summary>
+    public required int Batch { get; init; }
+
+    /// <summary>Query heads.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Key and value heads; divides <see cref="Heads"/>.</summary>
+    public required int KeyHeads { get; init; }
+
+    /// <summary>Numbers per head.</summary>
+    public required int HeadSize { get; init; }
+
+    /// <summary>Query tokens of each sequence.</summary>
+    public required int QueryLength { get; init; }
+
+    /// <summary>Key tokens of each sequence.</summary>
+    public required int KeyLength { get; init; }
+
+    /// <summary>Key rows from one sequence to the next; 0 means <see cref="KeyLength"/>. A cache has more rows than it uses.</summary>
+    public int KeyCapacity { get; init; }
+
+    /// <summary>Elements from one query row to the next.</summary>
+    public required int QueryStride { get; init; }
+
+    /// <summary>Elements from one key or value row to the next.</summary>
+    public required int KeyStride { get; init; }
+
+    /// <summary>Elements from one output row to the next; its heads are neighbours.</summary>
+    public required int OutputStride { get; init; }
+
+    /// <summary>Elements from one query head to the next within a row; 0 means <see cref="HeadSize"/>.</summary>
+    public int QueryHeadStride { get; init; }
+
+    /// <summary>Elements from one key or value head to the next within a row; 0 means <see cref="HeadSize"/>.</summary>
+    public int KeyHeadStride { get; init; }
+
+    /// <summary>Query i sees keys up to its position i + KeyLength - QueryLength: as <see cref="KeysAfter"/> 0, whatever that says.</summary>
+    public bool Causal { get; init; }
+
+    /// <summary>A query at position p sees key j only if j ≥ p - KeysBefore. Null: no limit.</summary>
+    public int? KeysBefore { get; init; }
+
+    /// <summary>A query at position p sees key j only if j ≤ p + KeysAfter. Null: no limit.</summary>
+    public int? KeysAfter { get; init; }
+
+    /// <summary>
+    /// I32, Batch × QueryLength × 2: the first key that query (b, i) may see and the end of those that it may see, as documents have them; within 0 to
+    /// <see cref="KeyLength"/>. Neither may fall from one query of a sequence to the next. Null: no limit.
+    /// </summary>
+    public Block? Ranges { get; init; }
+
+    /// <summary>Multiplies the products q·k, usually 1/√HeadSize.</summary>
+    public required float Scale { get; init; }
+
+    /// <summary>Scaled products s become cap · tanh(s / cap), before biases and masks. 0: none.</summary>
+    public float SoftCap { get; init; }
+
+    /// <summary>
+    /// F32, <see cref="Distances"/> × Heads, added to the scores: row j - p + KeyLength - 1 = j - i + QueryLength - 1 belongs to the pairs of query i and key j,
+    /// so that row 0 is a distance j - p of 1 - KeyLength and the last one of QueryLength - 1. Null: none.
+    /// </summary>
+    public Block? DistanceBias { get; init; }
+
+    /// <summary>
+    /// Log-sum-exp of the scores of each (b, h, i), Batch × Heads × QueryLength; written forward, read backward. Null when no gradient follows.
+    /// A query that sees no key gets +∞, so that its weights come out as exp(-∞) = 0 backward; its output is zero.
+    /// </summary>
+    public Block? LogSumExp { get; init; }
+
+    /// <summary>One number per key (b, j), Batch × KeyLength, added to its scores: 0 or a large negative number. Null: every key counts.</summary>
+    public Block? KeyBias { get; init; }
+
+    /// <summary>The probability with which attention weights are dropped.</summary>
+    public float Dropout { get; init; }
+
+    /// <summary>
+    /// Seed and stream of the dropout. Weight (b, h, i, j) is multiplied by element ((b · Heads + h) · QueryLength + i) · KeyLength + j
+    /// of what <see cref="Device.Random"/> draws as <see cref="RandomKind.KeepMask"/> with 1 - <see cref="Dropout"/>.
+    /// </summary>
+    public ulong Seed { get; init; }
+
+    /// <inheritdoc cref="Seed"/>
+    public ulong Stream { get; init; }
+
+    /// <summary>Rows of <see cref="DistanceBias"/>: QueryLength + KeyLength - 1.</summary>
+    public long Distances => Math.Max(0, (long)QueryLength + KeyLength - 1);
+
+    /// <summary>Elements from one query head to the next.</summary>
+    internal int QueryHeadStep => QueryHeadStride == 0 ? HeadSize : QueryHeadStride;
+
+    /// <summary>Elements from one key or value head to the next.</summary>
+    internal int KeyHeadStep => KeyHeadStride == 0 ? HeadSize : KeyHeadStride;
+
+    /// <summary>A limit that no sequence reaches.</summary>
+    internal const long NoLimit = 1L << 40;
+
+    /// <summary>How many keys before its position a query sees.</summary>
+    internal long Before => KeysBefore ?? NoLimit;
+
+    /// <summary>How many keys after its position a query sees.</summary>
+    internal long After => Causal ? 0 : KeysAfter ?? NoLimit;
+}
+
+/// <summary>What attention's backward pass reads and writes; layouts and strides are those of the forward operands.</summary>
+/// <param name="Output">The gradient of the output; laid out as the output.</param>
+/// <param name="Query">Receives the gradient of the queries.</param>
+/// <param name="Key">Receives the gradient of the keys.</param>
+/// <param name="Value">Receives the gradient of the values.</param>
+public readonly record struct AttentionGradients(Block Output, Block Query, Block Key, Block Value)
+{
+    /// <summary>Receives the gradient of <see cref="AttentionArguments.DistanceBias"/>, summed over sequences and queries; null when it is not wanted.</summary>
+    public Block? DistanceBias { get; init; }
+}
+
+/// <summary>
+/// The operands of a rotation. Each row of the target holds Heads heads, and maybe others behind or between them; the
+/// first half x and the second half y of a head's first Size numbers become x cos - y sin and y cos + x sin. The others stay.
+/// </summary>
+/// <param name="Target">Rows × Stride, f32, rotated in place.</param>
+/// <param name="Angles">Rows × Size: Size / 2 cosines, then as many sines.</param>
+public readonly record struct RotationArguments(Block Target, Block Angles)
+{
+    /// <summary>Tokens.</summary>
+    public required int Rows { get; init; }
+
+    /// <summary>Heads that are rotated.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Numbers per head.</summary>
+    public required int HeadSize { get; init; }
+
+    /// <summary>Numbers of a head that are rotated, its first ones; even. 0 means <see cref="HeadSize"/>.</summary>
+    public int Size { get; init; }
+
+    /// <summary>Elements from one row of the target to the next.</summary>
+    public required int Stride { get; init; }
+
+    /// <summary>Elements from one head to the next within a row; 0 means <see cref="HeadSize"/>.</summary>
+    public int HeadStride { get; init; }
+
+    /// <summary>Turns the other way: the inverse, and the gradient.</summary>
+    public bool Backwards { get; init; }
+
+    /// <summary>Numbers of a head that are rotated.</summary>
+    internal int Turned => Size == 0 ? HeadSize : Size;
+
+    /// <summary>Elements from one head to the next.</summary>
+    internal int HeadStep => HeadStride == 0 ? HeadSize : HeadStride;
+}

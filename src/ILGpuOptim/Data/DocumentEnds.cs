@@ -1,0 +1,248 @@
+namespace ILGpuOptim.Data;
+
+/// <summary>
+/// Where the documents of a sequence of tokens end. Ends are read where they are kept, in memory or in a file, so there may be far more than fit the
+/// memory. A part shares its storage. Every document has at least one token.
+/// </summary>
+public sealed class DocumentEnds : IDisposable
+{
+    private const int Piece = 64;
+
+    /// <summary>A run of ends of one store, each moved by <see cref="Shift"/>.</summary>
+    private readonly record struct Segment(DocumentEndStore Store, long First, long Count, long Shift)
+    {
+        /// <summary>The last end of the store's run, moved.</summary>
+        public long Last { get; } = Read(Store, First + Count - 1) + Shift;
+
+        /// <summary>An end, counted from the first of the run.</summary>
+        public long End(long index) => Read(Store, First + index) + Shift;
+
+        private static long Read(DocumentEndStore store, long index)
+        {
+            Span<long> end = stackalloc long[1];
+            store.Read(index, end);
+            return end[0];
+        }
+    }
+
+    /// <summary>All ends but that of the last document, which is the end of the tokens.</summary>
+    private readonly Segment[] segments;
+
+    private DocumentEnds(Segment[] segments, long length)
+    {
+        this.segments = segments;
+        Length = length;
+        Count = segments.Sum(segment => segment.Count) + (length > 0 ? 1 : 0);
+    }
+
+    /// <summary>How many tokens there are.</summary>
+    public long Length { get; }
+
+    /// <summary>How many documents there are.</summary>
+    public long Count { get; }
+
+    /// <summary>One document of all tokens; none where there are no tokens.</summary>
+    public static DocumentEnds One(long length) => new([], length);
+
+    /// <summary>Keeps ends in memory.</summary>
+    /// <param name="ends">The number of tokens up to the end of each document, ascending; the last may be missing.</param>
+    /// <param name="length">How many tokens there are.</param>
+    /// <exception cref="ArgumentException">Ends do not ascend, or lie outside the tokens.</exception>
+    public static DocumentEnds From(ReadOnlySpan<long> ends, long length)
+    {
+        long before = 0;
+        foreach (long end in ends)
+        {
+            if (end <= before || end > length)
+                throw new ArgumentException($"the end {end} does not lie between the one before it, {before}, and the {length} tokens", nameof(ends));
+            before = end;
+        }
+
+        if (ends.Length > 0 && ends[^1] == length)
+            ends = ends[..^1];
+        return new(ends.Length == 0 ? [] : [new Segment(new DocumentEndArray(ends.ToArray()), 0, ends.Length, 0)], length);
+    }
+
+    /// <summary>The ends of a store, which the result owns; the last is that of the tokens.</summary>
+    internal static DocumentEnds From(DocumentEndStore store, long count, long length) => new(count > 1 ? [new Segment(store, 0, count - 1, 0)] : [], length);
+
+    /// <summary>Documents one after the other, as <see cref="TokenSequence.Join"/> joins their tokens.</summary>
+    public static DocumentEnds Join(IEnumerable<DocumentEnds> parts)
+    {
+        var segments = new List<Segment>();
+        long length = 0;
+        foreach (DocumentEnds part in parts.Where(part => part.Length > 0))
+        {
+            if (length > 0)
+                segments.Add(new Segment(new DocumentEndArray([length]), 0, 1, 0));
+            foreach (Segment segment in part.segments)
+                segments.Add(new Segment(segment.Store, segment.First, segment.Count, segment.Shift + length));
+            length += part.Length;
+        }
+
+        return new([.. segments], length);
+    }
+
+    /// <summary>The documents of tokens <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/>, the first and last of which may be parts of documents.</summary>
+    public DocumentEnds Slice(long start, long length)
+    {
+        CheckRange(start, length);
+        var parts = new List<Segment>();
+        foreach (Segment segment in segments)
+        {
+            long first = After(segment, start), end = After(segment, start + length - 1);
+            if (first < end)
+                parts.Add(new Segment(segment.Store, segment.First + first, end - first, segment.Shift - start));
+        }
+
+        return new([.. parts], length);
+    }
+
+    /// <summary>The number of tokens up to the end of a document. Allocates nothing.</summary>
+    public long EndOf(long document)
+    {
+        Span<long> end = stackalloc long[1];
+        CopyTo(document, end);
+        return end[0];
+    }
+
+    /// <summary>The ends of the documents from <paramref name="first"/> on that fill <paramref name="target"/>. Allocates nothing.</summary>
+    public void CopyTo(long first, Span<long> target)
+    {
+        if (first < 0 || first > Count - target.Length)
+            throw new ArgumentOutOfRangeException(nameof(first), $"documents {first:N0} to {first + target.Length:N0} lie outside {Count:N0}");
+        foreach (ref readonly Segment segment in segments.AsSpan())
+        {
+            if (target.IsEmpty)
+                return;
+            if (first < segment.Count)
+            {
+                Span<long> here = target[..(int)Math.Min(target.Length, segment.Count - first)];
+                segment.Store.Read(segment.First + first, here);
+                foreach (ref long end in here)
+                    end += segment.Shift;
+                target = target[here.Length..];
+                first = segment.Count;
+            }
+
+            first -= segment.Count;
+        }
+
+        if (!target.IsEmpty)
+            target[0] = Length;
+    }
+
+    /// <summary>The number of the document that holds a token. Allocates nothing.</summary>
+    public long DocumentAt(long token)
+    {
+        CheckRange(token, 1);
+        long documents = 0;
+        foreach (ref readonly Segment segment in segments.AsSpan())
+        {
+            long before = After(segment, token);
+            documents += before;
+            if (before < segment.Count)
+                break;
+        }
+
+        return documents;
+    }
+
+    /// <summary>The document of each token of a window, counted from 0 in the window. Allocates nothing.</summary>
+    /// <param name="start">The first token.</param>
+    /// <param name="documents">Takes the numbers: as many as the window has tokens.</param>
+    public void Number(long start, Span<int> documents)
+    {
+        CheckRange(start, documents.Length);
+        if (documents.IsEmpty)
+            return;
+        Span<long> ends = stackalloc long[Piece];
+        long document = DocumentAt(start);
+        int position = 0;
+        for (int number = 0; position < documents.Length;)
+        {
+            Span<long> piece = ends[..(int)Math.Min(ends.Length, Count - document)];
+            CopyTo(document, piece);
+            for (int i = 0; i < piece.Length && position < documents.Length; i++, number++)
+            {
+                int end = (int)Math.Min(documents.Length, piece[i] - start);
+                documents[position..end].Fill(number);
+                position = end;
+            }
+
+            document += piece.Length;
+        }
+    }
+
+    /// <summary>As the other, and ignores targets that are the first token of a document.</summary>
+    /// <param name="start">The first token.</param>
+    /// <param name="documents">Takes the numbers: as many as the window has tokens.</param>
+    /// <param name="targets">The tokens that follow those of the window; each that begins a document becomes <see cref="SequentialWindows.Ignored"/>.</param>
+    public void Number(long start, Span<int> documents, Span<int> targets)
+    {
+        Number(start, documents);
+        for (int i = 0; i + 1 < documents.Length; i++)
+        {
+            if (documents[i + 1] != documents[i])
+                targets[i] = SequentialWindows.Ignored;
+        }
+
+        if (!documents.IsEmpty && start + documents.Length < Length && Begins(start + documents.Length))
+            targets[documents.Length - 1] = SequentialWindows.Ignored;
+    }
+
+    /// <summary>Whether a token is the first of a document. Allocates nothing.</summary>
+    public bool Begins(long token) => token == 0 || DocumentAt(token) != DocumentAt(token - 1);
+
+    /// <summary>The documents of tokens that end with a token of their own, such as <c>&lt;|endoftext|&gt;</c>; null where it does not occur. Reads every token.</summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="end">The id of the last token of a document.</param>
+    public static DocumentEnds? EndingWith(TokenSequence tokens, int end)
+    {
+        var ends = new List<long>();
+        int[] ids = new int[Math.Min(1 << 16, tokens.Length)];
+        for (long start = 0; start < tokens.Length; start += ids.Length)
+        {
+            Span<int> piece = ids.AsSpan(0, (int)Math.Min(ids.Length, tokens.Length - start));
+            tokens.CopyTo(start, piece);
+            for (int i = piece.IndexOf(end), next; i >= 0; i = next < 0 ? -1 : i + 1 + next)
+            {
+                ends.Add(start + i + 1);
+                next = piece[(i + 1)..].IndexOf(end);
+            }
+        }
+
+        return ends.Count == 0 ? null : From(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(ends), tokens.Length);
+    }
+
+    /// <summary>How many ends of a segment are at or before a token.</summary>
+    private static long After(in Segment segment, long token)
+    {
+        if (segment.Last <= token)
+            return segment.Count;
+        long low = 0, high = segment.Count - 1;
+        while (low < high)
+        {
+            long middle = low + ((high - low) / 2);
+            if (segment.End(middle) <= token)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+
+        return low;
+    }
+
+    private void CheckRange(long start, long length)
+    {
+        if (start < 0 || length < 0 || start > Length - length)
+            throw new ArgumentOutOfRangeException(nameof(start), $"tokens {start:N0} to {start + length:N0} lie outside a sequence of {Length:N0}");
+    }
+
+    /// <summary>Closes the files behind the ends, and so behind all that share them.</summary>
+    public void Dispose()
+    {
+        foreach (Segment segment in segments)
+            segment.Store.Dispose();
+    }
+}

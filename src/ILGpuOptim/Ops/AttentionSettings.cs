@@ -1,0 +1,59 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>What attention computes beside its operands; see <see cref="AttentionOp"/>.</summary>
+public sealed record AttentionSettings
+{
+    /// <summary>Query heads.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Key and value heads, a divisor of <see cref="Heads"/>; 0 means as many.</summary>
+    public int KeyHeads { get; init; }
+
+    /// <summary>Numbers per head; 0 means what the operands' columns leave for each.</summary>
+    public int HeadSize { get; init; }
+
+    /// <summary>Multiplies the scores; null means 1 / √size.</summary>
+    public float? Scale { get; init; }
+
+    /// <summary>A query sees no keys after its own position. With more keys than queries, the last query stands at the last key.</summary>
+    public bool Causal { get; init; }
+
+    /// <summary>How many keys before its own position a query sees; null: all.</summary>
+    public int? KeysBefore { get; init; }
+
+    /// <summary>How many keys after its own position a query sees; null: all. Causal attention sees none.</summary>
+    public int? KeysAfter { get; init; }
+
+    /// <summary>Scores s become cap · tanh(s / cap) before biases and masks; 0: none.</summary>
+    public float SoftCap { get; init; }
+
+    /// <summary>The probability of dropping a weight while training.</summary>
+    public float Dropout { get; init; }
+
+    /// <summary>batch × key length, added to the scores of each key; null: none.</summary>
+    public Block? KeyBias { get; init; }
+
+    /// <summary>batch × query length × 2, I32: the first key and the end of the keys that each query may see, as <see cref="AttentionArguments.Ranges"/> has them; null: all.</summary>
+    public Block? Ranges { get; init; }
+
+    /// <summary>
+    /// (query length + key length - 1) × heads, added to the scores by distance as <see cref="AttentionArguments.DistanceBias"/> has them: row j - i + query
+    /// length - 1 belongs to query i and key j. Receives a gradient. Null: none.
+    /// </summary>
+    public Tensor? DistanceBias { get; init; }
+
+    /// <summary>
+    /// (batch · length) × <see cref="RotatedSize"/>: the cosines and sines of each row's position by which queries and keys are turned
+    /// (RoPE; Su et al., 2021), as <see cref="RotationArguments"/> has them; null: none.
+    /// </summary>
+    public Block? Angles { get; init; }
+
+    /// <summary>Numbers of a head that <see cref="Angles"/> turn, its first ones; 0 means all.</summary>
+    public int RotatedSize { get; init; }
+
+    /// <summary>How a packed operand holds queries, keys and values.</summary>
+    public PackedOrder Order { get; init; }
+}
