@@ -164,6 +164,17 @@ public sealed class JsonFields
     /// <summary>The strings of an array field; null when it is missing or null.</summary>
     public IReadOnlyList<string>? Texts(string name) => Array(name)?.Select((item, i) => Text($"{name}[{i}]", item)).ToList();
 
+    /// <summary>The integers of an array field; null when it is missing or null.</summary>
+    public IReadOnlyList<int>? Ints(string name) => Array(name)?.Select((item, i) => item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int value)
+        ? value : throw Error($"{name}[{i}]", $"is {Describe(item)}; it must be an integer of 32 bits")).ToList();
+
+    /// <summary>The finite numbers of an array field; null when it is missing or null.</summary>
+    public IReadOnlyList<double>? Numbers(string name) => Array(name)?.Select((item, i) => item.ValueKind == JsonValueKind.Number && item.TryGetDouble(out double value) && double.IsFinite(value)
+        ? value : throw Error($"{name}[{i}]", $"is {Describe(item)}; it must be a finite number")).ToList();
+
+    /// <summary>Whether a field was read or declared harmless so far.</summary>
+    public bool IsRead(string name) => read.Contains(name);
+
     /// <summary>Declares fields that change nothing here, whatever their values.</summary>
     public void Harmless(params IEnumerable<string> names) => read.UnionWith(names);
 

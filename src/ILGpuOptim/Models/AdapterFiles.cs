@@ -30,7 +30,7 @@ public static class AdapterFiles
         var config = new JsonObject
         {
             ["peft_type"] = "LORA",
-            ["task_type"] = model.IsCausal ? "CAUSAL_LM" : null,
+            ["task_type"] = model.Config.Describe().Encoder is not null ? "SEQ_2_SEQ_LM" : model.IsCausal ? "CAUSAL_LM" : null,
             ["base_model_name_or_path"] = baseModel,
             ["r"] = first.Rank,
             ["lora_alpha"] = Number(first.Alpha),
@@ -58,12 +58,12 @@ public static class AdapterFiles
     {
         AdapterConfig config = AdapterConfig.Load(folder);
         using Safetensors file = Safetensors.Open(Path.Combine(folder, Weights));
-        Dictionary<string, Linear> products = model.Adaptable.ToDictionary(linear => TensorNames.Bare(linear.Name));
+        Dictionary<string, Linear> products = model.Adaptable.ToDictionary(linear => TensorNames.Bare(linear.Name, model.Config));
         var found = new Dictionary<Linear, (string? A, string? B)>();
         foreach (string name in file.Tensors.Keys)
         {
             (string? module, bool isB) = Parse(name);
-            if (module is null || !products.TryGetValue(TensorNames.Bare(module), out Linear? linear))
+            if (module is null || !products.TryGetValue(TensorNames.Bare(module, model.Config), out Linear? linear))
                 throw new SafetensorsException($"{file.Path}: {name} adapts nothing that the model has; the adapters belong to another model, or are not LoRA's");
             if (!config.Adapts(model.Config.ModulePrefix + linear.Name))
                 throw new SafetensorsException($"{file.Path}: {name} adapts a module that {Config} leaves out by target_modules, exclude_modules or layers_to_transform; the two files do not belong together");

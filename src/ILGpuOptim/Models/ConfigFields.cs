@@ -48,15 +48,17 @@ internal static class ConfigFields
         ("tie_encoder_decoder", IsFalse, "models of an encoder and a decoder are not modelled"),
     ];
 
-    /// <summary>The fields that have not been read so far: they are written back as they were.</summary>
-    public static Dictionary<string, JsonElement> Unmodelled(JsonFields fields) => new(fields.Unread);
-
     /// <summary>Passes over the fields that change nothing, and refuses those that do.</summary>
     /// <exception cref="UserException">With the field, its value and what it means.</exception>
     public static void ReadCommon(JsonFields fields)
     {
         foreach ((string name, Func<JsonElement, bool> neutral, string meaning) in Refused)
-            fields.Only(name, neutral, meaning);
+        {
+            // A family may know the field.
+            if (!fields.IsRead(name))
+                fields.Only(name, neutral, meaning);
+        }
+
         fields.Harmless([.. Notes, .. Tokens, .. Tasks, .. Generation]);
     }
 

@@ -1,15 +1,16 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>What every model's <c>config.json</c> tells, under Hugging Face's field names.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "model_type")]
-[JsonDerivedType(typeof(Gpt2Config), "gpt2")]
-[JsonDerivedType(typeof(LlamaConfig), "llama")]
-[JsonDerivedType(typeof(BertConfig), "bert")]
+/// <summary>
+/// What every model's <c>config.json</c> tells. Properties with a <see cref="JsonPropertyNameAttribute"/> are the fields of the file, under
+/// Hugging Face's names; a family's record adds its own. A <see cref="ModelFamily"/> makes the record known.
+/// </summary>
+[JsonConverter(typeof(ModelConfigConverter))]
 public abstract record ModelConfig
 {
     /// <summary>How many token ids there are.</summary>
@@ -17,74 +18,76 @@ public abstract record ModelConfig
     public required int Vocabulary { get; init; }
 
     /// <summary>The id that fills up short sequences; null where there is none.</summary>
-    [JsonPropertyName("pad_token_id"), JsonIgnore(Condition = JsonIgnoreCondition.Never)]
+    [JsonPropertyName("pad_token_id")]
     public int? PadToken { get; init; }
 
     /// <summary>The id of a masked language model's mask token; null where only the tokenizer has it.</summary>
     [JsonPropertyName("mask_token_id")]
     public int? MaskToken { get; init; }
 
+    /// <summary>Whether the head shares the token embedding.</summary>
+    [JsonPropertyName("tie_word_embeddings")]
+    public bool TieWordEmbeddings { get; init; }
+
+    /// <summary>What Hugging Face's library looks for.</summary>
+    [JsonPropertyName("architectures")]
+    public IReadOnlyList<string> Architectures { get; init; } = [];
+
     /// <summary>Fields of the file that mean nothing here, written back as they were.</summary>
-    [JsonExtensionData]
-    public IDictionary<string, JsonElement>? Others { get; init; }
+    public IReadOnlyDictionary<string, JsonElement>? Others { get; init; }
 
     /// <summary>The longest sequence.</summary>
-    [JsonIgnore]
     public abstract int Positions { get; }
 
     /// <summary>Layers.</summary>
-    [JsonIgnore]
     public abstract int Depth { get; }
 
     /// <summary>Numbers for each token.</summary>
-    [JsonIgnore]
     public abstract int Width { get; }
 
     /// <summary>Attention heads.</summary>
-    [JsonIgnore]
     public abstract int HeadCount { get; }
 
     /// <summary>The name of the family, for people.</summary>
-    [JsonIgnore]
-    public abstract string Family { get; }
+    public string Family => ModelFamilies.Of(this).Name;
 
     /// <summary>The main sizes, for people.</summary>
-    [JsonIgnore]
     public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, {Width} channels";
 
     private const long MaxFileBytes = 16 << 20;
 
-    private static readonly Dictionary<string, Func<JsonFields, ModelConfig>> Families = new()
-    {
-        ["gpt2"] = Gpt2Config.Read,
-        ["llama"] = LlamaConfig.Read,
-        ["bert"] = BertConfig.Read,
-    };
-
-    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
     /// <summary>Whether the model predicts masked tokens instead of next ones.</summary>
-    [JsonIgnore]
     public virtual bool PredictsMaskedTokens => false;
 
     /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
-    [JsonIgnore]
     public virtual IReadOnlyList<string> IgnoredTensors => [];
 
     /// <summary>Tensors of files that only other heads use, by pattern; they are neither read nor written back.</summary>
-    [JsonIgnore]
     public virtual IReadOnlyList<string> OtherHeads => [];
 
+    /// <summary>The name of the head's own weight, where <see cref="TieWordEmbeddings"/> is false.</summary>
+    public virtual string HeadTensor => "lm_head.weight";
+
+    /// <summary>The name of the token embedding.</summary>
+    public abstract string TokenTensor { get; }
+
     /// <summary>Tensors that files may have beside a parameter with the same values: the copy's name and the parameter's.</summary>
-    [JsonIgnore]
-    public virtual IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>();
+    public virtual IReadOnlyDictionary<string, string> TiedCopies => TieWordEmbeddings
+        ? new Dictionary<string, string> { [HeadTensor] = TokenTensor }
+        : new Dictionary<string, string>();
+
+    /// <summary>The prefix of the base model's tensors, which some files have and others lack.</summary>
+    public virtual string BasePrefix => "";
+
+    /// <summary>Parts of names that other writers of the family's files use, and what they stand for.</summary>
+    public virtual IReadOnlyDictionary<string, string> OtherTensorNames => new Dictionary<string, string>();
 
     /// <summary>The default LoRA targets: last parts of names of products.</summary>
-    [JsonIgnore]
     public virtual IReadOnlyList<string> LoraTargets => [];
 
     /// <summary>What Hugging Face's classes put before the names of this model's parts, beyond our names.</summary>
-    [JsonIgnore]
     public virtual string ModulePrefix => "";
 
     /// <summary>Everything that a model of this configuration computes.</summary>
@@ -102,6 +105,12 @@ public abstract record ModelConfig
     /// <param name="dropout">Every dropout that the model has.</param>
     public abstract ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null);
 
+    /// <summary>The configuration with a head of its own, for files whose head differs from the token embedding.</summary>
+    public virtual ModelConfig Untied() => this with { TieWordEmbeddings = false };
+
+    /// <summary>The configuration with a mask token behind the vocabulary of a new text.</summary>
+    public virtual ModelConfig WithNewMask() => this with { MaskToken = Vocabulary, Vocabulary = Vocabulary + 1, PadToken = null };
+
     /// <summary>The names and shapes of all parameters in the order of the model's file; nothing is allocated.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<int> Shape)> ParameterShapes()
     {
@@ -110,9 +119,38 @@ public abstract record ModelConfig
         return [.. model.Parameters.Select(parameter => (parameter.Name, parameter.Shape))];
     }
 
-    /// <summary>Throws when the sizes contradict each other.</summary>
+    /// <summary>Throws when fields contradict each other. A family's record checks its own fields beside these.</summary>
     /// <param name="source">Where the configuration comes from, for the message.</param>
-    public abstract void Check(string source);
+    /// <exception cref="UserException">With the field, its value and what to do.</exception>
+    public virtual void Check(string source)
+    {
+        ConfigChecks.Size(source, "vocab_size", Vocabulary, ConfigChecks.MostRows);
+        if (PadToken is { } pad && HasPaddingRow && PaddingRow is null && !pad.Equals(ConfigSchema.Of(GetType()).DefaultOf("pad_token_id")))
+            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {Vocabulary}");
+        if (PredictsMaskedTokens && MaskToken is { } mask && (uint)mask >= (uint)Vocabulary)
+            throw new UserException($"{source}: mask_token_id = {mask} lies outside the vocabulary of {Vocabulary}");
+    }
+
+    /// <summary>
+    /// Declares the file's fields that no property has: <see cref="JsonFields.Harmless"/> for those that change nothing, <see cref="JsonFields.Only"/>
+    /// for those that are understood at one value alone. Fields that every family may have are declared already.
+    /// </summary>
+    /// <exception cref="UserException">A field has a value that is not modelled.</exception>
+    protected virtual void ReadOthers(JsonFields fields)
+    {
+    }
+
+    /// <summary>Whether the token embedding has a row for <see cref="PadToken"/> that is not trained.</summary>
+    protected virtual bool HasPaddingRow => true;
+
+    /// <summary>
+    /// The row of the token embedding that starts at zero and gets no gradient from lookups; null: none. Negative ids count from the end, as in
+    /// PyTorch; a family's default that lies outside a small vocabulary means none.
+    /// </summary>
+    protected int? PaddingRow => HasPaddingRow && PadToken is { } pad && pad < Vocabulary && pad >= -Vocabulary ? (pad < 0 ? pad + Vocabulary : pad) : null;
+
+    /// <summary>The padding id for another vocabulary.</summary>
+    protected int? PadWithin(int? vocabulary) => PadToken >= (vocabulary ?? int.MaxValue) ? null : PadToken;
 
     /// <summary>Reads and checks a configuration.</summary>
     /// <exception cref="UserException">Missing, damaged or contradictory, or it has a field that is not understood.</exception>
@@ -121,78 +159,57 @@ public abstract record ModelConfig
     /// <summary>As <see cref="Load"/>, from text.</summary>
     public static ModelConfig Parse(string text, string source) => Read(JsonFields.Parse(Encoding.UTF8.GetBytes(text), source));
 
-    /// <summary>Reads the configuration that a user names: a file, a folder that holds <c>config.json</c>, or the name of a file in the folder <c>models</c>.</summary>
+    /// <summary>
+    /// Reads the configuration that a user names: a file, a folder that holds <c>config.json</c>, the name of a file in the folder <c>models</c>,
+    /// or the name of a model that the library has.
+    /// </summary>
     /// <exception cref="UserException">There is none, or as for <see cref="Load"/>.</exception>
-    public static ModelConfig Find(string name) => Load(Locate(name) ?? throw new UserException(
-        Directory.Exists(name) ? $"{name}: there is no {ModelFiles.Config} in this folder" : $"{name}: there is no such file; give a {ModelFiles.Config}, a folder that holds one, or the name of a file in the folder models"));
+    public static ModelConfig Find(string name)
+    {
+        if (Locate(name) is { } path)
+            return Load(path);
+        if (KnownModels.Read(name) is { } text)
+            return Parse(text, name);
+        if (Directory.Exists(name))
+            throw new UserException($"{name}: there is no {ModelFiles.Config} in this folder");
+        throw new UserException($"{name}: there is no such file or model{Nearest.Question(name, KnownModels.Names)} Give a {ModelFiles.Config}, a folder that holds one, or one of these: {string.Join(", ", KnownModels.Names)}");
+    }
 
     /// <summary>The file of the configuration that a user names; null when there is none.</summary>
     internal static string? Locate(string name) =>
         new[] { name, Path.Combine(name, ModelFiles.Config), name + ".json", Path.Combine("models", name), Path.Combine("models", name + ".json") }.FirstOrDefault(File.Exists);
 
-    private static ModelConfig Read(JsonFields fields)
+    /// <summary>Reads and checks a configuration of any family.</summary>
+    internal static ModelConfig Read(JsonFields fields)
     {
-        const string families = "gpt2, llama and bert";
-        string type = fields.Text("model_type") ?? throw fields.Error("model_type", $"is missing; there are {families}");
-        if (!Families.TryGetValue(type, out Func<JsonFields, ModelConfig>? read))
-            throw fields.Error("model_type", $"\"{type}\" is not supported; there are {families}");
-        ModelConfig config = read(fields);
+        IEnumerable<string> types = ModelFamilies.All.Select(family => family.ModelType).Order(StringComparer.Ordinal);
+        string type = fields.Text("model_type") ?? throw fields.Error("model_type", $"is missing; there are {string.Join(", ", types)}");
+        if (!ModelFamilies.TryFind(type, out ModelFamily? family))
+            throw fields.Error("model_type", $"\"{type}\" is not supported{Nearest.Question(type, types)} There are {string.Join(", ", types)}");
+        ModelConfig config = family.Read(fields);
+        config = config with { Others = fields.Unread };
+        config.ReadOthers(fields);
+        ConfigFields.ReadCommon(fields);
         fields.Finish();
         config.Check(fields.Source);
         return config;
     }
 
     /// <summary>The configuration as <c>config.json</c> holds it; weights are written as f32, whatever they were read from.</summary>
-    public string ToJson() => JsonSerializer.Serialize(
-        this with { Others = Others?.Where(field => field.Key is not ("torch_dtype" or "dtype")).ToDictionary(field => field.Key, field => field.Value) }, Options);
+    public string ToJson() => ToJsonObject().ToJsonString(Options);
 
-    /// <summary>The most layers; more would fill the memory with objects alone.</summary>
-    protected const int MostLayers = 10_000;
-
-    /// <summary>The largest width, in numbers: sums of several widths stay within 32 bits.</summary>
-    protected const int MostWidth = 1 << 24;
-
-    /// <summary>The most token ids or positions.</summary>
-    protected const int MostRows = 1 << 28;
-
-    /// <summary>Fails with a message that names the file when a size is not positive, or larger than any model's.</summary>
-    protected static void Size(string source, string field, int value, int most)
+    /// <summary>As <see cref="ToJson"/>.</summary>
+    internal JsonObject ToJsonObject()
     {
-        if (value < 1 || value > most)
-            throw new UserException($"{source}: {field} = {value}; it must lie between 1 and {most}");
-    }
+        var result = new JsonObject { ["model_type"] = ModelFamilies.Of(this).ModelType };
+        foreach ((string name, JsonNode? value) in ConfigSchema.Of(GetType()).Write(this).ToArray())
+            result[name] = value?.DeepClone();
+        foreach ((string name, JsonElement value) in Others ?? new Dictionary<string, JsonElement>())
+        {
+            if (name is not ("torch_dtype" or "dtype"))
+                result[name] = JsonSerializer.SerializeToNode(value);
+        }
 
-    /// <summary>Fails when a number that keeps normalisation finite is not a small positive one.</summary>
-    protected static void Epsilon(string source, string field, float value)
-    {
-        if (!(value >= MathF.ScaleB(1, -126) && value <= 1))
-            throw new UserException($"{source}: {field} = {value}; it must be a normal 32-bit number above 0 and at most 1");
-    }
-
-    /// <summary>Fails when a standard deviation is none.</summary>
-    protected static void Deviation(string source, float value)
-    {
-        if (!(value >= 0 && value <= 1000))
-            throw new UserException($"{source}: initializer_range = {value}; it must lie between 0 and 1000");
-    }
-
-    /// <summary>Fails when a probability of dropping is none.</summary>
-    protected static void Dropout(string source, string field, float value)
-    {
-        if (!(value >= 0 && value < 1))
-            throw new UserException($"{source}: {field} = {value}; a dropout lies in [0, 1)");
-    }
-
-    /// <summary>Fails when heads do not divide the width, and names head counts that do.</summary>
-    protected static void Divides(string source, string headsField, int heads, string widthField, int width)
-    {
-        if (width % heads == 0)
-            return;
-        int below = heads, above = heads;
-        while (width % below != 0)
-            below--;
-        while (above < width && width % above != 0)
-            above++;
-        throw new UserException($"{source}: {headsField} = {heads} does not divide {widthField} = {width}; use {below} or {above}");
+        return result;
     }
 }

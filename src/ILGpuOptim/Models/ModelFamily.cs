@@ -3,28 +3,57 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>A family of models: how its files are read. Registered once, it is known to every command.</summary>
+/// <summary>A family of models: how its <c>config.json</c> is read. Registered once, it is known to every command and file.</summary>
 /// <param name="ModelType">The <c>model_type</c> of its <c>config.json</c>.</param>
-/// <param name="ConfigType">The class of its configuration, a <see cref="ModelConfig"/>.</param>
-/// <param name="Read">Reads a configuration; <see cref="JsonFields.Finish"/> is left to the caller.</param>
-public sealed record ModelFamily(string ModelType, Type ConfigType, Func<JsonFields, ModelConfig> Read);
+/// <param name="Name">Its name, for people.</param>
+/// <param name="ConfigType">The class of its configuration: a <see cref="ModelConfig"/> whose properties with a <c>JsonPropertyName</c> are its fields.</param>
+public sealed record ModelFamily(string ModelType, string Name, Type ConfigType)
+{
+    /// <summary>The family of a configuration's class.</summary>
+    /// <typeparam name="TConfig">A class with a constructor without parameters, whose values are the defaults.</typeparam>
+    /// <param name="modelType">The <c>model_type</c> of its <c>config.json</c>.</param>
+    /// <param name="name">Its name, for people.</param>
+    public static ModelFamily Of<TConfig>(string modelType, string name) where TConfig : ModelConfig => new(modelType, name, typeof(TConfig));
+
+    /// <summary>Reads a configuration; <see cref="JsonFields.Finish"/> is left to the caller.</summary>
+    internal ModelConfig Read(JsonFields fields) => (ModelConfig)ConfigSchema.Of(ConfigType).Read(fields);
+}
 
 /// <summary>The families that are known. Others can be added at run time.</summary>
 public static class ModelFamilies
 {
-    private static readonly Dictionary<string, ModelFamily> Known = new(StringComparer.Ordinal);
+    private static readonly Lock Gate = new();
 
-    /// <summary>Every family, by <c>model_type</c>.</summary>
-    public static IReadOnlyCollection<ModelFamily> All => Known.Values;
+    private static Dictionary<string, ModelFamily> known = new ModelFamily[]
+    {
+        BertConfig.Registration, Gemma2Config.Registration, Gemma3Config.Registration, Gpt2Config.Registration, GptNeoXConfig.Registration, LlamaConfig.Registration,
+        MistralConfig.Registration, MixtralConfig.Registration, ModernBertConfig.Registration, Olmo2Config.Registration, Phi3Config.Registration, Qwen2Config.Registration,
+        Qwen3Config.Registration, Qwen3MoeConfig.Registration, RobertaConfig.Registration, SmolLm3Config.Registration, T5Config.Registration,
+    }.ToDictionary(family => family.ModelType, StringComparer.Ordinal);
+
+    /// <summary>Every family.</summary>
+    public static IReadOnlyCollection<ModelFamily> All => known.Values;
 
     /// <summary>Adds a family.</summary>
-    /// <exception cref="ArgumentException">There is one of this <c>model_type</c>.</exception>
+    /// <exception cref="ArgumentException">There is one of this <c>model_type</c> or class, or the class is no configuration that can be made.</exception>
     public static void Register(ModelFamily family)
     {
-        if (!Known.TryAdd(family.ModelType, family))
-            throw new ArgumentException($"there is a family of model_type \"{family.ModelType}\" already", nameof(family));
+        Type type = family.ConfigType;
+        if (!type.IsAssignableTo(typeof(ModelConfig)) || type.IsAbstract || type.GetConstructor(Type.EmptyTypes) is null)
+            throw new ArgumentException($"{type.Name} is no {nameof(ModelConfig)} with a public constructor without parameters", nameof(family));
+        lock (Gate)
+        {
+            if (known.Values.FirstOrDefault(other => other.ModelType == family.ModelType || other.ConfigType == type) is { } other)
+                throw new ArgumentException($"there is a family of model_type \"{other.ModelType}\" with the class {other.ConfigType.Name} already", nameof(family));
+            known = new(known, StringComparer.Ordinal) { [family.ModelType] = family };
+        }
     }
 
     /// <summary>Finds a family.</summary>
-    public static bool TryFind(string modelType, [NotNullWhen(true)] out ModelFamily? family) => Known.TryGetValue(modelType, out family);
+    public static bool TryFind(string modelType, [NotNullWhen(true)] out ModelFamily? family) => known.TryGetValue(modelType, out family);
+
+    /// <summary>The family of a configuration.</summary>
+    /// <exception cref="InvalidOperationException">Its class is not registered.</exception>
+    public static ModelFamily Of(ModelConfig config) => known.Values.FirstOrDefault(family => family.ConfigType == config.GetType())
+        ?? throw new InvalidOperationException($"{config.GetType().Name} is the class of no family; call {nameof(ModelFamilies)}.{nameof(Register)} first");
 }

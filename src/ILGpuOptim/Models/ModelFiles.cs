@@ -32,7 +32,10 @@ public static class ModelFiles
         }
     }
 
-    /// <summary>Reads the configuration of a folder, and checks it against the names and shapes of the weights' file: nothing is allocated for sizes that the file does not have.</summary>
+    /// <summary>
+    /// Reads the configuration of a folder, and checks it against the names and shapes of the weights' file: nothing is allocated for sizes that the
+    /// file does not have. A tied head that the file has beside the token embedding, with other values, is one of its own.
+    /// </summary>
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
     public static ModelConfig LoadConfig(string folder)
     {
@@ -41,9 +44,11 @@ public static class ModelFiles
         using Safetensors file = Safetensors.Open(folder);
         if (config.Depth > file.Tensors.Count)
             throw new SafetensorsException($"{file.Path}: the file has {file.Tensors.Count} tensors, but config.json has {config.Depth} layers; the file belongs to another model");
+        if (config.TieWordEmbeddings && new TensorNames(file, config) is var names && names.Find(config.HeadTensor) is { } head && names.Find(config.TokenTensor) is { } tokens && !AreEqual(file, head, tokens))
+            config = config.Untied();
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Initializer(device, 0));
-        _ = Match(file, model, out _);
+        _ = new StoredModel(file, model);
         return config;
     }
 
@@ -66,49 +71,21 @@ public static class ModelFiles
     public static void LoadWeights(string path, LanguageModel model)
     {
         using Safetensors file = Safetensors.Open(path);
-        IReadOnlyList<(Parameter Parameter, string Name)> found = Match(file, model, out IReadOnlyList<(string Copy, string Original)> tied);
-        foreach ((string copy, string original) in tied)
+        var stored = new StoredModel(file, model);
+        foreach ((string copy, string original) in stored.Copies)
         {
-            if (!file[copy].Shape.SequenceEqual(file[original].Shape) || !file.ReadF32(copy).AsSpan().SequenceEqual(file.ReadF32(original)))
-                throw new SafetensorsException($"{file.Path}: {copy} differs from {original}, but the model of config.json uses one tensor for both; if the head has a matrix of its own, set tie_word_embeddings to false where the family supports it");
+            if (!AreEqual(file, copy, original))
+                throw new SafetensorsException($"{file.Path}: {copy} differs from {original}, but the model of config.json uses one tensor for both");
         }
 
-        foreach ((Parameter parameter, string name) in found)
-            StoredParameter.Load(file, name, parameter);
+        stored.Load();
+        model.UnusedTensors = stored.Unused;
         string generation = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(file.Path))!, GenerationConfig.FileName);
         model.GenerationConfig = File.Exists(generation) ? SourceFile.ReadAllBytes(generation, GenerationConfig.MaxFileBytes, "it is no settings of generation") : null;
     }
 
-    /// <summary>The tensors of a file that fill a model's parameters, in the model's order; the header alone is read.</summary>
-    /// <param name="file">The file.</param>
-    /// <param name="model">The model.</param>
-    /// <param name="tied">Tensors that must have the same values as another one.</param>
-    /// <exception cref="UserException">A tensor is missing, has another shape, or belongs to no parameter.</exception>
-    private static List<(Parameter Parameter, string Name)> Match(Safetensors file, LanguageModel model, out IReadOnlyList<(string Copy, string Original)> tied)
-    {
-        var names = new TensorNames(file);
-        (Parameter Parameter, string? Name)[] found = [.. model.Parameters.Select(parameter => (parameter, names.Find(parameter.Name)))];
-        string[] missing = [.. found.Where(item => item.Name is null).Select(item => item.Parameter.Name)];
-        if (missing.Length > 0)
-            throw new SafetensorsException($"{file.Path}: there is no tensor {TensorNames.List(missing)}; the file belongs to another model than its config.json");
-        var result = new List<(Parameter, string)>();
-        foreach ((Parameter parameter, string? name) in found)
-        {
-            SafetensorsEntry entry = file[name!];
-            if (!entry.Shape.SequenceEqual(parameter.Shape.Select(size => (long)size)))
-                throw new SafetensorsException($"{file.Path}: {name} is {string.Join('×', entry.Shape)}, but config.json makes it {parameter}");
-            result.Add((parameter, name!));
-        }
-
-        ModelConfig config = model.Config;
-        tied = [.. config.TiedCopies
-            .Select(copy => (Copy: names.Find(copy.Key), Original: names.Find(copy.Value)!))
-            .Where(pair => pair.Copy is not null && pair.Copy != pair.Original)
-            .Select(pair => (pair.Copy!, pair.Original))];
-        names.CheckOthers(result.SelectMany(item => StoredParameter.Names(file, item.Item2)).Concat(tied.Select(pair => pair.Copy)), [.. config.IgnoredTensors, .. config.OtherHeads]);
-        model.UnusedTensors = names.Matching(config.OtherHeads);
-        return result;
-    }
+    private static bool AreEqual(Safetensors file, string one, string other) =>
+        file[one].Shape.SequenceEqual(file[other].Shape) && file.ReadF32(one).AsSpan().SequenceEqual(file.ReadF32(other));
 
     /// <summary>
     /// Writes a model into an existing folder, flushed to the disk: each parameter in the bits that it has. See <see cref="StoredParameter"/> for

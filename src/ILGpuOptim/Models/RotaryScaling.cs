@@ -1,5 +1,5 @@
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
-using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
@@ -7,7 +7,7 @@ namespace ILGpuOptim.Models;
 /// How rotary frequencies are stretched for contexts longer than a model was first trained on: <c>rope_scaling</c> of <c>config.json</c>, or
 /// <c>rope_parameters</c> in newer files. <see cref="RotaryFrequencies"/> has the formulas.
 /// </summary>
-public sealed record RotaryScaling
+public record RotaryScaling
 {
     /// <summary>default, linear, dynamic, llama3, yarn or longrope.</summary>
     [JsonPropertyName("rope_type")]
@@ -74,7 +74,6 @@ public sealed record RotaryScaling
     public IReadOnlyList<double>? ShortFactors { get; init; }
 
     /// <summary>The kind, under whichever name the file has it.</summary>
-    [JsonIgnore]
     public string Name => Kind ?? OldKind ?? "default";
 
     /// <summary>The fields that each kind reads, beside the original context.</summary>
@@ -92,11 +91,13 @@ public sealed record RotaryScaling
     internal static IReadOnlyCollection<string> Kinds => Fields.Keys;
 
     /// <summary>Whether two objects of a file say the same, the base aside.</summary>
-    internal bool Agrees(RotaryScaling other) =>
-        Same(LongFactors, other.LongFactors) && Same(ShortFactors, other.ShortFactors)
-        && this with { Theta = null, LongFactors = null, ShortFactors = null } == other with { Theta = null, LongFactors = null, ShortFactors = null };
+    internal bool Agrees(RotaryScaling other) => JsonNode.DeepEquals(Comparable(this), Comparable(other));
 
-    private static bool Same(IReadOnlyList<double>? one, IReadOnlyList<double>? other) => one is null ? other is null : other is not null && one.SequenceEqual(other);
+    private static JsonObject Comparable(RotaryScaling scaling)
+    {
+        RotaryScaling plain = scaling with { Theta = null, Kind = scaling.Name, OldKind = null };
+        return ConfigSchema.Of(plain.GetType()).Write(plain);
+    }
 
     /// <summary>Fails on kinds that are not known, on missing or wrong numbers, and on numbers that the kind does not read.</summary>
     /// <param name="place">The file and the field, for messages.</param>
@@ -107,8 +108,6 @@ public sealed record RotaryScaling
     /// <exception cref="UserException">With the field and what to do.</exception>
     internal void Check(string place, IReadOnlyCollection<string> kinds, int size, int positions, double theta)
     {
-        if (Kind is not null && OldKind is not null && Kind != OldKind)
-            throw new UserException($"{place} has rope_type \"{Kind}\" and type \"{OldKind}\"; remove one of the two");
         if (!kinds.Contains(Name))
             throw new UserException($"{place} of type \"{Name}\" is not supported; there are {string.Join(", ", kinds)}");
         CheckUnread(place);
@@ -187,26 +186,5 @@ public sealed record RotaryScaling
     {
         if (!(value > 0 && double.IsFinite(value.Value)))
             throw new UserException($"{place} needs a positive {field}{(value is null ? "" : $", not {value}")}");
-    }
-
-    /// <summary>Reads an object of <c>config.json</c>; null when there is none.</summary>
-    /// <exception cref="UserException">A field is not understood.</exception>
-    internal static RotaryScaling? Read(JsonFields? fields)
-    {
-        if (fields is null)
-            return null;
-        var scaling = new RotaryScaling
-        {
-            Kind = fields.Text("rope_type"),
-            OldKind = fields.Text("type"),
-            Theta = fields.Number("rope_theta"),
-            Part = fields.Number("partial_rotary_factor"),
-            Factor = fields.Number("factor"),
-            LowFactor = fields.Number("low_freq_factor"),
-            HighFactor = fields.Number("high_freq_factor"),
-            OriginalPositions = fields.Int("original_max_position_embeddings"),
-        };
-        fields.Finish();
-        return scaling;
     }
 }

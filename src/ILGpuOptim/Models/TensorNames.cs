@@ -4,26 +4,26 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// Finds a model's tensors in a file whatever prefix its maker gave them: Hugging Face's classes write the same weights
-/// with and without <c>transformer.</c>, <c>model.</c> and <c>bert.</c>, and old files call a norm's weight gamma.
+/// Finds a model's tensors in a file whatever prefix its maker gave them: Hugging Face's classes write the same weights with and without the
+/// prefix of their base model, such as <c>bert.</c>; old files call a norm's weight gamma, and a family may have more names.
 /// </summary>
 internal sealed class TensorNames
 {
-    private static readonly string[] Prefixes = ["transformer.", "model.", "bert."];
-
     private readonly Safetensors file;
+    private readonly ModelConfig config;
     private readonly Dictionary<string, string> byBareName = new(StringComparer.Ordinal);
 
-    public TensorNames(Safetensors file)
+    public TensorNames(Safetensors file, ModelConfig config)
     {
         this.file = file;
+        this.config = config;
         foreach (string name in file.Tensors.Keys)
-            byBareName.TryAdd(Bare(name), name);
+            byBareName.TryAdd(Bare(name, config), name);
     }
 
     /// <summary>The file's name of a parameter; null when there is none.</summary>
     public string? Find(string parameter) =>
-        file.Tensors.ContainsKey(parameter) ? parameter : byBareName.GetValueOrDefault(Bare(parameter));
+        file.Tensors.ContainsKey(parameter) ? parameter : byBareName.GetValueOrDefault(Bare(parameter, config));
 
     /// <summary>Fails when the file has tensors that are neither parameters nor known to be without effect.</summary>
     /// <exception cref="SafetensorsException">With the first of them.</exception>
@@ -44,17 +44,13 @@ internal sealed class TensorNames
     public static string List(IReadOnlyList<string> names) =>
         string.Join(", ", names.Take(3)) + (names.Count > 3 ? $" and {names.Count - 3} more" : "");
 
-    /// <summary>A name without its maker's prefix, in today's spelling.</summary>
-    internal static string Bare(string name)
+    /// <summary>A name without the prefix of the family's base model, in today's spelling.</summary>
+    internal static string Bare(string name, ModelConfig config)
     {
-        foreach (string prefix in Prefixes)
-        {
-            if (name.StartsWith(prefix, StringComparison.Ordinal))
-            {
-                name = name[prefix.Length..];
-                break;
-            }
-        }
+        if (config.BasePrefix.Length > 0 && name.StartsWith(config.BasePrefix, StringComparison.Ordinal))
+            name = name[config.BasePrefix.Length..];
+        foreach ((string other, string known) in config.OtherTensorNames)
+            name = name.Replace(other, known, StringComparison.Ordinal);
 
         return name.EndsWith(".gamma", StringComparison.Ordinal) ? name[..^"gamma".Length] + "weight"
             : name.EndsWith(".beta", StringComparison.Ordinal) ? name[..^"beta".Length] + "bias"

@@ -28,7 +28,7 @@ public static class TrainedModel
         int vocabulary = data.Tokenizer is null ? Math.Max(data.Vocabulary, basis.Vocabulary) : data.Vocabulary;
         ModelConfig config = basis.Resized(vocabulary, settings.Block, settings.Layers, settings.Heads, settings.Channels, settings.Dropout);
         if (config.PredictsMaskedTokens && (config.MaskToken is null || data.Tokenizer is not null))
-            config = config with { MaskToken = config.Vocabulary, Vocabulary = config.Vocabulary + 1, PadToken = null };
+            config = config.WithNewMask();
         config.Check("settings");
         return config;
     }

@@ -88,7 +88,7 @@ public class RotaryTests
         using var device = new CpuDevice(1);
         var tape = new Tape(device);
         float[] whole = Angles(Config, tape, [.. Enumerable.Range(0, 40)]);
-        var angles = new RotaryAngles(Config.Rotary);
+        var angles = new RotaryAngles(Config.Describe().Blocks[0].Attention.Rotary!);
         for (int position = 0; position < 40; position += 13)
         {
             float[] one = new float[128];
@@ -151,7 +151,7 @@ public class RotaryTests
     private static float[] Angles(LlamaConfig config, Tape tape, int[] positions)
     {
         var result = new float[positions.Length * config.SizeOfHead];
-        tape.Device.Download(new RotaryAngles(config.Rotary).Rows(tape, positions), result);
+        tape.Device.Download(new RotaryAngles(config.Describe().Blocks[0].Attention.Rotary!).Rows(tape, positions), result);
         return result;
     }
 }

@@ -151,7 +151,7 @@ public static class Llama2CFile
     {
         int half = header.HeadSize / 2;
         var rows = new float[AngleFloats(header)];
-        new RotaryAngles(((LlamaConfig)model.Config).Rotary).Write([.. Enumerable.Range(0, header.Positions)], rows);
+        new RotaryAngles(((LlamaConfig)model.Config).Describe().Blocks[0].Attention.Rotary!).Write([.. Enumerable.Range(0, header.Positions)], rows);
         var result = new float[rows.Length];
         for (int position = 0; position < header.Positions; position++)
         {

@@ -1,0 +1,66 @@
+using System.Text.Json.Serialization;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// The text model of Gemma 3 (Gemma Team, 2025): Gemma 2 with normalised queries and keys, and rotary positions of two bases. Every sixth layer
+/// is full, the others slide.
+/// </summary>
+public record Gemma3Config : Gemma2Config
+{
+    /// <summary>The defaults of <c>transformers</c>.</summary>
+    public Gemma3Config()
+    {
+        Architectures = ["Gemma3ForCausalLM"];
+        ContextLength = 131072;
+    }
+
+    /// <summary>The family.</summary>
+    public static new ModelFamily Registration { get; } = ModelFamily.Of<Gemma3Config>("gemma3_text", "Gemma 3");
+
+    /// <inheritdoc/>
+    [JsonPropertyName("attn_logit_softcapping")]
+    public override float? AttentionCap { get; init; }
+
+    /// <inheritdoc/>
+    [JsonPropertyName("final_logit_softcapping")]
+    public override float? FinalCap { get; init; }
+
+    /// <summary>Every so many layers are full.</summary>
+    [JsonPropertyName("sliding_window_pattern"), OtherName("_sliding_window_pattern")]
+    public int SlidingPattern { get; init; } = 6;
+
+    /// <summary>Base of the rotary frequencies of sliding layers; null means 10000, or what <see cref="DecoderConfig.RopeParameters"/> say.</summary>
+    [JsonPropertyName("rope_local_base_freq")]
+    public double? LocalTheta { get; init; }
+
+    /// <inheritdoc/>
+    protected override bool SlidesByRule(int layer) => (layer + 1) % SlidingPattern != 0;
+
+    /// <inheritdoc/>
+    private protected override RotaryFields Rotary(bool slides) => slides
+        ? new RotaryFields(RopeParameters?.Sliding, null) { Place = "rope_parameters.sliding_attention", TopTheta = LocalTheta, ThetaField = "rope_local_base_freq" }
+        : new RotaryFields(RopeParameters?.Full, RopeScaling) { Place = "rope_parameters.full_attention", TopTheta = RopeTheta, DefaultTheta = 1e6 };
+
+    /// <inheritdoc/>
+    private protected override void CheckRotary(string source)
+    {
+        LayerKindRotary.CheckNested(source, RopeParameters);
+        Rotary(slides: false).Check(source, SizeOfHead, ContextLength);
+        Rotary(slides: true).Check(source, SizeOfHead, ContextLength);
+    }
+
+    /// <inheritdoc/>
+    protected override AttentionDescription Attention(int layer) => base.Attention(layer) with
+    {
+        QueryNorm = Norm(NameOf(layer) + "self_attn.q_norm"),
+        KeyNorm = Norm(NameOf(layer) + "self_attn.k_norm"),
+    };
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "sliding_window_pattern", SlidingPattern, ConfigChecks.MostLayers);
+    }
+}

@@ -1,0 +1,204 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>GPT-2 (Radford et al., 2019): pre-norm blocks, learned positions, biases everywhere.</summary>
+public record Gpt2Config : ModelConfig
+{
+    /// <summary>The defaults of <c>transformers</c>, without its dropouts.</summary>
+    public Gpt2Config()
+    {
+        Architectures = ["GPT2LMHeadModel"];
+        TieWordEmbeddings = true;
+    }
+
+    /// <summary>The family.</summary>
+    public static ModelFamily Registration { get; } = ModelFamily.Of<Gpt2Config>("gpt2", "GPT-2");
+
+    /// <summary>The longest sequence.</summary>
+    [JsonPropertyName("n_positions"), OtherName("max_position_embeddings")]
+    public required int ContextLength { get; init; }
+
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("n_embd"), OtherName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("n_layer"), OtherName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Attention heads; divides the channels.</summary>
+    [JsonPropertyName("n_head"), OtherName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>The width inside the feed-forward layer; null means four times the channels.</summary>
+    [JsonPropertyName("n_inner")]
+    public int? Inner { get; init; }
+
+    /// <summary>Keeps layer normalisation finite.</summary>
+    [JsonPropertyName("layer_norm_epsilon")]
+    public float LayerNormEpsilon { get; init; } = 1e-5f;
+
+    /// <summary>Standard deviation of fresh weights; residual projections have it divided by √(2 · layers).</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <summary>Dropout after each residual branch.</summary>
+    [JsonPropertyName("resid_pdrop"), AbsentValue(0.1f)]
+    public float ResidualDropout { get; init; }
+
+    /// <summary>Dropout of the embeddings.</summary>
+    [JsonPropertyName("embd_pdrop"), AbsentValue(0.1f)]
+    public float EmbeddingDropout { get; init; }
+
+    /// <summary>Dropout of the attention weights.</summary>
+    [JsonPropertyName("attn_pdrop"), AbsentValue(0.1f)]
+    public float AttentionDropout { get; init; }
+
+    /// <summary>The activation of the feed-forward layers; see <see cref="ActivationNames"/>.</summary>
+    [JsonPropertyName("activation_function")]
+    public string ActivationFunction { get; init; } = "gelu_new";
+
+    /// <summary>Whether attention's scores are divided by the square root of the size of a head.</summary>
+    [JsonPropertyName("scale_attn_weights")]
+    public bool ScaleAttention { get; init; } = true;
+
+    /// <summary>Whether the scores of layer i, counted from 0, are also divided by i + 1.</summary>
+    [JsonPropertyName("scale_attn_by_inverse_layer_idx")]
+    public bool ScaleAttentionByLayer { get; init; }
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    public int InnerWidth => Inner ?? 4 * Channels;
+
+    /// <inheritdoc/>
+    public override string TokenTensor => "wte.weight";
+
+    /// <inheritdoc/>
+    public override string BasePrefix => "transformer.";
+
+    /// <inheritdoc/>
+    public override string ModulePrefix => "transformer.";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> LoraTargets => ["c_attn"];
+
+    /// <inheritdoc/>
+    protected override bool HasPaddingRow => false;
+
+    /// <summary>What a layer's attention scores are multiplied by.</summary>
+    /// <param name="layer">Counted from 0.</param>
+    public float AttentionScale(int layer) =>
+        (ScaleAttention ? 1 / MathF.Sqrt((float)Channels / Heads) : 1) / (ScaleAttentionByLayer ? layer + 1 : 1);
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        NormDescription Norm(string name) => new(name, NormKind.LayerNorm, LayerNormEpsilon) { HasBias = true };
+        ProjectionDescription Product(string name, bool isResidual) =>
+            new(name) { HasBias = true, InputsFirst = true, StandardDeviation = isResidual ? InitializerRange / MathF.Sqrt(2 * Layers) : InitializerRange };
+        BlockDescription Block(int layer)
+        {
+            string name = $"h.{layer}.";
+            return new BlockDescription
+            {
+                AttentionNorm = Norm(name + "ln_1"),
+                Attention = new AttentionDescription
+                {
+                    Inputs = [Product(name + "attn.c_attn", false)],
+                    Output = Product(name + "attn.c_proj", true),
+                    Heads = Heads,
+                    KeyHeads = Heads,
+                    HeadSize = Channels / Heads,
+                    Scale = AttentionScale(layer),
+                    Dropout = AttentionDropout,
+                },
+                AttentionOutputDropout = ResidualDropout,
+                FeedForwardNorm = Norm(name + "ln_2"),
+                FeedForward = new FeedForwardDescription
+                {
+                    Activation = ActivationFunction,
+                    IntermediateSize = InnerWidth,
+                    Up = Product(name + "mlp.c_fc", false),
+                    Down = Product(name + "mlp.c_proj", true),
+                },
+                FeedForwardOutputDropout = ResidualDropout,
+            };
+        }
+
+        return new TransformerDescription
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            Embedding = new EmbeddingDescription
+            {
+                Tokens = "wte",
+                Positions = new PositionTableDescription("wpe", ContextLength),
+                Dropout = EmbeddingDropout,
+                StandardDeviation = InitializerRange,
+            },
+            Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+            FinalNorm = Norm("ln_f"),
+            Head = new HeadDescription { Projection = TieWordEmbeddings ? null : new ProjectionDescription("lm_head") { StandardDeviation = InitializerRange } },
+        };
+    }
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        PadToken = PadWithin(vocabulary),
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = channels is { } width && Inner is { } inner ? (int)((long)inner * width / Channels) : Inner,
+        ResidualDropout = (float?)dropout ?? ResidualDropout,
+        EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+    };
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "n_embd", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "n_layer", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "n_head", Heads, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "n_inner", Inner ?? 1, ConfigChecks.MostWidth);
+        ConfigChecks.Divides(source, "n_head", Heads, "n_embd", Channels);
+        ConfigChecks.Epsilon(source, "layer_norm_epsilon", LayerNormEpsilon);
+        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ActivationNames.Require(source, "activation_function", ActivationFunction);
+        ConfigChecks.Dropout(source, "resid_pdrop", ResidualDropout);
+        ConfigChecks.Dropout(source, "embd_pdrop", EmbeddingDropout);
+        ConfigChecks.Dropout(source, "attn_pdrop", AttentionDropout);
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadOthers(JsonFields fields)
+    {
+        // reorder_and_upcast_attn divides by the same scale in 32 bits, which is how everything is computed here.
+        fields.Only("reorder_and_upcast_attn", value => value.ValueKind is JsonValueKind.True or JsonValueKind.False, "it must be true or false");
+        fields.Harmless("n_ctx", "n_special", "predict_special_tokens", "is_decoder",
+            "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj");
+    }
+}

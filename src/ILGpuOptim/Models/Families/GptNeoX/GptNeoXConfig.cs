@@ -1,0 +1,196 @@
+using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>GPT-NeoX (Black et al., 2022) and Pythia: parallel branches, rotary positions for a quarter of each head, projections packed by head.</summary>
+public record GptNeoXConfig : ModelConfig
+{
+    /// <summary>The defaults of <c>transformers</c>.</summary>
+    public GptNeoXConfig() => Architectures = ["GPTNeoXForCausalLM"];
+
+    /// <summary>The family.</summary>
+    public static ModelFamily Registration { get; } = ModelFamily.Of<GptNeoXConfig>("gpt_neox", "GPT-NeoX");
+
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("intermediate_size")]
+    public required int Inner { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Attention heads; divides the channels.</summary>
+    [JsonPropertyName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>The longest sequence.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int ContextLength { get; init; } = 2048;
+
+    /// <summary>The activation of the feed-forward layers.</summary>
+    [JsonPropertyName("hidden_act")]
+    public string Activation { get; init; } = "gelu";
+
+    /// <summary>Keeps normalisation finite.</summary>
+    [JsonPropertyName("layer_norm_eps")]
+    public float NormEpsilon { get; init; } = 1e-5f;
+
+    /// <summary>The part of a head that is rotated; null means a quarter, or what <see cref="RopeParameters"/> say.</summary>
+    [JsonPropertyName("rotary_pct"), OtherName("partial_rotary_factor")]
+    public double? RotaryPart { get; init; }
+
+    /// <summary>Base of the rotary frequencies; null means 10000, or what <see cref="RopeParameters"/> say.</summary>
+    [JsonPropertyName("rotary_emb_base"), OtherName("rope_theta")]
+    public double? RopeTheta { get; init; }
+
+    /// <summary>How the frequencies are stretched; or null.</summary>
+    [JsonPropertyName("rope_scaling")]
+    public RotaryScaling? RopeScaling { get; init; }
+
+    /// <summary>What newer files have instead of <see cref="RotaryPart"/>, <see cref="RopeTheta"/> and <see cref="RopeScaling"/>; or null.</summary>
+    [JsonPropertyName("rope_parameters")]
+    public RotaryParameters? RopeParameters { get; init; }
+
+    /// <summary>Whether both branches read the same states.</summary>
+    [JsonPropertyName("use_parallel_residual")]
+    public bool IsParallel { get; init; } = true;
+
+    /// <summary>Whether attention's projections have biases.</summary>
+    [JsonPropertyName("attention_bias")]
+    public bool AttentionBias { get; init; } = true;
+
+    /// <summary>Dropout of the embeddings and of each branch.</summary>
+    [JsonPropertyName("hidden_dropout")]
+    public float HiddenDropout { get; init; }
+
+    /// <summary>Dropout of the attention weights.</summary>
+    [JsonPropertyName("attention_dropout")]
+    public float AttentionDropout { get; init; }
+
+    /// <summary>Standard deviation of fresh weights.</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    public override string HeadTensor => "embed_out.weight";
+
+    /// <inheritdoc/>
+    public override string TokenTensor => "gpt_neox.embed_in.weight";
+
+    /// <inheritdoc/>
+    public override string BasePrefix => "gpt_neox.";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*.attention.bias", "*.attention.masked_bias", "*rotary_emb.inv_freq"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> LoraTargets => ["query_key_value"];
+
+    /// <inheritdoc/>
+    protected override bool HasPaddingRow => false;
+
+    private RotaryFields Rotary => new(RopeParameters, RopeScaling) { TopTheta = RopeTheta, ThetaField = "rotary_emb_base", TopPart = RotaryPart ?? 0.25 };
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        RotaryDescription rotary = Rotary.Describe(Channels / Heads, ContextLength);
+        NormDescription Norm(string name) => new(name, NormKind.LayerNorm, NormEpsilon) { HasBias = true };
+        ProjectionDescription Product(string name, bool hasBias) => new(name) { HasBias = hasBias, StandardDeviation = InitializerRange };
+        BlockDescription Block(int layer)
+        {
+            string name = $"gpt_neox.layers.{layer}.";
+            return new BlockDescription
+            {
+                Residual = IsParallel ? ResidualKind.Parallel : ResidualKind.Sequential,
+                AttentionNorm = Norm(name + "input_layernorm"),
+                Attention = new AttentionDescription
+                {
+                    Inputs = [Product(name + "attention.query_key_value", AttentionBias)],
+                    Order = PackedOrder.Heads,
+                    Output = Product(name + "attention.dense", AttentionBias),
+                    Heads = Heads,
+                    KeyHeads = Heads,
+                    HeadSize = Channels / Heads,
+                    Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                    Rotary = rotary,
+                    Dropout = AttentionDropout,
+                },
+                AttentionOutputDropout = HiddenDropout,
+                FeedForwardNorm = Norm(name + "post_attention_layernorm"),
+                FeedForward = new FeedForwardDescription
+                {
+                    Activation = Activation,
+                    IntermediateSize = Inner,
+                    Up = Product(name + "mlp.dense_h_to_4h", hasBias: true),
+                    Down = Product(name + "mlp.dense_4h_to_h", hasBias: true),
+                },
+                FeedForwardOutputDropout = HiddenDropout,
+            };
+        }
+
+        return new TransformerDescription
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            Embedding = new EmbeddingDescription { Tokens = "gpt_neox.embed_in", Dropout = HiddenDropout, StandardDeviation = InitializerRange },
+            Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+            FinalNorm = Norm("gpt_neox.final_layer_norm"),
+            Head = new HeadDescription { Projection = TieWordEmbeddings ? null : Product("embed_out", hasBias: false) },
+        };
+    }
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        PadToken = PadWithin(vocabulary),
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
+        HiddenDropout = (float?)dropout ?? HiddenDropout,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+    };
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+        ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
+        ConfigChecks.Activation(source, "hidden_act", Activation);
+        ConfigChecks.Epsilon(source, "layer_norm_eps", NormEpsilon);
+        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.Dropout(source, "hidden_dropout", HiddenDropout);
+        ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
+        Rotary.Check(source, Channels / Heads, ContextLength);
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadOthers(JsonFields fields) => fields.Harmless("classifier_dropout", "is_decoder");
+}

@@ -1,0 +1,84 @@
+using System.Text.Json.Serialization;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>Mixtral (Jiang et al., "Mixtral of experts", 2024): every layer's feed-forward part is a mixture of experts.</summary>
+public record MixtralConfig : DecoderConfig
+{
+    /// <summary>The defaults of <c>transformers</c>.</summary>
+    public MixtralConfig()
+    {
+        Architectures = ["MixtralForCausalLM"];
+        KeyHeads = 8;
+        ContextLength = 131072;
+        NormEpsilon = 1e-5f;
+    }
+
+    /// <summary>The family.</summary>
+    public static ModelFamily Registration { get; } = ModelFamily.Of<MixtralConfig>("mixtral", "Mixtral");
+
+    /// <summary>How many keys, its own included, a query sees; null: all.</summary>
+    [JsonPropertyName("sliding_window")]
+    public int? SlidingWindow { get; init; }
+
+    /// <summary>Experts of a layer.</summary>
+    [JsonPropertyName("num_local_experts"), OtherName("num_experts")]
+    public int ExpertCount { get; init; } = 8;
+
+    /// <summary>How many experts compute each token.</summary>
+    [JsonPropertyName("num_experts_per_tok")]
+    public int ExpertsPerToken { get; init; } = 2;
+
+    /// <summary>Whether the loss has the routers' load-balancing loss.</summary>
+    [JsonPropertyName("output_router_logits")]
+    public bool AddsRouterLoss { get; init; }
+
+    /// <summary>What the load-balancing loss is multiplied by.</summary>
+    [JsonPropertyName("router_aux_loss_coef")]
+    public float RouterLossCoefficient { get; init; } = 0.001f;
+
+    /// <summary>In training, router and experts see x times uniform noise in [1 - this, 1 + this].</summary>
+    [JsonPropertyName("router_jitter_noise")]
+    public float RouterJitter { get; init; }
+
+    /// <inheritdoc/>
+    protected override int? Window => SlidingWindow;
+
+    /// <summary>Newer writers keep the parts of the mixture under mlp.</summary>
+    public override IReadOnlyDictionary<string, string> OtherTensorNames => new Dictionary<string, string> { [".mlp.gate."] = ".block_sparse_moe.gate." };
+
+    /// <inheritdoc/>
+    private protected override RotaryFields Rotary(bool slides) => base.Rotary(slides) with { DefaultTheta = 1e6 };
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe() => base.Describe() with { RouterLossCoefficient = AddsRouterLoss ? RouterLossCoefficient : 0 };
+
+    /// <inheritdoc/>
+    protected override FeedForwardDescription FeedForward(int layer)
+    {
+        string name = NameOf(layer) + "block_sparse_moe.";
+        return new FeedForwardDescription
+        {
+            Activation = Activation,
+            IntermediateSize = Inner,
+            Gate = Product(name + "experts.{e}.w1", hasBias: false),
+            Up = Product(name + "experts.{e}.w3", hasBias: false),
+            Down = Product(name + "experts.{e}.w2", hasBias: false),
+            Experts = new ExpertsDescription(ExpertCount, ExpertsPerToken, Normalizes: true, Product(name + "gate", hasBias: false))
+            {
+                Jitter = RouterJitter,
+                PackedGateUp = NameOf(layer) + "mlp.experts.gate_up_proj",
+                PackedDown = NameOf(layer) + "mlp.experts.down_proj",
+            },
+        };
+    }
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Experts(source, "num_local_experts", ExpertCount, ExpertsPerToken, RouterLossCoefficient);
+        if (!(RouterJitter >= 0 && RouterJitter < 1))
+            throw new UserException($"{source}: router_jitter_noise = {RouterJitter}; it must lie in [0, 1)");
+    }
+}

@@ -1,0 +1,284 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// ModernBERT with its masked-language-model head (Warner et al., 2024): pre-norm blocks without biases, rotary positions of two bases, packed
+/// gated feed-forward layers. Every third layer is full, the others see a window in both directions.
+/// </summary>
+public record ModernBertConfig : ModelConfig
+{
+    private const string Full = "full_attention", Sliding = "sliding_attention";
+
+    /// <summary>The defaults of <c>transformers</c>.</summary>
+    public ModernBertConfig()
+    {
+        Architectures = ["ModernBertForMaskedLM"];
+        TieWordEmbeddings = true;
+        PadToken = 50283;
+    }
+
+    /// <summary>The family.</summary>
+    public static ModelFamily Registration { get; } = ModelFamily.Of<ModernBertConfig>("modernbert", "ModernBERT");
+
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("intermediate_size")]
+    public required int Inner { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Attention heads; divides the channels.</summary>
+    [JsonPropertyName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>The longest sequence.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int ContextLength { get; init; } = 8192;
+
+    /// <summary>The activation of the feed-forward layers.</summary>
+    [JsonPropertyName("hidden_activation")]
+    public string Activation { get; init; } = "gelu";
+
+    /// <summary>The activation of the head's layer.</summary>
+    [JsonPropertyName("classifier_activation")]
+    public string HeadActivation { get; init; } = "gelu";
+
+    /// <summary>Keeps normalisation finite.</summary>
+    [JsonPropertyName("norm_eps")]
+    public float NormEpsilon { get; init; } = 1e-5f;
+
+    /// <summary>Whether norms have biases.</summary>
+    [JsonPropertyName("norm_bias")]
+    public bool NormBias { get; init; }
+
+    /// <summary>Whether attention's projections have biases.</summary>
+    [JsonPropertyName("attention_bias")]
+    public bool AttentionBias { get; init; }
+
+    /// <summary>Whether the feed-forward products have biases.</summary>
+    [JsonPropertyName("mlp_bias")]
+    public bool MlpBias { get; init; }
+
+    /// <summary>Whether the head's layer has a bias.</summary>
+    [JsonPropertyName("classifier_bias")]
+    public bool HeadLayerBias { get; init; }
+
+    /// <summary>Whether the logits have a bias.</summary>
+    [JsonPropertyName("decoder_bias")]
+    public bool LogitBias { get; init; } = true;
+
+    /// <summary>Every so many layers, from the first on, are full.</summary>
+    [JsonPropertyName("global_attn_every_n_layers")]
+    public int FullInterval { get; init; } = 3;
+
+    /// <summary>full_attention or sliding_attention for each layer; null means <see cref="FullInterval"/>.</summary>
+    [JsonPropertyName("layer_types")]
+    public IReadOnlyList<string>? LayerTypes { get; init; }
+
+    /// <summary>Queries of a sliding layer see half of this many keys on each side.</summary>
+    [JsonPropertyName("local_attention")]
+    public int LocalAttention { get; init; } = 128;
+
+    /// <summary>Base of the rotary frequencies of full layers; null means 160000, or what <see cref="RopeParameters"/> say.</summary>
+    [JsonPropertyName("global_rope_theta")]
+    public double? FullTheta { get; init; }
+
+    /// <summary>Base of the rotary frequencies of sliding layers; null means that of full ones.</summary>
+    [JsonPropertyName("local_rope_theta")]
+    public double? LocalTheta { get; init; } = 10000;
+
+    /// <summary>What newer files have instead of <see cref="FullTheta"/> and <see cref="LocalTheta"/>; or null.</summary>
+    [JsonPropertyName("rope_parameters")]
+    public RotaryParameters? RopeParameters { get; init; }
+
+    /// <summary>Dropout of the embeddings.</summary>
+    [JsonPropertyName("embedding_dropout")]
+    public float EmbeddingDropout { get; init; }
+
+    /// <summary>Dropout of the attention weights and of attention's branch.</summary>
+    [JsonPropertyName("attention_dropout")]
+    public float AttentionDropout { get; init; }
+
+    /// <summary>Dropout within the feed-forward layers.</summary>
+    [JsonPropertyName("mlp_dropout")]
+    public float MlpDropout { get; init; }
+
+    /// <summary>Standard deviation of fresh weights; those behind each branch have it divided by √(2 · layers).</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <summary>Fresh weights are cut at ± this many standard deviations.</summary>
+    [JsonPropertyName("initializer_cutoff_factor")]
+    public float InitializerCutoff { get; init; } = 2;
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    public override bool PredictsMaskedTokens => true;
+
+    /// <inheritdoc/>
+    public override string HeadTensor => "decoder.weight";
+
+    /// <inheritdoc/>
+    public override string TokenTensor => "model.embeddings.tok_embeddings.weight";
+
+    /// <inheritdoc/>
+    public override string BasePrefix => "model.";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> LoraTargets => ["Wqkv"];
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        NormDescription Norm(string name) => new(name, NormKind.LayerNorm, NormEpsilon) { HasBias = NormBias };
+        ProjectionDescription Product(string name, bool hasBias, bool isOutput) => new(name)
+        {
+            HasBias = hasBias,
+            StandardDeviation = isOutput ? InitializerRange / MathF.Sqrt(2 * Layers) : InitializerRange,
+            Truncation = InitializerCutoff,
+        };
+        BlockDescription Block(int layer)
+        {
+            string name = $"model.layers.{layer}.";
+            bool slides = Slides(layer);
+            return new BlockDescription
+            {
+                AttentionNorm = layer == 0 ? null : Norm(name + "attn_norm"),
+                Attention = new AttentionDescription
+                {
+                    Inputs = [Product(name + "attn.Wqkv", AttentionBias, isOutput: false)],
+                    Output = Product(name + "attn.Wo", AttentionBias, isOutput: true),
+                    Heads = Heads,
+                    KeyHeads = Heads,
+                    HeadSize = Channels / Heads,
+                    Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                    KeysBefore = slides ? LocalAttention / 2 : null,
+                    KeysAfter = slides ? LocalAttention / 2 : null,
+                    Rotary = Rotary(slides).Describe(Channels / Heads, ContextLength),
+                    Dropout = AttentionDropout,
+                },
+                AttentionOutputDropout = AttentionDropout,
+                FeedForwardNorm = Norm(name + "mlp_norm"),
+                FeedForward = new FeedForwardDescription
+                {
+                    Activation = Activation,
+                    IntermediateSize = Inner,
+                    Up = Product(name + "mlp.Wi", MlpBias, isOutput: false),
+                    IsPacked = true,
+                    Down = Product(name + "mlp.Wo", MlpBias, isOutput: true),
+                    Dropout = MlpDropout,
+                },
+            };
+        }
+
+        return new TransformerDescription
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            IsCausal = false,
+            Embedding = new EmbeddingDescription
+            {
+                Tokens = "model.embeddings.tok_embeddings",
+                Norm = Norm("model.embeddings.norm"),
+                Dropout = EmbeddingDropout,
+                PaddingToken = PaddingRow,
+                StandardDeviation = InitializerRange,
+                Truncation = InitializerCutoff,
+            },
+            Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+            FinalNorm = Norm("model.final_norm"),
+            Head = new HeadDescription
+            {
+                Projection = TieWordEmbeddings ? null : Product("decoder", hasBias: false, isOutput: true),
+                Bias = LogitBias ? "decoder.bias" : null,
+                Transform = new HeadTransformDescription(Product("head.dense", HeadLayerBias, isOutput: true), HeadActivation, Norm("head.norm")),
+            },
+        };
+    }
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        PadToken = PadWithin(vocabulary),
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        LayerTypes = LayerList.Repeated(LayerTypes, layers ?? Layers),
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
+        EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+        MlpDropout = (float?)dropout ?? MlpDropout,
+    };
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+        ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
+        ConfigChecks.Size(source, "global_attn_every_n_layers", FullInterval, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "local_attention", LocalAttention, int.MaxValue);
+        ConfigChecks.PerLayer(source, "layer_types", LayerTypes, Layers, Full, Sliding);
+        ConfigChecks.Activation(source, "hidden_activation", Activation);
+        ConfigChecks.Activation(source, "classifier_activation", HeadActivation);
+        ConfigChecks.Epsilon(source, "norm_eps", NormEpsilon);
+        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.Positive(source, "initializer_cutoff_factor", InitializerCutoff);
+        ConfigChecks.Dropout(source, "embedding_dropout", EmbeddingDropout);
+        ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
+        ConfigChecks.Dropout(source, "mlp_dropout", MlpDropout);
+        LayerKindRotary.CheckNested(source, RopeParameters);
+        Rotary(slides: false).Check(source, Channels / Heads, ContextLength);
+        Rotary(slides: true).Check(source, Channels / Heads, ContextLength);
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadOthers(JsonFields fields)
+    {
+        // The family reads norm_eps; its files also have a layer_norm_eps that nothing reads. The others say how the library computes, or are of other tasks.
+        fields.Harmless("layer_norm_eps", "classifier_dropout", "classifier_pooling", "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index",
+            "reference_compile", "repad_logits_with_grad");
+        fields.Only("position_embedding_type", value => value.ValueKind == JsonValueKind.String && (value.ValueEquals("absolute") || value.ValueEquals("rope")), "only rotary positions are modelled");
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a ModernBERT whose attention is causal is not modelled");
+    }
+
+    private bool Slides(int layer) => LayerTypes is { } types ? types[layer] == Sliding : layer % FullInterval != 0;
+
+    private RotaryFields Rotary(bool slides)
+    {
+        var full = new RotaryFields(RopeParameters?.Full, null) { Place = "rope_parameters.full_attention", TopTheta = FullTheta, ThetaField = "global_rope_theta", DefaultTheta = 160000 };
+        return slides
+            ? new RotaryFields(RopeParameters?.Sliding, null) { Place = "rope_parameters.sliding_attention", TopTheta = LocalTheta, ThetaField = "local_rope_theta", DefaultTheta = full.Theta }
+            : full;
+    }
+}

@@ -1,0 +1,190 @@
+using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>The fields and layers that BERT and RoBERTa share: post-norm blocks that see both directions, learned positions and segments.</summary>
+public abstract record BertLikeConfig : ModelConfig
+{
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("intermediate_size")]
+    public required int Inner { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Attention heads; divides the channels.</summary>
+    [JsonPropertyName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>Rows of the position table.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int ContextLength { get; init; } = 512;
+
+    /// <summary>Segments of an input, such as two sentences.</summary>
+    [JsonPropertyName("type_vocab_size")]
+    public int Segments { get; init; } = 2;
+
+    /// <summary>Keeps layer normalisation finite.</summary>
+    [JsonPropertyName("layer_norm_eps")]
+    public float LayerNormEpsilon { get; init; } = 1e-12f;
+
+    /// <summary>Dropout of the embeddings and of each residual branch.</summary>
+    [JsonPropertyName("hidden_dropout_prob")]
+    public float HiddenDropout { get; init; } = 0.1f;
+
+    /// <summary>Dropout of the attention weights.</summary>
+    [JsonPropertyName("attention_probs_dropout_prob")]
+    public float AttentionDropout { get; init; } = 0.1f;
+
+    /// <summary>Standard deviation of fresh weights.</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <summary>The activation of the feed-forward layers.</summary>
+    [JsonPropertyName("hidden_act")]
+    public string Activation { get; init; } = "gelu";
+
+    /// <summary>Only learned absolute positions exist.</summary>
+    [JsonPropertyName("position_embedding_type")]
+    public string PositionKind { get; init; } = "absolute";
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    public override bool PredictsMaskedTokens => true;
+
+    /// <inheritdoc/>
+    public override string TokenTensor => BasePrefix + "embeddings.word_embeddings.weight";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> LoraTargets => ["query", "value"];
+
+    /// <summary>The names of the head's layer and its norm, of the bias of the logits, and the layer's activation.</summary>
+    protected abstract (string Dense, string Norm, string Bias, string Activation) HeadParts { get; }
+
+    /// <summary>The padding id that positions count from; null: they count from the start of a sequence.</summary>
+    protected virtual int? PositionPadding => null;
+
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>(base.TiedCopies) { [HeadTensor.Replace(".weight", ".bias", StringComparison.Ordinal)] = HeadParts.Bias };
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe() => new()
+    {
+        VocabularySize = Vocabulary,
+        HiddenSize = Channels,
+        MaxPositions = Positions,
+        IsCausal = false,
+        Embedding = new EmbeddingDescription
+        {
+            Tokens = BasePrefix + "embeddings.word_embeddings",
+            Positions = new PositionTableDescription(BasePrefix + "embeddings.position_embeddings", ContextLength, PositionPadding),
+            Segments = BasePrefix + "embeddings.token_type_embeddings",
+            SegmentCount = Segments,
+            Norm = Norm(BasePrefix + "embeddings.LayerNorm"),
+            Dropout = HiddenDropout,
+            PaddingToken = PaddingRow,
+            StandardDeviation = InitializerRange,
+        },
+        Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+        Head = new HeadDescription
+        {
+            Projection = TieWordEmbeddings ? null : new ProjectionDescription(HeadTensor.Replace(".weight", "", StringComparison.Ordinal)) { StandardDeviation = InitializerRange },
+            Bias = HeadParts.Bias,
+            Transform = new HeadTransformDescription(Product(HeadParts.Dense), HeadParts.Activation, Norm(HeadParts.Norm)),
+        },
+    };
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        PadToken = PadWithin(vocabulary),
+        ContextLength = positions is { } length ? length + ContextLength - Positions : ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
+        HiddenDropout = (float?)dropout ?? HiddenDropout,
+        AttentionDropout = (float?)dropout ?? AttentionDropout,
+    };
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "type_vocab_size", Segments, ConfigChecks.MostRows);
+        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+        ConfigChecks.Epsilon(source, "layer_norm_eps", LayerNormEpsilon);
+        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        if (PositionKind != "absolute")
+            throw new UserException($"{source}: position_embedding_type = \"{PositionKind}\" is not supported; {Family} has \"absolute\"");
+        ConfigChecks.Dropout(source, "hidden_dropout_prob", HiddenDropout);
+        ConfigChecks.Dropout(source, "attention_probs_dropout_prob", AttentionDropout);
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadOthers(JsonFields fields)
+    {
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a model of this family whose attention is causal is not modelled; take a GPT-2 or LLaMA for causal models");
+        fields.Harmless("classifier_dropout");
+    }
+
+    private BlockDescription Block(int layer)
+    {
+        string name = $"{BasePrefix}encoder.layer.{layer}.";
+        return new BlockDescription
+        {
+            Residual = ResidualKind.NormAfterSum,
+            Attention = new AttentionDescription
+            {
+                Inputs = [Product(name + "attention.self.query"), Product(name + "attention.self.key"), Product(name + "attention.self.value")],
+                Output = Product(name + "attention.output.dense"),
+                Heads = Heads,
+                KeyHeads = Heads,
+                HeadSize = Channels / Heads,
+                Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                Dropout = AttentionDropout,
+            },
+            AttentionOutputDropout = HiddenDropout,
+            AttentionOutputNorm = Norm(name + "attention.output.LayerNorm"),
+            FeedForward = new FeedForwardDescription
+            {
+                Activation = Activation,
+                IntermediateSize = Inner,
+                Up = Product(name + "intermediate.dense"),
+                Down = Product(name + "output.dense"),
+            },
+            FeedForwardOutputDropout = HiddenDropout,
+            FeedForwardOutputNorm = Norm(name + "output.LayerNorm"),
+        };
+    }
+
+    private NormDescription Norm(string name) => new(name, NormKind.LayerNorm, LayerNormEpsilon) { HasBias = true };
+
+    private ProjectionDescription Product(string name) => new(name) { HasBias = true, StandardDeviation = InitializerRange };
+}

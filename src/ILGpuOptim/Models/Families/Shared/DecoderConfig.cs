@@ -1,0 +1,270 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// The fields and names that LLaMA and its relatives share: pre-norm blocks with RMSNorm, rotary positions, grouped-query attention and gated
+/// feed-forward layers. A family's record sets its defaults in the constructor and overrides what differs.
+/// </summary>
+public abstract record DecoderConfig : ModelConfig
+{
+    /// <summary>What <see cref="LayerTypes"/> says of a layer whose queries see all earlier keys.</summary>
+    protected const string FullAttention = "full_attention";
+
+    /// <summary>What <see cref="LayerTypes"/> says of a layer whose queries see the keys of a window.</summary>
+    protected const string SlidingAttention = "sliding_attention";
+
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("intermediate_size")]
+    public required int Inner { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Query heads.</summary>
+    [JsonPropertyName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>Key and value heads; null means as many as query heads.</summary>
+    [JsonPropertyName("num_key_value_heads")]
+    public int? KeyHeads { get; init; }
+
+    /// <summary>Numbers per head; null means the channels divided by the query heads.</summary>
+    [JsonPropertyName("head_dim")]
+    public int? HeadSize { get; init; }
+
+    /// <summary>The longest sequence.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int ContextLength { get; init; } = 2048;
+
+    /// <summary>Keeps normalisation finite.</summary>
+    [JsonPropertyName("rms_norm_eps")]
+    public float NormEpsilon { get; init; } = 1e-6f;
+
+    /// <summary>Base of the rotary frequencies; null means the family's, or what the other fields say.</summary>
+    [JsonPropertyName("rope_theta")]
+    public double? RopeTheta { get; init; }
+
+    /// <summary>How the frequencies are stretched; or null.</summary>
+    [JsonPropertyName("rope_scaling")]
+    public RotaryScaling? RopeScaling { get; init; }
+
+    /// <summary>What newer files have instead of <see cref="RopeTheta"/> and <see cref="RopeScaling"/>; or null.</summary>
+    [JsonPropertyName("rope_parameters")]
+    public RotaryParameters? RopeParameters { get; init; }
+
+    /// <summary>full_attention or sliding_attention for each layer; null means the family's rule.</summary>
+    [JsonPropertyName("layer_types")]
+    public IReadOnlyList<string>? LayerTypes { get; init; }
+
+    /// <summary>The activation of the feed-forward layers.</summary>
+    [JsonPropertyName("hidden_act")]
+    public virtual string Activation { get; init; } = "silu";
+
+    /// <summary>Dropout of the attention weights.</summary>
+    [JsonPropertyName("attention_dropout")]
+    public float AttentionDropout { get; init; }
+
+    /// <summary>Standard deviation of fresh weights.</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <summary>Numbers per head.</summary>
+    public int SizeOfHead => HeadSize ?? Channels / Heads;
+
+    /// <summary>Key and value heads.</summary>
+    public int KeyHeadCount => KeyHeads ?? Heads;
+
+    /// <inheritdoc/>
+    public override string TokenTensor => "model.embed_tokens.weight";
+
+    /// <inheritdoc/>
+    public override string BasePrefix => "model.";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> LoraTargets => ["q_proj", "v_proj"];
+
+    /// <summary>Whether the projections of queries, keys and values have biases.</summary>
+    protected virtual bool HasInputBias => false;
+
+    /// <summary>Whether the output projection of attention has a bias.</summary>
+    protected virtual bool HasOutputBias => HasInputBias;
+
+    /// <summary>Whether the feed-forward products have biases.</summary>
+    protected virtual bool HasMlpBias => false;
+
+    /// <summary>How many keys, its own included, a query of a sliding layer sees; null: the family's layers are all full.</summary>
+    protected virtual int? Window => null;
+
+    /// <summary>Whether a layer slides by the family's rule, where there is a window and no <see cref="LayerTypes"/>.</summary>
+    /// <param name="layer">Counted from 0.</param>
+    protected virtual bool SlidesByRule(int layer) => true;
+
+    /// <summary>Whether a layer's queries see the keys of a window alone.</summary>
+    /// <param name="layer">Counted from 0.</param>
+    protected bool Slides(int layer) => Window is not null && (LayerTypes is { } types ? types[layer] == SlidingAttention : SlidesByRule(layer));
+
+    /// <summary>What attention scores are multiplied by.</summary>
+    protected virtual float ScoreScale => 1 / MathF.Sqrt(SizeOfHead);
+
+    /// <summary>The rotary positions' fields of a layer that slides or not.</summary>
+    private protected virtual RotaryFields Rotary(bool slides) => new(RopeParameters, RopeScaling) { TopTheta = RopeTheta };
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe() => new()
+    {
+        VocabularySize = Vocabulary,
+        HiddenSize = Channels,
+        MaxPositions = ContextLength,
+        Embedding = Embedding(),
+        Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
+        FinalNorm = Norm("model.norm"),
+        Head = new HeadDescription { Projection = TieWordEmbeddings ? null : Product("lm_head", hasBias: false) },
+    };
+
+    /// <summary>The token embedding.</summary>
+    protected virtual EmbeddingDescription Embedding() => new() { Tokens = "model.embed_tokens", PaddingToken = PaddingRow, StandardDeviation = InitializerRange };
+
+    /// <summary>A layer.</summary>
+    /// <param name="layer">Counted from 0.</param>
+    protected virtual BlockDescription Block(int layer) => new()
+    {
+        AttentionNorm = Norm(NameOf(layer) + "input_layernorm"),
+        Attention = Attention(layer),
+        FeedForwardNorm = Norm(NameOf(layer) + "post_attention_layernorm"),
+        FeedForward = FeedForward(layer),
+    };
+
+    /// <summary>A layer's attention.</summary>
+    /// <param name="layer">Counted from 0.</param>
+    protected virtual AttentionDescription Attention(int layer)
+    {
+        string name = NameOf(layer) + "self_attn.";
+        bool slides = Slides(layer);
+        return new AttentionDescription
+        {
+            Inputs = [Product(name + "q_proj", HasInputBias), Product(name + "k_proj", HasInputBias), Product(name + "v_proj", HasInputBias)],
+            Output = Product(name + "o_proj", HasOutputBias),
+            Heads = Heads,
+            KeyHeads = KeyHeadCount,
+            HeadSize = SizeOfHead,
+            Scale = ScoreScale,
+            KeysBefore = slides && Window < ContextLength ? Window - 1 : null,
+            Rotary = Rotary(slides).Describe(SizeOfHead, ContextLength),
+            Dropout = AttentionDropout,
+        };
+    }
+
+    /// <summary>A layer's feed-forward part.</summary>
+    /// <param name="layer">Counted from 0.</param>
+    protected virtual FeedForwardDescription FeedForward(int layer) => new()
+    {
+        Activation = Activation,
+        IntermediateSize = Inner,
+        Gate = Product(NameOf(layer) + "mlp.gate_proj", HasMlpBias),
+        Up = Product(NameOf(layer) + "mlp.up_proj", HasMlpBias),
+        Down = Product(NameOf(layer) + "mlp.down_proj", HasMlpBias),
+    };
+
+    /// <summary>A norm with the family's formula.</summary>
+    protected virtual NormDescription Norm(string name) => new(name, NormKind.RmsNorm, NormEpsilon);
+
+    /// <summary>A product with the family's initialisation.</summary>
+    protected ProjectionDescription Product(string name, bool hasBias) => new(name) { HasBias = hasBias, StandardDeviation = InitializerRange };
+
+    /// <summary>What the names of a layer's tensors begin with.</summary>
+    protected static string NameOf(int layer) => $"model.layers.{layer}.";
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null)
+    {
+        int count = heads ?? Heads, width = channels ?? Channels;
+        bool isReshaped = HeadSize is not null && (heads is not null || channels is not null);
+        return this with
+        {
+            Vocabulary = vocabulary ?? Vocabulary,
+            PadToken = PadWithin(vocabulary),
+            ContextLength = positions ?? ContextLength,
+            Layers = layers ?? Layers,
+            LayerTypes = LayerList.Repeated(LayerTypes, layers ?? Layers),
+            Heads = count,
+            KeyHeads = KeyHeads is { } keys ? Math.Max(1, (int)((long)keys * count / Heads)) : null,
+            HeadSize = isReshaped ? (width % count == 0 ? width / count : null) : HeadSize,
+            Channels = width,
+            Inner = (int)((long)Inner * width / Channels),
+            AttentionDropout = (float?)dropout ?? AttentionDropout,
+        };
+    }
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_key_value_heads", KeyHeadCount, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "head_dim", HeadSize ?? 1, ConfigChecks.MostHeadSize);
+        if ((long)Heads * SizeOfHead > ConfigChecks.MostWidth)
+            throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} numbers are wider than {ConfigChecks.MostWidth}");
+        if (HeadSize is null)
+            ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+        ConfigChecks.Divides(source, "num_key_value_heads", KeyHeadCount, "num_attention_heads", Heads);
+        if (SizeOfHead > ConfigChecks.MostHeadSize)
+            throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {ConfigChecks.MostHeadSize}; use more heads, or a smaller head_dim");
+        ConfigChecks.Activation(source, "hidden_act", Activation);
+        ConfigChecks.Epsilon(source, "rms_norm_eps", NormEpsilon);
+        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
+        if (Window is { } window)
+            ConfigChecks.Size(source, "sliding_window", window, int.MaxValue);
+        ConfigChecks.PerLayer(source, "layer_types", LayerTypes, Layers, FullAttention, SlidingAttention);
+        if (Window is null && LayerTypes?.Contains(SlidingAttention) == true)
+            throw new UserException($"{source}: layer_types has \"{SlidingAttention}\", but no window is set; the family needs sliding_window (and use_sliding_window where it has that), or all layers must be \"{FullAttention}\"");
+        CheckRotary(source);
+    }
+
+    /// <summary>Checks the fields of rotary positions.</summary>
+    private protected virtual void CheckRotary(string source) => Rotary(slides: false).Check(source, SizeOfHead, ContextLength);
+
+    /// <inheritdoc/>
+    protected override void ReadOthers(JsonFields fields)
+    {
+        // pretraining_tp splits products into slices with the same sums.
+        fields.Harmless("pretraining_tp", "max_window_layers", "max_sequence_length", "is_decoder");
+        Only(fields, "attention_bias", ConfigFields.IsFalse, "biases of attention are not modelled for this family");
+        Only(fields, "mlp_bias", ConfigFields.IsFalse, "biases of the feed-forward layers are not modelled for this family");
+        Only(fields, "partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not modelled for this family");
+    }
+
+    /// <summary>Refuses a field at other values, unless a property of the family has it.</summary>
+    private static void Only(JsonFields fields, string name, Func<JsonElement, bool> supported, string meaning)
+    {
+        if (!fields.IsRead(name))
+            fields.Only(name, supported, meaning);
+    }
+}

@@ -1,0 +1,260 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using ILGpuOptim.Files;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// T5 (Raffel et al., 2020) and T5 v1.1 (Shazeer, 2020): an encoder and a decoder with relative position biases and unscaled scores. v1.1 has
+/// gated feed-forward layers and a head of its own.
+/// </summary>
+public record T5Config : ModelConfig
+{
+    private const string Gated = "gated-";
+
+    /// <summary>The defaults of <c>transformers</c>.</summary>
+    public T5Config()
+    {
+        Architectures = ["T5ForConditionalGeneration"];
+        TieWordEmbeddings = true;
+        PadToken = 0;
+    }
+
+    /// <summary>The family.</summary>
+    public static ModelFamily Registration { get; } = ModelFamily.Of<T5Config>("t5", "T5");
+
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("d_model"), OtherName("hidden_size")]
+    public int Channels { get; init; } = 512;
+
+    /// <summary>Numbers per head; heads need not be as wide as the model together.</summary>
+    [JsonPropertyName("d_kv")]
+    public int HeadSize { get; init; } = 64;
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("d_ff")]
+    public int Inner { get; init; } = 2048;
+
+    /// <summary>Layers of the encoder.</summary>
+    [JsonPropertyName("num_layers"), OtherName("num_hidden_layers")]
+    public int Layers { get; init; } = 6;
+
+    /// <summary>Layers of the decoder; null means as many as the encoder has.</summary>
+    [JsonPropertyName("num_decoder_layers")]
+    public int? DecoderLayers { get; init; }
+
+    /// <summary>Attention heads.</summary>
+    [JsonPropertyName("num_heads"), OtherName("num_attention_heads")]
+    public int Heads { get; init; } = 8;
+
+    /// <summary>Rows of the tables of relative positions.</summary>
+    [JsonPropertyName("relative_attention_num_buckets")]
+    public int Buckets { get; init; } = 32;
+
+    /// <summary>Distances from here on share a bucket.</summary>
+    [JsonPropertyName("relative_attention_max_distance")]
+    public int MaxDistance { get; init; } = 128;
+
+    /// <summary>The longest sequence of the training. The mathematics has no limit.</summary>
+    [JsonPropertyName("n_positions")]
+    public int ContextLength { get; init; } = 512;
+
+    /// <summary>Keeps normalisation finite.</summary>
+    [JsonPropertyName("layer_norm_epsilon")]
+    public float NormEpsilon { get; init; } = 1e-6f;
+
+    /// <summary>An activation, or gated- and an activation.</summary>
+    [JsonPropertyName("feed_forward_proj")]
+    public string FeedForwardKind { get; init; } = "relu";
+
+    /// <summary>Every dropout.</summary>
+    [JsonPropertyName("dropout_rate")]
+    public float Dropout { get; init; } = 0.1f;
+
+    /// <summary>Multiplies the standard deviations of fresh weights.</summary>
+    [JsonPropertyName("initializer_factor")]
+    public float InitializerFactor { get; init; } = 1;
+
+    /// <summary>Whether the decoder's states are divided by the square root of their width before the head; null means where the head is tied.</summary>
+    [JsonPropertyName("scale_decoder_outputs")]
+    public bool? ScaleDecoderOutputs { get; init; }
+
+    /// <summary>The first token of the decoder's input; null means the padding id.</summary>
+    [JsonPropertyName("decoder_start_token_id")]
+    public int? DecoderStartToken { get; init; }
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <inheritdoc/>
+    public override string TokenTensor => "shared.weight";
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> IgnoredTensors => ["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"];
+
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>(base.TiedCopies)
+    {
+        ["encoder.embed_tokens.weight"] = TokenTensor,
+        ["decoder.embed_tokens.weight"] = TokenTensor,
+    };
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> LoraTargets => ["q", "v"];
+
+    /// <inheritdoc/>
+    protected override bool HasPaddingRow => false;
+
+    private bool IsGated => FeedForwardKind.StartsWith(Gated, StringComparison.Ordinal);
+
+    /// <summary>"gated-gelu" is the tanh form, "gelu" the exact one.</summary>
+    private string Activation => FeedForwardKind == "gated-gelu" ? "gelu_new" : IsGated ? FeedForwardKind[Gated.Length..] : FeedForwardKind;
+
+    private int FirstToken => DecoderStartToken ?? PadToken ?? 0;
+
+    private bool ScalesOutputs => ScaleDecoderOutputs ?? TieWordEmbeddings;
+
+    /// <summary>The head's own weight does not change how the decoder's states are scaled.</summary>
+    public override ModelConfig Untied() => this with { TieWordEmbeddings = false, ScaleDecoderOutputs = ScalesOutputs };
+
+    /// <inheritdoc/>
+    public override TransformerDescription Describe()
+    {
+        var head = new HeadDescription
+        {
+            Projection = TieWordEmbeddings ? null : Product("lm_head", 1),
+            Scale = ScalesOutputs ? 1 / MathF.Sqrt(Channels) : 1,
+        };
+        var embedding = new EmbeddingDescription { Tokens = "shared", Dropout = Dropout, StandardDeviation = InitializerFactor };
+        TransformerDescription Stack(string name, int layers, bool isDecoder) => new()
+        {
+            VocabularySize = Vocabulary,
+            HiddenSize = Channels,
+            MaxPositions = ContextLength,
+            IsCausal = isDecoder,
+            Embedding = embedding,
+            Blocks = [.. Enumerable.Range(0, layers).Select(layer => Block(name, layer, isDecoder))],
+            FinalNorm = Norm(name + ".final_layer_norm"),
+            FinalDropout = Dropout,
+            Head = head,
+        };
+        return Stack("decoder", DecoderLayers ?? Layers, isDecoder: true) with { Encoder = Stack("encoder", Layers, isDecoder: false), DecoderStartToken = FirstToken };
+    }
+
+    /// <inheritdoc/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null)
+    {
+        int count = heads ?? Heads, width = channels ?? Channels;
+        return this with
+        {
+            Vocabulary = vocabulary ?? Vocabulary,
+            PadToken = PadWithin(vocabulary),
+            ContextLength = positions ?? ContextLength,
+            Layers = layers ?? Layers,
+            DecoderLayers = DecoderLayers is null ? null : layers ?? DecoderLayers,
+            Heads = count,
+            Channels = width,
+            HeadSize = heads is null && channels is null ? HeadSize : Math.Max(1, (int)((long)HeadSize * Heads * width / Channels / count)),
+            Inner = (int)((long)Inner * width / Channels),
+            Dropout = (float?)dropout ?? Dropout,
+        };
+    }
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "d_model", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "d_kv", HeadSize, ConfigChecks.MostHeadSize);
+        ConfigChecks.Size(source, "d_ff", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_layers", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_decoder_layers", DecoderLayers ?? 1, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_heads", Heads, ConfigChecks.MostWidth);
+        if ((long)Heads * HeadSize > ConfigChecks.MostWidth)
+            throw new UserException($"{source}: num_heads = {Heads} heads of {HeadSize} numbers are wider than {ConfigChecks.MostWidth}");
+        ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "relative_attention_num_buckets", Buckets, ConfigChecks.MostWidth);
+        if (Buckets < 4)
+            throw new UserException($"{source}: relative_attention_num_buckets = {Buckets}; the encoder has half of them on each side, so there must be at least 4");
+        if (MaxDistance <= Buckets / 2)
+            throw new UserException($"{source}: relative_attention_max_distance = {MaxDistance}; it must be above half of the {Buckets} buckets");
+        ConfigChecks.Activation(source, $"feed_forward_proj = \"{FeedForwardKind}\", activation", Activation);
+        ConfigChecks.Epsilon(source, "layer_norm_epsilon", NormEpsilon);
+        ConfigChecks.Deviation(source, "initializer_factor", InitializerFactor);
+        ConfigChecks.Dropout(source, "dropout_rate", Dropout);
+        if ((uint)FirstToken >= (uint)Vocabulary)
+            throw new UserException($"{source}: decoder_start_token_id = {FirstToken} lies outside the vocabulary of {Vocabulary}");
+        if (PadToken is { } pad && (uint)pad >= (uint)Vocabulary)
+            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {Vocabulary}");
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadOthers(JsonFields fields)
+    {
+        fields.Only("is_encoder_decoder", value => value.ValueKind == JsonValueKind.True, "a T5 without its decoder is not modelled");
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a T5 without its encoder is not modelled");
+        fields.Only("dense_act_fn", value => value.ValueKind == JsonValueKind.String && value.ValueEquals(Activation), $"feed_forward_proj = \"{FeedForwardKind}\" makes it \"{Activation}\"; remove one of the two");
+        fields.Only("is_gated_act", value => value.ValueKind == (IsGated ? JsonValueKind.True : JsonValueKind.False), $"feed_forward_proj = \"{FeedForwardKind}\" says otherwise; remove one of the two");
+        fields.Harmless("classifier_dropout");
+    }
+
+    private BlockDescription Block(string stack, int layer, bool isDecoder)
+    {
+        string name = $"{stack}.block.{layer}.layer.", last = name + (isDecoder ? 2 : 1);
+        return new BlockDescription
+        {
+            AttentionNorm = Norm(name + "0.layer_norm"),
+            Attention = Attention(name + "0.SelfAttention") with
+            {
+                RelativeBias = new RelativeBiasDescription($"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", Buckets, MaxDistance, IsBidirectional: !isDecoder)
+                {
+                    StandardDeviation = Deviation(Channels),
+                },
+            },
+            AttentionOutputDropout = Dropout,
+            CrossAttentionNorm = isDecoder ? Norm(name + "1.layer_norm") : null,
+            CrossAttention = isDecoder ? Attention(name + "1.EncDecAttention") : null,
+            FeedForwardNorm = Norm(last + ".layer_norm"),
+            FeedForward = new FeedForwardDescription
+            {
+                Activation = Activation,
+                IntermediateSize = Inner,
+                Gate = IsGated ? Product(last + ".DenseReluDense.wi_0", 1 / MathF.Sqrt(Channels)) : null,
+                Up = Product(last + (IsGated ? ".DenseReluDense.wi_1" : ".DenseReluDense.wi"), 1 / MathF.Sqrt(Channels)),
+                Down = Product(last + ".DenseReluDense.wo", 1 / MathF.Sqrt(Inner)),
+                Dropout = Dropout,
+            },
+            FeedForwardOutputDropout = Dropout,
+        };
+    }
+
+    /// <summary>The scores are not scaled: the initialisation of queries makes up for it.</summary>
+    private AttentionDescription Attention(string name) => new()
+    {
+        Inputs =
+        [
+            Product(name + ".q", 1 / MathF.Sqrt((float)Channels * HeadSize)), Product(name + ".k", 1 / MathF.Sqrt(Channels)), Product(name + ".v", 1 / MathF.Sqrt(Channels)),
+        ],
+        Output = Product(name + ".o", 1 / MathF.Sqrt((float)Heads * HeadSize)),
+        Heads = Heads,
+        KeyHeads = Heads,
+        HeadSize = HeadSize,
+        Scale = 1,
+        Dropout = Dropout,
+    };
+
+    private NormDescription Norm(string name) => new(name, NormKind.RmsNorm, NormEpsilon);
+
+    private ProjectionDescription Product(string name, float deviation) => new(name) { StandardDeviation = deviation * InitializerFactor };
+
+    private float Deviation(int width) => InitializerFactor / MathF.Sqrt(width);
+}

@@ -1,0 +1,98 @@
+using System.Text.Json.Serialization;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>
+/// <c>rope_parameters</c>, where newer files keep everything about rotary positions: one set for all layers, or one for each kind of layer.
+/// </summary>
+public sealed record RotaryParameters : RotaryScaling
+{
+    /// <summary>Those of layers with full attention.</summary>
+    [JsonPropertyName("full_attention")]
+    public RotaryScaling? Full { get; init; }
+
+    /// <summary>Those of layers with attention within a window.</summary>
+    [JsonPropertyName("sliding_attention")]
+    public RotaryScaling? Sliding { get; init; }
+}
+
+/// <summary>Where a configuration's rotary positions come from: <c>rope_parameters</c>, then older fields of the file, then the family's defaults.</summary>
+/// <param name="Parameters">rope_parameters, or its part for a kind of layers; or null.</param>
+/// <param name="Scaling">rope_scaling; or null.</param>
+internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Scaling)
+{
+    /// <summary>The name of <see cref="Parameters"/>, for messages.</summary>
+    public string Place { get; init; } = "rope_parameters";
+
+    /// <summary>The top-level base; or null.</summary>
+    public double? TopTheta { get; init; }
+
+    /// <summary>The name of <see cref="TopTheta"/>, for messages.</summary>
+    public string ThetaField { get; init; } = "rope_theta";
+
+    /// <summary>The family's base.</summary>
+    public double DefaultTheta { get; init; } = 10000;
+
+    /// <summary>The rotated part of a head that the file's top level or the family has; null: the family rotates whole heads.</summary>
+    public double? TopPart { get; init; }
+
+    /// <summary>The field of the top level that wins over the context of the first training; or null.</summary>
+    public int? OriginalPositions { get; init; }
+
+    /// <summary>The kinds that the family has.</summary>
+    public IReadOnlyCollection<string> Kinds { get; init; } = RotaryScaling.Kinds;
+
+    /// <summary>Other names of kinds.</summary>
+    public IReadOnlyDictionary<string, string> OtherKinds { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>The base.</summary>
+    public double Theta => Parameters?.Theta ?? TopTheta ?? Scaling?.Theta ?? DefaultTheta;
+
+    /// <summary>The rotated part of a head.</summary>
+    private double Part => Parameters?.Part ?? TopPart ?? Scaling?.Part ?? 1;
+
+    private RotaryScaling? Given => Parameters ?? Scaling;
+
+    /// <summary>How frequencies are stretched; or null.</summary>
+    public RotaryScaling? Effective => Given is not { } given ? null : given with
+    {
+        Kind = OtherKinds.GetValueOrDefault(given.Name, given.Name),
+        OldKind = null,
+        OriginalPositions = OriginalPositions ?? given.OriginalPositions,
+    };
+
+    /// <summary>The rotary positions of heads of a size.</summary>
+    public RotaryDescription Describe(int headSize, int positions) => new(Theta, SizeIn(headSize), Effective) { MaxPositions = positions };
+
+    /// <summary>Fails when fields contradict each other or are not understood.</summary>
+    /// <exception cref="UserException">With the field.</exception>
+    public void Check(string source, int headSize, int positions)
+    {
+        string place = $"{source}: {(Parameters is null ? "rope_scaling" : Place)}";
+        if (Parameters is RotaryParameters { Full: not null } or RotaryParameters { Sliding: not null })
+            throw new UserException($"{place} has full_attention or sliding_attention, but all layers of this family have the same rotary positions; put their fields into rope_parameters itself");
+        if (Parameters is not null && Scaling is not null && !Parameters.Agrees(Scaling))
+            throw new UserException($"{source}: rope_parameters and rope_scaling contradict each other; remove one of the two");
+        if (TopTheta is { } theta && Scaling?.Theta is { } other && Parameters?.Theta is null && theta != other)
+            throw new UserException($"{source}: {ThetaField} = {theta}, but rope_scaling has {other}; remove one of the two");
+        if (!(Theta > 0 && double.IsFinite(Theta)))
+            throw new UserException($"{source}: {ThetaField} = {Theta}; it must be positive");
+        if (Given is { Kind: { } kind, OldKind: { } old } && kind != old)
+            throw new UserException($"{place} has rope_type \"{kind}\" and type \"{old}\"; remove one of the two");
+        if (TopPart is null && Part != 1)
+            throw new UserException($"{place} has partial_rotary_factor = {Part}: rotary positions for part of a head are not modelled for this family");
+        if (!(Part > 0 && Part <= 1))
+            throw new UserException($"{source}: a rotated part of a head (partial_rotary_factor, rotary_pct) of {Part}; it must lie in (0, 1]");
+        int size = SizeIn(headSize);
+        if (size % 2 != 0 || size == 0)
+        {
+            throw new UserException(Part == 1
+                ? $"{source}: heads of {size} numbers cannot be rotated in pairs; hidden_size / num_attention_heads, or head_dim, must be even"
+                : $"{source}: {Part} of heads of {headSize} numbers (partial_rotary_factor, rotary_pct) are {size}, which cannot be rotated in pairs; it must be an even number");
+        }
+
+        Effective?.Check(place, Kinds, size, positions, Theta);
+    }
+
+    private int SizeIn(int headSize) => (int)(headSize * Part);
+}
