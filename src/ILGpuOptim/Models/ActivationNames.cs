@@ -29,6 +29,8 @@ public static class ActivationNames
         ["laplace"] = Activation.Laplace,
     };
 
+    private static readonly HashSet<string> Added = [];
+
     /// <summary>All names.</summary>
     public static IReadOnlyCollection<string> Names => Known.Keys;
 
@@ -41,7 +43,11 @@ public static class ActivationNames
     {
         if (!Known.TryAdd(name, activation))
             throw new UserException($"there already is an activation \"{name}\"; choose another name");
+        Added.Add(name);
     }
+
+    /// <summary>Whether a name is none of <c>transformers</c>', but was added.</summary>
+    internal static bool IsAdded(string name) => Added.Contains(name);
 
     /// <summary>Fails when an activation is not known.</summary>
     /// <exception cref="UserException">With the field, the name and those that are known.</exception>

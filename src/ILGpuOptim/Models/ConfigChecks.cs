@@ -53,10 +53,10 @@ internal static class ConfigChecks
             throw new UserException($"{source}: {field} = {value}; a dropout lies in [0, 1)");
     }
 
-    /// <summary>Fails when an activation is not one of transformers' that are modelled.</summary>
+    /// <summary>Fails when an activation is neither one that the families beside GPT-2 and BERT have nor one that was added.</summary>
     public static void Activation(string source, string field, string value)
     {
-        if (!Activations.Contains(value))
+        if (!Activations.Contains(value) && !ActivationNames.IsAdded(value))
             throw new UserException($"{source}: {field} = \"{value}\" is not supported; there are {string.Join(", ", Activations)}");
     }
 
