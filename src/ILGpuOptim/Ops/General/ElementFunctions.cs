@@ -1,0 +1,183 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+// The functions of ElementOps. Their gradients come from dual lanes, so branches must have the right derivative where they meet.
+
+internal readonly struct Product : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => x * y;
+}
+
+internal readonly struct Quotient : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => x / y;
+}
+
+/// <summary>numerator / x.</summary>
+internal readonly struct Reciprocal(float numerator) : IFunction1
+{
+    private readonly float numerator = numerator;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Splat(numerator) / x;
+}
+
+/// <summary>The greater of two; NaN where either is.</summary>
+internal readonly struct Greatest : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(x, x), L.Max(x, y), x);
+}
+
+/// <summary>The lesser of two; NaN where either is.</summary>
+internal readonly struct Least : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(x, x), L.Min(x, y), x);
+}
+
+internal readonly struct Squared : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => x * x;
+}
+
+internal readonly struct SquareRoot : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Sqrt(x);
+}
+
+internal readonly struct ReciprocalRoot : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Splat(1) / L.Sqrt(x);
+}
+
+internal readonly struct Exponential : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Exp(x);
+}
+
+internal readonly struct Logarithm : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Log(x);
+}
+
+internal readonly struct Absolute : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Abs(x);
+}
+
+internal readonly struct HyperbolicTangent : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Tanh(x);
+}
+
+/// <summary>1 / (1 + e⁻ˣ), with an exponential that never overflows.</summary>
+internal readonly struct Logistic : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L>
+    {
+        L isNegative = L.Less(x, L.Splat(0)), small = L.Exp(L.Select(isNegative, x, -x));
+        return L.Select(isNegative, small, L.Splat(1)) / (L.Splat(1) + small);
+    }
+}
+
+/// <summary>max(x, 0), whose derivative at 0 is 0; NaN stays.</summary>
+internal readonly struct Rectified : IFunction1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Select(L.Less(L.Splat(0), x), x, L.Select(L.Equal(x, x), L.Splat(0), x));
+}
+
+/// <summary>x within limits, at which its derivative is 1; NaN stays.</summary>
+internal readonly struct Limited(float least, float most) : IFunction1
+{
+    private readonly float least = least;
+    private readonly float most = most;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> =>
+        L.Select(L.Less(x, L.Splat(least)), L.Splat(least), L.Select(L.Less(L.Splat(most), x), L.Splat(most), x));
+}
+
+internal readonly struct Power : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => Of(x, y);
+
+    /// <summary>
+    /// xʸ as exp(y ln |x|) with a sign. A negative x has powers for integers y alone. At x = 0 the derivative counts as 0.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static L Of<L>(L x, L y) where L : struct, ILane<L>
+    {
+        L zero = L.Splat(0), one = L.Splat(1), half = L.Splat(0.5f) * y;
+        L isZero = L.Equal(x, zero), magnitude = L.Exp(y * L.Log(L.Select(isZero, one, L.Abs(x))));
+        L ofNegative = L.Select(L.Equal(L.Round(half), half), magnitude, L.Select(L.Equal(L.Round(y), y), -magnitude, L.Splat(float.NaN)));
+        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(L.Less(y, zero), L.Splat(float.PositiveInfinity), zero));
+        return L.Select(isZero, ofZero, L.Select(L.Less(x, zero), ofNegative, magnitude));
+    }
+}
+
+internal readonly struct PowerOf(float exponent) : IFunction1
+{
+    private readonly float exponent = exponent;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => Power.Of(x, L.Splat(exponent));
+}
+
+/// <summary>y where the condition is 0, else x.</summary>
+internal readonly struct Choice : IFunction3
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L condition, L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(condition, L.Splat(0)), y, x);
+}
+
+/// <summary>x where the mask is 0, else a value.</summary>
+internal readonly struct Masked(float value) : IFunction2
+{
+    private readonly float value = value;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L mask) where L : struct, ILane<L> => L.Select(L.Equal(mask, L.Splat(0)), x, L.Splat(value));
+}
+
+/// <summary>1 where x &lt; y, else 0.</summary>
+internal readonly struct IsLess : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Less(x, y), L.Splat(1), L.Splat(0));
+}
+
+/// <summary>1 where x ≤ y, else 0.</summary>
+internal readonly struct IsLessOrEqual : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Less(x, y), L.Splat(1), L.Select(L.Equal(x, y), L.Splat(1), L.Splat(0)));
+}
+
+/// <summary>1 where x = y, else 0.</summary>
+internal readonly struct IsEqual : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(x, y), L.Splat(1), L.Splat(0));
+}
+
+/// <summary>0 where x = y, else 1.</summary>
+internal readonly struct IsNotEqual : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(x, y), L.Splat(0), L.Splat(1));
+}

@@ -1,0 +1,152 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Element-wise functions of one or two tensors. Two are broadcast to each other as in NumPy.</summary>
+public static class ElementOps
+{
+    /// <summary>x · y.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Multiply(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Multiply", new Product(), x, y);
+
+    /// <summary>x / y.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Divide(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Divide", new Quotient(), x, y);
+
+    /// <summary>numerator / x.</summary>
+    public static Tensor Divide(this Tape tape, float numerator, Tensor x) => tape.Element(new Reciprocal(numerator), x);
+
+    /// <summary>The greater of x and y; NaN where either is. Where they are equal, y has the gradient.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Maximum(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Maximum", new Greatest(), x, y);
+
+    /// <summary>The lesser of x and y; NaN where either is. Where they are equal, y has the gradient.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Minimum", new Least(), x, y);
+
+    /// <summary>xʸ. A negative x has powers for integers y alone, else NaN. At x = 0 the derivative counts as 0.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Pow(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Pow", new Power(), x, y);
+
+    /// <summary>x to the power of a number; -1, -½, 0, ½, 1, 2 and 3 without logarithms.</summary>
+    /// <inheritdoc cref="Pow(Tape, Tensor, Tensor)"/>
+    public static Tensor Pow(this Tape tape, Tensor x, float exponent) => exponent switch
+    {
+        -1 => tape.Divide(1, x),
+        -0.5f => tape.Rsqrt(x),
+        0 => tape.Ones(x.Sizes()),
+        0.5f => tape.Sqrt(x),
+        1 => x,
+        2 => tape.Square(x),
+        3 => tape.Multiply(tape.Square(x), x),
+        _ => tape.Element(new PowerOf(exponent), x),
+    };
+
+    /// <summary>x².</summary>
+    public static Tensor Square(this Tape tape, Tensor x) => tape.Element(new Squared(), x);
+
+    /// <summary>√x.</summary>
+    public static Tensor Sqrt(this Tape tape, Tensor x) => tape.Element(new SquareRoot(), x);
+
+    /// <summary>1/√x.</summary>
+    public static Tensor Rsqrt(this Tape tape, Tensor x) => tape.Element(new ReciprocalRoot(), x);
+
+    /// <summary>eˣ.</summary>
+    public static Tensor Exp(this Tape tape, Tensor x) => tape.Element(new Exponential(), x);
+
+    /// <summary>ln x.</summary>
+    public static Tensor Log(this Tape tape, Tensor x) => tape.Element(new Logarithm(), x);
+
+    /// <summary>|x|, whose derivative at 0 is 0.</summary>
+    public static Tensor Abs(this Tape tape, Tensor x) => tape.Element(new Absolute(), x);
+
+    /// <summary>The hyperbolic tangent.</summary>
+    public static Tensor Tanh(this Tape tape, Tensor x) => tape.Element(new HyperbolicTangent(), x);
+
+    /// <summary>1 / (1 + e⁻ˣ).</summary>
+    public static Tensor Sigmoid(this Tape tape, Tensor x) => tape.Element(new Logistic(), x);
+
+    /// <summary>max(x, 0), whose derivative at 0 is 0.</summary>
+    public static Tensor Relu(this Tape tape, Tensor x) => tape.Element(new Rectified(), x);
+
+    /// <summary>x within limits.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Any shape.</param>
+    /// <param name="least">What lesser elements become.</param>
+    /// <param name="most">What greater elements become.</param>
+    /// <exception cref="ArgumentException">The limits are in the wrong order.</exception>
+    public static Tensor Clamp(this Tape tape, Tensor x, float least = float.NegativeInfinity, float most = float.PositiveInfinity)
+    {
+        if (!(least <= most))
+            throw new ArgumentException($"Clamp: {least} is not below {most}", nameof(least));
+        return tape.Element(new Limited(least, most), x);
+    }
+
+    /// <summary>x where the condition is not 0, else y; all three are broadcast to each other.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Where(this Tape tape, Tensor condition, Tensor x, Tensor y)
+    {
+        Tensor[] inputs = tape.Fit("Where", condition, x, y);
+        return tape.Kept(tape.Apply(new Choice(), inputs[0], inputs[1], inputs[2]));
+    }
+
+    /// <summary>A value where the mask is not 0, else x.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor MaskedFill(this Tape tape, Tensor x, Tensor mask, float value) => tape.Broadcast("MaskedFill", new Masked(value), x, mask);
+
+    /// <summary>1 where x &gt; y, else 0. Comparisons have no gradient; with NaN they are 0.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Greater(this Tape tape, Tensor x, Tensor y) => tape.Compare("Greater", new IsLess(), y, x);
+
+    /// <summary>1 where x ≥ y, else 0; see <see cref="Greater"/>.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor GreaterOrEqual(this Tape tape, Tensor x, Tensor y) => tape.Compare("GreaterOrEqual", new IsLessOrEqual(), y, x);
+
+    /// <summary>1 where x &lt; y, else 0; see <see cref="Greater"/>.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Less(this Tape tape, Tensor x, Tensor y) => tape.Compare("Less", new IsLess(), x, y);
+
+    /// <summary>1 where x ≤ y, else 0; see <see cref="Greater"/>.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor LessOrEqual(this Tape tape, Tensor x, Tensor y) => tape.Compare("LessOrEqual", new IsLessOrEqual(), x, y);
+
+    /// <summary>1 where x = y, else 0; see <see cref="Greater"/>.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor Equal(this Tape tape, Tensor x, Tensor y) => tape.Compare("Equal", new IsEqual(), x, y);
+
+    /// <summary>1 where x ≠ y, or either is NaN, else 0; it has no gradient.</summary>
+    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    public static Tensor NotEqual(this Tape tape, Tensor x, Tensor y) => tape.Compare("NotEqual", new IsNotEqual(), x, y);
+
+    /// <summary>A function of one tensor.</summary>
+    private static Tensor Element<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1 =>
+        tape.Kept(tape.Apply(function, tape.Wide(x)));
+
+    /// <summary>A function of two tensors of any shapes that can be broadcast.</summary>
+    internal static Tensor Broadcast<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
+    {
+        Tensor[] inputs = tape.Fit(operation, x, y);
+        return tape.Kept(tape.Apply(function, inputs[0], inputs[1]));
+    }
+
+    private static Tensor Compare<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
+    {
+        bool isRecording = tape.IsRecording;
+        tape.IsRecording = false;
+        try
+        {
+            return tape.Broadcast(operation, function, x, y);
+        }
+        finally
+        {
+            tape.IsRecording = isRecording;
+        }
+    }
+
+    /// <summary>See <see cref="SumOp.Result"/>.</summary>
+    private static Tensor Kept(this Tape tape, Tensor output)
+    {
+        output.IsKept |= output.Length == 1;
+        return output;
+    }
+}

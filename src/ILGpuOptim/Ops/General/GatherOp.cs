@@ -1,0 +1,134 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Single elements along an axis by index.</summary>
+public static class GatherOp
+{
+    /// <summary>result[…, j, …] = x[…, indices[…, j, …], …] along an axis.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Any shape but that of a scalar.</param>
+    /// <param name="axis">The axis; -1 is the last.</param>
+    /// <param name="indices">Places of the axis in the order of the result, whose other sizes are x's.</param>
+    /// <returns>x's shape with another number of places along the axis.</returns>
+    /// <exception cref="ArgumentException">The number of indices does not fit x's other sizes.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
+    public static Tensor Gather(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices)
+    {
+        axis = Shapes.Axis("Gather", x, axis);
+        int[] shape = WithIndices("Gather", x, axis, indices);
+        bool[] meant = Shapes.Axes("Gather", x, [axis]);
+        Tensor moved = tape.MoveToEnd(tape.Wide(x), meant);
+        var places = new Places(shape, axis, x.Shape[axis], indices);
+        Tensor output = tape.Output([.. moved.Sizes()[..^1], shape[axis]], moved);
+        if (output.Length > 0)
+            tape.Device.Gather(moved.Data, tape.Indices(places.Elements), output.Data, 1, accumulate: false);
+        tape.Record(new GatherGradient(output, moved, places));
+        return tape.MoveBack(output, meant);
+    }
+
+    /// <summary>x with elements of another tensor added to those that indices name: result[…, indices[…, j, …], …] += source[…, j, …].</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Any shape but that of a scalar.</param>
+    /// <param name="axis">The axis; -1 is the last.</param>
+    /// <param name="indices">Places of x's axis in the order of the source.</param>
+    /// <param name="source">x's shape with another number of places along the axis.</param>
+    /// <exception cref="ArgumentException">The shapes do not fit.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
+    public static Tensor ScatterAdd(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices, Tensor source)
+    {
+        axis = Shapes.Axis("ScatterAdd", x, axis);
+        int[] shape = WithIndices("ScatterAdd", x, axis, indices);
+        if (!source.Shape.SequenceEqual(shape))
+            throw new ArgumentException($"ScatterAdd: {indices.Length} indices into axis {axis} of {x.Text()} are {Shapes.Text(shape)}, not {source.Text()}", nameof(source));
+        bool[] meant = Shapes.Axes("ScatterAdd", x, [axis]);
+        var places = new Places(shape, axis, x.Shape[axis], indices);
+        x = tape.MoveToEnd(tape.Wide(x), meant);
+        source = tape.MoveToEnd(tape.Wide(source), meant);
+        Tensor output = tape.Output(x.Sizes(), x, source);
+        tape.Device.Copy(x.Data, output.Data);
+        places.Scatter(tape, source.Data, output.Data);
+        tape.Record(new ScatterGradient(output, x, source, places));
+        return tape.MoveBack(output, meant);
+    }
+
+    private static int[] WithIndices(string operation, Tensor x, int axis, ReadOnlySpan<int> indices)
+    {
+        IndexSelectOp.Check(operation, x, axis, indices);
+        int[] shape = [.. x.Sizes()];
+        shape[axis] = 1;
+        long others = Shapes.Length(shape);
+        if (others == 0 ? indices.Length > 0 : indices.Length % others != 0)
+            throw new ArgumentException($"{operation}: {indices.Length} indices are no whole number for each of the {others} places beside axis {axis} of {x.Text()}", nameof(indices));
+        shape[axis] = others == 0 ? 0 : (int)(indices.Length / others);
+        return shape;
+    }
+
+    /// <summary>Indices arranged for rows along the axis.</summary>
+    private sealed class Places
+    {
+        private readonly int[] columns;
+        private readonly int rows, count, size;
+
+        public Places(int[] shape, int axis, int size, ReadOnlySpan<int> indices)
+        {
+            this.size = size;
+            count = shape[axis];
+            rows = count == 0 ? 0 : indices.Length / count;
+            Elements = new int[indices.Length];
+            columns = new int[indices.Length];
+            int inner = (int)Shapes.Length(shape.AsSpan(axis + 1));
+            if (indices.Length > 0)
+                _ = checked(rows * size);
+            for (int i = 0; i < indices.Length; i++)
+            {
+                // Place i of the source is (outer, j, rest); its row is (outer, rest).
+                int outer = i / (count * inner), j = i / inner % count, row = outer * inner + i % inner;
+                Elements[row * count + j] = row * size + indices[i];
+                columns[j * rows + row] = indices[i];
+            }
+        }
+
+        /// <summary>The elements of rows along the axis, row by row.</summary>
+        public int[] Elements { get; }
+
+        /// <summary>Adds rows × count numbers to rows × size: one of each row at a time, so that each element has one writer and a fixed order.</summary>
+        public void Scatter(Tape tape, in Block source, in Block target)
+        {
+            if (rows == 0)
+                return;
+            Block transposed = tape.Scratch(source.Length);
+            Block indices = tape.Indices(columns);
+            tape.Device.CopyStrided(source, 0, transposed, 0, [new StridedAxis(count, 1, rows), new StridedAxis(rows, count, 1)]);
+            for (int j = 0; j < count; j++)
+                tape.Device.AddAt(target, indices.Slice((long)j * rows, rows), transposed.Slice((long)j * rows, rows), size);
+            tape.Release(indices);
+            tape.Release(transposed);
+        }
+    }
+
+    private sealed class GatherGradient(Tensor output, Tensor x, Places places) : Operation(output, x)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block target = tape.GradientOf(x, out float beta);
+            if (beta == 0)
+                tape.Device.Fill(target, 0);
+            places.Scatter(tape, Output.Gradient!.Value, target);
+        }
+    }
+
+    private sealed class ScatterGradient(Tensor output, Tensor x, Tensor source, Places places) : Operation(output, x, source)
+    {
+        public override void Backward(Tape tape)
+        {
+            if (source.RequiresGradient && source.Length > 0)
+            {
+                Block target = tape.GradientOf(source, out float beta);
+                tape.Device.Gather(Output.Gradient!.Value, tape.Indices(places.Elements), target, 1, accumulate: beta != 0);
+            }
+
+            tape.PassGradient(Output, x);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>The logarithm of a sum of exponentials, computed around the largest of them.</summary>
+public static class LogSumExpOp
+{
+    /// <summary>ln Σ eˣ over some axes.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Any shape.</param>
+    /// <param name="axes">The axes, -1 for the last; none means all.</param>
+    /// <param name="keepDims">Whether the axes stay with size 1.</param>
+    public static Tensor LogSumExp(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, bool keepDims = false)
+    {
+        bool[] meant = Shapes.Axes("LogSumExp", x, axes);
+        int[] shape = Shapes.Reduced(x.Sizes(), meant, keepDims);
+        long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
+        x = tape.MoveToEnd(tape.Wide(x), meant);
+        Tensor output = tape.Result(shape, x);
+        Block largest = tape.Scratch(rows);
+        tape.Device.Map(new LargestRule(), rows, columns, x.Data, Operand.PerRow(largest));
+        tape.Device.Map(new SumRule(), rows, columns, x.Data, Operand.PerRow(largest), Operand.PerRow(output.Data));
+        tape.Device.Map(new FinishRule(), 1, rows, output.Data, largest);
+        tape.Release(largest);
+        tape.Record(new Gradient(output, x, rows, columns));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, long rows, long columns) : Operation(output, x)
+    {
+        public override void Backward(Tape tape) =>
+            tape.Device.Map(new GradientRule(), rows, columns, x.Data, Operand.PerRow(Output.Data), Operand.PerRow(Output.Gradient!.Value), tape.GradientTarget(x));
+    }
+
+    private readonly struct LargestRule : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Max);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L largest) where L : struct, ILane<L> => largest = x;
+    }
+
+    /// <summary>Σ exp(x - largest); an infinite largest element is no place to compute around.</summary>
+    private readonly struct SumRule : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L largest, ref L sum) where L : struct, ILane<L> => sum = L.Exp(x - Finite(largest));
+    }
+
+    private readonly struct FinishRule : IMap2
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L sum, ref L largest) where L : struct, ILane<L> => sum = L.Log(sum) + Finite(largest);
+    }
+
+    /// <summary>gradient · exp(x - result); 0 where every element is -∞.</summary>
+    private readonly struct GradientRule : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L result, ref L gradient, ref L target) where L : struct, ILane<L> =>
+            target = L.Select(L.Equal(result, L.Splat(float.NegativeInfinity)), L.Splat(0), gradient * L.Exp(x - result));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static L Finite<L>(L value) where L : struct, ILane<L> => L.Select(L.Equal(L.Abs(value), L.Splat(float.PositiveInfinity)), L.Splat(0), value);
+}

@@ -1,0 +1,113 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Matrix products as NumPy has them: of matrices, vectors, and batches of matrices.</summary>
+public static class MatMulOp
+{
+    /// <summary>
+    /// a · b over the last two axes. The axes before them are broadcast to each other. A vector is a row as the first factor and a column as the second;
+    /// the result lacks its axis.
+    /// </summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="a">…×m×k, or k.</param>
+    /// <param name="b">…×k×n, or k.</param>
+    /// <param name="transposeA">a is …×k×m.</param>
+    /// <param name="transposeB">b is …×n×k.</param>
+    /// <returns>…×m×n.</returns>
+    /// <exception cref="ArgumentException">The sizes do not fit.</exception>
+    public static Tensor MatMul(this Tape tape, Tensor a, Tensor b, bool transposeA = false, bool transposeB = false)
+    {
+        string pair = $"{a.Text()} and {b.Text()}";
+        if (a.Shape.Count == 0 || b.Shape.Count == 0 || (transposeA && a.Shape.Count == 1) || (transposeB && b.Shape.Count == 1))
+            throw new ArgumentException($"MatMul: {pair}: {(a.Shape.Count == 0 || b.Shape.Count == 0 ? "a scalar is no matrix" : "a vector cannot be transposed")}");
+        (int[] batchA, int rowsA, int columnsA) = Matrix(a, isRow: true);
+        (int[] batchB, int rowsB, int columnsB) = Matrix(b, isRow: false);
+        (int m, int k) = transposeA ? (columnsA, rowsA) : (rowsA, columnsA);
+        (int inner, int n) = transposeB ? (columnsB, rowsB) : (rowsB, columnsB);
+        if (k != inner)
+            throw new ArgumentException($"MatMul: {pair}: inner sizes {k} and {inner} differ");
+        int[] batch = Shapes.Broadcast("MatMul", batchA, batchB);
+        int count = checked((int)Shapes.Length(batch)), countA = checked((int)Shapes.Length(batchA)), countB = checked((int)Shapes.Length(batchB));
+        a = tape.Wide(a);
+        b = tape.Wide(b);
+
+        // A batch is repeated in memory only when it is neither one matrix nor the whole batch.
+        if (countA != count && countA != 1)
+            (a, countA) = (tape.Expand(a, [.. batch, rowsA, columnsA]), count);
+        if (countB != count && countB != 1)
+            (b, countB) = (tape.Expand(b, [.. batch, rowsB, columnsB]), count);
+        if (countB == 1 && countA == count && !transposeA)
+            (m, count, countA) = (checked(m * count), 1, 1);
+        int[] shape = [.. batch, .. a.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [transposeA ? columnsA : rowsA], .. b.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [n]];
+        Tensor output = tape.Result(shape, a, b);
+        var sizes = new Sizes(m, n, k, count, count > 1 && countA == 1, count > 1 && countB == 1, transposeA, transposeB);
+        tape.Device.Gemm(new GemmArguments(a.Data, b.Data, output.Data, m, n, k)
+        {
+            TransposeA = transposeA,
+            TransposeB = transposeB,
+            Batch = count,
+            BatchStrideA = sizes.StrideA,
+            BatchStrideB = sizes.StrideB,
+            BatchStrideC = sizes.StrideC,
+        });
+        tape.Record(new Gradient(output, a, b, sizes));
+        return output;
+    }
+
+    private static (int[] Batch, int Rows, int Columns) Matrix(Tensor x, bool isRow)
+    {
+        int[] sizes = x.Sizes();
+        return sizes.Length == 1 ? ([], isRow ? 1 : sizes[0], isRow ? sizes[0] : 1) : (sizes[..^2], sizes[^2], sizes[^1]);
+    }
+
+    /// <summary>A batch of products, in which one factor may be the same matrix for all.</summary>
+    private readonly record struct Sizes(int M, int N, int K, int Count, bool SharesA, bool SharesB, bool TransposeA, bool TransposeB)
+    {
+        public long StrideA => SharesA ? 0 : (long)M * K;
+
+        public long StrideB => SharesB ? 0 : (long)K * N;
+
+        public long StrideC => (long)M * N;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor a, Tensor b, Sizes sizes) : Operation(output, a, b)
+    {
+        public override void Backward(Tape tape)
+        {
+            Block gradient = Output.Gradient!.Value;
+            (int m, int n, int k, int count, bool sharesA, bool sharesB, bool transposeA, bool transposeB) = sizes;
+            if (a.RequiresGradient)
+            {
+                GemmArguments product = transposeA
+                    ? new GemmArguments(b.Data, gradient, default, k, m, n) { TransposeA = transposeB, TransposeB = true, BatchStrideA = sizes.StrideB, BatchStrideB = sizes.StrideC }
+                    : new GemmArguments(gradient, b.Data, default, m, k, n) { TransposeB = !transposeB, BatchStrideA = sizes.StrideC, BatchStrideB = sizes.StrideB };
+                Into(tape, a, product with { Batch = count, BatchStrideC = (long)m * k }, sharesA);
+            }
+
+            if (b.RequiresGradient)
+            {
+                GemmArguments product = transposeB
+                    ? new GemmArguments(gradient, a.Data, default, n, k, m) { TransposeA = true, TransposeB = transposeA, BatchStrideA = sizes.StrideC, BatchStrideB = sizes.StrideA }
+                    : new GemmArguments(a.Data, gradient, default, k, n, m) { TransposeA = !transposeA, BatchStrideA = sizes.StrideA, BatchStrideB = sizes.StrideC };
+                Into(tape, b, product with { Batch = count, BatchStrideC = (long)k * n }, sharesB);
+            }
+        }
+
+        /// <summary>Adds products to a factor's gradient, and their sum where all products have the same factor.</summary>
+        private static void Into(Tape tape, Tensor factor, in GemmArguments product, bool isShared)
+        {
+            if (!isShared)
+            {
+                Block target = tape.GradientOf(factor, out float beta);
+                tape.Device.Gemm(product with { C = target, Beta = beta });
+                return;
+            }
+
+            Block each = tape.Scratch(product.Batch * factor.Length);
+            tape.Device.Gemm(product with { C = each });
+            tape.Device.Map(new TotalRule(), product.Batch, factor.Length, each, tape.GradientTarget(factor, Layout.PerColumn));
+            tape.Release(each);
+        }
+    }
+}

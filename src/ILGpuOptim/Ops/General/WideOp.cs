@@ -1,0 +1,23 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Ops;
+
+/// <summary>Parameters that are stored in fewer than 32 bits, as inputs of operations that read f32.</summary>
+internal static class WideOp
+{
+    /// <summary>The tensor itself, or an f32 copy of it whose gradient is the tensor's.</summary>
+    public static Tensor Wide(this Tape tape, Tensor x)
+    {
+        if (x.Data.Type == DType.F32)
+            return x;
+        Tensor output = tape.Output(x.Sizes(), x);
+        tape.Device.Map(new CopyRule(), x.Rows, x.Columns, x.Data, output.Data);
+        tape.Record(new Gradient(output, x));
+        return output;
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x) : Operation(output, x)
+    {
+        public override void Backward(Tape tape) => tape.PassGradient(Output, x);
+    }
+}

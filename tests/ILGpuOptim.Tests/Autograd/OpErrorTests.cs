@@ -1,0 +1,87 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Tests.Autograd;
+
+/// <summary>Shapes and indices that do not fit are refused in words that name both.</summary>
+public sealed class OpErrorTests : IDisposable
+{
+    private readonly CpuDevice device = new(1);
+
+    public static TheoryData<string> Names => [.. Wrong.Keys];
+
+    private static Dictionary<string, Action<Tape>> Wrong => new()
+    {
+        ["Add: 2×3 and 4×5 cannot be broadcast to each other: sizes 3 and 5 of axis -1 differ and neither is 1"] = tape => tape.Add(tape.Ones(2, 3), tape.Ones(4, 5)),
+        ["Multiply: 2×3 and 3×3 cannot be broadcast to each other: sizes 2 and 3 of axis -2 differ and neither is 1"] = tape => tape.Multiply(tape.Ones(2, 3), tape.Ones(3, 3)),
+        ["Where: 2 and 3 cannot be broadcast"] = tape => tape.Where(tape.Ones(2), tape.Ones(2), tape.Ones(3)),
+        ["Clamp: 2 is not below 1"] = tape => tape.Clamp(tape.Ones(2), 2, 1),
+        ["MatMul: 2×3 and 4×5: inner sizes 3 and 4 differ"] = tape => tape.MatMul(tape.Ones(2, 3), tape.Ones(4, 5)),
+        ["MatMul: 3×2 and 4×5: inner sizes 3 and 5 differ"] = tape => tape.MatMul(tape.Ones(3, 2), tape.Ones(4, 5), true, true),
+        ["MatMul: a scalar and 4×5: a scalar is no matrix"] = tape => tape.MatMul(tape.Ones(), tape.Ones(4, 5)),
+        ["MatMul: 4 and 4×5: a vector cannot be transposed"] = tape => tape.MatMul(tape.Ones(4), tape.Ones(4, 5), transposeA: true),
+        ["MatMul: 2 and 3 cannot be broadcast"] = tape => tape.MatMul(tape.Ones(2, 1, 1), tape.Ones(3, 1, 1)),
+        ["Sum: 2×3 has no axis 2; its axes are -2 to 1"] = tape => tape.Sum(tape.Ones(2, 3), [2]),
+        ["Sum: axis -1 of 2×3 is named twice"] = tape => tape.Sum(tape.Ones(2, 3), [1, -1]),
+        ["Softmax: a scalar has no axis -1; its axes are none"] = tape => tape.Softmax(tape.Ones()),
+        ["Max: 2×0 has no elements to choose from"] = tape => tape.Max(tape.Ones(2, 0)),
+        ["ArgMax: axis 1 of 2×0 has no elements"] = tape => tape.ArgMax(tape.Ones(2, 0), 1),
+        ["Norm: the order of a norm is above 0"] = tape => tape.Norm(tape.Ones(2), order: 0),
+        ["Reshape: 2×3 has 6 elements, which do not make 4×2"] = tape => tape.Reshape(tape.Ones(2, 3), 4, 2),
+        ["Reshape: 2×3 has 6 elements, which 4×-1 does not divide"] = tape => tape.Reshape(tape.Ones(2, 3), 4, -1),
+        ["Reshape: 2×3 has 6 elements, which do not make -2×-3"] = tape => tape.Reshape(tape.Ones(2, 3), -2, -3),
+        ["Flatten: axis 0 of 2×3 comes before axis 1"] = tape => tape.Flatten(tape.Ones(2, 3), 1, 0),
+        ["Squeeze: axis 1 of 2×3 has 3 elements"] = tape => tape.Squeeze(tape.Ones(2, 3), 1),
+        ["Unsqueeze: 2×3 has no axis 3"] = tape => tape.Unsqueeze(tape.Ones(2, 3), 3),
+        ["Permute: 2×3 has 2 axes; 1 are named"] = tape => tape.Permute(tape.Ones(2, 3), 1),
+        ["Permute: axis 0 of 2×3 is named twice"] = tape => tape.Permute(tape.Ones(2, 3), 0, 0),
+        ["Slice: 1..4 does not lie within axis 1 of 2×3"] = tape => tape.Slice(tape.Ones(2, 3), 1, 1..4),
+        ["Slice: ^4..^0 does not lie within axis 1 of 2×3"] = tape => tape.Slice(tape.Ones(2, 3), 1, ^4..),
+        ["Slice: a step moves by at least one place"] = tape => tape.Slice(tape.Ones(2, 3), 1, .., 0),
+        ["Select: axis 1 of 2×3 has no place 3"] = tape => tape.Select(tape.Ones(2, 3), 1, 3),
+        ["Split: parts of 1, 1 add up to 2; axis 1 of 2×3 has 3"] = tape => tape.Split(tape.Ones(2, 3), 1, 1, 1),
+        ["Chunk: axis 1 of 2×3 cannot be cut into 2 equal parts"] = tape => tape.Chunk(tape.Ones(2, 3), 2, 1),
+        ["Concat: 2×3 and 3×3 cannot be joined along axis 1"] = tape => tape.Concat([tape.Ones(2, 3), tape.Ones(3, 3)], 1),
+        ["Concat: there is nothing to join"] = tape => tape.Concat([]),
+        ["Stack: 2×3 and 3×2 have different shapes"] = tape => tape.Stack([tape.Ones(2, 3), tape.Ones(3, 2)]),
+        ["Pad: 3 paddings for 2×3"] = tape => tape.Pad(tape.Ones(2, 3), [(0, 0), (0, 0), (0, 0)]),
+        ["Pad: axis 1 of 2×3 has a negative padding"] = tape => tape.Pad(tape.Ones(2, 3), [(-1, 0)]),
+        ["Expand: 2×3 cannot be broadcast to 2×4"] = tape => tape.Expand(tape.Ones(2, 3), 2, 4),
+        ["Expand: 2×3 cannot be broadcast to 3"] = tape => tape.Expand(tape.Ones(2, 3), 3),
+        ["IndexSelect: index 3 lies outside axis 1 of 2×3"] = tape => tape.IndexSelect(tape.Ones(2, 3), 1, [0, 3]),
+        ["IndexSelect: index -1 lies outside axis 0 of 2×3"] = tape => tape.IndexSelect(tape.Ones(2, 3), 0, [-1]),
+        ["IndexAdd: 2 places of axis 1 of 2×3 are 2×2, not 2×3"] = tape => tape.IndexAdd(tape.Ones(2, 3), 1, [0, 1], tape.Ones(2, 3)),
+        ["Gather: index 3 lies outside axis 1 of 2×3"] = tape => tape.Gather(tape.Ones(2, 3), 1, [0, 3]),
+        ["Gather: 3 indices are no whole number for each of the 2 places beside axis 1 of 2×3"] = tape => tape.Gather(tape.Ones(2, 3), 1, [0, 1, 2]),
+        ["ScatterAdd: 2 indices into axis 1 of 2×3 are 2×1, not 2×3"] = tape => tape.ScatterAdd(tape.Ones(2, 3), 1, [0, 1], tape.Ones(2, 3)),
+        ["OneHot: 3 is none of 3 classes"] = tape => tape.OneHot([3], 3),
+        ["CrossEntropy: 1 targets for 2 rows of logits 2×3"] = tape => tape.CrossEntropy(tape.Ones(2, 3), [0]),
+        ["CrossEntropy: target 3 of row 1 is none of 3 classes, nor the ignored -100"] = tape => tape.CrossEntropy(tape.Ones(2, 3), [0, 3]),
+        ["CrossEntropy: target -1 of row 0 is none of 3 classes"] = tape => tape.CrossEntropy(tape.Ones(2, 3), [-1, 0]),
+        ["CrossEntropy: label smoothing lies in [0, 1]"] = tape => tape.CrossEntropy(tape.Ones(2, 3), [0, 0], labelSmoothing: 1.5f),
+        ["MseLoss: 2 and 3 cannot be broadcast"] = tape => tape.MseLoss(tape.Ones(2), tape.Ones(3)),
+        ["HuberLoss: delta is above 0"] = tape => tape.HuberLoss(tape.Ones(2), tape.Ones(2), 0),
+        ["Conv2d: images are batch × channels × height × width, not 3×4×4"] = tape => tape.Conv2d(tape.Ones(3, 4, 4), tape.Ones(1, 3, 2, 2)),
+        ["Conv2d: images 1×4×4×4 and weight 2×3×2×2 with 1 groups"] = tape => tape.Conv2d(tape.Ones(1, 4, 4, 4), tape.Ones(2, 3, 2, 2)),
+        ["Conv2d: a window of 5×5 (dilation 1) does not fit images of 4×4 with padding 0"] = tape => tape.Conv2d(tape.Ones(1, 1, 4, 4), tape.Ones(1, 1, 5, 5)),
+        ["Conv2d: a bias of 3 for 2 outputs"] = tape => tape.Conv2d(tape.Ones(1, 1, 4, 4), tape.Ones(2, 1, 2, 2), tape.Ones(3)),
+        ["Conv1d: 1×4×4×4 and 2×3×2 are not batch × channels × length"] = tape => tape.Conv1d(tape.Ones(1, 4, 4, 4), tape.Ones(2, 3, 2)),
+        ["MaxPool2d: a padding of 2 is more than half a window of 2"] = tape => tape.MaxPool2d(tape.Ones(1, 1, 4, 4), 2, 2, 2),
+        ["AvgPool2d: a window of 2×2, stride 0"] = tape => tape.AvgPool2d(tape.Ones(1, 1, 4, 4), 2, 0),
+        ["Constant: 3 numbers do not make 2×2"] = tape => tape.Constant([1, 2, 3], 2, 2),
+        ["Full: -1×2 has a negative size"] = tape => tape.Zeros(-1, 2),
+    };
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void IsRefusedInWords(string message)
+    {
+        var tape = new Tape(device);
+        ArgumentException e = Assert.ThrowsAny<ArgumentException>(() => Wrong[message](tape));
+        Assert.StartsWith(message, e.Message, StringComparison.Ordinal);
+        tape.Reset();
+        Assert.Equal(0, device.Pool.LentBytes);
+    }
+
+    public void Dispose() => device.Dispose();
+}

@@ -1,0 +1,136 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Tests.Devices;
+
+namespace ILGpuOptim.Tests.Autograd;
+
+/// <summary>General operations against plain loops, central differences in double precision, and on every device.</summary>
+public class OpTests
+{
+    public static TheoryData<string> Names => [.. OpCases.All.Keys];
+
+    /// <summary>Enough for every kernel shape that the operations use: on slow devices.</summary>
+    public static TheoryData<string> Few => [.. OpCases.All.Keys.Where((name, i) => i % 19 == 0 || name.Contains("2 groups", StringComparison.Ordinal) || name.Contains("windows of 3", StringComparison.Ordinal))];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void AgreesWithPlainLoops(string name)
+    {
+        OpCases.Case test = OpCases.All[name];
+        using var device = new ReferenceDevice();
+        Parameter[] inputs = OpCases.Inputs(device, test);
+        var tape = new Tape(device);
+        Tensor output = test.Apply(tape, OpCases.Arguments(tape, inputs));
+        NdArray expected = test.Expected([.. inputs.Select(input => new NdArray([.. input.Shape], [.. Enumerable.Range(0, (int)input.Length).Select(i => device[input.Data, i])]))]);
+        Assert.Equal(expected.Shape, output.Shape);
+        for (int i = 0; i < output.Length; i++)
+            Assert.True(Math.Abs(device[output.Data, i] - expected.Values[i]) <= 2e-7 * Math.Max(1, Math.Abs(expected.Values[i])), $"{name}[{i}]: {device[output.Data, i]} instead of {expected.Values[i]}");
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void AgreesWithCentralDifferences(string name)
+    {
+        OpCases.Case test = OpCases.All[name];
+        using var device = new ReferenceDevice();
+        Parameter[] inputs = OpCases.Inputs(device, test);
+        var tape = new Tape(device);
+        Tensor loss = OpCases.Weighted(tape, test.Apply(tape, OpCases.Arguments(tape, inputs)));
+        if (loss.RequiresGradient)
+            tape.Backward(loss);
+        foreach (Parameter input in inputs)
+        {
+            for (int i = 0; i < input.Length; i += 1 + (int)input.Length / 30)
+            {
+                double value = device[input.Data, i], expected = (Loss(1e-5) - Loss(-1e-5)) / 2e-5, actual = tape.Gradients.Has(input) ? device[tape.Gradients[input], i] : 0;
+                device[input.Data, i] = value;
+                Assert.True(Math.Abs(actual - expected) <= 1e-6 * Math.Max(1, Math.Abs(expected)), $"{input.Name}[{i}]: {actual} instead of {expected}");
+
+                double Loss(double step)
+                {
+                    device[input.Data, i] = value + step;
+                    var fresh = new Tape(device) { IsRecording = false };
+                    double result = device[OpCases.Weighted(fresh, test.Apply(fresh, OpCases.Arguments(fresh, inputs))).Data, 0];
+                    fresh.Reset();
+                    return result;
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void VectorsOfEveryWidthAgreeWithDoublePrecision(string name)
+    {
+        foreach (int bits in (int[])[128, 256, 512])
+        {
+            using var device = new CpuDevice(2, bits);
+            AgreesWithReference(device, name);
+        }
+    }
+
+    [Theory]
+    [Trait("device", "opencl")]
+    [MemberData(nameof(Few))]
+    public void OpenCl(string name) => AgreesWithReference(Gpu.OpenCl(), name);
+
+    [Theory]
+    [Trait("device", "opencl")]
+    [MemberData(nameof(Few))]
+    public void OpenClWithKernelsOfGpus(string name) => AgreesWithReference(Gpu.OpenClWithKernelsOfGpus(), name);
+
+    [Theory]
+    [Trait("device", "cuda")]
+    [MemberData(nameof(Few))]
+    public void Cuda(string name) => AgreesWithReference(Gpu.Cuda(), name);
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void GradientsOfTwoUsesAddUp(string name)
+    {
+        using var device = new CpuDevice(1);
+        float[]?[] once = OpCases.Run(device, OpCases.All[name]).Gradients, twice = OpCases.Run(device, OpCases.All[name], times: 2).Gradients;
+        for (int k = 0; k < once.Length; k++)
+            Close([.. once[k]!.Select(value => 2 * value)], twice[k]!, $"{name}, input {k}");
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void InputsThatNeedNoGradientGetNoneAndMemoryIsGivenBack(string name)
+    {
+        OpCases.Case test = OpCases.All[name];
+        using var device = new CpuDevice(1);
+        float[]?[] all = OpCases.Run(device, test).Gradients;
+        for (int mask = 0; mask < 1 << all.Length; mask++)
+        {
+            bool[] trains = [.. Enumerable.Range(0, all.Length).Select(k => (mask >> k & 1) != 0)];
+            float[]?[] some = OpCases.Run(device, test, trains).Gradients;
+            for (int k = 0; k < all.Length; k++)
+            {
+                if (trains[k])
+                    Close(all[k]!, some[k]!, $"{name}, mask {mask}, input {k}");
+                else
+                    Assert.Null(some[k]);
+            }
+        }
+
+        Assert.Equal(0, device.Pool.LentBytes);
+    }
+
+    private static void AgreesWithReference(Device device, string name)
+    {
+        using var reference = new ReferenceDevice();
+        (float[] value, float[]?[] gradients) = OpCases.Run(device, OpCases.All[name]);
+        (float[] expected, float[]?[] expectedGradients) = OpCases.Run(reference, OpCases.All[name]);
+        Close(expected, value, name);
+        for (int k = 0; k < gradients.Length; k++)
+            Close(expectedGradients[k]!, gradients[k]!, $"{name}, gradient of input {k}");
+    }
+
+    private static void Close(float[] expected, float[] actual, string what)
+    {
+        double largest = Math.Max(1e-2, expected.Select(value => Math.Abs((double)value)).DefaultIfEmpty(0).Max());
+        Assert.Equal(expected.Length, actual.Length);
+        for (int i = 0; i < expected.Length; i++)
+            Assert.True(Math.Abs(actual[i] - expected[i]) <= 1e-5 * largest, $"{what}[{i}]: {actual[i]} instead of {expected[i]}");
+    }
+}
