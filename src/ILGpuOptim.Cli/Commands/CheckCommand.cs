@@ -1,31 +1,34 @@
 using System.CommandLine;
+using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>check</c>: what any optimizer must hold, and its row of the state table.</summary>
+/// <summary><c>check</c>: what any optimizer and any differentiable function must hold, and the optimizers' rows of the state table.</summary>
 internal static class CheckCommand
 {
     public static Command Create()
     {
-        var optimizer = new Argument<string[]>("optimizers") { Description = "their names, as for train, or \"all\"", Arity = ArgumentArity.OneOrMore };
+        var names = new Argument<string[]>("names") { Description = "optimizers, as for train, or functions, as in config.json; \"all\", \"optimizers\" or \"functions\"", Arity = ArgumentArity.OneOrMore };
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("check", "Check optimizers against double precision on every device here, and that they resume exactly, allocate what they declare, and more; print their state.")
+        var command = new Command("check", "Check optimizers against double precision on every device here, and that they resume exactly, allocate what they declare, and more; print their state. Check functions' values and derivatives.")
         {
-            optimizer, json,
+            names, json,
         };
         command.SetAction(result =>
         {
-            string[] names = result.GetRequiredValue(optimizer);
-            OptimizerEntry[] entries = names is ["all"] ? [.. Registry.Entries] : [.. names.Select(Registry.Find)];
+            (List<OptimizerEntry> optimizers, List<FunctionEntry> functions) = Find(result.GetRequiredValue(names));
+            bool asJson = result.GetValue(json);
             int failed = 0;
-            foreach (OptimizerEntry entry in entries)
-                failed += Check(entry, result.GetValue(json));
-            if (!result.GetValue(json))
+            foreach (OptimizerEntry entry in optimizers)
+                failed += Print("optimizer", entry.Name, entry.Summary, OptimizerChecks.All(entry), asJson);
+            foreach (FunctionEntry entry in functions)
+                failed += Print("function", entry.Name, entry.Summary, FunctionChecks.All(entry), asJson);
+            if (!asJson && optimizers.Count > 0)
             {
                 Console.WriteLine(StateTable.Header);
-                foreach (OptimizerEntry entry in entries)
+                foreach (OptimizerEntry entry in optimizers)
                     Console.WriteLine(StateTable.Row(entry));
             }
 
@@ -34,20 +37,49 @@ internal static class CheckCommand
         return command;
     }
 
+    /// <summary>What the names mean: an optimizer before a function.</summary>
+    /// <exception cref="UserException">Neither has such a name.</exception>
+    private static (List<OptimizerEntry> Optimizers, List<FunctionEntry> Functions) Find(string[] names)
+    {
+        List<OptimizerEntry> optimizers = [];
+        List<FunctionEntry> functions = [];
+        foreach (string name in names)
+        {
+            if (name is "all" or "optimizers")
+                optimizers.AddRange(Registry.Entries);
+            if (name is "all" or "functions")
+                functions.AddRange(FunctionRegistry.Entries);
+            if (name is "all" or "optimizers" or "functions")
+                continue;
+            if (Registry.Entries.FirstOrDefault(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } optimizer)
+                optimizers.Add(optimizer);
+            else if (FunctionRegistry.Find(name) is { } function)
+                functions.Add(function);
+            else
+                throw new UserException($"there is no optimizer or function \"{name}\"{Nearest.Question(name, [.. Registry.Entries.Select(entry => entry.Name), .. FunctionRegistry.Entries.Select(entry => entry.Name)])}"
+                    + $" There are {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}; {string.Join(", ", FunctionRegistry.Entries.Select(entry => entry.Name))}");
+        }
+
+        return (optimizers, functions);
+    }
+
     /// <summary>Prints each check as it is made; returns how many failed.</summary>
-    private static int Check(OptimizerEntry entry, bool json)
+    private static int Print(string kind, string name, string summary, IEnumerable<Check> checks, bool json)
     {
         int passed = 0, skipped = 0, failed = 0;
         if (!json)
-            Console.WriteLine($"{entry.Name}: {entry.Summary}");
-        foreach (Check check in OptimizerChecks.All(entry))
+            Console.WriteLine($"{name}: {summary}");
+        foreach (Check check in checks)
         {
             string word = check.Passes ? "pass" : check.IsSkipped ? "skip" : "MISS";
             _ = check.Passes ? passed++ : check.IsSkipped ? skipped++ : failed++;
-            if (json)
-                CommonOptions.PrintJson(new { Optimizer = entry.Name, check.Name, check.Passes, check.IsSkipped, Error = double.IsFinite(check.Error) ? check.Error : (double?)null, check.Bound, check.Note });
-            else
+            double? error = double.IsFinite(check.Error) ? check.Error : null;
+            if (!json)
                 Console.WriteLine($"{word}  {check.Name,-52} {(check.IsSkipped || check.Bound == 0 ? "" : $"{check.Error:G2} of {check.Bound}"),-14} {check.Note}".TrimEnd());
+            else if (kind == "optimizer")
+                CommonOptions.PrintJson(new { Optimizer = name, check.Name, check.Passes, check.IsSkipped, Error = error, check.Bound, check.Note });
+            else
+                CommonOptions.PrintJson(new { Function = name, check.Name, check.Passes, check.IsSkipped, Error = error, check.Bound, check.Note });
         }
 
         if (!json)
