@@ -12,7 +12,8 @@ internal readonly record struct CacheWindow(KeyValueCache Cache, int Sequence, i
     /// <summary>How many sequences the pass reads.</summary>
     public int Sequences => IsAll ? Cache.Sequences : 1;
 
-    private bool IsAll => Sequence < 0;
+    /// <summary>Whether the pass reads one token of every sequence.</summary>
+    public bool IsAll => Sequence < 0;
 
     /// <summary>How many keys the last token sees: those of its sequence from the first row that is written, or from row 0 when all sequences are.</summary>
     public int KeyLength => IsAll ? Token + 1 : Tokens;
@@ -36,6 +37,23 @@ internal readonly record struct CacheWindow(KeyValueCache Cache, int Sequence, i
             device.Copy(source.Slice(0, columns), target.Slice(0, columns));
         else
             device.Map(new CopyRule(), rows, columns, new Operand(source, Layout.Full, stride), new Operand(target, Layout.Full, IsAll ? (long)Cache.Capacity * rowWidth : rowWidth));
+    }
+
+    /// <summary>Writes the new tokens' rows head by head.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="source">The numbers, from the first token's first head on.</param>
+    /// <param name="heads">Heads of a row.</param>
+    /// <param name="headStride">Elements from one head to the next in <paramref name="source"/>; a row has no others.</param>
+    /// <param name="columns">Numbers of a head that are kept.</param>
+    public void AppendHeads(int layer, in Block source, int heads, int headStride, int columns)
+    {
+        Device device = source.Memory.Device;
+        for (int i = 0; i < Sequences; i++)
+        {
+            Block target = Cache.From(layer, IsAll ? i : Sequence, Token);
+            long start = (long)i * heads * headStride;
+            device.Map(new CopyRule(), (long)Tokens * heads, columns, new Operand(source.Slice(start, source.Length - start), Layout.Full, headStride), target);
+        }
     }
 
     /// <summary>The rows of the keys that the new tokens see.</summary>

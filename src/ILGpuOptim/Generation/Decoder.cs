@@ -14,14 +14,17 @@ public sealed class Decoder : IDisposable
 
     private readonly Transformer model;
     private readonly KeyValueCache cache;
+    private readonly KeyValueCache? encoded;
     private readonly Tape tape;
     private readonly Block states, bias;
-    private readonly int[] padding, positions;
+    private readonly Block? encodedBias;
+    private readonly int[] padding, positions, encodedLengths;
+    private readonly int[][] read;
     private readonly float[] biasRows;
     private readonly int width;
     private bool padded, isDisposed;
 
-    private Decoder(Transformer model, Device device, int sequences, int capacity)
+    private Decoder(Transformer model, Device device, int sequences, int capacity, int encoderCapacity)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(sequences, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
@@ -29,12 +32,21 @@ public sealed class Decoder : IDisposable
         (this.model, Device, Sequences, Capacity) = (model, device, sequences, capacity);
         width = model.Description.HiddenSize;
         tape = new Tape(device) { IsRecording = false, IsTraining = false };
-        cache = new KeyValueCache(device, model.KeyWidths, sequences, capacity);
+        cache = new KeyValueCache(device, model.Stack.KeyWidths, sequences, capacity);
         states = device.Pool.Rent((long)sequences * width);
         bias = device.Pool.Rent((long)sequences * capacity);
-        biasRows = new float[sequences * capacity];
         padding = new int[sequences];
         positions = new int[Math.Max(sequences, capacity)];
+        read = [.. Enumerable.Range(0, sequences).Select(_ => new int[capacity])];
+        encodedLengths = new int[sequences];
+        if (model.HasEncoder)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(encoderCapacity, 1);
+            encoded = new KeyValueCache(device, model.Stack.CrossKeyWidths, sequences, encoderCapacity);
+            encodedBias = device.Pool.Rent((long)sequences * encoderCapacity);
+        }
+
+        biasRows = new float[sequences * Math.Max(capacity, encoderCapacity)];
     }
 
     /// <summary>How many sequences are decoded at once.</summary>
@@ -54,20 +66,39 @@ public sealed class Decoder : IDisposable
     /// <param name="device">Where it is.</param>
     /// <param name="sequences">How many are decoded at once.</param>
     /// <param name="capacity">The most tokens of each, at most the model's positions.</param>
+    /// <param name="encoderCapacity">The most tokens of each that an encoder reads; 0 for a model without one.</param>
     /// <exception cref="UserException">The model does not predict a next token.</exception>
     /// <exception cref="NotSupportedException">The model is no <see cref="Transformer"/>.</exception>
-    public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity)
+    public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity, int encoderCapacity = 0)
     {
         if (model.Adapters.Count > 0)
             throw new InvalidOperationException("a decoder would add the adapters to the weights at every token; merge the model's adapters first");
         if (!model.IsCausal)
             throw new UserException($"{model.Config.Family} predicts masked tokens, not what comes next, so it writes no text; take a causal model, such as GPT-2 or LLaMA");
         return model is Transformer transformer
-            ? new Decoder(transformer, device, sequences, capacity)
+            ? new Decoder(transformer, device, sequences, capacity, encoderCapacity)
             : throw new NotSupportedException($"{model.GetType().Name} keeps no keys and values; only a {nameof(Transformer)} is decoded");
     }
 
-    /// <summary>Forgets everything; the longest of the sequences that follow has <paramref name="length"/> tokens.</summary>
+    /// <summary>Reads what a sequence answers, with a model that has an encoder; before its <see cref="Prefill"/>.</summary>
+    /// <param name="sequence">Its number.</param>
+    /// <param name="tokens">At least one, at most the encoder's capacity.</param>
+    /// <exception cref="InvalidOperationException">The model has no encoder.</exception>
+    public void Encode(int sequence, ReadOnlySpan<int> tokens)
+    {
+        if (encoded is null)
+            throw new InvalidOperationException($"{model.Config.Family} has no encoder");
+        ArgumentOutOfRangeException.ThrowIfLessThan(tokens.Length, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(tokens.Length, encoded.Capacity);
+        Check(tokens);
+        encodedLengths[sequence] = tokens.Length;
+        encoded.Clear(sequence, tokens.Length, encoded.Capacity - tokens.Length);
+        Tensor encodedStates = model.Encode(tape, new TokenBatch(tokens, 1)).States!;
+        model.Stack.Keep(tape, encodedStates, new CacheWindow(encoded, sequence, 0, tokens.Length));
+        tape.Reset();
+    }
+
+    /// <summary>Forgets everything but what an encoder read; the longest of the sequences that follow has <paramref name="length"/> tokens.</summary>
     public void Begin(int length)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Capacity);
@@ -84,20 +115,23 @@ public sealed class Decoder : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(tokens.Length, 1);
         Check(tokens);
         Pad(sequence, Length - tokens.Length);
-        Span<int> places = positions.AsSpan(0, tokens.Length);
-        for (int i = 0; i < places.Length; i++)
-            places[i] = i;
-        Tensor x = model.Decode(tape, new CacheWindow(cache, sequence, padding[sequence], tokens.Length), tokens, places, null);
-        Device.Copy(x.Data.Slice(x.Data.Length - width, width), StateOf(sequence));
-        tape.Reset();
+        tokens.CopyTo(read[sequence]);
+        Read(sequence, tokens.Length);
     }
 
     /// <summary>Makes a sequence begin as another one.</summary>
     public void Copy(int source, int target)
     {
+        int length = Length - padding[source];
         Pad(target, padding[source]);
-        cache.Copy(source, target, padding[source], Length - padding[source]);
+        read[source].AsSpan(0, length).CopyTo(read[target]);
+        cache.Copy(source, target, padding[source], length);
         Device.Copy(StateOf(source), StateOf(target));
+        if (encoded is not null)
+        {
+            encoded.Copy(source, target, 0, encoded.Capacity);
+            encodedLengths[target] = encodedLengths[source];
+        }
     }
 
     /// <summary>Reads one more token of every sequence; there must be room for it.</summary>
@@ -109,13 +143,26 @@ public sealed class Decoder : IDisposable
         Check(tokens);
         Span<int> places = positions.AsSpan(0, Sequences);
         for (int i = 0; i < places.Length; i++)
+        {
             places[i] = Length - padding[i];
+            read[i][places[i]] = tokens[i];
+        }
+
         int token = Length++;
         if (padded)
             Device.Upload(BiasRows(), bias.Slice(0, (long)Sequences * Length));
-        Tensor x = model.Decode(tape, new CacheWindow(cache, -1, token, 1), tokens, places, padded ? bias : null);
-        Device.Copy(x.Data, states);
+        var context = new ForwardContext(tape, Sequences, 1, model.Stack.Tables) { Cache = new CacheWindow(cache, -1, token, 1), KeyBias = padded ? bias : null, Encoded = EncodedOf(-1) };
+        model.Stack.Rotate(context, places);
+        Device.Copy(model.Decode(context, tokens, places).Data, states);
         tape.Reset();
+
+        // Scaled rotations may turn all keys of a sequence otherwise once it is longer: then it is read again.
+        for (int i = 0; i < Sequences; i++)
+        {
+            int length = Length - padding[i];
+            if (!model.Stack.KeepsKeys(length - 1, length))
+                Read(i, length);
+        }
     }
 
     /// <summary>What follows the last token of every sequence: Sequences × vocabulary logits.</summary>
@@ -123,6 +170,37 @@ public sealed class Decoder : IDisposable
     {
         Device.Download(model.LogitsOfStates(tape, new Tensor(Device, states, Sequences, width)).Data, target);
         tape.Reset();
+    }
+
+    /// <summary>Reads a sequence from its first token on.</summary>
+    private void Read(int sequence, int length)
+    {
+        Span<int> places = positions.AsSpan(0, length);
+        for (int i = 0; i < places.Length; i++)
+            places[i] = i;
+        var context = new ForwardContext(tape, 1, length, model.Stack.Tables) { Cache = new CacheWindow(cache, sequence, padding[sequence], length), Encoded = EncodedOf(sequence) };
+        model.Stack.Rotate(context, places);
+        Tensor x = model.Decode(context, read[sequence].AsSpan(0, length), places);
+        Device.Copy(x.Data.Slice(x.Data.Length - width, width), StateOf(sequence));
+        tape.Reset();
+    }
+
+    /// <summary>What cross-attention of a sequence, or of all, reads; null without an encoder.</summary>
+    private EncodedStates? EncodedOf(int sequence)
+    {
+        if (encoded is null)
+            return null;
+        if (sequence >= 0)
+            return new EncodedStates(encodedLengths[sequence], null) { Kept = encoded, Sequence = sequence };
+        int longest = encodedLengths.Max();
+        if (Array.TrueForAll(encodedLengths, length => length == longest))
+            return new EncodedStates(longest, null) { Kept = encoded };
+        Span<float> rows = biasRows.AsSpan(0, Sequences * longest);
+        rows.Clear();
+        for (int i = 0; i < Sequences; i++)
+            rows.Slice(i * longest + encodedLengths[i], longest - encodedLengths[i]).Fill(Masked);
+        Device.Upload(rows, encodedBias!.Value.Slice(0, rows.Length));
+        return new EncodedStates(longest, encodedBias) { Kept = encoded };
     }
 
     private Block StateOf(int sequence) => states.Slice((long)sequence * width, width);
@@ -133,7 +211,7 @@ public sealed class Decoder : IDisposable
         if (rows == 0)
             return;
         padded = true;
-        cache.Clear(sequence, rows);
+        cache.Clear(sequence, 0, rows);
     }
 
     private ReadOnlySpan<float> BiasRows()
@@ -162,6 +240,9 @@ public sealed class Decoder : IDisposable
         isDisposed = true;
         tape.Reset();
         cache.Dispose();
+        encoded?.Dispose();
+        if (encodedBias is { } rented)
+            Device.Pool.Return(rented);
         Device.Pool.Return(states);
         Device.Pool.Return(bias);
     }

@@ -25,12 +25,18 @@ public sealed class GenerationBatch : IDisposable
         (vocabulary, positions) = (model.Config.Vocabulary, model.Config.Positions);
         texts = new Text[prompts.Count];
         for (int i = 0; i < texts.Length; i++)
-            texts[i] = new Text(Checked(prompts[i]), count, vocabulary, sampler.ReadsSeen);
+        {
+            IReadOnlyList<int> prompt = Checked(prompts[i]);
+            texts[i] = new Text(model.HasEncoder ? [model.StartToken] : prompt, count, vocabulary, sampler.ReadsSeen);
+        }
+
         next = new int[texts.Length];
         drawn = new GeneratedToken[texts.Length];
         logits = new float[checked(texts.Length * vocabulary)];
         int longest = texts.Max(text => text.Ids.Count);
-        decoder = Decoder.Create(model, device, texts.Length, (int)Math.Min((long)longest + Math.Max(count, 1) - 1, positions));
+        decoder = Decoder.Create(model, device, texts.Length, (int)Math.Min((long)longest + Math.Max(count, 1) - 1, positions), model.HasEncoder ? prompts.Max(prompt => prompt.Count) : 0);
+        for (int i = 0; model.HasEncoder && i < texts.Length; i++)
+            decoder.Encode(i, [.. prompts[i]]);
     }
 
     /// <summary>The tokens of the last draw, one for each text that has not ended.</summary>

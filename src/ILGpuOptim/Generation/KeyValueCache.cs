@@ -51,11 +51,13 @@ internal sealed class KeyValueCache : IDisposable
         }
     }
 
-    /// <summary>Makes the first tokens of a sequence finite: masked keys weigh nothing, but nothing times NaN is NaN.</summary>
-    public void Clear(int sequence, int tokens)
+    /// <summary>Makes tokens of a sequence finite: masked keys weigh nothing, but nothing times NaN is NaN.</summary>
+    public void Clear(int sequence, int token, int tokens)
     {
+        if (tokens == 0)
+            return;
         for (int layer = 0; layer < layers.Length; layer++)
-            device.Fill(From(layer, sequence, 0).Slice(0, (long)tokens * rowWidths[layer]), 0);
+            device.Fill(From(layer, sequence, token).Slice(0, (long)tokens * rowWidths[layer]), 0);
     }
 
     /// <summary>Gives the memory back.</summary>

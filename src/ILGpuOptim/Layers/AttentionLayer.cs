@@ -5,36 +5,66 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>Scaled dot-product attention with its projections: output(softmax(scale · q kᵀ) v).</summary>
+/// <summary>Scaled dot-product attention with its projections: output(softmax(cap(scale · q kᵀ) + bias) v).</summary>
 public sealed class AttentionLayer : Layer
 {
     private readonly AttentionDescription description;
+    private readonly AttentionSettings settings;
     private readonly Linear[] inputs;
     private readonly Linear output;
-    private readonly int index, rotation, width, keyWidth;
-    private readonly bool isCausal;
+    private readonly Norm? queryNorm, keyNorm;
+    private readonly int index, rotation, bias, width, keyWidth;
+    private readonly bool isPacked;
 
-    /// <summary>Makes the projections.</summary>
+    /// <summary>Makes the projections and norms.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="description">What is computed.</param>
     /// <param name="hiddenSize">Columns of x and of the result.</param>
     /// <param name="index">The number of its block, which is its place in a cache.</param>
-    /// <param name="rotation">The number of its kind of rotary positions; -1 for none.</param>
     /// <param name="isCausal">Whether a token sees itself and earlier ones only.</param>
-    public AttentionLayer(Initializer initializer, AttentionDescription description, int hiddenSize, int index, int rotation, bool isCausal)
+    /// <param name="tables">What the stack's layers share.</param>
+    /// <exception cref="ArgumentException">The description contradicts itself.</exception>
+    internal AttentionLayer(Initializer initializer, AttentionDescription description, int hiddenSize, int index, bool isCausal, SharedTables tables)
     {
-        (this.description, this.index, this.rotation, this.isCausal) = (description, index, rotation, isCausal);
+        (this.description, this.index) = (description, index);
         (width, keyWidth) = (description.Heads * description.HeadSize, description.KeyHeads * description.HeadSize);
+        bool hasNorms = description.QueryNorm is not null || description.KeyNorm is not null;
+        if (description.Inputs is not ([_] or [_, _, _]) || (hasNorms && description.Inputs.Count == 1))
+            throw new ArgumentException($"attention with {description.Output.Name}: three projections, or one without norms of queries and keys, not {description.Inputs.Count}", nameof(description));
         inputs = description.Inputs is [var packed]
             ? [Add(new Linear(initializer, packed, hiddenSize, width + 2 * keyWidth))]
             : [Input(0, width), Input(1, keyWidth), Input(2, keyWidth)];
+        isPacked = inputs.Length == 1 || (!hasNorms && Array.TrueForAll(inputs, input => input.IsTransposed && input.Bias is null == inputs[0].Bias is null));
+        queryNorm = AddNorm(description.QueryNorm, description.Heads);
+        keyNorm = AddNorm(description.KeyNorm, description.KeyHeads);
         output = Add(new Linear(initializer, description.Output, width, hiddenSize));
+        bias = tables.Add(initializer, description.RelativeBias, description.Heads, out RelativeBias? made);
+        if (made is not null)
+            Add(made);
+        rotation = tables.Add(description.Rotary);
+        settings = new AttentionSettings
+        {
+            Heads = description.Heads,
+            KeyHeads = description.KeyHeads,
+            HeadSize = description.HeadSize,
+            Scale = description.Scale,
+            Causal = isCausal,
+            KeysBefore = description.KeysBefore,
+            KeysAfter = isCausal ? null : description.KeysAfter,
+            SoftCap = description.SoftCap ?? 0,
+            Dropout = description.Dropout,
+            RotatedSize = description.Rotary?.Size ?? 0,
+            Order = description.Order,
+        };
 
         Linear Input(int part, int columns) => Add(new Linear(initializer, description.Inputs[part], hiddenSize, columns));
+        Norm? AddNorm(NormDescription? norm, int heads) => norm is null ? null : Add(new Norm(initializer, norm, description.NormsHeads ? description.HeadSize : heads * description.HeadSize));
     }
 
     /// <summary>Numbers of a token's keys, and as many of its values.</summary>
     internal int KeyWidth => keyWidth;
+
+    private bool IsByHeads => inputs.Length == 1 && description.Order == PackedOrder.Heads;
 
     /// <summary>Self-attention, plus a residual where there is one.</summary>
     /// <param name="context">The pass.</param>
@@ -45,40 +75,116 @@ public sealed class AttentionLayer : Layer
     public Tensor Forward(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
     {
         Tape tape = context.Tape;
-        Tensor packed = inputs.Length == 1 ? inputs[0].Forward(tape, x) : Linear.Packed(tape, x, inputs);
-        Tensor mixed = context.Cache is { } cache
-            ? Decode(context, cache, packed)
-            : tape.SelfAttention(packed, context.Sequences, description.Heads, isCausal, description.Dropout, context.KeyBias, description.KeyHeads, Angles(context), description.Scale);
-        return residual is null ? output.Forward(tape, mixed) : output.Forward(tape, mixed, residual, dropout);
+        AttentionSettings here = settings with
+        {
+            KeyBias = context.KeyBias,
+            Ranges = context.Ranges,
+            Angles = rotation < 0 ? null : context.Angles(rotation),
+            DistanceBias = bias < 0 ? null : context.DistanceBias(bias),
+        };
+        if (isPacked)
+        {
+            Tensor packed = inputs.Length == 1 ? inputs[0].Forward(tape, x) : Linear.Packed(tape, x, inputs);
+            return Output(tape, context.Cache is { } cache ? Decode(context, cache, here, packed) : tape.SelfAttention(packed, context.Sequences, here), residual, dropout);
+        }
+
+        Tensor query = Normalized(tape, queryNorm, inputs[0].Forward(tape, x)), key = Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), value = inputs[2].Forward(tape, x);
+        return Output(tape, context.Cache is { } kept ? Decode(context, kept, here, query, key, value) : tape.Attention(query, key, value, context.Sequences, here), residual, dropout);
     }
 
-    private Block? Angles(ForwardContext context) => rotation < 0 ? null : context.Angles(rotation);
+    /// <summary>Attention to an encoder's states, plus a residual where there is one; arguments as for <see cref="Forward"/>.</summary>
+    /// <exception cref="InvalidOperationException">The pass has no encoder's states.</exception>
+    public Tensor ForwardAcross(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
+    {
+        Tape tape = context.Tape;
+        EncodedStates encoded = context.Encoded ?? throw new InvalidOperationException("cross-attention needs an encoder's states");
+        Tensor query = Normalized(tape, queryNorm, inputs[0].Forward(tape, x));
+        if (encoded.Kept is { } kept)
+            return Output(tape, AttendToKept(context, encoded, kept, query), residual, dropout);
+        (Tensor key, Tensor value) = KeysAndValues(tape, encoded.States!);
+        return Output(tape, tape.Attention(query, key, value, context.Sequences, settings with { KeyBias = encoded.KeyBias }), residual, dropout);
+    }
+
+    /// <summary>Keeps the keys and values of an encoder's states for cross-attention.</summary>
+    internal void Keep(Tape tape, Tensor states, CacheWindow window)
+    {
+        (Tensor key, Tensor value) = KeysAndValues(tape, states);
+        window.Append(index, 0, key.Data, keyWidth, keyWidth);
+        window.Append(index, keyWidth, value.Data, keyWidth, keyWidth);
+    }
+
+    private (Tensor Key, Tensor Value) KeysAndValues(Tape tape, Tensor x) => (Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), inputs[2].Forward(tape, x));
+
+    private static Tensor Normalized(Tape tape, Norm? norm, Tensor x) => norm is null ? x : norm.Forward(tape, x);
+
+    private Tensor Output(Tape tape, Tensor mixed, Tensor? residual, float dropout) =>
+        residual is null ? output.Forward(tape, mixed) : output.Forward(tape, mixed, residual, dropout);
 
     /// <summary>Keeps the keys and values of new tokens and lets these attend to all tokens of their sequences so far.</summary>
-    private Tensor Decode(ForwardContext context, CacheWindow cache, Tensor packed)
+    private Tensor Decode(ForwardContext context, CacheWindow cache, AttentionSettings here, Tensor packed)
     {
-        Device device = context.Tape.Device;
-        if (Angles(context) is { } angles)
-            device.Rotate(new RotationArguments(packed.Data, angles) { Rows = packed.Rows, Heads = description.Heads + description.KeyHeads, HeadSize = description.HeadSize, Stride = packed.Columns });
-        cache.Append(index, 0, packed.Data.Slice(width, packed.Length - width), packed.Columns, 2 * keyWidth);
-        Block keys = cache.Keys(index), values = keys.Slice(keyWidth, keys.Length - keyWidth);
-        Tensor mixed = context.Tape.Output([packed.Rows, width]);
-        device.AttentionForward(new AttentionArguments(packed.Data, keys, values, mixed.Data)
+        int size = description.HeadSize, stride = packed.Columns;
+        if (here.Angles is { } angles)
+            Rotate(packed, angles, IsByHeads ? description.Heads : description.Heads + description.KeyHeads, IsByHeads ? 3 * size : size, IsByHeads);
+        if (IsByHeads)
+            cache.AppendHeads(index, packed.Data.Slice(size, packed.Length - size), description.Heads, 3 * size, 2 * size);
+        else
+            cache.Append(index, 0, packed.Data.Slice(width, packed.Length - width), stride, 2 * keyWidth);
+        return Attend(context, here, packed, cache.Keys(index), cache.KeyLength, cache.Capacity);
+    }
+
+    private Tensor Decode(ForwardContext context, CacheWindow cache, AttentionSettings here, Tensor query, Tensor key, Tensor value)
+    {
+        if (here.Angles is { } angles)
+        {
+            Rotate(query, angles, description.Heads, description.HeadSize, alternates: false);
+            Rotate(key, angles, description.KeyHeads, description.HeadSize, alternates: false);
+        }
+
+        cache.Append(index, 0, key.Data, keyWidth, keyWidth);
+        cache.Append(index, keyWidth, value.Data, keyWidth, keyWidth);
+        return Attend(context, here, query, cache.Keys(index), cache.KeyLength, cache.Capacity);
+    }
+
+    private Tensor AttendToKept(ForwardContext context, EncodedStates encoded, KeyValueCache kept, Tensor query) =>
+        Attend(context, settings with { KeyBias = encoded.KeyBias }, query, kept.From(index, Math.Max(0, encoded.Sequence), 0), encoded.Length, kept.Capacity);
+
+    /// <summary>Attention of new tokens to a cache's rows, which hold keys, then values, or both head by head.</summary>
+    private Tensor Attend(ForwardContext context, AttentionSettings here, Tensor query, Block keys, int keyLength, int capacity)
+    {
+        int size = description.HeadSize, values = IsByHeads ? size : keyWidth;
+        Tensor mixed = context.Tape.Output([query.Rows, width]);
+        context.Tape.Device.AttentionForward(new AttentionArguments(query.Data, keys, keys.Slice(values, keys.Length - values), mixed.Data)
         {
             Batch = context.Sequences,
             Heads = description.Heads,
             KeyHeads = description.KeyHeads,
-            HeadSize = description.HeadSize,
+            HeadSize = size,
             QueryLength = context.Length,
-            KeyLength = cache.KeyLength,
-            KeyCapacity = cache.Capacity,
-            QueryStride = packed.Columns,
+            KeyLength = keyLength,
+            KeyCapacity = capacity,
+            QueryStride = query.Columns,
             KeyStride = 2 * keyWidth,
             OutputStride = width,
-            Causal = true,
+            QueryHeadStride = IsByHeads ? 3 * size : size,
+            KeyHeadStride = IsByHeads ? 2 * size : size,
+            Causal = here.Causal,
+            KeysBefore = here.KeysBefore,
+            KeysAfter = here.KeysAfter,
             Scale = description.Scale,
-            KeyBias = context.KeyBias,
+            SoftCap = here.SoftCap,
+            KeyBias = here.KeyBias,
+            DistanceBias = here.DistanceBias?.Data,
         });
         return mixed;
+    }
+
+    /// <summary>Turns heads in place; with <paramref name="alternates"/> the number after each head is one of another kind that is turned as well.</summary>
+    private void Rotate(Tensor x, Block angles, int heads, int headStride, bool alternates)
+    {
+        var rotation = new RotationArguments(x.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = description.HeadSize, Size = settings.RotatedSize, Stride = x.Columns, HeadStride = headStride };
+        x.Device.Rotate(rotation);
+        if (alternates)
+            x.Device.Rotate(rotation with { Target = x.Data.Slice(description.HeadSize, x.Length - description.HeadSize) });
     }
 }

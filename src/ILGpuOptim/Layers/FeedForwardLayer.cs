@@ -3,26 +3,36 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>The feed-forward part of a block: down(activation(up x)), or down(activation(gate x) ∘ up x).</summary>
+/// <summary>The feed-forward part of a block: down(activation(up x)), or down(activation(gate x) ∘ up x), or a mixture of such experts.</summary>
 public sealed class FeedForwardLayer : Layer
 {
-    private readonly Linear? gate;
-    private readonly Linear up, down;
+    private readonly ExpertsLayer? experts;
+    private readonly Linear? gate, up, down;
     private readonly Activation activation;
     private readonly float dropout;
+    private readonly bool isPacked;
 
     /// <summary>Makes the products.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="description">Which products, and what is between them.</param>
     /// <param name="hiddenSize">Columns of x and of the result.</param>
+    /// <exception cref="ArgumentException">The description contradicts itself.</exception>
     public FeedForwardLayer(Initializer initializer, FeedForwardDescription description, int hiddenSize)
     {
+        activation = ActivationNames.Find(description.Activation) ?? throw new ArgumentException($"there is no activation \"{description.Activation}\"", nameof(description));
+        (dropout, isPacked) = (description.Dropout, description.IsPacked);
+        if (description.Experts is not null)
+        {
+            experts = Add(new ExpertsLayer(initializer, hiddenSize, description));
+            return;
+        }
+
+        if (description.Gate is not null && (isPacked || description.Gate.InputsFirst || description.Up.InputsFirst))
+            throw new ArgumentException($"feed-forward layer with {description.Up.Name}: a gate is packed with the other product, or both have weights of their own, stored outputs × inputs", nameof(description));
         int inner = description.IntermediateSize;
         gate = description.Gate is { } gated ? Add(new Linear(initializer, gated, hiddenSize, inner)) : null;
-        up = Add(new Linear(initializer, description.Up, hiddenSize, inner));
+        up = Add(new Linear(initializer, description.Up, hiddenSize, isPacked ? 2 * inner : inner));
         down = Add(new Linear(initializer, description.Down, inner, hiddenSize));
-        activation = ActivationNames.Find(description.Activation) ?? throw new ArgumentException($"there is no activation \"{description.Activation}\"", nameof(description));
-        dropout = description.Dropout;
     }
 
     /// <summary>The result, plus a residual where there is one.</summary>
@@ -34,11 +44,18 @@ public sealed class FeedForwardLayer : Layer
     public Tensor Forward(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
     {
         Tape tape = context.Tape;
+        if (experts is not null)
+        {
+            Tensor mixed = experts.Forward(tape, x, context.RouterLoss);
+            return residual is null ? mixed : tape.Add(residual, tape.Dropout(mixed, dropout));
+        }
+
         Tensor inner = tape.Dropout(Inner(tape, x), this.dropout);
-        return residual is null ? down.Forward(tape, inner) : down.Forward(tape, inner, residual, dropout);
+        return residual is null ? down!.Forward(tape, inner) : down!.Forward(tape, inner, residual, dropout);
     }
 
-    private Tensor Inner(Tape tape, Tensor x) => gate is null
-        ? up.Forward(tape, x, activation)
-        : tape.GatedProduct(x, gate.WeightFor(tape), up.WeightFor(tape), gate.Bias, up.Bias, activation);
+    private Tensor Inner(Tape tape, Tensor x) =>
+        gate is not null ? tape.GatedProduct(x, gate.WeightFor(tape), up!.WeightFor(tape), gate.Bias, up.Bias, activation) :
+        isPacked ? tape.Gated(up!.Forward(tape, x), activation) :
+        up!.Forward(tape, x, activation);
 }

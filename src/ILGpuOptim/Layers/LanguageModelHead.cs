@@ -1,5 +1,6 @@
 using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
+using ILGpuOptim.Ops.Functions;
 
 namespace ILGpuOptim.Layers;
 
@@ -37,12 +38,19 @@ public sealed class LanguageModelHead : Layer
     /// <summary>Added to the logits; or null.</summary>
     public Parameter? Bias { get; }
 
-    /// <summary>What is multiplied by <see cref="Weight"/>: the states through the transform where there is one.</summary>
-    public Tensor Transform(Tape tape, Tensor states) =>
-        dense is null ? states : norm!.Forward(tape, dense.Forward(tape, states, activation!));
+    /// <summary>What is multiplied by <see cref="Weight"/>: scale · the states, through the transform where there is one.</summary>
+    public Tensor Transform(Tape tape, Tensor states)
+    {
+        Tensor x = dense is null ? states : norm!.Forward(tape, dense.Forward(tape, states, activation!));
+        return description.Scale == 1 ? x : tape.Apply(new ScaleFunction(description.Scale), x);
+    }
 
     /// <summary>Logits of states, rows × vocabulary.</summary>
-    public Tensor Logits(Tape tape, Tensor states) => tape.Linear(Transform(tape, states), Weight, Bias, transposed: true);
+    public Tensor Logits(Tape tape, Tensor states)
+    {
+        Tensor logits = tape.Linear(Transform(tape, states), Weight, Bias, transposed: true);
+        return description.SoftCap is { } cap ? tape.Apply(new SoftCap(cap), logits) : logits;
+    }
 
     /// <summary>The mean cross-entropy of targets (negative ones are ignored), times a scale.</summary>
     /// <param name="tape">Where to record.</param>
@@ -52,12 +60,13 @@ public sealed class LanguageModelHead : Layer
     /// <returns>A scalar.</returns>
     public Tensor Loss(Tape tape, Tensor states, ReadOnlySpan<int> targets, float scale)
     {
+        float cap = description.SoftCap ?? 0;
         if (dense is null)
-            return tape.CrossEntropy(states, Weight, Bias, targets, scale);
+            return tape.CrossEntropy(Transform(tape, states), Weight, Bias, targets, scale, cap);
 
         // The transform is as costly as some layers, and most positions of a masked model predict nothing.
         (int[] rows, int[] counted) = Counted(targets);
-        return tape.CrossEntropy(Transform(tape, tape.Embedding(states, tape.Indices(rows))), Weight, Bias, counted, scale);
+        return tape.CrossEntropy(Transform(tape, tape.Embedding(states, tape.Indices(rows))), Weight, Bias, counted, scale, cap);
     }
 
     /// <summary>The rows with a target, and those targets.</summary>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Layers;
@@ -19,10 +20,14 @@ public abstract class Layer
         Add(initializer, name, ParameterRole.Other, deviation, constant, shape);
 
     /// <summary>As the other, for a parameter of a role.</summary>
-    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float deviation, float constant, params ReadOnlySpan<int> shape)
+    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float deviation, float constant, params ReadOnlySpan<int> shape) =>
+        Add(initializer, name, role, deviation, constant, null, shape);
+
+    /// <summary>As the other, with values of a truncated normal distribution.</summary>
+    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float deviation, float constant, float? truncation, params ReadOnlySpan<int> shape)
     {
         var parameter = new Parameter(initializer.Device, name, initializer.Storage.TypeOf(role), shape);
-        initializer.Fill(parameter, deviation, constant);
+        initializer.Fill(parameter, deviation, constant, truncation);
         parameters.Add(parameter);
         return parameter;
     }
@@ -50,15 +55,56 @@ public sealed class Initializer(Device device, ulong seed)
     public ParameterStorage Storage { get; init; }
 
     /// <summary>Normal values of a standard deviation, or the constant where that is 0; the nearest to them that can be stored.</summary>
-    public void Fill(Parameter parameter, float deviation, float constant)
+    /// <param name="parameter">What is filled.</param>
+    /// <param name="deviation">The standard deviation.</param>
+    /// <param name="constant">Every value where the standard deviation is 0.</param>
+    /// <param name="truncation">Values lie within ± this many standard deviations, as those of a normal distribution that is cut there; null: not cut.</param>
+    public void Fill(Parameter parameter, float deviation, float constant, float? truncation = null)
     {
         Block values = parameter.IsNarrow ? Device.Pool.Rent(parameter.Length) : parameter.Data;
         if (deviation == 0)
             Device.Fill(values, constant);
         else
             Device.Random(values, RandomKind.Normal, deviation, seed, stream);
+        if (deviation != 0 && truncation is { } factor)
+            Truncate(values, deviation, factor * deviation);
         if (parameter.IsNarrow)
             parameter.Store(values, seed: 0);
         stream++;
+    }
+
+    /// <summary>Draws values beyond a bound again; the few that still lie beyond it after all rounds become the bound.</summary>
+    private void Truncate(in Block values, float deviation, float bound)
+    {
+        const int Rounds = 8;
+        Block drawn = Device.Pool.Rent(values.Length);
+        for (ulong round = 1; round <= Rounds; round++)
+        {
+            Device.Random(drawn, RandomKind.Normal, deviation, seed, stream | round << 48);
+            Device.Map(new ReplaceRule(bound), 1, values.Length, values, drawn);
+        }
+
+        Device.Map(new CutRule(bound), 1, values.Length, values);
+        Device.Pool.Return(drawn);
+    }
+
+    private readonly struct ReplaceRule(float bound) : IMap2
+    {
+        private readonly float bound = bound;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L value, ref L other) where L : struct, ILane<L> => value = L.Select(L.Less(L.Splat(bound), L.Abs(value)), other, value);
+    }
+
+    private readonly struct CutRule(float bound) : IMap1
+    {
+        private readonly float bound = bound;
+
+        public static Access Access => Access.Of(Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L value) where L : struct, ILane<L> => value = L.Min(L.Splat(bound), L.Max(L.Splat(-bound), value));
     }
 }

@@ -15,7 +15,7 @@ public sealed class Linear : Layer
     public Linear(Initializer initializer, ProjectionDescription description, int inputs, int outputs, ParameterRole role = ParameterRole.Product)
     {
         (Name, Inputs, Outputs, IsTransposed) = (description.Name, inputs, outputs, !description.InputsFirst);
-        Weight = Add(initializer, Name + ".weight", role, description.StandardDeviation, 0, IsTransposed ? [outputs, inputs] : [inputs, outputs]);
+        Weight = Add(initializer, Name + ".weight", role, description.StandardDeviation, 0, description.Truncation, IsTransposed ? [outputs, inputs] : [inputs, outputs]);
         Bias = description.HasBias ? Add(initializer, Name + ".bias", 0, 0, outputs) : null;
     }
 

@@ -29,8 +29,8 @@ public sealed class Norm : Layer
     internal static Norm? Of(Initializer initializer, NormDescription? description, int columns) =>
         description is null ? null : new Norm(initializer, description, columns);
 
-    /// <summary>Normalises each row of x, whose columns are those of the weight.</summary>
+    /// <summary>Normalises each row of x, or each group of as many columns as the weight has.</summary>
     public Tensor Forward(Tape tape, Tensor x) => description.Kind == NormKind.LayerNorm
-        ? tape.LayerNorm(x, Weight, Bias!, description.Epsilon)
-        : tape.RmsNorm(x, Weight, description.Epsilon);
+        ? tape.LayerNorm(x, Weight, Bias, description.Epsilon)
+        : tape.RmsNorm(x, Weight, description.Epsilon, description.AddsOne);
 }

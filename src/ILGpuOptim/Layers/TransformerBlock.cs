@@ -3,39 +3,47 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>A layer of a transformer: attention and a feed-forward part, each added to the residual stream.</summary>
+/// <summary>A layer of a transformer: attention, maybe cross-attention, and a feed-forward part, each added to the residual stream.</summary>
 public sealed class TransformerBlock : Layer
 {
     private readonly ResidualKind residual;
-    private readonly Norm? attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm;
+    private readonly Norm? attentionNorm, attentionOutputNorm, crossNorm, feedForwardNorm, feedForwardOutputNorm;
     private readonly AttentionLayer attention;
+    private readonly AttentionLayer? cross;
     private readonly FeedForwardLayer feedForward;
     private readonly float attentionDropout, feedForwardDropout;
     private readonly Branch attend, feed;
+    private readonly Branch? attendAcross;
 
     /// <summary>Makes the parts in the order in which a block applies them.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="description">The parts.</param>
     /// <param name="hiddenSize">Numbers of a token in the residual stream.</param>
     /// <param name="index">The block's number within its stack, which is its place in a cache.</param>
-    /// <param name="rotation">The number of self-attention's kind of rotary positions; -1 for none.</param>
     /// <param name="isCausal">Whether self-attention is causal.</param>
-    public TransformerBlock(Initializer initializer, BlockDescription description, int hiddenSize, int index, int rotation, bool isCausal)
+    /// <param name="tables">What the stack's layers share.</param>
+    internal TransformerBlock(Initializer initializer, BlockDescription description, int hiddenSize, int index, bool isCausal, SharedTables tables)
     {
         (residual, attentionDropout, feedForwardDropout) = (description.Residual, description.AttentionOutputDropout, description.FeedForwardOutputDropout);
         attentionNorm = AddNorm(description.AttentionNorm);
-        attention = Add(new AttentionLayer(initializer, description.Attention, hiddenSize, index, rotation, isCausal));
+        attention = Add(new AttentionLayer(initializer, description.Attention, hiddenSize, index, isCausal, tables));
         attentionOutputNorm = AddNorm(description.AttentionOutputNorm);
+        crossNorm = AddNorm(description.CrossAttentionNorm);
+        cross = description.CrossAttention is { } other ? Add(new AttentionLayer(initializer, other, hiddenSize, index, isCausal: false, tables)) : null;
         feedForwardNorm = AddNorm(description.FeedForwardNorm);
         feedForward = Add(new FeedForwardLayer(initializer, description.FeedForward, hiddenSize));
         feedForwardOutputNorm = AddNorm(description.FeedForwardOutputNorm);
         (attend, feed) = (attention.Forward, feedForward.Forward);
+        attendAcross = cross is null ? null : cross.ForwardAcross;
 
         Norm? AddNorm(NormDescription? norm) => norm is null ? null : Add(new Norm(initializer, norm, hiddenSize));
     }
 
     /// <summary>Self-attention.</summary>
     internal AttentionLayer Attention => attention;
+
+    /// <summary>Attention to an encoder's states; null for none.</summary>
+    internal AttentionLayer? CrossAttention => cross;
 
     /// <summary>Takes the residual stream through the block.</summary>
     /// <param name="context">The pass.</param>
@@ -45,6 +53,8 @@ public sealed class TransformerBlock : Layer
     {
         Tape tape = context.Tape;
         Tensor y = Add(context, attend, Normalized(tape, attentionNorm, x), x, attentionOutputNorm, attentionDropout);
+        if (attendAcross is not null)
+            y = Add(context, attendAcross, Normalized(tape, crossNorm, y), y, null, attentionDropout);
         Tensor read = residual == ResidualKind.Parallel ? x : y;
         return Add(context, feed, Normalized(tape, feedForwardNorm, read), y, feedForwardOutputNorm, feedForwardDropout);
     }

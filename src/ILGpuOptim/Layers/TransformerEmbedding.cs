@@ -19,12 +19,13 @@ public sealed class TransformerEmbedding : Layer
     public TransformerEmbedding(Initializer initializer, EmbeddingDescription description, int vocabulary, int hiddenSize)
     {
         this.description = description;
-        tokens = Table(description.Tokens, vocabulary);
-        positions = description.Positions is { } table ? Table(table.Name, table.Rows) : null;
+        tokens = Table(description.Tokens, vocabulary, description.PaddingToken);
+        positions = description.Positions is { } table ? Table(table.Name, table.Rows, table.PaddingToken) : null;
         segments = description.Segments is { } name ? Table(name, description.SegmentCount) : null;
         norm = description.Norm is { } after ? Add(new Norm(initializer, after, hiddenSize)) : null;
 
-        Embedding Table(string name, int rows) => Add(new Embedding(initializer, name, rows, hiddenSize, description.StandardDeviation));
+        Embedding Table(string name, int rows, int? padding = null) =>
+            Add(new Embedding(initializer, name, rows, hiddenSize, description.StandardDeviation, description.Truncation, padding));
     }
 
     /// <summary>The token table, vocabulary × hidden size.</summary>
@@ -41,7 +42,11 @@ public sealed class TransformerEmbedding : Layer
         Tensor? sum = positions?.Forward(tape, tape.Indices(places));
         if (segments is not null)
             sum = segments.Forward(tape, tape.Indices(parts), sum);
-        Tensor x = tokens.Forward(tape, tape.Indices(ids), sum);
+        Tensor x = description.Scale == 1
+            ? tokens.Forward(tape, tape.Indices(ids), sum)
+            : Add(tape, tape.Apply(new ScaleFunction(description.Scale), tokens.Forward(tape, tape.Indices(ids))), sum);
         return tape.Dropout(norm is null ? x : norm.Forward(tape, x), description.Dropout);
     }
+
+    private static Tensor Add(Tape tape, Tensor x, Tensor? other) => other is null ? x : tape.Add(x, other);
 }

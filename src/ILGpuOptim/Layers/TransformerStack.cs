@@ -1,3 +1,6 @@
+using System.Buffers;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Generation;
 using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
@@ -9,19 +12,16 @@ public sealed class TransformerStack : Layer
     private readonly TransformerBlock[] blocks;
     private readonly Norm? norm;
     private readonly float dropout;
+    private readonly SharedTables tables = new();
 
     /// <summary>Makes the blocks, first to last.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="description">The model's description, or that of its encoder.</param>
-    /// <param name="rotations">The kinds of rotary positions of the model; those of this stack are added.</param>
-    internal TransformerStack(Initializer initializer, TransformerDescription description, RotaryKinds rotations)
+    public TransformerStack(Initializer initializer, TransformerDescription description)
     {
         blocks = new TransformerBlock[description.Blocks.Count];
         for (int i = 0; i < blocks.Length; i++)
-        {
-            BlockDescription block = description.Blocks[i];
-            blocks[i] = Add(new TransformerBlock(initializer, block, description.HiddenSize, i, rotations.Add(block.Attention.Rotary), description.IsCausal));
-        }
+            blocks[i] = Add(new TransformerBlock(initializer, description.Blocks[i], description.HiddenSize, i, description.IsCausal, tables));
 
         norm = description.FinalNorm is { } final ? Add(new Norm(initializer, final, description.HiddenSize)) : null;
         dropout = description.FinalDropout;
@@ -30,15 +30,68 @@ public sealed class TransformerStack : Layer
     /// <summary>Numbers of a token's keys in each block.</summary>
     internal IReadOnlyList<int> KeyWidths => [.. blocks.Select(block => block.Attention.KeyWidth)];
 
+    /// <summary>Numbers of a token's keys in each block's cross-attention; empty where there is none.</summary>
+    internal IReadOnlyList<int> CrossKeyWidths => [.. blocks.Where(block => block.CrossAttention is not null).Select(block => block.CrossAttention!.KeyWidth)];
+
+    /// <summary>What its layers share.</summary>
+    internal SharedTables Tables => tables;
+
     /// <summary>Takes the residual stream through all blocks.</summary>
     /// <param name="context">The pass.</param>
     /// <param name="x">(sequences · length) × hidden size.</param>
     /// <returns>As x, before the final norm.</returns>
     public Tensor Forward(ForwardContext context, Tensor x)
     {
+        for (int i = 0; i < tables.Biases; i++)
+            context.SetDistanceBias(i, tables.Bias(i).Forward(context.Tape, context.Length, context.KeyLength));
         foreach (TransformerBlock block in blocks)
             x = block.Forward(context, x);
         return x;
+    }
+
+    /// <summary>
+    /// Uploads the angles of a pass's positions for all kinds of rotary positions. Where the pass reads one token of each sequence, each has
+    /// the frequencies of its own length.
+    /// </summary>
+    /// <param name="context">The pass.</param>
+    /// <param name="positions">One for each row of the pass.</param>
+    internal void Rotate(ForwardContext context, ReadOnlySpan<int> positions)
+    {
+        for (int i = 0; i < tables.Rotations; i++)
+        {
+            RotaryAngles rotation = tables.Rotation(i);
+            context.SetAngles(i, context.Cache is { IsAll: true } ? Each(context.Tape, rotation, positions) : rotation.Rows(context.Tape, positions));
+        }
+    }
+
+    /// <summary>Whether rotated keys of a sequence stay what they are when it grows from one length to another.</summary>
+    internal bool KeepsKeys(int before, int after)
+    {
+        for (int i = 0; i < tables.Rotations; i++)
+        {
+            if (tables.Rotation(i).VariantOf(before) != tables.Rotation(i).VariantOf(after))
+                return false;
+        }
+
+        return true;
+    }
+
+    private static Block Each(Tape tape, RotaryAngles rotation, ReadOnlySpan<int> positions)
+    {
+        int size = rotation.Size;
+        float[] rows = ArrayPool<float>.Shared.Rent(positions.Length * size);
+        for (int i = 0; i < positions.Length; i++)
+            rotation.Write(positions.Slice(i, 1), rows.AsSpan(i * size, size));
+        Block result = tape.Numbers(rows.AsSpan(0, positions.Length * size));
+        ArrayPool<float>.Shared.Return(rows);
+        return result;
+    }
+
+    /// <summary>Keeps the keys and values of an encoder's states for every block's cross-attention.</summary>
+    internal void Keep(Tape tape, Tensor states, CacheWindow window)
+    {
+        foreach (TransformerBlock block in blocks)
+            block.CrossAttention?.Keep(tape, states, window);
     }
 
     /// <summary>The final norm and its dropout.</summary>

@@ -21,6 +21,15 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Whether the model is causal: each position predicts the next token. A masked language model predicts the masked tokens instead.</summary>
     public virtual bool IsCausal => true;
 
+    /// <summary>Whether activations within a block are computed again in the backward pass instead of being kept.</summary>
+    public bool Recomputes { get; set; }
+
+    /// <summary>Whether an encoder reads one sequence and a decoder writes another: batches then have <see cref="TokenBatch.DecoderTokens"/>.</summary>
+    public virtual bool HasEncoder => false;
+
+    /// <summary>The first token of a decoder's input beside an encoder.</summary>
+    internal virtual int StartToken => 0;
+
     /// <summary>The tensors of <see cref="ModelConfig.OtherHeads"/> in the file that the weights were loaded from.</summary>
     public IReadOnlyList<string> UnusedTensors { get; internal set; } = [];
 

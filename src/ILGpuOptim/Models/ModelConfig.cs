@@ -49,7 +49,7 @@ public abstract record ModelConfig
     public abstract int HeadCount { get; }
 
     /// <summary>The name of the family, for people.</summary>
-    public string Family => ModelFamilies.Of(this).Name;
+    public virtual string Family => ModelFamilies.Of(this).Name;
 
     /// <summary>The main sizes, for people.</summary>
     public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, {Width} channels";

@@ -5,6 +5,9 @@ namespace ILGpuOptim.Ops;
 /// <summary>Several products of one x, side by side in one result: the queries, keys and values of attention.</summary>
 public static class LinearPackedOp
 {
+    /// <summary>Rows for which all products run together: each is bound by reading its weight then, and their launches count.</summary>
+    private const int FewRows = 4;
+
     /// <summary>[x W₀ᵀ + b₀ | x W₁ᵀ + b₁ | …].</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">n × in.</param>
@@ -16,16 +19,27 @@ public static class LinearPackedOp
         Tensor?[] inputs = [x, .. weights, .. biases ?? []];
         int outputs = weights.Sum(weight => weight.Shape[0]), offset = 0;
         Tensor output = tape.Output([x.Rows, outputs], inputs);
+        bool together = x.Rows <= FewRows && !output.RequiresGradient;
+        GemmArguments[] products = together ? new GemmArguments[weights.Count] : [];
         for (int i = 0; i < weights.Count; i++)
         {
             int count = weights[i].Shape[0];
             Block target = Part(output.Data, offset);
             var product = new GemmArguments(x.Data, weights[i].Data, target, x.Rows, count, x.Columns) { TransposeB = true, StrideC = outputs };
-            if (biases is null)
+            if (together)
+                products[i] = product;
+            else if (biases is null)
                 tape.Device.Gemm(product);
             else
                 tape.Device.Gemm(product, new AddRule(), Operand.PerColumn(biases[i].Data));
             offset += count;
+        }
+
+        if (together)
+        {
+            tape.Device.Gemm(products);
+            for (int i = 0; i < products.Length && biases is not null; i++)
+                tape.Device.Map(new AddRule(), x.Rows, products[i].N, new Operand(products[i].C, Layout.Full, outputs), Operand.PerColumn(biases[i].Data));
         }
 
         tape.Record(new Gradient(output, inputs, weights, biases));

@@ -1,22 +1,17 @@
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// What follows from a batch for each of its tokens: positions, rows of the position table, segments, masks. Plain batches of one shape
-/// are computed once.
+/// What follows from a batch for each of its tokens: positions, rows of the position table, masks. What plain batches of one shape need is
+/// computed once.
 /// </summary>
 internal sealed class BatchRows
 {
     private int[] positions = [], zeros = [];
     private int plainLength;
 
-    /// <summary>The position of each token in its sequence or document.</summary>
-    public ReadOnlySpan<int> Positions(in TokenBatch batch, int length)
+    /// <summary>0, 1, … of each sequence.</summary>
+    public ReadOnlySpan<int> Positions(int count, int length)
     {
-        if (!batch.Positions.IsEmpty)
-            return batch.Positions;
-        int count = batch.Tokens.Length;
-        if (!batch.Documents.IsEmpty)
-            return Restarting(batch.Documents, length);
         if (positions.Length != count || plainLength != length)
         {
             plainLength = length;
@@ -28,14 +23,12 @@ internal sealed class BatchRows
         return positions;
     }
 
-    /// <summary>The segment of each token.</summary>
-    public ReadOnlySpan<int> Segments(in TokenBatch batch)
+    /// <summary>As many zeros: the first segment of every token.</summary>
+    public ReadOnlySpan<int> Zeros(int count)
     {
-        if (!batch.Segments.IsEmpty)
-            return batch.Segments;
-        if (zeros.Length != batch.Tokens.Length)
-            zeros = new int[batch.Tokens.Length];
-        return zeros;
+        if (zeros.Length < count)
+            zeros = new int[count];
+        return zeros.AsSpan(0, count);
     }
 
     /// <summary>RoBERTa's positions: the padding id plus the number of other ids up to a token; that of padding is the id itself.</summary>
@@ -74,7 +67,8 @@ internal sealed class BatchRows
         return ranges;
     }
 
-    private static int[] Restarting(ReadOnlySpan<int> documents, int length)
+    /// <summary>0, 1, … of each document.</summary>
+    public static int[] Restarting(ReadOnlySpan<int> documents, int length)
     {
         var result = new int[documents.Length];
         for (int start = 0, end; start < documents.Length; start = end)

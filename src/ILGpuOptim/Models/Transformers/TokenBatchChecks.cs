@@ -3,7 +3,7 @@ namespace ILGpuOptim.Models;
 /// <summary>Checks a batch against a model.</summary>
 internal static class TokenBatchChecks
 {
-    /// <summary>The tokens of each sequence, after everything was checked.</summary>
+    /// <summary>The tokens of each sequence (the decoder's where there is an encoder), after everything was checked.</summary>
     /// <exception cref="ArgumentException">Parts do not fit together, or sequences are longer than the model's positions.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
     public static int LengthFor(this in TokenBatch batch, Transformer model)
@@ -15,13 +15,32 @@ internal static class TokenBatchChecks
         Part(batch.Mask, "mask values", count);
         Part(batch.Positions, "positions", count);
         Part(batch.Documents, "document numbers", count);
+        if (model.HasEncoder)
+        {
+            if (batch.DecoderTokens.IsEmpty && count > 0)
+                throw new ArgumentException($"{model.Config.Family} has an encoder and a decoder; the batch needs {nameof(TokenBatch.DecoderTokens)} beside the encoder's {nameof(TokenBatch.Tokens)}", nameof(batch));
+            if (!batch.Segments.IsEmpty || !batch.Positions.IsEmpty || !batch.Documents.IsEmpty)
+                throw new ArgumentException($"segments, positions and documents are for models of one stack; {model.Config.Family} has an encoder and a decoder", nameof(batch));
+            return Length(batch.DecoderTokens, batch.Sequences, "decoder tokens", most, description.VocabularySize);
+        }
+
+        if (!batch.DecoderTokens.IsEmpty)
+            throw new ArgumentException($"the batch has tokens for a decoder beside an encoder's, but {model.Config.Family} is one stack", nameof(batch));
         if (!batch.Segments.IsEmpty)
             Within(batch.Segments, "segment", "segments", description.Embedding.Segments is null ? 1 : description.Embedding.SegmentCount);
         Within(batch.Positions, "position", "positions", most);
-        if (!batch.DecoderTokens.IsEmpty)
-            throw new ArgumentException("the batch has tokens for a decoder beside an encoder, but the model is one stack", nameof(batch));
         return length;
     }
+
+    /// <summary>The same batch with other input for the decoder.</summary>
+    public static TokenBatch WithDecoderTokens(this in TokenBatch batch, ReadOnlySpan<int> tokens) => new(batch.Tokens, batch.Sequences)
+    {
+        Segments = batch.Segments,
+        Mask = batch.Mask,
+        Positions = batch.Positions,
+        Documents = batch.Documents,
+        DecoderTokens = tokens,
+    };
 
     private static int Length(ReadOnlySpan<int> tokens, int sequences, string what, int most, int vocabulary)
     {

@@ -13,8 +13,8 @@ public class Transformer : LanguageModel
 {
     private readonly TransformerEmbedding embedding;
     private readonly TransformerStack stack;
+    private readonly TransformerStack? encoder;
     private readonly LanguageModelHead head;
-    private readonly RotaryKinds rotations = new();
     private readonly BatchRows rows = new();
 
     /// <summary>Makes a model with fresh parameters.</summary>
@@ -27,7 +27,8 @@ public class Transformer : LanguageModel
         Config = config;
         Description = config.Describe();
         embedding = Add(new TransformerEmbedding(initializer, Description.Embedding, Description.VocabularySize, Description.HiddenSize));
-        stack = Add(new TransformerStack(initializer, Description, rotations));
+        encoder = Description.Encoder is { } first ? Add(new TransformerStack(initializer, first)) : null;
+        stack = Add(new TransformerStack(initializer, Description));
         head = Add(new LanguageModelHead(initializer, Description.Head, Description.HiddenSize, embedding.Tokens));
     }
 
@@ -41,77 +42,111 @@ public class Transformer : LanguageModel
     public override bool IsCausal => Description.IsCausal;
 
     /// <inheritdoc/>
+    public override bool HasEncoder => encoder is not null;
+
+    internal override int StartToken => Description.DecoderStartToken ?? 0;
+
+    /// <inheritdoc/>
     public override Parameter Head => head.Weight;
 
     /// <inheritdoc/>
     public override Parameter? HeadBias => head.Bias;
 
-    /// <summary>Numbers of a token's keys in each block, for a cache.</summary>
-    internal IReadOnlyList<int> KeyWidths => stack.KeyWidths;
+    /// <summary>The stack that a decoder runs.</summary>
+    internal TransformerStack Stack => stack;
 
     /// <inheritdoc/>
-    public override Tensor Hidden(Tape tape, in TokenBatch batch) => head.Transform(tape, States(tape, batch));
+    public override Tensor Hidden(Tape tape, in TokenBatch batch) => head.Transform(tape, States(tape, batch, null));
 
     /// <inheritdoc/>
-    public override Tensor Logits(Tape tape, in TokenBatch batch) => head.Logits(tape, States(tape, batch));
+    public override Tensor Logits(Tape tape, in TokenBatch batch) => head.Logits(tape, States(tape, batch, null));
 
     /// <inheritdoc/>
     public override Tensor LogitsOf(Tape tape, in TokenBatch batch, ReadOnlySpan<int> rows) =>
-        head.Logits(tape, tape.Embedding(States(tape, batch), tape.Indices(rows)));
+        head.Logits(tape, tape.Embedding(States(tape, batch, null), tape.Indices(rows)));
 
     /// <inheritdoc/>
     public override LossParts Losses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1)
     {
-        if (targets.Length != batch.Tokens.Length)
-            throw new ArgumentException($"{targets.Length} targets for {batch.Tokens.Length} tokens", nameof(targets));
-        Tensor loss = head.Loss(tape, States(tape, batch), targets, scale);
-        return new LossParts(loss, loss, null);
+        TokenBatch read = HasEncoder && batch.DecoderTokens.IsEmpty ? batch.WithDecoderTokens(ShiftedTargets(targets, batch.Sequences)) : batch;
+        int count = HasEncoder ? read.DecoderTokens.Length : read.Tokens.Length;
+        if (targets.Length != count)
+            throw new ArgumentException($"{targets.Length} targets for {count} tokens", nameof(targets));
+        RouterLoss? router = RouterLossFor(tape, read);
+        Tensor crossEntropy = head.Loss(tape, States(tape, read, router), targets, scale);
+        if (router is null)
+            return new LossParts(crossEntropy, crossEntropy, null);
+        Tensor balance = router.Total();
+        Tensor total = tape.Add(crossEntropy, tape.Apply(new ScaleFunction(scale * Description.RouterLossCoefficient), balance));
+        total.IsKept = true;
+        return new LossParts(total, crossEntropy, balance);
     }
 
     /// <inheritdoc/>
-    public override int[] TargetsOf(ReadOnlySpan<int> labels, int batch) => IsCausal ? base.TargetsOf(labels, batch) : labels.ToArray();
-
-    /// <summary>The states after the last block and the final norm, (sequences · length) × hidden size.</summary>
-    private Tensor States(Tape tape, in TokenBatch batch)
-    {
-        int length = batch.LengthFor(this);
-        var context = new ForwardContext(tape, batch.Sequences, length, rotations.Count)
-        {
-            KeyBias = batch.Mask.IsEmpty ? null : tape.Numbers(BatchRows.KeyBias(batch.Mask)),
-            Ranges = batch.Documents.IsEmpty ? null : tape.Indices(BatchRows.Ranges(batch.Documents, length)),
-        };
-        ReadOnlySpan<int> positions = rows.Positions(batch, length);
-        ReadOnlySpan<int> places = Description.Embedding.Positions?.PaddingToken is { } padding ? BatchRows.AfterPadding(batch.Tokens, length, padding) : positions;
-        return stack.Finish(tape, Read(context, batch.Tokens, positions, places, rows.Segments(batch)));
-    }
+    public override int[] TargetsOf(ReadOnlySpan<int> labels, int batch) => IsCausal && !HasEncoder ? base.TargetsOf(labels, batch) : labels.ToArray();
 
     /// <summary>Reads new tokens of sequences whose earlier ones are in a cache.</summary>
-    /// <param name="tape">A tape that does not record.</param>
-    /// <param name="window">Which rows of the cache they are.</param>
+    /// <param name="context">A pass with a cache, on a tape that does not record.</param>
     /// <param name="tokens">Token ids, all of one sequence or one of each.</param>
     /// <param name="positions">Their positions.</param>
-    /// <param name="keyBias">As in <see cref="ForwardContext.KeyBias"/>.</param>
     /// <returns>tokens × hidden size, before the final norm.</returns>
-    internal Tensor Decode(Tape tape, CacheWindow window, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, Block? keyBias)
-    {
-        int sequences = window.Sequences;
-        var context = new ForwardContext(tape, sequences, tokens.Length / sequences, rotations.Count) { Cache = window, KeyBias = keyBias };
-        return Read(context, tokens, positions, positions, []);
-    }
+    internal Tensor Decode(ForwardContext context, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions) =>
+        stack.Forward(context, embedding.Forward(context.Tape, tokens, positions, rows.Zeros(tokens.Length)));
 
-    /// <summary>Embeds tokens and takes them through all blocks: the one forward pass.</summary>
-    /// <param name="context">The pass.</param>
-    /// <param name="tokens">sequences · length ids.</param>
-    /// <param name="positions">As many positions, for rotations.</param>
-    /// <param name="places">As many rows of the position table.</param>
-    /// <param name="segments">As many segments; empty where the model has none.</param>
-    /// <returns>(sequences · length) × hidden size, before the final norm.</returns>
-    private Tensor Read(ForwardContext context, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, ReadOnlySpan<int> places, ReadOnlySpan<int> segments)
-    {
-        rotations.Upload(context, positions);
-        return stack.Forward(context, embedding.Forward(context.Tape, tokens, places, segments));
-    }
-
-    /// <summary>Logits of states that <see cref="Read"/> gave.</summary>
+    /// <summary>Logits of states that <see cref="Decode"/> gave.</summary>
     internal Tensor LogitsOfStates(Tape tape, Tensor x) => head.Logits(tape, stack.Finish(tape, x));
+
+    /// <summary>The encoder's states of a batch.</summary>
+    /// <exception cref="InvalidOperationException">The model has no encoder.</exception>
+    internal EncodedStates Encode(Tape tape, in TokenBatch batch)
+    {
+        if (encoder is null)
+            throw new InvalidOperationException($"{Config.Family} has no encoder");
+        int length = batch.Sequences == 0 ? 0 : batch.Tokens.Length / batch.Sequences;
+        Block? keyBias = batch.Mask.IsEmpty ? null : tape.Numbers(BatchRows.KeyBias(batch.Mask));
+        var context = new ForwardContext(tape, batch.Sequences, length, encoder.Tables) { KeyBias = keyBias };
+        ReadOnlySpan<int> positions = rows.Positions(batch.Tokens.Length, length);
+        encoder.Rotate(context, positions);
+        Tensor x = embedding.Forward(tape, batch.Tokens, positions, rows.Zeros(batch.Tokens.Length));
+        return new EncodedStates(length, keyBias) { States = encoder.Finish(tape, encoder.Forward(context, x)) };
+    }
+
+    /// <summary>The states after the last block and the final norm, (sequences · length) × hidden size: the one forward pass.</summary>
+    private Tensor States(Tape tape, in TokenBatch batch, RouterLoss? router)
+    {
+        int length = batch.LengthFor(this);
+        ReadOnlySpan<int> tokens = HasEncoder ? batch.DecoderTokens : batch.Tokens;
+        var context = new ForwardContext(tape, batch.Sequences, length, stack.Tables)
+        {
+            KeyBias = HasEncoder || batch.Mask.IsEmpty ? null : tape.Numbers(BatchRows.KeyBias(batch.Mask)),
+            Ranges = batch.Documents.IsEmpty ? null : tape.Indices(BatchRows.Ranges(batch.Documents, length)),
+            Encoded = HasEncoder ? Encode(tape, batch) : null,
+            RouterLoss = router,
+        };
+        ReadOnlySpan<int> positions =
+            !batch.Positions.IsEmpty ? batch.Positions :
+            !batch.Documents.IsEmpty ? BatchRows.Restarting(batch.Documents, length) :
+            rows.Positions(tokens.Length, length);
+        ReadOnlySpan<int> places = Description.Embedding.Positions?.PaddingToken is { } padding ? BatchRows.AfterPadding(tokens, length, padding) : positions;
+        stack.Rotate(context, positions);
+        Tensor x = embedding.Forward(tape, tokens, places, batch.Segments.IsEmpty ? rows.Zeros(tokens.Length) : batch.Segments);
+        return stack.Finish(tape, stack.Forward(context, x));
+    }
+
+    private RouterLoss? RouterLossFor(Tape tape, in TokenBatch batch)
+    {
+        ExpertsDescription[] routers = [.. Description.Blocks.Select(block => block.FeedForward.Experts).OfType<ExpertsDescription>()];
+        return Description.RouterLossCoefficient == 0 || routers.Length == 0 ? null
+            : new RouterLoss(tape, routers.Length, routers[0].Count, batch.Tokens.Length, batch.Mask);
+    }
+
+    /// <summary>The decoder's input that predicts targets: they come one later, behind the start token; ignored ones become padding.</summary>
+    private int[] ShiftedTargets(ReadOnlySpan<int> targets, int sequences)
+    {
+        int length = sequences == 0 ? 0 : targets.Length / sequences, start = StartToken, padding = Config.PadToken ?? start;
+        var tokens = new int[targets.Length];
+        for (int i = 0; i < tokens.Length; i++)
+            tokens[i] = i % length == 0 ? start : targets[i - 1] >= 0 ? targets[i - 1] : padding;
+        return tokens;
+    }
 }

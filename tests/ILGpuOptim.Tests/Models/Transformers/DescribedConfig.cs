@@ -1,0 +1,31 @@
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Tests.Models.Transformers;
+
+/// <summary>A configuration that is nothing but a description.</summary>
+internal sealed record DescribedConfig : ModelConfig
+{
+    public required TransformerDescription Description { get; init; }
+
+    public override int Positions => Description.MaxPositions;
+
+    public override int Depth => Description.Blocks.Count;
+
+    public override int Width => Description.HiddenSize;
+
+    public override int HeadCount => Description.Blocks[0].Attention.Heads;
+
+    public override string Family => "a described model";
+
+    public override string TokenTensor => Description.Embedding.Tokens + ".weight";
+
+    public override TransformerDescription Describe() => Description;
+
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this;
+
+    public override void Check(string source)
+    {
+    }
+
+    public static DescribedConfig Of(TransformerDescription description) => new() { Vocabulary = description.VocabularySize, Description = description };
+}
