@@ -12,6 +12,12 @@ namespace ILGpuOptim.Verification;
 /// </summary>
 public sealed class ModelGolden : IDisposable
 {
+    private static readonly string[] Known =
+    [
+        "input_ids", "labels", "token_type_ids", "attention_mask", "position_ids", "document_ids", "decoder_input_ids",
+        "logits", "loss", "losses", "cross_entropy", "aux_loss", "generation.prompt", "generation.ids",
+    ];
+
     private readonly SafetensorsFile expected;
 
     /// <summary>Opens a folder.</summary>
@@ -35,13 +41,21 @@ public sealed class ModelGolden : IDisposable
         {
             Tokens = expected.ReadI32("input_ids");
             Labels = expected.ReadI32("labels");
-            Segments = Optional("token_type_ids");
-            Mask = Optional("attention_mask");
-            if (expected["input_ids"].Shape is not [var rows, > 0] || Labels.Length != Tokens.Length)
+            Segments = Optional("token_type_ids", "input_ids");
+            Mask = Optional("attention_mask", "input_ids");
+            Positions = Optional("position_ids", "input_ids");
+            Documents = Optional("document_ids", "input_ids");
+            DecoderTokens = Optional("decoder_input_ids", "labels");
+            if (expected["input_ids"].Shape is not [var rows, > 0] || expected["labels"].Shape is not [var labelRows, > 0] || rows != labelRows || (DecoderTokens.Length == 0 && Labels.Length != Tokens.Length))
                 throw new SafetensorsException($"{expected.Path}: input_ids and labels are no batch of rows; the file is not one of recorded results");
             Batch = (int)rows;
             Loss = Scalar("loss");
+            CrossEntropy = expected.Tensors.ContainsKey("cross_entropy") ? Scalar("cross_entropy") : null;
+            RouterLoss = expected.Tensors.ContainsKey("aux_loss") ? Scalar("aux_loss") : null;
             Losses = expected.ReadF32("losses");
+            Prompt = Optional("generation.prompt", null);
+            Continuation = Optional("generation.ids", null);
+            CheckNames();
         }
         catch
         {
@@ -59,20 +73,41 @@ public sealed class ModelGolden : IDisposable
     /// <summary>Of each position: its token for causal models, which shift by one; for masked ones the token hidden there, or -100.</summary>
     public int[] Labels { get; }
 
-    /// <summary>The segment of each token, for BERT; empty when all are in the first.</summary>
+    /// <summary>The segment of each token; empty when all are in the first.</summary>
     public int[] Segments { get; }
 
-    /// <summary>0 where a position is padding, for BERT; empty when there is none.</summary>
+    /// <summary>0 where a position is padding; empty when there is none.</summary>
     public int[] Mask { get; }
 
+    /// <summary>The position of each token; empty when each sequence counts from 0.</summary>
+    public int[] Positions { get; }
+
+    /// <summary>The number of each token's document; empty when each sequence is one.</summary>
+    public int[] Documents { get; }
+
+    /// <summary>A decoder's input beside an encoder's; empty for models of one stack.</summary>
+    public int[] DecoderTokens { get; }
+
     /// <summary>What the model reads.</summary>
-    public TokenBatch Inputs => new(Tokens, Batch) { Segments = Segments, Mask = Mask };
+    public TokenBatch Inputs => new(Tokens, Batch) { Segments = Segments, Mask = Mask, Positions = Positions, Documents = Documents, DecoderTokens = DecoderTokens };
 
     /// <summary>Rows of the batch.</summary>
     public int Batch { get; }
 
     /// <summary>The mean loss before the first step, in nats.</summary>
     public float Loss { get; }
+
+    /// <summary>The part of <see cref="Loss"/> that is cross-entropy; null where it was not recorded.</summary>
+    public float? CrossEntropy { get; }
+
+    /// <summary>The routers' load-balancing loss, without its coefficient; null where it was not recorded.</summary>
+    public float? RouterLoss { get; }
+
+    /// <summary>What a greedy continuation begins with, or an encoder's input; empty where none was recorded.</summary>
+    public int[] Prompt { get; }
+
+    /// <summary>The tokens that follow the prompt.</summary>
+    public int[] Continuation { get; }
 
     /// <summary>The loss before each step, on the same batch.</summary>
     public float[] Losses { get; }
@@ -90,7 +125,23 @@ public sealed class ModelGolden : IDisposable
     /// <summary>The gradient of a parameter for the batch.</summary>
     public float[] Gradient(string parameter) => expected.ReadF32("grad." + parameter);
 
-    private int[] Optional(string name) => expected.Tensors.ContainsKey(name) ? expected.ReadI32(name) : [];
+    /// <summary>Refuses recorded tensors that would not be compared.</summary>
+    private void CheckNames()
+    {
+        string[] unknown = [.. expected.Tensors.Keys.Where(name => !Known.Contains(name) && !name.StartsWith("grad.", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+        if (unknown.Length > 0)
+            throw new SafetensorsException($"{expected.Path}: {string.Join(", ", unknown)} cannot be compared; remove {(unknown.Length == 1 ? "this tensor" : "these tensors")}. Known are {string.Join(", ", Known)} and grad.PARAMETER");
+    }
+
+    /// <summary>Integers that need not be there, of the shape of others.</summary>
+    private int[] Optional(string name, string? like)
+    {
+        if (!expected.Tensors.ContainsKey(name))
+            return [];
+        if (like is not null && !expected[name].Shape.SequenceEqual(expected[like].Shape))
+            throw new SafetensorsException($"{expected.Path}: {name} has not the shape of {like}; the file is not one of recorded results");
+        return expected.ReadI32(name);
+    }
 
     private float Scalar(string name) => expected.ReadF32(name) is [float value]
         ? value

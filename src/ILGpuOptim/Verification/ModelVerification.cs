@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Generation;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
@@ -41,9 +42,13 @@ public static class ModelVerification
         checks.Add(Compare("logits", model.Logits(tape, golden.Inputs).ToArray(), golden.Logits));
         tape.Reset();
         tape.IsRecording = true;
-        Tensor loss = model.Loss(tape, golden.Inputs, targets);
-        tape.Backward(loss);
-        checks.Add(new Check("loss", Math.Abs(loss.Item() - golden.Loss), Tolerance));
+        LossParts loss = model.Losses(tape, golden.Inputs, targets);
+        if (golden.CrossEntropy is { } crossEntropy)
+            checks.Add(new Check("cross_entropy", Math.Abs(loss.CrossEntropy.Item() - crossEntropy), Tolerance));
+        if (golden.RouterLoss is { } routerLoss)
+            checks.Add(loss.Router is { } router ? new Check("aux_loss", Math.Abs(router.Item() - routerLoss), Tolerance) : new Check("aux_loss", double.NaN, Tolerance, "the model's loss has no such part"));
+        tape.Backward(loss.Total);
+        checks.Add(new Check("loss", Math.Abs(loss.Total.Item() - golden.Loss), Tolerance));
         double largest = golden.Parameters.Max(name => Largest(golden.Gradient(name)));
         foreach (Parameter parameter in model.Parameters)
         {
@@ -53,12 +58,42 @@ public static class ModelVerification
         }
 
         tape.Gradients.Clear();
-
         foreach (string name in golden.Parameters.Except(model.Parameters.Select(parameter => parameter.Name)))
             checks.Add(new Check("grad." + name, double.NaN, Tolerance, "the model has no such parameter"));
         tape.Reset();
+        if (golden.Prompt.Length > 0)
+        {
+            checks.Add(Same("generation", [.. new TextGenerator(model, device).Continue(golden.Prompt, golden.Continuation.Length, new SamplingOptions { Temperature = 0 })], golden.Continuation));
+            checks.Add(Same("generation without a cache", Continue(model, tape, golden), golden.Continuation));
+        }
+
         Losses(checks, golden, model, tape, targets);
         return checks;
+    }
+
+    /// <summary>The likeliest tokens, one by one, each by a whole forward pass.</summary>
+    private static int[] Continue(LanguageModel model, Tape tape, ModelGolden golden)
+    {
+        List<int> ids = model.HasEncoder ? [model.StartToken] : [.. golden.Prompt];
+        int before = ids.Count;
+        tape.IsRecording = false;
+        for (int i = 0; i < golden.Continuation.Length; i++)
+        {
+            int[] window = [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.Positions))];
+            Tensor logits = model.LogitsOf(tape, model.HasEncoder ? new TokenBatch(golden.Prompt, 1) { DecoderTokens = window } : new TokenBatch(window, 1), [window.Length - 1]);
+            ids.Add(Samplers.Likeliest(logits.ToArray()));
+            tape.Reset();
+        }
+
+        tape.IsRecording = true;
+        return [.. ids.Skip(before)];
+    }
+
+    /// <summary>Counts the tokens that differ.</summary>
+    private static Check Same(string name, int[] actual, int[] expected)
+    {
+        int first = actual.AsSpan().CommonPrefixLength(expected), different = expected.Where((id, i) => i >= actual.Length || actual[i] != id).Count();
+        return new Check(name, different, 0, different == 0 ? null : $"token {first} is {(first < actual.Length ? actual[first] : "missing")} instead of {expected[first]}");
     }
 
     /// <summary>The largest deviation relative to the largest expected value.</summary>

@@ -5,8 +5,21 @@ namespace ILGpuOptim.Tests.Models;
 
 public class ModelGoldenTests
 {
-    public static TheoryData<string, int> Cases => new(
-        from model in new[] { "gpt2-tiny", "llama-tiny", "bert-tiny" } from bits in new[] { 128, 256, 512 } select (model, bits));
+    /// <summary>Every folder of recorded results; the oldest three with each width of vectors.</summary>
+    public static TheoryData<string, int> Cases
+    {
+        get
+        {
+            var cases = new TheoryData<string, int>();
+            foreach (string name in Directory.GetDirectories(Goldens.Folder("models")).Select(folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal))
+            {
+                foreach (int bits in name is "gpt2-tiny" or "llama-tiny" or "bert-tiny" ? (int[])[128, 256, 512] : [256])
+                    cases.Add(name, bits);
+            }
+
+            return cases;
+        }
+    }
 
     [Theory]
     [MemberData(nameof(Cases))]
