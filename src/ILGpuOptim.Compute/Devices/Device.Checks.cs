@@ -9,7 +9,7 @@ public abstract partial class Device
     private int user;
 
     /// <summary>Whether the device was disposed.</summary>
-    internal bool IsDisposed { get; private set; }
+    public bool IsDisposed { get; private set; }
 
     /// <summary>Begins a call. Calls within calls are allowed, calls of two threads at once are not.</summary>
     /// <exception cref="InvalidOperationException">Another thread is within a call.</exception>

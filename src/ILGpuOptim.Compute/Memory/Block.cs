@@ -26,6 +26,9 @@ public readonly record struct Block(DeviceMemory Memory, long Offset, long Lengt
     /// <summary>For which lease of the memory the block stands.</summary>
     internal int Lease { get; init; }
 
+    /// <summary>Whether the memory went back to its pool, so that nobody may use the block any more.</summary>
+    public bool IsReturned => Memory?.Lease != Lease;
+
     /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not where elements share scales).</summary>
     /// <exception cref="ArgumentOutOfRangeException">They lie outside the block.</exception>
     /// <exception cref="NotSupportedException">Elements share scales, so a part is no block of its own.</exception>

@@ -91,8 +91,12 @@ public sealed class Parameter : Tensor
         if (isReleased)
             return;
         isReleased = true;
-        Device.Pool.Return(Data);
+        Device.Pool.Return(Memory);
     }
+
+    private protected override string WhyReturned() => Device.IsDisposed
+        ? $"'{Name}' ({this}) is read after its device {Device.Name} was disposed"
+        : $"'{Name}' ({this}) is read after its model was disposed";
 
     private static Block Keep(Device device, DType type, ReadOnlySpan<int> shape)
     {

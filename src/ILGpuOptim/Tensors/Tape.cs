@@ -3,17 +3,22 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim;
 
 /// <summary>
-/// Records operations as they run and then takes their gradients in reverse. One tape serves a whole training run:
-/// <see cref="Reset"/> between steps returns every activation to the pool, <see cref="Dispose"/> the gradients too.
+/// Records operations as they run and then takes their gradients in reverse. One tape serves a whole training run: <see cref="Reset"/> between
+/// steps returns every result to the pool, <see cref="Dispose"/> the gradients too. Two tapes may share a model, not tensors.
 /// </summary>
 /// <remarks>
-/// When an operation's gradient has been taken, nothing needs its result any more (whatever reads it was recorded
-/// later and is already done), so its memory is free for the rest of the backward pass.
+/// <para>An operation takes a result from <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>, launches what computes it, and hands an <see cref="Operation"/> to
+/// <see cref="Record"/>, always: the tape decides whether it is needed. Memory that the backward pass reads comes from <see cref="Scratch"/>.</para>
+/// <para>When an operation's gradient has been taken, nothing needs its result any more (whatever reads it was recorded
+/// later and is already done), so its memory is free for the rest of the backward pass.</para>
 /// </remarks>
-public sealed class Tape(Device device) : IDisposable
+public sealed partial class Tape(Device device) : IDisposable
 {
     private readonly List<Operation> operations = [];
     private readonly List<Block> rented = [], discarded = [];
+
+    /// <summary>Counts recordings, which a backward pass or a reset ends: a tensor of an earlier one has no operations any more.</summary>
+    private long recording = 1;
 
     /// <summary>Where everything runs.</summary>
     public Device Device { get; } = device;
@@ -39,19 +44,64 @@ public sealed class Tape(Device device) : IDisposable
     /// </summary>
     public Action<Parameter>? GradientReady { get; set; }
 
-    /// <summary>A new activation with undefined contents; it requires a gradient when any input does and the tape records.</summary>
+    /// <summary>A new result with undefined contents; it requires a gradient when any input does and the tape records.</summary>
+    /// <param name="shape">Its sizes.</param>
+    /// <param name="inputs">What it is computed from; null where an optional input is missing.</param>
+    /// <exception cref="ArgumentException">An input belongs to another tape.</exception>
+    /// <exception cref="InvalidOperationException">An input was recorded before the last backward pass or reset, which ended its recording.</exception>
+    /// <exception cref="ObjectDisposedException">An input's memory was returned.</exception>
     public Tensor Output(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
     {
+        bool requires = false;
+        foreach (Tensor? input in inputs)
+        {
+            if (input is null)
+                continue;
+            Check(input);
+            requires |= input.RequiresGradient;
+        }
+
         long length = 1;
         foreach (int size in shape)
-            length *= size;
-        var result = new Tensor(Device, Scratch(length), shape);
-        foreach (Tensor? input in inputs)
-            result.RequiresGradient |= IsRecording && input is { RequiresGradient: true };
-        return result;
+            length = checked(length * size);
+        return new Tensor(Device, Scratch(length), shape) { Tape = this, Recording = recording, RequiresGradient = requires && IsRecording };
     }
 
-    /// <summary>Memory until <see cref="Reset"/>, or until <see cref="Release"/>.</summary>
+    /// <summary>A new result of the shape of an input but for the last size. As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>.</summary>
+    /// <param name="like">Whose sizes it has; with at least one axis, or a scalar, which counts as one element in a row.</param>
+    /// <param name="columns">The last size.</param>
+    /// <param name="inputs">What it is computed from.</param>
+    public Tensor Output(Tensor like, int columns, params ReadOnlySpan<Tensor?> inputs)
+    {
+        int rank = like.Shape.Count;
+        if (rank == 0)
+            return Output(columns == 1 ? [] : [columns], inputs);
+        Span<int> shape = rank <= 8 ? stackalloc int[rank] : new int[rank];
+        for (int i = 0; i < rank - 1; i++)
+            shape[i] = like.Shape[i];
+        shape[^1] = columns;
+        return Output(shape, inputs);
+    }
+
+    /// <summary>
+    /// Another shape over a tensor's memory, which goes back when the tensor's does. The operation that makes it passes its gradient on to the tensor.
+    /// </summary>
+    internal Tensor View(Tensor x, ReadOnlySpan<int> shape)
+    {
+        Check(x);
+        return new Tensor(x, shape) { Tape = this, Recording = recording, RequiresGradient = x.RequiresGradient && IsRecording };
+    }
+
+    /// <summary>The same elements as an input that passes no gradient on. It shares the tensor's memory.</summary>
+    /// <param name="x">A tensor of this tape, or a parameter.</param>
+    public Tensor Detach(Tensor x)
+    {
+        if (x.Tape is not null && x.Tape != this)
+            throw OfAnotherTape(x);
+        return new Tensor(x, (int[])x.Shape) { Tape = this, Recording = recording };
+    }
+
+    /// <summary>Memory until <see cref="Reset"/>, until <see cref="Release"/>, or until the end of a <see cref="Scope"/>.</summary>
     public Block Scratch(long length, DType type = DType.F32)
     {
         Block block = Device.Pool.Rent(length, type);
@@ -62,14 +112,13 @@ public sealed class Tape(Device device) : IDisposable
     /// <summary>Gives scratch back early.</summary>
     public void Release(in Block block)
     {
-        for (int i = rented.Count - 1; i >= 0; i--)
-        {
-            if (!ReferenceEquals(rented[i].Memory, block.Memory))
-                continue;
-            Device.Pool.Return(block);
-            rented.RemoveAt(i);
+        if (block.IsReturned)
             return;
-        }
+        int index = IndexOf(block, 0);
+        if (index < 0)
+            return;
+        Device.Pool.Return(rented[index]);
+        RemoveRented(index);
     }
 
     /// <summary>Copies token ids, or other indices, to the device until <see cref="Reset"/>.</summary>
@@ -89,10 +138,22 @@ public sealed class Tape(Device device) : IDisposable
     }
 
     /// <summary>Records how to take an operation's gradient. Does nothing when the result needs none.</summary>
+    /// <exception cref="ArgumentException">An input belongs to another tape.</exception>
     public void Record(Operation operation)
     {
         if (!operation.Output.RequiresGradient)
+        {
+            if (isCounting)
+                Count(operation);
             return;
+        }
+
+        foreach (Tensor? input in operation.Inputs)
+        {
+            if (input?.Tape is { } tape && tape != this)
+                throw OfAnotherTape(input);
+        }
+
         operations.Add(operation);
         foreach (Tensor? input in operation.Inputs)
         {
@@ -101,113 +162,14 @@ public sealed class Tape(Device device) : IDisposable
         }
     }
 
-    /// <summary>
-    /// Takes the gradient of a scalar with respect to everything recorded. Parameters' gradients are added to those
-    /// already there unless they were cleared.
-    /// </summary>
-    /// <exception cref="ArgumentException">The loss was not recorded by this tape, or is no scalar.</exception>
-    public void Backward(Tensor loss)
-    {
-        if (!loss.RequiresGradient || loss.Length != 1 || !Recorded(loss))
-            throw new ArgumentException("a backward pass begins at a scalar that this tape has recorded since it was reset", nameof(loss));
-        loss.Gradient = Scratch(1);
-        Device.Fill(loss.Gradient.Value, 1);
-        for (int i = operations.Count - 1; i >= 0; i--)
-        {
-            Operation operation = operations[i];
-            Tensor output = operation.Output;
-            if (output.Gradient is not null)
-                operation.Backward(this);
-            foreach (Block block in discarded)
-                Release(block);
-            discarded.Clear();
-            foreach (Tensor? input in operation.Inputs)
-            {
-                if (input is Parameter { RequiresGradient: true } parameter && Gradients.Completes(parameter))
-                    GradientReady?.Invoke(parameter);
-            }
-
-            if (output.Gradient is { } gradient)
-                Release(gradient);
-            output.Gradient = null;
-            if (!output.IsKept)
-                Release(output.Data);
-        }
-
-        operations.Clear();
-    }
-
-    private bool Recorded(Tensor result)
-    {
-        for (int i = operations.Count - 1; i >= 0; i--)
-        {
-            if (ReferenceEquals(operations[i].Output, result))
-                return true;
-        }
-
-        return false;
-    }
-
-    /// <summary>Where an operation writes an input's gradient, and the factor (0 or 1) of what is already there.</summary>
-    public Block GradientOf(Tensor input, out float beta)
-    {
-        if (input is Parameter parameter)
-            return Gradients.Target(parameter, out beta);
-
-        beta = input.Gradient is null ? 0 : 1;
-        input.Gradient ??= Scratch(input.Length);
-        return input.Gradient.Value;
-    }
-
-    /// <summary>
-    /// The operand to which a map or a row program writes, or sums, an input's gradient: it accumulates when there is something to add to. When the
-    /// input requires no gradient, memory that is thrown away after the operation takes its place.
-    /// </summary>
-    /// <param name="input">An input of the operation whose gradient is being taken.</param>
-    /// <param name="layout">Which elements of the rectangle it has.</param>
-    public Operand GradientTarget(Tensor input, Layout layout = Layout.Full)
-    {
-        if (input.RequiresGradient)
-            return new Operand(GradientOf(input, out float beta), layout) { Accumulate = beta != 0 };
-        Block ignored = Scratch(input.Length);
-        discarded.Add(ignored);
-        return new Operand(ignored, layout);
-    }
-
-    /// <summary>
-    /// Adds <paramref name="output"/>'s gradient to an input of the same size. The memory itself changes hands when
-    /// the input has no gradient yet: it is not needed after this operation.
-    /// </summary>
-    public void PassGradient(Tensor output, Tensor input)
-    {
-        if (!input.RequiresGradient)
-            return;
-        if (input is not Parameter && input.Gradient is null)
-        {
-            input.Gradient = output.Gradient;
-            output.Gradient = null;
-            return;
-        }
-
-        AddToGradient(input, output.Gradient!.Value);
-    }
-
-    /// <summary>Adds numbers, which stay as they are, to an input's gradient.</summary>
-    internal void AddToGradient(Tensor input, in Block added)
-    {
-        Block target = GradientOf(input, out float beta);
-        if (beta == 0)
-            Device.Copy(added, target);
-        else
-            Device.Map(new AddRule(), 1, input.Length, target, added);
-    }
-
-    /// <summary>Returns every activation and forgets what was recorded.</summary>
+    /// <summary>Returns every result and forgets what was recorded. Gradients of parameters stay.</summary>
     public void Reset()
     {
+        recording++;
         Gradients.AwaitNothing();
         operations.Clear();
         discarded.Clear();
+        ResetScopes();
         for (int i = rented.Count - 1; i >= 0; i--)
         {
             Device.Pool.Return(rented[i]);
@@ -215,11 +177,44 @@ public sealed class Tape(Device device) : IDisposable
         }
     }
 
-    /// <summary>Returns every activation and every gradient.</summary>
+    /// <summary>Returns every result and every gradient.</summary>
     public void Dispose()
     {
         Reset();
         Gradients.Release();
+    }
+
+    /// <summary>What to tell whoever reads a tensor of this tape after its memory was returned.</summary>
+    internal string WhyReturned(Tensor x) => x.WasReleased
+        ? $"a tensor of shape {x} is read after a backward pass, which returns the results of operations; set its IsKept before Backward, or read it before"
+        : $"a tensor of shape {x} is read after its tape was reset or disposed, or after the scope that made it; read it before, or keep it with TapeScope.Keep";
+
+    private void Check(Tensor input)
+    {
+        if (input.Tape is null)
+            return;
+        if (input.Tape != this)
+            throw OfAnotherTape(input);
+        _ = input.Data;
+        if (input.RequiresGradient && input.Recording != recording && IsRecording)
+        {
+            throw new InvalidOperationException(
+                $"a tensor of shape {input} was recorded before the last backward pass or reset, so no gradient can pass through it; compute it again, or use Tape.Detach to take it as a constant");
+        }
+    }
+
+    private static ArgumentException OfAnotherTape(Tensor x) =>
+        new($"a tensor of shape {x} belongs to another tape; tapes may share parameters but not results: compute it on this tape, or copy its numbers");
+
+    private int IndexOf(in Block block, int first)
+    {
+        for (int i = rented.Count - 1; i >= first; i--)
+        {
+            if (ReferenceEquals(rented[i].Memory, block.Memory))
+                return i;
+        }
+
+        return -1;
     }
 }
 

@@ -3,39 +3,64 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim;
 
 /// <summary>
-/// An array of numbers on a device. Activations belong to the <see cref="Tape"/> that made them: it frees them when
-/// their gradient has been taken, or when it is reset. Nobody disposes single tensors.
+/// An array of numbers on a device, of any number of axes. Results of operations belong to the <see cref="ILGpuOptim.Tape"/> that made them: it
+/// frees them when their gradient has been taken, or when it is reset. Nobody disposes single tensors; reading one whose memory was returned is an
+/// <see cref="ObjectDisposedException"/>.
 /// </summary>
 public class Tensor
 {
+    private readonly int[] shape;
+    private readonly Tensor? memoryOf;
+    private Block data;
+    private bool isKept;
+
     /// <summary>Wraps device memory.</summary>
     /// <param name="device">Where the memory is.</param>
     /// <param name="data">The elements, row-major.</param>
     /// <param name="shape">The sizes; their product is the number of elements.</param>
+    /// <exception cref="ArgumentException">The sizes do not make as many elements as the memory has.</exception>
     public Tensor(Device device, Block data, params ReadOnlySpan<int> shape)
     {
         Device = device;
-        Data = data;
-        Shape = shape.ToArray();
+        this.data = data;
+        this.shape = shape.ToArray();
+        Length = LengthOf(shape);
+        if (Length != data.Length)
+            throw new ArgumentException($"a tensor of shape {this} has {Length} elements, not the {data.Length} of its memory", nameof(shape));
     }
+
+    /// <summary>Another shape over the memory of a tensor.</summary>
+    internal Tensor(Tensor memoryOf, ReadOnlySpan<int> shape)
+        : this(memoryOf.Device, memoryOf.Data, shape) => this.memoryOf = memoryOf;
 
     /// <summary>Where the elements are.</summary>
     public Device Device { get; }
 
-    /// <summary>The elements, row-major.</summary>
-    public Block Data { get; internal set; }
+    /// <summary>The tape whose operation made the tensor; null for parameters and for memory from elsewhere.</summary>
+    public Tape? Tape { get; internal init; }
 
-    /// <summary>The sizes, outermost first.</summary>
-    public IReadOnlyList<int> Shape { get; }
+    /// <summary>The elements, row-major.</summary>
+    /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
+    public Block Data
+    {
+        get => data.IsReturned || Device.IsDisposed ? throw new ObjectDisposedException(GetType().Name, WhyReturned()) : data;
+        internal set => data = value;
+    }
+
+    /// <summary>The elements, which may be gone.</summary>
+    internal Block Memory => data;
+
+    /// <summary>The sizes, outermost first; none for a scalar.</summary>
+    public IReadOnlyList<int> Shape => shape;
 
     /// <summary>The number of elements.</summary>
-    public long Length => Data.Length;
+    public long Length { get; }
 
     /// <summary>The last size; 1 for a scalar.</summary>
-    public int Columns => Shape.Count == 0 ? 1 : Shape[^1];
+    public int Columns => shape.Length == 0 ? 1 : shape[^1];
 
-    /// <summary>The product of all sizes but the last.</summary>
-    public int Rows => Columns == 0 ? 0 : checked((int)(Length / Columns));
+    /// <summary>The product of all sizes but the last: a tensor is this many rows of <see cref="Columns"/> elements.</summary>
+    public int Rows => shape.Length == 0 ? 1 : checked((int)LengthOf(shape.AsSpan(0, shape.Length - 1)));
 
     /// <summary>
     /// The gradient of the loss, once a backward pass has reached this result of an operation; laid out as the data. Those of parameters are in
@@ -43,28 +68,74 @@ public class Tensor
     /// </summary>
     public Block? Gradient { get; internal set; }
 
-    /// <summary>Whether a backward pass computes <see cref="Gradient"/>.</summary>
+    /// <summary>Whether a backward pass takes a gradient with respect to the tensor.</summary>
     public bool RequiresGradient { get; internal set; }
 
-    /// <summary>Whether the tape leaves the data alone during a backward pass, because someone reads it afterwards.</summary>
-    public bool IsKept { get; set; }
+    /// <summary>
+    /// Whether the backward pass leaves the data alone, because someone reads it afterwards: until the tape is reset. A view keeps the tensor whose
+    /// memory it shares.
+    /// </summary>
+    public bool IsKept
+    {
+        get => memoryOf?.IsKept ?? isKept;
+        set
+        {
+            if (memoryOf is null)
+                isKept = value;
+            else
+                memoryOf.IsKept = value;
+        }
+    }
+
+    /// <summary>Whether the memory is that of another tensor, with which it is returned.</summary>
+    internal bool IsView => memoryOf is not null;
+
+    /// <summary>The recording that made the tensor, as its tape counts them.</summary>
+    internal long Recording { get; init; }
+
+    /// <summary>Whether a backward pass returned the memory.</summary>
+    internal bool WasReleased { get; set; }
+
+    /// <summary>The part of a backward pass that computed the tensor again.</summary>
+    internal int Region { get; set; }
 
     /// <summary>Copies the elements to the host; waits for the device.</summary>
+    /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
     public virtual float[] ToArray()
     {
+        Block source = Data;
         var result = new float[Length];
-        Device.Download(Data, result);
+        Device.Download(source, result);
         return result;
     }
 
-    /// <summary>The one element of a scalar; waits for the device.</summary>
+    /// <summary>The one element of a scalar, or of a tensor of one element; waits for the device.</summary>
+    /// <exception cref="InvalidOperationException">There are more elements, or none.</exception>
+    /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
     public float Item()
     {
+        if (Length != 1)
+            throw new InvalidOperationException($"Item reads a tensor of one element, not one of shape {this}; take ToArray, or reduce it first");
         Span<float> value = stackalloc float[1];
-        Device.Download(Data.Slice(0, 1), value);
+        Device.Download(Data, value);
         return value[0];
     }
 
     /// <summary>The shape, for messages: <c>768×128</c>.</summary>
-    public override string ToString() => string.Join('×', Shape);
+    public override string ToString() => shape.Length == 0 ? "scalar" : string.Join('×', shape);
+
+    /// <summary>What to tell whoever reads the tensor after its memory was returned.</summary>
+    private protected virtual string WhyReturned() => Device.IsDisposed
+        ? $"a tensor of shape {this} is read after its device {Device.Name} was disposed"
+        : Tape is null
+            ? $"a tensor of shape {this} is read after its memory was returned to the pool of {Device.Name}"
+            : Tape.WhyReturned(this);
+
+    private static long LengthOf(ReadOnlySpan<int> shape)
+    {
+        long length = 1;
+        foreach (int size in shape)
+            length = size >= 0 ? checked(length * size) : throw new ArgumentOutOfRangeException(nameof(shape), size, "a size is negative");
+        return length;
+    }
 }

@@ -24,7 +24,9 @@ public static class ReshapeOp
 
         if (sizes.Any(size => size < 0) || Shapes.Length(sizes) != x.Length)
             throw new ArgumentException($"Reshape: {x.Text()} has {x.Length} elements, which do not make {Shapes.Text(shape)}", nameof(shape));
-        return tape.Share(x, sizes);
+        Tensor output = tape.View(x, sizes);
+        tape.Record(new Gradient(output, x));
+        return output;
     }
 
     /// <summary>Joins the axes from <paramref name="first"/> to <paramref name="last"/> (inclusive) to one.</summary>
@@ -65,17 +67,6 @@ public static class ReshapeOp
         int place = Shapes.Axis("Unsqueeze", x.Text(), x.Shape.Count + 1, axis);
         int[] sizes = x.Sizes();
         return tape.Reshape(x, [.. sizes[..place], 1, .. sizes[place..]]);
-    }
-
-    /// <summary>
-    /// A tensor over the same memory, which belongs to the input: it is freed after the input's gradient was taken, and everything that reads the
-    /// view was recorded later.
-    /// </summary>
-    private static Tensor Share(this Tape tape, Tensor x, int[] sizes)
-    {
-        var output = new Tensor(tape.Device, x.Data, sizes) { IsKept = true, RequiresGradient = tape.IsRecording && x.RequiresGradient };
-        tape.Record(new Gradient(output, x));
-        return output;
     }
 
     private sealed class Gradient(Tensor output, Tensor x) : Operation(output, x)

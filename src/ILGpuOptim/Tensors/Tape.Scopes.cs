@@ -1,0 +1,239 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim;
+
+// Parts of a pass that return their memory early: scopes without recording, and blocks that are computed again.
+public sealed partial class Tape
+{
+    /// <summary>For each open part, how many rented blocks are older: those from there on are its own.</summary>
+    private readonly List<int> scopes = [];
+
+    /// <summary>Tensors from outside that the part being computed again has read.</summary>
+    private readonly List<Tensor> outside = [];
+
+    /// <summary>Parameters that the block at hand uses, counted without recording; when <see cref="isCounting"/>.</summary>
+    private readonly List<Parameter> counted = [];
+    private bool isCounting, countsTensors;
+    private int region;
+
+    /// <summary>
+    /// Begins a part of a pass. When nothing is recorded, everything that the tape lends from here to the end of the scope is returned at its end, but
+    /// for what <see cref="TapeScope.Keep"/> was given: a prefill or an evaluation then holds the activations of one part at a time. While the tape
+    /// records, a scope does nothing.
+    /// </summary>
+    public TapeScope Scope()
+    {
+        if (IsRecording)
+            return default;
+        scopes.Add(rented.Count);
+        return new TapeScope(this, scopes.Count);
+    }
+
+    /// <summary>
+    /// Runs a block of operations without keeping its activations: the backward pass computes them again (activation checkpointing; Chen et al.,
+    /// 2016). The results and gradients have the same bits as without. Only x, the result and what the block reads from outside stay in memory.
+    /// </summary>
+    /// <param name="x">The block's input. The block may read other tensors and parameters too.</param>
+    /// <param name="block">Computes the result from x. It must do the same each time: it is called now and once within the backward pass, with the same random draws.</param>
+    /// <returns>The block's result.</returns>
+    public Tensor Recompute(Tensor x, Func<Tensor, Tensor> block)
+    {
+        if (!IsRecording)
+        {
+            using TapeScope scope = Scope();
+            return scope.Keep(block(x));
+        }
+
+        Tensor y;
+        bool isOwn;
+        ulong stream = RandomStream;
+        IsRecording = false;
+        (isCounting, countsTensors) = (true, false);
+        counted.Clear();
+        try
+        {
+            using TapeScope scope = Scope();
+            y = block(x);
+            isOwn = KeepRented(y.Data);
+        }
+        finally
+        {
+            (IsRecording, isCounting) = (true, false);
+        }
+
+        if (counted.Count == 0 && !countsTensors)
+            return y;
+
+        // The result takes the memory over, unless that belongs to a tensor from outside.
+        Tensor result = isOwn
+            ? new Tensor(Device, y.Data, (int[])y.Shape) { Tape = this, Recording = recording, RequiresGradient = true, IsKept = y.IsKept }
+            : new Tensor(y, (int[])y.Shape) { Tape = this, Recording = recording, RequiresGradient = true };
+        foreach (Parameter parameter in counted)
+            Gradients.Await(parameter);
+        Record(new Recomputation(result, x, block, [.. counted], stream, IsTraining));
+        return result;
+    }
+
+    /// <summary>Notes what an operation that is not recorded uses.</summary>
+    private void Count(Operation operation)
+    {
+        foreach (Tensor? input in operation.Inputs)
+        {
+            if (input is Parameter { RequiresGradient: true } parameter)
+                counted.Add(parameter);
+            else
+                countsTensors |= input is { RequiresGradient: true };
+        }
+    }
+
+    /// <summary>Computes a block again, recording it, and takes its gradient.</summary>
+    private void Recompute(Recomputation part)
+    {
+        Tensor output = part.Output;
+        Block gradient = output.Gradient!.Value;
+        output.Gradient = null;
+        if (!output.IsView && !output.IsKept)
+        {
+            output.WasReleased = true;
+            Release(output.Memory);
+        }
+
+        int first = operations.Count, firstOutside = outside.Count, own = ++region;
+        (ulong stream, bool isTraining, bool isRecording) = (RandomStream, IsTraining, IsRecording);
+        scopes.Add(rented.Count);
+        int depth = scopes.Count;
+        (RandomStream, IsTraining, IsRecording) = (part.Stream, part.IsTraining, true);
+        Tensor y;
+        try
+        {
+            y = part.Block(part.X);
+        }
+        finally
+        {
+            (RandomStream, IsTraining, IsRecording) = (stream, isTraining, isRecording);
+        }
+
+        if (!y.RequiresGradient || y.Length != output.Length)
+            throw new InvalidOperationException($"a block that is computed again must do the same each time: it gave {output} first, then {y}{(y.RequiresGradient ? "" : " without a gradient")}");
+
+        // Its own operations keep the parameters waiting from here on.
+        foreach (Parameter parameter in part.Parameters)
+            Complete(parameter);
+        for (int i = first; i < operations.Count; i++)
+            operations[i].Output.Region = own;
+        for (int i = first; i < operations.Count; i++)
+        {
+            foreach (Tensor? input in operations[i].Inputs)
+            {
+                if (input is { RequiresGradient: true } and not Parameter && input.Region != own)
+                    outside.Add(input);
+            }
+        }
+
+        if (y.Region == own)
+        {
+            y.Gradient = gradient;
+        }
+        else
+        {
+            // The result is a tensor from outside.
+            AddToGradient(y, gradient);
+            Release(gradient);
+        }
+
+        TakeGradients(first);
+
+        // Gradients of tensors from outside live on; the part around this one, if there is one, decides for itself which are from outside.
+        int left = firstOutside;
+        for (int i = firstOutside; i < outside.Count; i++)
+        {
+            if (outside[i].Region == own)
+                continue;
+            if (outside[i].Gradient is { } kept)
+                KeepRented(kept);
+            outside[left++] = outside[i];
+        }
+
+        outside.RemoveRange(left, outside.Count - left);
+        if (depth == 1)
+            outside.Clear();
+        EndScope(depth);
+    }
+
+    /// <summary>Moves a block out of the innermost part.</summary>
+    /// <returns>Whether the block was its own.</returns>
+    internal bool KeepRented(in Block block)
+    {
+        int index = scopes.Count == 0 ? -1 : IndexOf(block, scopes[^1]);
+        if (index < 0)
+            return false;
+        Block kept = rented[index];
+        rented.RemoveAt(index);
+        rented.Insert(scopes[^1]++, kept);
+        return true;
+    }
+
+    /// <summary>Returns what the innermost part has rented.</summary>
+    internal void EndScope(int depth)
+    {
+        // A reset has ended all of them.
+        if (scopes.Count != depth)
+            return;
+        for (int i = rented.Count - 1; i >= scopes[^1]; i--)
+        {
+            Device.Pool.Return(rented[i]);
+            rented.RemoveAt(i);
+        }
+
+        scopes.RemoveAt(scopes.Count - 1);
+    }
+
+    private void ResetScopes()
+    {
+        scopes.Clear();
+        outside.Clear();
+        isCounting = false;
+    }
+
+    private void RemoveRented(int index)
+    {
+        rented.RemoveAt(index);
+        for (int i = scopes.Count - 1; i >= 0 && scopes[i] > index; i--)
+            scopes[i]--;
+    }
+
+    private sealed class Recomputation(Tensor output, Tensor x, Func<Tensor, Tensor> block, Parameter[] parameters, ulong stream, bool isTraining) : Operation(output, x)
+    {
+        public Tensor X => x;
+
+        public Func<Tensor, Tensor> Block => block;
+
+        public Parameter[] Parameters => parameters;
+
+        public ulong Stream => stream;
+
+        public bool IsTraining => isTraining;
+
+        public override void Backward(Tape tape) => tape.Recompute(this);
+    }
+}
+
+/// <summary>A part of a pass without recording, from <see cref="Tape.Scope"/>. Disposing it ends the part.</summary>
+public readonly ref struct TapeScope
+{
+    private readonly Tape? tape;
+    private readonly int depth;
+
+    internal TapeScope(Tape tape, int depth) => (this.tape, this.depth) = (tape, depth);
+
+    /// <summary>Lets a result outlive the scope.</summary>
+    /// <returns>The result.</returns>
+    public Tensor Keep(Tensor result)
+    {
+        tape?.KeepRented(result.Memory);
+        return result;
+    }
+
+    /// <summary>Returns what was lent within the scope and not kept.</summary>
+    public void Dispose() => tape?.EndScope(depth);
+}
