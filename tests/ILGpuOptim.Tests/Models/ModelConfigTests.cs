@@ -14,7 +14,7 @@ public class ModelConfigTests
     [MemberData(nameof(Files))]
     public void EveryConfigurationOfTheFolderMakesAModel(string file) => Assert.NotEmpty(ModelConfig.Load(Path.Combine(Folder, file)).ParameterShapes());
 
-    /// <summary>GPT-2 and BERT as Hugging Face's library counts them; LLaMA as GaLore and APOLLO name their sizes.</summary>
+    /// <summary>As Hugging Face's library counts them; LLaMA as GaLore and APOLLO name their sizes.</summary>
     [Theory]
     [InlineData("gpt2-124m", 124_439_808)]
     [InlineData("gpt2-355m", 354_823_168)]
@@ -27,8 +27,33 @@ public class ModelConfigTests
     [InlineData("llama-350m", 367_969_280)]
     [InlineData("llama-1b", 1_339_082_752)]
     [InlineData("llama-7b", 6_738_415_616)]
+    [InlineData("llama-3.2-1b", 1_235_814_400)]
+    [InlineData("smollm2-135m", 134_515_008)]
+    [InlineData("smollm2-360m", 361_821_120)]
+    [InlineData("smollm3-3b", 3_075_098_624)]
+    [InlineData("qwen2.5-0.5b", 494_032_768)]
+    [InlineData("qwen2.5-1.5b", 1_543_714_304)]
+    [InlineData("qwen3-0.6b", 596_049_920)]
+    [InlineData("qwen3-30b-a3b", 30_532_122_624)]
+    [InlineData("mistral-7b", 7_241_732_096)]
+    [InlineData("mixtral-8x7b", 46_702_792_704)]
+    [InlineData("phi-3-mini", 3_821_079_552)]
+    [InlineData("olmo-2-1b", 1_484_916_736)]
+    [InlineData("gemma-2-2b", 2_614_341_888)]
+    [InlineData("gemma-3-270m", 268_098_176)]
+    [InlineData("gemma-3-1b", 999_885_952)]
+    [InlineData("pythia-14m", 14_067_712)]
+    [InlineData("pythia-70m", 70_426_624)]
+    [InlineData("pythia-160m", 162_322_944)]
+    [InlineData("pythia-410m", 405_334_016)]
+    [InlineData("roberta-base", 124_697_433)]
+    [InlineData("modernbert-base", 149_655_232)]
+    [InlineData("t5-small", 60_506_624)]
+    [InlineData("t5-base", 222_903_552)]
+    [InlineData("t5-large", 737_668_096)]
+    [InlineData("t5-v1.1-small", 76_961_152)]
     public void SizesAreThoseOfThePapers(string name, long count) =>
-        Assert.Equal(count, ModelConfig.Load(Path.Combine(Folder, name + ".json")).ParameterShapes().Sum(item => item.Shape.Aggregate(1L, (product, size) => product * size)));
+        Assert.Equal(count, DescribedParameters.Of(ModelConfig.Load(Path.Combine(Folder, name + ".json")).Describe()).Sum(item => item.Shape.Aggregate(1L, (product, size) => product * size)));
 
     [Fact]
     public void OtherSizesKeepTheirRatios()

@@ -48,6 +48,9 @@ public record Gemma2Config : DecoderConfig
     public int? SlidingWindow { get; init; } = 4096;
 
     /// <inheritdoc/>
+    protected override string ActivationField => "hidden_activation";
+
+    /// <inheritdoc/>
     protected override bool HasInputBias => AttentionBias;
 
     /// <inheritdoc/>

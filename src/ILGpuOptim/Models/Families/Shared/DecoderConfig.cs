@@ -106,6 +106,9 @@ public abstract record DecoderConfig : ModelConfig
     /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["q_proj", "v_proj"];
 
+    /// <summary>The name of the activation's field.</summary>
+    protected virtual string ActivationField => "hidden_act";
+
     /// <summary>Whether the projections of queries, keys and values have biases.</summary>
     protected virtual bool HasInputBias => false;
 
@@ -236,7 +239,7 @@ public abstract record DecoderConfig : ModelConfig
         ConfigChecks.Divides(source, "num_key_value_heads", KeyHeadCount, "num_attention_heads", Heads);
         if (SizeOfHead > ConfigChecks.MostHeadSize)
             throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {ConfigChecks.MostHeadSize}; use more heads, or a smaller head_dim");
-        ConfigChecks.Activation(source, "hidden_act", Activation);
+        ConfigChecks.Activation(source, ActivationField, Activation);
         ConfigChecks.Epsilon(source, "rms_norm_eps", NormEpsilon);
         ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);

@@ -28,7 +28,7 @@ public record T5Config : ModelConfig
     public int Channels { get; init; } = 512;
 
     /// <summary>Numbers per head; heads need not be as wide as the model together.</summary>
-    [JsonPropertyName("d_kv")]
+    [JsonPropertyName("d_kv"), OtherName("head_dim")]
     public int HeadSize { get; init; } = 64;
 
     /// <summary>The width inside the feed-forward layer.</summary>
