@@ -65,17 +65,10 @@ public sealed class ExpertsLayer : Layer
         RouterChoice choice = tape.Route(router.Forward(tape, x), description.PerToken, description.Normalizes, loss);
         Tensor rows = tape.ToExperts(choice, x);
         Tensor hidden = gates is null
-            ? tape.Activate(tape.ExpertLinear(choice, rows, Weights(tape, choice, ups)), activation)
-            : tape.Gated(tape.ExpertLinear(choice, rows, Weights(tape, choice, gates), Weights(tape, choice, ups)), activation);
-        return tape.FromExperts(choice, tape.ExpertLinear(choice, tape.Dropout(hidden, dropout), Weights(tape, choice, downs)));
+            ? tape.Activate(tape.ExpertLinear(choice, rows, Weights(tape, ups)), activation)
+            : tape.Gated(tape.ExpertLinear(choice, rows, Weights(tape, gates), Weights(tape, ups)), activation);
+        return tape.FromExperts(choice, tape.ExpertLinear(choice, tape.Dropout(hidden, dropout), Weights(tape, downs)));
     }
 
-    /// <summary>The weights with their adapters, which experts without tokens need only for a gradient.</summary>
-    private static Tensor[] Weights(Tape tape, RouterChoice choice, Linear[] layers)
-    {
-        var weights = new Tensor[layers.Length];
-        for (int e = 0; e < weights.Length; e++)
-            weights[e] = tape.IsRecording || choice.CountOf(e) > 0 ? layers[e].WeightFor(tape) : layers[e].Weight;
-        return weights;
-    }
+    private static Tensor[] Weights(Tape tape, Linear[] layers) => [.. layers.Select(layer => layer.WeightFor(tape))];
 }

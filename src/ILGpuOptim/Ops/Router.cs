@@ -25,22 +25,14 @@ public static class RouterOp
             throw new ArgumentException($"router logits are tokens × experts, not {logits}", nameof(logits));
         if (perToken < 1 || perToken > logits.Columns)
             throw new ArgumentOutOfRangeException(nameof(perToken), perToken, $"each token is computed by 1 to {logits.Columns} experts");
-        Tensor probabilities = Probabilities(tape, logits, loss);
-        RouterChoice choice = RouterChoice.Of(tape, probabilities, perToken, loss);
-        choice.Weights = Weights(tape, choice, normalizes);
+        RouterLoss? recomputed = loss is { IsComplete: true } ? loss : null;
+        RouterChoice choice = RouterChoice.Of(tape, tape.Softmax(logits), perToken, loss);
+        choice.Weights = Weights(tape, choice, normalizes, recomputed);
         return choice;
     }
 
-    private static Tensor Probabilities(Tape tape, Tensor logits, RouterLoss? loss)
-    {
-        Tensor output = tape.Output([logits.Shape[0], logits.Shape[1]], logits);
-        tape.Device.RowProgram(new Softmax(), output.Rows, output.Columns, [logits.Data, output.Data]);
-        tape.Record(new ProbabilitiesGradient(output, logits, loss is { IsComplete: true } ? loss : null));
-        return output;
-    }
-
     /// <summary>The chosen probabilities as a matrix of ranks × tokens, divided by its column sums if so wished, then in the order of slots.</summary>
-    private static Tensor Weights(Tape tape, RouterChoice choice, bool normalizes)
+    private static Tensor Weights(Tape tape, RouterChoice choice, bool normalizes, RouterLoss? recomputed)
     {
         Device device = tape.Device;
         Tensor probabilities = choice.Probabilities, output = tape.Output([choice.Slots, 1], probabilities);
@@ -55,25 +47,19 @@ public static class RouterOp
         }
 
         device.Gather(weights, choice.Places, output.Data, 1, accumulate: false);
-        tape.Record(new WeightsGradient(output, probabilities, choice, weights, normalizes ? totals : null));
+        tape.Record(new WeightsGradient(output, probabilities, choice, weights, normalizes ? totals : null, recomputed));
         return output;
     }
 
-    /// <summary>∂/∂z = p (g - Σ p g). A router that is computed again, after the loss was, adds the loss's part of g itself.</summary>
-    private sealed class ProbabilitiesGradient(Tensor output, Tensor logits, RouterLoss? loss) : Operation(output, logits)
+    /// <summary>
+    /// With s = p / T, T = Σ p over the chosen: ∂/∂p = (g - Σ g s) / T; without, g. Elsewhere 0. A router that is computed again, when the gradient of
+    /// its loss is known, adds the loss's part itself.
+    /// </summary>
+    private sealed class WeightsGradient(Tensor output, Tensor probabilities, RouterChoice choice, Block weights, Block? totals, RouterLoss? recomputed) : Operation(output, probabilities)
     {
         public override void Backward(Tape tape)
         {
-            loss?.AddGradient(tape, Output);
-            tape.Device.RowProgram(new SoftmaxGradient(), Output.Rows, Output.Columns, [Output.Data, Output.Gradient!.Value, tape.GradientTarget(logits)]);
-        }
-    }
-
-    /// <summary>With s = p / T, T = Σ p over the chosen: ∂/∂p = (g - Σ g s) / T; without, g. Elsewhere 0.</summary>
-    private sealed class WeightsGradient(Tensor output, Tensor probabilities, RouterChoice choice, Block weights, Block? totals) : Operation(output, probabilities)
-    {
-        public override void Backward(Tape tape)
-        {
+            recomputed?.AddGradient(tape, probabilities);
             Device device = tape.Device;
             int ranks = choice.PerToken, tokens = choice.Tokens;
             Block slopes = tape.Scratch(choice.Slots);
@@ -93,56 +79,6 @@ public static class RouterOp
                 device.AddAt(target, choice.AtRank(rank), slopes.Slice((long)rank * tokens, tokens), choice.Experts);
             tape.Release(slopes);
         }
-    }
-
-    private readonly struct Softmax : IRowRule
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Write);
-
-        public static bool FirstIsMax => true;
-
-        public static bool HasSecond => true;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L z, L b, L c, L d, L e, L f) where L : struct, ILane<L> => z;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L largest, L z, L b, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(z - largest);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L largest, L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L largest, L total, ref L z, ref L p, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
-            p = L.Exp(z - largest) / total;
-    }
-
-    private readonly struct SoftmaxGradient : IRowRule
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
-
-        public static bool FirstIsMax => false;
-
-        public static bool HasSecond => false;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L p, L slope, L c, L d, L e, L f) where L : struct, ILane<L> => p * slope;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L mean, L p, L slope, L c, L d, L e, L f) where L : struct, ILane<L> => default;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L mean, L total) where L : struct, ILane<L> => default;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L mean, L second, ref L p, ref L slope, ref L result, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
-            result = p * (slope - mean);
     }
 
     /// <summary>a /= b.</summary>

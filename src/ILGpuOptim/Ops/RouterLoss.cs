@@ -69,7 +69,7 @@ public sealed class RouterLoss
         Block sum = sums.Slice((long)added * experts, experts);
         tape.Device.Map(new RouterOp.DotRule(), mask.Length, experts, probabilities.Data, Operand.PerRow(weights), Operand.PerColumn(sum));
         added++;
-        if (probabilities.RequiresGradient)
+        if (tape.IsRecording && probabilities.RequiresGradient)
             recorded.Add(probabilities);
     }
 

@@ -1,4 +1,6 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Tests.Mixtures;
@@ -63,6 +65,45 @@ public sealed class RouterLossTests : IDisposable
 
             ExpertsTests.Close(slopes, ExpertsTests.GradientOf(tape, logits[layer]), $"layer {layer}");
         }
+    }
+
+    [Theory]
+    [InlineData(0f)]
+    [InlineData(0.2f)]
+    public void RecomputedLayersGiveTheSameBits(float jitter)
+    {
+        using var cpu = new CpuDevice(2);
+        FeedForwardDescription description = ExpertsTests.Describe(6, Experts, PerToken, normalizes: true);
+        description = description with { Experts = description.Experts! with { Jitter = jitter } };
+        var initializer = new Initializer(cpu, seed: 5);
+        ExpertsLayer[] layers = [new(initializer, 8, description), new(initializer, 8, description), new(initializer, 8, description)];
+        var x = new Parameter(cpu, "x", Tokens, 8);
+        cpu.Random(x.Data, RandomKind.Normal, 1, seed: 6, stream: 0);
+        Parameter[] parameters = [x, .. layers.SelectMany(layer => layer.Parameters)];
+        float[][] Run(Func<int, bool> isRecomputed)
+        {
+            Tape tape = new(cpu) { Seed = 4 };
+            RouterLoss loss = new(tape, layers.Length, Experts, Tokens, Padded);
+            Tensor y = x;
+            for (int i = 0; i < layers.Length; i++)
+            {
+                ExpertsLayer layer = layers[i];
+                Tensor Block(Tensor z) => tape.Add(z, layer.Forward(tape, z, loss));
+                y = isRecomputed(i) ? tape.Recompute(y, Block) : Block(y);
+            }
+
+            y.IsKept = true;
+            Tensor total = loss.Total();
+            tape.Backward(ExpertsTests.Objective.Of(tape, y, ExpertsTests.Weights(Tokens * 8), total, 30));
+            float[][] result = [y.ToArray(), total.ToArray(), .. parameters.Select(parameter => ExpertsTests.GradientOf(tape, parameter))];
+            tape.Reset();
+            tape.Gradients.Release();
+            return result;
+        }
+
+        float[][] expected = Run(_ => false);
+        Assert.Equal(expected, Run(_ => true));
+        Assert.Equal(expected, Run(i => i == 1));
     }
 
     [Fact]
