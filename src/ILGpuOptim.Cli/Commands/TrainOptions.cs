@@ -65,6 +65,7 @@ internal sealed class TrainOptions
         Value<double>("--final-rate", "FinalRate", "the learning rate at the end, as a part of its peak");
         Value<double>("--clip", "Clip", "the global gradient norm; 0 is off");
         Value<bool>("--layerwise", "Layerwise", "update each parameter within the backward pass and free its gradient; needs --clip 0");
+        Value<bool>("--recompute", "Recompute", "compute activations again in the backward pass instead of keeping them");
         Value<ulong>("--seed", "Seed", "repeats the run");
         Value<int>("--eval-interval", "EvalInterval", "steps between validations");
         Value<int>("--eval-batches", "EvalBatches", "batches of a validation; 0 is off");

@@ -44,8 +44,24 @@ public sealed class TransformerStack : Layer
     {
         for (int i = 0; i < tables.Biases; i++)
             context.SetDistanceBias(i, tables.Bias(i).Forward(context.Tape, context.Length, context.KeyLength));
-        foreach (TransformerBlock block in blocks)
-            x = block.Forward(context, x);
+        Tape tape = context.Tape;
+        for (int i = 0; i < blocks.Length; i++)
+        {
+            TransformerBlock block = blocks[i];
+            Tensor before = x;
+            if (context.Recomputes)
+            {
+                x = tape.Recompute(before, y => block.Forward(context, y));
+                continue;
+            }
+
+            // Without recording only the residual stream outlives a block, and each block's only the next.
+            using (TapeScope scope = tape.Scope())
+                x = scope.Keep(block.Forward(context, before));
+            if (i > 0 && !tape.IsRecording)
+                tape.Release(before.Data);
+        }
+
         return x;
     }
 

@@ -48,8 +48,11 @@ public sealed class Trainer : IDisposable
         data.CheckBlock(settings.Block);
         if (data.Vocabulary > model.Config.Vocabulary)
             throw new UserException($"{data.Source}: the tokens reach {data.Vocabulary - 1}, but the model knows {model.Config.Vocabulary}");
+        if (model.HasEncoder)
+            throw new UserException($"{model.Config.Family} answers one text with another, but a data set has single texts; train it from code, with pairs as a {nameof(TokenBatch)}");
         Device = device;
         Model = model;
+        model.Recomputes = settings.Recompute;
         this.data = data;
         Settings = settings;
         training = new BatchSampler(settings.Block, settings.Batch, settings.Seed, settings.Sampling);

@@ -106,6 +106,12 @@ public sealed record TrainingSettings
     /// </summary>
     public bool Layerwise { get; init; }
 
+    /// <summary>
+    /// Whether activations within a block are computed again in the backward pass instead of being kept: about a third more time, and memory for one
+    /// block's activations and the residual stream of each. Losses and gradients keep their bits.
+    /// </summary>
+    public bool Recompute { get; init; }
+
     /// <summary>Repeats initialisation, batches and dropout.</summary>
     [Range(0)]
     public ulong Seed { get; init; } = 1;

@@ -40,6 +40,9 @@ public sealed class ForwardContext
     /// <summary>What cross-attention reads; null in a model of one stack, and in an encoder.</summary>
     public EncodedStates? Encoded { get; init; }
 
+    /// <summary>Whether activations within a block are computed again in the backward pass instead of being kept.</summary>
+    public bool Recomputes { get; init; }
+
     /// <summary>Collects what routers of experts do, for the loss; null where no loss asks for it.</summary>
     public RouterLoss? RouterLoss { get; init; }
 

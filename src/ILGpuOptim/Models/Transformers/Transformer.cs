@@ -104,7 +104,7 @@ public class Transformer : LanguageModel
             throw new InvalidOperationException($"{Config.Family} has no encoder");
         int length = batch.Sequences == 0 ? 0 : batch.Tokens.Length / batch.Sequences;
         Block? keyBias = batch.Mask.IsEmpty ? null : tape.Numbers(BatchRows.KeyBias(batch.Mask));
-        var context = new ForwardContext(tape, batch.Sequences, length, encoder.Tables) { KeyBias = keyBias };
+        var context = new ForwardContext(tape, batch.Sequences, length, encoder.Tables) { KeyBias = keyBias, Recomputes = Recomputes && tape.IsRecording };
         ReadOnlySpan<int> positions = rows.Positions(batch.Tokens.Length, length);
         encoder.Rotate(context, positions);
         Tensor x = embedding.Forward(tape, batch.Tokens, positions, rows.Zeros(batch.Tokens.Length));
@@ -122,6 +122,7 @@ public class Transformer : LanguageModel
             Ranges = batch.Documents.IsEmpty ? null : tape.Indices(BatchRows.Ranges(batch.Documents, length)),
             Encoded = HasEncoder ? Encode(tape, batch) : null,
             RouterLoss = router,
+            Recomputes = Recomputes && tape.IsRecording,
         };
         ReadOnlySpan<int> positions =
             !batch.Positions.IsEmpty ? batch.Positions :
