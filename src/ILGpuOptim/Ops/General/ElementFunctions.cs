@@ -154,6 +154,30 @@ internal readonly struct Masked(float value) : IFunction2
     public L Apply<L>(L x, L mask) where L : struct, ILane<L> => L.Select(L.Equal(mask, L.Splat(0)), x, L.Splat(value));
 }
 
+/// <summary>A function of an element and a number.</summary>
+internal readonly struct WithNumber<F>(F function, float number) : IFunction1 where F : unmanaged, IFunction2
+{
+    private readonly F function = function;
+    private readonly float number = number;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x) where L : struct, ILane<L> => function.Apply(x, L.Splat(number));
+}
+
+/// <summary>1 where x &gt; y, else 0.</summary>
+internal readonly struct IsGreater : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Less(y, x), L.Splat(1), L.Splat(0));
+}
+
+/// <summary>1 where x ≥ y, else 0.</summary>
+internal readonly struct IsGreaterOrEqual : IFunction2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Less(y, x), L.Splat(1), L.Select(L.Equal(x, y), L.Splat(1), L.Splat(0)));
+}
+
 /// <summary>1 where x &lt; y, else 0.</summary>
 internal readonly struct IsLess : IFunction2
 {

@@ -94,32 +94,8 @@ public static class ElementOps
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor MaskedFill(this Tape tape, Tensor x, Tensor mask, float value) => tape.Broadcast("MaskedFill", new Masked(value), x, mask);
 
-    /// <summary>1 where x &gt; y, else 0. Comparisons have no gradient; with NaN they are 0.</summary>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Greater(this Tape tape, Tensor x, Tensor y) => tape.Compare("Greater", new IsLess(), y, x);
-
-    /// <summary>1 where x ≥ y, else 0; see <see cref="Greater"/>.</summary>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor GreaterOrEqual(this Tape tape, Tensor x, Tensor y) => tape.Compare("GreaterOrEqual", new IsLessOrEqual(), y, x);
-
-    /// <summary>1 where x &lt; y, else 0; see <see cref="Greater"/>.</summary>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Less(this Tape tape, Tensor x, Tensor y) => tape.Compare("Less", new IsLess(), x, y);
-
-    /// <summary>1 where x ≤ y, else 0; see <see cref="Greater"/>.</summary>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor LessOrEqual(this Tape tape, Tensor x, Tensor y) => tape.Compare("LessOrEqual", new IsLessOrEqual(), x, y);
-
-    /// <summary>1 where x = y, else 0; see <see cref="Greater"/>.</summary>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Equal(this Tape tape, Tensor x, Tensor y) => tape.Compare("Equal", new IsEqual(), x, y);
-
-    /// <summary>1 where x ≠ y, or either is NaN, else 0; it has no gradient.</summary>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor NotEqual(this Tape tape, Tensor x, Tensor y) => tape.Compare("NotEqual", new IsNotEqual(), x, y);
-
     /// <summary>A function of one tensor.</summary>
-    private static Tensor Element<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1 =>
+    internal static Tensor Element<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1 =>
         tape.Kept(tape.Apply(function, tape.Wide(x)));
 
     /// <summary>A function of two tensors of any shapes that can be broadcast.</summary>
@@ -127,20 +103,6 @@ public static class ElementOps
     {
         Tensor[] inputs = tape.Fit(operation, x, y);
         return tape.Kept(tape.Apply(function, inputs[0], inputs[1]));
-    }
-
-    private static Tensor Compare<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
-    {
-        bool isRecording = tape.IsRecording;
-        tape.IsRecording = false;
-        try
-        {
-            return tape.Broadcast(operation, function, x, y);
-        }
-        finally
-        {
-            tape.IsRecording = isRecording;
-        }
     }
 
     /// <summary>See <see cref="SumOp.Result"/>.</summary>
