@@ -85,6 +85,31 @@ internal static class Targets
             });
             File.Delete(path);
         }
+
+        yield return Documents();
+    }
+
+    private static Target Documents()
+    {
+        DirectoryInfo made = Directory.CreateTempSubdirectory();
+        using (var writer = new TokenFileWriter(Path.Combine(made.FullName, "t.bin"), TokenFormat.Plain))
+        {
+            for (int i = 1; i < 20; i++)
+            {
+                writer.Append([.. Enumerable.Range(i, i)]);
+                writer.EndDocument();
+            }
+
+            writer.Finish();
+        }
+
+        Dictionary<string, byte[]> files = Folder(made.FullName, _ => true);
+        made.Delete(recursive: true);
+        return new("ends", files, ["t.ends"], folder =>
+        {
+            using Dataset? data = Dataset.TryOpenTokens([Path.Combine(folder, "t.bin")], 0.1, documents: true);
+            data!.TrainingDocuments!.Number(0, new int[10]);
+        });
     }
 
     private static Target Data(string name, byte[] bytes) => new("data", new Dictionary<string, byte[]> { [name] = bytes }, [name], folder =>

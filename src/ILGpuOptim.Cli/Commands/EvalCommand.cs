@@ -17,20 +17,25 @@ internal static class EvalCommand
         var defaults = new EvaluationOptions();
         Option<int> stride = Flag.For<int>("--stride", "tokens from one window to the next; what overlaps is context. 0: windows do not overlap", defaults, nameof(defaults.Stride));
         Option<int> block = Flag.For<int>("--block", $"tokens of a window; 0: the model's positions, at most {EvaluationOptions.MostBlock}", defaults, nameof(defaults.Block));
+        Option<bool?> documents = Flag.Of<bool?>("--documents", "keep documents apart, as train does; by default as the run was trained");
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT finds.") { source, data, stride, block, device, threads, json };
+        var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT finds.") { source, data, stride, block, documents, device, threads, json };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(source);
             using ModelSource found = ModelSource.Open(path);
             string folder = found.Folder;
-            (TokenSequence tokens, long? bytes) = Tokens(path, folder, result.GetValue(data) ?? []);
+            TrainingSettings? run = SettingsOf(path);
+            Source text = Tokens(path, folder, run, result.GetValue(data) ?? [], result.GetValue(documents) ?? run?.Documents ?? false);
+            foreach (string note in text.Notes)
+                Console.Error.WriteLine($"note: {note}");
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
             CommonOptions.NoteUnused(model, folder);
-            EvaluationResult measured = Evaluation.Run(model, target, tokens, bytes, new EvaluationOptions { Stride = result.GetValue(stride), Block = result.GetValue(block) });
+            EvaluationResult measured = Evaluation.Run(
+                model, target, text.Tokens, text.Bytes, new EvaluationOptions { Stride = result.GetValue(stride), Block = result.GetValue(block) }, text.Documents);
             if (result.GetValue(json))
             {
                 CommonOptions.PrintJson(new { measured.Tokens, measured.Loss, measured.Perplexity, measured.BitsPerByte, measured.Accuracy });
@@ -48,25 +53,44 @@ internal static class EvalCommand
         return command;
     }
 
-    private static (TokenSequence Tokens, long? Bytes) Tokens(string path, string folder, string[] data)
+    /// <summary>The settings of a run, or of the run of a checkpoint; null for other models.</summary>
+    private static TrainingSettings? SettingsOf(string path)
     {
-        ITokenizer? tokenizer = Tokenizers.Load(folder);
-        if (data.Length > 0)
-        {
-            if (data.All(file => file.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
-                return (TokenSequence.Join([.. data.Select(TokenFile.Open)]), null);
-            if (tokenizer is null)
-                throw new UserException($"{folder}: there is no tokenizer beside the model, so it cannot read text; give a .bin token file");
-            string text = TextSource.Read(data);
-            return (TokenSequence.From(tokenizer.Encode(text)), Encoding.UTF8.GetByteCount(text));
-        }
-
         string run = File.Exists(Path.Combine(path, TrainingRun.SettingsFile)) ? path : Path.Combine(path, "..", "..");
         string settings = Path.Combine(run, TrainingRun.SettingsFile);
-        if (!File.Exists(settings))
-            throw new UserException($"{path}: this is no run, so there is no data to evaluate on; give --data");
-        Dataset dataset = TrainingRun.LoadData(TrainingSettings.LoadRun(settings), folder);
-        TokenSequence tokens = dataset.Validation;
-        return (tokens, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(tokens.ToArray())));
+        return File.Exists(settings) ? TrainingSettings.LoadRun(settings) : null;
     }
+
+    private static Source Tokens(string path, string folder, TrainingSettings? run, string[] data, bool documents)
+    {
+        ITokenizer? tokenizer = Tokenizers.Load(folder);
+        if (data.Length == 0)
+        {
+            Dataset own = TrainingRun.LoadData((run ?? throw new UserException($"{path}: this is no run, so there is no data to evaluate on; give --data")) with { Documents = documents }, folder);
+            return new Source(own.Validation, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(own.Validation.ToArray())), own.ValidationDocuments, own.Notes);
+        }
+
+        if (data.All(file => file.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
+        {
+            if (!documents)
+                return new Source(TokenSequence.Join([.. data.Select(TokenFile.Open)]), null, null, []);
+            (TokenSequence tokens, DocumentEnds ends, IReadOnlyList<string> notes) = Dataset.OpenDocuments(data, tokenizer);
+            return new Source(tokens, null, ends, notes);
+        }
+
+        if (tokenizer is null)
+            throw new UserException($"{folder}: there is no tokenizer beside the model, so it cannot read text; give a .bin token file");
+        string text = TextSource.Read(data, out IReadOnlyList<int> fileEnds);
+        if (!documents)
+            return new Source(TokenSequence.From(tokenizer.Encode(text)), Encoding.UTF8.GetByteCount(text), null, []);
+        Dataset apart = Dataset.FromDocuments(text, fileEnds, tokenizer, 0, string.Join(", ", data));
+        return new Source(apart.Training, null, apart.TrainingDocuments, apart.Notes);
+    }
+
+    /// <summary>What is evaluated.</summary>
+    /// <param name="Tokens">The tokens.</param>
+    /// <param name="Bytes">The bytes of their text, if known.</param>
+    /// <param name="Documents">Their documents; null where they are not told apart.</param>
+    /// <param name="Notes">How the documents were found.</param>
+    private sealed record Source(TokenSequence Tokens, long? Bytes, DocumentEnds? Documents, IReadOnlyList<string> Notes);
 }

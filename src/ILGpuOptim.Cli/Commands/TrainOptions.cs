@@ -41,6 +41,8 @@ internal sealed class TrainOptions
         Value<double>("--masked-part", "MaskedPart", "the part of the tokens that BERT has to predict");
         Value<int>("--batch", "Batch", "sequences of a batch");
         Value<Data.Sampling>("--sampling", "Sampling", "how training windows are drawn: epochs (every window once an epoch, in random order) or random (independent random positions)");
+        Value<bool>("--documents", "Documents", "keep documents apart: attention stays within a document, positions restart with each, and its first token is not predicted");
+        Value<bool>("--pad", "Pad", "with --documents: give each document windows of its own, padded to the block, instead of several documents a window");
         Value<int>("--accumulate", "Accumulate", "batches of an update");
         Value<int>("--steps", "Steps", "updates");
         Setting<string>("--optimizer", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });

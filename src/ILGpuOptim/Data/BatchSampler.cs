@@ -26,14 +26,9 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     /// <param name="targets">rows · block ids.</param>
     public void Fill(TokenSequence tokens, ulong stream, ulong batch, Span<int> inputs, Span<int> targets)
     {
-        if (tokens.Length <= block)
-            throw new ArgumentException($"{tokens.Length} tokens have no window of {block} + 1", nameof(tokens));
+        CheckLength(tokens);
         for (int row = 0; row < rows; row++)
-        {
-            long start = Start(tokens.Length, stream, batch, row);
-            tokens.CopyTo(start, inputs.Slice(row * block, block));
-            tokens.CopyTo(start + 1, targets.Slice(row * block, block));
-        }
+            Read(tokens, Start(tokens.Length, stream, batch, row), inputs.Slice(row * block, block), targets.Slice(row * block, block));
     }
 
     /// <summary>
@@ -49,9 +44,13 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     /// <param name="documents">rows · block numbers of documents, counted from 0 in each row.</param>
     public void Fill(TokenSequence tokens, DocumentEnds ends, ulong stream, ulong batch, Span<int> inputs, Span<int> targets, Span<int> documents)
     {
-        Fill(tokens, stream, batch, inputs, targets);
+        CheckLength(tokens);
         for (int row = 0; row < rows; row++)
-            ends.Number(Start(tokens.Length, stream, batch, row), documents.Slice(row * block, block), targets.Slice(row * block, block));
+        {
+            long start = Start(tokens.Length, stream, batch, row);
+            Read(tokens, start, inputs.Slice(row * block, block), targets.Slice(row * block, block));
+            ends.Number(start, documents.Slice(row * block, block), targets.Slice(row * block, block));
+        }
     }
 
     /// <summary>
@@ -82,6 +81,18 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
         if (sampling == Sampling.Epochs)
             return epochs.Start(length, sample);
         return Random(length - block, stream, sample);
+    }
+
+    private static void Read(TokenSequence tokens, long start, Span<int> inputs, Span<int> targets)
+    {
+        tokens.CopyTo(start, inputs);
+        tokens.CopyTo(start + 1, targets);
+    }
+
+    private void CheckLength(TokenSequence tokens)
+    {
+        if (tokens.Length <= block)
+            throw new ArgumentException($"{tokens.Length} tokens have no window of {block} + 1", nameof(tokens));
     }
 
     private long Random(long count, ulong stream, ulong sample)

@@ -6,7 +6,8 @@ namespace ILGpuOptim.Data;
 /// Random permutations of the numbers below any count, computed element by element, so that they take no memory: the swap-or-not
 /// shuffle (Hoang, Morris and Rogaway, "An enciphering scheme based on a card shuffle", CRYPTO 2012). A round pairs x with
 /// k − x (modulo the count) for a random k, and swaps the two of a pair when a random bit of the pair says so; every round is a permutation, so
-/// all of them together are. The random numbers are <see cref="Philox"/>'s.
+/// all of them together are. The keys of the rounds are <see cref="Philox"/>'s random numbers; the bit of a pair is a mix of the pair and a key (the
+/// finalizer of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 /// </summary>
 /// <remarks>The keys of the last permutation are kept, so an instance serves one thread at a time. Elements do not depend on the order of calls.</remarks>
 /// <param name="seed">Repeats the same permutations.</param>
@@ -35,11 +36,17 @@ public sealed class SeededPermutation(ulong seed, ulong stream)
         {
             long other = partner - index;
             other += other < 0 ? count : 0;
-            long pair = Math.Max(index, other);
-            index = (Philox.Generate(key, stream, (ulong)pair).A & 1) == 0 ? index : other;
+            index = (Mix(key ^ (ulong)Math.Max(index, other)) & 1) == 0 ? index : other;
         }
 
         return index;
+    }
+
+    private static ulong Mix(ulong x)
+    {
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+        return x ^ (x >> 31);
     }
 
     /// <summary>Two rounds for each bit of the count mix well; the others are for small counts, of which a round moves little.</summary>

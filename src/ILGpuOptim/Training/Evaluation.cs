@@ -54,8 +54,12 @@ public static class Evaluation
     /// <param name="tokens">At least two.</param>
     /// <param name="bytes">The text's bytes, if known.</param>
     /// <param name="options">Windows and masks.</param>
+    /// <param name="documents">
+    /// The ends of the tokens' documents: attention stays within a document, positions restart with each, and first tokens are not predicted, so that there are
+    /// no bits per byte. Null: all tokens are one document.
+    /// </param>
     /// <exception cref="UserException">There are fewer than two tokens, or the options make no sense.</exception>
-    public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, EvaluationOptions? options = null)
+    public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, EvaluationOptions? options = null, DocumentEnds? documents = null)
     {
         options ??= new EvaluationOptions();
         Ranges.Check(options);
@@ -66,23 +70,28 @@ public static class Evaluation
             throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.Vocabulary}; they were made by another tokenizer than the model's");
         int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
         int batch = Math.Clamp(BatchTokens / block, 1, 8);
-        return model.IsCausal ? RunCausal(model, device, tokens, bytes, options.Stride, block, batch) : RunMasked(model, device, tokens, options, block, batch);
+        return model.IsCausal ? RunCausal(model, device, tokens, documents, documents is null ? bytes : null, options.Stride, block, batch) : RunMasked(model, device, tokens, documents, options, block, batch);
     }
 
-    private static EvaluationResult RunCausal(LanguageModel model, Device device, TokenSequence tokens, long? bytes, int stride, int block, int batch)
+    private static EvaluationResult RunCausal(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, long? bytes, int stride, int block, int batch)
     {
-        var windows = new SequentialWindows(tokens, block, stride);
+        var windows = new SequentialWindows(tokens, block, stride, documents);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         var inputs = new int[batch * block];
         var targets = new int[batch * block];
+        int[] numbers = documents is null ? [] : new int[batch * block];
         var losses = new Queue<(Readback Loss, int Counted)>();
         double sum = 0;
         for (long window = 0; window < windows.Count; window += batch)
         {
             int counted = 0;
             for (int row = 0; row < batch; row++)
-                counted += windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block));
-            losses.Enqueue((device.ReadLater(model.Loss(tape, inputs, targets, batch).Data), counted));
+            {
+                counted += documents is null ? windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block))
+                    : windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block), numbers.AsSpan(row * block));
+            }
+
+            losses.Enqueue((device.ReadLater(model.Loss(tape, new TokenBatch(inputs, batch) { Documents = numbers }, targets).Data), counted));
             tape.Reset();
             Add(exceptLast: 1);
         }
@@ -101,7 +110,7 @@ public static class Evaluation
         }
     }
 
-    private static EvaluationResult RunMasked(LanguageModel model, Device device, TokenSequence tokens, EvaluationOptions options, int block, int batch)
+    private static EvaluationResult RunMasked(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, EvaluationOptions options, int block, int batch)
     {
         var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.Vocabulary, block, options.MaskedPart, options.Seed);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
@@ -110,12 +119,13 @@ public static class Evaluation
         for (long start = 0, number = 0; start < tokens.Length; start += (long)batch * block, number++)
         {
             int here = (int)Math.Min((long)batch * block, tokens.Length - start), rows = (here + block - 1) / block;
-            int[] inputs = new int[rows * block], targets = new int[rows * block], seen = new int[rows * block];
+            int[] inputs = new int[rows * block], targets = new int[rows * block], seen = new int[rows * block], numbers = documents is null ? [] : new int[rows * block];
+            documents?.Number(start, numbers.AsSpan(0, here));
             tokens.CopyTo(start, inputs.AsSpan(0, here));
             seen.AsSpan(0, here).Fill(1);
             masking.Apply(0, (ulong)number, inputs, targets, here - (rows - 1) * block);
             (int[] hidden, int[] expected) = LanguageModelHead.Counted(targets);
-            float[] logits = model.LogitsOf(tape, new TokenBatch(inputs, rows) { Mask = seen }, hidden).ToArray();
+            float[] logits = model.LogitsOf(tape, new TokenBatch(inputs, rows) { Mask = seen, Documents = numbers }, hidden).ToArray();
             tape.Reset();
             int vocabulary = model.Config.Vocabulary;
             for (int i = 0; i < expected.Length; i++)

@@ -42,7 +42,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     {
         using var device = new DryDevice(on);
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
-        using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), 1, null, 0, "memory");
+        using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), 1, null, 0, "memory", DocumentEnds.One(settings.Block + 1));
         using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2 });
         if (trainer.Optimizer is LowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;

@@ -21,7 +21,10 @@ public sealed record DataFingerprint
     /// <summary>XXH128 of all ids as 32-bit little-endian integers, first those to train on; in base sixteen.</summary>
     public string Hash { get; init; } = "";
 
-    /// <summary>Reads every token once.</summary>
+    /// <summary>XXH128 of all ends of documents as 64-bit little-endian integers, first of those to train on; null where documents are not told apart.</summary>
+    public string? Documents { get; init; }
+
+    /// <summary>Reads every token and end once.</summary>
     public static DataFingerprint Of(Dataset data)
     {
         var hash = new XxHash128();
@@ -36,13 +39,40 @@ public sealed record DataFingerprint
             }
         }
 
-        return new DataFingerprint { Training = data.Training.Length, Validation = data.Validation.Length, Hash = Convert.ToHexStringLower(hash.GetCurrentHash()) };
+        return new DataFingerprint
+        {
+            Training = data.Training.Length,
+            Validation = data.Validation.Length,
+            Hash = Convert.ToHexStringLower(hash.GetCurrentHash()),
+            Documents = data is { TrainingDocuments: { } left, ValidationDocuments: { } right } ? HashOf(left, right) : null,
+        };
     }
+
+    private static string HashOf(params ReadOnlySpan<DocumentEnds> parts)
+    {
+        var hash = new XxHash128();
+        long[] piece = new long[1 << 12];
+        foreach (DocumentEnds documents in parts)
+        {
+            for (long first = 0; first < documents.Count; first += piece.Length)
+            {
+                Span<long> ends = piece.AsSpan(0, (int)Math.Min(piece.Length, documents.Count - first));
+                documents.CopyTo(first, ends);
+                hash.Append(MemoryMarshal.AsBytes(ends));
+            }
+        }
+
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
+    }
+
+    /// <summary>Whether the data is the same; documents count where both told them apart.</summary>
+    internal bool IsSame(DataFingerprint other) =>
+        this == (Documents is null || other.Documents is null ? other with { Documents = Documents } : other);
 
     /// <summary>What is different about other data, in words.</summary>
     internal string Difference(DataFingerprint now) => Training != now.Training || Validation != now.Validation
         ? string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with before, {now.Training:N0} and {now.Validation:N0} now")
-        : string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with as before, but other tokens");
+        : string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with as before, but other {(Hash == now.Hash ? "ends of documents" : "tokens")}");
 }
 
 /// <summary>Settings that changed when a run was resumed.</summary>
@@ -84,7 +114,7 @@ public sealed record RunRecord
     internal RunRecord Resumed(long step, TrainingSettings before, TrainingSettings now, DataFingerprint data)
     {
         List<string> changes = [.. SettingsDifferences.Of(before.ToJson(), now.ToJson()).Select(change => $"{change.Path}: {change.Left} → {change.Right}")];
-        if (Data is { } began && began != data)
+        if (Data is { } began && !began.IsSame(data))
             changes.Add($"the data: {began.Difference(data)}");
         return new RunRecord { Data = data, History = changes.Count == 0 ? History : [.. History, new SettingsChange(step, changes)] };
     }

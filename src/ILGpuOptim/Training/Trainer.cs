@@ -13,15 +13,11 @@ public sealed class DivergedException(string message) : UserException(message);
 /// <summary>Trains a model on a data set: batches, gradients, clipping, schedule, updates. It writes no files.</summary>
 public sealed class Trainer : IDisposable
 {
-    private const ulong TrainingStream = 0, ValidationStream = 1;
-
     private readonly Dataset data;
-    private readonly BatchSampler training, validating;
-    private readonly TokenMasking? masking;
+    private readonly TrainingBatches batches;
     private readonly Schedule schedule;
     private readonly GradientClipping clipping;
     private readonly Parameter[] trained;
-    private readonly int[] inputs, targets;
     private TimeSpan updates;
     private bool isDisposed, hasUpdated;
     private int stepping;
@@ -45,7 +41,6 @@ public sealed class Trainer : IDisposable
     {
         settings.Check();
         model.CheckDevice(device);
-        data.CheckBlock(settings.Block);
         if (data.Vocabulary > model.Config.Vocabulary)
             throw new UserException($"{data.Source}: the tokens reach {data.Vocabulary - 1}, but the model knows {model.Config.Vocabulary}");
         if (model.HasEncoder)
@@ -55,9 +50,7 @@ public sealed class Trainer : IDisposable
         model.Recomputes = settings.Recompute;
         this.data = data;
         Settings = settings;
-        training = new BatchSampler(settings.Block, settings.Batch, settings.Seed, settings.Sampling);
-        validating = new BatchSampler(settings.Block, settings.Batch, settings.Seed);
-        masking = MaskingOf(model, settings);
+        batches = new TrainingBatches(data, model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
         Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.Width / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
@@ -72,8 +65,6 @@ public sealed class Trainer : IDisposable
         }
 
         Notes = [.. NotesOn(settings, model, Optimizer)];
-        inputs = new int[settings.Batch * settings.Block];
-        targets = new int[inputs.Length];
         measures = device.Pool.Rent(2);
     }
 
@@ -101,11 +92,11 @@ public sealed class Trainer : IDisposable
     /// <summary>Updates that were made, or on a GPU launched.</summary>
     public long StepNumber { get; internal set; }
 
-    /// <summary>Tokens of an update.</summary>
-    public long TokensPerStep => (long)inputs.Length * Settings.Accumulate;
+    /// <summary>Tokens of an update, with padding.</summary>
+    public long TokensPerStep => (long)batches.Length * Settings.Accumulate;
 
     /// <summary>Epochs that a number of updates takes: 1.5 ends in the middle of the second.</summary>
-    public double EpochsAfter(long steps) => training.Epochs(data.Training.Length, (double)steps * Settings.Accumulate);
+    public double EpochsAfter(long steps) => batches.Epochs((double)steps * Settings.Accumulate);
 
     /// <summary>Whether each step waits for the device after its update, so that <see cref="StepResult.UpdateDuration"/> is the time of the work, not of launching it.</summary>
     public bool TimesUpdates { get; set; }
@@ -174,8 +165,8 @@ public sealed class Trainer : IDisposable
         {
             if (i > 0)
                 Stop.ThrowIfCancellationRequested();
-            Fill(data.Training, TrainingStream, (ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
-            Tensor batchLoss = Model.Loss(Tape, inputs, targets, Settings.Batch, 1f / Settings.Accumulate);
+            batches.FillTraining((ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
+            Tensor batchLoss = Model.Loss(Tape, batches.Tokens, batches.Targets, 1f / Settings.Accumulate);
             if (Settings.Layerwise && !Device.IsAsynchronous && !float.IsFinite(batchLoss.Item()))
                 throw new DivergedException(Describe(batchLoss.Item()));
             Tape.Backward(batchLoss);
@@ -277,8 +268,7 @@ public sealed class Trainer : IDisposable
     public double Validate(int batches, bool onTraining = false)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
-        TokenSequence tokens = onTraining ? data.Training : data.Validation;
-        if (tokens.Length == 0 || batches == 0)
+        if ((onTraining ? data.Training : data.Validation).Length == 0 || batches == 0)
             return double.NaN;
         Tape.IsTraining = Tape.IsRecording = false;
         Block losses = Device.Pool.Rent(batches);
@@ -286,8 +276,8 @@ public sealed class Trainer : IDisposable
         {
             for (int i = 0; i < batches; i++)
             {
-                Fill(tokens, ValidationStream, (ulong)i);
-                Device.Copy(Model.Loss(Tape, inputs, targets, Settings.Batch).Data, losses.Slice(i, 1));
+                this.batches.FillValidation(onTraining, (ulong)i);
+                Device.Copy(Model.Loss(Tape, this.batches.Tokens, this.batches.Targets).Data, losses.Slice(i, 1));
                 Tape.Reset();
             }
 
@@ -327,12 +317,6 @@ public sealed class Trainer : IDisposable
         {
             yield return $"rank {rank} is above the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is cut to {cut.Key}";
         }
-    }
-
-    private void Fill(TokenSequence tokens, ulong stream, ulong batch)
-    {
-        (stream == TrainingStream ? training : validating).Fill(tokens, stream, batch, inputs, targets);
-        masking?.Apply(stream, batch, inputs, targets);
     }
 
     private string Describe(float loss)

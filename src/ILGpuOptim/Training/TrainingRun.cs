@@ -39,7 +39,7 @@ public sealed class TrainingRun : IDisposable
         Data = data;
         tokenizer = data.Tokenizer;
         record = new RunRecord { Data = DataFingerprint.Of(data) };
-        Notes = [.. trainer.Notes];
+        Notes = [.. trainer.Notes, .. data.Notes];
     }
 
     /// <summary>Where everything is written.</summary>
@@ -157,7 +157,7 @@ public sealed class TrainingRun : IDisposable
     private void Continue(RunRecord saved, TrainingSettings before, bool allowsOtherData)
     {
         DataFingerprint data = record.Data!;
-        if (saved.Data is { } began && began != data && !allowsOtherData)
+        if (saved.Data is { } began && !began.IsSame(data) && !allowsOtherData)
             throw new UserException($"{Folder}: the data changed since the run began ({began.Difference(data)}), so that it would not repeat the losses of a run never stopped; give the old data, or go on with --allow-data-change");
         record = saved.Resumed(Trainer.StepNumber, before, Settings, data);
         if (record.History.Count > saved.History.Count)
@@ -296,7 +296,7 @@ public sealed class TrainingRun : IDisposable
     public static Dataset LoadData(TrainingSettings settings, string? checkpoint = null)
     {
         bool begins = checkpoint is null || checkpoint == settings.From;
-        if (Dataset.TryOpenTokens(settings.Data, settings.Validation) is { } tokens)
+        if (Dataset.TryOpenTokens(settings.Data, settings.Validation, settings.Documents) is { } tokens)
         {
             if (!begins || settings.Tokenizer == "char")
                 return tokens;
@@ -305,14 +305,17 @@ public sealed class TrainingRun : IDisposable
         }
 
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
-        string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data);
+        IReadOnlyList<int> fileEnds = [];
+        string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data, out fileEnds);
         ITokenizer? own = checkpoint is null ? null : Tokenizers.Load(checkpoint);
         if (settings.From is { } from && checkpoint == from && settings.Tokenizer != "char")
             own = TrainedModel.Fitting(Tokenizers.Open(settings.Tokenizer), settings.Tokenizer, from);
         if (settings.From is not null && checkpoint is not null && own is null)
             throw new UserException($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; name one with --tokenizer, or give token files");
         ITokenizer tokenizer = own ?? (settings.Tokenizer == "char" ? CharTokenizer.From(text) : Tokenizers.Open(settings.Tokenizer));
-        return Dataset.FromText(text, tokenizer, settings.Validation, source);
+        return settings.Documents
+            ? Dataset.FromDocuments(text, fileEnds.Count == 0 ? [text.Length] : fileEnds, tokenizer, settings.Validation, source)
+            : Dataset.FromText(text, tokenizer, settings.Validation, source);
     }
 
     private void Validate()

@@ -74,6 +74,15 @@ public sealed record TrainingSettings
     /// </summary>
     public Sampling Sampling { get; init; }
 
+    /// <summary>
+    /// Whether training and validation keep documents apart: attention stays within a document, positions restart with each, and the first token of a
+    /// document is not predicted. Windows hold several documents, or parts of them.
+    /// </summary>
+    public bool Documents { get; init; }
+
+    /// <summary>With <see cref="Documents"/>: each window lies within one document and is padded to the block, instead of holding several.</summary>
+    public bool Pad { get; init; }
+
     /// <summary>Batches whose gradients are added up before an update.</summary>
     [Range(1)]
     public int Accumulate { get; init; } = 1;
@@ -212,6 +221,8 @@ public sealed record TrainingSettings
             throw new UserException($"--from {From}: that model has sizes of its own; leave out --model, --layers, --heads and --channels");
         if ((long)Batch * Block > MostTokens)
             throw new UserException($"--batch {Batch} with --block {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MostTokens:N0}; use a smaller --batch (with --accumulate) or --block");
+        if (Pad && !Documents)
+            throw new UserException("--pad gives each document windows of its own, so it needs their ends; add --documents");
         if (Layerwise && Clip > 0)
             throw new UserException($"--layerwise updates parameters before the norm of all gradients is known, so it cannot clip by it (--clip {Clip}); add --clip 0");
         if (Layerwise && Accumulate > 1)
