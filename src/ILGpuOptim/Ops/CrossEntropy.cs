@@ -13,27 +13,38 @@ public static class CrossEntropyOp
     private const int ChunkRows = 128;
 
     /// <summary>
-    /// Σᵢ weightᵢ · (ln Σⱼ exp zᵢⱼ - zᵢ,targetᵢ) with the logits z = x · headᵀ + bias, or cap · tanh(z / cap). Rows with a negative target count nothing.
+    /// The mean over rows of ln Σⱼ exp zⱼ - (1 - ε) z_target - ε mean z, with the logits z = cap · tanh(l / cap) (or l without a cap), l = logitScale ·
+    /// (x · headᵀ + bias), and the label smoothing ε (Szegedy et al., 2016). Rows with a negative target count nothing.
     /// </summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="x">n × c.</param>
+    /// <param name="x">… × c, n rows in all.</param>
     /// <param name="head">vocabulary × c.</param>
     /// <param name="bias">vocabulary, or null.</param>
     /// <param name="targets">n classes; negative ones are ignored.</param>
     /// <param name="scale">What the mean over the counted rows is multiplied by, for accumulation over several batches.</param>
     /// <param name="softCap">The cap of the logits; 0: none.</param>
     /// <param name="mostKept">See <see cref="MostKeptLogits"/>.</param>
+    /// <param name="labelSmoothing">ε in [0, 1]: how much of a target is spread over all classes.</param>
+    /// <param name="logitScale">Multiplies the logits.</param>
     /// <returns>A scalar: the scaled mean, 0 when no row counts.</returns>
-    public static Tensor CrossEntropy(this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, float softCap = 0, long mostKept = MostKeptLogits)
+    /// <exception cref="ArgumentException">The sizes do not fit.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A target is no class, or a setting lies outside its range.</exception>
+    public static Tensor CrossEntropy(
+        this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, float softCap = 0, long mostKept = MostKeptLogits,
+        float labelSmoothing = 0, float logitScale = 1)
     {
-        int rows = x.Rows, vocabulary = head.Shape[0];
+        int rows = x.Rows, vocabulary = ProductShape.Outputs("CrossEntropy", x, head, bias, transposed: true);
         if (targets.Length != rows)
-            throw new ArgumentException($"{targets.Length} targets for {rows} rows", nameof(targets));
+            throw new ArgumentException($"CrossEntropy: {targets.Length} targets for the {rows} rows of {x}", nameof(targets));
+        if (!(labelSmoothing is >= 0 and <= 1))
+            throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, "CrossEntropy: label smoothing lies in [0, 1]");
+        if (!(softCap >= 0 && float.IsFinite(softCap)))
+            throw new ArgumentOutOfRangeException(nameof(softCap), softCap, "CrossEntropy: a cap is positive, or 0 for none");
         int counted = 0;
         foreach (int target in targets)
         {
             if (target >= vocabulary)
-                throw new ArgumentOutOfRangeException(nameof(targets), target, $"a target lies outside the vocabulary of {vocabulary}");
+                throw new ArgumentOutOfRangeException(nameof(targets), target, $"CrossEntropy: a target lies outside the vocabulary of {vocabulary}");
             counted += target >= 0 ? 1 : 0;
         }
 
@@ -42,63 +53,64 @@ public static class CrossEntropyOp
             rowWeights[i] = targets[i] >= 0 ? scale / counted : 0;
         Tensor output = tape.Output([1], x, head, bias);
         output.IsKept = true;
+        var logitsOf = new HeadLogits(x, head, bias, logitScale, softCap);
         Block indices = tape.Indices(targets), weights = tape.Numbers(rowWeights);
         Block logSums = tape.Scratch(rows), picked = tape.Scratch(rows);
-        int stride = Stride(vocabulary), chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
+        Block? means = labelSmoothing > 0 ? tape.Scratch(rows) : null;
+        int stride = HeadLogits.Stride(vocabulary), chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
         if (chunk > ChunkRows && chunk < rows)
             chunk -= chunk % ChunkRows;
         bool keep = output.RequiresGradient && (long)rows * vocabulary <= mostKept;
         if (keep)
             chunk = Math.Max(1, rows);
+        var rule = new SlopeRule(labelSmoothing / Math.Max(1, vocabulary), logitsOf.PerCap);
         Block logits = tape.Scratch((long)chunk * stride);
         for (int first = 0; first < rows; first += chunk)
         {
             int count = Math.Min(chunk, rows - first);
-            Logits(tape.Device, x, head, bias, logits, first, count, softCap);
+            logitsOf.Compute(tape.Device, logits, first, count);
             Block targetsHere = indices.Slice(first, count), weightsHere = weights.Slice(first, count), sums = logSums.Slice(first, count);
             tape.Device.Pick(logits, targetsHere, picked.Slice(first, count), stride);
+            if (means is { } mean)
+                tape.Device.Map(new ScaledTotalRule(1f / vocabulary), count, vocabulary, new Operand(logits, Stride: stride), Operand.PerRow(mean.Slice(first, count)));
             if (keep)
-                tape.Device.RowProgram(new LogSumExpAndSlope(PerCap(softCap)), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new LogSumExpAndSlope(rule), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
             else
                 tape.Device.RowProgram(new LogSumExp(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(sums)]);
         }
 
-        tape.Device.Map(new LossRule(), 1, rows, logSums, picked, weights, Operand.Scalar(output.Data));
+        if (means is { } smooth)
+            tape.Device.Map(new SmoothLossRule(labelSmoothing), 1, rows, logSums, picked, smooth, weights, Operand.Scalar(output.Data));
+        else
+            tape.Device.Map(new LossRule(), 1, rows, logSums, picked, weights, Operand.Scalar(output.Data));
         if (!keep)
             tape.Release(logits);
-        tape.Record(new Gradient(output, x, head, bias, indices, weights, logSums, picked, keep ? logits : null, chunk, softCap));
+        tape.Record(new Gradient(output, logitsOf, indices, weights, logSums, picked, keep ? logits : null, chunk, rule, labelSmoothing));
         return output;
     }
 
-    /// <summary>From one row of logits to the next: a multiple of four, so that GPUs can move them in fours.</summary>
-    private static int Stride(int vocabulary) => (vocabulary + 3) / 4 * 4;
-
-    private static void Logits(Device device, Tensor x, Tensor head, Tensor? bias, Block target, int first, int count, float softCap)
-    {
-        int vocabulary = head.Shape[0];
-        var product = new GemmArguments(x.Data.Slice((long)first * x.Columns, (long)count * x.Columns), head.Data, target, count, vocabulary, x.Columns) { TransposeB = true, StrideC = Stride(vocabulary) };
-        if (bias is null)
-            device.Gemm(product);
-        else
-            device.Gemm(product, new AddRule(), Operand.PerColumn(bias.Data));
-        if (softCap != 0)
-            device.Map(new CapRule(softCap), count, vocabulary, new Operand(target, Stride: Stride(vocabulary)));
-    }
-
-    /// <summary>What a capped logit is multiplied by within the derivative of the cap; 0 without a cap, whose derivative then is one.</summary>
-    private static float PerCap(float softCap) => softCap == 0 ? 0 : 1 / softCap;
-
     private sealed class Gradient(
-        Tensor output, Tensor x, Tensor head, Tensor? bias, Block indices, Block weights, Block logSums, Block picked, Block? kept, int chunk, float softCap)
-        : Operation(output, x, head, bias)
+        Tensor output, HeadLogits logitsOf, Block indices, Block weights, Block logSums, Block picked, Block? kept, int chunk, SlopeRule rule, float smoothing)
+        : Operation(output, logitsOf.X, logitsOf.Head, logitsOf.Bias)
     {
         public override void Backward(Tape tape)
         {
             Device device = tape.Device;
-            int rows = x.Rows, vocabulary = head.Shape[0], stride = Stride(vocabulary), columns = x.Columns;
-            Block slopes = kept ?? tape.Scratch((long)chunk * stride);
+            (Tensor x, Tensor head, Tensor? bias, float logitScale) = (logitsOf.X, logitsOf.Head, logitsOf.Bias, logitsOf.Scale);
+            int rows = x.Rows, vocabulary = head.Shape[0], stride = HeadLogits.Stride(vocabulary), columns = x.Columns;
+            Block slopes = kept ?? tape.Scratch((long)chunk * stride), rowWeights = weights;
+
+            // Kept slopes are those of a gradient of one, which a backward pass that begins here has.
+            if (!Output.HasUnitGradient)
+            {
+                rowWeights = tape.Scratch(rows);
+                device.Map(new ProductRule(), 1, rows, weights, Operand.Scalar(Output.Gradient!.Value), rowWeights);
+                if (kept is not null)
+                    device.Map(new ScaleByRule(), rows, vocabulary, new Operand(slopes, Stride: stride), Operand.Scalar(Output.Gradient!.Value));
+            }
+
             Block negative = tape.Scratch(rows);
-            device.Map(new TargetRule(PerCap(softCap)), 1, rows, weights, picked, negative);
+            device.Map(new TargetRule(smoothing, logitsOf.PerCap), 1, rows, rowWeights, picked, negative);
             Block xTarget = default, headTarget = default, biasTarget = default;
             float xBeta = 0, headBeta = 0, biasBeta = 0;
             if (x.RequiresGradient)
@@ -112,8 +124,8 @@ public static class CrossEntropyOp
                 int count = Math.Min(chunk, rows - first);
                 if (kept is null)
                 {
-                    Logits(device, x, head, bias, slopes, first, count, softCap);
-                    device.Map(new SlopeRule(PerCap(softCap)), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(weights.Slice(first, count)));
+                    logitsOf.Compute(device, slopes, first, count);
+                    device.Map(rule, count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(rowWeights.Slice(first, count)));
                 }
 
                 device.AddAt(slopes, indices.Slice(first, count), negative.Slice(first, count), stride);
@@ -123,14 +135,23 @@ public static class CrossEntropyOp
                     {
                         TransposeA = true,
                         StrideA = stride,
+                        Alpha = logitScale,
                         Beta = first == 0 ? headBeta : 1,
                     });
                 }
 
                 if (x.RequiresGradient)
-                    device.Gemm(new GemmArguments(slopes, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary) { StrideA = stride, Beta = xBeta });
+                {
+                    device.Gemm(new GemmArguments(slopes, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary)
+                    {
+                        StrideA = stride,
+                        Alpha = logitScale,
+                        Beta = xBeta,
+                    });
+                }
+
                 if (bias is { RequiresGradient: true })
-                    device.Map(new TotalRule(), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerColumn(biasTarget) with { Accumulate = first > 0 || biasBeta != 0 });
+                    device.Map(new ScaledTotalRule(logitScale), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerColumn(biasTarget) with { Accumulate = first > 0 || biasBeta != 0 });
             }
 
             tape.Release(slopes);
@@ -147,20 +168,22 @@ public static class CrossEntropyOp
             loss = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), weight * (logSum - picked));
     }
 
-    /// <summary>cap · tanh(logit / cap).</summary>
-    private readonly struct CapRule(float cap) : IMap1
+    /// <summary>As <see cref="LossRule"/>, with (1 - ε) · picked + ε · mean in place of the picked logit.</summary>
+    private readonly struct SmoothLossRule(float smoothing) : IMap5
     {
-        private readonly float cap = cap;
+        private readonly float smoothing = smoothing;
 
-        public static Access Access => Access.Of(Slot.Update);
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L logit) where L : struct, ILane<L> => logit = L.Splat(cap) * L.Tanh(logit / L.Splat(cap));
+        public void Apply<L>(ref L logSum, ref L picked, ref L mean, ref L weight, ref L loss) where L : struct, ILane<L> =>
+            loss = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), weight * (logSum - L.Splat(1 - smoothing) * picked - L.Splat(smoothing) * mean));
     }
 
-    /// <summary>-weight · cap'(logit): the target's own part of the gradient of its logit. The derivative of the cap is 1 - (capped / cap)².</summary>
-    private readonly struct TargetRule(float perCap) : IMap3
+    /// <summary>-weight · (1 - ε) · cap'(logit): the target's own part of the gradient of its logit. The derivative of the cap is 1 - (capped / cap)².</summary>
+    private readonly struct TargetRule(float smoothing, float perCap) : IMap3
     {
+        private readonly float smoothing = smoothing;
         private readonly float perCap = perCap;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
@@ -168,21 +191,29 @@ public static class CrossEntropyOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L weight, ref L picked, ref L result) where L : struct, ILane<L>
         {
+            result = -weight * L.Splat(1 - smoothing);
+            if (perCap == 0)
+                return;
             L part = picked * L.Splat(perCap);
-            result = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), -weight * (L.Splat(1) - part * part));
+            result = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), result * (L.Splat(1) - part * part));
         }
     }
 
-    /// <summary>weight · exp(logit - log-sum-exp) · cap'(logit): the gradient of the log-sum-exp.</summary>
-    private readonly struct SlopeRule(float perCap) : IMap3
+    /// <summary>weight · (exp(logit - log-sum-exp) - ε / vocabulary) · cap'(logit): the gradient of all but the target's own part.</summary>
+    private readonly struct SlopeRule(float share, float perCap) : IMap3
     {
+        private readonly float share = share;
         private readonly float perCap = perCap;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L logit, ref L logSum, ref L weight) where L : struct, ILane<L> =>
-            logit = weight * L.Exp(logit - logSum) * (L.Splat(1) - logit * L.Splat(perCap) * (logit * L.Splat(perCap)));
+        public void Apply<L>(ref L logit, ref L logSum, ref L weight) where L : struct, ILane<L>
+        {
+            // Without a cap nothing is multiplied by logits, which may be infinite.
+            L part = perCap == 0 ? L.Splat(0) : logit * L.Splat(perCap);
+            logit = weight * (L.Exp(logit - logSum) - L.Splat(share)) * (L.Splat(1) - part * part);
+        }
     }
 
     private readonly struct LogSumExp : IRowRule
@@ -211,9 +242,9 @@ public static class CrossEntropyOp
     }
 
     /// <summary>The log-sum-exp of each row, whose logits become its weighted gradient.</summary>
-    private readonly struct LogSumExpAndSlope(float perCap) : IRowRule
+    private readonly struct LogSumExpAndSlope(SlopeRule rule) : IRowRule
     {
-        private readonly float perCap = perCap;
+        private readonly SlopeRule rule = rule;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Write);
 
@@ -236,8 +267,7 @@ public static class CrossEntropyOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Map<L>(L largest, L logSum, ref L logit, ref L weight, ref L result, ref L d, ref L e, ref L f) where L : struct, ILane<L>
         {
-            L part = logit * L.Splat(perCap);
-            logit = weight * L.Exp(logit - logSum) * (L.Splat(1) - part * part);
+            rule.Apply(ref logit, ref logSum, ref weight);
             result = logSum;
         }
     }

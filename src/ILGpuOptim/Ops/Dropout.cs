@@ -9,11 +9,14 @@ public static class DropoutOp
     /// Zeroes elements with a probability while the tape trains, and multiplies the others by 1 / (1 - probability).
     /// The mask is drawn again for the gradient instead of being kept.
     /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">The probability lies outside [0, 1).</exception>
     public static Tensor Dropout(this Tape tape, Tensor x, float probability)
     {
+        if (!(probability is >= 0 and < 1))
+            throw new ArgumentOutOfRangeException(nameof(probability), probability, "Dropout: the probability lies in [0, 1)");
         if (probability == 0 || !tape.IsTraining)
             return x;
-        Tensor output = tape.Output([x.Rows, x.Columns], x);
+        Tensor output = tape.Output(x, x.Columns, x);
         ulong stream = tape.RandomStream++;
         tape.Device.Random(output.Data, RandomKind.KeepMask, 1 - probability, tape.Seed, stream);
         tape.Device.Map(new ScaleByRule(), 1, x.Length, output.Data, x.Data);

@@ -11,19 +11,37 @@ public static class EmbeddingOp
     /// <param name="tape">Where to record.</param>
     /// <param name="table">rows × columns.</param>
     /// <param name="indices">n row numbers, each within the table.</param>
-    /// <param name="addend">n × columns, or null.</param>
+    /// <param name="addend">Of n rows of so many columns, whose shape the result takes; or null.</param>
     /// <param name="padding">A row that lookups pass no gradient to; null: none.</param>
-    /// <returns>n × columns.</returns>
+    /// <returns>n × columns, or the shape of the addend.</returns>
+    /// <exception cref="ArgumentException">The table is no matrix, or the addend does not fit.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An index or the padding row lies outside the table. Where a GPU alone knows the indices, the row becomes NaN instead.</exception>
     public static Tensor Embedding(this Tape tape, Tensor table, Block indices, Tensor? addend = null, int? padding = null)
     {
-        int count = (int)indices.Length, columns = table.Columns;
-        Tensor output = tape.Output([count, columns], table, addend);
+        ProductShape.Matrix("Embedding", table);
+        int count = checked((int)indices.Length), columns = table.Columns;
+        if (addend is not null && (addend.Rows != count || addend.Columns != columns))
+            throw new ArgumentException($"{ProductShape.Named("Embedding", table)} makes {count}×{columns}, to which {addend} cannot be added", nameof(addend));
+        if (padding is { } row && (uint)row >= (uint)table.Shape[0])
+            throw Outside(table, row);
+        Tensor output = addend is null ? tape.Output([count, columns], table) : tape.Output(addend, columns, table, addend);
         if (addend is not null)
             tape.Device.Copy(addend.Data, output.Data);
-        tape.Device.Gather(table.Data, indices, output.Data, columns, accumulate: addend is not null);
+        try
+        {
+            tape.Device.Gather(table.Data, indices, output.Data, columns, accumulate: addend is not null);
+        }
+        catch (ArgumentOutOfRangeException e) when (e.ActualValue is not null)
+        {
+            throw Outside(table, e.ActualValue);
+        }
+
         tape.Record(new Gradient(output, table, indices, addend, padding));
         return output;
     }
+
+    private static ArgumentOutOfRangeException Outside(Tensor table, object index) =>
+        new(nameof(index), index, $"{ProductShape.Named("Embedding", table)} has {table.Shape[0]} rows, there is no row {index}");
 
     private sealed class Gradient(Tensor output, Tensor table, Block indices, Tensor? addend, int? padding) : Operation(output, table, addend)
     {

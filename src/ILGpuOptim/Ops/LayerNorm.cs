@@ -19,9 +19,11 @@ public static class LayerNormOp
     /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
     public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor? bias, float epsilon)
     {
-        int columns = Columns(x, weight), rows = Rows(x, columns);
+        int columns = Columns("LayerNorm", x, weight), rows = Rows(x, columns);
+        if (bias is not null && bias.Length != columns)
+            throw new ArgumentException($"{ProductShape.Named("LayerNorm", weight)} takes {columns} columns, its bias is {bias}", nameof(bias));
         bias ??= Zeros(tape, columns);
-        Tensor output = tape.Output([x.Rows, x.Columns], x, weight, bias);
+        Tensor output = tape.Output(x, x.Columns, x, weight, bias);
         Block mean = tape.Scratch(rows), scale = tape.Scratch(rows);
         tape.Device.RowProgram(new Forward(1f / columns, epsilon), rows, columns,
             [x.Data, Operand.PerColumn(weight.Data), Operand.PerColumn(bias.Data), output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
@@ -30,9 +32,9 @@ public static class LayerNormOp
     }
 
     /// <summary>Numbers that are normalised together: as many as the weight has.</summary>
-    internal static int Columns(Tensor x, Tensor weight) => weight.Length > 0 && x.Columns % weight.Length == 0
+    internal static int Columns(string operation, Tensor x, Tensor weight) => weight.Length > 0 && x.Columns % weight.Length == 0
         ? (int)weight.Length
-        : throw new ArgumentException($"a norm's weight of {weight.Length} numbers does not divide the columns of x, {x}", nameof(weight));
+        : throw new ArgumentException($"{ProductShape.Named(operation, weight)} takes {weight.Length} columns or a multiple of them, x is {x}", nameof(x));
 
     /// <summary>Groups of columns of all rows.</summary>
     internal static int Rows(Tensor x, int columns) => checked((int)(x.Length / columns));

@@ -9,16 +9,18 @@ public static class LinearOp
     /// y = x W + bias + residual, or x Wᵀ when <paramref name="transposed"/>, as one product with an epilogue.
     /// </summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="x">n × in.</param>
+    /// <param name="x">… × in.</param>
     /// <param name="weight">in × out (GPT-2's files), or out × in when <paramref name="transposed"/> (everybody else's).</param>
     /// <param name="bias">out, or null.</param>
-    /// <param name="residual">n × out, or null.</param>
+    /// <param name="residual">… × out, or null.</param>
     /// <param name="transposed">Whether a row of the weight makes an output.</param>
-    /// <returns>n × out.</returns>
+    /// <returns>… × out.</returns>
+    /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor Linear(this Tape tape, Tensor x, Tensor weight, Tensor? bias, Tensor? residual = null, bool transposed = false)
     {
-        int outputs = transposed ? weight.Shape[0] : weight.Shape[1];
-        Tensor output = tape.Output([x.Rows, outputs], x, weight, bias, residual);
+        int outputs = ProductShape.Outputs("Linear", x, weight, bias, transposed);
+        ProductShape.Added("Linear", weight, x, outputs, residual);
+        Tensor output = tape.Output(x, outputs, x, weight, bias, residual);
         var product = new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed };
         Device device = tape.Device;
         if (bias is not null && residual is not null)
@@ -50,31 +52,6 @@ public static class LinearOp
             Block target = tape.GradientOf(x, out float beta);
             tape.Device.Gemm(new GemmArguments(slope, weight.Data, target, rows, inputs, outputs) { TransposeB = !transposed, Beta = beta });
         }
-    }
-
-    /// <summary>Where a sum over rows goes: straight into a cleared gradient, else into scratch that is added afterwards.</summary>
-    internal static Block ColumnSumTarget(this Tape tape, Tensor tensor, out bool add)
-    {
-        add = true;
-        if (tensor.RequiresGradient)
-        {
-            Block gradient = tape.GradientOf(tensor, out float beta);
-            add = beta != 0;
-            if (!add)
-                return gradient;
-        }
-
-        return tape.Scratch(tensor.Length);
-    }
-
-    /// <summary>Adds a sum that could not be written in place.</summary>
-    internal static void AddColumnSum(this Tape tape, Tensor tensor, Block sum, bool add)
-    {
-        if (!add)
-            return;
-        if (tensor.RequiresGradient)
-            tape.Device.Map(new AddRule(), 1, tensor.Length, tape.GradientOf(tensor, out _), sum);
-        tape.Release(sum);
     }
 
     private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor? bias, Tensor? residual, bool transposed)

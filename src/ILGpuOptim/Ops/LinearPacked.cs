@@ -10,15 +10,20 @@ public static class LinearPackedOp
 
     /// <summary>[x W₀ᵀ + b₀ | x W₁ᵀ + b₁ | …].</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="x">n × in.</param>
+    /// <param name="x">… × in.</param>
     /// <param name="weights">Each outᵢ × in.</param>
     /// <param name="biases">As many, outᵢ each; or null.</param>
-    /// <returns>n × Σ outᵢ.</returns>
+    /// <returns>… × Σ outᵢ.</returns>
+    /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor LinearPacked(this Tape tape, Tensor x, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases = null)
     {
         Tensor?[] inputs = [x, .. weights, .. biases ?? []];
-        int outputs = weights.Sum(weight => weight.Shape[0]), offset = 0;
-        Tensor output = tape.Output([x.Rows, outputs], inputs);
+        if (biases is not null && biases.Count != weights.Count)
+            throw new ArgumentException($"LinearPacked: {biases.Count} biases for {weights.Count} weights", nameof(biases));
+        int outputs = 0, offset = 0;
+        for (int i = 0; i < weights.Count; i++)
+            outputs += ProductShape.Outputs("LinearPacked", x, weights[i], biases?[i], transposed: true);
+        Tensor output = tape.Output(x, outputs, inputs);
         bool together = x.Rows <= FewRows && !output.RequiresGradient;
         GemmArguments[] products = together ? new GemmArguments[weights.Count] : [];
         for (int i = 0; i < weights.Count; i++)

@@ -18,6 +18,7 @@ public static class LowRankSumOp
     /// <returns>As <paramref name="weight"/>.</returns>
     public static Tensor LowRankSum(this Tape tape, Tensor weight, Tensor a, Tensor b, float scale, bool transposed)
     {
+        CheckShapes(weight, a, b, transposed);
         Tensor output = tape.Output([weight.Shape[0], weight.Shape[1]], weight, a, b);
         tape.Device.Gemm(Product(a, b, output.Data, scale, transposed), new AddRule(), weight.Data);
         tape.Record(new Gradient(output, weight, a, b, scale, transposed));
@@ -31,6 +32,14 @@ public static class LowRankSumOp
         device.Gemm(Product(a, b, wide, scale, transposed) with { Beta = 1 });
         if (weight.IsNarrow)
             weight.Store(wide, seed: 0);
+    }
+
+    private static void CheckShapes(Tensor weight, Tensor a, Tensor b, bool transposed)
+    {
+        ProductShape.Matrix("LowRankSum", weight);
+        (int inputs, int outputs) = transposed ? (weight.Shape[1], weight.Shape[0]) : (weight.Shape[0], weight.Shape[1]);
+        if (a.Shape.Count != 2 || b.Shape.Count != 2 || a.Shape[0] != b.Shape[1] || a.Shape[1] != inputs || b.Shape[0] != outputs)
+            throw new ArgumentException($"{ProductShape.Named("LowRankSum", weight)}: a rank × {inputs} and a {outputs} × rank matrix make its {weight}, not {a} and {b}", nameof(a));
     }
 
     private static GemmArguments Product(Tensor a, Tensor b, Block target, float scale, bool transposed)

@@ -16,9 +16,9 @@ public static class RmsNormOp
     /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
     public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon, bool addsOne = false)
     {
-        int columns = LayerNormOp.Columns(x, weight), rows = LayerNormOp.Rows(x, columns);
+        int columns = LayerNormOp.Columns("RmsNorm", x, weight), rows = LayerNormOp.Rows(x, columns);
         float offset = addsOne ? 1 : 0;
-        Tensor output = tape.Output([x.Rows, x.Columns], x, weight);
+        Tensor output = tape.Output(x, x.Columns, x, weight);
         Block scale = tape.Scratch(rows);
         tape.Device.RowProgram(new Forward(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
         tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));

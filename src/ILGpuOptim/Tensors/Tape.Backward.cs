@@ -25,7 +25,7 @@ public sealed partial class Tape
             throw new InvalidOperationException("a backward pass was already taken from this recording, and its operations are gone; compute the loss again, or add several losses and take one backward pass from their sum");
         if (!loss.RequiresGradient || !Recorded(loss))
             throw new ArgumentException("a backward pass begins at a scalar that this tape has recorded: IsRecording must be set while it is computed, and it must depend on a parameter that is not frozen", nameof(loss));
-        loss.IsKept = true;
+        loss.IsKept = loss.HasUnitGradient = true;
         loss.Gradient = Scratch(1);
         Device.Fill(loss.Gradient.Value, 1);
         try

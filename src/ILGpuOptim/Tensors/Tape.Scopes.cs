@@ -74,16 +74,13 @@ public sealed partial class Tape
         return result;
     }
 
-    /// <summary>Notes what an operation that is not recorded uses.</summary>
-    private void Count(Operation operation)
+    /// <summary>Notes what an operation reads that is not recorded.</summary>
+    private void Count(Tensor input)
     {
-        foreach (Tensor? input in operation.Inputs)
-        {
-            if (input is Parameter { RequiresGradient: true } parameter)
-                counted.Add(parameter);
-            else
-                countsTensors |= input is { RequiresGradient: true };
-        }
+        if (input is Parameter { RequiresGradient: true } parameter)
+            counted.Add(parameter);
+        else
+            countsTensors |= input.RequiresGradient;
     }
 
     /// <summary>Computes a block again, recording it, and takes its gradient.</summary>

@@ -7,8 +7,9 @@ namespace ILGpuOptim;
 /// steps returns every result to the pool, <see cref="Dispose"/> the gradients too. Two tapes may share a model, not tensors.
 /// </summary>
 /// <remarks>
-/// <para>An operation takes a result from <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>, launches what computes it, and hands an <see cref="Operation"/> to
-/// <see cref="Record"/>, always: the tape decides whether it is needed. Memory that the backward pass reads comes from <see cref="Scratch"/>.</para>
+/// <para>An operation takes a result from <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>, which it tells all of its inputs, launches what computes it, and hands
+/// an <see cref="Operation"/> to <see cref="Record"/>. The result's <see cref="Tensor.RequiresGradient"/> says whether a backward pass can follow, which
+/// then reads memory from <see cref="Scratch"/>.</para>
 /// <para>When an operation's gradient has been taken, nothing needs its result any more (whatever reads it was recorded
 /// later and is already done), so its memory is free for the rest of the backward pass.</para>
 /// </remarks>
@@ -59,6 +60,8 @@ public sealed partial class Tape(Device device) : IDisposable
                 continue;
             Check(input);
             requires |= input.RequiresGradient;
+            if (isCounting)
+                Count(input);
         }
 
         long length = 1;
@@ -89,6 +92,8 @@ public sealed partial class Tape(Device device) : IDisposable
     internal Tensor View(Tensor x, ReadOnlySpan<int> shape)
     {
         Check(x);
+        if (isCounting)
+            Count(x);
         return new Tensor(x, shape) { Tape = this, Recording = recording, RequiresGradient = x.RequiresGradient && IsRecording };
     }
 
@@ -142,12 +147,7 @@ public sealed partial class Tape(Device device) : IDisposable
     public void Record(Operation operation)
     {
         if (!operation.Output.RequiresGradient)
-        {
-            if (isCounting)
-                Count(operation);
             return;
-        }
-
         foreach (Tensor? input in operation.Inputs)
         {
             if (input?.Tape is { } tape && tape != this)

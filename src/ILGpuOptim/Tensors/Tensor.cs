@@ -68,6 +68,9 @@ public class Tensor
     /// </summary>
     public Block? Gradient { get; internal set; }
 
+    /// <summary>Whether the gradient is exactly one, because a backward pass began here.</summary>
+    internal bool HasUnitGradient { get; set; }
+
     /// <summary>Whether a backward pass takes a gradient with respect to the tensor.</summary>
     public bool RequiresGradient { get; internal set; }
 

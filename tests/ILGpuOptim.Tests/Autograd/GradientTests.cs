@@ -76,6 +76,20 @@ public class GradientTests
         ["cross-entropy with bias, computed again"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.CrossEntropy(p[0], p[1], p[2], [1, 2, -1, 2], scale: 0.5f, mostKept: 0)),
         ["cross-entropy with a soft cap"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], softCap: 0.9f)),
         ["cross-entropy with a soft cap, computed again"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, 2, -1, 2], softCap: 0.5f, mostKept: 0)),
+        ["cross-entropy times a number"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.Affine(tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0]), -2.5f, 1)),
+        ["cross-entropy times a number, computed again"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.Affine(tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], mostKept: 0), 0.3f)),
+        ["cross-entropy with smoothing"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, -1, 6, 0], labelSmoothing: 0.3f)),
+        ["cross-entropy with everything"] = new([[2, 2, 3], [7, 3], [7]], (tape, p) =>
+            tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], scale: 2, softCap: 1.5f, labelSmoothing: 0.2f, logitScale: 0.7f)),
+        ["cross-entropy with everything, computed again"] = new([[2, 2, 3], [7, 3], [7]], (tape, p) =>
+            tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], scale: 2, softCap: 1.5f, mostKept: 0, labelSmoothing: 0.2f, logitScale: 0.7f)),
+        ["linear of three axes"] = new([[2, 3, 5], [4, 5], [4], [2, 3, 4]], (tape, p) => tape.Linear(p[0], p[1], p[2], p[3], transposed: true)),
+        ["packed products of three axes"] = new([[2, 3, 5], [4, 5], [2, 5]], (tape, p) => tape.LinearPacked(p[0], [p[1], p[2]])),
+        ["layer norm of three axes"] = new([[2, 3, 5], [5], [5]], (tape, p) => tape.LayerNorm(p[0], p[1], p[2], 1e-5f)),
+        ["RMS norm of three axes"] = new([[2, 3, 5], [5]], (tape, p) => tape.RmsNorm(p[0], p[1], 1e-5f, addsOne: true)),
+        ["dropout of three axes"] = new([[2, 3, 5]], (tape, p) => tape.Dropout(p[0], 0.5f)),
+        ["embedding of three axes"] = new([[5, 3], [2, 2, 3]], (tape, p) => tape.Embedding(p[0], tape.Indices([4, 1, 1, 0]), p[1])),
+        ["a recomputed block"] = new([[3, 5], [5, 5], [5]], (tape, p) => tape.Recompute(tape.Add(p[0], p[0]), x => tape.Add(tape.LayerNorm(tape.Linear(x, p[1], p[2]), p[2], null, 1e-5f), x))),
         ["a tied head"] = new([[7, 3]], (tape, p) => tape.CrossEntropy(tape.Embedding(p[0], tape.Indices([1, 1, 5])), p[0], null, [2, 0, 1])),
     };
 

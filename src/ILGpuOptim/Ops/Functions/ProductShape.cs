@@ -1,24 +1,48 @@
 namespace ILGpuOptim.Ops;
 
-/// <summary>The shapes of products with weights, checked in the words of who made them.</summary>
+/// <summary>The shapes of products and other layers with weights, checked in the words of who made them: the layer's name, what it takes, and what it was given.</summary>
 internal static class ProductShape
 {
     /// <summary>The columns of x W.</summary>
     /// <exception cref="ArgumentException">The weight does not take x, or the bias is not one number for each output.</exception>
     public static int Outputs(string operation, Tensor x, Tensor weight, Tensor? bias, bool transposed)
     {
-        if (weight.Shape.Count != 2)
-            throw new ArgumentException($"{operation}: {NameOf(weight)} is {weight}; a weight has two sizes", nameof(weight));
+        Matrix(operation, weight);
         int inputs = transposed ? weight.Shape[1] : weight.Shape[0], outputs = transposed ? weight.Shape[0] : weight.Shape[1];
         if (x.Columns != inputs)
-            throw new ArgumentException($"{operation}: {NameOf(weight)} takes {inputs} columns, x is {x}", nameof(x));
+            throw new ArgumentException($"{Named(operation, weight)} takes {inputs} columns, x is {x}", nameof(x));
         if (bias is not null && bias.Length != outputs)
-            throw new ArgumentException($"{operation}: {NameOf(weight)} makes {outputs} columns, the bias is {bias}", nameof(bias));
+            throw new ArgumentException($"{Named(operation, weight)} makes {outputs} columns, its bias is {bias}", nameof(bias));
         return outputs;
+    }
+
+    /// <summary>A weight has two axes.</summary>
+    public static void Matrix(string operation, Tensor weight)
+    {
+        if (weight.Shape.Count != 2)
+            throw new ArgumentException($"{Named(operation, weight)}: the weight is {weight}; a weight has two sizes", nameof(weight));
+    }
+
+    /// <summary>A residual or an addend has the shape of the result: that of x but for the last size.</summary>
+    public static void Added(string operation, Tensor weight, Tensor x, int outputs, Tensor? added)
+    {
+        if (added is null)
+            return;
+        bool fits = added.Shape.Count == Math.Max(1, x.Shape.Count) && added.Columns == outputs;
+        for (int i = 0; fits && i < added.Shape.Count - 1; i++)
+            fits = added.Shape[i] == x.Shape[i];
+        if (!fits)
+            throw new ArgumentException($"{Named(operation, weight)} makes {string.Join('×', Of(x, outputs))}, to which {added} cannot be added", nameof(added));
     }
 
     /// <summary>x's shape with another last size.</summary>
     public static int[] Of(Tensor x, int outputs) => [.. x.Shape.Take(x.Shape.Count - 1), outputs];
 
-    private static string NameOf(Tensor weight) => weight is Parameter parameter ? $"'{parameter.Name}'" : "the weight";
+    /// <summary>An operation with the layer that its weight belongs to: <c>Linear 'mlp.up'</c>.</summary>
+    public static string Named(string operation, Tensor weight)
+    {
+        if (weight is not Parameter { Name: var name })
+            return operation;
+        return $"{operation} '{(name.EndsWith(".weight", StringComparison.Ordinal) ? name[..^".weight".Length] : name)}'";
+    }
 }
