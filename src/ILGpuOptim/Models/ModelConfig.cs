@@ -62,7 +62,7 @@ public abstract record ModelConfig
     public virtual bool PredictsMaskedTokens => false;
 
     /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
-    public virtual IReadOnlyList<string> IgnoredTensors => [];
+    public virtual IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
 
     /// <summary>Tensors of files that only other heads use, by pattern; they are neither read nor written back.</summary>
     public virtual IReadOnlyList<string> OtherHeads => [];

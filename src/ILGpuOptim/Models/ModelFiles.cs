@@ -34,7 +34,8 @@ public static class ModelFiles
 
     /// <summary>
     /// Reads the configuration of a folder, and checks it against the names and shapes of the weights' file: nothing is allocated for sizes that the
-    /// file does not have. A tied head that the file has beside the token embedding, with other values, is one of its own.
+    /// file does not have. A tied head that the file has beside the token embedding, with other values, is one of its own; a mask token that only the
+    /// tokenizer names is added.
     /// </summary>
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
     public static ModelConfig LoadConfig(string folder)
@@ -46,6 +47,8 @@ public static class ModelFiles
             throw new SafetensorsException($"{file.Path}: the file has {file.Tensors.Count} tensors, but config.json has {config.Depth} layers; the file belongs to another model");
         if (config.TieWordEmbeddings && new TensorNames(file, config) is var names && names.Find(config.HeadTensor) is { } head && names.Find(config.TokenTensor) is { } tokens && !AreEqual(file, head, tokens))
             config = config.Untied();
+        if (config.PredictsMaskedTokens && config.MaskToken is null)
+            config = config with { MaskToken = MaskTokens.Of(folder, config.Vocabulary) };
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Initializer(device, 0));
         _ = new StoredModel(file, model);

@@ -33,8 +33,14 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
     /// <summary>The family's base.</summary>
     public double DefaultTheta { get; init; } = 10000;
 
-    /// <summary>The rotated part of a head that the file's top level or the family has; null: the family rotates whole heads.</summary>
+    /// <summary>The rotated part of a head at the file's top level; or null.</summary>
     public double? TopPart { get; init; }
+
+    /// <summary>The name of <see cref="TopPart"/>, for messages.</summary>
+    public string PartField { get; init; } = "partial_rotary_factor";
+
+    /// <summary>The family's rotated part of a head; null: the family rotates whole heads.</summary>
+    public double? DefaultPart { get; init; }
 
     /// <summary>The field of the top level that wins over the context of the first training; or null.</summary>
     public int? OriginalPositions { get; init; }
@@ -49,7 +55,11 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
     public double Theta => Parameters?.Theta ?? TopTheta ?? Scaling?.Theta ?? DefaultTheta;
 
     /// <summary>The rotated part of a head.</summary>
-    private double Part => Parameters?.Part ?? TopPart ?? Scaling?.Part ?? 1;
+    private double Part => Parameters?.Part ?? TopPart ?? Scaling?.Part ?? DefaultPart ?? 1;
+
+    private string PartPlace => Parameters?.Part is not null ? Place + ".partial_rotary_factor"
+        : TopPart is null && Scaling?.Part is not null ? "rope_scaling.partial_rotary_factor"
+        : PartField;
 
     private RotaryScaling? Given => Parameters ?? Scaling;
 
@@ -75,20 +85,22 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
             throw new UserException($"{source}: rope_parameters and rope_scaling contradict each other; remove one of the two");
         if (TopTheta is { } theta && Scaling?.Theta is { } other && Parameters?.Theta is null && theta != other)
             throw new UserException($"{source}: {ThetaField} = {theta}, but rope_scaling has {other}; remove one of the two");
+        if (TopPart is { } part && Scaling?.Part is { } otherPart && Parameters?.Part is null && part != otherPart)
+            throw new UserException($"{source}: {PartField} = {part}, but rope_scaling has {otherPart}; remove one of the two");
         if (!(Theta > 0 && double.IsFinite(Theta)))
             throw new UserException($"{source}: {ThetaField} = {Theta}; it must be positive");
         if (Given is { Kind: { } kind, OldKind: { } old } && kind != old)
             throw new UserException($"{place} has rope_type \"{kind}\" and type \"{old}\"; remove one of the two");
-        if (TopPart is null && Part != 1)
-            throw new UserException($"{place} has partial_rotary_factor = {Part}: rotary positions for part of a head are not modelled for this family");
+        if (DefaultPart is null && Part != 1)
+            throw new UserException($"{source}: {PartPlace} = {Part}: rotary positions for part of a head are not modelled for this family");
         if (!(Part > 0 && Part <= 1))
-            throw new UserException($"{source}: a rotated part of a head (partial_rotary_factor, rotary_pct) of {Part}; it must lie in (0, 1]");
+            throw new UserException($"{source}: {PartPlace} = {Part}; it must lie in (0, 1]");
         int size = SizeIn(headSize);
         if (size % 2 != 0 || size == 0)
         {
             throw new UserException(Part == 1
                 ? $"{source}: heads of {size} numbers cannot be rotated in pairs; hidden_size / num_attention_heads, or head_dim, must be even"
-                : $"{source}: {Part} of heads of {headSize} numbers (partial_rotary_factor, rotary_pct) are {size}, which cannot be rotated in pairs; it must be an even number");
+                : $"{source}: {PartPlace} = {Part} of heads of {headSize} numbers are {size}, which cannot be rotated in pairs; it must be an even number");
         }
 
         Effective?.Check(place, Kinds, size, positions, Theta);

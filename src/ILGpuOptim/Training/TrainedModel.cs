@@ -96,14 +96,6 @@ public static class TrainedModel
         ModelConfig config = ModelFiles.LoadConfig(folder).Resized(dropout: settings.Dropout);
         if (settings.Block > config.Positions)
             throw new UserException($"--block {settings.Block}: the model of {folder} has {config.Positions} positions; use at most that");
-        return config.PredictsMaskedTokens && config.MaskToken is null ? config with { MaskToken = MaskOf(folder) } : config;
-    }
-
-    /// <summary>The line of [MASK] in a vocabulary of word pieces; null where there is none.</summary>
-    private static int? MaskOf(string folder)
-    {
-        string path = Path.Combine(folder, "vocab.txt");
-        int line = File.Exists(path) ? Data.TextSource.Read(path).Split('\n').Select(word => word.Trim()).ToList().IndexOf("[MASK]") : -1;
-        return line < 0 ? null : line;
+        return config;
     }
 }

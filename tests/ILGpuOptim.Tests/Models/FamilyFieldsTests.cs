@@ -133,6 +133,7 @@ public class FamilyFieldsTests
     [InlineData("phi3", "partial_rotary_factor", "1.5")]
     [InlineData("phi3", "auto_map", """{"AutoConfig":"configuration_other.OtherConfig"}""")]
     [InlineData("phi3", "original_max_position_embeddings", "0")]
+    [InlineData("phi3", "rope_scaling", """{"rope_type":"default","partial_rotary_factor":0.3}""")]
     [InlineData("olmo2", "clip_qkv", "8.0")]
     [InlineData("olmo2", "sliding_window", "8")]
     [InlineData("gemma2", "use_bidirectional_attention", "true")]

@@ -54,6 +54,7 @@ public sealed class FamilyFilesTests : IDisposable
     [InlineData("roberta-tiny", "roberta.embeddings.position_ids", "roberta.pooler.dense.weight", "roberta.pooler.dense.bias")]
     [InlineData("t5-tiny", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight")]
     [InlineData("modernbert-tiny", "model.rotary_emb.inv_freq")]
+    [InlineData("gpt2-tiny", "h.0.rotary_emb.inv_freq")]
     public void TensorsWithoutEffectAreIgnored(string golden, params string[] names)
     {
         Copy(golden, tensors => tensors.Concat(names.Select(name => KeyValuePair.Create(name, (new[] { 2 }, new float[] { 1, 2 })))).ToDictionary());
@@ -117,6 +118,19 @@ public sealed class FamilyFilesTests : IDisposable
         Assert.Equal(head, model.Head.Name);
         Assert.Equal(scale, model.Config.Describe().Head.Scale);
         Assert.Equal(Read(folder.Path)[head].Values, model.Head.ToArray());
+    }
+
+    [Fact]
+    public void TheTokenizerMayNameTheMask()
+    {
+        Copy("roberta-tiny", tensors => tensors, config => config["mask_token_id"] = null);
+        Assert.Null(ModelFiles.LoadConfig(folder.Path).MaskToken);
+        File.WriteAllText(folder["vocab.txt"], "a\nb\n[MASK]\nc\n");
+        Assert.Equal(2, ModelFiles.LoadConfig(folder.Path).MaskToken);
+        File.WriteAllText(folder["tokenizer.json"], """{"added_tokens":[{"id":3,"content":"<s>"},{"id":74,"content":"<mask>"}],"model":{}}""");
+        Assert.Equal(74, ModelFiles.LoadConfig(folder.Path).MaskToken);
+        File.WriteAllText(folder["tokenizer.json"], """{"added_tokens":[{"id":75,"content":"<mask>"}],"model":{}}""");
+        Assert.Null(ModelFiles.LoadConfig(folder.Path).MaskToken);
     }
 
     [Fact]

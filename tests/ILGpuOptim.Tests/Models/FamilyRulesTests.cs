@@ -75,6 +75,7 @@ public class FamilyRulesTests
     [InlineData("gpt_neox", "{}", 2)]
     [InlineData("gpt_neox", """{"rotary_pct":0.5}""", 4)]
     [InlineData("gpt_neox", """{"rope_parameters":{"partial_rotary_factor":1.0}}""", 8)]
+    [InlineData("gpt_neox", """{"rope_scaling":{"partial_rotary_factor":0.5,"type":"default"}}""", 4)]
     [InlineData("phi3", "{}", 8)]
     [InlineData("phi3", """{"partial_rotary_factor":0.75}""", 6)]
     [InlineData("phi3", """{"rope_parameters":{"partial_rotary_factor":0.5},"partial_rotary_factor":0.75}""", 4)]

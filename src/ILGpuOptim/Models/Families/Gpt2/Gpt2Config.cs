@@ -94,7 +94,7 @@ public record Gpt2Config : ModelConfig
     public override string ModulePrefix => "transformer.";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias"];
+    public override IReadOnlyList<string> IgnoredTensors => ["*.attn.bias", "*.attn.masked_bias", .. base.IgnoredTensors];
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["c_attn"];

@@ -98,7 +98,7 @@ public record GptNeoXConfig : ModelConfig
     public override string BasePrefix => "gpt_neox.";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.attention.bias", "*.attention.masked_bias", "*rotary_emb.inv_freq"];
+    public override IReadOnlyList<string> IgnoredTensors => ["*.attention.bias", "*.attention.masked_bias", .. base.IgnoredTensors];
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["query_key_value"];
@@ -106,7 +106,7 @@ public record GptNeoXConfig : ModelConfig
     /// <inheritdoc/>
     protected override bool HasPaddingRow => false;
 
-    private RotaryFields Rotary => new(RopeParameters, RopeScaling) { TopTheta = RopeTheta, ThetaField = "rotary_emb_base", TopPart = RotaryPart ?? 0.25 };
+    private RotaryFields Rotary => new(RopeParameters, RopeScaling) { TopTheta = RopeTheta, ThetaField = "rotary_emb_base", TopPart = RotaryPart, PartField = "rotary_pct", DefaultPart = 0.25 };
 
     /// <inheritdoc/>
     public override TransformerDescription Describe()

@@ -144,9 +144,6 @@ public record ModernBertConfig : ModelConfig
     public override string BasePrefix => "model.";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
-
-    /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["Wqkv"];
 
     /// <inheritdoc/>

@@ -27,9 +27,9 @@ public record Phi3Config : DecoderConfig
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; }
 
-    /// <summary>The part of a head that is rotated; 1 where <see cref="DecoderConfig.RopeParameters"/> do not say otherwise.</summary>
+    /// <summary>The part of a head that is rotated; null means all of it, or what <see cref="DecoderConfig.RopeParameters"/> say.</summary>
     [JsonPropertyName("partial_rotary_factor")]
-    public double RotaryPart { get; init; } = 1;
+    public double? RotaryPart { get; init; }
 
     /// <summary>The context of the first training.</summary>
     [JsonPropertyName("original_max_position_embeddings")]
@@ -51,7 +51,7 @@ public record Phi3Config : DecoderConfig
 
     /// <inheritdoc/>
     private protected override RotaryFields Rotary(bool slides) =>
-        base.Rotary(slides) with { TopPart = RotaryPart, OriginalPositions = OriginalPositions, Kinds = RotaryKinds, OtherKinds = OldKinds };
+        base.Rotary(slides) with { TopPart = RotaryPart, DefaultPart = 1, OriginalPositions = OriginalPositions, Kinds = RotaryKinds, OtherKinds = OldKinds };
 
     /// <inheritdoc/>
     protected override EmbeddingDescription Embedding() => base.Embedding() with { Dropout = EmbeddingDropout };

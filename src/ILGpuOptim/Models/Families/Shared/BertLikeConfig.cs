@@ -73,7 +73,7 @@ public abstract record BertLikeConfig : ModelConfig
     public override string TokenTensor => BasePrefix + "embeddings.word_embeddings.weight";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids"];
+    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids", .. base.IgnoredTensors];
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["query", "value"];

@@ -101,9 +101,6 @@ public abstract record DecoderConfig : ModelConfig
     public override string BasePrefix => "model.";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
-
-    /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["q_proj", "v_proj"];
 
     /// <summary>The name of the activation's field.</summary>

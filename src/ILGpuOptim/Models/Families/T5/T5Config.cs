@@ -99,7 +99,7 @@ public record T5Config : ModelConfig
     public override string TokenTensor => "shared.weight";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"];
+    public override IReadOnlyList<string> IgnoredTensors => ["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight", .. base.IgnoredTensors];
 
     /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>(base.TiedCopies)
