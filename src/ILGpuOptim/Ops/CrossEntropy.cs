@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 
@@ -48,13 +49,10 @@ public static class CrossEntropyOp
             counted += target >= 0 ? 1 : 0;
         }
 
-        var rowWeights = new float[rows];
-        for (int i = 0; i < rows; i++)
-            rowWeights[i] = targets[i] >= 0 ? scale / counted : 0;
         Tensor output = tape.Output([1], x, head, bias);
         output.IsKept = true;
         var logitsOf = new HeadLogits(x, head, bias, logitScale, softCap);
-        Block indices = tape.Indices(targets), weights = tape.Numbers(rowWeights);
+        Block indices = tape.Indices(targets), weights = Weights(tape, targets, scale / counted);
         Block logSums = tape.Scratch(rows), picked = tape.Scratch(rows);
         Block? means = labelSmoothing > 0 ? tape.Scratch(rows) : null;
         int stride = HeadLogits.Stride(vocabulary), chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
@@ -87,6 +85,17 @@ public static class CrossEntropyOp
             tape.Release(logits);
         tape.Record(new Gradient(output, logitsOf, indices, weights, logSums, picked, keep ? logits : null, chunk, rule, labelSmoothing));
         return output;
+    }
+
+    /// <summary>The weight of each row whose target counts, and 0 for the others.</summary>
+    private static Block Weights(Tape tape, ReadOnlySpan<int> targets, float weight)
+    {
+        float[] values = ArrayPool<float>.Shared.Rent(targets.Length);
+        for (int i = 0; i < targets.Length; i++)
+            values[i] = targets[i] >= 0 ? weight : 0;
+        Block weights = tape.Numbers(values.AsSpan(0, targets.Length));
+        ArrayPool<float>.Shared.Return(values);
+        return weights;
     }
 
     private sealed class Gradient(

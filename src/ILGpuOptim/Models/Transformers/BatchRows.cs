@@ -2,11 +2,12 @@ namespace ILGpuOptim.Models;
 
 /// <summary>
 /// What follows from a batch for each of its tokens: positions, rows of the position table, masks. What plain batches of one shape need is
-/// computed once.
+/// computed once; the arrays of other batches are used again by the next, so that nothing is allocated in a step.
 /// </summary>
 internal sealed class BatchRows
 {
-    private int[] positions = [], zeros = [];
+    private int[] positions = [], zeros = [], places = [], ranges = [], restarting = [];
+    private float[] keyBias = [];
     private int plainLength;
 
     /// <summary>0, 1, … of each sequence.</summary>
@@ -31,13 +32,15 @@ internal sealed class BatchRows
         return zeros.AsSpan(0, count);
     }
 
-    /// <summary>RoBERTa's positions: the padding id plus the number of other ids up to a token; that of padding is the id itself.</summary>
-    public static int[] AfterPadding(ReadOnlySpan<int> tokens, int length, int padding)
+    /// <summary>
+    /// RoBERTa's positions: the padding id plus the number of other ids up to a token of its sequence or document; that of padding is the id itself.
+    /// </summary>
+    public ReadOnlySpan<int> AfterPadding(ReadOnlySpan<int> tokens, ReadOnlySpan<int> documents, int length, int padding)
     {
-        var result = new int[tokens.Length];
+        Span<int> result = Sized(ref places, tokens.Length);
         for (int i = 0, count = 0; i < result.Length; i++)
         {
-            count = i % length == 0 ? 0 : count;
+            count = i % length == 0 || (!documents.IsEmpty && documents[i] != documents[i - 1]) ? 0 : count;
             result[i] = tokens[i] == padding ? padding : padding + ++count;
         }
 
@@ -45,32 +48,32 @@ internal sealed class BatchRows
     }
 
     /// <summary>What is added to the scores of each key: nothing, or minus infinity for padding.</summary>
-    public static float[] KeyBias(ReadOnlySpan<int> mask)
+    public ReadOnlySpan<float> KeyBias(ReadOnlySpan<int> mask)
     {
-        var values = new float[mask.Length];
+        Span<float> values = Sized(ref keyBias, mask.Length);
         for (int i = 0; i < values.Length; i++)
             values[i] = mask[i] != 0 ? 0 : float.NegativeInfinity;
         return values;
     }
 
     /// <summary>The first key and the end of the keys of each token's document, within its sequence.</summary>
-    public static int[] Ranges(ReadOnlySpan<int> documents, int length)
+    public ReadOnlySpan<int> Ranges(ReadOnlySpan<int> documents, int length)
     {
-        var ranges = new int[2 * documents.Length];
+        Span<int> result = Sized(ref ranges, 2 * documents.Length);
         for (int start = 0, end; start < documents.Length; start = end)
         {
             end = EndOfDocument(documents, start, length);
             for (int i = start; i < end; i++)
-                (ranges[2 * i], ranges[2 * i + 1]) = (start % length, (end - 1) % length + 1);
+                (result[2 * i], result[2 * i + 1]) = (start % length, (end - 1) % length + 1);
         }
 
-        return ranges;
+        return result;
     }
 
     /// <summary>0, 1, … of each document.</summary>
-    public static int[] Restarting(ReadOnlySpan<int> documents, int length)
+    public ReadOnlySpan<int> Restarting(ReadOnlySpan<int> documents, int length)
     {
-        var result = new int[documents.Length];
+        Span<int> result = Sized(ref restarting, documents.Length);
         for (int start = 0, end; start < documents.Length; start = end)
         {
             end = EndOfDocument(documents, start, length);
@@ -79,6 +82,13 @@ internal sealed class BatchRows
         }
 
         return result;
+    }
+
+    private static Span<T> Sized<T>(ref T[] array, int count)
+    {
+        if (array.Length < count)
+            array = new T[count];
+        return array.AsSpan(0, count);
     }
 
     private static int EndOfDocument(ReadOnlySpan<int> documents, int start, int length)

@@ -103,7 +103,7 @@ public class Transformer : LanguageModel
         if (encoder is null)
             throw new InvalidOperationException($"{Config.Family} has no encoder");
         int length = batch.Sequences == 0 ? 0 : batch.Tokens.Length / batch.Sequences;
-        Block? keyBias = batch.Mask.IsEmpty ? null : tape.Numbers(BatchRows.KeyBias(batch.Mask));
+        Block? keyBias = batch.Mask.IsEmpty ? null : tape.Numbers(rows.KeyBias(batch.Mask));
         var context = new ForwardContext(tape, batch.Sequences, length, encoder.Tables) { KeyBias = keyBias, Recomputes = Recomputes && tape.IsRecording };
         ReadOnlySpan<int> positions = rows.Positions(batch.Tokens.Length, length);
         encoder.Rotate(context, positions);
@@ -118,17 +118,17 @@ public class Transformer : LanguageModel
         ReadOnlySpan<int> tokens = HasEncoder ? batch.DecoderTokens : batch.Tokens;
         var context = new ForwardContext(tape, batch.Sequences, length, stack.Tables)
         {
-            KeyBias = HasEncoder || batch.Mask.IsEmpty ? null : tape.Numbers(BatchRows.KeyBias(batch.Mask)),
-            Ranges = batch.Documents.IsEmpty ? null : tape.Indices(BatchRows.Ranges(batch.Documents, length)),
+            KeyBias = HasEncoder || batch.Mask.IsEmpty ? null : tape.Numbers(rows.KeyBias(batch.Mask)),
+            Ranges = batch.Documents.IsEmpty ? null : tape.Indices(rows.Ranges(batch.Documents, length)),
             Encoded = HasEncoder ? Encode(tape, batch) : null,
             RouterLoss = router,
             Recomputes = Recomputes && tape.IsRecording,
         };
         ReadOnlySpan<int> positions =
             !batch.Positions.IsEmpty ? batch.Positions :
-            !batch.Documents.IsEmpty ? BatchRows.Restarting(batch.Documents, length) :
+            !batch.Documents.IsEmpty ? rows.Restarting(batch.Documents, length) :
             rows.Positions(tokens.Length, length);
-        ReadOnlySpan<int> places = Description.Embedding.Positions?.PaddingToken is { } padding ? BatchRows.AfterPadding(tokens, length, padding) : positions;
+        ReadOnlySpan<int> places = Description.Embedding.Positions?.PaddingToken is { } padding ? rows.AfterPadding(tokens, batch.Documents, length, padding) : positions;
         stack.Rotate(context, positions);
         Tensor x = embedding.Forward(tape, tokens, places, batch.Segments.IsEmpty ? rows.Zeros(tokens.Length) : batch.Segments);
         return stack.Finish(tape, stack.Forward(context, x));
