@@ -36,4 +36,30 @@ public class ModelGoldenReaderTests
         File.Copy(Goldens.Folder("models", "gpt2-tiny", "model.safetensors"), folder["expected.safetensors"]);
         Assert.Contains("no tensor input_ids", Assert.ThrowsAny<UserException>(() => new ModelGolden(folder.Path)).Message);
     }
+
+    [Fact]
+    public void WhatWouldNotBeComparedIsRefusedByName()
+    {
+        using var folder = new TemporaryFolder();
+        File.Copy(Goldens.Folder("models", "gpt2-tiny", "expected.json"), folder["expected.json"]);
+        byte[] file = File.ReadAllBytes(Goldens.Folder("models", "gpt2-tiny", "expected.safetensors"));
+        "hess."u8.CopyTo(file.AsSpan(file.AsSpan().IndexOf("grad.h.0.attn.c_attn.bias"u8)));
+        File.WriteAllBytes(folder["expected.safetensors"], file);
+        string message = Assert.ThrowsAny<UserException>(() => new ModelGolden(folder.Path)).Message;
+        Assert.Contains("hess.h.0.attn.c_attn.bias cannot be compared", message, StringComparison.Ordinal);
+        Assert.Contains("document_ids", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("modernbert-tiny")]
+    [InlineData("t5v11-tiny")]
+    [InlineData("qwen3_moe-tiny")]
+    public void ReadsWhatAFamilyAdds(string name)
+    {
+        using var golden = new ModelGolden(Goldens.Folder("models", name));
+        Assert.Equal(name != "qwen3_moe-tiny", golden.Mask.Contains(0));
+        Assert.Equal(name == "t5v11-tiny" ? golden.Labels.Length : 0, golden.DecoderTokens.Length);
+        Assert.Equal(name == "modernbert-tiny" ? 0 : 40, golden.Continuation.Length);
+        Assert.Equal(name == "qwen3_moe-tiny", golden is { CrossEntropy: > 0, RouterLoss: > 0 });
+    }
 }
