@@ -13,7 +13,7 @@ internal static class PrepareCommand
     {
         var data = new Option<string[]>("--data") { Description = "text, .jsonl and .parquet files (also .gz) or folders of them", AllowMultipleArgumentsPerToken = true, Required = true };
         var tokenizer = new Option<string>("--tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer's file or folder", Required = true };
-        var output = new Option<string>("--out") { Description = "a folder for train.bin, val.bin and the tokenizer", Required = true };
+        var output = new Option<string>("--out") { Description = "a folder for train.bin, val.bin, the ends of their documents (.ends) and the tokenizer", Required = true };
         Option<double> validation = Flag.Of("--validation", "the part of the documents (of a text: of its pieces) that validates", 0.1, Preparation.ValidationRange);
         var field = new Option<string>("--field") { Description = "the field of JSON lines, or the column of Parquet files", DefaultValueFactory = _ => "text" };
         Option<int?> end = Flag.Of<int?>("--end", "the id between documents; by default that of <|endoftext|> where the tokenizer has it", new RangeAttribute(0));

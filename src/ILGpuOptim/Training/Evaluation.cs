@@ -1,7 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
-using ILGpuOptim.Models;
 using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
