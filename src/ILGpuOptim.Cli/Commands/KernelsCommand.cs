@@ -13,7 +13,7 @@ internal static class KernelsCommand
 {
     public static Command Create()
     {
-        var optimizer = new Argument<string>("optimizer") { Description = "its name, as for train; \"models\": the kernels of training GPT-2, LLaMA and BERT; \"all\": those and every optimizer's" };
+        var optimizer = new Argument<string>("optimizer") { Description = "its name, as for train; \"models\": the kernels of training models, and of the general operations; \"all\": those and every optimizer's" };
         var target = new Option<string>("--target") { Description = "ptx or opencl", DefaultValueFactory = _ => "ptx" };
         Option<int> architecture = Flag.Of("--arch", "compute capability for ptx, such as 70, 80 or 90", 80, new RangeAttribute(50, 90));
         Option<int> rows = Flag.Of("--rows", "rows of the matrix that is updated", 768, new RangeAttribute(1, 1 << 16));
@@ -38,6 +38,7 @@ internal static class KernelsCommand
             if (chosen is "models" or "all")
             {
                 KernelListing.RecordModels(recorder);
+                OperationListing.Record(recorder);
                 recorder.RecordProducts();
                 recorder.RecordAttention();
                 Collect();

@@ -182,8 +182,8 @@ public class CpuOpSpecialValueTests() : OpSpecialValueTests(new CpuDevice(2));
 
 public class ReferenceOpSpecialValueTests() : OpSpecialValueTests(new ReferenceDevice());
 
-[Trait("device", "opencl")]
+[Collection("gpu"), Trait("device", "opencl")]
 public class OpenClOpSpecialValueTests() : OpSpecialValueTests(Gpu.OpenCl());
 
-[Trait("device", "cuda")]
+[Collection("gpu"), Trait("device", "cuda")]
 public class CudaOpSpecialValueTests() : OpSpecialValueTests(Gpu.Cuda());

@@ -8,9 +8,6 @@ public class OpTests
 {
     public static TheoryData<string> Names => [.. OpCases.All.Keys];
 
-    /// <summary>Enough for every kernel shape that the operations use: on slow devices.</summary>
-    public static TheoryData<string> Few => [.. OpCases.All.Keys.Where((name, i) => i % 19 == 0 || name.Contains("2 groups", StringComparison.Ordinal) || name.Contains("windows of 3", StringComparison.Ordinal))];
-
     [Theory]
     [MemberData(nameof(Names))]
     public void AgreesWithPlainLoops(string name)
@@ -69,21 +66,6 @@ public class OpTests
     }
 
     [Theory]
-    [Trait("device", "opencl")]
-    [MemberData(nameof(Few))]
-    public void OpenCl(string name) => AgreesWithReference(Gpu.OpenCl(), name);
-
-    [Theory]
-    [Trait("device", "opencl")]
-    [MemberData(nameof(Few))]
-    public void OpenClWithKernelsOfGpus(string name) => AgreesWithReference(Gpu.OpenClWithKernelsOfGpus(), name);
-
-    [Theory]
-    [Trait("device", "cuda")]
-    [MemberData(nameof(Few))]
-    public void Cuda(string name) => AgreesWithReference(Gpu.Cuda(), name);
-
-    [Theory]
     [MemberData(nameof(Names))]
     public void GradientsOfTwoUsesAddUp(string name)
     {
@@ -116,7 +98,7 @@ public class OpTests
         Assert.Equal(0, device.Pool.LentBytes);
     }
 
-    private static void AgreesWithReference(Device device, string name)
+    internal static void AgreesWithReference(Device device, string name)
     {
         using var reference = new ReferenceDevice();
         (float[] value, float[]?[] gradients) = OpCases.Run(device, OpCases.All[name]);
@@ -134,3 +116,22 @@ public class OpTests
             Assert.True(Math.Abs(actual[i] - expected[i]) <= 1e-5 * largest, $"{what}[{i}]: {actual[i]} instead of {expected[i]}");
     }
 }
+
+/// <summary>Enough of the operations for every kernel that they launch, on a GPU. Stamped on each kind below.</summary>
+public abstract class GpuOpTests(Device device)
+{
+    public static TheoryData<string> Few => [.. OpCases.All.Keys.Where((name, i) => i % 19 == 0 || name.Contains("2 groups", StringComparison.Ordinal) || name.Contains("windows of 3", StringComparison.Ordinal))];
+
+    [Theory]
+    [MemberData(nameof(Few))]
+    public void AgreesWithReference(string name) => OpTests.AgreesWithReference(device, name);
+}
+
+[Collection("gpu"), Trait("device", "opencl")]
+public class OpenClOpTests() : GpuOpTests(Gpu.OpenCl());
+
+[Collection("gpu"), Trait("device", "opencl")]
+public class OpenClWithKernelsOfGpusOpTests() : GpuOpTests(Gpu.OpenClWithKernelsOfGpus());
+
+[Collection("gpu"), Trait("device", "cuda")]
+public class CudaOpTests() : GpuOpTests(Gpu.Cuda());

@@ -49,12 +49,13 @@ public class KernelSourceTests
     public void ABarrierOfAnUnknownFormIsRefused() =>
         Assert.Throws<NotSupportedException>(() => GpuSource.CorrectOpenCl("work_group_barrier(CLK_IMAGE_MEM_FENCE);"));
 
-    /// <summary>The kernels of all models, products, attention and optimizers, with state in 8 bits as well.</summary>
+    /// <summary>The kernels of all models, general operations, products, attention and optimizers, with state in 8 bits as well.</summary>
     private static Dictionary<string, KernelSource>.ValueCollection All(string target, bool asProcessor)
     {
         var kernels = new Dictionary<string, KernelSource>();
         using var recorder = new KernelRecorder(asProcessor);
         KernelListing.RecordModels(recorder);
+        OperationListing.Record(recorder);
         recorder.RecordProducts();
         recorder.RecordAttention();
         Compile();
