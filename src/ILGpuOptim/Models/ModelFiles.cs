@@ -43,8 +43,7 @@ public static class ModelFiles
         folder = ConfigFolder(folder);
         ModelConfig config = ModelConfig.Load(Path.Combine(folder, Config));
         using Safetensors file = Safetensors.Open(folder);
-        if (config.Depth > file.Tensors.Count)
-            throw new SafetensorsException($"{file.Path}: the file has {file.Tensors.Count} tensors, but config.json has {config.Depth} layers; the file belongs to another model");
+        CheckCounts(config, file);
         if (config.TieWordEmbeddings && new TensorNames(file, config) is var names && names.Find(config.HeadTensor) is { } head && names.Find(config.TokenTensor) is { } tokens && !AreEqual(file, head, tokens))
             config = config.Untied();
         if (config.PredictsMaskedTokens && config.MaskToken is null)
@@ -85,6 +84,24 @@ public static class ModelFiles
         model.UnusedTensors = stored.Unused;
         string generation = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(file.Path))!, GenerationConfig.FileName);
         model.GenerationConfig = File.Exists(generation) ? SourceFile.ReadAllBytes(generation, GenerationConfig.MaxFileBytes, "it is no settings of generation") : null;
+    }
+
+    /// <summary>Fails when a file has fewer tensors than a model has layers, or fewer numbers than its experts have.</summary>
+    private static void CheckCounts(ModelConfig config, Safetensors file)
+    {
+        Layers(config.Depth);
+        TransformerDescription model = config.Describe();
+        Layers(model.Blocks.Count + (model.Encoder?.Blocks.Count ?? 0));
+        double experts = model.Blocks.Sum(block => (double)(block.FeedForward.Experts?.Count ?? 0) * block.FeedForward.IntermediateSize * model.HiddenSize);
+        double numbers = file.Tensors.Values.Sum(tensor => (double)tensor.Length);
+        if (experts > numbers)
+            throw new SafetensorsException($"{file.Path}: the file has {numbers:N0} numbers, but the experts of config.json have {experts:N0} in one product alone; the file belongs to another model");
+
+        void Layers(int count)
+        {
+            if (count > file.Tensors.Count)
+                throw new SafetensorsException($"{file.Path}: the file has {file.Tensors.Count} tensors, but config.json has {count} layers; the file belongs to another model");
+        }
     }
 
     private static bool AreEqual(Safetensors file, string one, string other) =>

@@ -120,6 +120,20 @@ public sealed class FamilyFilesTests : IDisposable
         Assert.Equal(Read(folder.Path)[head].Values, model.Head.ToArray());
     }
 
+    /// <summary>Counts are compared with the weights' file before memory is taken for them.</summary>
+    [Theory]
+    [InlineData("t5-tiny", "num_decoder_layers", 10_000)]
+    [InlineData("mixtral-tiny", "num_local_experts", 10_000)]
+    [InlineData("qwen3_moe-tiny", "num_experts", 10_000)]
+    [InlineData("gemma3-tiny", "num_hidden_layers", 10_000)]
+    public void CountsBeyondTheWeightsFileTakeNoMemory(string golden, string field, int value)
+    {
+        Copy(golden, tensors => tensors, config => config[field] = value);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Refused();
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 64 << 20);
+    }
+
     [Fact]
     public void TheTokenizerMayNameTheMask()
     {
