@@ -26,6 +26,11 @@ public sealed class LoraTests : IDisposable
         { "llama-tiny", "", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" },
         { "llama-tiny", "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj", "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight" },
         { "bert-tiny", "", "base_model.model.bert.encoder.layer.1.attention.self.value.lora_B.weight" },
+        { "gpt_neox-tiny", "", "base_model.model.gpt_neox.layers.0.attention.query_key_value.lora_A.weight" },
+        { "phi3-tiny", "qkv_proj gate_up_proj down_proj", "base_model.model.model.layers.0.mlp.gate_up_proj.lora_B.weight" },
+        { "qwen3_moe-tiny", "", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" },
+        { "modernbert-tiny", "", "base_model.model.model.layers.0.attn.Wqkv.lora_A.weight" },
+        { "t5v11-tiny", "", "base_model.model.decoder.block.0.layer.1.EncDecAttention.v.lora_B.weight" },
         { "bert-tiny", "*layer.1*dense", "base_model.model.bert.encoder.layer.1.intermediate.dense.lora_A.weight" },
     };
 
@@ -126,7 +131,7 @@ public sealed class LoraTests : IDisposable
     private float[] Logits(LanguageModel model)
     {
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
-        float[] logits = model.Logits(tape, Tokens, 2).ToArray();
+        float[] logits = model.Logits(tape, new TokenBatch(Tokens, 2) { DecoderTokens = model.HasEncoder ? Tokens[..6] : [] }).ToArray();
         tape.Reset();
         return logits;
     }
