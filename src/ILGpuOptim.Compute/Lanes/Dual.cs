@@ -16,11 +16,15 @@ namespace ILGpuOptim.Compute;
 /// <param name="derivative">Its derivative with respect to the variable.</param>
 public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L : struct, ILane<L>
 {
+    // Operations read the fields: a property is one more call to inline.
+    private readonly L value = value;
+    private readonly L derivative = derivative;
+
     /// <summary>The value.</summary>
-    public L Value { get; } = value;
+    public L Value => value;
 
     /// <summary>The derivative with respect to the variable.</summary>
-    public L Derivative { get; } = derivative;
+    public L Derivative => derivative;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -28,121 +32,122 @@ public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L :
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> operator +(Dual<L> left, Dual<L> right) => new(left.Value + right.Value, left.Derivative + right.Derivative);
+    public static Dual<L> operator +(Dual<L> left, Dual<L> right) => new(left.value + right.value, left.derivative + right.derivative);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> operator -(Dual<L> left, Dual<L> right) => new(left.Value - right.Value, left.Derivative - right.Derivative);
+    public static Dual<L> operator -(Dual<L> left, Dual<L> right) => new(left.value - right.value, left.derivative - right.derivative);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> operator *(Dual<L> left, Dual<L> right) => new(left.Value * right.Value, L.Fma(left.Derivative, right.Value, left.Value * right.Derivative));
+    public static Dual<L> operator *(Dual<L> left, Dual<L> right) => new(left.value * right.value, L.Fma(left.derivative, right.value, left.value * right.derivative));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> operator /(Dual<L> left, Dual<L> right)
     {
-        L quotient = left.Value / right.Value;
-        return new(quotient, (left.Derivative - quotient * right.Derivative) / right.Value);
+        // Where the numerator is 1, compilers find that both divisions are the same.
+        L quotient = left.value / right.value, inverse = L.Splat(1) / right.value;
+        return new(quotient, (left.derivative - quotient * right.derivative) * inverse);
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> operator -(Dual<L> value) => new(-value.Value, -value.Derivative);
+    public static Dual<L> operator -(Dual<L> value) => new(-value.value, -value.derivative);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Fma(Dual<L> a, Dual<L> b, Dual<L> c) =>
-        new(L.Fma(a.Value, b.Value, c.Value), L.Fma(a.Derivative, b.Value, L.Fma(a.Value, b.Derivative, c.Derivative)));
+        new(L.Fma(a.value, b.value, c.value), L.Fma(a.derivative, b.value, L.Fma(a.value, b.derivative, c.derivative)));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Sqrt(Dual<L> value)
     {
-        L root = L.Sqrt(value.Value);
-        return new(root, value.Derivative / (root + root));
+        L root = L.Sqrt(value.value);
+        return new(root, value.derivative / (root + root));
     }
 
     /// <summary>Absolute value; its derivative at 0 is 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Abs(Dual<L> value)
     {
-        L zero = L.Splat(0), sign = L.Select(L.Less(value.Value, zero), L.Splat(-1), L.Select(L.Equal(value.Value, zero), zero, L.Splat(1)));
-        return Chain(L.Abs(value.Value), sign, value);
+        L zero = L.Splat(0), sign = L.Select(L.Less(value.value, zero), L.Splat(-1), L.Select(L.Equal(value.value, zero), zero, L.Splat(1)));
+        return Chain(L.Abs(value.value), sign, value);
     }
 
     /// <summary><c>left &lt; right ? left : right</c>, with the derivative of the operand chosen: of the second at ties.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Min(Dual<L> left, Dual<L> right)
     {
-        L mask = L.Less(left.Value, right.Value);
-        return new(L.Min(left.Value, right.Value), L.Select(mask, left.Derivative, right.Derivative));
+        L mask = L.Less(left.value, right.value);
+        return new(L.Min(left.value, right.value), L.Select(mask, left.derivative, right.derivative));
     }
 
     /// <summary><c>left &gt; right ? left : right</c>, with the derivative of the operand chosen: of the second at ties.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Max(Dual<L> left, Dual<L> right)
     {
-        L mask = L.Less(right.Value, left.Value);
-        return new(L.Max(left.Value, right.Value), L.Select(mask, left.Derivative, right.Derivative));
+        L mask = L.Less(right.value, left.value);
+        return new(L.Max(left.value, right.value), L.Select(mask, left.derivative, right.derivative));
     }
 
     /// <summary>A mask of the values: <c>left &lt; right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Less(Dual<L> left, Dual<L> right) => new(L.Less(left.Value, right.Value), L.Splat(0));
+    public static Dual<L> Less(Dual<L> left, Dual<L> right) => new(L.Less(left.value, right.value), L.Splat(0));
 
     /// <summary>A mask of the values: <c>left == right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Equal(Dual<L> left, Dual<L> right) => new(L.Equal(left.Value, right.Value), L.Splat(0));
+    public static Dual<L> Equal(Dual<L> left, Dual<L> right) => new(L.Equal(left.value, right.value), L.Splat(0));
 
     /// <summary>The operand that the mask chooses, with its derivative.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Select(Dual<L> mask, Dual<L> then, Dual<L> otherwise) =>
-        new(L.Select(mask.Value, then.Value, otherwise.Value), L.Select(mask.Value, then.Derivative, otherwise.Derivative));
+        new(L.Select(mask.value, then.value, otherwise.value), L.Select(mask.value, then.derivative, otherwise.derivative));
 
     /// <summary>The nearest integer; its derivative is 0 everywhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Round(Dual<L> value) => new(L.Round(value.Value), L.Splat(0));
+    public static Dual<L> Round(Dual<L> value) => new(L.Round(value.value), L.Splat(0));
 
     /// <summary><paramref name="value"/> · 2ⁿ; the integral <paramref name="exponent"/> n counts as a constant.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> ScaleByPowerOfTwo(Dual<L> value, Dual<L> exponent) =>
-        new(L.ScaleByPowerOfTwo(value.Value, exponent.Value), L.ScaleByPowerOfTwo(value.Derivative, exponent.Value));
+        new(L.ScaleByPowerOfTwo(value.value, exponent.value), L.ScaleByPowerOfTwo(value.derivative, exponent.value));
 
     /// <summary>A fraction in [√½, √2), with the derivative 2⁻ⁿ, and the integral exponent n, whose derivative is 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Fraction(Dual<L> value, out Dual<L> exponent)
     {
-        L fraction = L.Fraction(value.Value, out L power);
+        L fraction = L.Fraction(value.value, out L power);
         exponent = new(power, L.Splat(0));
-        return new(fraction, L.ScaleByPowerOfTwo(value.Derivative, -power));
+        return new(fraction, L.ScaleByPowerOfTwo(value.derivative, -power));
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Exp(Dual<L> value)
     {
-        L result = L.Exp(value.Value);
+        L result = L.Exp(value.value);
         return Chain(result, result, value);
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Log(Dual<L> value) => new(L.Log(value.Value), value.Derivative / value.Value);
+    public static Dual<L> Log(Dual<L> value) => new(L.Log(value.value), value.derivative / value.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual<L> Tanh(Dual<L> value)
     {
-        L result = L.Tanh(value.Value);
+        L result = L.Tanh(value.value);
         return Chain(result, L.Splat(1) - result * result, value);
     }
 
     /// <summary>The error function; its derivative is 2/√π · exp(-x²).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Erf(Dual<L> value) => Chain(L.Erf(value.Value), L.Splat(1.128379167f) * L.Exp(-value.Value * value.Value), value);
+    public static Dual<L> Erf(Dual<L> value) => Chain(L.Erf(value.value), L.Splat(1.128379167f) * L.Exp(-value.value * value.value), value);
 
     /// <summary>The chain rule: a function's value, and its derivative times that of its argument.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Dual<L> Chain(L result, L factor, Dual<L> argument) => new(result, factor * argument.Derivative);
+    private static Dual<L> Chain(L result, L factor, Dual<L> argument) => new(result, factor * argument.derivative);
 }

@@ -9,14 +9,19 @@ namespace ILGpuOptim.Compute;
 /// <param name="second">Its derivative with respect to the second variable.</param>
 public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> where L : struct, ILane<L>
 {
+    // Operations read the fields: a property is one more call to inline.
+    private readonly L value = value;
+    private readonly L first = first;
+    private readonly L second = second;
+
     /// <summary>The value.</summary>
-    public L Value { get; } = value;
+    public L Value => value;
 
     /// <summary>The derivative with respect to the first variable.</summary>
-    public L First { get; } = first;
+    public L First => first;
 
     /// <summary>The derivative with respect to the second variable.</summary>
-    public L Second { get; } = second;
+    public L Second => second;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -24,39 +29,39 @@ public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> wh
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> operator +(Dual2<L> left, Dual2<L> right) => new(left.Value + right.Value, left.First + right.First, left.Second + right.Second);
+    public static Dual2<L> operator +(Dual2<L> left, Dual2<L> right) => new(left.value + right.value, left.first + right.first, left.second + right.second);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> operator -(Dual2<L> left, Dual2<L> right) => new(left.Value - right.Value, left.First - right.First, left.Second - right.Second);
+    public static Dual2<L> operator -(Dual2<L> left, Dual2<L> right) => new(left.value - right.value, left.first - right.first, left.second - right.second);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> operator *(Dual2<L> left, Dual2<L> right) =>
-        new(left.Value * right.Value, L.Fma(left.First, right.Value, left.Value * right.First), L.Fma(left.Second, right.Value, left.Value * right.Second));
+        new(left.value * right.value, L.Fma(left.first, right.value, left.value * right.first), L.Fma(left.second, right.value, left.value * right.second));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> operator /(Dual2<L> left, Dual2<L> right)
     {
-        L quotient = left.Value / right.Value, inverse = L.Splat(1) / right.Value;
-        return new(quotient, (left.First - quotient * right.First) * inverse, (left.Second - quotient * right.Second) * inverse);
+        L quotient = left.value / right.value, inverse = L.Splat(1) / right.value;
+        return new(quotient, (left.first - quotient * right.first) * inverse, (left.second - quotient * right.second) * inverse);
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> operator -(Dual2<L> value) => new(-value.Value, -value.First, -value.Second);
+    public static Dual2<L> operator -(Dual2<L> value) => new(-value.value, -value.first, -value.second);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Fma(Dual2<L> a, Dual2<L> b, Dual2<L> c) =>
-        new(L.Fma(a.Value, b.Value, c.Value), L.Fma(a.First, b.Value, L.Fma(a.Value, b.First, c.First)), L.Fma(a.Second, b.Value, L.Fma(a.Value, b.Second, c.Second)));
+        new(L.Fma(a.value, b.value, c.value), L.Fma(a.first, b.value, L.Fma(a.value, b.first, c.first)), L.Fma(a.second, b.value, L.Fma(a.value, b.second, c.second)));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Sqrt(Dual2<L> value)
     {
-        L root = L.Sqrt(value.Value);
+        L root = L.Sqrt(value.value);
         return Chain(root, L.Splat(0.5f) / root, value);
     }
 
@@ -64,82 +69,82 @@ public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> wh
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Abs(Dual2<L> value)
     {
-        L zero = L.Splat(0), sign = L.Select(L.Less(value.Value, zero), L.Splat(-1), L.Select(L.Equal(value.Value, zero), zero, L.Splat(1)));
-        return Chain(L.Abs(value.Value), sign, value);
+        L zero = L.Splat(0), sign = L.Select(L.Less(value.value, zero), L.Splat(-1), L.Select(L.Equal(value.value, zero), zero, L.Splat(1)));
+        return Chain(L.Abs(value.value), sign, value);
     }
 
     /// <summary><c>left &lt; right ? left : right</c>, with the derivative of the operand chosen: of the second at ties.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Min(Dual2<L> left, Dual2<L> right)
     {
-        L mask = L.Less(left.Value, right.Value);
-        return new(L.Min(left.Value, right.Value), L.Select(mask, left.First, right.First), L.Select(mask, left.Second, right.Second));
+        L mask = L.Less(left.value, right.value);
+        return new(L.Min(left.value, right.value), L.Select(mask, left.first, right.first), L.Select(mask, left.second, right.second));
     }
 
     /// <summary><c>left &gt; right ? left : right</c>, with the derivative of the operand chosen: of the second at ties.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Max(Dual2<L> left, Dual2<L> right)
     {
-        L mask = L.Less(right.Value, left.Value);
-        return new(L.Max(left.Value, right.Value), L.Select(mask, left.First, right.First), L.Select(mask, left.Second, right.Second));
+        L mask = L.Less(right.value, left.value);
+        return new(L.Max(left.value, right.value), L.Select(mask, left.first, right.first), L.Select(mask, left.second, right.second));
     }
 
     /// <summary>A mask of the values: <c>left &lt; right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Less(Dual2<L> left, Dual2<L> right) => new(L.Less(left.Value, right.Value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Less(Dual2<L> left, Dual2<L> right) => new(L.Less(left.value, right.value), L.Splat(0), L.Splat(0));
 
     /// <summary>A mask of the values: <c>left == right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Equal(Dual2<L> left, Dual2<L> right) => new(L.Equal(left.Value, right.Value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Equal(Dual2<L> left, Dual2<L> right) => new(L.Equal(left.value, right.value), L.Splat(0), L.Splat(0));
 
     /// <summary>The operand that the mask chooses, with its derivative.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Select(Dual2<L> mask, Dual2<L> then, Dual2<L> otherwise) =>
-        new(L.Select(mask.Value, then.Value, otherwise.Value), L.Select(mask.Value, then.First, otherwise.First), L.Select(mask.Value, then.Second, otherwise.Second));
+        new(L.Select(mask.value, then.value, otherwise.value), L.Select(mask.value, then.first, otherwise.first), L.Select(mask.value, then.second, otherwise.second));
 
     /// <summary>The nearest integer; its derivative is 0 everywhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Round(Dual2<L> value) => new(L.Round(value.Value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Round(Dual2<L> value) => new(L.Round(value.value), L.Splat(0), L.Splat(0));
 
     /// <summary><paramref name="value"/> · 2ⁿ; the integral <paramref name="exponent"/> n counts as a constant.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> ScaleByPowerOfTwo(Dual2<L> value, Dual2<L> exponent) =>
-        new(L.ScaleByPowerOfTwo(value.Value, exponent.Value), L.ScaleByPowerOfTwo(value.First, exponent.Value), L.ScaleByPowerOfTwo(value.Second, exponent.Value));
+        new(L.ScaleByPowerOfTwo(value.value, exponent.value), L.ScaleByPowerOfTwo(value.first, exponent.value), L.ScaleByPowerOfTwo(value.second, exponent.value));
 
     /// <summary>A fraction in [√½, √2), with the derivative 2⁻ⁿ, and the integral exponent n, whose derivative is 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Fraction(Dual2<L> value, out Dual2<L> exponent)
     {
-        L fraction = L.Fraction(value.Value, out L power);
+        L fraction = L.Fraction(value.value, out L power);
         exponent = new(power, L.Splat(0), L.Splat(0));
-        return new(fraction, L.ScaleByPowerOfTwo(value.First, -power), L.ScaleByPowerOfTwo(value.Second, -power));
+        return new(fraction, L.ScaleByPowerOfTwo(value.first, -power), L.ScaleByPowerOfTwo(value.second, -power));
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Exp(Dual2<L> value)
     {
-        L result = L.Exp(value.Value);
+        L result = L.Exp(value.value);
         return Chain(result, result, value);
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Log(Dual2<L> value) => Chain(L.Log(value.Value), L.Splat(1) / value.Value, value);
+    public static Dual2<L> Log(Dual2<L> value) => Chain(L.Log(value.value), L.Splat(1) / value.value, value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Dual2<L> Tanh(Dual2<L> value)
     {
-        L result = L.Tanh(value.Value);
+        L result = L.Tanh(value.value);
         return Chain(result, L.Splat(1) - result * result, value);
     }
 
     /// <summary>The error function; its derivative is 2/√π · exp(-x²).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Erf(Dual2<L> value) => Chain(L.Erf(value.Value), L.Splat(1.128379167f) * L.Exp(-value.Value * value.Value), value);
+    public static Dual2<L> Erf(Dual2<L> value) => Chain(L.Erf(value.value), L.Splat(1.128379167f) * L.Exp(-value.value * value.value), value);
 
     /// <summary>The chain rule: a function's value, and its derivative times that of its argument.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Dual2<L> Chain(L result, L factor, Dual2<L> argument) => new(result, factor * argument.First, factor * argument.Second);
+    private static Dual2<L> Chain(L result, L factor, Dual2<L> argument) => new(result, factor * argument.first, factor * argument.second);
 }

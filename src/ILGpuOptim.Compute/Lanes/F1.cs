@@ -5,8 +5,10 @@ namespace ILGpuOptim.Compute;
 /// <summary>One float: what a GPU thread computes with, and the tails of CPU loops.</summary>
 public readonly unsafe struct F1(float value) : IVectorLane<F1>
 {
+    private readonly float value = value; // operations read the field: a property is one more call to inline
+
     /// <summary>The number.</summary>
-    public float Value { get; } = value;
+    public float Value => value;
 
     /// <inheritdoc/>
     public static int Count => 1;
@@ -21,86 +23,86 @@ public readonly unsafe struct F1(float value) : IVectorLane<F1>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(F1 value, float* target) => *target = value.Value;
+    public static void Store(F1 value, float* target) => *target = value.value;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(F1 value) => value.Value;
+    public static float Sum(F1 value) => value.value;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float MaxElement(F1 value) => value.Value;
+    public static float MaxElement(F1 value) => value.value;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 operator +(F1 left, F1 right) => new(left.Value + right.Value);
+    public static F1 operator +(F1 left, F1 right) => new(left.value + right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 operator -(F1 left, F1 right) => new(left.Value - right.Value);
+    public static F1 operator -(F1 left, F1 right) => new(left.value - right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 operator *(F1 left, F1 right) => new(left.Value * right.Value);
+    public static F1 operator *(F1 left, F1 right) => new(left.value * right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 operator /(F1 left, F1 right) => new(left.Value / right.Value);
+    public static F1 operator /(F1 left, F1 right) => new(left.value / right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 operator -(F1 value) => new(-value.Value);
+    public static F1 operator -(F1 value) => new(-value.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Fma(F1 a, F1 b, F1 c) => new(MathF.FusedMultiplyAdd(a.Value, b.Value, c.Value));
+    public static F1 Fma(F1 a, F1 b, F1 c) => new(MathF.FusedMultiplyAdd(a.value, b.value, c.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Sqrt(F1 value) => new(MathF.Sqrt(value.Value));
+    public static F1 Sqrt(F1 value) => new(MathF.Sqrt(value.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Abs(F1 value) => new(MathF.Abs(value.Value));
+    public static F1 Abs(F1 value) => new(MathF.Abs(value.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Min(F1 left, F1 right) => new(IsLess(left.Value, right.Value) ? left.Value : right.Value);
+    public static F1 Min(F1 left, F1 right) => new(IsLess(left.value, right.value) ? left.value : right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Max(F1 left, F1 right) => new(IsLess(right.Value, left.Value) ? left.Value : right.Value);
+    public static F1 Max(F1 left, F1 right) => new(IsLess(right.value, left.value) ? left.value : right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Less(F1 left, F1 right) => new(IsLess(left.Value, right.Value) ? 1f : 0f);
+    public static F1 Less(F1 left, F1 right) => new(IsLess(left.value, right.value) ? 1f : 0f);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Equal(F1 left, F1 right) => new(left.Value == right.Value ? 1f : 0f);
+    public static F1 Equal(F1 left, F1 right) => new(left.value == right.value ? 1f : 0f);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Select(F1 mask, F1 then, F1 otherwise) => new(mask.Value != 0f ? then.Value : otherwise.Value);
+    public static F1 Select(F1 mask, F1 then, F1 otherwise) => new(mask.value != 0f ? then.value : otherwise.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F1 Round(F1 value) => new(MathF.Round(value.Value));
+    public static F1 Round(F1 value) => new(MathF.Round(value.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F1 ScaleByPowerOfTwo(F1 value, F1 exponent)
     {
         // In two steps, because 2ⁿ alone may lie outside the normal range; the first is exact.
-        int whole = (int)exponent.Value, half = whole >> 1;
-        return new(value.Value * BitConverter.Int32BitsToSingle((half + 127) << 23) * BitConverter.Int32BitsToSingle((whole - half + 127) << 23));
+        int whole = (int)exponent.value, half = whole >> 1;
+        return new(value.value * BitConverter.Int32BitsToSingle((half + 127) << 23) * BitConverter.Int32BitsToSingle((whole - half + 127) << 23));
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F1 Fraction(F1 value, out F1 exponent)
     {
-        int bits = BitConverter.SingleToInt32Bits(value.Value);
+        int bits = BitConverter.SingleToInt32Bits(value.value);
         int power = (bits - 0x3F3504F3) >> 23;
         exponent = new(power);
         return new(BitConverter.Int32BitsToSingle(bits - (power << 23)));

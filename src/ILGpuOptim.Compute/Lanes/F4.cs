@@ -7,8 +7,10 @@ namespace ILGpuOptim.Compute;
 /// <summary>4 floats in a 128-bit vector.</summary>
 public readonly unsafe struct F4(Vector128<float> value) : IVectorLane<F4>
 {
+    private readonly Vector128<float> value = value; // operations read the field: a property is one more call to inline
+
     /// <summary>The vector.</summary>
-    public Vector128<float> Value { get; } = value;
+    public Vector128<float> Value => value;
 
     /// <inheritdoc/>
     public static int Count => 4;
@@ -23,13 +25,13 @@ public readonly unsafe struct F4(Vector128<float> value) : IVectorLane<F4>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(F4 value, float* target) => value.Value.Store(target);
+    public static void Store(F4 value, float* target) => value.value.Store(target);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(F4 value)
     {
-        Vector128<float> pairs = value.Value + Vector128.Shuffle(value.Value, Vector128.Create(2, 3, 0, 1));
+        Vector128<float> pairs = value.value + Vector128.Shuffle(value.value, Vector128.Create(2, 3, 0, 1));
         return pairs[0] + pairs[1];
     }
 
@@ -37,84 +39,84 @@ public readonly unsafe struct F4(Vector128<float> value) : IVectorLane<F4>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxElement(F4 value)
     {
-        F4 pairs = Max(value, new(Vector128.Shuffle(value.Value, Vector128.Create(2, 3, 0, 1))));
+        F4 pairs = Max(value, new(Vector128.Shuffle(value.value, Vector128.Create(2, 3, 0, 1))));
         return pairs.Value[0] > pairs.Value[1] ? pairs.Value[0] : pairs.Value[1];
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 operator +(F4 left, F4 right) => new(left.Value + right.Value);
+    public static F4 operator +(F4 left, F4 right) => new(left.value + right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 operator -(F4 left, F4 right) => new(left.Value - right.Value);
+    public static F4 operator -(F4 left, F4 right) => new(left.value - right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 operator *(F4 left, F4 right) => new(left.Value * right.Value);
+    public static F4 operator *(F4 left, F4 right) => new(left.value * right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 operator /(F4 left, F4 right) => new(left.Value / right.Value);
+    public static F4 operator /(F4 left, F4 right) => new(left.value / right.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 operator -(F4 value) => new(-value.Value);
+    public static F4 operator -(F4 value) => new(-value.value);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 Fma(F4 a, F4 b, F4 c) => new(Vector128.FusedMultiplyAdd(a.Value, b.Value, c.Value));
+    public static F4 Fma(F4 a, F4 b, F4 c) => new(Vector128.FusedMultiplyAdd(a.value, b.value, c.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 Sqrt(F4 value) => new(Vector128.Sqrt(value.Value));
+    public static F4 Sqrt(F4 value) => new(Vector128.Sqrt(value.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 Abs(F4 value) => new(Vector128.Abs(value.Value));
+    public static F4 Abs(F4 value) => new(Vector128.Abs(value.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F4 Min(F4 left, F4 right) => new(Sse.IsSupported
-        ? Sse.Min(left.Value, right.Value)
-        : Vector128.ConditionalSelect(Vector128.LessThan(left.Value, right.Value), left.Value, right.Value));
+        ? Sse.Min(left.value, right.value)
+        : Vector128.ConditionalSelect(Vector128.LessThan(left.value, right.value), left.value, right.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F4 Max(F4 left, F4 right) => new(Sse.IsSupported
-        ? Sse.Max(left.Value, right.Value)
-        : Vector128.ConditionalSelect(Vector128.GreaterThan(left.Value, right.Value), left.Value, right.Value));
+        ? Sse.Max(left.value, right.value)
+        : Vector128.ConditionalSelect(Vector128.GreaterThan(left.value, right.value), left.value, right.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 Less(F4 left, F4 right) => new(Vector128.LessThan(left.Value, right.Value));
+    public static F4 Less(F4 left, F4 right) => new(Vector128.LessThan(left.value, right.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 Equal(F4 left, F4 right) => new(Vector128.Equals(left.Value, right.Value));
+    public static F4 Equal(F4 left, F4 right) => new(Vector128.Equals(left.value, right.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F4 Select(F4 mask, F4 then, F4 otherwise) =>
-        new(Vector128.ConditionalSelect(mask.Value, then.Value, otherwise.Value));
+        new(Vector128.ConditionalSelect(mask.value, then.value, otherwise.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F4 Round(F4 value) => new(Vector128.Round(value.Value));
+    public static F4 Round(F4 value) => new(Vector128.Round(value.value));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F4 ScaleByPowerOfTwo(F4 value, F4 exponent)
     {
-        Vector128<int> whole = Vector128.ConvertToInt32Native(exponent.Value), half = whole >> 1, bias = Vector128.Create(127);
-        return new(value.Value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
+        Vector128<int> whole = Vector128.ConvertToInt32Native(exponent.value), half = whole >> 1, bias = Vector128.Create(127);
+        return new(value.value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
     }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F4 Fraction(F4 value, out F4 exponent)
     {
-        Vector128<int> bits = value.Value.AsInt32();
+        Vector128<int> bits = value.value.AsInt32();
         Vector128<int> power = (bits - Vector128.Create(0x3F3504F3)) >> 23;
         exponent = new(Vector128.ConvertToSingle(power));
         return new((bits - (power << 23)).AsSingle());

@@ -1,6 +1,5 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
-using ILGpuOptim.Tests.Devices;
 
 namespace ILGpuOptim.Tests.Autograd;
 
@@ -51,21 +50,6 @@ public class FunctionTests
     }
 
     [Theory]
-    [Trait("device", "opencl")]
-    [MemberData(nameof(Names))]
-    public void OpenCl(string name) => AgreesWithReference(Gpu.OpenCl(), name);
-
-    [Theory]
-    [Trait("device", "opencl")]
-    [MemberData(nameof(Names))]
-    public void OpenClWithKernelsOfGpus(string name) => AgreesWithReference(Gpu.OpenClWithKernelsOfGpus(), name);
-
-    [Theory]
-    [Trait("device", "cuda")]
-    [MemberData(nameof(Names))]
-    public void Cuda(string name) => AgreesWithReference(Gpu.Cuda(), name);
-
-    [Theory]
     [MemberData(nameof(Names))]
     public void InputsThatNeedNoGradientGetNone(string name)
     {
@@ -98,7 +82,7 @@ public class FunctionTests
         using var device = new CpuDevice(1);
         var tape = new Tape(device);
         Tensor x = new Parameter(device, "x", 4, 3), y = new Parameter(device, "y", 4);
-        Assert.Contains("4×3, 4", Assert.Throws<ArgumentException>(() => tape.Apply(new Product(), x, y)).Message);
+        Assert.Contains("Apply: 4×3 and 4 cannot be broadcast", Assert.Throws<ArgumentException>(() => tape.Apply(new Product(), x, y)).Message);
     }
 
     [Fact]
@@ -116,7 +100,7 @@ public class FunctionTests
         }
     }
 
-    private static void AgreesWithReference(Device device, string name)
+    internal static void AgreesWithReference(Device device, string name)
     {
         FunctionCases.Case test = FunctionCases.All[name];
         using var reference = new ReferenceDevice();

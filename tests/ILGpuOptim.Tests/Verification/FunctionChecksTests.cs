@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
-using ILGpuOptim.Tests.Devices;
 using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Verification;
@@ -66,20 +65,6 @@ public class FunctionChecksTests
         Assert.Throws<UserException>(() => FunctionRegistry.Add(Entry("four", 4)));
         Assert.Null(FunctionRegistry.Find("four"));
     }
-
-    [Fact]
-    [Trait("device", "opencl")]
-    public void OpenCl() => Follows(Gpu.OpenCl());
-
-    [Fact]
-    [Trait("device", "cuda")]
-    public void Cuda() => Follows(Gpu.Cuda());
-
-    private static void Follows(Device device) => Assert.All(FunctionRegistry.Entries, entry =>
-    {
-        Check check = FunctionChecks.Follows(entry.Name, device, entry);
-        Assert.True(check.Passes, $"{check.Name}: {check.Error:E2} of {check.Bound:E0}, {check.Note}");
-    });
 
     private static void AllPass(FunctionEntry entry)
     {

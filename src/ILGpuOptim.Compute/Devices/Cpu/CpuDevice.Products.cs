@@ -79,7 +79,11 @@ public sealed unsafe partial class CpuDevice
             Scratch = scratch.Take<float>((long)workers.Threads * Access.MostOperands * CpuMapWork<L, R>.Tile),
         };
         for (int k = 0; k < operands.Length; k++)
-            prepared[k + 1] = CpuOperand.From(operands[k], (long)g.Batch * g.M, g.N);
+        {
+            if (AccessOf<R>.Value.At(k + 1) != Slot.None)
+                prepared[k + 1] = CpuOperand.From(operands[k], (long)g.Batch * g.M, g.N);
+        }
+
         prepared[0] = CpuOperand.From(new Operand(g.C, Layout.Full, strideC), (long)g.Batch * g.M, g.N);
         var finish = new Epilogue<L, R> { Map = map };
         GemmOperand a = Factor(g.A, g.BatchStrideA, g.TransposeA, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA);

@@ -122,7 +122,7 @@ public sealed unsafe partial class CpuDevice : Device
         scratch.Reset();
         bool columnSums = false;
         for (int k = 0; k < Access.MostOperands; k++)
-            columnSums |= R.Access.Reduces(k) && operands[k].Layout is Layout.PerColumn or Layout.RowsAndColumns;
+            columnSums |= AccessOf<R>.Value.Reduces(k) && operands[k].Layout is Layout.PerColumn or Layout.RowsAndColumns;
         var grid = new CpuGrid(rows, columns, wholeRows: false, columnSums);
         CpuPartials* partials = stackalloc CpuPartials[Access.MostOperands];
         CpuReduction.Prepare<R>(operands, partials, grid, scratch);
@@ -145,7 +145,7 @@ public sealed unsafe partial class CpuDevice : Device
         scratch.Reset();
         bool columnSums = false;
         for (int k = 0; k < Access.MostOperands; k++)
-            columnSums |= R.Access.Reduces(k);
+            columnSums |= AccessOf<R>.Value.Reduces(k);
         var grid = new CpuGrid(rows, columns, wholeRows: true, columnSums);
         CpuPartials* partials = stackalloc CpuPartials[Access.MostOperands];
         CpuReduction.Prepare<R>(operands, partials, grid, scratch);

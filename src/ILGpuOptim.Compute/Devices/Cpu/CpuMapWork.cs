@@ -48,7 +48,7 @@ internal unsafe struct CpuMapWork<L, R> : IWork
         double* totals = stackalloc double[Access.MostOperands];
         for (int k = 0; k < Access.MostOperands; k++)
         {
-            if (!R.Access.Reduces(k))
+            if (!AccessOf<R>.Value.Reduces(k))
                 continue;
             totals[k] = Start(k);
             if (Partials[k].Columns != null)
@@ -65,14 +65,14 @@ internal unsafe struct CpuMapWork<L, R> : IWork
                 RunTile(row, column, count, index, scratch, sums);
                 for (int k = 0; k < Access.MostOperands; k++)
                 {
-                    if (R.Access.Reduces(k))
+                    if (AccessOf<R>.Value.Reduces(k))
                         rowSums[k] = Join(k, rowSums[k], sums[k]);
                 }
             }
 
             for (int k = 0; k < Access.MostOperands; k++)
             {
-                if (!R.Access.Reduces(k))
+                if (!AccessOf<R>.Value.Reduces(k))
                     continue;
                 totals[k] = Join(k, totals[k], rowSums[k]);
                 if (Partials[k].Rows != null)
@@ -82,7 +82,7 @@ internal unsafe struct CpuMapWork<L, R> : IWork
 
         for (int k = 0; k < Access.MostOperands; k++)
         {
-            if (R.Access.Reduces(k) && Partials[k].Totals != null)
+            if (AccessOf<R>.Value.Reduces(k) && Partials[k].Totals != null)
                 Partials[k].Totals[index] = totals[k];
         }
     }
@@ -100,10 +100,10 @@ internal unsafe struct CpuMapWork<L, R> : IWork
         }
     }
 
-    private static double Start(int k) => R.Access.At(k) == Slot.Max ? double.NegativeInfinity : 0;
+    private static double Start(int k) => AccessOf<R>.Value.At(k) == Slot.Max ? double.NegativeInfinity : 0;
 
     private static double Join(int k, double left, double right) =>
-        R.Access.At(k) == Slot.Max ? (right > left ? right : left) : left + right;
+        AccessOf<R>.Value.At(k) == Slot.Max ? (right > left ? right : left) : left + right;
 
     private readonly float* PartialColumns(int k, int index) =>
         Partials[k].Columns + index / Grid.ColumnPieces * Grid.Columns;
@@ -112,15 +112,15 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     private readonly float* Begin(int k, long row, long column, int count, float* scratch, out nint mask)
     {
         mask = 0;
-        return R.Access.Reads(k) || R.Access.Writes(k)
-            ? Operands[k].Begin(row, column, count, scratch + k * Tile, R.Access.Reads(k), out mask)
+        return AccessOf<R>.Value.Reads(k) || AccessOf<R>.Value.Writes(k)
+            ? Operands[k].Begin(row, column, count, scratch + k * Tile, AccessOf<R>.Value.Reads(k), out mask)
             : scratch;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly void End(int k, long row, long column, int count, float* scratch)
     {
-        if (R.Access.Writes(k))
+        if (AccessOf<R>.Value.Writes(k))
             Operands[k].End(row, column, count, scratch + k * Tile);
     }
 
@@ -128,7 +128,7 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static L Read(int k, float* source)
     {
-        if (!R.Access.Reads(k))
+        if (!AccessOf<R>.Value.Reads(k))
             return default;
         if (Sse.IsSupported)
             Sse.Prefetch0(source + Ahead);
@@ -144,12 +144,12 @@ internal unsafe struct CpuMapWork<L, R> : IWork
         float* d = Begin(3, row, column, count, scratch, out nint dm);
         float* e = Begin(4, row, column, count, scratch, out nint em);
         float* f = Begin(5, row, column, count, scratch, out nint fm);
-        float* aColumns = R.Access.Reduces(0) && Partials[0].Columns != null ? PartialColumns(0, piece) + column : null;
-        float* bColumns = R.Access.Reduces(1) && Partials[1].Columns != null ? PartialColumns(1, piece) + column : null;
-        float* cColumns = R.Access.Reduces(2) && Partials[2].Columns != null ? PartialColumns(2, piece) + column : null;
-        float* dColumns = R.Access.Reduces(3) && Partials[3].Columns != null ? PartialColumns(3, piece) + column : null;
-        float* eColumns = R.Access.Reduces(4) && Partials[4].Columns != null ? PartialColumns(4, piece) + column : null;
-        float* fColumns = R.Access.Reduces(5) && Partials[5].Columns != null ? PartialColumns(5, piece) + column : null;
+        float* aColumns = AccessOf<R>.Value.Reduces(0) && Partials[0].Columns != null ? PartialColumns(0, piece) + column : null;
+        float* bColumns = AccessOf<R>.Value.Reduces(1) && Partials[1].Columns != null ? PartialColumns(1, piece) + column : null;
+        float* cColumns = AccessOf<R>.Value.Reduces(2) && Partials[2].Columns != null ? PartialColumns(2, piece) + column : null;
+        float* dColumns = AccessOf<R>.Value.Reduces(3) && Partials[3].Columns != null ? PartialColumns(3, piece) + column : null;
+        float* eColumns = AccessOf<R>.Value.Reduces(4) && Partials[4].Columns != null ? PartialColumns(4, piece) + column : null;
+        float* fColumns = AccessOf<R>.Value.Reduces(5) && Partials[5].Columns != null ? PartialColumns(5, piece) + column : null;
         L aSum = L.Splat((float)Start(0));
         L bSum = L.Splat((float)Start(1));
         L cSum = L.Splat((float)Start(2));
@@ -184,12 +184,12 @@ internal unsafe struct CpuMapWork<L, R> : IWork
         float fTail = CpuReduction.Fold<L, R>(5, fSum);
         for (; i < count; i++)
         {
-            F1 av = R.Access.Reads(0) ? F1.Load(a + (i & am)) : default;
-            F1 bv = R.Access.Reads(1) ? F1.Load(b + (i & bm)) : default;
-            F1 cv = R.Access.Reads(2) ? F1.Load(c + (i & cm)) : default;
-            F1 dv = R.Access.Reads(3) ? F1.Load(d + (i & dm)) : default;
-            F1 ev = R.Access.Reads(4) ? F1.Load(e + (i & em)) : default;
-            F1 fv = R.Access.Reads(5) ? F1.Load(f + (i & fm)) : default;
+            F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
+            F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
+            F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
+            F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
+            F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
+            F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
             rule.Apply(ref av, ref bv, ref cv, ref dv, ref ev, ref fv);
             CpuReduction.FinishOne<R>(0, av, a + i, aColumns + i, aColumns != null, ref aTail);
             CpuReduction.FinishOne<R>(1, bv, b + i, bColumns + i, bColumns != null, ref bTail);

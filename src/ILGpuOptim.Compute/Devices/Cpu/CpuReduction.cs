@@ -13,9 +13,9 @@ internal static unsafe class CpuReduction
         where L : struct, IVectorLane<L>
         where R : unmanaged, IRule
     {
-        if (R.Access.Writes(k))
+        if (AccessOf<R>.Value.Writes(k))
             L.Store(value, target);
-        if (!R.Access.Reduces(k))
+        if (!AccessOf<R>.Value.Reduces(k))
             return;
         sum = Join<L, R>(k, sum, value);
         if (hasColumns)
@@ -27,9 +27,9 @@ internal static unsafe class CpuReduction
     public static void FinishOne<R>(int k, F1 value, float* target, float* columns, bool hasColumns, ref float sum)
         where R : unmanaged, IRule
     {
-        if (R.Access.Writes(k))
+        if (AccessOf<R>.Value.Writes(k))
             F1.Store(value, target);
-        if (!R.Access.Reduces(k))
+        if (!AccessOf<R>.Value.Reduces(k))
             return;
         sum = Join<F1, R>(k, F1.Splat(sum), value).Value;
         if (hasColumns)
@@ -41,13 +41,13 @@ internal static unsafe class CpuReduction
     public static float Fold<L, R>(int k, L value)
         where L : struct, IVectorLane<L>
         where R : unmanaged, IRule =>
-        !R.Access.Reduces(k) ? 0 : R.Access.At(k) == Slot.Max ? L.MaxElement(value) : L.Sum(value);
+        !AccessOf<R>.Value.Reduces(k) ? 0 : AccessOf<R>.Value.At(k) == Slot.Max ? L.MaxElement(value) : L.Sum(value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static L Join<L, R>(int k, L total, L value)
         where L : struct, ILane<L>
         where R : unmanaged, IRule =>
-        R.Access.At(k) == Slot.Max ? L.Max(value, total) : total + value;
+        AccessOf<R>.Value.At(k) == Slot.Max ? L.Max(value, total) : total + value;
 
     /// <summary>Lays out partial sums for a launch; where one piece covers an axis, its sums go straight to the operand.</summary>
     public static void Prepare<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid, CpuScratch scratch)
@@ -56,7 +56,7 @@ internal static unsafe class CpuReduction
         for (int k = 0; k < Access.MostOperands; k++)
         {
             partials[k] = default;
-            if (!R.Access.Reduces(k))
+            if (!AccessOf<R>.Value.Reduces(k))
                 continue;
             Layout layout = operands[k].Layout;
             if (layout is Layout.PerRow or Layout.RowsAndColumns)
@@ -74,9 +74,9 @@ internal static unsafe class CpuReduction
     {
         for (int k = 0; k < Access.MostOperands; k++)
         {
-            if (!R.Access.Reduces(k))
+            if (!AccessOf<R>.Value.Reduces(k))
                 continue;
-            bool max = R.Access.At(k) == Slot.Max;
+            bool max = AccessOf<R>.Value.At(k) == Slot.Max;
             if (partials[k].Rows != null)
                 Combine(partials[k].Rows, operands[k].Target, grid.Rows, grid.ColumnPieces, max);
             if (partials[k].Columns != null)

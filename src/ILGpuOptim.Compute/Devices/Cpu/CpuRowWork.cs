@@ -21,7 +21,7 @@ internal unsafe struct CpuRowWork<L, R> : IWork
         float* scratch = Scratch + worker * (Access.MostOperands * ScratchPerOperand);
         for (int k = 0; k < Access.MostOperands; k++)
         {
-            if (R.Access.Reduces(k))
+            if (AccessOf<R>.Value.Reduces(k))
                 new Span<float>(Partials[k].Columns + index * columns, (int)columns).Clear();
         }
 
@@ -33,15 +33,15 @@ internal unsafe struct CpuRowWork<L, R> : IWork
     private readonly float* Begin(int k, long row, int count, float* scratch, out nint mask)
     {
         mask = 0;
-        return R.Access.Reads(k) || R.Access.Writes(k)
-            ? Operands[k].Begin(row, 0, count, scratch + k * ScratchPerOperand, R.Access.Reads(k), out mask)
+        return AccessOf<R>.Value.Reads(k) || AccessOf<R>.Value.Writes(k)
+            ? Operands[k].Begin(row, 0, count, scratch + k * ScratchPerOperand, AccessOf<R>.Value.Reads(k), out mask)
             : scratch;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly void End(int k, long row, int count, float* scratch)
     {
-        if (R.Access.Writes(k))
+        if (AccessOf<R>.Value.Writes(k))
             Operands[k].End(row, 0, count, scratch + k * ScratchPerOperand);
     }
 
@@ -55,24 +55,24 @@ internal unsafe struct CpuRowWork<L, R> : IWork
         float* d = Begin(3, row, count, scratch, out nint dm);
         float* e = Begin(4, row, count, scratch, out nint em);
         float* f = Begin(5, row, count, scratch, out nint fm);
-        float* aColumns = R.Access.Reduces(0) ? Partials[0].Columns + piece * (long)count : null;
-        float* bColumns = R.Access.Reduces(1) ? Partials[1].Columns + piece * (long)count : null;
-        float* cColumns = R.Access.Reduces(2) ? Partials[2].Columns + piece * (long)count : null;
-        float* dColumns = R.Access.Reduces(3) ? Partials[3].Columns + piece * (long)count : null;
-        float* eColumns = R.Access.Reduces(4) ? Partials[4].Columns + piece * (long)count : null;
-        float* fColumns = R.Access.Reduces(5) ? Partials[5].Columns + piece * (long)count : null;
+        float* aColumns = AccessOf<R>.Value.Reduces(0) ? Partials[0].Columns + piece * (long)count : null;
+        float* bColumns = AccessOf<R>.Value.Reduces(1) ? Partials[1].Columns + piece * (long)count : null;
+        float* cColumns = AccessOf<R>.Value.Reduces(2) ? Partials[2].Columns + piece * (long)count : null;
+        float* dColumns = AccessOf<R>.Value.Reduces(3) ? Partials[3].Columns + piece * (long)count : null;
+        float* eColumns = AccessOf<R>.Value.Reduces(4) ? Partials[4].Columns + piece * (long)count : null;
+        float* fColumns = AccessOf<R>.Value.Reduces(5) ? Partials[5].Columns + piece * (long)count : null;
 
         L start = L.Splat(R.FirstIsMax ? float.NegativeInfinity : 0f);
         L total = start;
         int i = 0;
         for (; i <= count - L.Count; i += L.Count)
         {
-            L av = R.Access.Reads(0) ? L.Load(a + (i & am)) : default;
-            L bv = R.Access.Reads(1) ? L.Load(b + (i & bm)) : default;
-            L cv = R.Access.Reads(2) ? L.Load(c + (i & cm)) : default;
-            L dv = R.Access.Reads(3) ? L.Load(d + (i & dm)) : default;
-            L ev = R.Access.Reads(4) ? L.Load(e + (i & em)) : default;
-            L fv = R.Access.Reads(5) ? L.Load(f + (i & fm)) : default;
+            L av = AccessOf<R>.Value.Reads(0) ? L.Load(a + (i & am)) : default;
+            L bv = AccessOf<R>.Value.Reads(1) ? L.Load(b + (i & bm)) : default;
+            L cv = AccessOf<R>.Value.Reads(2) ? L.Load(c + (i & cm)) : default;
+            L dv = AccessOf<R>.Value.Reads(3) ? L.Load(d + (i & dm)) : default;
+            L ev = AccessOf<R>.Value.Reads(4) ? L.Load(e + (i & em)) : default;
+            L fv = AccessOf<R>.Value.Reads(5) ? L.Load(f + (i & fm)) : default;
             L term = rule.FirstTerm(av, bv, cv, dv, ev, fv);
             total = R.FirstIsMax ? L.Max(term, total) : total + term;
         }
@@ -80,12 +80,12 @@ internal unsafe struct CpuRowWork<L, R> : IWork
         F1 folded = new(R.FirstIsMax ? L.MaxElement(total) : L.Sum(total));
         for (; i < count; i++)
         {
-            F1 av = R.Access.Reads(0) ? F1.Load(a + (i & am)) : default;
-            F1 bv = R.Access.Reads(1) ? F1.Load(b + (i & bm)) : default;
-            F1 cv = R.Access.Reads(2) ? F1.Load(c + (i & cm)) : default;
-            F1 dv = R.Access.Reads(3) ? F1.Load(d + (i & dm)) : default;
-            F1 ev = R.Access.Reads(4) ? F1.Load(e + (i & em)) : default;
-            F1 fv = R.Access.Reads(5) ? F1.Load(f + (i & fm)) : default;
+            F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
+            F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
+            F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
+            F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
+            F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
+            F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
             F1 term = rule.FirstTerm(av, bv, cv, dv, ev, fv);
             folded = R.FirstIsMax ? F1.Max(term, folded) : folded + term;
         }
@@ -98,24 +98,24 @@ internal unsafe struct CpuRowWork<L, R> : IWork
             total = default;
             for (i = 0; i <= count - L.Count; i += L.Count)
             {
-                L av = R.Access.Reads(0) ? L.Load(a + (i & am)) : default;
-                L bv = R.Access.Reads(1) ? L.Load(b + (i & bm)) : default;
-                L cv = R.Access.Reads(2) ? L.Load(c + (i & cm)) : default;
-                L dv = R.Access.Reads(3) ? L.Load(d + (i & dm)) : default;
-                L ev = R.Access.Reads(4) ? L.Load(e + (i & em)) : default;
-                L fv = R.Access.Reads(5) ? L.Load(f + (i & fm)) : default;
+                L av = AccessOf<R>.Value.Reads(0) ? L.Load(a + (i & am)) : default;
+                L bv = AccessOf<R>.Value.Reads(1) ? L.Load(b + (i & bm)) : default;
+                L cv = AccessOf<R>.Value.Reads(2) ? L.Load(c + (i & cm)) : default;
+                L dv = AccessOf<R>.Value.Reads(3) ? L.Load(d + (i & dm)) : default;
+                L ev = AccessOf<R>.Value.Reads(4) ? L.Load(e + (i & em)) : default;
+                L fv = AccessOf<R>.Value.Reads(5) ? L.Load(f + (i & fm)) : default;
                 total += rule.SecondTerm(firsts, av, bv, cv, dv, ev, fv);
             }
 
             folded = new(L.Sum(total));
             for (; i < count; i++)
             {
-                F1 av = R.Access.Reads(0) ? F1.Load(a + (i & am)) : default;
-                F1 bv = R.Access.Reads(1) ? F1.Load(b + (i & bm)) : default;
-                F1 cv = R.Access.Reads(2) ? F1.Load(c + (i & cm)) : default;
-                F1 dv = R.Access.Reads(3) ? F1.Load(d + (i & dm)) : default;
-                F1 ev = R.Access.Reads(4) ? F1.Load(e + (i & em)) : default;
-                F1 fv = R.Access.Reads(5) ? F1.Load(f + (i & fm)) : default;
+                F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
+                F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
+                F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
+                F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
+                F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
+                F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
                 folded += rule.SecondTerm(first, av, bv, cv, dv, ev, fv);
             }
 
@@ -125,12 +125,12 @@ internal unsafe struct CpuRowWork<L, R> : IWork
         L seconds = L.Splat(second.Value), ignored = default;
         for (i = 0; i <= count - L.Count; i += L.Count)
         {
-            L av = R.Access.Reads(0) ? L.Load(a + (i & am)) : default;
-            L bv = R.Access.Reads(1) ? L.Load(b + (i & bm)) : default;
-            L cv = R.Access.Reads(2) ? L.Load(c + (i & cm)) : default;
-            L dv = R.Access.Reads(3) ? L.Load(d + (i & dm)) : default;
-            L ev = R.Access.Reads(4) ? L.Load(e + (i & em)) : default;
-            L fv = R.Access.Reads(5) ? L.Load(f + (i & fm)) : default;
+            L av = AccessOf<R>.Value.Reads(0) ? L.Load(a + (i & am)) : default;
+            L bv = AccessOf<R>.Value.Reads(1) ? L.Load(b + (i & bm)) : default;
+            L cv = AccessOf<R>.Value.Reads(2) ? L.Load(c + (i & cm)) : default;
+            L dv = AccessOf<R>.Value.Reads(3) ? L.Load(d + (i & dm)) : default;
+            L ev = AccessOf<R>.Value.Reads(4) ? L.Load(e + (i & em)) : default;
+            L fv = AccessOf<R>.Value.Reads(5) ? L.Load(f + (i & fm)) : default;
             rule.Map(firsts, seconds, ref av, ref bv, ref cv, ref dv, ref ev, ref fv);
             CpuReduction.Finish<L, R>(0, av, a + (i & am), aColumns + i, true, ref ignored);
             CpuReduction.Finish<L, R>(1, bv, b + (i & bm), bColumns + i, true, ref ignored);
@@ -143,12 +143,12 @@ internal unsafe struct CpuRowWork<L, R> : IWork
         float ignoredTail = 0;
         for (; i < count; i++)
         {
-            F1 av = R.Access.Reads(0) ? F1.Load(a + (i & am)) : default;
-            F1 bv = R.Access.Reads(1) ? F1.Load(b + (i & bm)) : default;
-            F1 cv = R.Access.Reads(2) ? F1.Load(c + (i & cm)) : default;
-            F1 dv = R.Access.Reads(3) ? F1.Load(d + (i & dm)) : default;
-            F1 ev = R.Access.Reads(4) ? F1.Load(e + (i & em)) : default;
-            F1 fv = R.Access.Reads(5) ? F1.Load(f + (i & fm)) : default;
+            F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
+            F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
+            F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
+            F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
+            F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
+            F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
             rule.Map(first, second, ref av, ref bv, ref cv, ref dv, ref ev, ref fv);
             CpuReduction.FinishOne<R>(0, av, a + (i & am), aColumns + i, true, ref ignoredTail);
             CpuReduction.FinishOne<R>(1, bv, b + (i & bm), bColumns + i, true, ref ignoredTail);

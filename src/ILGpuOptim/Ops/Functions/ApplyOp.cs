@@ -12,7 +12,8 @@ public static partial class ApplyOp
     /// <returns>x's shape.</returns>
     public static Tensor Apply<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1
     {
-        Tensor output = tape.Output([.. x.Shape], x);
+        x = tape.Wide(x);
+        Tensor output = tape.Output(x.Sizes(), x);
         tape.Device.Map(new Forward1<F>(function), 1, x.Length, x.Data, output.Data);
         tape.Record(new Gradient1<F>(function, output, x));
         return output;
@@ -28,7 +29,7 @@ public static partial class ApplyOp
     public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, x, y);
-        Tensor output = tape.Output(inputs.Shape.Sizes, x, y);
+        Tensor output = tape.Output(inputs.Shape.Sizes, [.. inputs.Tensors]);
         tape.Device.Map(new Forward2<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
         tape.Record(new Gradient2<F>(function, output, inputs));
         return output;
@@ -45,7 +46,7 @@ public static partial class ApplyOp
     public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, x, y, z);
-        Tensor output = tape.Output(inputs.Shape.Sizes, x, y, z);
+        Tensor output = tape.Output(inputs.Shape.Sizes, [.. inputs.Tensors]);
         tape.Device.Map(new Forward3<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), inputs.Operand(2), output.Data);
         tape.Record(new Gradient3<F>(function, output, inputs));
         return output;

@@ -15,16 +15,16 @@ internal sealed class FunctionInputs
     /// <summary>The inputs, in the order of the function's arguments.</summary>
     public IReadOnlyList<Tensor> Tensors => tensors;
 
-    /// <summary>Broadcasts inputs to each other.</summary>
+    /// <summary>Broadcasts inputs to each other; those that are no rows, columns or scalars of one rectangle are repeated in memory.</summary>
     /// <exception cref="ArgumentException">Their shapes do not fit.</exception>
     public static FunctionInputs Of(Tape tape, params Tensor[] tensors)
     {
-        var shape = FunctionShape.Of(tensors);
-        return new FunctionInputs(shape, tensors);
+        Tensor[] fitted = tape.Fit("Apply", tensors);
+        return new FunctionInputs(FunctionShape.Of(fitted), fitted);
     }
 
     /// <summary>An input as an operand of the rectangle.</summary>
-    public Operand Operand(int index) => new(tensors[index].Data, Shape.Layouts[index]!.Value);
+    public Operand Operand(int index) => new(tensors[index].Data, Shape.Layouts[index]);
 
     /// <summary>What becomes of the derivative with respect to an input.</summary>
     public Slot SlotOf(int index) =>
@@ -60,7 +60,7 @@ internal sealed class GradientTargets(Tape tape, Tensor output, FunctionInputs i
             return gradient;
         }
 
-        Layout layout = inputs.Shape.Layouts[index]!.Value;
+        Layout layout = inputs.Shape.Layouts[index];
         bool twice = ReferenceEquals(tensor, inPlace);
         for (int k = 0; k < index; k++)
             twice |= ReferenceEquals(tensor, inputs.Tensors[k]);
