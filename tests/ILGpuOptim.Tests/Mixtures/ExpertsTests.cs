@@ -236,6 +236,36 @@ public abstract class ExpertsTests(Device device)
         tape.Gradients.Release();
     }
 
+    [Theory]
+    [InlineData(ParameterStorage.BF16, 1e-2)]
+    [InlineData(ParameterStorage.Int8, 5e-2)]
+    public void WeightsMayBeStoredInFewerBits(ParameterStorage storage, double bound)
+    {
+        float[] Run(ParameterStorage stored, float[][]? values, out float[][] weights)
+        {
+            var layer = new ExpertsLayer(new Initializer(device, seed: 11) { Storage = stored }, 5, Describe(6, 4, 2, normalizes: true));
+            for (int k = 0; k < layer.Parameters.Count && values is not null; k++)
+                layer.Parameters[k].Load(values[k]);
+            weights = [.. layer.Parameters.Select(parameter => parameter.ToArray())];
+            var x = new Parameter(device, "x", 7, 5);
+            device.Random(x.Data, RandomKind.Normal, 1, seed: 12, stream: 0);
+            Tape tape = new(device);
+            Tensor y = layer.Forward(tape, x);
+            y.IsKept = true;
+            tape.Backward(Objective.Of(tape, y, Weights(35)));
+            float[] result = [.. y.ToArray(), .. GradientOf(tape, x), .. layer.Parameters.SelectMany(parameter => GradientOf(tape, parameter))];
+            tape.Reset();
+            tape.Gradients.Release();
+            return result;
+        }
+
+        // The same numbers as f32 with the weights as they are stored; near those of the weights before.
+        float[] narrow = Run(storage, null, out float[][] weights), wide = Run(ParameterStorage.F32, weights, out _), exact = Run(ParameterStorage.F32, null, out _);
+        Close([.. wide.Select(value => (double)value)], narrow, $"{storage}");
+        Assert.All(narrow.Zip(exact).Take(35), pair => Assert.InRange(Math.Abs(pair.First - pair.Second), 0, bound * exact.Max(Math.Abs)));
+        Assert.NotEqual(exact, narrow);
+    }
+
     [Fact]
     public void FrozenPartsGetNoGradient()
     {
