@@ -33,7 +33,7 @@ internal static class ConfigChecks
     }
 
     /// <summary>Fails when a standard deviation is none.</summary>
-    public static void Deviation(string source, string field, float value)
+    public static void StandardDeviation(string source, string field, float value)
     {
         if (!(value >= 0 && value <= 1000))
             throw new UserException($"{source}: {field} = {value}; it must lie between 0 and 1000");

@@ -186,7 +186,7 @@ public record Gpt2Config : ModelConfig
         ConfigChecks.Size(source, "n_inner", Inner ?? 1, ConfigChecks.MostWidth);
         ConfigChecks.Divides(source, "n_head", Heads, "n_embd", Channels);
         ConfigChecks.Epsilon(source, "layer_norm_epsilon", LayerNormEpsilon);
-        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ActivationNames.Require(source, "activation_function", ActivationFunction);
         ConfigChecks.Dropout(source, "resid_pdrop", ResidualDropout);
         ConfigChecks.Dropout(source, "embd_pdrop", EmbeddingDropout);

@@ -185,7 +185,7 @@ public record GptNeoXConfig : ModelConfig
         ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
         ConfigChecks.Activation(source, "hidden_act", Activation);
         ConfigChecks.Epsilon(source, "layer_norm_eps", NormEpsilon);
-        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Dropout(source, "hidden_dropout", HiddenDropout);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
         Rotary.Check(source, Channels / Heads, ContextLength);

@@ -249,7 +249,7 @@ public record ModernBertConfig : ModelConfig
         ConfigChecks.Activation(source, "hidden_activation", Activation);
         ConfigChecks.Activation(source, "classifier_activation", HeadActivation);
         ConfigChecks.Epsilon(source, "norm_eps", NormEpsilon);
-        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Positive(source, "initializer_cutoff_factor", InitializerCutoff);
         ConfigChecks.Dropout(source, "embedding_dropout", EmbeddingDropout);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);

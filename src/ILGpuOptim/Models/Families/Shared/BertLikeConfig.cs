@@ -140,7 +140,7 @@ public abstract record BertLikeConfig : ModelConfig
         ConfigChecks.Size(source, "type_vocab_size", Segments, ConfigChecks.MostRows);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
         ConfigChecks.Epsilon(source, "layer_norm_eps", LayerNormEpsilon);
-        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         if (PositionKind != "absolute")
             throw new UserException($"{source}: position_embedding_type = \"{PositionKind}\" is not supported; {Family} has \"absolute\"");
         ConfigChecks.Dropout(source, "hidden_dropout_prob", HiddenDropout);

@@ -238,7 +238,7 @@ public abstract record DecoderConfig : ModelConfig
             throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {ConfigChecks.MostHeadSize}; use more heads, or a smaller head_dim");
         ConfigChecks.Activation(source, ActivationField, Activation);
         ConfigChecks.Epsilon(source, "rms_norm_eps", NormEpsilon);
-        ConfigChecks.Deviation(source, "initializer_range", InitializerRange);
+        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
         if (Window is { } window)
             ConfigChecks.Size(source, "sliding_window", window, int.MaxValue);

@@ -189,7 +189,7 @@ public record T5Config : ModelConfig
             throw new UserException($"{source}: relative_attention_max_distance = {MaxDistance}; it must be above half of the {Buckets} buckets");
         ConfigChecks.Activation(source, $"feed_forward_proj = \"{FeedForwardKind}\", activation", Activation);
         ConfigChecks.Epsilon(source, "layer_norm_epsilon", NormEpsilon);
-        ConfigChecks.Deviation(source, "initializer_factor", InitializerFactor);
+        ConfigChecks.StandardDeviation(source, "initializer_factor", InitializerFactor);
         ConfigChecks.Dropout(source, "dropout_rate", Dropout);
         if ((uint)FirstToken >= (uint)Vocabulary)
             throw new UserException($"{source}: decoder_start_token_id = {FirstToken} lies outside the vocabulary of {Vocabulary}");
@@ -217,7 +217,7 @@ public record T5Config : ModelConfig
             {
                 RelativeBias = new RelativeBiasDescription($"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", Buckets, MaxDistance, IsBidirectional: !isDecoder)
                 {
-                    StandardDeviation = Deviation(Channels),
+                    StandardDeviation = InitializerFactor / MathF.Sqrt(Channels),
                 },
             },
             AttentionOutputDropout = Dropout,
@@ -254,7 +254,5 @@ public record T5Config : ModelConfig
 
     private NormDescription Norm(string name) => new(name, NormKind.RmsNorm, NormEpsilon);
 
-    private ProjectionDescription Product(string name, float deviation) => new(name) { StandardDeviation = deviation * InitializerFactor };
-
-    private float Deviation(int width) => InitializerFactor / MathF.Sqrt(width);
+    private ProjectionDescription Product(string name, float standardDeviation) => new(name) { StandardDeviation = standardDeviation * InitializerFactor };
 }
