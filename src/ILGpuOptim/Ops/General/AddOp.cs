@@ -18,7 +18,7 @@ public static class AddOp
     public static Tensor Affine(this Tape tape, Tensor x, float factor, float offset = 0)
     {
         x = tape.Wide(x);
-        Tensor output = tape.Result(x.Sizes(), x);
+        Tensor output = tape.Output(x.Sizes(), x);
         tape.Device.Map(new AffineRule(factor, offset), 1, x.Length, x.Data, output.Data);
         tape.Record(new AffineGradient(output, x, factor));
         return output;
@@ -27,7 +27,7 @@ public static class AddOp
     private static Tensor Combine(this Tape tape, string operation, Tensor x, Tensor y, float sign)
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, tape.Fit(operation, x, y));
-        Tensor output = tape.Result(inputs.Shape.Sizes, x, y);
+        Tensor output = tape.Output(inputs.Shape.Sizes, x, y);
         tape.Device.Map(new CombineRule(sign), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
         tape.Record(new Gradient(output, inputs, sign));
         return output;

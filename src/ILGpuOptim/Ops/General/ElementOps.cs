@@ -87,7 +87,7 @@ public static class ElementOps
     public static Tensor Where(this Tape tape, Tensor condition, Tensor x, Tensor y)
     {
         Tensor[] inputs = tape.Fit("Where", condition, x, y);
-        return tape.Kept(tape.Apply(new Choice(), inputs[0], inputs[1], inputs[2]));
+        return tape.Apply(new Choice(), inputs[0], inputs[1], inputs[2]);
     }
 
     /// <summary>A value where the mask is not 0, else x.</summary>
@@ -96,19 +96,12 @@ public static class ElementOps
 
     /// <summary>A function of one tensor.</summary>
     internal static Tensor Element<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1 =>
-        tape.Kept(tape.Apply(function, tape.Wide(x)));
+        tape.Apply(function, tape.Wide(x));
 
     /// <summary>A function of two tensors of any shapes that can be broadcast.</summary>
     internal static Tensor Broadcast<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
     {
         Tensor[] inputs = tape.Fit(operation, x, y);
-        return tape.Kept(tape.Apply(function, inputs[0], inputs[1]));
-    }
-
-    /// <summary>See <see cref="SumOp.Result"/>.</summary>
-    private static Tensor Kept(this Tape tape, Tensor output)
-    {
-        output.IsKept |= output.Length == 1;
-        return output;
+        return tape.Apply(function, inputs[0], inputs[1]);
     }
 }

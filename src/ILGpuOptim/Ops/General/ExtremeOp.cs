@@ -63,7 +63,7 @@ public static class ExtremeOp
         if (columns == 0 && rows > 0)
             throw new ArgumentException($"{operation}: {x.Text()} has no elements to choose from", nameof(x));
         x = tape.MoveToEnd(tape.Wide(x), meant);
-        Tensor output = tape.Result(shape, x);
+        Tensor output = tape.Output(shape, x);
         if (rows > 0)
             Largest(tape, x.Data, rows, columns, Operand.PerRow(output.Data), sign);
         tape.Record(new Gradient(output, x, rows, columns));
@@ -78,7 +78,7 @@ public static class ExtremeOp
         if (columns is 0 or > MostPlaces)
             throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} has {(columns == 0 ? "no elements to choose from" : $"more than {MostPlaces} places")}", nameof(x));
         x = tape.MoveToEnd(tape.Wide(x), meant);
-        Tensor output = tape.Result(shape);
+        Tensor output = tape.Output(shape);
         if (rows == 0)
             return output;
         Block largest = tape.Scratch(rows);

@@ -17,7 +17,7 @@ public static class LogSumExpOp
         int[] shape = Shapes.Reduced(x.Sizes(), meant, keepDims);
         long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
         x = tape.MoveToEnd(tape.Wide(x), meant);
-        Tensor output = tape.Result(shape, x);
+        Tensor output = tape.Output(shape, x);
         Block largest = tape.Scratch(rows);
         tape.Device.Map(new LargestRule(), rows, columns, x.Data, Operand.PerRow(largest));
         tape.Device.Map(new SumRule(), rows, columns, x.Data, Operand.PerRow(largest), Operand.PerRow(output.Data));

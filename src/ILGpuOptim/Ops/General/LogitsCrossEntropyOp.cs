@@ -44,7 +44,7 @@ public static class LogitsCrossEntropyOp
         }
 
         logits = tape.Wide(logits);
-        Tensor losses = tape.Result(shape, logits);
+        Tensor losses = tape.Output(shape, logits);
         Block places = tape.Indices(indices), weights = tape.Numbers(counts), logSums = tape.Scratch(rows);
         if (rows > 0)
         {

@@ -40,7 +40,7 @@ public static class MatMulOp
         if (countB == 1 && countA == count && !transposeA)
             (m, count, countA) = (checked(m * count), 1, 1);
         int[] shape = [.. batch, .. a.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [transposeA ? columnsA : rowsA], .. b.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [n]];
-        Tensor output = tape.Result(shape, a, b);
+        Tensor output = tape.Output(shape, a, b);
         var sizes = new Sizes(m, n, k, count, count > 1 && countA == 1, count > 1 && countB == 1, transposeA, transposeB);
         tape.Device.Gemm(new GemmArguments(a.Data, b.Data, output.Data, m, n, k)
         {

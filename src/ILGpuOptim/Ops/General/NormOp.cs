@@ -32,7 +32,7 @@ public static class NormOp
         int[] shape = Shapes.Reduced(x.Sizes(), meant, keepDims);
         long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
         x = tape.MoveToEnd(tape.Wide(x), meant);
-        Tensor output = tape.Result(shape, x);
+        Tensor output = tape.Output(shape, x);
         if (columns == 0)
             tape.Device.Fill(output.Data, 0);
         else

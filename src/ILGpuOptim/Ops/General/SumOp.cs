@@ -34,17 +34,9 @@ public static class SumOp
     private static Tensor ScaledSum(this Tape tape, Tensor x, bool[] axes, bool keepDims, float factor)
     {
         x = tape.Wide(x);
-        Tensor output = tape.Result(Shapes.Reduced(x.Sizes(), axes, keepDims), x);
+        Tensor output = tape.Output(Shapes.Reduced(x.Sizes(), axes, keepDims), x);
         Reduction.Sum(tape, x.Data, x.Sizes(), axes, output.Data, factor);
         tape.Record(new Gradient(output, x, axes, factor));
-        return output;
-    }
-
-    /// <summary>An output that stays readable after the backward pass when it is a scalar: a loss usually is printed then.</summary>
-    internal static Tensor Result(this Tape tape, ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
-    {
-        Tensor output = tape.Output(shape, inputs);
-        output.IsKept = output.Length == 1;
         return output;
     }
 

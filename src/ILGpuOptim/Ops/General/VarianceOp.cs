@@ -18,7 +18,7 @@ public static class VarianceOp
         int[] shape = Shapes.Reduced(x.Sizes(), meant, keepDims);
         long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
         x = tape.MoveToEnd(tape.Wide(x), meant);
-        Tensor output = tape.Result(shape, x);
+        Tensor output = tape.Output(shape, x);
         Block mean = tape.Scratch(rows);
         float factor = 1f / Math.Max(0, columns - correction);
         tape.Device.Map(new ScaledTotalRule(1f / columns), rows, columns, x.Data, Operand.PerRow(mean));
