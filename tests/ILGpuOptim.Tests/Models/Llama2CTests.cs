@@ -98,6 +98,7 @@ public class Llama2CTests
         { "rope_theta", Config with { RopeScaling = new RotaryScaling { Kind = "linear", Factor = 2 } } },
         { "head_dim", Config with { HeadSize = 8 } },
         { "attention_bias", Config with { AttentionBias = true } },
+        { "hidden_act", Config with { Activation = "relu" } },
     };
 
     [Theory]

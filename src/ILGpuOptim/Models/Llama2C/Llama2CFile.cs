@@ -56,6 +56,7 @@ public static class Llama2CFile
         Require(config.SizeOfHead * config.Heads == config.Channels, $"head_dim = {config.SizeOfHead}", "heads that together are as wide as the model");
         Require(!config.AttentionBias && !config.MlpBias, "attention_bias or mlp_bias", "no biases");
         Require(config.Theta == Theta && (config.Scaling?.Kind ?? config.Scaling?.OldKind ?? "default") == "default", $"rope_theta = {config.Theta} or rope_scaling", $"a rope_theta of {Theta} without scaling");
+        Require(config.Activation is "silu" or "swish", $"hidden_act = \"{config.Activation}\"", "\"silu\"");
         Require(config.NormEpsilon == NormEpsilon, $"rms_norm_eps = {config.NormEpsilon}", $"an rms_norm_eps of {NormEpsilon}");
         var header = new Llama2CHeader(config.Channels, config.Inner, config.Layers, config.Heads, config.KeyHeadCount, config.Vocabulary, config.ContextLength, config.TieWordEmbeddings);
         Require(AngleFloats(header) <= Array.MaxLength, $"max_position_embeddings = {config.ContextLength}", "tables of angles for fewer positions");
