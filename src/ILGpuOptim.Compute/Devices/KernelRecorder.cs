@@ -47,11 +47,14 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
         device.Pool.Return(c);
     }
 
-    /// <summary>Has the device launch attention with heads that cannot be moved in fours, narrow and wide, which the usual models have not.</summary>
+    /// <summary>
+    /// Has the device launch attention as the usual models have not: with heads that cannot be moved in fours, narrow and wide, and with windows, ranges,
+    /// soft-caps and biases by distance.
+    /// </summary>
     public void RecordAttention()
     {
-        Block block = device.Pool.Rent(1 << 13);
-        foreach (int size in (int[])[31, 65])
+        Block block = device.Pool.Rent(1 << 13), ranges = device.Pool.Rent(128, DType.I32);
+        foreach (int size in (int[])[31, 65, 64])
         {
             var attention = new AttentionArguments(block, block, block, block)
             {
@@ -68,11 +71,22 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
                 Causal = true,
                 Scale = 1,
             };
-            device.AttentionForward(attention);
-            device.AttentionBackward(attention, new AttentionGradients(block, block, block, block));
+            var gradients = new AttentionGradients(block, block, block, block);
+            Record(attention, gradients);
+            Record(attention with { KeysBefore = 16 }, gradients);
+            Record(attention with { Ranges = ranges, SoftCap = 1, Dropout = 0.5f, KeyBias = block }, gradients);
+            Record(attention with { KeysBefore = 16, SoftCap = 1 }, gradients);
+            Record(attention with { DistanceBias = block }, gradients with { DistanceBias = block });
         }
 
         device.Pool.Return(block);
+        device.Pool.Return(ranges);
+    }
+
+    private void Record(in AttentionArguments attention, in AttentionGradients gradients)
+    {
+        device.AttentionForward(attention);
+        device.AttentionBackward(attention, gradients);
     }
 
     /// <summary>Compiles every kernel so far, each once.</summary>

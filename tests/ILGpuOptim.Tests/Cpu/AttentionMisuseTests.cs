@@ -14,8 +14,23 @@ public class AttentionMisuseTests
             device.Fill(block, 0);
         var good = new AttentionArguments(x, x, x, device.Pool.Rent(48))
         {
-            Batch = 2, Heads = 2, KeyHeads = 2, HeadSize = 4, QueryLength = 3, KeyLength = 3, QueryStride = 8, KeyStride = 8, OutputStride = 8, Scale = 1, LogSumExp = device.Pool.Rent(12),
-            Causal = true, KeysBefore = 1, SoftCap = 2, DistanceBias = numbers, Ranges = ranges, QueryHeadStride = 4,
+            Batch = 2,
+            Heads = 2,
+            KeyHeads = 2,
+            HeadSize = 4,
+            QueryLength = 3,
+            KeyLength = 3,
+            QueryStride = 8,
+            KeyStride = 8,
+            OutputStride = 8,
+            Scale = 1,
+            LogSumExp = device.Pool.Rent(12),
+            Causal = true,
+            KeysBefore = 1,
+            SoftCap = 2,
+            DistanceBias = numbers,
+            Ranges = ranges,
+            QueryHeadStride = 4,
         };
         void Upload(params int[] values) => device.Upload(values, ranges);
         void Refused<E>(string message, AttentionArguments arguments) where E : Exception

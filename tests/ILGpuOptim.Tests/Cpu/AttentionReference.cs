@@ -17,9 +17,6 @@ public sealed record AttentionShape(int Batch, int Heads, int KeyHeads, int Head
     /// <summary>Numbers between two heads of a query row; between two heads of a key row there are twice as many.</summary>
     public int Gap { get; init; }
 
-    /// <summary>Whether it has nothing but causality, key biases, dropout and spare keys.</summary>
-    public bool IsPlain => Before is null && After is null && Cap == 0 && !Distances && Ranges == AttentionRanges.None && Gap == 0;
-
     public float Scale => 1 / MathF.Sqrt(HeadSize);
     public int KeyCapacity => KeyLength + SpareKeys;
     public int QueryHeadStride => HeadSize + Gap;

@@ -7,7 +7,10 @@ namespace ILGpuOptim.Tests.Devices;
 public abstract class GpuAttentionTests(GpuDevice device)
 {
     [Fact]
-    public void AgreesWithTheTextbook() => AttentionTests.AgreesWithTheTextbook(device);
+    public void AgreesWithTheTextbook() => AttentionTests.AgreesWithTheTextbook(device, AttentionTests.Shapes());
+
+    [Fact]
+    public void MasksAgreeWithTheTextbook() => AttentionTests.AgreesWithTheTextbook(device, AttentionTests.MaskedShapes());
 
     [Fact]
     public void RepeatsItsBits() => AttentionTests.RepeatsItsBits(device);
@@ -22,6 +25,14 @@ public abstract class GpuAttentionTests(GpuDevice device)
     [InlineData(3)]
     [InlineData(70)]
     public void NaNReachesTheRowsThatSeeIt(int queries) => AttentionTests.NaNReaches(device, queries);
+
+    [Fact]
+    public void OneMaskSaidInSeveralWaysGivesTheSameBits() => AttentionTests.OneMaskSaidInSeveralWays(device);
+
+    [Theory]
+    [InlineData(2)]
+    [InlineData(200)]
+    public void WhatNobodySeesIsNotRead(int queries) => AttentionTests.WhatNobodySees(device, queries);
 
     [Fact]
     public void PartsOfOnePackedBlockAreReadAndWrittenInPlace() => AttentionTests.PartsOfOnePackedBlock(device);

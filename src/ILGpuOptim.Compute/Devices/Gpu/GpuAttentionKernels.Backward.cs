@@ -64,30 +64,38 @@ internal static partial class GpuAttentionKernels
         ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), slopes = SharedMemory.Allocate<float>(Tile * Pitch);
         int block = Grid.IdxX % x.Blocks, heads = ofKeys ? x.KeyHeads : x.Heads, head = Grid.IdxX / x.Blocks % heads, batch = Grid.IdxX / x.Blocks / heads;
         int shared = x.Heads / x.KeyHeads, keyHead = ofKeys ? head : head / shared, h0 = ofKeys ? head * shared : head, h1 = ofKeys ? h0 + shared : head + 1;
-        int kFirst = ofQueries ? 0 : block * Tile, qFirst = ofKeys ? 0 : block * Tile, qEnd = ofKeys ? x.QueryLength : IntrinsicMath.Min(qFirst + Tile, x.QueryLength);
-        int kEnd = ofKeys && !ofQueries ? IntrinsicMath.Min(kFirst + Tile, x.KeyLength) : LastKey(x, qEnd);
-        kEnd = ofKeys && ofQueries ? x.KeyLength : kEnd;
+        int qFirst = ofKeys ? 0 : block * Tile, qEnd = ofKeys ? x.QueryLength : IntrinsicMath.Min(qFirst + Tile, x.QueryLength);
+        int kFirst = ofQueries ? 0 : block * Tile, kEnd = x.KeyLength;
+        if (ofKeys && !ofQueries)
+            kEnd = IntrinsicMath.Min(kFirst + Tile, x.KeyLength);
+        if (!ofKeys)
+        {
+            kFirst = FirstTile(x, form.Value, batch, qFirst);
+            kEnd = EndKey(x, form.Value, batch, qEnd - 1);
+        }
 
         // What no pair of a query and a key that it sees adds to.
-        int blind = IntrinsicMath.Clamp(-x.Offset, 0, x.QueryLength);
-        blind = x.KeyLength == 0 ? qEnd : IntrinsicMath.Min(blind / Tile * Tile, qEnd);
         for (int h = h0; h < h1 && ofQueries; h++)
-            Clear(x.QueryGradient, ((long)batch * x.QueryLength + qFirst) * x.QueryStride + h * size, x.QueryStride, blind - qFirst, size, threads);
+            ClearBlind(x, form.Value, batch, h, qFirst, qEnd, threads);
         for (int k0 = kFirst; k0 < kEnd; k0 += Tile)
         {
             var tile = new GpuAttentionTile { Batch = batch };
             tile.OfKeys(x, keyHead, k0);
 
-            // The first query that sees the block's first key.
-            int q = IntrinsicMath.Max(k0 - x.Offset, 0) / Tile * Tile;
+            // The blocks of queries that see a key of the block.
+            int q = qFirst, end = qEnd;
+            if (ofKeys)
+            {
+                q = FirstBlock(x, form.Value, batch, k0);
+                end = EndBlock(x, form.Value, batch, q, k0 + tile.KeyCount);
+            }
+
             bool first = true, fresh = true;
-            q = IntrinsicMath.Max(q, qFirst);
             for (int h = h0; h < h1; h++)
             {
-                for (int q0 = q; q0 < qEnd; q0 += Tile)
+                for (int q0 = q; q0 < end; q0 += Tile)
                 {
                     tile.OfQueries(x, h, q0);
-                    tile.Diagonal = Diagonal(x, q0, k0);
                     Differentiate(x, form.Value, tile, fresh, depth, tiles, weights, slopes);
                     if (ofKeys)
                     {
@@ -96,7 +104,7 @@ internal static partial class GpuAttentionKernels
                     }
 
                     if (ofQueries)
-                        Sum(x, form.Value, tile, Over.Keys, k0 == 0, tiles, slopes);
+                        Sum(x, form.Value, tile, Over.Keys, k0 == FirstTile(x, form.Value, batch, q0), tiles, slopes);
                     first = false;
                     fresh = (form.Value & Direct) == 0 || depth < size;
                 }
@@ -107,6 +115,27 @@ internal static partial class GpuAttentionKernels
                 Clear(x.KeyGradient, tile.Key, x.KeyStride, tile.KeyCount, size, threads);
                 Clear(x.ValueGradient, tile.Key, x.KeyStride, tile.KeyCount, size, threads);
             }
+        }
+    }
+
+    /// <summary>Zeros for the gradients of a head's queries that see no key, in blocks without any pair.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ClearBlind(GpuAttentionArguments x, int form, int batch, int head, int qFirst, int qEnd, int threads)
+    {
+        long start = (long)batch * x.QueryLength * x.QueryStride + head * x.QueryHeadStep;
+        if ((form & Bounded) == 0)
+        {
+            int blind = IntrinsicMath.Clamp(-x.Offset, 0, x.QueryLength);
+            blind = x.KeyLength == 0 ? qEnd : IntrinsicMath.Min(blind / Tile * Tile, qEnd);
+            Clear(x.QueryGradient, start + (long)qFirst * x.QueryStride, x.QueryStride, blind - qFirst, x.HeadSize, threads);
+            return;
+        }
+
+        for (int q0 = qFirst; q0 < qEnd; q0 += Tile)
+        {
+            int end = IntrinsicMath.Min(q0 + Tile, qEnd);
+            if (FirstKey(x, form, batch, q0) >= EndKey(x, form, batch, end - 1))
+                Clear(x.QueryGradient, start + (long)q0 * x.QueryStride, x.QueryStride, end - q0, x.HeadSize, threads);
         }
     }
 
@@ -149,7 +178,7 @@ internal static partial class GpuAttentionKernels
                     scores = at.Product(
                         scores, tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.QueryStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(depth, size - c));
                     if (c + depth >= size)
-                        scores = Weights(x, form, tile, at, scores);
+                        scores = (form & Caps) != 0 ? Cap(scores, x.SoftCap) : Weights(x, form, tile, at, scores);
                 }
 
                 at.Store(scores, weights);
@@ -198,45 +227,59 @@ internal static partial class GpuAttentionKernels
         }
     }
 
-    /// <summary>exp(score + bias - log-sum-exp), 0 where the query does not see the key.</summary>
+    /// <summary>exp(score + biases - log-sum-exp), 0 where the query does not see the key.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, GpuTile scores)
     {
-        GpuEight bias = default;
-        if ((form & HasBias) != 0)
-        {
-            long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
-            int key = at.X, step = at.XStep, end = tile.KeyCount - 1;
-            bias = new GpuEight(
-                x.KeyBias[start + IntrinsicMath.Min(key, end)], x.KeyBias[start + IntrinsicMath.Min(key + step, end)],
-                x.KeyBias[start + IntrinsicMath.Min(key + 2 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 3 * step, end)],
-                x.KeyBias[start + IntrinsicMath.Min(key + 4 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 5 * step, end)],
-                x.KeyBias[start + IntrinsicMath.Min(key + 6 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 7 * step, end)]);
-        }
-
+        GpuEight bias = KeyBiases(x, form, tile, at);
         return new GpuTile
         {
-            A = Weight(x, tile, at, 0, scores.A + bias),
-            B = Weight(x, tile, at, 1, scores.B + bias),
-            C = Weight(x, tile, at, 2, scores.C + bias),
-            D = Weight(x, tile, at, 3, scores.D + bias),
-            E = Weight(x, tile, at, 4, scores.E + bias),
-            F = Weight(x, tile, at, 5, scores.F + bias),
-            G = Weight(x, tile, at, 6, scores.G + bias),
-            H = Weight(x, tile, at, 7, scores.H + bias),
+            A = Weight(x, form, tile, at, 0, scores.A + bias),
+            B = Weight(x, form, tile, at, 1, scores.B + bias),
+            C = Weight(x, form, tile, at, 2, scores.C + bias),
+            D = Weight(x, form, tile, at, 3, scores.D + bias),
+            E = Weight(x, form, tile, at, 4, scores.E + bias),
+            F = Weight(x, form, tile, at, 5, scores.F + bias),
+            G = Weight(x, form, tile, at, 6, scores.G + bias),
+            H = Weight(x, form, tile, at, 7, scores.H + bias),
         };
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight Weight(GpuAttentionArguments x, GpuAttentionTile tile, GpuAttentionPart at, int j, GpuEight scores)
+    private static GpuEight KeyBiases(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at)
+    {
+        if ((form & HasBias) == 0)
+            return default;
+        long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
+        int key = at.X, step = at.XStep, end = tile.KeyCount - 1;
+        return new GpuEight(
+            x.KeyBias[start + IntrinsicMath.Min(key, end)], x.KeyBias[start + IntrinsicMath.Min(key + step, end)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 2 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 3 * step, end)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 4 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 5 * step, end)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 6 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 7 * step, end)]);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight Weight(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, GpuEight scores)
     {
         int row = at.Row(j);
         if (row >= tile.QueryCount)
             return default;
-        return tile.Visible(at, row, GpuEight.Exp(scores - GpuEight.Splat(x.LogSumExp[tile.Row + row])));
+        if ((form & HasDistances) != 0)
+        {
+            int query = tile.FirstQuery + row, key = tile.FirstKey + at.X, step = at.XStep;
+            scores += new GpuEight(
+                Distance(x, tile.Head, query, key), Distance(x, tile.Head, query, key + step), Distance(x, tile.Head, query, key + 2 * step), Distance(x, tile.Head, query, key + 3 * step),
+                Distance(x, tile.Head, query, key + 4 * step), Distance(x, tile.Head, query, key + 5 * step), Distance(x, tile.Head, query, key + 6 * step), Distance(x, tile.Head, query, key + 7 * step));
+        }
+
+        return tile.Visible(x, form, at, row, GpuEight.Exp(scores - GpuEight.Splat(x.LogSumExp[tile.Row + row])));
     }
 
-    /// <summary>Turns row <paramref name="j"/> of dO Vᵀ into dS, and the weights into those that were applied.</summary>
+    /// <summary>
+    /// Turns row <paramref name="j"/> of dO Vᵀ into dS, and the weights into those that were applied. With a soft-cap, in place of the weights there are
+    /// capped scores, of which its derivative is 1 - (score / cap)²; weights are made of them here.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref GpuEight products, ArrayView<float> weights)
     {
@@ -247,7 +290,16 @@ internal static partial class GpuAttentionKernels
             return;
         }
 
-        GpuEight weight = GpuEight.Load(weights, place, step);
+        GpuEight weight = GpuEight.Load(weights, place, step), derivative = default;
+        if ((form & Caps) != 0)
+        {
+            GpuEight tangent = weight * (1 / x.SoftCap);
+            derivative = GpuEight.Splat(1) - tangent * tangent;
+            weight = Weight(x, form, tile, at, j, weight + KeyBiases(x, form, tile, at));
+            if ((form & Drops) == 0)
+                weight.Store(weights, place, step);
+        }
+
         if ((form & Drops) != 0)
         {
             long line = tile.Row + row;
@@ -259,7 +311,10 @@ internal static partial class GpuAttentionKernels
             products *= keep;
         }
 
-        products = tile.Visible(at, row, weight * (products - GpuEight.Splat(x.Dots[tile.Row + row])));
+        GpuEight slope = weight * (products - GpuEight.Splat(x.Dots[tile.Row + row]));
+        if ((form & Caps) != 0 && (form & OfDistances) == 0)
+            slope *= derivative;
+        products = tile.Visible(x, form, at, row, slope);
     }
 
     /// <summary>Adds one of the three products to its gradient: (P∘M)ᵀ dO, dSᵀ Q or dS K.</summary>
@@ -311,52 +366,5 @@ internal static partial class GpuAttentionKernels
         int row = at.Row(j);
         if (row < rows)
             Accumulate(target, start + (long)row * stride, at, columns, (form & Alone) == 0, form, sum, first, 1, scale);
-    }
-}
-
-/// <summary>A tile of queries and keys: where it lies in the operands, and who sees whom.</summary>
-internal struct GpuAttentionTile
-{
-    public int Batch, FirstKey, QueryCount, KeyCount, Diagonal;
-
-    /// <summary>The first query among those of all heads and sequences; the first elements of keys, queries and outputs.</summary>
-    public long Row, Key, Query, Output;
-
-    /// <summary>Sets what belongs to the queries from <paramref name="q0"/> on of a head.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void OfQueries(GpuAttentionArguments x, int head, int q0)
-    {
-        QueryCount = IntrinsicMath.Min(GpuAttentionKernels.Tile, x.QueryLength - q0);
-        Row = ((long)Batch * x.Heads + head) * x.QueryLength + q0;
-        Query = ((long)Batch * x.QueryLength + q0) * x.QueryStride + head * x.HeadSize;
-        Output = ((long)Batch * x.QueryLength + q0) * x.OutputStride + head * x.HeadSize;
-    }
-
-    /// <summary>Sets what belongs to the keys from <paramref name="k0"/> on of a key head.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void OfKeys(GpuAttentionArguments x, int head, int k0)
-    {
-        FirstKey = k0;
-        KeyCount = IntrinsicMath.Min(GpuAttentionKernels.Tile, x.KeyLength - k0);
-        Key = ((long)Batch * x.KeyCapacity + k0) * x.KeyStride + head * x.HeadSize;
-    }
-
-    /// <summary>Whether some query of the tile does not see some key of it, or is missing.</summary>
-    public readonly bool IsCut
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => KeyCount < GpuAttentionKernels.Tile || QueryCount < GpuAttentionKernels.Tile || Diagonal < GpuAttentionKernels.Tile - 1;
-    }
-
-    /// <summary>Whether some query of a part's rows sees some key of its columns.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly bool Sees(GpuAttentionPart at) => at.X <= at.LastY + Diagonal && at.X < KeyCount && at.Y < QueryCount;
-
-    /// <summary>A row of a part with zeros for the keys that its query does not see.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Visible(GpuAttentionPart at, int row, GpuEight values)
-    {
-        int end = IntrinsicMath.Min(KeyCount, row + Diagonal + 1);
-        return at.LastX < end ? values : values.Within(0, end, at.X, at.XStep, 0);
     }
 }

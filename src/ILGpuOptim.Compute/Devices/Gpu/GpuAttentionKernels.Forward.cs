@@ -22,7 +22,7 @@ internal static partial class GpuAttentionKernels
         // Later queries see more keys, so they go first.
         int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
         int keyHead = head / (x.Heads / x.KeyHeads), q0 = block * Tile, queries = IntrinsicMath.Min(Tile, x.QueryLength - q0);
-        long query = ((long)batch * x.QueryLength + q0) * x.QueryStride + head * size, output = ((long)batch * x.QueryLength + q0) * x.OutputStride + head * size;
+        long query = ((long)batch * x.QueryLength + q0) * x.QueryStride + head * x.QueryHeadStep, output = ((long)batch * x.QueryLength + q0) * x.OutputStride + head * size;
         long row0 = ((long)batch * x.Heads + head) * x.QueryLength + q0;
         for (int r = Group.IdxX; r < Tile; r += threads)
         {
@@ -31,15 +31,16 @@ internal static partial class GpuAttentionKernels
         }
 
         // At least once, so that queries without keys get results.
-        int end = LastKey(x, q0 + queries), k0 = 0;
+        int begin = FirstTile(x, form.Value, batch, q0), end = EndKey(x, form.Value, batch, q0 + queries - 1), k0 = begin;
         do
         {
-            int keys = IntrinsicMath.Min(Tile, x.KeyLength - k0), diagonal = Diagonal(x, q0, k0);
-            long key = ((long)batch * x.KeyCapacity + k0) * x.KeyStride + keyHead * size;
+            int keys = IntrinsicMath.Min(Tile, x.KeyLength - k0), diagonal = q0 + x.Offset - k0;
+            long key = ((long)batch * x.KeyCapacity + k0) * x.KeyStride + keyHead * x.KeyHeadStep;
+            bool first = k0 == begin;
             bool last = k0 + Tile >= end;
             for (int c = 0; c < size; c += depth)
             {
-                if (!direct || depth < size || k0 == 0)
+                if (!direct || depth < size || first)
                     LoadAcross(tiles, x.Query, query + c, x.QueryStride, queries, depth, size - c, x.Scale, form.Value);
                 if (!direct)
                     LoadAcross(right, x.Key, key + c, x.KeyStride, keys, depth, size - c, 1, form.Value);
@@ -60,14 +61,23 @@ internal static partial class GpuAttentionKernels
                     if (c + depth >= size)
                     {
                         var top = GpuEight.Splat(float.NegativeInfinity);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 0, ref scores.A, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 1, ref scores.B, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 2, ref scores.C, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 3, ref scores.D, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 4, ref scores.E, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 5, ref scores.F, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 6, ref scores.G, ref top);
-                        Mask(x, form.Value, at, batch, k0, keys, diagonal, 7, ref scores.H, ref top);
+                        if ((form.Value & Caps) != 0)
+                            scores = Cap(scores, x.SoftCap);
+                        GpuEight firstKeys = default, endKeys = default;
+                        if ((form.Value & Bounded) != 0)
+                        {
+                            firstKeys = FirstKeys(x, form.Value, batch, q0, queries, k0, at);
+                            endKeys = EndKeys(x, form.Value, batch, q0, queries, k0, at);
+                        }
+
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 0, ref scores.A, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 1, ref scores.B, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 2, ref scores.C, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 3, ref scores.D, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 4, ref scores.E, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 5, ref scores.F, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 6, ref scores.G, ref top);
+                        Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 7, ref scores.H, ref top);
                         top.Store(parts, at.Line * LinePitch + at.X, at.XStep);
                     }
 
@@ -109,14 +119,14 @@ internal static partial class GpuAttentionKernels
                         continue;
                     GpuTile products = at.Product(
                         default, values, direct ? x.KeyStride : Tile, weights, at.Rows(Tile, 1), Pitch, 0, IntrinsicMath.Clamp(at.LastY + diagonal + 1, 0, keys));
-                    Output(x, form.Value, products.A, at.Row(0), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.B, at.Row(1), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.C, at.Row(2), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.D, at.Row(3), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.E, at.Row(4), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.F, at.Row(5), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.G, at.Row(6), queries, output + c, at, size - c, k0, factors, inverses);
-                    Output(x, form.Value, products.H, at.Row(7), queries, output + c, at, size - c, k0, factors, inverses);
+                    Output(x, form.Value, products.A, at.Row(0), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.B, at.Row(1), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.C, at.Row(2), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.D, at.Row(3), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.E, at.Row(4), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.F, at.Row(5), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.G, at.Row(6), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.H, at.Row(7), queries, output + c, at, size - c, first, factors, inverses);
                 }
 
                 Group.Barrier();
@@ -127,17 +137,49 @@ internal static partial class GpuAttentionKernels
         while (k0 < end);
     }
 
-    /// <summary>Adds the bias of row <paramref name="j"/>'s key, hides it from the queries that do not see it, and keeps the maximum.</summary>
+    /// <summary>Adds the biases of row <paramref name="j"/>'s key, hides it from the queries that do not see it, and keeps the maximum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Mask(GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int k0, int keys, int diagonal, int j, ref GpuEight scores, ref GpuEight top)
+    private static void Mask(
+        GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int head, int q0, int k0, int keys, int diagonal, GpuEight firstKeys, GpuEight endKeys, int j,
+        ref GpuEight scores, ref GpuEight top)
     {
         int key = at.Row(j);
+        if ((form & HasDistances) != 0 && key < keys)
+        {
+            int place = k0 + key, query = q0 + at.X, step = at.XStep;
+            scores += new GpuEight(
+                Distance(x, head, query, place), Distance(x, head, query + step, place), Distance(x, head, query + 2 * step, place), Distance(x, head, query + 3 * step, place),
+                Distance(x, head, query + 4 * step, place), Distance(x, head, query + 5 * step, place), Distance(x, head, query + 6 * step, place), Distance(x, head, query + 7 * step, place));
+        }
+
         if ((form & HasBias) != 0 && key < keys)
             scores += GpuEight.Splat(x.KeyBias[(long)batch * x.KeyLength + k0 + key]);
-        if (key >= keys || key > at.X + diagonal)
+        if ((form & Bounded) != 0)
+            scores = scores.Between(key, firstKeys, endKeys, float.NegativeInfinity);
+        else if (key >= keys || key > at.X + diagonal)
             scores = scores.Within(key < keys ? key - diagonal : 4 * Tile, 4 * Tile, at.X, at.XStep, float.NegativeInfinity);
         top = GpuEight.Max(top, scores);
     }
+
+    /// <summary>The first keys of the tile that the queries of a part's columns see.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight FirstKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
+        FirstKey(x, form, batch, Column(q0, queries, at, 0)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
+        FirstKey(x, form, batch, Column(q0, queries, at, 2)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
+        FirstKey(x, form, batch, Column(q0, queries, at, 4)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
+        FirstKey(x, form, batch, Column(q0, queries, at, 6)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
+
+    /// <summary>The ends of the keys that they see.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuEight EndKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
+        EndKey(x, form, batch, Column(q0, queries, at, 0)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
+        EndKey(x, form, batch, Column(q0, queries, at, 2)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
+        EndKey(x, form, batch, Column(q0, queries, at, 4)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
+        EndKey(x, form, batch, Column(q0, queries, at, 6)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
+
+    /// <summary>The query of a part's column; where it is missing, the last.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Column(int q0, int queries, GpuAttentionPart at, int column) => q0 + IntrinsicMath.Min(at.X + column * at.XStep, queries - 1);
 
     /// <summary>Turns a part's scores into exp(score - largest so far), with their sums, dropped or kept.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -182,10 +224,10 @@ internal static partial class GpuAttentionKernels
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Output(
-        GpuAttentionArguments x, int form, GpuEight sum, int row, int queries, long start, GpuAttentionPart at, int columns, int k0,
+        GpuAttentionArguments x, int form, GpuEight sum, int row, int queries, long start, GpuAttentionPart at, int columns, bool first,
         ArrayView<float> factors, ArrayView<float> inverses)
     {
         if (row < queries)
-            Accumulate(x.Output, start + (long)row * x.OutputStride, at, columns, (form & (Alone | Narrow)) == Narrow, form, sum, k0 == 0, factors[row], inverses[row]);
+            Accumulate(x.Output, start + (long)row * x.OutputStride, at, columns, (form & (Alone | Narrow)) == Narrow, form, sum, first, factors[row], inverses[row]);
     }
 }

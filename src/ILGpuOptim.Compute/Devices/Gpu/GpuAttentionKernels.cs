@@ -7,21 +7,25 @@ namespace ILGpuOptim.Compute.Gpu;
 /// <summary>What the attention kernels get.</summary>
 internal struct GpuAttentionArguments
 {
-    public ArrayView<float> Query, Key, Value, Output, LogSumExp, KeyBias;
+    public ArrayView<float> Query, Key, Value, Output, LogSumExp, KeyBias, DistanceBias, DistanceGradient;
+    public ArrayView<int> Ranges;
 
     /// <summary>Backward: the gradient of the output and what receives the others; Σ dO·O of each query and head.</summary>
     public ArrayView<float> OutputGradient, QueryGradient, KeyGradient, ValueGradient, Dots;
-    public int Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride, Blocks;
-    public float Scale, Keep;
+    public int Batch, Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride, QueryHeadStep, KeyHeadStep, Blocks;
+    public float Scale, SoftCap, Keep;
     public ulong Seed, Stream;
 
-    /// <summary>Query i sees key j when j ≤ i + this; large without a causal mask.</summary>
+    /// <summary>Query i sees key j only when j ≤ i + this; large where keys after it have no limit.</summary>
     public int Offset;
+
+    /// <summary>Query i sees key j only when j ≥ i + this; a large negative number where keys before it have no limit.</summary>
+    public int Lower;
 
     /// <summary>Whether the log-sum-exp is wanted: 0 or 1.</summary>
     public int KeepsLogSumExp;
 
-    /// <summary>The offset without a causal mask.</summary>
+    /// <summary>The offset without a limit.</summary>
     public const int Unmasked = 1 << 30;
 }
 
@@ -40,23 +44,15 @@ internal static partial class GpuAttentionKernels
 
     /// <summary>
     /// What a kernel is specialised for: key biases; dropout; one thread a group; one thread and heads of whole vectors, so
-    /// that operands need no copies; heads of up to 32 numbers; backward, the gradients that are computed.
+    /// that operands need no copies; heads of up to 32 numbers; backward, the gradients that are computed; keys before some that no query sees; ranges (which
+    /// bound as well); a soft-cap; biases by distance; their gradient, in place of the others.
     /// </summary>
-    public const int HasBias = 1, Drops = 2, Alone = 4, Direct = 8, Narrow = 16, Keys = 32, Queries = 64;
+    public const int HasBias = 1, Drops = 2, Alone = 4, Direct = 8, Narrow = 16, Keys = 32, Queries = 64, Bounded = 128, Ranged = 256, Caps = 512, HasDistances = 1024, OfDistances = 2048;
 
     private const int Pitch = GpuAttentionPart.Pitch, Parts = 8;
 
     /// <summary>From one line of parts to the next where each has 64 numbers: the four lines of a warp meet different banks.</summary>
     internal const int LinePitch = Tile + 8;
-
-    /// <summary>The end of the keys that some query before <paramref name="query"/> sees.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int LastKey(GpuAttentionArguments x, int query) =>
-        IntrinsicMath.Min(x.KeyLength, query + x.Offset);
-
-    /// <summary>Of the tile at (q0, k0): query i sees key j when j ≤ i + this.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int Diagonal(GpuAttentionArguments x, int q0, int k0) => q0 + x.Offset - k0;
 
     /// <summary>Copies up to 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

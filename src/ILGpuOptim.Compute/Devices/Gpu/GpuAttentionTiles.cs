@@ -16,7 +16,8 @@ internal static partial class GpuAttentionTiles
     public const int Threads = 128, LongestHead = 64;
 
     /// <summary>What the kernels are specialised for.</summary>
-    public const int Forms = GpuAttentionKernels.HasBias | GpuAttentionKernels.Drops;
+    public const int Forms =
+        GpuAttentionKernels.HasBias | GpuAttentionKernels.Drops | GpuAttentionKernels.Bounded | GpuAttentionKernels.Ranged | GpuAttentionKernels.Caps | GpuAttentionKernels.HasDistances;
 
     /// <summary>Fours from one line to the next: of what was turned, one more than it has, and of what was not.</summary>
     internal const int Pitch = Tile / 4 + 1, RowPitch = LongestHead / 4;
@@ -40,18 +41,19 @@ internal static partial class GpuAttentionTiles
         GpuEight largest = GpuEight.Splat(float.NegativeInfinity), total = default;
 
         // At least once, so that queries without keys get results.
-        int end = GpuAttentionKernels.LastKey(x, q0 + tile.QueryCount), k0 = 0;
+        int end = GpuAttentionKernels.EndKey(x, form.Value, batch, q0 + tile.QueryCount - 1), k0 = GpuAttentionKernels.FirstTile(x, form.Value, batch, q0);
         do
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            tile.Diagonal = GpuAttentionKernels.Diagonal(x, q0, k0);
             LoadAcross(keys, x.Key, tile.Key, x.KeyStride, tile.KeyCount, size, 1);
             Group.Barrier();
             GpuHalfTile scores = default;
             Product(ref scores, queries, i, keys, Pitch, j, size);
-            Bias(x, form.Value, tile, j, ref scores);
-            if (tile.IsCut)
-                Cut(tile, i, j, float.NegativeInfinity, ref scores);
+            if ((form.Value & GpuAttentionKernels.Caps) != 0)
+                scores.Cap(x.SoftCap);
+            Bias(x, form.Value, tile, i, j, ref scores);
+            if (tile.IsCut(x, form.Value))
+                Cut(x, form.Value, tile, i, j, float.NegativeInfinity, ref scores);
             PutRows(tops, j * Pitch + i, scores.Largest());
             Group.Barrier();
 
@@ -111,15 +113,14 @@ internal static partial class GpuAttentionTiles
         tile.OfKeys(x, head, k0);
         GpuHalfTile keyGradient = default, valueGradient = default;
 
-        // From the first query that sees the block's first key.
-        int first = IntrinsicMath.Max(k0 - x.Offset, 0) / Tile * Tile;
+        // The blocks of queries that see a key of the block.
+        int first = GpuAttentionKernels.FirstBlock(x, form.Value, tile.Batch, k0), end = GpuAttentionKernels.EndBlock(x, form.Value, tile.Batch, first, k0 + tile.KeyCount);
         for (int h = head * shared; h < (head + 1) * shared; h++)
         {
-            for (int q0 = first; q0 < x.QueryLength; q0 += Tile)
+            for (int q0 = first; q0 < end; q0 += Tile)
             {
                 tile.OfQueries(x, h, q0);
-                tile.Diagonal = GpuAttentionKernels.Diagonal(x, q0, k0);
-                GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips), applied = weights;
+                GpuHalfTile derivatives = default, weights = Weights(x, form.Value, tile, i, j, strips, ref derivatives), applied = weights;
                 if ((form.Value & GpuAttentionKernels.Drops) != 0)
                     Drop(x, tile, i, j, ref applied);
                 Put(factors, i, j, applied);
@@ -132,7 +133,7 @@ internal static partial class GpuAttentionTiles
                 // What dropout did not change waits where it lies, not in registers.
                 if ((form.Value & GpuAttentionKernels.Drops) == 0)
                     weights = Take(factors, i, j);
-                Slope(x, form.Value, tile, i, j, weights, ref slopes);
+                Slope(x, form.Value, tile, i, j, weights, derivatives, ref slopes);
                 Put(factors, i, j, slopes);
                 LoadRows(strips, x.Query, tile.Query, x.QueryStride, tile.QueryCount, Tile, size);
                 Group.Barrier();
@@ -155,14 +156,13 @@ internal static partial class GpuAttentionTiles
         var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.Heads };
         tile.OfQueries(x, head, q0);
         GpuHalfTile gradient = default;
-        int end = GpuAttentionKernels.LastKey(x, q0 + tile.QueryCount);
-        for (int k0 = 0; k0 < end; k0 += Tile)
+        int end = GpuAttentionKernels.EndKey(x, form.Value, tile.Batch, q0 + tile.QueryCount - 1);
+        for (int k0 = GpuAttentionKernels.FirstTile(x, form.Value, tile.Batch, q0); k0 < end; k0 += Tile)
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            tile.Diagonal = GpuAttentionKernels.Diagonal(x, q0, k0);
-            GpuHalfTile weights = Weights(x, form.Value, tile, i, j, strips);
+            GpuHalfTile derivatives = default, weights = Weights(x, form.Value, tile, i, j, strips, ref derivatives);
             GpuHalfTile slopes = OutputDots(x, tile, i, j, strips);
-            Slope(x, form.Value, tile, i, j, weights, ref slopes);
+            Slope(x, form.Value, tile, i, j, weights, derivatives, ref slopes);
             PutAcross(factors, i, j, slopes);
             LoadRows(strips, x.Key, tile.Key, x.KeyStride, tile.KeyCount, Tile, size);
             Group.Barrier();
@@ -174,16 +174,24 @@ internal static partial class GpuAttentionTiles
         Store(x.QueryGradient, tile.Query, x.QueryStride, tile.QueryCount, size, i, j, gradient);
     }
 
-    /// <summary>exp(score + bias - log-sum-exp), 0 where the query does not see the key; afterwards every thread has passed a barrier.</summary>
+    /// <summary>
+    /// exp(score + biases - log-sum-exp), 0 where the query does not see the key, and the derivatives of the soft-cap; afterwards every thread has passed a barrier.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips)
+    private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips, ref GpuHalfTile derivatives)
     {
         GpuHalfTile scores = Dots(
             x.Query, tile.Query, x.QueryStride, tile.QueryCount, x.Key, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, x.Scale, i, j, strips);
-        Bias(x, form, tile, j, ref scores);
+        if ((form & GpuAttentionKernels.Caps) != 0)
+        {
+            scores.Cap(x.SoftCap);
+            derivatives = scores.CapDerivatives(x.SoftCap);
+        }
+
+        Bias(x, form, tile, i, j, ref scores);
         Exponentials(ref scores, OfRows(x.LogSumExp, tile, i));
-        if (tile.IsCut)
-            Cut(tile, i, j, 0, ref scores);
+        if (tile.IsCut(x, form))
+            Cut(x, form, tile, i, j, 0, ref scores);
         return scores;
     }
 
@@ -194,7 +202,7 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Turns dO Vᵀ into the gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), with dO Vᵀ where dropout keeps a weight.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, GpuHalfTile weights, ref GpuHalfTile slopes)
+    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, GpuHalfTile weights, GpuHalfTile derivatives, ref GpuHalfTile slopes)
     {
         if ((form & GpuAttentionKernels.Drops) != 0)
             Drop(x, tile, i, j, ref slopes);
@@ -207,8 +215,10 @@ internal static partial class GpuAttentionTiles
         slopes.F = weights.F * (slopes.F - dots.F);
         slopes.G = weights.G * (slopes.G - dots.G);
         slopes.H = weights.H * (slopes.H - dots.H);
-        if (tile.IsCut)
-            Cut(tile, i, j, 0, ref slopes);
+        if ((form & GpuAttentionKernels.Caps) != 0)
+            slopes.Multiply(derivatives);
+        if (tile.IsCut(x, form))
+            Cut(x, form, tile, i, j, 0, ref slopes);
     }
 
     /// <summary>A thread's part of left · rightᵀ, in two halves of the head.</summary>
@@ -254,42 +264,6 @@ internal static partial class GpuAttentionTiles
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float OfRow(ArrayView<float> source, GpuAttentionTile tile, int row) => row < tile.QueryCount ? source[tile.Row + row] : 0;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Bias(GpuAttentionArguments x, int form, GpuAttentionTile tile, int j, ref GpuHalfTile scores)
-    {
-        if ((form & GpuAttentionKernels.HasBias) == 0)
-            return;
-        long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
-        int key = 4 * j, last = tile.KeyCount - 1;
-        if (last < 0)
-            return;
-        var bias = new GpuFour(
-            x.KeyBias[start + IntrinsicMath.Min(key, last)], x.KeyBias[start + IntrinsicMath.Min(key + 1, last)],
-            x.KeyBias[start + IntrinsicMath.Min(key + 2, last)], x.KeyBias[start + IntrinsicMath.Min(key + 3, last)]);
-        scores.Add(bias, GpuEight.Splat(1));
-    }
-
-    /// <summary>Replaces what belongs to keys that a query does not see.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Cut(GpuAttentionTile tile, int i, int j, float other, ref GpuHalfTile values)
-    {
-        values.A = Cut(tile, 4 * i, j, other, values.A);
-        values.B = Cut(tile, 4 * i + 1, j, other, values.B);
-        values.C = Cut(tile, 4 * i + 2, j, other, values.C);
-        values.D = Cut(tile, 4 * i + 3, j, other, values.D);
-        values.E = Cut(tile, 4 * i + Half, j, other, values.E);
-        values.F = Cut(tile, 4 * i + Half + 1, j, other, values.F);
-        values.G = Cut(tile, 4 * i + Half + 2, j, other, values.G);
-        values.H = Cut(tile, 4 * i + Half + 3, j, other, values.H);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuFour Cut(GpuAttentionTile tile, int row, int j, float other, GpuFour values)
-    {
-        int end = row < tile.QueryCount ? IntrinsicMath.Min(tile.KeyCount, row + tile.Diagonal + 1) : 0;
-        return values.Before(end - 4 * j, other);
-    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Exponentials(ref GpuHalfTile scores, GpuEight shift)

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Compute;
 // Attention.
 public sealed partial class GpuDevice
 {
-    private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? attentionForward, attentionBackward;
+    private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? attentionForward, attentionBackward, attentionDistances;
     private readonly Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>?[] tiles = new Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>?[6];
     private Action<KernelConfig, GpuAttentionArguments, int, SpecializedValue<int>>? attentionDot;
 
@@ -68,6 +68,13 @@ public sealed partial class GpuDevice
             }
         }
 
+        if (gradients.DistanceBias is { } distances)
+        {
+            x.DistanceGradient = GpuMemory.View<float>(distances);
+            attentionDistances ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Distances);
+            Launch(attentionDistances, x, Blocks(a.QueryLength) + Blocks(a.KeyLength), a.Heads, AttentionThreads, form | GpuAttentionKernels.OfDistances);
+        }
+
         Pool.Return(dots);
     }
 
@@ -82,24 +89,24 @@ public sealed partial class GpuDevice
 
     private void LaunchTiles(int which, Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int form)
     {
-        // Dropout needs more registers than leave room for a third group.
-        int drops = (form & GpuAttentionKernels.Drops) != 0 ? 1 : 0;
-        tiles[2 * which + drops] ??= Load(kernel, Limits(GpuAttentionTiles.Threads, 3 - drops));
-        Launch(tiles[2 * which + drops]!, x, blocks, heads, GpuAttentionTiles.Threads, form & GpuAttentionTiles.Forms);
+        // Dropout, and what is done to scores, need more registers than leave room for a third group.
+        int large = (form & (GpuAttentionKernels.Drops | GpuAttentionKernels.Bounded | GpuAttentionKernels.Caps | GpuAttentionKernels.HasDistances)) != 0 ? 1 : 0;
+        tiles[2 * which + large] ??= Load(kernel, Limits(GpuAttentionTiles.Threads, 3 - large));
+        Launch(tiles[2 * which + large]!, x, blocks, heads, GpuAttentionTiles.Threads, form & GpuAttentionTiles.Forms);
     }
 
     /// <summary>Whether the faster kernels of GPUs can do it.</summary>
     private bool TakesTiles(in AttentionArguments a) =>
-        !IsProcessor && a.HeadSize <= GpuAttentionTiles.LongestHead && a.HeadSize % 4 == 0 && a.QueryStride % 4 == 0 && a.KeyStride % 4 == 0 && a.OutputStride % 4 == 0
+        !IsProcessor && a.HeadSize <= GpuAttentionTiles.LongestHead && a.HeadSize % 4 == 0 && a.QueryStride % 4 == 0 && a.KeyStride % 4 == 0 && a.OutputStride % 4 == 0 && a.QueryHeadStep % 4 == 0 && a.KeyHeadStep % 4 == 0
         && GpuOperand.IsAligned(a.Query) && GpuOperand.IsAligned(a.Key) && GpuOperand.IsAligned(a.Value) && GpuOperand.IsAligned(a.Output);
 
     private static int Blocks(int length) => (length + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
 
     private GpuAttentionArguments Attention(in AttentionArguments a, out int form)
     {
-        if (a.KeysBefore is not null || a.Ranges is not null || a.SoftCap > 0 || a.DistanceBias is not null || (a.KeysAfter is not null && !a.Causal) || a.QueryHeadStep != a.HeadSize || a.KeyHeadStep != a.HeadSize)
-            throw new NotSupportedException($"{Name}: attention with windows, ranges, a soft-cap, distances or strides between heads is not there for GPUs yet");
-        form = (a.KeyBias is null ? 0 : GpuAttentionKernels.HasBias) | (a.Dropout > 0 ? GpuAttentionKernels.Drops : 0) | (a.HeadSize > 32 ? 0 : GpuAttentionKernels.Narrow);
+        form = (a.KeyBias is null ? 0 : GpuAttentionKernels.HasBias) | (a.Dropout > 0 ? GpuAttentionKernels.Drops : 0) | (a.HeadSize > 32 ? 0 : GpuAttentionKernels.Narrow)
+            | (a.Ranges is null ? a.Before >= a.KeyLength ? 0 : GpuAttentionKernels.Bounded : GpuAttentionKernels.Ranged | GpuAttentionKernels.Bounded)
+            | (a.SoftCap > 0 ? GpuAttentionKernels.Caps : 0) | (a.DistanceBias is null ? 0 : GpuAttentionKernels.HasDistances);
         if (IsProcessor)
             form = (form & ~GpuAttentionKernels.Narrow) | GpuAttentionKernels.Alone | (a.HeadSize % 8 == 0 ? GpuAttentionKernels.Direct : 0);
         return new GpuAttentionArguments
@@ -110,11 +117,15 @@ public sealed partial class GpuDevice
             Output = GpuMemory.View<float>(a.Output),
             LogSumExp = a.LogSumExp is { } sums ? GpuMemory.View<float>(sums) : nothing.View,
             KeyBias = a.KeyBias is { } bias ? GpuMemory.View<float>(bias) : nothing.View,
+            DistanceBias = a.DistanceBias is { } distances ? GpuMemory.View<float>(distances) : nothing.View,
+            Ranges = a.Ranges is { } ranges ? GpuMemory.View<int>(ranges) : ((ArrayView<float>)nothing.View).Cast<int>(),
+            DistanceGradient = nothing.View,
             OutputGradient = nothing.View,
             QueryGradient = nothing.View,
             KeyGradient = nothing.View,
             ValueGradient = nothing.View,
             Dots = nothing.View,
+            Batch = a.Batch,
             Heads = a.Heads,
             KeyHeads = a.KeyHeads,
             HeadSize = a.HeadSize,
@@ -124,11 +135,15 @@ public sealed partial class GpuDevice
             QueryStride = a.QueryStride,
             KeyStride = a.KeyStride,
             OutputStride = a.OutputStride,
+            QueryHeadStep = a.QueryHeadStep,
+            KeyHeadStep = a.KeyHeadStep,
             Scale = a.Scale,
+            SoftCap = a.SoftCap,
             Keep = 1 - a.Dropout,
             Seed = a.Seed,
             Stream = a.Stream,
-            Offset = a.Causal ? a.KeyLength - a.QueryLength : GpuAttentionArguments.Unmasked,
+            Offset = (int)Math.Min(a.KeyLength - a.QueryLength + a.After, GpuAttentionArguments.Unmasked),
+            Lower = (int)Math.Max(a.KeyLength - a.QueryLength - a.Before, -GpuAttentionArguments.Unmasked),
             KeepsLogSumExp = a.LogSumExp is null ? 0 : 1,
         };
     }

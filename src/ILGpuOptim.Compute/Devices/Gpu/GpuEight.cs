@@ -64,6 +64,17 @@ internal struct GpuEight(float a, float b, float c, float d, float e, float f, f
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static GpuEight Exp(GpuEight x) => new(Exp(x.A), Exp(x.B), Exp(x.C), Exp(x.D), Exp(x.E), Exp(x.F), Exp(x.G), Exp(x.H));
 
+    /// <summary>cap · tanh(x / cap).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Capped(float cap) => new(
+        Capped(A, cap), Capped(B, cap), Capped(C, cap), Capped(D, cap), Capped(E, cap), Capped(F, cap), Capped(G, cap), Capped(H, cap));
+
+    /// <summary>With <paramref name="other"/> where <paramref name="place"/> is before <paramref name="begin"/>'s element or not before <paramref name="end"/>'s.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuEight Between(float place, GpuEight begin, GpuEight end, float other) => new(
+        Between(A, place, begin.A, end.A, other), Between(B, place, begin.B, end.B, other), Between(C, place, begin.C, end.C, other), Between(D, place, begin.D, end.D, other),
+        Between(E, place, begin.E, end.E, other), Between(F, place, begin.F, end.F, other), Between(G, place, begin.G, end.G, other), Between(H, place, begin.H, end.H, other));
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Sum() => (A + B) + (C + D) + ((E + F) + (G + H));
 
@@ -84,6 +95,12 @@ internal struct GpuEight(float a, float b, float c, float d, float e, float f, f
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Finite(float value) => value == float.NegativeInfinity ? 0 : value;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Between(float value, float place, float begin, float end, float other) => place >= begin && place < end ? value : other;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float Capped(float x, float cap) => cap * F1.Tanh(new F1(x / cap)).Value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Exp(float x) => F1.Exp(new F1(x)).Value;

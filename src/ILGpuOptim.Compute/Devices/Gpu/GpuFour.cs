@@ -33,6 +33,25 @@ internal struct GpuFour(float a, float b, float c, float d)
     public static GpuFour Exp(GpuFour x) =>
         new(F1.Exp(new F1(x.A)).Value, F1.Exp(new F1(x.B)).Value, F1.Exp(new F1(x.C)).Value, F1.Exp(new F1(x.D)).Value);
 
+    /// <summary>cap · tanh(x / cap).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuFour Capped(float cap) => new(GpuEight.Capped(A, cap), GpuEight.Capped(B, cap), GpuEight.Capped(C, cap), GpuEight.Capped(D, cap));
+
+    /// <summary>Of capped scores, the derivatives of the cap: 1 - (x / cap)².</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuFour CapDerivative(float cap)
+    {
+        GpuFour tangent = this * (1 / cap);
+        return new GpuFour(1, 1, 1, 1).Minus(tangent * tangent);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly GpuFour Minus(GpuFour x) => new(A - x.A, B - x.B, C - x.C, D - x.D);
+
+    /// <summary>With <paramref name="other"/> before place <paramref name="begin"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuFour From(int begin, float other) => new(begin <= 0 ? A : other, begin <= 1 ? B : other, begin <= 2 ? C : other, begin <= 3 ? D : other);
+
     /// <summary>With <paramref name="other"/> from place <paramref name="end"/> on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly GpuFour Before(int end, float other) => new(end > 0 ? A : other, end > 1 ? B : other, end > 2 ? C : other, end > 3 ? D : other);

@@ -42,4 +42,46 @@ internal struct GpuHalfTile
     /// <summary>The sum of each row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly GpuEight Sums() => new(A.Sum(), B.Sum(), C.Sum(), D.Sum(), E.Sum(), F.Sum(), G.Sum(), H.Sum());
+
+    /// <summary>Multiplies each number by another's.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Multiply(GpuHalfTile factors)
+    {
+        A *= factors.A;
+        B *= factors.B;
+        C *= factors.C;
+        D *= factors.D;
+        E *= factors.E;
+        F *= factors.F;
+        G *= factors.G;
+        H *= factors.H;
+    }
+
+    /// <summary>Turns scores s into cap · tanh(s / cap).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Cap(float cap)
+    {
+        A = A.Capped(cap);
+        B = B.Capped(cap);
+        C = C.Capped(cap);
+        D = D.Capped(cap);
+        E = E.Capped(cap);
+        F = F.Capped(cap);
+        G = G.Capped(cap);
+        H = H.Capped(cap);
+    }
+
+    /// <summary>Of capped scores, the derivatives of the cap.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly GpuHalfTile CapDerivatives(float cap) => new()
+    {
+        A = A.CapDerivative(cap),
+        B = B.CapDerivative(cap),
+        C = C.CapDerivative(cap),
+        D = D.CapDerivative(cap),
+        E = E.CapDerivative(cap),
+        F = F.CapDerivative(cap),
+        G = G.CapDerivative(cap),
+        H = H.CapDerivative(cap),
+    };
 }

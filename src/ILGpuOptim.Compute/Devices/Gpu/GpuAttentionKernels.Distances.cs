@@ -1,0 +1,62 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+// The gradient of biases by distance: the gradients of all scores, computed again, summed along the diagonals of the tiles.
+internal static partial class GpuAttentionKernels
+{
+    /// <summary>
+    /// One group for each head and each 64 distances key - query that begin at a multiple of 64: it passes over two diagonals of tiles in all sequences, in
+    /// one order, so that no number is added to by two groups.
+    /// </summary>
+    public static void Distances(GpuAttentionArguments x, SpecializedValue<int> form)
+    {
+        int alone = form.Value >> 2 & 1, threads = Threads >> 6 * alone, depth = 16 << 2 * alone;
+        ArrayView<float> tiles = SharedMemory.Allocate<float>((32 << 2 * (form.Value >> 2 & 1)) * Pitch);
+        ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), slopes = SharedMemory.Allocate<float>(Tile * Pitch), sums = SharedMemory.Allocate<float>(Tile);
+        int queryBlocks = (x.QueryLength + Tile - 1) / Tile, keyBlocks = (x.KeyLength + Tile - 1) / Tile;
+        int head = Grid.IdxX / x.Blocks, diagonal = Grid.IdxX % x.Blocks - queryBlocks;
+        for (int t = Group.IdxX; t < Tile; t += threads)
+            sums[t] = 0;
+
+        // Of distances that no query sees nothing needs to be computed.
+        bool seen = diagonal * Tile <= x.Offset && diagonal * Tile + Tile - 1 >= x.Lower;
+        for (int side = 0; side < 2; side++)
+        {
+            // Tiles of this diagonal have distances from 63 before to 63 after it.
+            int between = diagonal + side, first = IntrinsicMath.Max(0, -between), end = seen ? IntrinsicMath.Min(queryBlocks, keyBlocks - between) : 0;
+            for (int batch = 0; batch < x.Batch; batch++)
+            {
+                for (int block = first; block < end; block++)
+                {
+                    var tile = new GpuAttentionTile { Batch = batch };
+                    tile.OfKeys(x, head / (x.Heads / x.KeyHeads), (block + between) * Tile);
+                    tile.OfQueries(x, head, block * Tile);
+                    Differentiate(x, form.Value, tile, true, depth, tiles, weights, slopes);
+                    for (int t = Group.IdxX; t < Tile; t += threads)
+                        sums[t] += Along(slopes, t - side * Tile);
+                }
+            }
+        }
+
+        for (int t = Group.IdxX; t < Tile; t += threads)
+        {
+            int row = diagonal * Tile + t + x.QueryLength - 1;
+            if (row >= 0 && row < x.QueryLength + x.KeyLength - 1)
+                x.DistanceGradient[(long)row * x.Heads + head] = sums[t];
+        }
+    }
+
+    /// <summary>The sum of a tile's numbers whose column is their row plus <paramref name="offset"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Along(ArrayView<float> tile, int offset)
+    {
+        float sum = 0;
+        int end = IntrinsicMath.Min(Tile, Tile - offset);
+        for (int row = IntrinsicMath.Max(0, -offset); row < end; row++)
+            sum += tile[row * Pitch + row + offset];
+        return sum;
+    }
+}

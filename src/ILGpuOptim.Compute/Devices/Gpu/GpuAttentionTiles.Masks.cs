@@ -1,0 +1,78 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace ILGpuOptim.Compute.Gpu;
+
+// Which keys a query sees, and what is added to its scores.
+internal static partial class GpuAttentionTiles
+{
+    /// <summary>Adds the biases of keys and distances to scores.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Bias(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ref GpuHalfTile scores)
+    {
+        if (tile.KeyCount <= 0)
+            return;
+        if ((form & GpuAttentionKernels.HasDistances) != 0)
+        {
+            scores.A += Distances(x, tile, 4 * i, j);
+            scores.B += Distances(x, tile, 4 * i + 1, j);
+            scores.C += Distances(x, tile, 4 * i + 2, j);
+            scores.D += Distances(x, tile, 4 * i + 3, j);
+            scores.E += Distances(x, tile, 4 * i + Half, j);
+            scores.F += Distances(x, tile, 4 * i + Half + 1, j);
+            scores.G += Distances(x, tile, 4 * i + Half + 2, j);
+            scores.H += Distances(x, tile, 4 * i + Half + 3, j);
+        }
+
+        if ((form & GpuAttentionKernels.HasBias) == 0)
+            return;
+        long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
+        int key = 4 * j, last = tile.KeyCount - 1;
+        var bias = new GpuFour(
+            x.KeyBias[start + IntrinsicMath.Min(key, last)], x.KeyBias[start + IntrinsicMath.Min(key + 1, last)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 2, last)], x.KeyBias[start + IntrinsicMath.Min(key + 3, last)]);
+        scores.Add(bias, GpuEight.Splat(1));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuFour Distances(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
+    {
+        int query = tile.FirstQuery + row, key = tile.FirstKey + 4 * j;
+        return new GpuFour(
+            GpuAttentionKernels.Distance(x, tile.Head, query, key), GpuAttentionKernels.Distance(x, tile.Head, query, key + 1),
+            GpuAttentionKernels.Distance(x, tile.Head, query, key + 2), GpuAttentionKernels.Distance(x, tile.Head, query, key + 3));
+    }
+
+    /// <summary>Replaces what belongs to keys that a query does not see.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Cut(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, float other, ref GpuHalfTile values)
+    {
+        values.A = Cut(x, form, tile, 4 * i, j, other, values.A);
+        values.B = Cut(x, form, tile, 4 * i + 1, j, other, values.B);
+        values.C = Cut(x, form, tile, 4 * i + 2, j, other, values.C);
+        values.D = Cut(x, form, tile, 4 * i + 3, j, other, values.D);
+        values.E = Cut(x, form, tile, 4 * i + Half, j, other, values.E);
+        values.F = Cut(x, form, tile, 4 * i + Half + 1, j, other, values.F);
+        values.G = Cut(x, form, tile, 4 * i + Half + 2, j, other, values.G);
+        values.H = Cut(x, form, tile, 4 * i + Half + 3, j, other, values.H);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static GpuFour Cut(GpuAttentionArguments x, int form, GpuAttentionTile tile, int row, int j, float other, GpuFour values)
+    {
+        if ((form & GpuAttentionKernels.Bounded) == 0)
+        {
+            int last = row < tile.QueryCount ? IntrinsicMath.Min(tile.KeyCount, row + tile.Diagonal + 1) : 0;
+            return values.Before(last - 4 * j, other);
+        }
+
+        int begin = 0, end = 0;
+        if (row < tile.QueryCount)
+        {
+            begin = tile.Begin(x, form, row);
+            end = tile.End(x, form, row);
+        }
+
+        return values.Before(end - 4 * j, other).From(begin - 4 * j, other);
+    }
+}
