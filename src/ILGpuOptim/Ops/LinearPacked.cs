@@ -17,12 +17,19 @@ public static class LinearPackedOp
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor LinearPacked(this Tape tape, Tensor x, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases = null)
     {
-        Tensor?[] inputs = [x, .. weights, .. biases ?? []];
         if (biases is not null && biases.Count != weights.Count)
             throw new ArgumentException($"LinearPacked: {biases.Count} biases for {weights.Count} weights", nameof(biases));
+        var inputs = new Tensor?[1 + weights.Count + (biases?.Count ?? 0)];
+        inputs[0] = x;
         int outputs = 0, offset = 0;
         for (int i = 0; i < weights.Count; i++)
+        {
             outputs += ProductShape.Outputs("LinearPacked", x, weights[i], biases?[i], transposed: true);
+            inputs[1 + i] = weights[i];
+            if (biases is not null)
+                inputs[1 + weights.Count + i] = biases[i];
+        }
+
         Tensor output = tape.Output(x, outputs, inputs);
         bool together = x.Rows <= FewRows && !output.RequiresGradient;
         GemmArguments[] products = together ? new GemmArguments[weights.Count] : [];

@@ -10,10 +10,11 @@ namespace ILGpuOptim.Tests.Devices;
 /// <summary>Models, optimizers and training on a GPU, against recorded references and the processor. Stamped on each kind below.</summary>
 public abstract class GpuSuite(GpuDevice device)
 {
+    /// <summary>Every folder of recorded results.</summary>
+    public static TheoryData<string> Models => [.. Directory.GetDirectories(Goldens.Folder("models")).Select(folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal)];
+
     [Theory]
-    [InlineData("gpt2-tiny")]
-    [InlineData("llama-tiny")]
-    [InlineData("bert-tiny")]
+    [MemberData(nameof(Models))]
     public void ModelsAgreeWithPyTorch(string model)
     {
         IReadOnlyList<Check> checks = ModelVerification.Run(Goldens.Folder("models", model), device);
