@@ -21,7 +21,7 @@ internal static class EvalCommand
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT finds.") { source, data, stride, block, documents, device, threads, json };
+        var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT or a T5 finds.") { source, data, stride, block, documents, device, threads, json };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(source);
@@ -34,8 +34,14 @@ internal static class EvalCommand
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
             CommonOptions.NoteUnused(model, folder);
-            EvaluationResult measured = Evaluation.Run(
-                model, target, text.Tokens, text.Bytes, new EvaluationOptions { Stride = result.GetValue(stride), Block = result.GetValue(block) }, text.Documents);
+            var options = new EvaluationOptions
+            {
+                Stride = result.GetValue(stride),
+                Block = result.GetValue(block),
+                MaskedPart = run?.MaskedPart ?? defaults.MaskedPart,
+                MeanSpan = run?.MeanSpan ?? defaults.MeanSpan,
+            };
+            EvaluationResult measured = Evaluation.Run(model, target, text.Tokens, text.Bytes, options, text.Documents);
             if (result.GetValue(json))
             {
                 CommonOptions.PrintJson(new { measured.Tokens, measured.Loss, measured.Perplexity, measured.BitsPerByte, measured.Accuracy });

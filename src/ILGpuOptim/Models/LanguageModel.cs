@@ -30,6 +30,9 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>The first token of a decoder's input beside an encoder.</summary>
     internal virtual int StartToken => 0;
 
+    /// <summary>The decoder's input that predicts targets, beside an encoder; empty for models of one stack.</summary>
+    internal virtual int[] DecoderTokensFor(ReadOnlySpan<int> targets, int sequences) => [];
+
     /// <summary>The tensors of <see cref="ModelConfig.OtherHeads"/> in the file that the weights were loaded from.</summary>
     public IReadOnlyList<string> UnusedTensors { get; internal set; } = [];
 

@@ -61,6 +61,9 @@ public abstract record ModelConfig
     /// <summary>Whether the model predicts masked tokens instead of next ones.</summary>
     public virtual bool PredictsMaskedTokens => false;
 
+    /// <summary>The tokens of span corruption; null for models that do not learn by it.</summary>
+    public virtual SpanTokens? SpanTokens => null;
+
     /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
     public virtual IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
 
@@ -110,6 +113,11 @@ public abstract record ModelConfig
 
     /// <summary>The configuration with a mask token behind the vocabulary of a new text.</summary>
     public virtual ModelConfig WithNewMask() => this with { MaskToken = Vocabulary, Vocabulary = Vocabulary + 1, PadToken = null };
+
+    /// <summary>The configuration with other tokens of span corruption, for models that have them.</summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="vocabulary">How many token ids there are with them.</param>
+    public virtual ModelConfig WithSpanTokens(SpanTokens tokens, int vocabulary) => this;
 
     /// <summary>The names and shapes of all parameters in the order of the model's file; nothing is allocated.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<int> Shape)> ParameterShapes()

@@ -34,8 +34,8 @@ public static class ModelFiles
 
     /// <summary>
     /// Reads the configuration of a folder, and checks it against the names and shapes of the weights' file: nothing is allocated for sizes that the
-    /// file does not have. A tied head that the file has beside the token embedding, with other values, is one of its own; a mask token that only the
-    /// tokenizer names is added.
+    /// file does not have. A tied head that the file has beside the token embedding, with other values, is one of its own; a mask token and sentinels
+    /// that only the tokenizer names are added.
     /// </summary>
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
     public static ModelConfig LoadConfig(string folder)
@@ -48,6 +48,8 @@ public static class ModelFiles
             config = config.Untied();
         if (config.PredictsMaskedTokens && config.MaskToken is null)
             config = config with { MaskToken = MaskTokens.Of(folder, config.Vocabulary) };
+        if (config.SpanTokens is { Sentinels.Count: 0 } spans)
+            config = config.WithSpanTokens(spans with { Sentinels = SpanTokens.SentinelsOf(folder, config.Vocabulary) }, config.Vocabulary);
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Initializer(device, 0));
         _ = new StoredModel(file, model);
@@ -65,7 +67,7 @@ public static class ModelFiles
     }
 
     /// <summary>The folder itself, or the one that adapters without a model name.</summary>
-    internal static string ConfigFolder(string folder) =>
+    public static string ConfigFolder(string folder) =>
         !File.Exists(Path.Combine(folder, Config)) && AdapterFiles.Exist(folder) ? AdapterFiles.BaseOf(folder) : folder;
 
     /// <summary>Fills a model's parameters by their names from a safetensors file, the index of its shards, or a folder with either.</summary>

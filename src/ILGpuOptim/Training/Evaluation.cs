@@ -9,8 +9,8 @@ namespace ILGpuOptim.Training;
 /// <summary>How well a model predicts a text.</summary>
 /// <param name="Tokens">Predicted tokens.</param>
 /// <param name="Loss">Nats a token.</param>
-/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known, and where tokens were masked.</param>
-/// <param name="Accuracy">The fraction of masked tokens that the model predicts; null for causal models.</param>
+/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known, and where tokens were masked or hidden.</param>
+/// <param name="Accuracy">The fraction of masked tokens, or of the targets of hidden spans, that the model predicts; null for causal models.</param>
 public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerByte, double? Accuracy = null)
 {
     /// <summary>e to the loss.</summary>
@@ -28,11 +28,15 @@ public sealed record EvaluationOptions
     [Range(0)]
     public int Stride { get; init; }
 
-    /// <summary>The part of the tokens that a masked language model has to predict.</summary>
+    /// <summary>The part of the tokens that a masked language model, or one of an encoder and a decoder, has to predict.</summary>
     [Range(0, 1, Above = true, Below = true)]
     public double MaskedPart { get; init; } = 0.15;
 
-    /// <summary>Repeats the same masks.</summary>
+    /// <summary>The mean number of tokens of a hidden span, for models of an encoder and a decoder.</summary>
+    [Range(1, 1 << 20)]
+    public double MeanSpan { get; init; } = 3;
+
+    /// <summary>Repeats the same masks or spans.</summary>
     [Range(0)]
     public ulong Seed { get; init; } = 1;
 
@@ -47,7 +51,8 @@ public static class Evaluation
 
     /// <summary>
     /// Predicts each token but the first once, given those before it in its window; or, for a masked language model, hidden
-    /// tokens of each window given the others.
+    /// tokens of each window given the others; or, for a model of an encoder and a decoder, hidden spans with their sentinels and the end, each token given
+    /// the visible ones and those before it.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="device">Where it is.</param>
@@ -69,7 +74,11 @@ public static class Evaluation
         if (tokens.Max() >= model.Config.Vocabulary)
             throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.Vocabulary}; they were made by another tokenizer than the model's");
         int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
+        if (model.HasEncoder && options.Block == 0)
+            block = LargestWithin(positions, block, options);
         int batch = Math.Clamp(BatchTokens / block, 1, 8);
+        if (model.HasEncoder)
+            return RunSpans(model, device, tokens, documents, options, block, batch);
         return model.IsCausal ? RunCausal(model, device, tokens, documents, documents is null ? bytes : null, options.Stride, block, batch) : RunMasked(model, device, tokens, documents, options, block, batch);
     }
 
@@ -124,22 +133,57 @@ public static class Evaluation
             tokens.CopyTo(start, inputs.AsSpan(0, here));
             seen.AsSpan(0, here).Fill(1);
             masking.Apply(0, (ulong)number, inputs, targets, here - (rows - 1) * block);
-            (int[] hidden, int[] expected) = LanguageModelHead.Counted(targets);
-            float[] logits = model.LogitsOf(tape, new TokenBatch(inputs, rows) { Mask = seen, Documents = numbers }, hidden).ToArray();
-            tape.Reset();
-            int vocabulary = model.Config.Vocabulary;
-            for (int i = 0; i < expected.Length; i++)
-            {
-                ReadOnlySpan<float> row = logits.AsSpan(i * vocabulary, vocabulary);
-                (double logSum, int likeliest) = Summary(row);
-                sum += logSum - row[expected[i]];
-                found += likeliest == expected[i] ? 1 : 0;
-            }
-
-            counted += expected.Length;
+            Predict(model, tape, new TokenBatch(inputs, rows) { Mask = seen, Documents = numbers }, targets, ref sum, ref counted, ref found);
         }
 
         return new EvaluationResult(counted, sum / counted, null, (double)found / counted);
+    }
+
+    private static EvaluationResult RunSpans(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, EvaluationOptions options, int block, int batch)
+    {
+        SpanCorruption corruption = TrainingBatches.CorruptionOf(model, block, options.MaskedPart, options.MeanSpan, options.Seed)!;
+        var windows = new DocumentWindows(documents ?? DocumentEnds.One(tokens.Length), block, predictsNext: false);
+        var tape = new Tape(device) { IsRecording = false, IsTraining = false };
+        double sum = 0;
+        long counted = 0, found = 0;
+        for (long first = 0, number = 0; first < windows.Count; first += batch, number++)
+        {
+            int rows = (int)Math.Min(batch, windows.Count - first);
+            int[] lengths = new int[rows], visible = new int[rows * block], next = new int[block];
+            int[] inputs = new int[rows * corruption.Counts.InputLength], seen = new int[inputs.Length], targets = new int[rows * corruption.Counts.TargetLength];
+            for (int row = 0; row < rows; row++)
+                lengths[row] = windows.Fill(tokens, first + row, visible.AsSpan(row * block, block), next);
+            corruption.Apply(0, (ulong)number, visible, inputs, seen, targets, lengths);
+            Predict(model, tape, new TokenBatch(inputs, rows) { Mask = seen, DecoderTokens = model.DecoderTokensFor(targets, rows) }, targets, ref sum, ref counted, ref found);
+        }
+
+        return new EvaluationResult(counted, sum / counted, null, (double)found / counted);
+    }
+
+    /// <summary>The most tokens of a window whose input and target a model has positions for, at most <paramref name="block"/>.</summary>
+    private static int LargestWithin(int positions, int block, EvaluationOptions options)
+    {
+        while (block > 1 && SpanCounts.Of(block, options.MaskedPart, options.MeanSpan) is var counts && Math.Max(counts.InputLength, counts.TargetLength) > positions)
+            block--;
+        return block;
+    }
+
+    /// <summary>Adds up the losses of the targets of a batch, their number, and how many are the likeliest token.</summary>
+    private static void Predict(LanguageModel model, Tape tape, in TokenBatch batch, int[] targets, ref double sum, ref long counted, ref long found)
+    {
+        (int[] hidden, int[] expected) = LanguageModelHead.Counted(targets);
+        float[] logits = model.LogitsOf(tape, batch, hidden).ToArray();
+        tape.Reset();
+        int vocabulary = model.Config.Vocabulary;
+        for (int i = 0; i < expected.Length; i++)
+        {
+            ReadOnlySpan<float> row = logits.AsSpan(i * vocabulary, vocabulary);
+            (double logSum, int likeliest) = Summary(row);
+            sum += logSum - row[expected[i]];
+            found += likeliest == expected[i] ? 1 : 0;
+        }
+
+        counted += expected.Length;
     }
 
     /// <summary>The logarithm of the sum of exponentials, and the first of the largest.</summary>

@@ -18,6 +18,8 @@ public static class Presets
 
     private static readonly BertConfig Bert = new() { Vocabulary = 1, Channels = 128, Inner = 512, Layers = 4, Heads = 4, ContextLength = 64, HiddenDropout = 0, AttentionDropout = 0 };
 
+    private static readonly T5Config T5 = new() { Vocabulary = 1, Channels = 128, HeadSize = 32, Inner = 512, Layers = 3, Heads = 4, ContextLength = 64, Dropout = 0 };
+
     private static readonly (TrainingSettings Settings, string Summary)[] All =
     [
         (ShakespeareChar with { Preset = "default", Steps = 3000, EvalInterval = 300, CheckpointInterval = 600 }, "a small character model, about two minutes on two cores"),
@@ -26,8 +28,10 @@ public static class Presets
         (ShakespeareChar with { Preset = "small", Layers = 6, Heads = 6, Channels = 384, Block = 256, Batch = 32, Dropout = 0.2, Steps = 5000 }, "nanoGPT's character model for a GPU; hours on a laptop"),
         (ShakespeareChar with { Preset = "llama-char", Model = Llama }, "a LLaMA of the size of shakespeare-char, two query heads for each key head"),
         (ShakespeareChar with { Preset = "bert-char", Model = Bert }, "a BERT of that size, which fills in hidden characters"),
+        (ShakespeareChar with { Preset = "t5-char", Model = T5 }, "a T5 of 3 + 3 layers, which writes what is hidden"),
         (Tiny with { Preset = "llama-tiny", Model = Llama }, "a LLaMA in seconds"),
         (Tiny with { Preset = "bert-tiny", Model = Bert }, "a BERT in seconds"),
+        (Tiny with { Preset = "t5-tiny", Model = T5 }, "a T5 in seconds"),
     ];
 
     /// <summary>The presets with a line about each.</summary>

@@ -29,8 +29,28 @@ public static class TrainedModel
         ModelConfig config = basis.Resized(vocabulary, settings.Block, settings.Layers, settings.Heads, settings.Channels, settings.Dropout);
         if (config.PredictsMaskedTokens && (config.MaskToken is null || data.Tokenizer is not null))
             config = config.WithNewMask();
+        if (config.SpanTokens is { } tokens)
+            config = WithSpans(config, tokens, settings, data);
         config.Check("settings");
         return config;
+    }
+
+    /// <summary>The configuration with the tokens and positions that span corruption of the data needs.</summary>
+    private static ModelConfig WithSpans(ModelConfig config, SpanTokens tokens, TrainingSettings settings, Dataset data)
+    {
+        SpanCounts counts = SpanCounts.Of(settings.Block, settings.MaskedPart, settings.MeanSpan);
+        int vocabulary = config.Vocabulary;
+        if (data.Tokenizer is { } tokenizer)
+        {
+            tokens = SpanTokens.For(tokenizer, ref vocabulary, counts.Spans);
+        }
+        else if (tokens.Sentinels.Count == 0)
+        {
+            vocabulary = Math.Max(vocabulary, data.Vocabulary + counts.Spans);
+            tokens = tokens with { Sentinels = SpanTokens.Last(counts.Spans, vocabulary) };
+        }
+
+        return config.WithSpanTokens(tokens, vocabulary).Resized(positions: Math.Max(settings.Block, Math.Max(counts.InputLength, counts.TargetLength)));
     }
 
     /// <summary>The model with its first weights: fresh ones, or those of <see cref="TrainingSettings.From"/>.</summary>

@@ -43,8 +43,6 @@ public sealed class Trainer : IDisposable
         model.CheckDevice(device);
         if (data.Vocabulary > model.Config.Vocabulary)
             throw new UserException($"{data.Source}: the tokens reach {data.Vocabulary - 1}, but the model knows {model.Config.Vocabulary}");
-        if (model.HasEncoder)
-            throw new UserException($"{model.Config.Family} answers one text with another, but a data set has single texts; train it from code, with pairs as a {nameof(TokenBatch)}");
         Device = device;
         Model = model;
         model.Recomputes = settings.Recompute;
@@ -306,6 +304,8 @@ public sealed class Trainer : IDisposable
 
     private static IEnumerable<string> NotesOn(TrainingSettings settings, LanguageModel model, Optimizer optimizer)
     {
+        if (model.HasEncoder && model.Config.SpanTokens is { Sentinels.Count: 0 })
+            yield return "neither config.json nor the tokenizer names sentinel tokens, so the last ids of the vocabulary stand for hidden spans; if others were meant, add sentinel_token_ids to config.json";
         if (settings.Warmup > settings.Steps)
             yield return $"warm-up of {settings.Warmup} steps is longer than the run; it is shortened to {settings.Steps}";
         if (settings.Lora is { } lora && model.Adapters.Count > 0 && model.Adapters[0].Rank < lora.Rank)

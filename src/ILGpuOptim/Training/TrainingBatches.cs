@@ -11,9 +11,10 @@ internal sealed class TrainingBatches
     private readonly Dataset data;
     private readonly BatchSampler training, validating;
     private readonly TokenMasking? masking;
+    private readonly SpanCorruption? corruption;
     private readonly DocumentWindows? trainingWindows, validationWindows;
     private readonly int rows;
-    private readonly int[] inputs, documents = [], mask = [], lengths = [];
+    private readonly int[] inputs, next, documents = [], mask = [], lengths = [], read = [], readMask = [];
 
     /// <summary>Prepares batches.</summary>
     /// <exception cref="UserException">The data has no whole window, or nothing to predict.</exception>
@@ -24,8 +25,21 @@ internal sealed class TrainingBatches
         training = new BatchSampler(settings.Block, rows, settings.Seed, settings.Sampling);
         validating = new BatchSampler(settings.Block, rows, settings.Seed);
         masking = Trainer.MaskingOf(model, settings);
+        corruption = CorruptionOf(model, settings.Block, settings.MaskedPart, settings.MeanSpan, settings.Seed);
         inputs = new int[rows * settings.Block];
-        Targets = new int[inputs.Length];
+        next = Targets = new int[inputs.Length];
+        if (corruption is not null)
+        {
+            int visible = data.Vocabulary, first = model.Config.Vocabulary - corruption.Counts.Spans;
+            if (model.Config.SpanTokens is { Sentinels.Count: 0 } && visible > first)
+                throw new UserException($"{data.Source}: the tokens reach {visible - 1}, but the model's last ids, from {first} on, stand for hidden spans; add sentinel_token_ids to its config.json");
+            read = new int[rows * corruption.Counts.InputLength];
+            readMask = new int[read.Length];
+            Targets = new int[rows * corruption.Counts.TargetLength];
+            if (settings.Documents && !settings.Pad)
+                throw new UserException($"--documents: {model.Config.Family} reads one document in a sequence; add --pad");
+        }
+
         if (!settings.Pad)
             data.CheckBlock(settings.Block);
         if (!settings.Documents)
@@ -49,9 +63,9 @@ internal sealed class TrainingBatches
     public int[] Targets { get; }
 
     /// <summary>The present batch.</summary>
-    public TokenBatch Tokens => new(inputs, rows) { Documents = documents, Mask = mask };
+    public TokenBatch Tokens => corruption is null ? new(inputs, rows) { Documents = documents, Mask = mask } : new(read, rows) { Mask = readMask };
 
-    /// <summary>Tokens of a batch, with padding.</summary>
+    /// <summary>Tokens of a batch, with padding, before any are hidden.</summary>
     public int Length => inputs.Length;
 
     /// <summary>Fills the training batch of a number.</summary>
@@ -71,7 +85,8 @@ internal sealed class TrainingBatches
         TokenSequence tokens = onTraining ? data.Training : data.Validation;
         if ((onTraining ? trainingWindows : validationWindows) is { } windows)
         {
-            sampler.Fill(tokens, windows, stream, batch, inputs, Targets, lengths);
+            sampler.Fill(tokens, windows, stream, batch, inputs, next, lengths);
+            corruption?.Apply(stream, batch, inputs, read, readMask, Targets, lengths);
             for (int row = 0, block = inputs.Length / rows; row < rows; row++)
             {
                 mask.AsSpan(row * block, lengths[row]).Fill(1);
@@ -83,15 +98,39 @@ internal sealed class TrainingBatches
         }
 
         if (documents.Length > 0)
-            sampler.Fill(tokens, (onTraining ? data.TrainingDocuments : data.ValidationDocuments)!, stream, batch, inputs, Targets, documents);
+            sampler.Fill(tokens, (onTraining ? data.TrainingDocuments : data.ValidationDocuments)!, stream, batch, inputs, next, documents);
         else
-            sampler.Fill(tokens, stream, batch, inputs, Targets);
+            sampler.Fill(tokens, stream, batch, inputs, next);
+        corruption?.Apply(stream, batch, inputs, read, readMask, Targets);
         masking?.Apply(stream, batch, inputs, Targets);
+    }
+
+    /// <summary>Span corruption for models of an encoder and a decoder; null for others.</summary>
+    /// <exception cref="UserException">The model has too few sentinels or positions, or its configuration does not name the tokens.</exception>
+    internal static SpanCorruption? CorruptionOf(LanguageModel model, int block, double part, double meanSpan, ulong seed)
+    {
+        if (!model.HasEncoder)
+            return null;
+        SpanTokens tokens = model.Config.SpanTokens
+            ?? throw new UserException($"{model.Config.Family} answers one text with another, but its configuration has no tokens to hide spans of single texts behind; train it from code, with pairs as a {nameof(TokenBatch)}");
+        SpanCounts counts = SpanCounts.Of(block, part, meanSpan);
+        string settings = FormattableString.Invariant($"--block {block} with --masked-part {part} and --mean-span {meanSpan}");
+        int positions = model.Config.Positions, vocabulary = model.Config.Vocabulary;
+        if (Math.Max(counts.InputLength, counts.TargetLength) > positions)
+            throw new UserException($"{settings}: the encoder reads {counts.InputLength} tokens and the decoder {counts.TargetLength}, but the model has {positions} positions; use a smaller --block");
+        IReadOnlyList<int> sentinels = tokens.Sentinels.Count == 0 ? SpanTokens.Last(Math.Min(counts.Spans, vocabulary), vocabulary) : tokens.Sentinels;
+        if (sentinels.Count < counts.Spans)
+            throw new UserException($"{settings}: {counts.Spans} spans are hidden, but the model has {sentinels.Count} sentinel tokens; use a larger --mean-span, or a smaller --masked-part or --block");
+        if (tokens.End is not { } end || (uint)end >= (uint)vocabulary)
+            throw new UserException("the model's config.json has no eos_token_id within its vocabulary, so there is nothing to end sequences with; add it");
+        if (sentinels.Contains(end) || sentinels.Contains(tokens.Padding) || sentinels.Distinct().Count() < sentinels.Count)
+            throw new UserException("the model's sentinel tokens must differ from each other, from eos_token_id and from pad_token_id; correct sentinel_token_ids in its config.json");
+        return new SpanCorruption(sentinels, end, tokens.Padding, block, part, meanSpan, seed);
     }
 
     private DocumentWindows WindowsOf(DocumentEnds ends, string use, int block)
     {
-        var windows = new DocumentWindows(ends, block, predictsNext: masking is null);
+        var windows = new DocumentWindows(ends, block, predictsNext: masking is null && corruption is null);
         return windows.Count > 0 ? windows : throw NothingToPredict(use);
     }
 

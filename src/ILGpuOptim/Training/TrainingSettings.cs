@@ -60,9 +60,13 @@ public sealed record TrainingSettings
     [Range(0, 1, Below = true)]
     public double? Dropout { get; init; }
 
-    /// <summary>The part of the tokens that a masked language model has to predict.</summary>
+    /// <summary>The part of the tokens that a masked language model, or one of an encoder and a decoder, has to predict.</summary>
     [Range(0, 1, Above = true, Below = true)]
     public double MaskedPart { get; init; } = 0.15;
+
+    /// <summary>The mean number of tokens of a hidden span, for models of an encoder and a decoder.</summary>
+    [Range(1, 1 << 20)]
+    public double MeanSpan { get; init; } = 3;
 
     /// <summary>Sequences of a batch.</summary>
     [Range(1, 1 << 24)]

@@ -94,6 +94,8 @@ public class FamilyFieldsTests
     [InlineData("t5", "scale_decoder_outputs", "false")]
     [InlineData("t5", "dense_act_fn", "\"relu\"")]
     [InlineData("t5", "is_gated_act", "false")]
+    [InlineData("t5", "eos_token_id", "null")]
+    [InlineData("t5", "sentinel_token_ids", "[60,59,7]")]
     public void FieldsAreUnderstoodAndWrittenBack(string family, string field, string value)
     {
         ModelConfig config = Parse(family, field, value);

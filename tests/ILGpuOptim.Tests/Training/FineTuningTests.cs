@@ -22,6 +22,8 @@ public sealed class FineTuningTests : IDisposable
     [InlineData("gpt2-tiny", false)]
     [InlineData("llama-tiny", true)]
     [InlineData("bert-tiny", true)]
+    [InlineData("t5-tiny", false)]
+    [InlineData("t5v11-tiny", true)]
     public void ATrainedModelGoesOnLearningAndResumesExactly(string model, bool lora)
     {
         TrainingSettings settings = Settings(Goldens.Folder("models", model)) with { Lora = lora ? new LoraOptions { Rank = 4 } : null };

@@ -32,6 +32,7 @@ public class ResumeTests
     [Theory]
     [InlineData("llama-tiny")]
     [InlineData("bert-tiny")]
+    [InlineData("t5-tiny")]
     public void EveryModelGoesOnExactly(string preset) => StopsAndGoesOn("adamw", settings => settings with { Steps = 40, Model = Presets.Find(preset).Model, Dropout = 0.1 });
 
     [Theory]

@@ -68,7 +68,7 @@ public class Transformer : LanguageModel
     /// <inheritdoc/>
     public override LossParts Losses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1)
     {
-        TokenBatch read = HasEncoder && batch.DecoderTokens.IsEmpty ? batch.WithDecoderTokens(ShiftedTargets(targets, batch.Sequences)) : batch;
+        TokenBatch read = HasEncoder && batch.DecoderTokens.IsEmpty ? batch.WithDecoderTokens(DecoderTokensFor(targets, batch.Sequences)) : batch;
         int count = HasEncoder ? read.DecoderTokens.Length : read.Tokens.Length;
         if (targets.Length != count)
             throw new ArgumentException($"{targets.Length} targets for {count} tokens", nameof(targets));
@@ -142,8 +142,10 @@ public class Transformer : LanguageModel
     }
 
     /// <summary>The decoder's input that predicts targets: they come one later, behind the start token; ignored ones become padding.</summary>
-    private int[] ShiftedTargets(ReadOnlySpan<int> targets, int sequences)
+    internal override int[] DecoderTokensFor(ReadOnlySpan<int> targets, int sequences)
     {
+        if (!HasEncoder)
+            return [];
         int length = sequences == 0 ? 0 : targets.Length / sequences, start = StartToken, padding = Config.PadToken ?? start;
         var tokens = new int[targets.Length];
         for (int i = 0; i < tokens.Length; i++)

@@ -18,6 +18,7 @@ public record T5Config : ModelConfig
         Architectures = ["T5ForConditionalGeneration"];
         TieWordEmbeddings = true;
         PadToken = 0;
+        EndToken = 1;
     }
 
     /// <summary>The family.</summary>
@@ -83,6 +84,17 @@ public record T5Config : ModelConfig
     [JsonPropertyName("decoder_start_token_id")]
     public int? DecoderStartToken { get; init; }
 
+    /// <summary>What ends the encoder's and the decoder's sequences; null: nothing.</summary>
+    [JsonPropertyName("eos_token_id")]
+    public int? EndToken { get; init; }
+
+    /// <summary>What stands for hidden spans, in their order; null where only the tokenizer has them.</summary>
+    [JsonPropertyName("sentinel_token_ids")]
+    public IReadOnlyList<int>? SentinelTokens { get; init; }
+
+    /// <inheritdoc/>
+    public override SpanTokens? SpanTokens => new(PadToken ?? FirstToken, EndToken, SentinelTokens ?? []);
+
     /// <inheritdoc/>
     public override int Positions => ContextLength;
 
@@ -125,6 +137,20 @@ public record T5Config : ModelConfig
 
     /// <summary>The head's own weight does not change how the decoder's states are scaled.</summary>
     public override ModelConfig Untied() => this with { TieWordEmbeddings = false, ScaleDecoderOutputs = ScalesOutputs };
+
+    /// <summary>A padding token of its own is also the first of the decoder's input.</summary>
+    public override ModelConfig WithSpanTokens(SpanTokens tokens, int vocabulary)
+    {
+        bool isNew = tokens.Padding != (PadToken ?? FirstToken);
+        return this with
+        {
+            Vocabulary = vocabulary,
+            PadToken = isNew ? tokens.Padding : PadToken,
+            DecoderStartToken = isNew ? tokens.Padding : DecoderStartToken,
+            EndToken = tokens.End,
+            SentinelTokens = tokens.Sentinels.Count == 0 ? null : tokens.Sentinels,
+        };
+    }
 
     /// <inheritdoc/>
     public override TransformerDescription Describe()
@@ -195,6 +221,11 @@ public record T5Config : ModelConfig
             throw new UserException($"{source}: decoder_start_token_id = {FirstToken} lies outside the vocabulary of {Vocabulary}");
         if (PadToken is { } pad && (uint)pad >= (uint)Vocabulary)
             throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {Vocabulary}");
+        foreach (int sentinel in SentinelTokens ?? [])
+        {
+            if ((uint)sentinel >= (uint)Vocabulary)
+                throw new UserException($"{source}: sentinel_token_ids has {sentinel}, which lies outside the vocabulary of {Vocabulary}");
+        }
     }
 
     /// <inheritdoc/>

@@ -1,0 +1,30 @@
+namespace ILGpuOptim.Data;
+
+/// <summary>How much of a sequence span corruption hides.</summary>
+/// <param name="Length">Tokens of the sequence.</param>
+/// <param name="Hidden">How many of them are hidden.</param>
+/// <param name="Spans">In how many spans.</param>
+public readonly record struct SpanCounts(int Length, int Hidden, int Spans)
+{
+    /// <summary>Tokens of the encoder's input: the visible ones, a sentinel for each span, and the end.</summary>
+    public int InputLength => Length - Hidden + Spans + 1;
+
+    /// <summary>Tokens of the target: the hidden ones, a sentinel before each span, and the end.</summary>
+    public int TargetLength => Hidden + Spans + 1;
+
+    /// <summary>
+    /// The counts of a sequence. At least one token is hidden; where there are two or more, at least one is visible, and each span has a visible token before it.
+    /// None of the counts falls when the length grows.
+    /// </summary>
+    /// <param name="length">Tokens of the sequence.</param>
+    /// <param name="part">The part of them that is hidden, in (0, 1).</param>
+    /// <param name="meanSpan">The mean number of tokens of a span, at least 1.</param>
+    public static SpanCounts Of(int length, double part, double meanSpan)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        if (length < 2)
+            return new SpanCounts(length, length, length);
+        int hidden = Math.Clamp((int)Math.Round(length * part), 1, length - 1);
+        return new SpanCounts(length, hidden, Math.Clamp((int)Math.Round(hidden / meanSpan), 1, Math.Min(hidden, length - hidden)));
+    }
+}
