@@ -9,10 +9,17 @@ namespace ILGpuOptim.Cli.Commands;
 internal sealed record Prompt(string? Text, int[] Ids)
 {
     /// <summary>The prompts of a command line; a line feed when there are none.</summary>
-    public static List<Prompt> Read(string[] texts, string[] ids, ITokenizer? tokenizer, string folder)
+    /// <param name="texts">Texts; - is standard input.</param>
+    /// <param name="ids">Lists of token ids.</param>
+    /// <param name="tokenizer">Makes tokens of texts; null where there is none.</param>
+    /// <param name="folder">The model's folder, for messages.</param>
+    /// <param name="end">The token that ends a text, for models that answer it; null for those that go on with it.</param>
+    public static List<Prompt> Read(string[] texts, string[] ids, ITokenizer? tokenizer, string folder, int? end)
     {
         if (texts.Count(text => text == "-") > 1)
             throw new UserException("--prompt -: standard input can be read once only");
+        if (texts.Length + ids.Length == 0 && end is not null)
+            throw new UserException($"{folder}: the model answers a text; give --prompt, with {SentinelTokenizer.TextOf(0)} where something is missing");
         if (texts.Length + ids.Length == 0 && tokenizer is not null)
             texts = ["\n"];
         if (texts.Length + ids.Length == 0 || (texts.Length > 0 && tokenizer is null))
@@ -21,7 +28,7 @@ internal sealed record Prompt(string? Text, int[] Ids)
         foreach (string text in texts)
         {
             string begin = text == "-" ? Console.In.ReadToEnd() : text;
-            prompts.Add(new Prompt(begin, [.. tokenizer!.PromptPrefix, .. tokenizer.Encode(begin)]));
+            prompts.Add(new Prompt(begin, [.. tokenizer!.PromptPrefix, .. tokenizer.Encode(begin), .. end is { } last ? [last] : Array.Empty<int>()]));
         }
 
         foreach (string list in ids)

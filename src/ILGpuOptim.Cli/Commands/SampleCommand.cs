@@ -14,7 +14,7 @@ internal static class SampleCommand
     public static Command Create()
     {
         var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
-        var prompts = new Option<string[]>("--prompt") { Description = "what the text begins with; - reads it from standard input; repeat it for several texts at once" };
+        var prompts = new Option<string[]>("--prompt") { Description = "what the text begins with, or what a T5 reads, with <extra_id_0>, … where something is missing; - reads it from standard input; repeat it for several texts at once" };
         var promptIds = new Option<string[]>("--prompt-ids") { Description = "token ids instead of text, such as 1,2,3; may be repeated" };
         Option<int> tokens = Flag.Of("--tokens", "the most tokens to add", 300, new RangeAttribute(0, 1 << 30));
         Option<int> count = Flag.Of("--count", "how many texts for each prompt, all in one batch", 1, new RangeAttribute(1, 1 << 16));
@@ -24,7 +24,7 @@ internal static class SampleCommand
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("sample", "Write text with a trained model.") { source, prompts, promptIds, tokens, count, stops, ignoreEnd, device, threads, json };
+        var command = new Command("sample", "Write text with a trained model: what follows a prompt, or a T5's answer to it.") { source, prompts, promptIds, tokens, count, stops, ignoreEnd, device, threads, json };
         foreach (Option option in drawing.All)
             command.Options.Add(option);
         command.SetAction(result =>
@@ -35,8 +35,11 @@ internal static class SampleCommand
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
             string folder = found.Folder;
             GenerationConfig generation = GenerationConfig.Of(folder);
+            SpanTokens? spans = ModelConfig.Load(Path.Combine(ModelFiles.ConfigFolder(folder), ModelFiles.Config)).SpanTokens;
             ITokenizer? tokenizer = Tokenizers.Load(folder);
-            List<Prompt> texts = Prompt.Read(result.GetValue(prompts) ?? [], result.GetValue(promptIds) ?? [], tokenizer, folder);
+            if (tokenizer is not null && spans is { Sentinels.Count: > 0 } && tokenizer.IdOf(SentinelTokenizer.TextOf(0)) is null)
+                tokenizer = new SentinelTokenizer(tokenizer, spans.Sentinels);
+            List<Prompt> texts = Prompt.Read(result.GetValue(prompts) ?? [], result.GetValue(promptIds) ?? [], tokenizer, folder, spans?.End);
             string[] ends = result.GetValue(stops) ?? [];
             if (tokenizer is null && ends.Length > 0)
                 throw new UserException($"{folder}: --stop needs a tokenizer beside the model, and there is none");
@@ -49,7 +52,8 @@ internal static class SampleCommand
             CommonOptions.NoteUnused(model, folder);
             if (generation.NotApplied.Count > 0)
                 Console.Error.WriteLine($"note: {Path.Combine(folder, GenerationConfig.FileName)} has {string.Join(", ", generation.NotApplied)}, which sample does not apply; its flags say how tokens are drawn");
-            var output = new SampleOutput(texts, tokenizer, ends, result.GetValue(ignoreEnd) ? [] : generation.EndTokens, asJson);
+            IReadOnlyList<int> last = generation.EndTokens is [] && spans?.End is { } end ? [end] : generation.EndTokens;
+            var output = new SampleOutput(texts, tokenizer, ends, result.GetValue(ignoreEnd) ? [] : last, asJson, answers: model.HasEncoder);
             output.Begin();
             while (!batch.IsFinished)
             {

@@ -8,13 +8,19 @@ namespace ILGpuOptim.Cli.Commands;
 internal sealed class SampleOutput
 {
     private readonly IReadOnlyList<int> endTokens;
-    private readonly bool json;
+    private readonly bool json, answers;
     private readonly Sample[] samples;
 
-    public SampleOutput(IReadOnlyList<Prompt> prompts, ITokenizer? tokenizer, IReadOnlyList<string> stops, IReadOnlyList<int> endTokens, bool json)
+    /// <param name="prompts">The prompt of each text.</param>
+    /// <param name="tokenizer">Makes text of tokens; null shows ids.</param>
+    /// <param name="stops">A text ends before one of these.</param>
+    /// <param name="endTokens">A text ends with one of these.</param>
+    /// <param name="json">Whether texts are shown as JSON.</param>
+    /// <param name="answers">Whether a text answers its prompt, which then is not shown before it, instead of going on with it.</param>
+    public SampleOutput(IReadOnlyList<Prompt> prompts, ITokenizer? tokenizer, IReadOnlyList<string> stops, IReadOnlyList<int> endTokens, bool json, bool answers)
     {
-        (this.endTokens, this.json) = (endTokens, json);
-        samples = [.. prompts.Select(prompt => new Sample(prompt, tokenizer is null ? null : new TextStream(tokenizer, prompt.Ids, stops)))];
+        (this.endTokens, this.json, this.answers) = (endTokens, json, answers);
+        samples = [.. prompts.Select(prompt => new Sample(prompt, tokenizer is null ? null : new TextStream(tokenizer, answers ? [] : prompt.Ids, stops)))];
     }
 
     private bool Streams => !json && samples.Length == 1;
@@ -23,7 +29,7 @@ internal sealed class SampleOutput
     public void Begin()
     {
         if (Streams)
-            Terminal.WriteText(samples[0].Prompt.Text ?? string.Join(',', samples[0].Prompt.Ids));
+            Terminal.WriteText(Beginning(samples[0]));
     }
 
     /// <summary>Takes a token; false when its text ends with it.</summary>
@@ -38,7 +44,7 @@ internal sealed class SampleOutput
             return false;
         }
 
-        string text = sample.Stream?.Append(token.Id) ?? $",{token.Id}";
+        string text = sample.Stream?.Append(token.Id) ?? $"{(answers && sample.Ids.Count == 1 ? "" : ",")}{token.Id}";
         sample.Text.Append(text);
         if (Streams)
             Terminal.WriteText(text);
@@ -76,10 +82,13 @@ internal sealed class SampleOutput
             else
             {
                 Console.WriteLine($"--- {i + 1} of {samples.Length}");
-                Terminal.WriteText((sample.Prompt.Text ?? string.Join(',', sample.Prompt.Ids)) + sample.Text + Environment.NewLine);
+                Terminal.WriteText(Beginning(sample) + sample.Text + Environment.NewLine);
             }
         }
     }
+
+    /// <summary>What is shown before a text.</summary>
+    private string Beginning(Sample sample) => answers ? "" : sample.Prompt.Text ?? string.Join(',', sample.Prompt.Ids);
 
     private sealed class Sample(Prompt prompt, TextStream? stream)
     {

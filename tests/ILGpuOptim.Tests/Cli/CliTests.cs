@@ -35,6 +35,33 @@ public class CliTests
         Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.jsonl")), File.ReadAllText(Path.Combine(copy, "metrics.jsonl")));
     }
 
+    [Fact]
+    public void AT5TrainsAnswersAndIsEvaluated()
+    {
+        using var folder = new TemporaryFolder();
+        string run = folder["run"];
+        Outcome trained = Run("train", "--preset", "t5-tiny", "--steps", "20", "--eval-interval", "10", "--masked-part", "0.3", "--mean-span", "2", "--out", run);
+        Assert.Equal((0, ""), (trained.Code, trained.Error));
+        Assert.Contains("T5, 2 layers", trained.Output, StringComparison.Ordinal);
+        Assert.Matches("accuracy .*of the hidden tokens", Run("eval", run).Output);
+        Outcome answer = Run("sample", run, "--prompt", "In the <extra_id_0> God", "--tokens", "8", "--temperature", "0", "--json");
+        Assert.Equal((0, ""), (answer.Code, answer.Error));
+        JsonElement json = JsonDocument.Parse(answer.Output).RootElement;
+        int[] sentinels = [.. JsonDocument.Parse(File.ReadAllText(Path.Combine(run, "checkpoints", "step-0000020", "config.json"))).RootElement.GetProperty("sentinel_token_ids").EnumerateArray().Select(id => id.GetInt32())];
+        int[] prompt = [.. json.GetProperty("prompt_ids").EnumerateArray().Select(id => id.GetInt32())];
+        Assert.Equal((13, sentinels[0]), (prompt.Length, prompt[7]));
+        Outcome ids = Run("sample", run, "--prompt-ids", string.Join(',', prompt), "--tokens", "8", "--temperature", "0");
+        Assert.Equal(json.GetProperty("text").GetString(), ids.Output.TrimEnd('\r', '\n'));
+        Assert.Contains("give --prompt, with <extra_id_0>", Run("sample", run).Error, StringComparison.Ordinal);
+
+        // A run that goes on, and another that begins with its weights.
+        Assert.Equal(0, Run("train", "--resume", run, "--steps", "25").Code);
+        Outcome tuned = Run("train", "--from", run, "--block", "32", "--steps", "3", "--out", folder["tuned"]);
+        Assert.Equal((0, ""), (tuned.Code, tuned.Error));
+        Outcome packed = Run("train", "--from", run, "--block", "32", "--documents", "--out", folder["packed"]);
+        Assert.Contains("add --pad", packed.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("--eval-batches")]
     [InlineData("--validation")]
