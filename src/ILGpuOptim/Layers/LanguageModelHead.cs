@@ -42,7 +42,7 @@ public sealed class LanguageModelHead : Layer
     public Tensor Transform(Tape tape, Tensor states)
     {
         Tensor x = dense is null ? states : norm!.Forward(tape, dense.Forward(tape, states, activation!));
-        return description.Scale == 1 ? x : tape.Apply(new ScaleFunction(description.Scale), x);
+        return description.Scale == 1 ? x : tape.Affine(x, description.Scale);
     }
 
     /// <summary>Logits of states, rows × vocabulary.</summary>

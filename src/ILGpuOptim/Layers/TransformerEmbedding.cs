@@ -44,7 +44,7 @@ public sealed class TransformerEmbedding : Layer
             sum = segments.Forward(tape, tape.Indices(parts), sum);
         Tensor x = description.Scale == 1
             ? tokens.Forward(tape, tape.Indices(ids), sum)
-            : Add(tape, tape.Apply(new ScaleFunction(description.Scale), tokens.Forward(tape, tape.Indices(ids))), sum);
+            : Add(tape, tape.Affine(tokens.Forward(tape, tape.Indices(ids)), description.Scale), sum);
         return tape.Dropout(norm is null ? x : norm.Forward(tape, x), description.Dropout);
     }
 

@@ -115,8 +115,14 @@ public abstract class LanguageModel : Layer, IDisposable
     /// What each position should predict, given labels as Hugging Face takes them: causal models of one stack shift them by one
     /// (the last position of a sequence predicts nothing), and negative ones are ignored.
     /// </summary>
+    /// <param name="labels">batch · length ids.</param>
+    /// <param name="batch">How many sequences.</param>
+    /// <returns>As many targets.</returns>
+    /// <exception cref="ArgumentException">The labels are not so many sequences of one length.</exception>
     public virtual int[] TargetsOf(ReadOnlySpan<int> labels, int batch)
     {
+        if (batch < 0 || (batch == 0 ? labels.Length > 0 : labels.Length % batch != 0))
+            throw new ArgumentException($"{labels.Length} labels are not {batch} sequences of one length", nameof(labels));
         int length = batch == 0 ? 0 : labels.Length / batch;
         var targets = new int[labels.Length];
         for (int i = 0; i < targets.Length; i++)

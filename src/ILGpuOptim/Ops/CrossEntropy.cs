@@ -225,7 +225,8 @@ public static class CrossEntropyOp
         }
     }
 
-    private readonly struct LogSumExp : IRowRule
+    /// <summary>The log-sum-exp of each row.</summary>
+    internal readonly struct LogSumExp : IRowRule
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Write);
 

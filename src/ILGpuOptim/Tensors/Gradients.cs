@@ -83,7 +83,7 @@ public sealed class Gradients(Device device)
     /// <summary>Counts an operation whose gradient was taken; returns whether the parameter's gradient is complete now and has a value.</summary>
     internal bool Completes(Parameter parameter)
     {
-        ref Entry entry = ref At(parameter);
+        ref Entry entry = ref CollectionsMarshal.GetValueRefOrAddDefault(entries, parameter, out _);
         return --entry.Pending == 0 && entry.HasValue;
     }
 

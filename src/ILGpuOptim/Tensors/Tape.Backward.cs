@@ -32,9 +32,18 @@ public sealed partial class Tape
         {
             TakeGradients(0);
         }
+        catch
+        {
+            // Nothing of a recording that failed may take part in the next.
+            operations.Clear();
+            discarded.Clear();
+            ResetScopes();
+            throw;
+        }
         finally
         {
             recording++;
+            Gradients.AwaitNothing();
         }
     }
 

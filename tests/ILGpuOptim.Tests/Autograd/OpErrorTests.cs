@@ -60,6 +60,8 @@ public sealed class OpErrorTests : IDisposable
         ["CrossEntropy: target -1 of row 0 is none of 3 classes"] = tape => tape.CrossEntropy(tape.Ones(2, 3), [-1, 0]),
         ["CrossEntropy: label smoothing lies in [0, 1]"] = tape => tape.CrossEntropy(tape.Ones(2, 3), [0, 0], labelSmoothing: 1.5f),
         ["MseLoss: 2 and 3 cannot be broadcast"] = tape => tape.MseLoss(tape.Ones(2), tape.Ones(3)),
+        ["MseLoss: a target of 3 cannot be repeated to the shape 3×1"] = tape => tape.MseLoss(tape.Ones(3, 1), tape.Ones(3)),
+        ["KlDivergence: a target of 2×3 cannot be repeated to the shape 3"] = tape => tape.KlDivergence(tape.Ones(3), tape.Ones(2, 3)),
         ["HuberLoss: delta is above 0"] = tape => tape.HuberLoss(tape.Ones(2), tape.Ones(2), 0),
         ["Conv2d: images are batch × channels × height × width, not 3×4×4"] = tape => tape.Conv2d(tape.Ones(3, 4, 4), tape.Ones(1, 3, 2, 2)),
         ["Conv2d: images 1×4×4×4 and weight 2×3×2×2 with 1 groups"] = tape => tape.Conv2d(tape.Ones(1, 4, 4, 4), tape.Ones(2, 3, 2, 2)),

@@ -63,6 +63,7 @@ public abstract class OpSpecialValueTests(Device device)
         Assert.Equal([0, 1, 1, 1, 0], Gradient([-2, -1, 0, 1, 2], (tape, t) => tape.Sum(tape.Clamp(t, -1, 1))));
         Assert.Equal([0.5f, 0.5f, 0], Gradient([2, 2, 1], (tape, t) => tape.Max(t)));
         Assert.Equal([0, 0], Gradient([0, 0], (tape, t) => tape.Norm(t)));
+        Close([1, 0, 0, 1], Gradient([0, 0, 0, -2], (tape, t) => tape.Sum(tape.Pow(t, tape.Constant([1, 2, 3, 1])))));
         Close([0, 0.25f, 0], Gradient([-200, 0, 200], (tape, t) => tape.Sum(tape.Sigmoid(t))));
         Close([0, 0.5f, 1], Gradient([-200, 0, 200], (tape, t) => tape.BinaryCrossEntropyWithLogits(t, tape.Zeros(3), LossReduction.Sum)));
         Assert.Equal([-0.25f, 1], Gradient([-4, 1], (tape, t) => tape.Sum(tape.Select(tape.Where(tape.Greater(tape.Stack([t, t]), tape.Zeros()), tape.Log(tape.Abs(tape.Stack([t, t]))), tape.Log(tape.Abs(tape.Stack([t, t])))), 0, 1))));

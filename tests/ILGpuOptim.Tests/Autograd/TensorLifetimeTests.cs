@@ -47,6 +47,44 @@ public sealed class TensorLifetimeTests : IDisposable
         Assert.Equal(value, loss.Item());
     }
 
+    /// <summary>A gradient that cannot be taken, of an operation among others.</summary>
+    private sealed class Failing(Tensor output, Tensor x) : Operation(output, x)
+    {
+        public override void Backward(Tape tape) => throw new NotSupportedException("no gradient");
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void AFailedBackwardPassLeavesNothingForTheNext(bool recomputes)
+    {
+        using var clean = new Tape(device);
+        clean.Backward(clean.CrossEntropy(clean.Linear(x, weight, null), head, null, [1, 2, 3]));
+        Assert.Throws<NotSupportedException>(() => tape.Backward(tape.Sum(recomputes ? tape.Recompute(tape.Linear(x, weight, null), Fail) : Fail(tape.Linear(x, weight, null)))));
+        tape.Gradients.Clear();
+        var ready = new List<Parameter>();
+        tape.GradientReady = ready.Add;
+        tape.Backward(tape.CrossEntropy(tape.Linear(x, weight, null), head, null, [1, 2, 3]));
+        Assert.Equal(["head", "weight", "x"], ready.Select(parameter => parameter.Name).Order(StringComparer.Ordinal));
+        foreach (Parameter parameter in ready)
+            Assert.Equal(Read(clean, parameter), Read(tape, parameter));
+
+        Tensor Fail(Tensor y)
+        {
+            Tensor z = tape.Linear(y, weight, null), failed = tape.Output(z.Shape.ToArray(), z);
+            device.Copy(z.Data, failed.Data);
+            tape.Record(new Failing(failed, z));
+            return tape.Add(failed, tape.Square(z));
+        }
+
+        float[] Read(Tape of, Parameter parameter)
+        {
+            var values = new float[parameter.Length];
+            device.Download(of.Gradients[parameter], values);
+            return values;
+        }
+    }
+
     [Fact]
     public void ASecondBackwardPassIsRefused()
     {

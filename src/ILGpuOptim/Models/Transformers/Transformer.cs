@@ -77,7 +77,7 @@ public class Transformer : LanguageModel
         if (router is null)
             return new LossParts(crossEntropy, crossEntropy, null);
         Tensor balance = router.Total();
-        Tensor total = tape.Add(crossEntropy, tape.Apply(new ScaleFunction(scale * Description.RouterLossCoefficient), balance));
+        Tensor total = tape.Add(crossEntropy, tape.Affine(balance, scale * Description.RouterLossCoefficient));
         total.IsKept = true;
         return new LossParts(total, crossEntropy, balance);
     }
@@ -146,7 +146,9 @@ public class Transformer : LanguageModel
     {
         if (!HasEncoder)
             return [];
-        int length = sequences == 0 ? 0 : targets.Length / sequences, start = StartToken, padding = Config.PadToken ?? start;
+        if (sequences < 1 ? targets.Length > 0 : targets.Length % sequences != 0)
+            throw new ArgumentException($"{targets.Length} targets are not {sequences} sequences of one length", nameof(targets));
+        int length = sequences < 1 ? 0 : targets.Length / sequences, start = StartToken, padding = Config.PadToken ?? start;
         var tokens = new int[targets.Length];
         for (int i = 0; i < tokens.Length; i++)
             tokens[i] = i % length == 0 ? start : targets[i - 1] >= 0 ? targets[i - 1] : padding;

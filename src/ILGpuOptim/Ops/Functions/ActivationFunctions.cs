@@ -82,7 +82,12 @@ public readonly struct Sigmoid : IFunction1
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => L.Splat(1) / (L.Splat(1) + L.Exp(L.Min(L.Splat(88), -x))); // e⁸⁸ is finite: so are all derivatives
+    public L Apply<L>(L x) where L : struct, ILane<L>
+    {
+        // With e = e^-|x| ≤ 1, which never overflows: 1 / (1 + e), or e / (1 + e) for negative x.
+        L negative = L.Less(x, L.Splat(0)), e = L.Exp(L.Select(negative, x, -x));
+        return L.Select(negative, e, L.Splat(1)) / (L.Splat(1) + e);
+    }
 }
 
 /// <summary>x · σ(1.702 x), an approximation of GELU.</summary>

@@ -75,7 +75,7 @@ public static class ConvolutionOp
         {
             Device device = tape.Device;
             int chunk = Chunk(device);
-            Block taps = tape.Scratch(groups * Depth * chunk * windows.Windows), results = tape.Scratch(outputs * chunk * windows.Windows);
+            Block taps = tape.Scratch((long)groups * Depth * chunk * windows.Windows), results = tape.Scratch((long)outputs * chunk * windows.Windows);
             for (int first = 0; first < windows.Images; first += chunk)
             {
                 int count = Math.Min(chunk, windows.Images - first);
@@ -92,7 +92,7 @@ public static class ConvolutionOp
                     device.Gemm(product, new AddRule(), Operand.PerRow(added));
                 else
                     device.Gemm(product);
-                device.CopyStrided(results, 0, output, first * outputs * windows.Windows, Exchange(count, outputs));
+                device.CopyStrided(results, 0, output, (long)first * outputs * windows.Windows, Exchange(count, outputs));
             }
 
             tape.Release(results);
@@ -103,7 +103,7 @@ public static class ConvolutionOp
         {
             Device device = tape.Device;
             int chunk = Chunk(device);
-            Block taps = tape.Scratch(groups * Depth * chunk * windows.Windows), results = tape.Scratch(outputs * chunk * windows.Windows);
+            Block taps = tape.Scratch((long)groups * Depth * chunk * windows.Windows), results = tape.Scratch((long)outputs * chunk * windows.Windows);
             Block images = default;
             if (x.RequiresGradient)
             {
@@ -116,7 +116,7 @@ public static class ConvolutionOp
             {
                 int count = Math.Min(chunk, windows.Images - first);
                 int columns = checked((int)(count * windows.Windows));
-                device.CopyStrided(gradient, first * outputs * windows.Windows, results, 0, Exchange(outputs, count));
+                device.CopyStrided(gradient, (long)first * outputs * windows.Windows, results, 0, Exchange(outputs, count));
                 if (bias is { RequiresGradient: true })
                     device.Map(new TotalRule(), outputs, columns, results, tape.GradientTarget(bias, Layout.PerRow));
                 if (weight.RequiresGradient)

@@ -76,30 +76,6 @@ internal readonly struct Absolute : IFunction1
     public L Apply<L>(L x) where L : struct, ILane<L> => L.Abs(x);
 }
 
-internal readonly struct HyperbolicTangent : IFunction1
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => L.Tanh(x);
-}
-
-/// <summary>1 / (1 + e⁻ˣ), with an exponential that never overflows.</summary>
-internal readonly struct Logistic : IFunction1
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L>
-    {
-        L isNegative = L.Less(x, L.Splat(0)), small = L.Exp(L.Select(isNegative, x, -x));
-        return L.Select(isNegative, small, L.Splat(1)) / (L.Splat(1) + small);
-    }
-}
-
-/// <summary>max(x, 0), whose derivative at 0 is 0; NaN stays.</summary>
-internal readonly struct Rectified : IFunction1
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => L.Select(L.Less(L.Splat(0), x), x, L.Select(L.Equal(x, x), L.Splat(0), x));
-}
-
 /// <summary>x within limits, at which its derivative is 1; NaN stays.</summary>
 internal readonly struct Limited(float least, float most) : IFunction1
 {
@@ -117,7 +93,7 @@ internal readonly struct Power : IFunction2
     public L Apply<L>(L x, L y) where L : struct, ILane<L> => Of(x, y);
 
     /// <summary>
-    /// xʸ as exp(y ln |x|) with a sign. A negative x has powers for integers y alone. At x = 0 the derivative counts as 0.
+    /// xʸ as exp(y ln |x|) with a sign. A negative x has powers for integers y alone. At x = 0 the derivative counts as 0, but for y = 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static L Of<L>(L x, L y) where L : struct, ILane<L>
@@ -125,7 +101,7 @@ internal readonly struct Power : IFunction2
         L zero = L.Splat(0), one = L.Splat(1), half = L.Splat(0.5f) * y;
         L isZero = L.Equal(x, zero), magnitude = L.Exp(y * L.Log(L.Select(isZero, one, L.Abs(x))));
         L ofNegative = L.Select(L.Equal(L.Round(half), half), magnitude, L.Select(L.Equal(L.Round(y), y), -magnitude, L.Splat(float.NaN)));
-        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(L.Less(y, zero), L.Splat(float.PositiveInfinity), zero));
+        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(L.Less(y, zero), L.Splat(float.PositiveInfinity), L.Select(L.Equal(y, one), x, zero)));
         return L.Select(isZero, ofZero, L.Select(L.Less(x, zero), ofNegative, magnitude));
     }
 }

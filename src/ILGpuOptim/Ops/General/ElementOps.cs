@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops.Functions;
 
 namespace ILGpuOptim.Ops;
 
@@ -24,7 +25,7 @@ public static class ElementOps
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Minimum", new Least(), x, y);
 
-    /// <summary>xʸ. A negative x has powers for integers y alone, else NaN. At x = 0 the derivative counts as 0.</summary>
+    /// <summary>xʸ. A negative x has powers for integers y alone, else NaN. At x = 0 the derivative counts as 0, but for y = 1.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Pow(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Pow", new Power(), x, y);
 
@@ -61,13 +62,13 @@ public static class ElementOps
     public static Tensor Abs(this Tape tape, Tensor x) => tape.Element(new Absolute(), x);
 
     /// <summary>The hyperbolic tangent.</summary>
-    public static Tensor Tanh(this Tape tape, Tensor x) => tape.Element(new HyperbolicTangent(), x);
+    public static Tensor Tanh(this Tape tape, Tensor x) => tape.Element(new Tanh(), x);
 
     /// <summary>1 / (1 + e⁻ˣ).</summary>
-    public static Tensor Sigmoid(this Tape tape, Tensor x) => tape.Element(new Logistic(), x);
+    public static Tensor Sigmoid(this Tape tape, Tensor x) => tape.Element(new Sigmoid(), x);
 
     /// <summary>max(x, 0), whose derivative at 0 is 0.</summary>
-    public static Tensor Relu(this Tape tape, Tensor x) => tape.Element(new Rectified(), x);
+    public static Tensor Relu(this Tape tape, Tensor x) => tape.Element(new Relu(), x);
 
     /// <summary>x within limits.</summary>
     /// <param name="tape">Where to record.</param>

@@ -49,7 +49,7 @@ public static class LogitsCrossEntropyOp
         if (rows > 0)
         {
             Block picked = tape.Scratch(rows), mean = tape.Scratch(rows);
-            tape.Device.RowProgram(new LogSumExpRule(), rows, classes, [logits.Data, Operand.PerRow(logSums)]);
+            tape.Device.RowProgram(new CrossEntropyOp.LogSumExp(), rows, classes, [logits.Data, Operand.PerRow(logSums)]);
             tape.Device.Pick(logits.Data, places, picked, classes);
             if (labelSmoothing > 0)
                 tape.Device.Map(new ScaledTotalRule(1f / classes), rows, classes, logits.Data, Operand.PerRow(mean));
@@ -126,29 +126,5 @@ public static class LogitsCrossEntropyOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L logit, ref L logSum, ref L factor, ref L target) where L : struct, ILane<L> =>
             target = L.Select(L.Equal(factor, L.Splat(0)), L.Splat(0), factor * (L.Exp(logit - logSum) - L.Splat(share)));
-    }
-
-    private readonly struct LogSumExpRule : IRowRule
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Write);
-
-        public static bool FirstIsMax => true;
-
-        public static bool HasSecond => true;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L logit, L b, L c, L d, L e, L f) where L : struct, ILane<L> => logit;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L largest, L logit, L b, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(logit - largest);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L largest, L total) where L : struct, ILane<L> => largest + L.Log(total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L largest, L logSum, ref L logit, ref L result, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L> => result = logSum;
     }
 }

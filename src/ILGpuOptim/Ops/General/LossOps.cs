@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops.Functions;
 
 namespace ILGpuOptim.Ops;
 
@@ -16,30 +17,30 @@ public enum LossReduction
     None,
 }
 
-/// <summary>Losses of elements against targets of the same shape, or one that is broadcast to it.</summary>
+/// <summary>Losses of elements against targets of the same shape, or of one that is repeated to it.</summary>
 public static class LossOps
 {
     /// <summary>(x - target)².</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="target">What x should be.</param>
+    /// <param name="target">What x should be; its shape, or one that can be repeated to it.</param>
     /// <param name="reduction">What becomes of the elements' losses.</param>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x.</exception>
     public static Tensor MseLoss(this Tape tape, Tensor x, Tensor target, LossReduction reduction = LossReduction.Mean) =>
-        tape.Reduce(tape.Broadcast("MseLoss", new SquaredError(), x, target), reduction);
+        tape.Loss("MseLoss", new SquaredError(), x, target, reduction);
 
     /// <summary>½ d² up to |d| = delta, from there on delta · (|d| - ½ delta), with d = x - target (Huber, 1964).</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="target">What x should be.</param>
+    /// <param name="target">What x should be; its shape, or one that can be repeated to it.</param>
     /// <param name="delta">Where the loss becomes linear, above 0.</param>
     /// <param name="reduction">What becomes of the elements' losses.</param>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast, or delta is not above 0.</exception>
+    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x, or delta is not above 0.</exception>
     public static Tensor HuberLoss(this Tape tape, Tensor x, Tensor target, float delta = 1, LossReduction reduction = LossReduction.Mean)
     {
         if (!(delta > 0))
             throw new ArgumentOutOfRangeException(nameof(delta), delta, "HuberLoss: delta is above 0");
-        return tape.Reduce(tape.Broadcast("HuberLoss", new HuberError(delta), x, target), reduction);
+        return tape.Loss("HuberLoss", new HuberError(delta), x, target, reduction);
     }
 
     /// <summary>-target · ln σ(x) - (1 - target) · ln(1 - σ(x)) with the logistic function σ, computed without overflow.</summary>
@@ -47,26 +48,33 @@ public static class LossOps
     /// <param name="logits">x, any shape.</param>
     /// <param name="target">Probabilities in [0, 1].</param>
     /// <param name="reduction">What becomes of the elements' losses.</param>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x.</exception>
     public static Tensor BinaryCrossEntropyWithLogits(this Tape tape, Tensor logits, Tensor target, LossReduction reduction = LossReduction.Mean) =>
-        tape.Reduce(tape.Broadcast("BinaryCrossEntropyWithLogits", new LogisticError(), logits, target), reduction);
+        tape.Loss("BinaryCrossEntropyWithLogits", new LogisticError(), logits, target, reduction);
 
     /// <summary>target · (ln target - x): the Kullback–Leibler divergence of probabilities from those whose logarithms are x; 0 where the target is 0.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="logProbabilities">x, any shape.</param>
     /// <param name="target">Probabilities.</param>
     /// <param name="reduction">What becomes of the elements' losses. The divergence of a batch of distributions is the sum over the batch size.</param>
-    /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
+    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x.</exception>
     public static Tensor KlDivergence(this Tape tape, Tensor logProbabilities, Tensor target, LossReduction reduction = LossReduction.Mean) =>
-        tape.Reduce(tape.Broadcast("KlDivergence", new Divergence(), logProbabilities, target), reduction);
+        tape.Loss("KlDivergence", new Divergence(), logProbabilities, target, reduction);
 
-    private static Tensor Reduce(this Tape tape, Tensor losses, LossReduction reduction) => reduction switch
+    private static Tensor Loss<F>(this Tape tape, string operation, F function, Tensor x, Tensor target, LossReduction reduction) where F : unmanaged, IFunction2
     {
-        LossReduction.Mean => tape.Mean(losses),
-        LossReduction.Sum => tape.Sum(losses),
-        LossReduction.None => losses,
-        _ => throw new ArgumentOutOfRangeException(nameof(reduction), reduction, "there is no such reduction"),
-    };
+        // Numbers in a column against a row of targets would make a matrix of losses: all pairs, which nobody means.
+        if (!Shapes.Broadcast(operation, x.Sizes(), target.Sizes()).AsSpan().SequenceEqual(x.Sizes()))
+            throw new ArgumentException($"{operation}: a target of {target.Text()} cannot be repeated to the shape {x.Text()} of what it is compared with; reshape one of them", nameof(target));
+        Tensor losses = tape.Broadcast(operation, function, x, target);
+        return reduction switch
+        {
+            LossReduction.Mean => tape.Mean(losses),
+            LossReduction.Sum => tape.Sum(losses),
+            LossReduction.None => losses,
+            _ => throw new ArgumentOutOfRangeException(nameof(reduction), reduction, "there is no such reduction"),
+        };
+    }
 
     private readonly struct SquaredError : IFunction2
     {
@@ -86,15 +94,11 @@ public static class LossOps
         }
     }
 
-    /// <summary>max(x, 0) - x · target + ln(1 + exp(-|x|)); the branches at x = 0 have derivatives that fit.</summary>
+    /// <summary>ln(1 + eˣ) - x · target.</summary>
     private readonly struct LogisticError : IFunction2
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Apply<L>(L x, L target) where L : struct, ILane<L>
-        {
-            L isNegative = L.Less(x, L.Splat(0));
-            return L.Select(isNegative, L.Splat(0), x) - x * target + L.Log(L.Splat(1) + L.Exp(L.Select(isNegative, x, -x)));
-        }
+        public L Apply<L>(L x, L target) where L : struct, ILane<L> => new Softplus().Apply(x) - x * target;
     }
 
     private readonly struct Divergence : IFunction2

@@ -64,6 +64,8 @@ public static class PoolingOps
         }
 
         tape.Release(taps);
+        if (!output.RequiresGradient)
+            tape.Release(place);
         tape.Record(new MaxGradient(output, x, windows, place));
         return output;
     }
