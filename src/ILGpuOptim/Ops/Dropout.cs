@@ -28,7 +28,7 @@ public static class DropoutOp
     {
         public override void Backward(Tape tape)
         {
-            Block mask = Output.Data;
+            Block mask = Output.IsKept ? tape.Scratch(x.Length) : Output.Data;
             tape.Device.Random(mask, RandomKind.KeepMask, 1 - probability, seed, stream);
             tape.Device.Map(new ProductRule(), 1, x.Length, mask, Output.Gradient!.Value, tape.GradientTarget(x));
         }

@@ -32,7 +32,7 @@ public static class RouterJitterOp
     {
         public override void Backward(Tape tape)
         {
-            Block noise = Output.Data;
+            Block noise = Output.IsKept ? tape.Scratch(x.Length) : Output.Data;
             tape.Device.Random(noise, RandomKind.Uniform, 2 * epsilon, seed, stream);
             tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, noise, Output.Gradient!.Value, tape.GradientTarget(x));
         }

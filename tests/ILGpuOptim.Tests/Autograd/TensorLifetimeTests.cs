@@ -38,6 +38,17 @@ public sealed class TensorLifetimeTests : IDisposable
     }
 
     [Fact]
+    public void WhatIsKeptOfRandomOperationsStaysAsItWas()
+    {
+        Tensor dropped = tape.Dropout(x, 0.5f), noisy = tape.Jitter(x, 0.25f);
+        (dropped.IsKept, noisy.IsKept) = (true, true);
+        (float[] ofDropped, float[] ofNoisy) = (dropped.ToArray(), noisy.ToArray());
+        tape.Backward(tape.Sum(tape.Square(tape.Add(dropped, noisy))));
+        Assert.Equal(ofDropped, dropped.ToArray());
+        Assert.Equal(ofNoisy, noisy.ToArray());
+    }
+
+    [Fact]
     public void ALossThatNobodyKeptStaysReadable()
     {
         Parameter one = Normal("one", 1, 4), column = Normal("column", 4, 1);
