@@ -99,9 +99,9 @@ public sealed class OptimizerComparison : IDisposable
         string path = Path.Combine(folder, SettingsFile);
         if (File.Exists(path))
         {
-            // Earlier versions had fewer settings: sampling was random, and what a flag asks for was off.
+            // Earlier versions had fewer settings: sampling was random, no model had spans, and what a flag asks for was off.
             if (SettingsDifferences.Of(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it holds no settings"), settings.ToJson())
-                .Where(item => item is not ({ Path: "training.sampling", Left: "null", Right: "\"random\"" } or { Left: "null", Right: "false" }))
+                .Where(item => item is not ({ Path: "training.sampling", Left: "null", Right: "\"random\"" } or { Path: "training.mean_span", Left: "null" } or { Left: "null", Right: "false" }))
                 .Select(item => $"{item.Path}: {item.Left} there, {item.Right} here").FirstOrDefault() is { } difference)
                 throw new UserException($"{folder}: it holds another comparison ({difference}); choose another --out, or repeat the command that began it");
         }

@@ -116,7 +116,7 @@ public class OptimizerComparisonTests
         ComparisonSettings settings = Settings(folder, "adamw", "1e-2");
         OptimizerComparison.Open(folder["comparison"], settings).Dispose();
         string file = folder["comparison", OptimizerComparison.SettingsFile], text = File.ReadAllText(file);
-        foreach (string line in (string[])["\"sampling\": \"epochs\",", "\"documents\": false,", "\"pad\": false,"])
+        foreach (string line in (string[])["\"sampling\": \"epochs\",", "\"documents\": false,", "\"pad\": false,", "\"mean_span\": 3,"])
         {
             Assert.Contains(line, text, StringComparison.Ordinal);
             text = text.Replace(line, "", StringComparison.Ordinal);
