@@ -110,8 +110,8 @@ public sealed partial class Tape
             (RandomStream, IsTraining, IsRecording) = (stream, isTraining, isRecording);
         }
 
-        if (!y.RequiresGradient || y.Length != output.Length)
-            throw new InvalidOperationException($"a block that is computed again must do the same each time: it gave {output} first, then {y}{(y.RequiresGradient ? "" : " without a gradient")}");
+        if (y.Length != output.Length)
+            throw new InvalidOperationException($"a block that is computed again must do the same each time: it gave {output} first, then {y}");
 
         // Its own operations keep the parameters waiting from here on.
         foreach (Parameter parameter in part.Parameters)
@@ -127,7 +127,12 @@ public sealed partial class Tape
             }
         }
 
-        if (y.Region == own)
+        if (!y.RequiresGradient)
+        {
+            // The result of a comparison, or a detached one: which inputs it really depends on shows only when it is recorded.
+            Release(gradient);
+        }
+        else if (y.Region == own)
         {
             y.Gradient = gradient;
         }

@@ -35,6 +35,24 @@ public sealed class RecomputationTests : IDisposable
     public void SeveralBlocksMayBeOne() => Assert.Equal(Run((tape, z, block) => block(z)).Gradients[1..], RunTwoByTwo());
 
     [Fact]
+    public void ABlockWithoutAGradientPassesNoneOn()
+    {
+        float[] plain = Gradient((y, block) => block(y));
+        Assert.Equal(plain, Gradient((y, block) => y.Tape!.Recompute(y, block)));
+        Assert.Contains(plain, value => value != 0);
+
+        float[] Gradient(Func<Tensor, Func<Tensor, Tensor>, Tensor> through)
+        {
+            using var tape = new Tape(device);
+            Tensor y = tape.Linear(x, shared, null), mask = through(y, z => z > 0), constant = through(y, z => z.Tape!.Detach(z.Tape.Square(z)));
+            tape.Backward(tape.Sum(y * mask * constant));
+            var values = new float[x.Length];
+            device.Download(tape.Gradients[x], values);
+            return values;
+        }
+    }
+
+    [Fact]
     public void ParametersAreReadyOnceWhenTheirGradientIsComplete()
     {
         // The shared weight is used by every block, and by what comes before them.
