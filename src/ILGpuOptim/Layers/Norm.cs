@@ -25,10 +25,6 @@ public sealed class Norm : Layer
     /// <summary>Added to each row; or null.</summary>
     public Parameter? Bias { get; }
 
-    /// <summary>Makes the layer of a description; null for none.</summary>
-    internal static Norm? Of(Initializer initializer, NormDescription? description, int columns) =>
-        description is null ? null : new Norm(initializer, description, columns);
-
     /// <summary>Normalises each row of x, or each group of as many columns as the weight has.</summary>
     public Tensor Forward(Tape tape, Tensor x) => description.Kind == NormKind.LayerNorm
         ? tape.LayerNorm(x, Weight, Bias, description.Epsilon)

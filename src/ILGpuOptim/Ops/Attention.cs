@@ -6,27 +6,6 @@ namespace ILGpuOptim.Ops;
 /// <summary>Scaled dot-product attention (Vaswani et al., 2017).</summary>
 public static class AttentionOp
 {
-    /// <summary>
-    /// Self-attention over packed projections: each row holds the queries, keys and values of one token. Heads are
-    /// neighbours within each of the three.
-    /// </summary>
-    /// <param name="tape">Where to record.</param>
-    /// <param name="packed">(batch · length) × (heads + 2 · keyHeads) · size. Rotated in place when there are <paramref name="angles"/>.</param>
-    /// <param name="batch">Independent sequences.</param>
-    /// <param name="heads">Query heads.</param>
-    /// <param name="causal">Whether attention is causal: a token attends to itself and earlier ones.</param>
-    /// <param name="dropout">The probability of dropping a weight while training.</param>
-    /// <param name="keyBias">batch × length, added to the scores of each key; or null.</param>
-    /// <param name="keyHeads">Key and value heads, a divisor of <paramref name="heads"/>; 0 means as many.</param>
-    /// <param name="angles">
-    /// (batch · length) × size: the cosines and sines of each row's position by which queries and keys are turned
-    /// (RoPE; Su et al., 2021), as <see cref="RotationArguments"/> has them; or null.
-    /// </param>
-    /// <param name="scale">What the scores are multiplied by; null means 1 / √size.</param>
-    /// <returns>(batch · length) × heads · size.</returns>
-    public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, int heads, bool causal, float dropout = 0, Block? keyBias = null, int keyHeads = 0, Block? angles = null, float? scale = null) =>
-        tape.SelfAttention(packed, batch, new AttentionSettings { Heads = heads, KeyHeads = keyHeads, Causal = causal, Dropout = dropout, KeyBias = keyBias, Angles = angles, Scale = scale });
-
     /// <summary>Self-attention over packed projections: each row holds the queries, keys and values of one token.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="packed">

@@ -66,8 +66,7 @@ public static class LayerNormOp
         }
     }
 
-    /// <summary>The whole row program: also what decoding runs, without a tape.</summary>
-    internal readonly struct Forward(float perColumn, float epsilon) : IRowRule
+    private readonly struct Forward(float perColumn, float epsilon) : IRowRule
     {
         private readonly float perColumn = perColumn;
         private readonly float epsilon = epsilon;

@@ -42,7 +42,7 @@ public static class RmsNormOp
         }
     }
 
-    internal readonly struct Forward(float perColumn, float epsilon, float offset) : IRowRule
+    private readonly struct Forward(float perColumn, float epsilon, float offset) : IRowRule
     {
         private readonly float perColumn = perColumn;
         private readonly float epsilon = epsilon;
