@@ -77,7 +77,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
             throw new UserException(
                 $"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, " +
                 $"{Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the program itself" : "")}), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, " +
-                "--parameter-type, --state-type, --layerwise, or an optimizer with less state");
+                "--recompute, --parameter-type, --state-type, --layerwise, or an optimizer with less state");
         }
 
         if (Largest > device.LargestAllocation)
