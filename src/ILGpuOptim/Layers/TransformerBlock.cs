@@ -22,12 +22,15 @@ public sealed class TransformerBlock : Layer
     /// <param name="index">The block's number within its stack, which is its place in a cache.</param>
     /// <param name="isCausal">Whether self-attention is causal.</param>
     /// <param name="tables">What the stack's layers share.</param>
+    /// <exception cref="ArgumentException">The description contradicts itself.</exception>
     internal TransformerBlock(Initializer initializer, BlockDescription description, int hiddenSize, int index, bool isCausal, SharedTables tables)
     {
         (residual, attentionDropout, feedForwardDropout) = (description.Residual, description.AttentionOutputDropout, description.FeedForwardOutputDropout);
         attentionNorm = AddNorm(description.AttentionNorm);
         attention = Add(new AttentionLayer(initializer, description.Attention, hiddenSize, index, isCausal, tables));
         attentionOutputNorm = AddNorm(description.AttentionOutputNorm);
+        if (description.CrossAttention is { } across && (across.Inputs.Count != 3 || across.Rotary is not null || across.RelativeBias is not null || across.KeysBefore is not null || across.KeysAfter is not null))
+            throw new ArgumentException($"cross-attention with {across.Output.Name} has three projections, and no rotary positions, relative biases or windows: its keys are of another sequence", nameof(description));
         crossNorm = AddNorm(description.CrossAttentionNorm);
         cross = description.CrossAttention is { } other ? Add(new AttentionLayer(initializer, other, hiddenSize, index, isCausal: false, tables)) : null;
         feedForwardNorm = AddNorm(description.FeedForwardNorm);

@@ -153,6 +153,19 @@ public class TransformerTests
     }
 
     [Fact]
+    public void CrossAttentionThatWouldIgnoreASettingIsRefused()
+    {
+        using var device = new CpuDevice(1);
+        TransformerDescription t5 = new T5Config { Vocabulary = 11, Channels = 8, HeadSize = 4, Heads = 2, Inner = 8, Layers = 1 }.Describe();
+        BlockDescription block = t5.Blocks[0];
+        foreach (AttentionDescription cross in new[] { block.CrossAttention! with { KeysBefore = 2 }, block.CrossAttention! with { Rotary = new RotaryDescription(10_000, 4) { MaxPositions = 16 } } })
+        {
+            var error = Assert.Throws<ArgumentException>(() => new Layers.TransformerStack(new Layers.Initializer(device, 0), t5 with { Blocks = [block with { CrossAttention = cross }] }));
+            Assert.Contains("no rotary positions, relative biases or windows", error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void APaddingRowIsZeroAtFirstAndStays()
     {
         TransformerDescription description = new RandomDescription(1).Make() with
