@@ -60,6 +60,8 @@ internal sealed class CountingDevice : Device
 
     protected internal override void CopyCore(in Block source, in Block target) => Bytes += 2 * sizeof(float) * source.Length;
 
+    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy) => Bytes += 2 * sizeof(float) * copy.Length;
+
     protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => null;
 
     protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target) => dry.UploadCore(source, target);
