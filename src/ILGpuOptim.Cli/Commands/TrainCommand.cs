@@ -44,7 +44,7 @@ internal static class TrainCommand
 
     private static string? Sample(TrainingRun run)
     {
-        if (run.Data.Tokenizer is not { } tokenizer || !run.Trainer.Model.IsCausal || run.Trainer.Model.HasEncoder)
+        if (run.Data.Tokenizer is not { } tokenizer || !run.Trainer.Model.WritesText || run.Trainer.Model.HasEncoder)
             return null;
 
         // Everything is saved: the model may become what it will be when it is loaded.

@@ -26,7 +26,7 @@ internal sealed class TrainOptions
         Setting<string[]>("--data", "text files, a folder, or .bin token files; by default the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         tokenizer = Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
         Value<double>("--validation", "Validation", "the part of the text that validates; 0 trains on all of it");
-        Setting<string>("--model", "a config.json of a model, such as GPT-2, LLaMA, BERT or T5, or a folder that holds one, whose sizes are taken; the vocabulary is that of the data", WithModel);
+        Setting<string>("--model", "a model whose sizes are taken: a name such as qwen3-0.6b, a config.json, or a folder that holds one; the vocabulary is that of the data", WithModel);
         Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });
         Setting<string[]>("--freeze", "names of parameters that stay as they are, * for anything", (s, v) => s with { Freeze = v });
         Value<int>("--lora-rank", "Lora.Rank", "train adapters of this rank beside frozen weights");

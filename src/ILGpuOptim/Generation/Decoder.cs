@@ -67,8 +67,7 @@ public sealed class Decoder : IDisposable
     /// <param name="sequences">How many are decoded at once.</param>
     /// <param name="capacity">The most tokens of each, at most the model's positions.</param>
     /// <param name="encoderCapacity">The most tokens of each that an encoder reads; 0 for a model without one.</param>
-    /// <exception cref="UserException">The model does not predict a next token.</exception>
-    /// <exception cref="NotSupportedException">The model is no <see cref="Transformer"/>.</exception>
+    /// <exception cref="UserException">The model does not predict a next token, or is no <see cref="Transformer"/>.</exception>
     public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity, int encoderCapacity = 0)
     {
         if (model.Adapters.Count > 0)
@@ -77,7 +76,7 @@ public sealed class Decoder : IDisposable
             throw new UserException($"{model.Config.Family} predicts masked tokens, not what comes next, so it writes no text; take a causal model, such as GPT-2 or LLaMA");
         return model is Transformer transformer
             ? new Decoder(transformer, device, sequences, capacity, encoderCapacity)
-            : throw new NotSupportedException($"{model.GetType().Name} keeps no keys and values; only a {nameof(Transformer)} is decoded");
+            : throw new UserException($"{model.Config.Family} keeps no keys and values, so it writes no text; only models that are a {nameof(Transformer)} do");
     }
 
     /// <summary>Reads what a sequence answers, with a model that has an encoder; before its <see cref="Prefill"/>.</summary>

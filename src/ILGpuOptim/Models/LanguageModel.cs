@@ -27,6 +27,9 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>Whether an encoder reads one sequence and a decoder writes another: batches then have <see cref="TokenBatch.DecoderTokens"/>.</summary>
     public virtual bool HasEncoder => false;
 
+    /// <summary>Whether the model can write text: a causal <see cref="Transformer"/>, which keeps keys and values.</summary>
+    public virtual bool WritesText => false;
+
     /// <summary>The first token of a decoder's input beside an encoder.</summary>
     internal virtual int StartToken => 0;
 

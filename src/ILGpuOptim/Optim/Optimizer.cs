@@ -230,9 +230,12 @@ public abstract class Optimizer : IDisposable
     /// <summary>Updates every parameter that has a gradient.</summary>
     /// <param name="gradients">Those of the tape of the backward pass: <see cref="Tape.Gradients"/>.</param>
     /// <exception cref="ObjectDisposedException">The optimizer was disposed.</exception>
+    /// <exception cref="InvalidOperationException">No parameter has a gradient.</exception>
     public void Step(Gradients gradients)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
+        if (states.Count > 0 && !HasAny(gradients))
+            throw new InvalidOperationException($"{Name}: no parameter has a gradient; step after Tape.Backward and before Gradients.Clear, with the gradients of that tape");
         current = gradients;
         BeforeStep();
         Negate(states.Any(state => state.Options.Maximize));
@@ -241,6 +244,17 @@ public abstract class Optimizer : IDisposable
             if (gradients.Has(state.Parameter))
                 Update(state);
         }
+    }
+
+    private bool HasAny(Gradients gradients)
+    {
+        foreach (ParameterState state in states)
+        {
+            if (gradients.Has(state.Parameter))
+                return true;
+        }
+
+        return false;
     }
 
     /// <summary>Updates one parameter, as soon as its gradient is complete. Not for optimizers that need all gradients at once.</summary>

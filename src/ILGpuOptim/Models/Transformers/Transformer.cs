@@ -44,6 +44,9 @@ public class Transformer : LanguageModel
     /// <inheritdoc/>
     public override bool HasEncoder => encoder is not null;
 
+    /// <inheritdoc/>
+    public override bool WritesText => IsCausal;
+
     internal override int StartToken => Description.DecoderStartToken ?? 0;
 
     /// <inheritdoc/>
