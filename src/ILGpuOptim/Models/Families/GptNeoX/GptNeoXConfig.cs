@@ -4,33 +4,13 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Models;
 
 /// <summary>GPT-NeoX (Black et al., 2022) and Pythia: parallel branches, rotary positions for a quarter of each head, projections packed by head.</summary>
-public record GptNeoXConfig : ModelConfig
+public record GptNeoXConfig : SizedConfig
 {
     /// <summary>The defaults of <c>transformers</c>.</summary>
     public GptNeoXConfig() => Architectures = ["GPTNeoXForCausalLM"];
 
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<GptNeoXConfig>("gpt_neox", "GPT-NeoX");
-
-    /// <summary>Numbers for each token.</summary>
-    [JsonPropertyName("hidden_size")]
-    public required int Channels { get; init; }
-
-    /// <summary>The width inside the feed-forward layer.</summary>
-    [JsonPropertyName("intermediate_size")]
-    public required int Inner { get; init; }
-
-    /// <summary>Layers.</summary>
-    [JsonPropertyName("num_hidden_layers")]
-    public required int Layers { get; init; }
-
-    /// <summary>Attention heads; divides the channels.</summary>
-    [JsonPropertyName("num_attention_heads")]
-    public required int Heads { get; init; }
-
-    /// <summary>The longest sequence.</summary>
-    [JsonPropertyName("max_position_embeddings")]
-    public int ContextLength { get; init; } = 2048;
 
     /// <summary>The activation of the feed-forward layers.</summary>
     [JsonPropertyName("hidden_act")]
@@ -71,22 +51,6 @@ public record GptNeoXConfig : ModelConfig
     /// <summary>Dropout of the attention weights.</summary>
     [JsonPropertyName("attention_dropout")]
     public float AttentionDropout { get; init; }
-
-    /// <summary>Standard deviation of fresh weights.</summary>
-    [JsonPropertyName("initializer_range")]
-    public float InitializerRange { get; init; } = 0.02f;
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <inheritdoc/>
     public override string HeadTensor => "embed_out.weight";
@@ -159,15 +123,8 @@ public record GptNeoXConfig : ModelConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => (GptNeoXConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
     {
-        Vocabulary = vocabulary ?? Vocabulary,
-        PadToken = PadWithin(vocabulary),
-        ContextLength = positions ?? ContextLength,
-        Layers = layers ?? Layers,
-        Heads = heads ?? Heads,
-        Channels = channels ?? Channels,
-        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
         HiddenDropout = (float?)dropout ?? HiddenDropout,
         AttentionDropout = (float?)dropout ?? AttentionDropout,
     };
@@ -176,16 +133,10 @@ public record GptNeoXConfig : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
         ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
         ConfigChecks.Activation(source, "hidden_act", Activation);
         ConfigChecks.Epsilon(source, "layer_norm_eps", NormEpsilon);
-        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Dropout(source, "hidden_dropout", HiddenDropout);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
         Rotary.Check(source, Channels / Heads, ContextLength);

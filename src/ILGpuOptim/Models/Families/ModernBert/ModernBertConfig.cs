@@ -8,7 +8,7 @@ namespace ILGpuOptim.Models;
 /// ModernBERT with its masked-language-model head (Warner et al., 2024): pre-norm blocks without biases, rotary positions of two bases, packed
 /// gated feed-forward layers. Every third layer is full, the others see a window in both directions.
 /// </summary>
-public record ModernBertConfig : ModelConfig
+public record ModernBertConfig : SizedConfig
 {
     private const string Full = "full_attention", Sliding = "sliding_attention";
 
@@ -18,30 +18,11 @@ public record ModernBertConfig : ModelConfig
         Architectures = ["ModernBertForMaskedLM"];
         TieWordEmbeddings = true;
         PadToken = 50283;
+        ContextLength = 8192;
     }
 
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<ModernBertConfig>("modernbert", "ModernBERT");
-
-    /// <summary>Numbers for each token.</summary>
-    [JsonPropertyName("hidden_size")]
-    public required int Channels { get; init; }
-
-    /// <summary>The width inside the feed-forward layer.</summary>
-    [JsonPropertyName("intermediate_size")]
-    public required int Inner { get; init; }
-
-    /// <summary>Layers.</summary>
-    [JsonPropertyName("num_hidden_layers")]
-    public required int Layers { get; init; }
-
-    /// <summary>Attention heads; divides the channels.</summary>
-    [JsonPropertyName("num_attention_heads")]
-    public required int Heads { get; init; }
-
-    /// <summary>The longest sequence.</summary>
-    [JsonPropertyName("max_position_embeddings")]
-    public int ContextLength { get; init; } = 8192;
 
     /// <summary>The activation of the feed-forward layers.</summary>
     [JsonPropertyName("hidden_activation")]
@@ -111,25 +92,9 @@ public record ModernBertConfig : ModelConfig
     [JsonPropertyName("mlp_dropout")]
     public float MlpDropout { get; init; }
 
-    /// <summary>Standard deviation of fresh weights; those behind each branch have it divided by √(2 · layers).</summary>
-    [JsonPropertyName("initializer_range")]
-    public float InitializerRange { get; init; } = 0.02f;
-
-    /// <summary>Fresh weights are cut at ± this many standard deviations.</summary>
+    /// <summary>Fresh weights, whose standard deviation is divided by √(2 · layers) behind each branch, are cut at ± this many standard deviations.</summary>
     [JsonPropertyName("initializer_cutoff_factor")]
     public float InitializerCutoff { get; init; } = 2;
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <inheritdoc/>
     public override bool PredictsMaskedTokens => true;
@@ -217,16 +182,9 @@ public record ModernBertConfig : ModelConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => (ModernBertConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
     {
-        Vocabulary = vocabulary ?? Vocabulary,
-        PadToken = PadWithin(vocabulary),
-        ContextLength = positions ?? ContextLength,
-        Layers = layers ?? Layers,
         LayerTypes = LayerList.Repeated(LayerTypes, layers ?? Layers),
-        Heads = heads ?? Heads,
-        Channels = channels ?? Channels,
-        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
         EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,
         AttentionDropout = (float?)dropout ?? AttentionDropout,
         MlpDropout = (float?)dropout ?? MlpDropout,
@@ -236,11 +194,6 @@ public record ModernBertConfig : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
         ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
         ConfigChecks.Size(source, "global_attn_every_n_layers", FullInterval, ConfigChecks.MostLayers);
@@ -249,7 +202,6 @@ public record ModernBertConfig : ModelConfig
         ConfigChecks.Activation(source, "hidden_activation", Activation);
         ConfigChecks.Activation(source, "classifier_activation", HeadActivation);
         ConfigChecks.Epsilon(source, "norm_eps", NormEpsilon);
-        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Positive(source, "initializer_cutoff_factor", InitializerCutoff);
         ConfigChecks.Dropout(source, "embedding_dropout", EmbeddingDropout);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);

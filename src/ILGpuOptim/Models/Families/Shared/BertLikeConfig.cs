@@ -4,27 +4,10 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Models;
 
 /// <summary>The fields and layers that BERT and RoBERTa share: post-norm blocks that see both directions, learned positions and segments.</summary>
-public abstract record BertLikeConfig : ModelConfig
+public abstract record BertLikeConfig : SizedConfig
 {
-    /// <summary>Numbers for each token.</summary>
-    [JsonPropertyName("hidden_size")]
-    public required int Channels { get; init; }
-
-    /// <summary>The width inside the feed-forward layer.</summary>
-    [JsonPropertyName("intermediate_size")]
-    public required int Inner { get; init; }
-
-    /// <summary>Layers.</summary>
-    [JsonPropertyName("num_hidden_layers")]
-    public required int Layers { get; init; }
-
-    /// <summary>Attention heads; divides the channels.</summary>
-    [JsonPropertyName("num_attention_heads")]
-    public required int Heads { get; init; }
-
-    /// <summary>Rows of the position table.</summary>
-    [JsonPropertyName("max_position_embeddings")]
-    public int ContextLength { get; init; } = 512;
+    /// <summary>The defaults of <c>transformers</c>.</summary>
+    protected BertLikeConfig() => ContextLength = 512;
 
     /// <summary>Segments of an input, such as two sentences.</summary>
     [JsonPropertyName("type_vocab_size")]
@@ -42,10 +25,6 @@ public abstract record BertLikeConfig : ModelConfig
     [JsonPropertyName("attention_probs_dropout_prob")]
     public float AttentionDropout { get; init; } = 0.1f;
 
-    /// <summary>Standard deviation of fresh weights.</summary>
-    [JsonPropertyName("initializer_range")]
-    public float InitializerRange { get; init; } = 0.02f;
-
     /// <summary>The activation of the feed-forward layers.</summary>
     [JsonPropertyName("hidden_act")]
     public string Activation { get; init; } = "gelu";
@@ -53,18 +32,6 @@ public abstract record BertLikeConfig : ModelConfig
     /// <summary>Only learned absolute positions exist.</summary>
     [JsonPropertyName("position_embedding_type")]
     public string PositionKind { get; init; } = "absolute";
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <inheritdoc/>
     public override bool PredictsMaskedTokens => true;
@@ -115,15 +82,8 @@ public abstract record BertLikeConfig : ModelConfig
     };
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => (BertLikeConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
     {
-        Vocabulary = vocabulary ?? Vocabulary,
-        PadToken = PadWithin(vocabulary),
-        ContextLength = positions is { } length ? length + ContextLength - Positions : ContextLength,
-        Layers = layers ?? Layers,
-        Heads = heads ?? Heads,
-        Channels = channels ?? Channels,
-        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
         HiddenDropout = (float?)dropout ?? HiddenDropout,
         AttentionDropout = (float?)dropout ?? AttentionDropout,
     };
@@ -132,15 +92,9 @@ public abstract record BertLikeConfig : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
         ConfigChecks.Size(source, "type_vocab_size", Segments, ConfigChecks.MostRows);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
         ConfigChecks.Epsilon(source, "layer_norm_eps", LayerNormEpsilon);
-        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         if (PositionKind != "absolute")
             throw new UserException($"{source}: position_embedding_type = \"{PositionKind}\" is not supported; {Family} has \"absolute\"");
         ConfigChecks.Dropout(source, "hidden_dropout_prob", HiddenDropout);

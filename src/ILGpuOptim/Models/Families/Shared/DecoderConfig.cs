@@ -8,29 +8,13 @@ namespace ILGpuOptim.Models;
 /// The fields and names that LLaMA and its relatives share: pre-norm blocks with RMSNorm, rotary positions, grouped-query attention and gated
 /// feed-forward layers. A family's record sets its defaults in the constructor and overrides what differs.
 /// </summary>
-public abstract record DecoderConfig : ModelConfig
+public abstract record DecoderConfig : SizedConfig
 {
     /// <summary>What <see cref="LayerTypes"/> says of a layer whose queries see all earlier keys.</summary>
     protected const string FullAttention = "full_attention";
 
     /// <summary>What <see cref="LayerTypes"/> says of a layer whose queries see the keys of a window.</summary>
     protected const string SlidingAttention = "sliding_attention";
-
-    /// <summary>Numbers for each token.</summary>
-    [JsonPropertyName("hidden_size")]
-    public required int Channels { get; init; }
-
-    /// <summary>The width inside the feed-forward layer.</summary>
-    [JsonPropertyName("intermediate_size")]
-    public required int Inner { get; init; }
-
-    /// <summary>Layers.</summary>
-    [JsonPropertyName("num_hidden_layers")]
-    public required int Layers { get; init; }
-
-    /// <summary>Query heads.</summary>
-    [JsonPropertyName("num_attention_heads")]
-    public required int Heads { get; init; }
 
     /// <summary>Key and value heads; null means as many as query heads.</summary>
     [JsonPropertyName("num_key_value_heads")]
@@ -39,10 +23,6 @@ public abstract record DecoderConfig : ModelConfig
     /// <summary>Numbers per head; null means the channels divided by the query heads.</summary>
     [JsonPropertyName("head_dim")]
     public int? HeadSize { get; init; }
-
-    /// <summary>The longest sequence.</summary>
-    [JsonPropertyName("max_position_embeddings")]
-    public int ContextLength { get; init; } = 2048;
 
     /// <summary>Keeps normalisation finite.</summary>
     [JsonPropertyName("rms_norm_eps")]
@@ -71,22 +51,6 @@ public abstract record DecoderConfig : ModelConfig
     /// <summary>Dropout of the attention weights.</summary>
     [JsonPropertyName("attention_dropout")]
     public float AttentionDropout { get; init; }
-
-    /// <summary>Standard deviation of fresh weights.</summary>
-    [JsonPropertyName("initializer_range")]
-    public float InitializerRange { get; init; } = 0.02f;
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <summary>Numbers per head.</summary>
     public int SizeOfHead => HeadSize ?? Channels / Heads;
@@ -202,18 +166,11 @@ public abstract record DecoderConfig : ModelConfig
     {
         int count = heads ?? Heads, width = channels ?? Channels;
         bool isReshaped = HeadSize is not null && (heads is not null || channels is not null);
-        return this with
+        return (DecoderConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
         {
-            Vocabulary = vocabulary ?? Vocabulary,
-            PadToken = PadWithin(vocabulary),
-            ContextLength = positions ?? ContextLength,
-            Layers = layers ?? Layers,
             LayerTypes = LayerList.Repeated(LayerTypes, layers ?? Layers),
-            Heads = count,
             KeyHeads = KeyHeads is { } keys ? Math.Max(1, (int)((long)keys * count / Heads)) : null,
             HeadSize = isReshaped ? (width % count == 0 ? width / count : null) : HeadSize,
-            Channels = width,
-            Inner = (int)((long)Inner * width / Channels),
             AttentionDropout = (float?)dropout ?? AttentionDropout,
         };
     }
@@ -222,12 +179,7 @@ public abstract record DecoderConfig : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "num_key_value_heads", KeyHeadCount, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
         ConfigChecks.Size(source, "head_dim", HeadSize ?? 1, ConfigChecks.MostHeadSize);
         if ((long)Heads * SizeOfHead > ConfigChecks.MostWidth)
             throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} numbers are wider than {ConfigChecks.MostWidth}");
@@ -238,7 +190,6 @@ public abstract record DecoderConfig : ModelConfig
             throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {ConfigChecks.MostHeadSize}; use more heads, or a smaller head_dim");
         ConfigChecks.Activation(source, ActivationField, Activation);
         ConfigChecks.Epsilon(source, "rms_norm_eps", NormEpsilon);
-        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
         if (Window is { } window)
             ConfigChecks.Size(source, "sliding_window", window, int.MaxValue);

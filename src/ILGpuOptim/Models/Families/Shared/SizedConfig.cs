@@ -1,0 +1,68 @@
+using System.Text.Json.Serialization;
+
+namespace ILGpuOptim.Models;
+
+/// <summary>The sizes of a stack of equal blocks under the names that most families have for them, with their checks and how they change.</summary>
+public abstract record SizedConfig : ModelConfig
+{
+    /// <summary>Numbers for each token.</summary>
+    [JsonPropertyName("hidden_size")]
+    public required int Channels { get; init; }
+
+    /// <summary>The width inside the feed-forward layer.</summary>
+    [JsonPropertyName("intermediate_size")]
+    public required int Inner { get; init; }
+
+    /// <summary>Layers.</summary>
+    [JsonPropertyName("num_hidden_layers")]
+    public required int Layers { get; init; }
+
+    /// <summary>Query heads.</summary>
+    [JsonPropertyName("num_attention_heads")]
+    public required int Heads { get; init; }
+
+    /// <summary>The longest sequence; where positions are a table, its rows.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int ContextLength { get; init; } = 2048;
+
+    /// <summary>Standard deviation of fresh weights.</summary>
+    [JsonPropertyName("initializer_range")]
+    public float InitializerRange { get; init; } = 0.02f;
+
+    /// <inheritdoc/>
+    public override int Positions => ContextLength;
+
+    /// <inheritdoc/>
+    public override int Depth => Layers;
+
+    /// <inheritdoc/>
+    public override int Width => Channels;
+
+    /// <inheritdoc/>
+    public override int HeadCount => Heads;
+
+    /// <summary>As <see cref="ModelConfig.Resized"/>, for the sizes alone: a family adds its dropouts and what else depends on a size.</summary>
+    /// <inheritdoc cref="ModelConfig.Resized"/>
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    {
+        Vocabulary = vocabulary ?? Vocabulary,
+        PadToken = PadWithin(vocabulary),
+        ContextLength = positions is { } length ? length + ContextLength - Positions : ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        Channels = channels ?? Channels,
+        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
+    };
+
+    /// <inheritdoc/>
+    public override void Check(string source)
+    {
+        base.Check(source);
+        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
+    }
+}
