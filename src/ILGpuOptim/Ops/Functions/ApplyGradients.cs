@@ -9,7 +9,7 @@ public static partial class ApplyOp
     {
         public override void Backward(Tape tape)
         {
-            var inputs = FunctionInputs.Of(tape, x);
+            var inputs = FunctionInputs.Of(tape, Name, x);
             var targets = new GradientTargets(tape, Output, inputs);
             tape.Device.Map(new Backward1<F>(function), 1, x.Length, targets.Gradient, x.Data, targets.Of(0));
             targets.Complete();

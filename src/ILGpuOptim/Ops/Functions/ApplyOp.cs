@@ -5,6 +5,8 @@ namespace ILGpuOptim.Ops;
 /// <summary>Element-wise functions that are written once: their gradients come from running them on dual lanes.</summary>
 public static partial class ApplyOp
 {
+    private const string Name = "Apply";
+
     /// <summary>f(x), element by element: one kernel, and one for the gradient.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="function">The function.</param>
@@ -26,9 +28,12 @@ public static partial class ApplyOp
     /// <param name="y">Any shape that can be broadcast with x's: sizes are aligned at the last, and a size of 1 repeats.</param>
     /// <returns>The shape that all inputs are broadcast to.</returns>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast to each other.</exception>
-    public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
+    public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2 => tape.Apply(Name, function, x, y);
+
+    /// <summary>The same, with the operation that messages name.</summary>
+    internal static Tensor Apply<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
     {
-        FunctionInputs inputs = FunctionInputs.Of(tape, x, y);
+        FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y);
         Tensor output = tape.Output(inputs.Shape.Sizes, [.. inputs.Tensors]);
         tape.Device.Map(new Forward2<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
         tape.Record(new Gradient2<F>(function, output, inputs));
@@ -43,9 +48,12 @@ public static partial class ApplyOp
     /// <param name="z">Any shape that can be broadcast with the others.</param>
     /// <returns>The shape that all inputs are broadcast to.</returns>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast to each other.</exception>
-    public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3
+    public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3 => tape.Apply(Name, function, x, y, z);
+
+    /// <summary>The same, with the operation that messages name.</summary>
+    internal static Tensor Apply<F>(this Tape tape, string operation, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3
     {
-        FunctionInputs inputs = FunctionInputs.Of(tape, x, y, z);
+        FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y, z);
         Tensor output = tape.Output(inputs.Shape.Sizes, [.. inputs.Tensors]);
         tape.Device.Map(new Forward3<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), inputs.Operand(2), output.Data);
         tape.Record(new Gradient3<F>(function, output, inputs));

@@ -16,10 +16,13 @@ internal sealed class FunctionInputs
     public IReadOnlyList<Tensor> Tensors => tensors;
 
     /// <summary>Broadcasts inputs to each other; those that are no rows, columns or scalars of one rectangle are repeated in memory.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="operation">What the user asked for, for the message.</param>
+    /// <param name="tensors">The inputs.</param>
     /// <exception cref="ArgumentException">Their shapes do not fit.</exception>
-    public static FunctionInputs Of(Tape tape, params Tensor[] tensors)
+    public static FunctionInputs Of(Tape tape, string operation, params Tensor[] tensors)
     {
-        Tensor[] fitted = tape.Fit("Apply", tensors);
+        Tensor[] fitted = tape.Fit(operation, tensors);
         return new FunctionInputs(FunctionShape.Of(fitted), fitted);
     }
 

@@ -26,7 +26,7 @@ public static class AddOp
 
     private static Tensor Combine(this Tape tape, string operation, Tensor x, Tensor y, float sign)
     {
-        FunctionInputs inputs = FunctionInputs.Of(tape, tape.Fit(operation, x, y));
+        FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y);
         Tensor output = tape.Output(inputs.Shape.Sizes, x, y);
         tape.Device.Map(new CombineRule(sign), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
         tape.Record(new Gradient(output, inputs, sign));

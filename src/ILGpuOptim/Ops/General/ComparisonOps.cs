@@ -50,13 +50,13 @@ public static class ComparisonOps
     private static Tensor Compare<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
     {
         using var paused = new Unrecorded(tape);
-        return tape.Broadcast(operation, function, x, y);
+        return tape.Apply(operation, function, x, y);
     }
 
     private static Tensor Compare<F>(this Tape tape, F function, Tensor x, float y) where F : unmanaged, IFunction2
     {
         using var paused = new Unrecorded(tape);
-        return tape.Element(new WithNumber<F>(function, y), x);
+        return tape.Apply(new WithNumber<F>(function, y), x);
     }
 
     /// <summary>Nothing is recorded until its end.</summary>

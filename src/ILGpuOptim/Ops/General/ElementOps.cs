@@ -8,26 +8,26 @@ public static class ElementOps
 {
     /// <summary>x · y.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Multiply(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Multiply", new Product(), x, y);
+    public static Tensor Multiply(this Tape tape, Tensor x, Tensor y) => tape.Apply("Multiply", new Product(), x, y);
 
     /// <summary>x / y.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Divide(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Divide", new Quotient(), x, y);
+    public static Tensor Divide(this Tape tape, Tensor x, Tensor y) => tape.Apply("Divide", new Quotient(), x, y);
 
     /// <summary>numerator / x.</summary>
-    public static Tensor Divide(this Tape tape, float numerator, Tensor x) => tape.Element(new Reciprocal(numerator), x);
+    public static Tensor Divide(this Tape tape, float numerator, Tensor x) => tape.Apply(new Reciprocal(numerator), x);
 
     /// <summary>The greater of x and y; NaN where either is. Where they are equal, y has the gradient.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Maximum(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Maximum", new Greatest(), x, y);
+    public static Tensor Maximum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Maximum", new Greatest(), x, y);
 
     /// <summary>The lesser of x and y; NaN where either is. Where they are equal, y has the gradient.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Minimum", new Least(), x, y);
+    public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Minimum", new Least(), x, y);
 
     /// <summary>xʸ. A negative x has powers for integers y alone, else NaN. At x = 0 the derivative counts as 0, but for y = 1.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Pow(this Tape tape, Tensor x, Tensor y) => tape.Broadcast("Pow", new Power(), x, y);
+    public static Tensor Pow(this Tape tape, Tensor x, Tensor y) => tape.Apply("Pow", new Power(), x, y);
 
     /// <summary>x to the power of a number; -1, -½, 0, ½, 1, 2 and 3 without logarithms.</summary>
     /// <inheritdoc cref="Pow(Tape, Tensor, Tensor)"/>
@@ -40,35 +40,35 @@ public static class ElementOps
         1 => x,
         2 => tape.Square(x),
         3 => tape.Multiply(tape.Square(x), x),
-        _ => tape.Element(new PowerOf(exponent), x),
+        _ => tape.Apply(new PowerOf(exponent), x),
     };
 
     /// <summary>x².</summary>
-    public static Tensor Square(this Tape tape, Tensor x) => tape.Element(new Squared(), x);
+    public static Tensor Square(this Tape tape, Tensor x) => tape.Apply(new Squared(), x);
 
     /// <summary>√x.</summary>
-    public static Tensor Sqrt(this Tape tape, Tensor x) => tape.Element(new SquareRoot(), x);
+    public static Tensor Sqrt(this Tape tape, Tensor x) => tape.Apply(new SquareRoot(), x);
 
     /// <summary>1/√x.</summary>
-    public static Tensor Rsqrt(this Tape tape, Tensor x) => tape.Element(new ReciprocalRoot(), x);
+    public static Tensor Rsqrt(this Tape tape, Tensor x) => tape.Apply(new ReciprocalRoot(), x);
 
     /// <summary>eˣ.</summary>
-    public static Tensor Exp(this Tape tape, Tensor x) => tape.Element(new Exponential(), x);
+    public static Tensor Exp(this Tape tape, Tensor x) => tape.Apply(new Exponential(), x);
 
     /// <summary>ln x.</summary>
-    public static Tensor Log(this Tape tape, Tensor x) => tape.Element(new Logarithm(), x);
+    public static Tensor Log(this Tape tape, Tensor x) => tape.Apply(new Logarithm(), x);
 
     /// <summary>|x|, whose derivative at 0 is 0.</summary>
-    public static Tensor Abs(this Tape tape, Tensor x) => tape.Element(new Absolute(), x);
+    public static Tensor Abs(this Tape tape, Tensor x) => tape.Apply(new Absolute(), x);
 
     /// <summary>The hyperbolic tangent.</summary>
-    public static Tensor Tanh(this Tape tape, Tensor x) => tape.Element(new Tanh(), x);
+    public static Tensor Tanh(this Tape tape, Tensor x) => tape.Apply(new Tanh(), x);
 
     /// <summary>1 / (1 + e⁻ˣ).</summary>
-    public static Tensor Sigmoid(this Tape tape, Tensor x) => tape.Element(new Sigmoid(), x);
+    public static Tensor Sigmoid(this Tape tape, Tensor x) => tape.Apply(new Sigmoid(), x);
 
     /// <summary>max(x, 0), whose derivative at 0 is 0.</summary>
-    public static Tensor Relu(this Tape tape, Tensor x) => tape.Element(new Relu(), x);
+    public static Tensor Relu(this Tape tape, Tensor x) => tape.Apply(new Relu(), x);
 
     /// <summary>x within limits.</summary>
     /// <param name="tape">Where to record.</param>
@@ -80,29 +80,14 @@ public static class ElementOps
     {
         if (!(least <= most))
             throw new ArgumentException($"Clamp: {least} is not below {most}", nameof(least));
-        return tape.Element(new Limited(least, most), x);
+        return tape.Apply(new Limited(least, most), x);
     }
 
     /// <summary>x where the condition is not 0, else y; all three are broadcast to each other.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Where(this Tape tape, Tensor condition, Tensor x, Tensor y)
-    {
-        Tensor[] inputs = tape.Fit("Where", condition, x, y);
-        return tape.Apply(new Choice(), inputs[0], inputs[1], inputs[2]);
-    }
+    public static Tensor Where(this Tape tape, Tensor condition, Tensor x, Tensor y) => tape.Apply("Where", new Choice(), condition, x, y);
 
     /// <summary>A value where the mask is not 0, else x.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor MaskedFill(this Tape tape, Tensor x, Tensor mask, float value) => tape.Broadcast("MaskedFill", new Masked(value), x, mask);
-
-    /// <summary>A function of one tensor.</summary>
-    internal static Tensor Element<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1 =>
-        tape.Apply(function, tape.Wide(x));
-
-    /// <summary>A function of two tensors of any shapes that can be broadcast.</summary>
-    internal static Tensor Broadcast<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
-    {
-        Tensor[] inputs = tape.Fit(operation, x, y);
-        return tape.Apply(function, inputs[0], inputs[1]);
-    }
+    public static Tensor MaskedFill(this Tape tape, Tensor x, Tensor mask, float value) => tape.Apply("MaskedFill", new Masked(value), x, mask);
 }

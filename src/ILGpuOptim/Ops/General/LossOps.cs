@@ -66,7 +66,7 @@ public static class LossOps
         // Numbers in a column against a row of targets would make a matrix of losses: all pairs, which nobody means.
         if (!Shapes.Broadcast(operation, x.Sizes(), target.Sizes()).AsSpan().SequenceEqual(x.Sizes()))
             throw new ArgumentException($"{operation}: a target of {target.Text()} cannot be repeated to the shape {x.Text()} of what it is compared with; reshape one of them", nameof(target));
-        Tensor losses = tape.Broadcast(operation, function, x, target);
+        Tensor losses = tape.Apply(operation, function, x, target);
         return reduction switch
         {
             LossReduction.Mean => tape.Mean(losses),
