@@ -88,7 +88,7 @@ public sealed class AttentionLayer : Layer
             return Output(tape, context.Cache is { } cache ? Decode(context, cache, here, packed) : tape.SelfAttention(packed, context.Sequences, here), residual, dropout);
         }
 
-        Tensor query = Normalized(tape, queryNorm, inputs[0].Forward(tape, x)), key = Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), value = inputs[2].Forward(tape, x);
+        Tensor query = Norm.Normalized(tape, queryNorm, inputs[0].Forward(tape, x)), key = Norm.Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), value = inputs[2].Forward(tape, x);
         return Output(tape, context.Cache is { } kept ? Decode(context, kept, here, query, key, value) : tape.Attention(query, key, value, context.Sequences, here), residual, dropout);
     }
 
@@ -98,7 +98,7 @@ public sealed class AttentionLayer : Layer
     {
         Tape tape = context.Tape;
         EncodedStates encoded = context.Encoded ?? throw new InvalidOperationException("cross-attention needs an encoder's states");
-        Tensor query = Normalized(tape, queryNorm, inputs[0].Forward(tape, x));
+        Tensor query = Norm.Normalized(tape, queryNorm, inputs[0].Forward(tape, x));
         if (encoded.Kept is { } kept)
             return Output(tape, AttendToKept(context, encoded, kept, query), residual, dropout);
         (Tensor key, Tensor value) = KeysAndValues(tape, encoded.States!);
@@ -113,9 +113,7 @@ public sealed class AttentionLayer : Layer
         window.Append(index, keyWidth, value.Data, keyWidth, keyWidth);
     }
 
-    private (Tensor Key, Tensor Value) KeysAndValues(Tape tape, Tensor x) => (Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), inputs[2].Forward(tape, x));
-
-    private static Tensor Normalized(Tape tape, Norm? norm, Tensor x) => norm is null ? x : norm.Forward(tape, x);
+    private (Tensor Key, Tensor Value) KeysAndValues(Tape tape, Tensor x) => (Norm.Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), inputs[2].Forward(tape, x));
 
     private Tensor Output(Tape tape, Tensor mixed, Tensor? residual, float dropout) =>
         residual is null ? output.Forward(tape, mixed) : output.Forward(tape, mixed, residual, dropout);

@@ -29,4 +29,7 @@ public sealed class Norm : Layer
     public Tensor Forward(Tape tape, Tensor x) => description.Kind == NormKind.LayerNorm
         ? tape.LayerNorm(x, Weight, Bias, description.Epsilon)
         : tape.RmsNorm(x, Weight, description.Epsilon, description.AddsOne);
+
+    /// <summary>x, normalised where there is a norm.</summary>
+    internal static Tensor Normalized(Tape tape, Norm? norm, Tensor x) => norm is null ? x : norm.Forward(tape, x);
 }

@@ -55,14 +55,12 @@ public sealed class TransformerBlock : Layer
     public Tensor Forward(ForwardContext context, Tensor x)
     {
         Tape tape = context.Tape;
-        Tensor y = Add(context, attend, Normalized(tape, attentionNorm, x), x, attentionOutputNorm, attentionDropout);
+        Tensor y = Add(context, attend, Norm.Normalized(tape, attentionNorm, x), x, attentionOutputNorm, attentionDropout);
         if (attendAcross is not null)
-            y = Add(context, attendAcross, Normalized(tape, crossNorm, y), y, null, attentionDropout);
+            y = Add(context, attendAcross, Norm.Normalized(tape, crossNorm, y), y, null, attentionDropout);
         Tensor read = residual == ResidualKind.Parallel ? x : y;
-        return Add(context, feed, Normalized(tape, feedForwardNorm, read), y, feedForwardOutputNorm, feedForwardDropout);
+        return Add(context, feed, Norm.Normalized(tape, feedForwardNorm, read), y, feedForwardOutputNorm, feedForwardDropout);
     }
-
-    private static Tensor Normalized(Tape tape, Norm? norm, Tensor x) => norm is null ? x : norm.Forward(tape, x);
 
     /// <summary>Adds a branch of <paramref name="x"/> to the stream, with the norm of the branch or of the sum.</summary>
     private Tensor Add(ForwardContext context, Branch branch, Tensor x, Tensor stream, Norm? norm, float dropout)

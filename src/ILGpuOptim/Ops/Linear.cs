@@ -5,8 +5,6 @@ namespace ILGpuOptim.Ops;
 /// <summary>Matrix products with weights.</summary>
 public static class LinearOp
 {
-    private const int FewRows = 4;
-
     /// <summary>
     /// y = x W + bias + residual, or x Wᵀ when <paramref name="transposed"/>, as one product with an epilogue.
     /// </summary>
@@ -25,7 +23,7 @@ public static class LinearOp
         Tensor output = tape.Output(x, outputs, x, weight, bias, residual);
         var product = new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed };
         Device device = tape.Device;
-        if (bias is null && residual is not null && x.Rows <= FewRows && !output.RequiresGradient)
+        if (bias is null && residual is not null && x.Rows <= ProductShape.FewRows && !output.RequiresGradient)
         {
             // A few rows are quicker added by the product itself than by an epilogue.
             device.Copy(residual.Data, output.Data);

@@ -5,9 +5,6 @@ namespace ILGpuOptim.Ops;
 /// <summary>Several products of one x, side by side in one result: the queries, keys and values of attention.</summary>
 public static class LinearPackedOp
 {
-    /// <summary>Rows for which all products run together: each is bound by reading its weight then, and their launches count.</summary>
-    private const int FewRows = 4;
-
     /// <summary>[x W₀ᵀ + b₀ | x W₁ᵀ + b₁ | …].</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">… × in.</param>
@@ -31,7 +28,7 @@ public static class LinearPackedOp
         }
 
         Tensor output = tape.Output(x, outputs, inputs);
-        bool together = x.Rows <= FewRows && !output.RequiresGradient;
+        bool together = x.Rows <= ProductShape.FewRows && !output.RequiresGradient;
         GemmArguments[] products = together ? new GemmArguments[weights.Count] : [];
         for (int i = 0; i < weights.Count; i++)
         {

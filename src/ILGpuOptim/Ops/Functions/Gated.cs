@@ -5,9 +5,6 @@ namespace ILGpuOptim.Ops;
 /// <summary>Gated units (Shazeer, "GLU variants improve transformer", 2020): activation(gate) ∘ up, with SiLU called SwiGLU, with GELU GeGLU.</summary>
 public static class GatedOp
 {
-    /// <summary>Rows for which both products run together: each is bound by reading its weight then, and their launches count.</summary>
-    private const int FewRows = 4;
-
     /// <summary>activation(x Gᵀ + b) ∘ (x Uᵀ + c): two products, the second of which finishes the result in its epilogue.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">n × in.</param>
@@ -29,7 +26,7 @@ public static class GatedOp
         Block raised = tape.Scratch(output.Length), gated = keeps ? tape.Scratch(output.Length) : output.Data;
         var first = new GemmArguments(x.Data, gate.Data, gated, x.Rows, outputs, x.Columns) { TransposeB = true };
         GemmArguments second = first with { B = up.Data, C = raised };
-        if (!keeps && x.Rows <= FewRows)
+        if (!keeps && x.Rows <= ProductShape.FewRows)
         {
             device.Gemm([first, second]);
             activation.Gate(device, x.Rows, outputs, gated, gateBias?.Data, raised, upBias?.Data, output.Data);

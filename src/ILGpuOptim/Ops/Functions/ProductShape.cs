@@ -3,6 +3,9 @@ namespace ILGpuOptim.Ops;
 /// <summary>The shapes of products and other layers with weights, checked in the words of who made them: the layer's name, what it takes, and what it was given.</summary>
 internal static class ProductShape
 {
+    /// <summary>Up to so many rows a product is bound by reading its weight, so that launches and passes over the result count.</summary>
+    public const int FewRows = 4;
+
     /// <summary>The columns of x W.</summary>
     /// <exception cref="ArgumentException">The weight does not take x, or the bias is not one number for each output.</exception>
     public static int Outputs(string operation, Tensor x, Tensor weight, Tensor? bias, bool transposed)
