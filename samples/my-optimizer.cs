@@ -28,7 +28,7 @@ if (args.Length > 0)
     return CommandLine.Run(args);
 int failed = CommandLine.Run("check", "hesitant");
 return failed != 0 ? failed : CommandLine.Run(
-    "compare", "--optimizers", "adamw,lion,hesitant", "--lr", "1e-3,3e-3,1e-2", "--preset", "tiny", "--channels", "64",
+    "compare", "--optimizers", "adamw,lion,hesitant", "--lr", "1e-3,3e-3,1e-2", "--preset", "tiny", "--hidden-size", "64",
     "--steps", "300", "--eval-interval", "75", "--eval-batches", "20", "--out", $"runs/my-optimizer-{DateTime.Now:yyyyMMdd-HHmmss}");
 
 /// <summary>

@@ -14,7 +14,7 @@ using var device = new CpuDevice();
 var tokenizer = CharTokenizer.From(DefaultCorpus.Text);
 var data = Dataset.FromText(DefaultCorpus.Text, tokenizer, validationFraction: 0.1, DefaultCorpus.Name);
 var settings = new TrainingSettings { Steps = 300, Block = 64, Batch = 12, Optimizer = new() { Name = "apollo", Rank = 32, LearningRate = 3e-3 } };
-var config = new Gpt2Config { Vocabulary = data.Vocabulary, ContextLength = settings.Block, Layers = 4, Heads = 4, Channels = 128 };
+var config = new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = settings.Block, Layers = 4, Heads = 4, HiddenSize = 128 };
 
 using LanguageModel model = config.Create(new Initializer(device, seed: 1));
 using var trainer = new Trainer(device, model, data, settings);

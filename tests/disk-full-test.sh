@@ -17,7 +17,7 @@ if ! mount -t tmpfs -o size=900k tmpfs "$work/disk" 2>/dev/null; then
   exit 77
 fi
 trap 'umount "$work/disk"; rm -rf "$work"' EXIT
-small=(--layers 1 --heads 2 --channels 64 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 5 --warmup 5 --keep 5)
+small=(--layers 1 --heads 2 --hidden-size 64 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 5 --warmup 5 --keep 5)
 if "$cli" train "${small[@]}" --steps 500 --out "$work/disk/run" >"$work/out" 2>"$work/error"; then
   echo "disk-full-test: the run fitted the disk, so nothing was tested"
   exit 1

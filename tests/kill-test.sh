@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 run=$work/run
 # The learning rate does not depend on the number of steps, which differs between the runs: a warm-up longer than a run would be shortened.
-small=(--layers 1 --heads 2 --channels 32 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 2 --warmup 3 --schedule constant)
+small=(--layers 1 --heads 2 --hidden-size 32 --block 16 --batch 4 --eval-batches 1 --eval-interval 50 --checkpoint-interval 2 --warmup 3 --schedule constant)
 "$cli" train "${small[@]}" --steps 4 --out "$run" >/dev/null
 resumed=0
 for ((i = 1; i <= kills; i++)); do

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Benchmarks;
 [ShortRunJob]
 public class KernelBenchmarks
 {
-    private const int Sequences = 4, Length = 64, Heads = 12, HeadSize = 64, Channels = Heads * HeadSize, Tokens = Sequences * Length;
+    private const int Sequences = 4, Length = 64, Heads = 12, HeadSize = 64, HiddenSize = Heads * HeadSize, Tokens = Sequences * Length;
 
     private CpuDevice device = null!;
     private Block input, weight, output, packed, gradients, mixed, mixedGradient, logSumExp;
@@ -22,13 +22,13 @@ public class KernelBenchmarks
     public void Setup()
     {
         device = new CpuDevice(vectorBits: VectorBits);
-        input = Random(Tokens, Channels);
-        weight = Random(4 * Channels, Channels);
-        output = Random(Tokens, 4 * Channels);
-        packed = Random(Tokens, 3 * Channels);
-        gradients = Random(Tokens, 3 * Channels);
-        mixed = Random(Tokens, Channels);
-        mixedGradient = Random(Tokens, Channels);
+        input = Random(Tokens, HiddenSize);
+        weight = Random(4 * HiddenSize, HiddenSize);
+        output = Random(Tokens, 4 * HiddenSize);
+        packed = Random(Tokens, 3 * HiddenSize);
+        gradients = Random(Tokens, 3 * HiddenSize);
+        mixed = Random(Tokens, HiddenSize);
+        mixedGradient = Random(Tokens, HiddenSize);
         logSumExp = Random(Sequences * Heads, Length);
         AttentionForward();
     }
@@ -39,11 +39,11 @@ public class KernelBenchmarks
 
     /// <summary>The product of the perceptron's first layer: 256 × 3072 × 768, A·Bᵀ.</summary>
     [Benchmark]
-    public void Product() => device.Gemm(new GemmArguments(input, weight, output, Tokens, 4 * Channels, Channels) { TransposeB = true });
+    public void Product() => device.Gemm(new GemmArguments(input, weight, output, Tokens, 4 * HiddenSize, HiddenSize) { TransposeB = true });
 
     /// <summary>y = a · x + y over 2.4 million elements.</summary>
     [Benchmark]
-    public void Map() => device.Map(new ScaledSum(0.5f), 4 * Channels, Channels, weight, weight);
+    public void Map() => device.Map(new ScaledSum(0.5f), 4 * HiddenSize, HiddenSize, weight, weight);
 
     /// <summary>Causal attention.</summary>
     [Benchmark]
@@ -52,9 +52,9 @@ public class KernelBenchmarks
     /// <summary>The gradients of causal attention.</summary>
     [Benchmark]
     public void AttentionBackward() => device.AttentionBackward(
-        Attention(), new AttentionGradients(mixedGradient, gradients, gradients.Slice(Channels, gradients.Length - Channels), gradients.Slice(2 * Channels, gradients.Length - 2 * Channels)));
+        Attention(), new AttentionGradients(mixedGradient, gradients, gradients.Slice(HiddenSize, gradients.Length - HiddenSize), gradients.Slice(2 * HiddenSize, gradients.Length - 2 * HiddenSize)));
 
-    private AttentionArguments Attention() => new(packed, packed.Slice(Channels, packed.Length - Channels), packed.Slice(2 * Channels, packed.Length - 2 * Channels), mixed)
+    private AttentionArguments Attention() => new(packed, packed.Slice(HiddenSize, packed.Length - HiddenSize), packed.Slice(2 * HiddenSize, packed.Length - 2 * HiddenSize), mixed)
     {
         Batch = Sequences,
         Heads = Heads,
@@ -62,9 +62,9 @@ public class KernelBenchmarks
         HeadSize = HeadSize,
         QueryLength = Length,
         KeyLength = Length,
-        QueryStride = 3 * Channels,
-        KeyStride = 3 * Channels,
-        OutputStride = Channels,
+        QueryStride = 3 * HiddenSize,
+        KeyStride = 3 * HiddenSize,
+        OutputStride = HiddenSize,
         Causal = true,
         Scale = 1 / MathF.Sqrt(HeadSize),
         LogSumExp = logSumExp,

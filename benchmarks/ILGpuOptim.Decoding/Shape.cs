@@ -9,18 +9,18 @@ namespace DecodingBenchmark;
 /// <summary>A model of one of llama2.c's shapes with random weights: speed does not depend on what they are.</summary>
 /// <param name="Name">What llama2.c calls it.</param>
 /// <param name="Layers">Layers.</param>
-/// <param name="Channels">Numbers for each token.</param>
+/// <param name="HiddenSize">Numbers for each token.</param>
 /// <param name="Heads">Heads.</param>
-/// <param name="Inner">The width inside the feed-forward layer.</param>
+/// <param name="IntermediateSize">The width inside the feed-forward layer.</param>
 /// <param name="Positions">The longest sequence.</param>
-internal sealed record Shape(string Name, int Layers, int Channels, int Heads, int Inner, int Positions)
+internal sealed record Shape(string Name, int Layers, int HiddenSize, int Heads, int IntermediateSize, int Positions)
 {
     public const int Vocabulary = 32000;
 
     public static readonly Shape[] All = [new("15M", 6, 288, 6, 768, 256), new("110M", 12, 768, 12, 2048, 1024)];
 
     /// <summary>Bytes of weights that a token needs: all, the tied embedding once.</summary>
-    public long Bytes => 4L * (Vocabulary * (long)Channels + Layers * (4L * Channels * Channels + 3L * Channels * Inner + 2 * Channels) + Channels);
+    public long Bytes => 4L * (Vocabulary * (long)HiddenSize + Layers * (4L * HiddenSize * HiddenSize + 3L * HiddenSize * IntermediateSize + 2 * HiddenSize) + HiddenSize);
 
     /// <summary>Writes the checkpoint, unless it is there.</summary>
     public string Write(string folder)
@@ -31,9 +31,9 @@ internal sealed record Shape(string Name, int Layers, int Channels, int Heads, i
         using var device = new CpuDevice();
         var config = new LlamaConfig
         {
-            Vocabulary = Vocabulary,
-            Channels = Channels,
-            Inner = Inner,
+            VocabularySize = Vocabulary,
+            HiddenSize = HiddenSize,
+            IntermediateSize = IntermediateSize,
             Layers = Layers,
             Heads = Heads,
             ContextLength = Positions,

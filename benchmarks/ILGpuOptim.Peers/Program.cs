@@ -12,16 +12,16 @@ const string usage = """
     llama              a training step of LLaMA-60M at 2 × 256 tokens
     optim [NAME]       an optimizer step over the parameters of GPT-2 124M, and the bandwidth of memory
 
-    --alone            one contender after the other instead of taking turns: shows whether turns slow anybody
-    --only NAME,...    only these contenders
-    --before PROGRAM   another build of this program, of an older revision for example, as the contender "before"
+    --alone            one candidate after the other instead of taking turns: shows whether turns slow anybody
+    --only NAME,...    only these candidates
+    --before PROGRAM   another build of this program, of an older revision for example, as the candidate "before"
     """;
 
 try
 {
-    if (args is ["work", var contender, var task])
+    if (args is ["work", var candidate, var task])
     {
-        using var workload = Workload.Create(contender, task);
+        using var workload = Workload.Create(candidate, task);
         WorkerLoop.Run(workload, Console.In, Console.Out);
         return 0;
     }

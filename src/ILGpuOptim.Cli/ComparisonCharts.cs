@@ -23,7 +23,7 @@ internal static class ComparisonCharts
         OxyColor.FromRgb(200, 145, 0), OxyColor.FromRgb(70, 165, 220), OxyColor.FromRgb(140, 110, 90), OxyColor.FromRgb(130, 130, 140),
     ];
 
-    /// <summary>Losses of each contender's best run over steps: validation as a line with marks, smoothed training thin behind it.</summary>
+    /// <summary>Losses of each candidate's best run over steps: validation as a line with marks, smoothed training thin behind it.</summary>
     public static PlotModel BySteps(OptimizerComparison comparison) => Curves(comparison, "step", _ => step => step);
 
     /// <summary>The same over the seconds spent in training steps.</summary>
@@ -40,12 +40,12 @@ internal static class ComparisonCharts
     public static PlotModel ByRate(OptimizerComparison comparison)
     {
         PlotModel plot = Plot(new LogarithmicAxis { Title = "learning rate", Position = AxisPosition.Bottom, MinimumPadding = 0.06, MaximumPadding = 0.06 });
-        for (int i = 0; i < comparison.Entrants.Count; i++)
+        for (int i = 0; i < comparison.Candidates.Count; i++)
         {
-            OptimizerComparison.Entrant entrant = comparison.Entrants[i];
-            var whole = Line(entrant, i);
+            OptimizerComparison.ComparedCandidate candidate = comparison.Candidates[i];
+            var whole = Line(candidate, i);
             var pruned = new LineSeries { LineStyle = LineStyle.None, MarkerType = MarkerType.Circle, MarkerSize = 4, MarkerFill = OxyColors.Transparent, MarkerStroke = Color(i), MarkerStrokeThickness = 1.5 };
-            foreach (ComparedRun run in entrant.Grid.Where(run => double.IsFinite(run.ValidationLoss)))
+            foreach (ComparedRun run in candidate.Grid.Where(run => double.IsFinite(run.ValidationLoss)))
                 (run.Status == RunStatus.Finished ? whole : pruned).Points.Add(new DataPoint(run.Rate, run.ValidationLoss));
             plot.Series.Add(whole);
             plot.Series.Add(pruned);
@@ -59,9 +59,9 @@ internal static class ComparisonCharts
     {
         PlotModel plot = Plot(new LinearAxis { Title = "optimizer state, % of AdamW's", Position = AxisPosition.Bottom, Minimum = 0, MaximumPadding = 0.12 });
         plot.Legends.Clear();
-        for (int i = 0; i < comparison.Entrants.Count; i++)
+        for (int i = 0; i < comparison.Candidates.Count; i++)
         {
-            ComparisonRow row = ComparisonRow.Of(comparison.Entrants[i]);
+            ComparisonRow row = ComparisonRow.Of(comparison.Candidates[i]);
             if (row is not { Loss: { } loss, StateFraction: { } fraction })
                 continue;
             plot.Series.Add(new LineSeries { LineStyle = LineStyle.None, MarkerType = MarkerType.Circle, MarkerSize = 6, MarkerFill = Color(i), Points = { new DataPoint(100 * fraction, loss) } });
@@ -95,10 +95,10 @@ internal static class ComparisonCharts
 
     private static OxyColor Color(int i) => Palette[i % Palette.Length];
 
-    private static LineSeries Line(OptimizerComparison.Entrant entrant, int i) => new()
+    private static LineSeries Line(OptimizerComparison.ComparedCandidate candidate, int i) => new()
     {
         // The exporter does not know the page's font and measures text too narrow; legends are clipped to what it measured.
-        Title = entrant.Contender.Label + new string('\u00a0', 8),
+        Title = candidate.Candidate.Label + new string('\u00a0', 8),
         Color = Color(i),
         StrokeThickness = 2,
         LineStyle = i < Palette.Length ? LineStyle.Solid : LineStyle.Dash,
@@ -111,17 +111,17 @@ internal static class ComparisonCharts
     {
         PlotModel plot = Plot(new LinearAxis { Title = axis, Position = AxisPosition.Bottom, Minimum = 0 });
         double lowest = double.PositiveInfinity, highest = double.NegativeInfinity;
-        for (int i = 0; i < comparison.Entrants.Count; i++)
+        for (int i = 0; i < comparison.Candidates.Count; i++)
         {
-            OptimizerComparison.Entrant entrant = comparison.Entrants[i];
-            if ((entrant.Best ?? entrant.Grid.MaxBy(run => run.Step)) is not { Metrics.Validations.Count: > 0 } run)
+            OptimizerComparison.ComparedCandidate candidate = comparison.Candidates[i];
+            if ((candidate.Best ?? candidate.Grid.MaxBy(run => run.Step)) is not { Metrics.Validations.Count: > 0 } run)
                 continue;
             Func<long, double> x = position(run);
             var training = new LineSeries { Color = OxyColor.FromAColor(90, Color(i)), StrokeThickness = 1 };
             (long Step, double Loss)[] smoothed = [.. run.Metrics.Smoothed()];
             int stride = Math.Max(1, smoothed.Length / MostPoints);
             training.Points.AddRange(smoothed.Where((_, k) => k % stride == 0).Select(item => new DataPoint(x(item.Step), item.Loss)));
-            LineSeries validation = Line(entrant, i);
+            LineSeries validation = Line(candidate, i);
             validation.Points.AddRange(run.Metrics.Validations.Select(item => new DataPoint(x(item.Step), item.Validation ?? double.NaN)));
             plot.Series.Insert(i == 0 ? 0 : plot.Series.Count / 2, training);
             plot.Series.Add(validation);

@@ -13,12 +13,12 @@ internal abstract class ComparisonProgress
     protected ComparisonProgress(OptimizerComparison comparison)
     {
         Comparison = comparison;
-        comparison.Begun = (entrant, run, training, target) =>
+        comparison.Begun = (candidate, run, training, target) =>
         {
-            Begun(entrant, run, training, target);
-            foreach (string note in training.Notes.Select(note => $"{entrant.Contender.Label}: {note}").Where(notes.Add))
+            Begun(candidate, run, training, target);
+            foreach (string note in training.Notes.Select(note => $"{candidate.Candidate.Label}: {note}").Where(notes.Add))
                 Noted(note);
-            training.Stepped = result => Stepped(entrant, run, result);
+            training.Stepped = result => Stepped(candidate, run, result);
         };
         comparison.Advanced = Advanced;
         comparison.Pruned = Pruned;
@@ -41,18 +41,18 @@ internal abstract class ComparisonProgress
         return finished;
     }
 
-    protected abstract void Begun(OptimizerComparison.Entrant entrant, ComparedRun run, TrainingRun training, long target);
+    protected abstract void Begun(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, TrainingRun training, long target);
 
     /// <summary>Tells about a setting that was cut, once for each optimizer. A live table has no room for it before the end.</summary>
     protected virtual void Noted(string note)
     {
     }
 
-    protected abstract void Stepped(OptimizerComparison.Entrant entrant, ComparedRun run, StepResult result);
+    protected abstract void Stepped(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, StepResult result);
 
-    protected abstract void Advanced(OptimizerComparison.Entrant entrant, ComparedRun run);
+    protected abstract void Advanced(OptimizerComparison.ComparedCandidate candidate, ComparedRun run);
 
-    protected abstract void Pruned(OptimizerComparison.Entrant entrant, ComparedRun run);
+    protected abstract void Pruned(OptimizerComparison.ComparedCandidate candidate, ComparedRun run);
 
     protected virtual void End(bool finished)
     {
@@ -74,24 +74,24 @@ internal abstract class ComparisonProgress
         private readonly Stopwatch clock = Stopwatch.StartNew();
         private double nextLine;
 
-        protected override void Begun(OptimizerComparison.Entrant entrant, ComparedRun run, TrainingRun training, long target) =>
-            Console.WriteLine($"{Name(entrant, run)}  {(training.Trainer.StepNumber > 0 ? $"goes on after step {training.Trainer.StepNumber}" : "begins")}, to step {target} of {run.Steps}; {training.Trainer.Optimizer.StateBytes:N0} bytes of state");
+        protected override void Begun(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, TrainingRun training, long target) =>
+            Console.WriteLine($"{Name(candidate, run)}  {(training.Trainer.StepNumber > 0 ? $"goes on after step {training.Trainer.StepNumber}" : "begins")}, to step {target} of {run.Steps}; {training.Trainer.Optimizer.StateBytes:N0} bytes of state");
 
-        protected override void Stepped(OptimizerComparison.Entrant entrant, ComparedRun run, StepResult result)
+        protected override void Stepped(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, StepResult result)
         {
             // A line every ten seconds says enough.
             if (clock.Elapsed.TotalSeconds < nextLine)
                 return;
             nextLine = clock.Elapsed.TotalSeconds + 10;
-            Console.WriteLine($"{Name(entrant, run)}  step {result.Step,6}/{run.Steps}  loss {result.Loss:F4}  {result.Duration.TotalMilliseconds:F1} ms");
+            Console.WriteLine($"{Name(candidate, run)}  step {result.Step,6}/{run.Steps}  loss {result.Loss:F4}  {result.Duration.TotalMilliseconds:F1} ms");
         }
 
-        protected override void Advanced(OptimizerComparison.Entrant entrant, ComparedRun run) => Console.WriteLine(run.Divergence is { } why
-            ? $"{Name(entrant, run)}  diverged: {why}"
-            : $"{Name(entrant, run)}  step {run.Step,6}/{run.Steps}  validation loss {run.ValidationLoss:F4}");
+        protected override void Advanced(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => Console.WriteLine(run.Divergence is { } why
+            ? $"{Name(candidate, run)}  diverged: {why}"
+            : $"{Name(candidate, run)}  step {run.Step,6}/{run.Steps}  validation loss {run.ValidationLoss:F4}");
 
-        protected override void Pruned(OptimizerComparison.Entrant entrant, ComparedRun run) =>
-            Console.WriteLine($"{Name(entrant, run)}  given up at step {run.Step}");
+        protected override void Pruned(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) =>
+            Console.WriteLine($"{Name(candidate, run)}  given up at step {run.Step}");
 
         /// <summary>The table as Markdown: files have no width.</summary>
         protected override void End(bool finished)
@@ -101,15 +101,15 @@ internal abstract class ComparisonProgress
             Tell(finished);
         }
 
-        private static string Name(OptimizerComparison.Entrant entrant, ComparedRun run) => $"{entrant.Contender.Label,-12} lr {run.Rate,-7:R} seed {run.Seed}";
+        private static string Name(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => $"{candidate.Candidate.Label,-12} lr {run.Rate,-7:R} seed {run.Seed}";
     }
 
     private sealed class JsonProgress(OptimizerComparison comparison) : ComparisonProgress(comparison)
     {
-        protected override void Begun(OptimizerComparison.Entrant entrant, ComparedRun run, TrainingRun training, long target) => CommonOptions.PrintJson(new
+        protected override void Begun(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, TrainingRun training, long target) => CommonOptions.PrintJson(new
         {
             Event = "begin",
-            Optimizer = entrant.Contender.Label,
+            Optimizer = candidate.Candidate.Label,
             Lr = run.Rate,
             run.Seed,
             Step = training.Trainer.StepNumber,
@@ -119,20 +119,20 @@ internal abstract class ComparisonProgress
 
         protected override void Noted(string note) => CommonOptions.PrintJson(new { Event = "note", Note = note });
 
-        protected override void Stepped(OptimizerComparison.Entrant entrant, ComparedRun run, StepResult result) =>
-            CommonOptions.PrintJson(new { Event = "step", Optimizer = entrant.Contender.Label, Lr = run.Rate, run.Seed, result.Step, result.Loss, Ms = result.Duration.TotalMilliseconds });
+        protected override void Stepped(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, StepResult result) =>
+            CommonOptions.PrintJson(new { Event = "step", Optimizer = candidate.Candidate.Label, Lr = run.Rate, run.Seed, result.Step, result.Loss, Ms = result.Duration.TotalMilliseconds });
 
-        protected override void Advanced(OptimizerComparison.Entrant entrant, ComparedRun run) => Print("reached", entrant, run);
+        protected override void Advanced(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => Print("reached", candidate, run);
 
-        protected override void Pruned(OptimizerComparison.Entrant entrant, ComparedRun run) => Print("pruned", entrant, run);
+        protected override void Pruned(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => Print("pruned", candidate, run);
 
         protected override void End(bool finished) =>
             CommonOptions.PrintJson(new { Event = "end", Finished = finished, Comparison.Folder, Rows = ComparisonTables.Rows(Comparison) });
 
-        private static void Print(string what, OptimizerComparison.Entrant entrant, ComparedRun run) => CommonOptions.PrintJson(new
+        private static void Print(string what, OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => CommonOptions.PrintJson(new
         {
             Event = run.Divergence is null ? what : "diverged",
-            Optimizer = entrant.Contender.Label,
+            Optimizer = candidate.Candidate.Label,
             Lr = run.Rate,
             run.Seed,
             run.Step,
@@ -145,7 +145,7 @@ internal abstract class ComparisonProgress
     {
         private readonly Stopwatch clock = Stopwatch.StartNew();
         private LiveDisplayContext? display;
-        private OptimizerComparison.Entrant? now;
+        private OptimizerComparison.ComparedCandidate? now;
         private string activity = "";
         private double nextUpdate;
 
@@ -164,9 +164,9 @@ internal abstract class ComparisonProgress
             return finished;
         }
 
-        protected override void Begun(OptimizerComparison.Entrant entrant, ComparedRun run, TrainingRun training, long target) => now = entrant;
+        protected override void Begun(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, TrainingRun training, long target) => now = candidate;
 
-        protected override void Stepped(OptimizerComparison.Entrant entrant, ComparedRun run, StepResult result)
+        protected override void Stepped(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, StepResult result)
         {
             if (clock.Elapsed.TotalSeconds < nextUpdate)
                 return;
@@ -175,21 +175,21 @@ internal abstract class ComparisonProgress
             display!.UpdateTarget(Table());
         }
 
-        protected override void Advanced(OptimizerComparison.Entrant entrant, ComparedRun run) => display!.UpdateTarget(Table());
+        protected override void Advanced(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => display!.UpdateTarget(Table());
 
-        protected override void Pruned(OptimizerComparison.Entrant entrant, ComparedRun run) => display!.UpdateTarget(Table());
+        protected override void Pruned(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) => display!.UpdateTarget(Table());
 
         private Table Table()
         {
             var table = new Table().Border(TableBorder.Rounded).AddColumns("optimizer", "lr: validation loss", "state", "now");
-            foreach (OptimizerComparison.Entrant entrant in Comparison.Entrants)
+            foreach (OptimizerComparison.ComparedCandidate candidate in Comparison.Candidates)
             {
-                ComparisonRow row = ComparisonRow.Of(entrant);
+                ComparisonRow row = ComparisonRow.Of(candidate);
                 table.AddRow(
-                    new Text(entrant.Contender.Label),
-                    new Text(string.Join("\n", entrant.Runs.Where(run => run.Step > 0 || run.Divergence is not null).Select(Describe))),
+                    new Text(candidate.Candidate.Label),
+                    new Text(string.Join("\n", candidate.Runs.Where(run => run.Step > 0 || run.Divergence is not null).Select(Describe))),
                     new Text(row.StateBytes is { } bytes ? $"{bytes / 1e6:F2} MB" : ""),
-                    new Text(entrant == now ? activity : row.Outcome == "unfinished" ? "" : row.Outcome));
+                    new Text(candidate == now ? activity : row.Outcome == "unfinished" ? "" : row.Outcome));
             }
 
             return table;

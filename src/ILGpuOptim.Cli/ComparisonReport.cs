@@ -53,16 +53,16 @@ internal static class ComparisonReport
     {
         IReadOnlyList<ComparisonRow> rows = ComparisonTables.Rows(comparison);
         TrainingSettings training = comparison.Settings.Training;
-        ComparedRun.RunFacts? facts = comparison.Entrants.SelectMany(entrant => entrant.Runs).Select(run => run.Facts).FirstOrDefault(item => item is not null);
+        ComparedRun.RunFacts? facts = comparison.Candidates.SelectMany(candidate => candidate.Runs).Select(run => run.Facts).FirstOrDefault(item => item is not null);
         string data = training.Data.Count == 0 ? "the embedded King James text" : string.Join(", ", training.Data.Select(path => Path.GetFileName(path)));
-        bool hasGrid = comparison.Entrants.Any(entrant => entrant.Grid.Count > 1);
+        bool hasGrid = comparison.Candidates.Any(candidate => candidate.Grid.Count > 1);
         return $"""
             <!DOCTYPE html>
             <html lang="en">
             <head>
             <meta charset="utf-8">
             <meta name="viewport" content="width=device-width, initial-scale=1">
-            <title>{Text($"Optimizers compared: {string.Join(", ", comparison.Entrants.Select(entrant => entrant.Contender.Label))}")}</title>
+            <title>{Text($"Optimizers compared: {string.Join(", ", comparison.Candidates.Select(candidate => candidate.Candidate.Label))}")}</title>
             <style>
             {Style}
             </style>
@@ -94,11 +94,11 @@ internal static class ComparisonReport
         settings.Seeds == 1 ? $", seed {settings.Training.Seed}" : $"; the learning rate is chosen with seed {settings.Training.Seed} and repeated with the {settings.Seeds - 1} after it";
 
     private static IEnumerable<string> Devices(OptimizerComparison comparison) =>
-        comparison.Entrants.SelectMany(entrant => entrant.Runs).Select(run => run.Facts?.Device).OfType<string>().Distinct();
+        comparison.Candidates.SelectMany(candidate => candidate.Runs).Select(run => run.Facts?.Device).OfType<string>().Distinct();
 
-    private static string Diverged(OptimizerComparison comparison) => string.Join(" ", comparison.Entrants
-        .SelectMany(entrant => entrant.Runs.Where(run => run.Divergence is not null)
-        .Select(run => Text(string.Create(CultureInfo.InvariantCulture, $"Diverged: {entrant.Contender.Label} at lr {run.Rate:R}, seed {run.Seed}: {run.Divergence}.")))));
+    private static string Diverged(OptimizerComparison comparison) => string.Join(" ", comparison.Candidates
+        .SelectMany(candidate => candidate.Runs.Where(run => run.Divergence is not null)
+        .Select(run => Text(string.Create(CultureInfo.InvariantCulture, $"Diverged: {candidate.Candidate.Label} at lr {run.Rate:R}, seed {run.Seed}: {run.Divergence}.")))));
 
     private static string Chart(string heading, string id, PlotModel plot, string caption) => $"""
         <h2>{heading}</h2>

@@ -24,7 +24,7 @@ internal abstract class TrainingProgress(TrainingRun run)
         TrainingSettings s = Training.Settings;
         Line($"run        {Training.Folder}");
         Line($"device     {Training.Trainer.Device.Name}: {Training.Trainer.Device.Description}");
-        Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, {Training.Data.Vocabulary} different");
+        Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, {Training.Data.VocabularySize} different");
         if (s.Documents)
             Line($"documents  {Training.Data.TrainingDocuments!.Count:N0} to train on, {Training.Data.ValidationDocuments!.Count:N0} to validate with, {(s.Pad ? $"each padded to {s.Block} tokens or cut" : "packed")}");
         Line($"steps      {s.Steps:N0} of {Training.Trainer.TokensPerStep:N0} tokens: {Training.Trainer.EpochsAfter(s.Steps):F2} epochs{(s.Sampling == Sampling.Random ? ", at random positions" : "")}");

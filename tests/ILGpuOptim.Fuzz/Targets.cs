@@ -147,7 +147,7 @@ internal static class Targets
     /// <summary>Runs, adapters, settings and comparisons, as a short training writes them.</summary>
     private static IEnumerable<Target> OfRuns(Workspace workspace)
     {
-        TrainingSettings settings = Presets.Find("tiny") with { Layers = 1, Heads = 2, Channels = 16, Block = 8, Batch = 2, Steps = 3, Warmup = 0, EvalBatches = 1, EvalInterval = 2, Data = [workspace.Text] };
+        TrainingSettings settings = Presets.Find("tiny") with { Layers = 1, Heads = 2, HiddenSize = 16, Block = 8, Batch = 2, Steps = 3, Warmup = 0, EvalBatches = 1, EvalInterval = 2, Data = [workspace.Text] };
         foreach (string optimizer in (string[])["adamw", "came"])
         {
             string folder = Path.Combine(workspace.Folder, "..", optimizer);
@@ -191,7 +191,7 @@ internal static class Targets
     private static Target OfLlama2C(Workspace workspace)
     {
         string path = Path.Combine(workspace.Folder, "..", "llama2c.bin");
-        var config = new LlamaConfig { Vocabulary = 40, ContextLength = 16, Channels = 16, Inner = 24, Layers = 2, Heads = 2, NormEpsilon = 1e-5f };
+        var config = new LlamaConfig { VocabularySize = 40, ContextLength = 16, HiddenSize = 16, IntermediateSize = 24, Layers = 2, Heads = 2, NormEpsilon = 1e-5f };
         using (LanguageModel model = config.Create(new Layers.Initializer(Device, 1)))
             Llama2CFile.Export(model, path);
         var files = new Dictionary<string, byte[]> { ["model.bin"] = File.ReadAllBytes(path) };

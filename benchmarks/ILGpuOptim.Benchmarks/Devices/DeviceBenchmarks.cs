@@ -99,8 +99,8 @@ internal static class DeviceBenchmarks
         int batch = arguments.Length > 1 ? Number(arguments[1]) : 12, length = arguments.Length > 2 ? Number(arguments[2]) : 64;
         string optimizerName = arguments.Length > 3 ? arguments[3] : "adamw";
         Gpt2Config config = model == "gpt2"
-            ? new Gpt2Config { Vocabulary = 50257, ContextLength = 1024, Channels = 768, Layers = 12, Heads = 12 }
-            : new Gpt2Config { Vocabulary = 65, ContextLength = length, Channels = 128, Layers = 4, Heads = 4 };
+            ? new Gpt2Config { VocabularySize = 50257, ContextLength = 1024, HiddenSize = 768, Layers = 12, Heads = 12 }
+            : new Gpt2Config { VocabularySize = 65, ContextLength = length, HiddenSize = 128, Layers = 4, Heads = 4 };
         using LanguageModel network = config.Create(new Initializer(device, 1));
         using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = optimizerName }, [.. network.Parameters], out _);
         using var clipping = new GradientClipping(device, network.Parameters);
@@ -111,7 +111,7 @@ internal static class DeviceBenchmarks
         void Step()
         {
             for (int i = 0; i < inputs.Length; i++)
-                (inputs[i], targets[i]) = (random.Next(config.Vocabulary), random.Next(config.Vocabulary));
+                (inputs[i], targets[i]) = (random.Next(config.VocabularySize), random.Next(config.VocabularySize));
             Tensor loss = network.Loss(tape, inputs, targets, batch);
             tape.Backward(loss);
             last = loss.Item();
@@ -133,7 +133,7 @@ internal static class DeviceBenchmarks
     /// <summary>Optimizer steps over the parameters of GPT-2 124M.</summary>
     private static void TimeOptimizers(Device device, string[] names)
     {
-        var config = new Gpt2Config { Vocabulary = 50257, ContextLength = 1024, Channels = 768, Layers = 12, Heads = 12 };
+        var config = new Gpt2Config { VocabularySize = 50257, ContextLength = 1024, HiddenSize = 768, Layers = 12, Heads = 12 };
         foreach (string name in names.Length > 0 ? names : ["sgd", "adam", "adamw", "lion", "lamb", "adafactor", "came", "apollo", "apollo-mini", "adam-mini", "muon"])
         {
             using LanguageModel network = config.Create(new Initializer(device, 1));

@@ -9,12 +9,12 @@ internal static class GemmComparison
     public static void Run(Options options)
     {
         bool openCl = options.Command == "opencl";
-        string[] sides = openCl ? [Contender.Ours, "CLBlast"] : [Contender.Ours, "OpenBLAS", "libtorch"];
-        var workers = sides.Where(options.Wants).Select(side => new Worker(Contender.Create(side, options))).ToList();
+        string[] sides = openCl ? [Candidate.Ours, "CLBlast"] : [Candidate.Ours, "OpenBLAS", "libtorch"];
+        var workers = sides.Where(options.Wants).Select(side => new Worker(Candidate.Create(side, options))).ToList();
         foreach (var worker in workers)
-            Console.WriteLine($"{worker.Contender.Name}: {worker.Description}");
-        var names = workers.ConvertAll(worker => worker.Contender.Name);
-        bool ratio = names.Contains(Contender.Ours) && names.Count > 1;
+            Console.WriteLine($"{worker.Candidate.Name}: {worker.Description}");
+        var names = workers.ConvertAll(worker => worker.Candidate.Name);
+        bool ratio = names.Contains(Candidate.Ours) && names.Count > 1;
 
         Console.WriteLine();
         Console.WriteLine($"| product | m × n × k | {string.Join(" | ", names)} |{(ratio ? " ours / better peer |" : "")}");
@@ -25,8 +25,8 @@ internal static class GemmComparison
             var cells = names.Select(name => $"{shape.Operations / outcome.Median(name) * 1e-6:F1}");
             if (ratio)
             {
-                string better = names.Where(name => name != Contender.Ours).MinBy(peer => outcome.Ratio(Contender.Ours, peer))!;
-                cells = cells.Append($"{outcome.Ratio(Contender.Ours, better):F2} ({outcome.Ratio(Contender.Ours, better, 0.25):F2}–{outcome.Ratio(Contender.Ours, better, 0.75):F2})");
+                string better = names.Where(name => name != Candidate.Ours).MinBy(peer => outcome.Ratio(Candidate.Ours, peer))!;
+                cells = cells.Append($"{outcome.Ratio(Candidate.Ours, better):F2} ({outcome.Ratio(Candidate.Ours, better, 0.25):F2}–{outcome.Ratio(Candidate.Ours, better, 0.75):F2})");
             }
             Console.WriteLine($"| {shape.Name} | {shape} | {string.Join(" | ", cells)} |");
         }

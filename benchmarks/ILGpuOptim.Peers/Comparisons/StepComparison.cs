@@ -20,23 +20,23 @@ internal static class StepComparison
     /// </summary>
     private static readonly Row[] Optimizers =
     [
-        new("AdamW", "gpt2", [Contender.Ours, "TorchSharp", PyTorch, "PyTorch foreach", "C"], 4, 4),
-        new("Adam", "adam", [Contender.Ours, PyTorch], 3, 3),
-        new("SGD, momentum", "sgd", [Contender.Ours, PyTorch], 3, 3),
-        new("Lion", "lion", [Contender.Ours], 3, 3),
-        new("Adam-mini", "adam-mini", [Contender.Ours], 3, 3),
-        new("LAMB", "lamb", [Contender.Ours], 3, 3),
-        new("Adafactor, PyTorch's form", "adafactor", [Contender.Ours, PyTorch], 3, 2),
-        new("Adafactor, Hugging Face's form", "adafactor-relative", [Contender.Ours], 3, 3),
-        new("CAME", "came", [Contender.Ours, Restated], 3, 2),
-        new("APOLLO-Mini", "apollo-mini", [Contender.Ours, Restated], 3, 2),
-        new("APOLLO, rank 192", "apollo", [Contender.Ours, Restated], 3, 2),
-        new("GaLore, rank 128, no refresh", "galore", [Contender.Ours, Restated], 3, 2),
-        new("GaLore, step with a refresh", "galore-refresh", [Contender.Ours, Restated], 2, 1),
-        new("GaLore, step with a randomized refresh", "galore-randomized", [Contender.Ours], 2, 1),
-        new("Fira, rank 128, no refresh", "fira", [Contender.Ours], 3, 2),
-        new("Muon", "muon", [Contender.Ours, Restated], 2, 1),
-        new("products of Newton–Schulz, a layer", "products", [Contender.Ours], 3, 3),
+        new("AdamW", "gpt2", [Candidate.Ours, "TorchSharp", PyTorch, "PyTorch foreach", "C"], 4, 4),
+        new("Adam", "adam", [Candidate.Ours, PyTorch], 3, 3),
+        new("SGD, momentum", "sgd", [Candidate.Ours, PyTorch], 3, 3),
+        new("Lion", "lion", [Candidate.Ours], 3, 3),
+        new("Adam-mini", "adam-mini", [Candidate.Ours], 3, 3),
+        new("LAMB", "lamb", [Candidate.Ours], 3, 3),
+        new("Adafactor, PyTorch's form", "adafactor", [Candidate.Ours, PyTorch], 3, 2),
+        new("Adafactor, Hugging Face's form", "adafactor-relative", [Candidate.Ours], 3, 3),
+        new("CAME", "came", [Candidate.Ours, Restated], 3, 2),
+        new("APOLLO-Mini", "apollo-mini", [Candidate.Ours, Restated], 3, 2),
+        new("APOLLO, rank 192", "apollo", [Candidate.Ours, Restated], 3, 2),
+        new("GaLore, rank 128, no refresh", "galore", [Candidate.Ours, Restated], 3, 2),
+        new("GaLore, step with a refresh", "galore-refresh", [Candidate.Ours, Restated], 2, 1),
+        new("GaLore, step with a randomized refresh", "galore-randomized", [Candidate.Ours], 2, 1),
+        new("Fira, rank 128, no refresh", "fira", [Candidate.Ours], 3, 2),
+        new("Muon", "muon", [Candidate.Ours, Restated], 2, 1),
+        new("products of Newton–Schulz, a layer", "products", [Candidate.Ours], 3, 3),
         new("copy of 400 MB", "copy", ["C"], 3, 4),
         new("update of 400 MB in place", "update", ["C"], 3, 4),
     ];
@@ -46,15 +46,15 @@ internal static class StepComparison
         Row[] rows = options.Command switch
         {
             "char" when options.Argument is "nanogpt" => [new("character GPT, nanoGPT's variant", "char-nanogpt", ["TorchSharp"], 16, 10)],
-            "char" => [new("character GPT", "char", [Contender.Ours, Contender.Before, "TorchSharp", "PyTorch"], 16, 10)],
-            "gpt2" when options.Argument is "1024" => [new("GPT-2 124M, 1 × 1024 tokens", "gpt2-1024", [Contender.Ours, Contender.Before, "TorchSharp", "PyTorch"], 6, 1)],
-            "llama" => [new("LLaMA-60M, 2 × 256 tokens", "llama-60m", [Contender.Ours, Contender.Before, "PyTorch"], 6, 2)],
-            "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Contender.Ours, Contender.Before, "TorchSharp", "PyTorch"], 6, 1)],
+            "char" => [new("character GPT", "char", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 16, 10)],
+            "gpt2" when options.Argument is "1024" => [new("GPT-2 124M, 1 × 1024 tokens", "gpt2-1024", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
+            "llama" => [new("LLaMA-60M, 2 × 256 tokens", "llama-60m", [Candidate.Ours, Candidate.Before, "PyTorch"], 6, 2)],
+            "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
             _ => [.. Optimizers.Where(row => row.Case.Contains(options.Argument ?? "", StringComparison.Ordinal))],
         };
 
         var workers = rows.SelectMany(row => row.Sides).Distinct().Where(options.Wants)
-            .ToDictionary(side => side, side => new Worker(Contender.Create(side, options)));
+            .ToDictionary(side => side, side => new Worker(Candidate.Create(side, options)));
         foreach (var (side, worker) in workers)
             Console.WriteLine($"{side}: {worker.Description}");
 
@@ -70,8 +70,8 @@ internal static class StepComparison
             var outcome = Turns.Take([.. sides.Select(side => workers[side])], row.Case, row.Rounds, row.Count, options.Alone);
             foreach (string side in sides)
             {
-                string ratio = side != Contender.Ours && sides.Contains(Contender.Ours)
-                    ? $"{outcome.Ratio(Contender.Ours, side):F2} ×" : "";
+                string ratio = side != Candidate.Ours && sides.Contains(Candidate.Ours)
+                    ? $"{outcome.Ratio(Candidate.Ours, side):F2} ×" : "";
                 Console.WriteLine($"| {row.Title} | {side} | {outcome.Median(side):F2} | {outcome.Spread(side):P1} | {ratio} | {(counts ? Traffic(row, side, outcome.Median(side)) : $"{workers[side].PeakBytes / 1e6:F0}")} |");
             }
         }
@@ -85,7 +85,7 @@ internal static class StepComparison
         double perSecond = 1e-6 / milliseconds;
         if (side == "C")
             return row.Case == "gpt2" ? $"28 | {OurOptimizer.Count(row.Case).Parameters * 28 * perSecond:F1} |" : $"| {MovedByC * perSecond:F1} |";
-        if (side != Contender.Ours || row.Case == "galore-refresh")
+        if (side != Candidate.Ours || row.Case == "galore-refresh")
             return "| |";
         if (row.Case == "products")
             return $"| | {OurOptimizer.ProductOperations * perSecond:F0}";

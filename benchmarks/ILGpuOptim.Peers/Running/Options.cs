@@ -3,9 +3,9 @@ namespace PeerBenchmarks.Running;
 /// <summary>What the command line asks for.</summary>
 /// <param name="Command">Which comparison.</param>
 /// <param name="Argument">What follows the command: a part of a shape's name, a variant of a model.</param>
-/// <param name="Alone">One contender after the other instead of taking turns.</param>
-/// <param name="Only">The contenders wanted; empty for all.</param>
-/// <param name="BeforeProgram">Another build of this program, the contender "before"; or null.</param>
+/// <param name="Alone">One candidate after the other instead of taking turns.</param>
+/// <param name="Only">The candidates wanted; empty for all.</param>
+/// <param name="BeforeProgram">Another build of this program, the candidate "before"; or null.</param>
 internal sealed record Options(string Command, string? Argument, bool Alone, IReadOnlyList<string> Only, string? BeforeProgram)
 {
     /// <exception cref="ArgumentException">An option is unknown or lacks its value.</exception>
@@ -27,6 +27,6 @@ internal sealed record Options(string Command, string? Argument, bool Alone, IRe
         return new Options(words.ElementAtOrDefault(0) ?? "", words.ElementAtOrDefault(1), alone, only, before);
     }
 
-    /// <summary>Whether a contender takes part.</summary>
-    public bool Wants(string contender) => contender == Contender.Before && BeforeProgram is null ? false : Only.Count == 0 || Only.Contains(contender);
+    /// <summary>Whether a candidate takes part.</summary>
+    public bool Wants(string candidate) => candidate == Candidate.Before && BeforeProgram is null ? false : Only.Count == 0 || Only.Contains(candidate);
 }

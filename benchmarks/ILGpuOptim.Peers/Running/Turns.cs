@@ -4,13 +4,13 @@ namespace PeerBenchmarks.Running;
 internal sealed record Outcome(IReadOnlyDictionary<string, List<double[]>> Turns)
 {
     /// <summary>The middle time of a side.</summary>
-    public double Median(string contender) => Quantile(Turns[contender].SelectMany(turn => turn), 0.5);
+    public double Median(string candidate) => Quantile(Turns[candidate].SelectMany(turn => turn), 0.5);
 
     /// <summary>Half the distance between the quartiles of a side, relative to its median: the noise of the measurement.</summary>
-    public double Spread(string contender)
+    public double Spread(string candidate)
     {
-        var times = Turns[contender].SelectMany(turn => turn).ToArray();
-        return 0.5 * (Quantile(times, 0.75) - Quantile(times, 0.25)) / Median(contender);
+        var times = Turns[candidate].SelectMany(turn => turn).ToArray();
+        return 0.5 * (Quantile(times, 0.75) - Quantile(times, 0.25)) / Median(candidate);
     }
 
     /// <summary>
@@ -18,8 +18,8 @@ internal sealed record Outcome(IReadOnlyDictionary<string, List<double[]>> Turns
     /// turns, so that a machine which changes its speed between rounds does not count for or against anybody. Quartiles
     /// of the quotients (<paramref name="quantile"/> 0.25 and 0.75) that lie far apart mark a disturbed measurement.
     /// </summary>
-    public double Ratio(string contender, string peer, double quantile = 0.5) =>
-        Quantile(Turns[contender].Zip(Turns[peer], (mine, theirs) => Quantile(theirs, 0.5) / Quantile(mine, 0.5)), quantile);
+    public double Ratio(string candidate, string peer, double quantile = 0.5) =>
+        Quantile(Turns[candidate].Zip(Turns[peer], (mine, theirs) => Quantile(theirs, 0.5) / Quantile(mine, 0.5)), quantile);
 
     private static double Quantile(IEnumerable<double> values, double share)
     {
@@ -45,7 +45,7 @@ internal static class Turns
     /// </summary>
     public static Outcome Take(IReadOnlyList<Worker> workers, string @case, int rounds, int count, bool alone)
     {
-        var times = workers.ToDictionary(worker => worker.Contender.Name, _ => new List<double[]>());
+        var times = workers.ToDictionary(worker => worker.Candidate.Name, _ => new List<double[]>());
         foreach (var worker in workers)
             worker.Measure(1, @case); // prepares and warms up
         int disturbed = 0;
@@ -54,7 +54,7 @@ internal static class Turns
             int attempts = rounds * MostAttempts;
             for (int round = 0; round < rounds && attempts > 0; attempts--)
             {
-                var turns = Array.ConvertAll(group, worker => (worker.Contender.Name, Times: worker.Measure(count, @case), worker.Disturbed));
+                var turns = Array.ConvertAll(group, worker => (worker.Candidate.Name, Times: worker.Measure(count, @case), worker.Disturbed));
                 if (turns.Any(turn => turn.Disturbed))
                 {
                     disturbed++;
@@ -64,7 +64,7 @@ internal static class Turns
                     times[turn.Name].Add(turn.Times);
                 round++;
             }
-            if (times[group[0].Contender.Name].Count < rounds)
+            if (times[group[0].Candidate.Name].Count < rounds)
                 throw new WorkerException($"{@case}: other programs used this machine in {disturbed} of {rounds * MostAttempts} rounds; stop them and measure again.");
         }
         if (disturbed > 0)

@@ -6,7 +6,7 @@ namespace PeerBenchmarks.Running;
 internal sealed class WorkerException(string message) : Exception(message);
 
 /// <summary>
-/// The coordinator's end of a running contender. Every side has a process and an environment of its own, so no side's
+/// The coordinator's end of a running candidate. Every side has a process and an environment of its own, so no side's
 /// spinning threads, allocator or pinning touches another's.
 /// </summary>
 internal sealed class Worker : IDisposable
@@ -16,10 +16,10 @@ internal sealed class Worker : IDisposable
 
     private readonly Process process;
 
-    public Worker(Contender contender)
+    public Worker(Candidate candidate)
     {
-        Contender = contender;
-        var start = new ProcessStartInfo(contender.Program, contender.Arguments)
+        Candidate = candidate;
+        var start = new ProcessStartInfo(candidate.Program, candidate.Arguments)
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -27,7 +27,7 @@ internal sealed class Worker : IDisposable
         // These choose OpenBLAS's kernels by hand, for other programs; a peer picks its own.
         start.Environment.Remove("OPENBLAS_CORETYPE");
         start.Environment.Remove("OPENBLAS_L2_SIZE");
-        foreach (var (name, value) in contender.Environment)
+        foreach (var (name, value) in candidate.Environment)
             start.Environment[name] = value;
         try
         {
@@ -35,13 +35,13 @@ internal sealed class Worker : IDisposable
         }
         catch (System.ComponentModel.Win32Exception error)
         {
-            throw new WorkerException($"{contender.Name}: cannot start {contender.Program}: {error.Message}");
+            throw new WorkerException($"{candidate.Name}: cannot start {candidate.Program}: {error.Message}");
         }
         Description = Answer();
     }
 
     /// <summary>Which side this is.</summary>
-    public Contender Contender { get; }
+    public Candidate Candidate { get; }
 
     /// <summary>What the side says of itself: versions, kernels.</summary>
     public string Description { get; }
@@ -96,7 +96,7 @@ internal sealed class Worker : IDisposable
     }
 
     private string Answer() => process.StandardOutput.ReadLine()
-        ?? throw new WorkerException($"{Contender.Name}: its process ended without an answer");
+        ?? throw new WorkerException($"{Candidate.Name}: its process ended without an answer");
 
     public void Dispose()
     {

@@ -63,20 +63,20 @@ internal static class OurModel
     private static ModelConfig Config(Recipe recipe) => recipe.LlamaInner is { } inner
         ? new LlamaConfig
         {
-            Vocabulary = recipe.Vocabulary,
+            VocabularySize = recipe.VocabularySize,
             ContextLength = recipe.Positions,
             Layers = recipe.Layers,
             Heads = recipe.Heads,
-            Channels = recipe.Channels,
-            Inner = inner,
+            HiddenSize = recipe.HiddenSize,
+            IntermediateSize = inner,
         }
         : new Gpt2Config
         {
-            Vocabulary = recipe.Vocabulary,
+            VocabularySize = recipe.VocabularySize,
             ContextLength = recipe.Positions,
             Layers = recipe.Layers,
             Heads = recipe.Heads,
-            Channels = recipe.Channels,
+            HiddenSize = recipe.HiddenSize,
         };
 
     public static Optimizer Optimizer(string name, Recipe recipe, LanguageModel model) => Registry.Create(

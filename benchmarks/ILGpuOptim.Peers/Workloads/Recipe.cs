@@ -3,7 +3,7 @@ namespace PeerBenchmarks.Workloads;
 /// <summary>A model and how it is trained: the same for every side.</summary>
 internal sealed record Recipe
 {
-    public required int Vocabulary { get; init; }
+    public required int VocabularySize { get; init; }
 
     /// <summary>Rows of the table of positions.</summary>
     public required int Positions { get; init; }
@@ -12,7 +12,7 @@ internal sealed record Recipe
 
     public required int Heads { get; init; }
 
-    public required int Channels { get; init; }
+    public required int HiddenSize { get; init; }
 
     /// <summary>Sequences a step.</summary>
     public required int Batch { get; init; }
@@ -39,24 +39,24 @@ internal sealed record Recipe
     public float? Clip { get; init; }
 
     /// <summary>A step takes so long that it needs no warm-up after a pause.</summary>
-    public bool IsSlow => Channels >= 512;
+    public bool IsSlow => HiddenSize >= 512;
 
     /// <summary>Small GPT over 65 characters, 0.8 million parameters, in GPT-2's architecture.</summary>
     public static readonly Recipe Character = new()
     {
-        Vocabulary = 65, Positions = 64, Layers = 4, Heads = 4, Channels = 128, Batch = 12, Length = 64, Beta2 = 0.99f, Clip = 1,
+        VocabularySize = 65, Positions = 64, Layers = 4, Heads = 4, HiddenSize = 128, Batch = 12, Length = 64, Beta2 = 0.99f, Clip = 1,
     };
 
     /// <summary>GPT-2 with 124 million parameters, at 4 × 64 tokens a step.</summary>
     public static readonly Recipe Gpt2 = new()
     {
-        Vocabulary = 50257, Positions = 1024, Layers = 12, Heads = 12, Channels = 768, Batch = 4, Length = 64, Beta2 = 0.999f, LearningRate = 1e-4f,
+        VocabularySize = 50257, Positions = 1024, Layers = 12, Heads = 12, HiddenSize = 768, Batch = 4, Length = 64, Beta2 = 0.999f, LearningRate = 1e-4f,
     };
 
     /// <summary>LLaMA with 60 million parameters, as in GaLore and APOLLO, at 2 × 256 tokens a step.</summary>
     public static readonly Recipe Llama60M = new()
     {
-        Vocabulary = 32000, Positions = 1024, Layers = 8, Heads = 8, Channels = 512, LlamaInner = 1376, Batch = 2, Length = 256, Beta2 = 0.999f, Clip = 1,
+        VocabularySize = 32000, Positions = 1024, Layers = 8, Heads = 8, HiddenSize = 512, LlamaInner = 1376, Batch = 2, Length = 256, Beta2 = 0.999f, Clip = 1,
     };
 
     /// <summary>The recipe of a case.</summary>

@@ -16,11 +16,11 @@ internal sealed class TokenSource(Recipe recipe)
     {
         for (int sequence = 0; sequence < recipe.Batch; sequence++)
         {
-            long token = random.Next(recipe.Vocabulary);
+            long token = random.Next(recipe.VocabularySize);
             for (int i = sequence * recipe.Length; i < (sequence + 1) * recipe.Length; i++)
             {
                 Input[i] = token;
-                Target[i] = token = random.Next(recipe.Vocabulary);
+                Target[i] = token = random.Next(recipe.VocabularySize);
             }
         }
     }

@@ -16,10 +16,10 @@ internal sealed class TorchGpt : Module<Tensor, Tensor, Tensor>
     public TorchGpt(Recipe recipe) : base(nameof(TorchGpt))
     {
         this.recipe = recipe;
-        tokens = Embedding(recipe.Vocabulary, recipe.Channels);
-        positions = Embedding(recipe.Positions, recipe.Channels);
+        tokens = Embedding(recipe.VocabularySize, recipe.HiddenSize);
+        positions = Embedding(recipe.Positions, recipe.HiddenSize);
         blocks = ModuleList(Enumerable.Range(0, recipe.Layers).Select(_ => new TorchBlock(recipe)).ToArray());
-        norm = LayerNorm(recipe.Channels, bias: recipe.LikeGpt2);
+        norm = LayerNorm(recipe.HiddenSize, bias: recipe.LikeGpt2);
         RegisterComponents();
 
         // GPT-2 draws the projections that feed the residual stream smaller, by 1/√(2 · layers).
@@ -39,7 +39,7 @@ internal sealed class TorchGpt : Module<Tensor, Tensor, Tensor>
         foreach (var block in blocks)
             x = block.forward(x);
         var logits = functional.linear(norm.forward(x), tokens.weight!);
-        return functional.cross_entropy(logits.view(-1, recipe.Vocabulary), target.view(-1)).MoveToOuterDisposeScope();
+        return functional.cross_entropy(logits.view(-1, recipe.VocabularySize), target.view(-1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>AdamW as the recipe asks for it.</summary>
@@ -65,9 +65,9 @@ internal sealed class TorchBlock : Module<Tensor, Tensor>
 
     public TorchBlock(Recipe recipe) : base(nameof(TorchBlock))
     {
-        attentionNorm = LayerNorm(recipe.Channels, bias: recipe.LikeGpt2);
+        attentionNorm = LayerNorm(recipe.HiddenSize, bias: recipe.LikeGpt2);
         attention = new TorchAttention(recipe);
-        perceptronNorm = LayerNorm(recipe.Channels, bias: recipe.LikeGpt2);
+        perceptronNorm = LayerNorm(recipe.HiddenSize, bias: recipe.LikeGpt2);
         perceptron = new TorchPerceptron(recipe);
         RegisterComponents();
     }
@@ -90,8 +90,8 @@ internal sealed class TorchAttention : Module<Tensor, Tensor>
     public TorchAttention(Recipe recipe) : base(nameof(TorchAttention))
     {
         heads = recipe.Heads;
-        input = Linear(recipe.Channels, 3 * recipe.Channels, recipe.LikeGpt2);
-        output = Linear(recipe.Channels, recipe.Channels, recipe.LikeGpt2);
+        input = Linear(recipe.HiddenSize, 3 * recipe.HiddenSize, recipe.LikeGpt2);
+        output = Linear(recipe.HiddenSize, recipe.HiddenSize, recipe.LikeGpt2);
         RegisterComponents();
     }
 
@@ -114,8 +114,8 @@ internal sealed class TorchPerceptron : Module<Tensor, Tensor>
 
     public TorchPerceptron(Recipe recipe) : base(nameof(TorchPerceptron))
     {
-        input = Linear(recipe.Channels, 4 * recipe.Channels, recipe.LikeGpt2);
-        output = Linear(4 * recipe.Channels, recipe.Channels, recipe.LikeGpt2);
+        input = Linear(recipe.HiddenSize, 4 * recipe.HiddenSize, recipe.LikeGpt2);
+        output = Linear(4 * recipe.HiddenSize, recipe.HiddenSize, recipe.LikeGpt2);
         approximation = recipe.LikeGpt2 ? TorchSharp.Modules.GELU.Approximate.tanh : TorchSharp.Modules.GELU.Approximate.none;
         RegisterComponents();
     }

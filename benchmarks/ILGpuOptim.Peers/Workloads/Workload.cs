@@ -27,17 +27,17 @@ internal abstract class Workload : IDisposable
 
     /// <summary>The work of a side.</summary>
     /// <exception cref="ArgumentException">The side does not do this.</exception>
-    public static Workload Create(string contender, string task) => (contender, task) switch
+    public static Workload Create(string candidate, string task) => (candidate, task) switch
     {
-        (Contender.Ours, "gemm") => new OurGemm(new CpuDevice(Threads)),
-        (Contender.Ours, "opencl") => new OurGemm(Devices.Open("opencl", Threads)),
+        (Candidate.Ours, "gemm") => new OurGemm(new CpuDevice(Threads)),
+        (Candidate.Ours, "opencl") => new OurGemm(Devices.Open("opencl", Threads)),
         ("CLBlast", "opencl") => new ClBlastGemm(),
-        (Contender.Ours, "char" or "gpt2" or "llama") => new OurTraining(),
-        (Contender.Ours, "optim") => new OurOptimizer(),
+        (Candidate.Ours, "char" or "gpt2" or "llama") => new OurTraining(),
+        (Candidate.Ours, "optim") => new OurOptimizer(),
         ("OpenBLAS", "gemm") => new OpenBlasGemm(),
         ("libtorch", "gemm") => new TorchGemm(),
         ("TorchSharp", "char" or "gpt2") => new TorchTraining(),
         ("TorchSharp", "optim") => new TorchAdamW(),
-        _ => throw new ArgumentException($"{contender} has no {task}"),
+        _ => throw new ArgumentException($"{candidate} has no {task}"),
     };
 }

@@ -21,7 +21,7 @@ internal static class CompareCommand
         };
         var rates = new Option<string[]>("--lr")
         {
-            Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); by default " + string.Join(", ", Contender.DefaultRates),
+            Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); by default " + string.Join(", ", Candidate.DefaultRates),
             AllowMultipleArgumentsPerToken = true,
         };
         Option<int> seeds = Flag.Of("--seeds", "repeats of the best learning rate, each with the next seed", 1, typeof(ComparisonSettings).GetProperty(nameof(ComparisonSettings.Seeds))!.GetCustomAttribute<RangeAttribute>());
@@ -48,7 +48,7 @@ internal static class CompareCommand
         return new ComparisonSettings
         {
             Training = training with { Keep = 1, EvalInterval = tells ? training.EvalInterval : Math.Max(1, (training.Steps + 7) / 8) },
-            Contenders = Contender.Parse(optimizers, rates, training.Optimizer),
+            Candidates = Candidate.Parse(optimizers, rates, training.Optimizer),
             Seeds = seeds,
             Prunes = prunes,
         };

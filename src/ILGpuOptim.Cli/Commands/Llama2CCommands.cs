@@ -32,7 +32,7 @@ internal static class Llama2CCommands
                     ModelFiles.Save(target, model);
                     AtomicFolder.WriteText(Path.Combine(target, "generation_config.json"), GenerationConfig);
                     if (result.GetValue(tokenizer) is { } pieces)
-                        Llama2CTokenizer.Import(pieces, model.Config.Vocabulary, target);
+                        Llama2CTokenizer.Import(pieces, model.Config.VocabularySize, target);
                 });
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -40,9 +40,9 @@ internal static class MemoryCommand
     /// <summary>The model that would be trained. One with a vocabulary of its own needs no data; the presets' have that of the text.</summary>
     private static ModelConfig Configuration(TrainingSettings settings)
     {
-        if (settings.Model is not { Vocabulary: > 1 } model)
+        if (settings.Model is not { VocabularySize: > 1 } model)
             return TrainedModel.Configuration(settings, TrainingRun.LoadData(settings, settings.From));
-        ModelConfig config = model.Resized(positions: Math.Max(model.Positions, settings.Block), layers: settings.Layers, heads: settings.Heads, channels: settings.Channels, dropout: settings.Dropout);
+        ModelConfig config = model.Resized(positions: Math.Max(model.Positions, settings.Block), layers: settings.Layers, heads: settings.Heads, hiddenSize: settings.HiddenSize, dropout: settings.Dropout);
         config.Check("settings");
         return config;
     }

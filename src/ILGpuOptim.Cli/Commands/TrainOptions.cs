@@ -27,14 +27,14 @@ internal sealed class TrainOptions
         tokenizer = Setting<string>("--tokenizer", "char, byte, o200k, cl100k, or a tokenizer's file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
         Value<double>("--validation", "Validation", "the part of the text that validates; 0 trains on all of it");
         Setting<string>("--model", "a model whose sizes are taken: a name such as qwen3-0.6b, a config.json, or a folder that holds one; the vocabulary is that of the data", WithModel);
-        Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, Channels = null, Dropout = null });
+        Setting<string>("--from", "a run or a folder in Hugging Face's layout whose weights training begins with", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, HiddenSize = null, Dropout = null });
         Setting<string[]>("--freeze", "names of parameters that stay as they are, * for anything", (s, v) => s with { Freeze = v });
         Value<int>("--lora-rank", "Lora.Rank", "train adapters of this rank beside frozen weights");
         Value<double>("--lora-alpha", "Lora.Alpha", "adapters count alpha / rank");
         Setting<string[]>("--lora-targets", "which products get adapters: last parts of their names, or patterns with *", (s, v) => s with { Lora = (s.Lora ?? new()) with { Targets = v } });
         Value<int>("--layers", "Layers", "transformer layers");
         Value<int>("--heads", "Heads", "attention heads");
-        Value<int>("--channels", "Channels", "numbers for each token");
+        Value<int>("--hidden-size", "HiddenSize", "hidden size: the elements of each token's vector");
         Value<int>("--block", "Block", "tokens of a sequence");
         Value<ParameterStorage>("--parameter-type", "ParameterType", "how parameters are stored: f32, bf16, or int8 (products in 8 bits, the rest in bf16), rounded stochastically");
         Value<double>("--dropout", "Dropout", "probability of dropping an element");
@@ -60,7 +60,7 @@ internal sealed class TrainOptions
         Value<double>("--scale", "Optimizer.Scale", "of galore, fira (alpha) and apollo");
         Value<Optim.ScaleType>("--scale-type", "Optimizer.ScaleType", "what shares a factor in apollo");
         Setting<string[]>("--optimizer-option", "NAME=VALUE: any setting that the optimizer has, such as limiter_ignores_zero=true; docs/optimizers.md lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
-        Value<Optim.StateStorage>("--state-type", "Optimizer.StateType", "how optimizer state is stored: f32, bf16 or int8 (8-bit floats in blocks)");
+        Value<Optim.StateStorage>("--state-type", "Optimizer.StateType", "how optimizer state is stored: f32, bf16 or fp8 (8-bit floats in blocks)");
         Setting<string[]>("--low-rank", "names of matrices trained at low rank, * for anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
         Setting<string[]>("--no-decay", "names of parameters without weight decay", (s, v) => s with { Optimizer = s.Optimizer with { NoDecay = v } });
         Value<ScheduleKind>("--schedule", "Schedule", "how the learning rate changes");
@@ -183,7 +183,7 @@ internal sealed class TrainOptions
     private TrainingSettings Changed(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
 
     private static TrainingSettings WithModel(TrainingSettings settings, string path) =>
-        settings with { Model = Models.ModelConfig.Find(path), Layers = null, Heads = null, Channels = null, Dropout = null };
+        settings with { Model = Models.ModelConfig.Find(path), Layers = null, Heads = null, HiddenSize = null, Dropout = null };
 
     private static RateFactor RateFactorOf(string text)
     {

@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Comparison;
 
 /// <summary>What a comparison found out about one optimizer.</summary>
-/// <param name="Label">The contender.</param>
+/// <param name="Label">The candidate.</param>
 /// <param name="Outcome">finished, unfinished or diverged.</param>
 /// <param name="Rate">The learning rate with the smallest validation loss; null when none finished.</param>
 /// <param name="Edge">Which end of the grid the best rate is (lowest or highest), so that a wider grid may be better; null otherwise.</param>
@@ -41,20 +41,20 @@ public sealed record ComparisonRow(
     /// <summary>Tokens trained on in a second.</summary>
     public double? TokensPerSecond => TokensPerStep / StepMilliseconds * 1000;
 
-    /// <summary>Sums up the runs of a contender.</summary>
-    public static ComparisonRow Of(OptimizerComparison.Entrant entrant)
+    /// <summary>Sums up the runs of a candidate.</summary>
+    public static ComparisonRow Of(OptimizerComparison.ComparedCandidate candidate)
     {
-        ComparedRun[] runs = [.. entrant.Runs];
+        ComparedRun[] runs = [.. candidate.Runs];
         ComparedRun.RunFacts? facts = runs.Select(run => run.Facts).FirstOrDefault(item => item is not null);
-        IReadOnlyList<double> rates = entrant.Contender.Rates;
-        double? best = entrant.Best?.Rate;
+        IReadOnlyList<double> rates = candidate.Candidate.Rates;
+        double? best = candidate.Best?.Rate;
         bool unfinished = runs.Any(run => run.Status == RunStatus.Unfinished);
         return new ComparisonRow(
-            entrant.Contender.Label,
-            unfinished ? "unfinished" : entrant.Best is null || entrant.Repeats.Any(run => run.Status == RunStatus.Diverged) ? "diverged" : "finished",
+            candidate.Candidate.Label,
+            unfinished ? "unfinished" : candidate.Best is null || candidate.Repeats.Any(run => run.Status == RunStatus.Diverged) ? "diverged" : "finished",
             best,
             rates.Count < 2 || best is null ? null : best == rates[0] ? "lowest" : best == rates[^1] ? "highest" : null,
-            entrant.Best is null ? [] : [.. entrant.Repeats.Prepend(entrant.Best).Where(run => run.Status == RunStatus.Finished).Select(run => run.ValidationLoss)],
+            candidate.Best is null ? [] : [.. candidate.Repeats.Prepend(candidate.Best).Where(run => run.Status == RunStatus.Finished).Select(run => run.ValidationLoss)],
             facts?.StateBytes,
             8 * facts?.Parameters,
             Median(runs.SelectMany(run => run.Times).Select(time => time.Milliseconds)),

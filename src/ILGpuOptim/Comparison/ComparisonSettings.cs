@@ -11,7 +11,7 @@ public sealed record ComparisonSettings
     public required TrainingSettings Training { get; init; }
 
     /// <summary>Who takes part.</summary>
-    public required IReadOnlyList<Contender> Contenders { get; init; }
+    public required IReadOnlyList<Candidate> Candidates { get; init; }
 
     /// <summary>How many seeds; the first searches the learning rate, the others repeat the best one.</summary>
     [Range(1, 1000)]
@@ -21,8 +21,8 @@ public sealed record ComparisonSettings
     public bool Prunes { get; init; } = true;
 
     /// <summary>The settings of one run.</summary>
-    public TrainingSettings Of(Contender contender, double rate, ulong seed) =>
-        Training with { Seed = seed, Optimizer = contender.Optimizer with { LearningRate = rate } };
+    public TrainingSettings Of(Candidate candidate, double rate, ulong seed) =>
+        Training with { Seed = seed, Optimizer = candidate.Optimizer with { LearningRate = rate } };
 
     /// <summary>The settings as JSON, without what does not change results.</summary>
     public string ToJson() => JsonSerializer.Serialize(this with { Training = Training with { Threads = 0 } }, TrainingSettings.Options);

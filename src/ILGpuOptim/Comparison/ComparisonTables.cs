@@ -43,11 +43,11 @@ public static class ComparisonTables
 
     /// <summary>The rows of a comparison, the smallest loss first, then those without one.</summary>
     public static IReadOnlyList<ComparisonRow> Rows(OptimizerComparison comparison) =>
-        [.. comparison.Entrants.Select(ComparisonRow.Of).OrderBy(row => row.Loss ?? double.PositiveInfinity)];
+        [.. comparison.Candidates.Select(ComparisonRow.Of).OrderBy(row => row.Loss ?? double.PositiveInfinity)];
 
-    /// <summary>All runs in the order of the contenders and their rates.</summary>
+    /// <summary>All runs in the order of the candidates and their rates.</summary>
     public static IReadOnlyList<(string Label, ComparedRun Run)> Runs(OptimizerComparison comparison) =>
-        [.. comparison.Entrants.SelectMany(entrant => entrant.Runs.Select(run => (entrant.Contender.Label, run)))];
+        [.. comparison.Candidates.SelectMany(candidate => candidate.Runs.Select(run => (candidate.Candidate.Label, run)))];
 
     /// <summary>Writes the three files.</summary>
     /// <exception cref="UserException">They cannot be written.</exception>

@@ -28,16 +28,16 @@ public sealed class OptimizerComparison : IDisposable
         Folder = folder;
         Settings = settings;
         this.folderLock = folderLock;
-        Entrants = [.. settings.Contenders.Select(contender => new Entrant(contender,
-            [.. contender.Rates.Select(rate => Run(contender, rate, settings.Training.Seed))]))];
-        foreach (Entrant entrant in Entrants)
-            Judge(entrant);
+        Candidates = [.. settings.Candidates.Select(candidate => new ComparedCandidate(candidate,
+            [.. candidate.Rates.Select(rate => Run(candidate, rate, settings.Training.Seed))]))];
+        foreach (ComparedCandidate candidate in Candidates)
+            Judge(candidate);
     }
 
-    /// <summary>A contender with its runs.</summary>
-    /// <param name="Contender">Who.</param>
+    /// <summary>A candidate with its runs.</summary>
+    /// <param name="Candidate">Who.</param>
     /// <param name="Grid">A run for each learning rate, with the first seed.</param>
-    public sealed record Entrant(Contender Contender, IReadOnlyList<ComparedRun> Grid)
+    public sealed record ComparedCandidate(Candidate Candidate, IReadOnlyList<ComparedRun> Grid)
     {
         /// <summary>The run of the best learning rate; null when all diverged or not all are through.</summary>
         public ComparedRun? Best { get; internal set; }
@@ -55,17 +55,17 @@ public sealed class OptimizerComparison : IDisposable
     /// <summary>What is compared.</summary>
     public ComparisonSettings Settings { get; }
 
-    /// <summary>The contenders with their runs.</summary>
-    public IReadOnlyList<Entrant> Entrants { get; }
+    /// <summary>The candidates with their runs.</summary>
+    public IReadOnlyList<ComparedCandidate> Candidates { get; }
 
     /// <summary>Called when a run is open and about to train on to a step.</summary>
-    public Action<Entrant, ComparedRun, TrainingRun, long>? Begun { get; set; }
+    public Action<ComparedCandidate, ComparedRun, TrainingRun, long>? Begun { get; set; }
 
     /// <summary>Called when a run stands at its rung or its end, or diverged.</summary>
-    public Action<Entrant, ComparedRun>? Advanced { get; set; }
+    public Action<ComparedCandidate, ComparedRun>? Advanced { get; set; }
 
     /// <summary>Called when a learning rate is given up.</summary>
-    public Action<Entrant, ComparedRun>? Pruned { get; set; }
+    public Action<ComparedCandidate, ComparedRun>? Pruned { get; set; }
 
     /// <summary>Begins a comparison, or goes on with the one in the folder if it is the same.</summary>
     /// <exception cref="UserException">The folder holds something else or cannot be written, another process works on it, or the settings do not work.</exception>
@@ -128,31 +128,31 @@ public sealed class OptimizerComparison : IDisposable
 
     private bool RunAll(Device device, CancellationToken stop)
     {
-        foreach (Entrant entrant in Entrants)
+        foreach (ComparedCandidate candidate in Candidates)
         {
             bool Advance(ComparedRun run, long target)
             {
                 bool moves = run.Step < target && run.Status == RunStatus.Unfinished;
-                bool reached = run.Advance(target, device, Settings.Training.Threads, training => Begun?.Invoke(entrant, run, training, target), stop);
+                bool reached = run.Advance(target, device, Settings.Training.Threads, training => Begun?.Invoke(candidate, run, training, target), stop);
                 if (moves && reached)
-                    Advanced?.Invoke(entrant, run);
+                    Advanced?.Invoke(candidate, run);
                 return reached;
             }
 
             // Rung by rung: what a rung gives up is known before anything runs further.
-            foreach (int target in Targets(entrant))
+            foreach (int target in Targets(candidate))
             {
-                foreach (ComparedRun run in entrant.Grid.Where(run => run.Status == RunStatus.Unfinished))
+                foreach (ComparedRun run in candidate.Grid.Where(run => run.Status == RunStatus.Unfinished))
                 {
                     if (!Advance(run, target))
                         return false;
                 }
 
-                foreach (ComparedRun run in Judge(entrant))
-                    Pruned?.Invoke(entrant, run);
+                foreach (ComparedRun run in Judge(candidate))
+                    Pruned?.Invoke(candidate, run);
             }
 
-            foreach (ComparedRun run in entrant.Repeats)
+            foreach (ComparedRun run in candidate.Repeats)
             {
                 if (!Advance(run, run.Steps))
                     return false;
@@ -162,17 +162,17 @@ public sealed class OptimizerComparison : IDisposable
         return true;
     }
 
-    private IEnumerable<int> Targets(Entrant entrant) => [.. Rungs(entrant), Settings.Training.Steps];
+    private IEnumerable<int> Targets(ComparedCandidate candidate) => [.. Rungs(candidate), Settings.Training.Steps];
 
-    private IReadOnlyList<int> Rungs(Entrant entrant) =>
-        Settings.Prunes && entrant.Grid.Count > 1 ? Pruning.Rungs(Settings.Training.Steps, Settings.Training.EvalInterval) : [];
+    private IReadOnlyList<int> Rungs(ComparedCandidate candidate) =>
+        Settings.Prunes && candidate.Grid.Count > 1 ? Pruning.Rungs(Settings.Training.Steps, Settings.Training.EvalInterval) : [];
 
     /// <summary>Applies the rule to every rung that all runs still alive have reached; returns those it newly gives up.</summary>
-    private List<ComparedRun> Judge(Entrant entrant)
+    private List<ComparedRun> Judge(ComparedCandidate candidate)
     {
         var given = new List<ComparedRun>();
-        List<ComparedRun> alive = [.. entrant.Grid];
-        foreach (int rung in Rungs(entrant))
+        List<ComparedRun> alive = [.. candidate.Grid];
+        foreach (int rung in Rungs(candidate))
         {
             if (alive.Any(run => run.Step < rung && run.Status == RunStatus.Unfinished))
                 return given;
@@ -194,23 +194,23 @@ public sealed class OptimizerComparison : IDisposable
             alive = next;
         }
 
-        if (entrant.Best is null && entrant.Grid.All(run => run.Status != RunStatus.Unfinished))
+        if (candidate.Best is null && candidate.Grid.All(run => run.Status != RunStatus.Unfinished))
         {
-            int best = Pruning.Best([.. entrant.Grid.Select(run => run.Status == RunStatus.Finished ? run.ValidationLoss : double.PositiveInfinity)]);
+            int best = Pruning.Best([.. candidate.Grid.Select(run => run.Status == RunStatus.Finished ? run.ValidationLoss : double.PositiveInfinity)]);
             if (best >= 0)
             {
-                entrant.Best = entrant.Grid[best];
-                entrant.Repeats = [.. Enumerable.Range(1, Settings.Seeds - 1).Select(i => Run(entrant.Contender, entrant.Best.Rate, Settings.Training.Seed + (ulong)i))];
+                candidate.Best = candidate.Grid[best];
+                candidate.Repeats = [.. Enumerable.Range(1, Settings.Seeds - 1).Select(i => Run(candidate.Candidate, candidate.Best.Rate, Settings.Training.Seed + (ulong)i))];
             }
         }
 
         return given;
     }
 
-    private ComparedRun Run(Contender contender, double rate, ulong seed)
+    private ComparedRun Run(Candidate candidate, double rate, ulong seed)
     {
-        string name = string.Create(CultureInfo.InvariantCulture, $"{contender.FileName}-lr{rate:R}-seed{seed}");
-        return new ComparedRun(Path.Combine(Folder, RunFolder, name), Settings.Of(contender, rate, seed));
+        string name = string.Create(CultureInfo.InvariantCulture, $"{candidate.FileName}-lr{rate:R}-seed{seed}");
+        return new ComparedRun(Path.Combine(Folder, RunFolder, name), Settings.Of(candidate, rate, seed));
     }
 
     /// <summary>Lets other processes work on the folder. A new comparison whose first run could not begin leaves nothing behind.</summary>

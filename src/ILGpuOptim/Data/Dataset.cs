@@ -8,11 +8,11 @@ public sealed class Dataset : IDisposable
     private Dataset(TokenSequence training, TokenSequence validation, int vocabulary, ITokenizer? tokenizer, string source)
     {
         (Training, Validation) = (training, validation);
-        (Vocabulary, Tokenizer, Source) = (vocabulary, tokenizer, source);
+        (VocabularySize, Tokenizer, Source) = (vocabulary, tokenizer, source);
     }
 
     /// <summary>Ids lie below this.</summary>
-    public int Vocabulary { get; }
+    public int VocabularySize { get; }
 
     /// <summary>What made the tokens, if known.</summary>
     public ITokenizer? Tokenizer { get; }

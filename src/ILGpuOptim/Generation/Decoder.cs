@@ -226,8 +226,8 @@ public sealed class Decoder : IDisposable
     {
         foreach (int token in tokens)
         {
-            if ((uint)token >= (uint)model.Config.Vocabulary)
-                throw new UserException($"token {token} lies outside the model's vocabulary of {model.Config.Vocabulary}");
+            if ((uint)token >= (uint)model.Config.VocabularySize)
+                throw new UserException($"token {token} lies outside the model's vocabulary of {model.Config.VocabularySize}");
         }
     }
 

@@ -47,8 +47,8 @@ public sealed class Sampler
     {
         Samplers.PenalizeRepetition(logits, seen, options.RepetitionPenalty);
         if (options.Temperature == 0)
-            return Samplers.Likeliest(logits);
-        Samplers.Heat(logits, options.Temperature);
+            return Samplers.ArgMax(logits);
+        Samplers.ApplyTemperature(logits, options.Temperature);
         Samplers.KeepTopK(logits, options.TopK);
         Samplers.KeepTopP(logits, options.TopP);
         Samplers.KeepMinP(logits, options.MinP);

@@ -26,7 +26,7 @@ public static class Samplers
     }
 
     /// <summary>Divides by a temperature above 0. The largest logit becomes 0, so that no temperature overflows.</summary>
-    public static void Heat(Span<float> logits, double temperature)
+    public static void ApplyTemperature(Span<float> logits, double temperature)
     {
         float largest = Largest(logits);
         if (float.IsNegativeInfinity(largest))
@@ -113,7 +113,7 @@ public static class Samplers
 
     /// <summary>The id of the largest logit, the lowest of equal ones; 0 when all are −∞.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static int Likeliest(ReadOnlySpan<float> logits)
+    public static int ArgMax(ReadOnlySpan<float> logits)
     {
         float largest = Largest(logits);
         var wanted = new Vector<float>(largest);

@@ -15,7 +15,7 @@ public abstract record ModelConfig
 {
     /// <summary>How many token ids there are.</summary>
     [JsonPropertyName("vocab_size")]
-    public required int Vocabulary { get; init; }
+    public required int VocabularySize { get; init; }
 
     /// <summary>The id that fills up short sequences; null where there is none.</summary>
     [JsonPropertyName("pad_token_id")]
@@ -42,8 +42,8 @@ public abstract record ModelConfig
     /// <summary>Layers.</summary>
     public abstract int Depth { get; }
 
-    /// <summary>Numbers for each token.</summary>
-    public abstract int Width { get; }
+    /// <summary>The hidden size: the elements of each token's vector.</summary>
+    public abstract int HiddenSize { get; init; }
 
     /// <summary>Attention heads.</summary>
     public abstract int HeadCount { get; }
@@ -52,7 +52,7 @@ public abstract record ModelConfig
     public virtual string Family => ModelFamilies.Of(this).Name;
 
     /// <summary>The main sizes, for people.</summary>
-    public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, {Width} channels";
+    public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, hidden size {HiddenSize}";
 
     private const long MaxFileBytes = 16 << 20;
 
@@ -104,15 +104,15 @@ public abstract record ModelConfig
     /// <param name="positions">The longest sequence.</param>
     /// <param name="layers">Layers.</param>
     /// <param name="heads">Attention heads.</param>
-    /// <param name="channels">Numbers for each token.</param>
+    /// <param name="hiddenSize">The hidden size.</param>
     /// <param name="dropout">Every dropout that the model has.</param>
-    public abstract ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null);
+    public abstract ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null);
 
     /// <summary>The configuration with a head of its own, for files whose head differs from the token embedding.</summary>
     public virtual ModelConfig Untied() => this with { TieWordEmbeddings = false };
 
     /// <summary>The configuration with a mask token behind the vocabulary of a new text.</summary>
-    public virtual ModelConfig WithNewMask() => this with { MaskToken = Vocabulary, Vocabulary = Vocabulary + 1, PadToken = null };
+    public virtual ModelConfig WithNewMask() => this with { MaskToken = VocabularySize, VocabularySize = VocabularySize + 1, PadToken = null };
 
     /// <summary>The configuration with other tokens of span corruption, for models that have them.</summary>
     /// <param name="tokens">The tokens.</param>
@@ -132,11 +132,11 @@ public abstract record ModelConfig
     /// <exception cref="UserException">With the field, its value and what to do.</exception>
     public virtual void Check(string source)
     {
-        ConfigChecks.Size(source, "vocab_size", Vocabulary, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "vocab_size", VocabularySize, ConfigChecks.MostRows);
         if (PadToken is { } pad && HasPaddingRow && PaddingRow is null && !pad.Equals(ConfigSchema.Of(GetType()).DefaultOf("pad_token_id")))
-            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {Vocabulary}");
-        if (PredictsMaskedTokens && MaskToken is { } mask && (uint)mask >= (uint)Vocabulary)
-            throw new UserException($"{source}: mask_token_id = {mask} lies outside the vocabulary of {Vocabulary}");
+            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {VocabularySize}");
+        if (PredictsMaskedTokens && MaskToken is { } mask && (uint)mask >= (uint)VocabularySize)
+            throw new UserException($"{source}: mask_token_id = {mask} lies outside the vocabulary of {VocabularySize}");
     }
 
     /// <summary>
@@ -155,7 +155,7 @@ public abstract record ModelConfig
     /// The row of the token embedding that starts at zero and gets no gradient from lookups; null: none. Negative ids count from the end, as in
     /// PyTorch; a family's default that lies outside a small vocabulary means none.
     /// </summary>
-    protected int? PaddingRow => HasPaddingRow && PadToken is { } pad && pad < Vocabulary && pad >= -Vocabulary ? (pad < 0 ? pad + Vocabulary : pad) : null;
+    protected int? PaddingRow => HasPaddingRow && PadToken is { } pad && pad < VocabularySize && pad >= -VocabularySize ? (pad < 0 ? pad + VocabularySize : pad) : null;
 
     /// <summary>The padding id for another vocabulary.</summary>
     protected int? PadWithin(int? vocabulary) => PadToken >= (vocabulary ?? int.MaxValue) ? null : PadToken;

@@ -47,9 +47,9 @@ public static class ModelFiles
         if (config.TieWordEmbeddings && new TensorNames(file, config) is var names && names.Find(config.HeadTensor) is { } head && names.Find(config.TokenTensor) is { } tokens && !AreEqual(file, head, tokens))
             config = config.Untied();
         if (config.PredictsMaskedTokens && config.MaskToken is null)
-            config = config with { MaskToken = MaskTokens.Of(folder, config.Vocabulary) };
+            config = config with { MaskToken = MaskTokens.Of(folder, config.VocabularySize) };
         if (config.SpanTokens is { Sentinels.Count: 0 } spans)
-            config = config.WithSpanTokens(spans with { Sentinels = SpanTokens.SentinelsOf(folder, config.Vocabulary) }, config.Vocabulary);
+            config = config.WithSpanTokens(spans with { Sentinels = SpanTokens.SentinelsOf(folder, config.VocabularySize) }, config.VocabularySize);
         using var device = new DryDevice();
         using LanguageModel model = config.Create(new Initializer(device, 0));
         _ = new StoredModel(file, model);

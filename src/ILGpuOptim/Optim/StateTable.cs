@@ -16,7 +16,7 @@ public static class StateTable
 
     private static readonly int[] Matrix = [768, 2304];
 
-    private static readonly Gpt2Config Gpt2 = new() { Vocabulary = 50257, ContextLength = 1024, Channels = 768, Layers = 12, Heads = 12 };
+    private static readonly Gpt2Config Gpt2 = new() { VocabularySize = 50257, ContextLength = 1024, HiddenSize = 768, Layers = 12, Heads = 12 };
 
     /// <summary>The first two lines.</summary>
     public const string Header = """

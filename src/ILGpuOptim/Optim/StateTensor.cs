@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -15,7 +16,8 @@ public enum StateStorage
     /// 8-bit floats with a scale for 256 neighbours, rounded stochastically (<see cref="Float8"/>). As in 8-bit Adam, tensors of fewer
     /// than <see cref="StateTensor.LeastNarrowed"/> elements stay in 32 bits.
     /// </summary>
-    Int8,
+    [FormerName("int8")]
+    Fp8,
 }
 
 /// <summary>What is known about a state tensor's numbers, and so whether it may be stored in fewer bits.</summary>
@@ -58,8 +60,8 @@ public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Ty
     {
         (StateStorage.F32, _) or (_, StateRange.Exact) => this,
         (StateStorage.BF16, _) => this with { Type = DType.BF16 },
-        (StateStorage.Int8, _) when Length < LeastNarrowed => this,
-        (StateStorage.Int8, StateRange.Signed) => this with { Type = DType.Float8 },
+        (StateStorage.Fp8, _) when Length < LeastNarrowed => this,
+        (StateStorage.Fp8, StateRange.Signed) => this with { Type = DType.Float8 },
         _ => this with { Type = DType.UnsignedFloat8 },
     };
 }

@@ -248,7 +248,7 @@ public sealed record Checkpoint
             throw new UserException($"{folder}: the checkpoint was made with {Optimizer}, not {trainer.Optimizer.Name}; resume with the same optimizer");
         ModelConfig saved = ModelConfig.Load(Path.Combine(folder, ModelFiles.Config));
         if (saved.ToJson() != trainer.Model.Config.ToJson())
-            throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the settings make; a run keeps its model, so leave out --model, --layers, --heads, --channels and --block, or start a new run");
+            throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the settings make; a run keeps its model, so leave out --model, --layers, --heads, --hidden-size and --block, or start a new run");
         if (trainer.Optimizer.States.FirstOrDefault(state => !ParameterSteps.ContainsKey(state.Parameter.Name)) is { } unknown)
             throw new UserException($"{Path.Combine(folder, FileName)}: parameter_steps has no {unknown.Parameter.Name}; the checkpoint is damaged");
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);

@@ -71,8 +71,8 @@ public static class Evaluation
         int positions = model.Config.Positions;
         if (options.Block < 0 || options.Block > positions)
             throw new UserException($"--block {options.Block}: the model has {positions} positions, so it lies between 1 and {positions}");
-        if (tokens.Max() >= model.Config.Vocabulary)
-            throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.Vocabulary}; they were made by another tokenizer than the model's");
+        if (tokens.Max() >= model.Config.VocabularySize)
+            throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.VocabularySize}; they were made by another tokenizer than the model's");
         int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
         if (model.HasEncoder && options.Block == 0)
             block = LargestWithin(positions, block, options);
@@ -121,7 +121,7 @@ public static class Evaluation
 
     private static EvaluationResult RunMasked(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, EvaluationOptions options, int block, int batch)
     {
-        var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.Vocabulary, block, options.MaskedPart, options.Seed);
+        var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.VocabularySize, block, options.MaskedPart, options.Seed);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         double sum = 0;
         long counted = 0, found = 0;
@@ -174,7 +174,7 @@ public static class Evaluation
         (int[] hidden, int[] expected) = LanguageModelHead.Counted(targets);
         float[] logits = model.LogitsOf(tape, batch, hidden).ToArray();
         tape.Reset();
-        int vocabulary = model.Config.Vocabulary;
+        int vocabulary = model.Config.VocabularySize;
         for (int i = 0; i < expected.Length; i++)
         {
             ReadOnlySpan<float> row = logits.AsSpan(i * vocabulary, vocabulary);
@@ -187,7 +187,7 @@ public static class Evaluation
     }
 
     /// <summary>The logarithm of the sum of exponentials, and the first of the largest.</summary>
-    private static (double LogSum, int Likeliest) Summary(ReadOnlySpan<float> logits)
+    private static (double LogSum, int ArgMax) Summary(ReadOnlySpan<float> logits)
     {
         int likeliest = 0;
         for (int i = 1; i < logits.Length; i++)

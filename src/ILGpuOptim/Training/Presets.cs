@@ -11,21 +11,21 @@ public static class Presets
         Optimizer = new OptimizerSettings { Beta2 = 0.99 },
     };
 
-    private static readonly TrainingSettings Tiny = ShakespeareChar with { Preset = "tiny", Layers = 2, Heads = 2, Channels = 32, Block = 32, Batch = 8, Steps = 200, Warmup = 20, EvalInterval = 100, CheckpointInterval = 100 };
+    private static readonly TrainingSettings Tiny = ShakespeareChar with { Preset = "tiny", Layers = 2, Heads = 2, HiddenSize = 32, Block = 32, Batch = 8, Steps = 200, Warmup = 20, EvalInterval = 100, CheckpointInterval = 100 };
 
     // The vocabulary follows the data.
-    private static readonly LlamaConfig Llama = new() { Vocabulary = 1, Channels = 128, Inner = 352, Layers = 4, Heads = 4, KeyHeads = 2, ContextLength = 64, NormEpsilon = Llama2CFile.NormEpsilon };
+    private static readonly LlamaConfig Llama = new() { VocabularySize = 1, HiddenSize = 128, IntermediateSize = 352, Layers = 4, Heads = 4, KeyHeads = 2, ContextLength = 64, NormEpsilon = Llama2CFile.NormEpsilon };
 
-    private static readonly BertConfig Bert = new() { Vocabulary = 1, Channels = 128, Inner = 512, Layers = 4, Heads = 4, ContextLength = 64, HiddenDropout = 0, AttentionDropout = 0 };
+    private static readonly BertConfig Bert = new() { VocabularySize = 1, HiddenSize = 128, IntermediateSize = 512, Layers = 4, Heads = 4, ContextLength = 64, HiddenDropout = 0, AttentionDropout = 0 };
 
-    private static readonly T5Config T5 = new() { Vocabulary = 1, Channels = 128, HeadSize = 32, Inner = 512, Layers = 3, Heads = 4, ContextLength = 64, Dropout = 0 };
+    private static readonly T5Config T5 = new() { VocabularySize = 1, HiddenSize = 128, HeadSize = 32, IntermediateSize = 512, Layers = 3, Heads = 4, ContextLength = 64, Dropout = 0 };
 
     private static readonly (TrainingSettings Settings, string Summary)[] All =
     [
         (ShakespeareChar with { Preset = "default", Steps = 3000, EvalInterval = 300, CheckpointInterval = 600 }, "a small character model, about two minutes on two cores"),
         (ShakespeareChar, "nanoGPT's recipe for a laptop: 4 layers, 128 channels, 2000 steps"),
         (Tiny, "seconds; for trying things out"),
-        (ShakespeareChar with { Preset = "small", Layers = 6, Heads = 6, Channels = 384, Block = 256, Batch = 32, Dropout = 0.2, Steps = 5000 }, "nanoGPT's character model for a GPU; hours on a laptop"),
+        (ShakespeareChar with { Preset = "small", Layers = 6, Heads = 6, HiddenSize = 384, Block = 256, Batch = 32, Dropout = 0.2, Steps = 5000 }, "nanoGPT's character model for a GPU; hours on a laptop"),
         (ShakespeareChar with { Preset = "llama-char", Model = Llama }, "a LLaMA of the size of shakespeare-char, two query heads for each key head"),
         (ShakespeareChar with { Preset = "bert-char", Model = Bert }, "a BERT of that size, which fills in hidden characters"),
         (ShakespeareChar with { Preset = "t5-char", Model = T5 }, "a T5 of 3 + 3 layers, which writes what is hidden"),

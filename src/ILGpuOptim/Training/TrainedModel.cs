@@ -22,11 +22,11 @@ public static class TrainedModel
     {
         if (settings.From is { } folder)
             return Known(checkpoint ?? folder, settings);
-        ModelConfig basis = settings.Model ?? new Gpt2Config { Vocabulary = data.Vocabulary, ContextLength = settings.Block, Channels = 128, Layers = 4, Heads = 4 };
+        ModelConfig basis = settings.Model ?? new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = settings.Block, HiddenSize = 128, Layers = 4, Heads = 4 };
 
         // Ids of token files may well stop short of the vocabulary that made them.
-        int vocabulary = data.Tokenizer is null ? Math.Max(data.Vocabulary, basis.Vocabulary) : data.Vocabulary;
-        ModelConfig config = basis.Resized(vocabulary, settings.Block, settings.Layers, settings.Heads, settings.Channels, settings.Dropout);
+        int vocabulary = data.Tokenizer is null ? Math.Max(data.VocabularySize, basis.VocabularySize) : data.VocabularySize;
+        ModelConfig config = basis.Resized(vocabulary, settings.Block, settings.Layers, settings.Heads, settings.HiddenSize, settings.Dropout);
         if (config.PredictsMaskedTokens && (config.MaskToken is null || data.Tokenizer is not null))
             config = config.WithNewMask();
         if (config.SpanTokens is { } tokens)
@@ -39,14 +39,14 @@ public static class TrainedModel
     private static ModelConfig WithSpans(ModelConfig config, SpanTokens tokens, TrainingSettings settings, Dataset data)
     {
         SpanCounts counts = SpanCounts.Of(settings.Block, settings.MaskedPart, settings.MeanSpan);
-        int vocabulary = config.Vocabulary;
+        int vocabulary = config.VocabularySize;
         if (data.Tokenizer is { } tokenizer)
         {
             tokens = SpanTokens.For(tokenizer, ref vocabulary, counts.Spans);
         }
         else if (tokens.Sentinels.Count == 0)
         {
-            vocabulary = Math.Max(vocabulary, data.Vocabulary + counts.Spans);
+            vocabulary = Math.Max(vocabulary, data.VocabularySize + counts.Spans);
             tokens = tokens with { Sentinels = SpanTokens.Last(counts.Spans, vocabulary) };
         }
 
@@ -106,7 +106,7 @@ public static class TrainedModel
     /// <exception cref="UserException">They do not.</exception>
     internal static ITokenizer Fitting(ITokenizer tokenizer, string name, string folder)
     {
-        int vocabulary = ModelFiles.LoadConfig(folder).Vocabulary;
+        int vocabulary = ModelFiles.LoadConfig(folder).VocabularySize;
         return tokenizer.VocabularySize <= vocabulary ? tokenizer
             : throw new UserException($"--tokenizer {name}: it has {tokenizer.VocabularySize} ids, but the model of {folder} knows {vocabulary}; leave it out to use the model's own");
     }

@@ -41,8 +41,8 @@ public sealed class Trainer : IDisposable
     {
         settings.Check();
         model.CheckDevice(device);
-        if (data.Vocabulary > model.Config.Vocabulary)
-            throw new UserException($"{data.Source}: the tokens reach {data.Vocabulary - 1}, but the model knows {model.Config.Vocabulary}");
+        if (data.VocabularySize > model.Config.VocabularySize)
+            throw new UserException($"{data.Source}: the tokens reach {data.VocabularySize - 1}, but the model knows {model.Config.VocabularySize}");
         Device = device;
         Model = model;
         model.Recomputes = settings.Recompute;
@@ -50,7 +50,7 @@ public sealed class Trainer : IDisposable
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
-        Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.Width / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.HiddenSize / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
@@ -295,7 +295,7 @@ public sealed class Trainer : IDisposable
     /// <exception cref="UserException">The model does not say which token is the mask.</exception>
     internal static TokenMasking? MaskingOf(LanguageModel model, TrainingSettings settings) => model.IsCausal
         ? null
-        : new TokenMasking(MaskOf(model), model.Config.Vocabulary, settings.Block, settings.MaskedPart, settings.Seed);
+        : new TokenMasking(MaskOf(model), model.Config.VocabularySize, settings.Block, settings.MaskedPart, settings.Seed);
 
     /// <summary>The id of a masked language model's mask.</summary>
     /// <exception cref="UserException">The model does not say.</exception>

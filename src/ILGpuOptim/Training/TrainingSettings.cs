@@ -47,7 +47,8 @@ public sealed record TrainingSettings
 
     /// <summary>Numbers for each token; null means those of <see cref="Model"/>, or 128.</summary>
     [Range(1, 1 << 20)]
-    public int? Channels { get; init; }
+    [FormerName("channels")]
+    public int? HiddenSize { get; init; }
 
     /// <summary>Tokens of a training sequence, and the positions of a fresh model.</summary>
     [Range(1, 1 << 24)]
@@ -221,8 +222,8 @@ public sealed record TrainingSettings
     public void Check()
     {
         Ranges.Check(this);
-        if (From is not null && (Model is not null || Layers is not null || Heads is not null || Channels is not null))
-            throw new UserException($"--from {From}: that model has sizes of its own; leave out --model, --layers, --heads and --channels");
+        if (From is not null && (Model is not null || Layers is not null || Heads is not null || HiddenSize is not null))
+            throw new UserException($"--from {From}: that model has sizes of its own; leave out --model, --layers, --heads and --hidden-size");
         if ((long)Batch * Block > MostTokens)
             throw new UserException($"--batch {Batch} with --block {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MostTokens:N0}; use a smaller --batch (with --accumulate) or --block");
         if (Pad && !Documents)

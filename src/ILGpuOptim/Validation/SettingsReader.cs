@@ -17,7 +17,7 @@ internal static class SettingsReader
     public static object Read(JsonFields fields, object start, params IReadOnlyList<string> others)
     {
         PropertyInfo[] properties = [.. Ranges.SettingsOf(start.GetType())];
-        string[] names = [.. properties.Select(property => Values.NameOf(property.Name))];
+        string[] names = [.. properties.Select(property => NameIn(fields, property))];
         if (fields.Names.FirstOrDefault(name => !names.Contains(name) && !others.Contains(name)) is { } unknown)
             throw fields.Error(unknown, $"is no setting{Nearest.Question(unknown, names)}");
         object settings = Copy(start);
@@ -28,6 +28,13 @@ internal static class SettingsReader
         }
 
         return settings;
+    }
+
+    /// <summary>The name of a setting in a file: its former one, if the file has that and not the present one.</summary>
+    private static string NameIn(JsonFields fields, PropertyInfo property)
+    {
+        string name = Values.NameOf(property.Name);
+        return property.GetCustomAttribute<FormerNameAttribute>() is { } former && fields.Names.Contains(former.Name) && !fields.Names.Contains(name) ? former.Name : name;
     }
 
     /// <summary>A record with the same values.</summary>
@@ -45,7 +52,7 @@ internal static class SettingsReader
         if (type == typeof(IReadOnlyList<string>))
             return fields.Texts(name);
         if (type.IsEnum)
-            return (fields.Element(name) is { ValueKind: JsonValueKind.String } ? Values.Parse(type, fields.Text(name)!) : null) ?? throw Wrong(fields, name, type, range);
+            return (fields.Element(name) is { ValueKind: JsonValueKind.String } ? Values.Parse(type, fields.Text(name)!) ?? Former(type, fields.Text(name)!) : null) ?? throw Wrong(fields, name, type, range);
         if (Values.IsNumber(type))
         {
             JsonElement number = fields.Element(name)!.Value;
@@ -92,6 +99,10 @@ internal static class SettingsReader
 
         return ModelConfig.Parse(text, source);
     }
+
+    /// <summary>The member of an enumeration that had this name in earlier versions.</summary>
+    private static object? Former(Type type, string name) =>
+        type.GetFields().FirstOrDefault(member => member.GetCustomAttribute<FormerNameAttribute>()?.Name == name)?.GetValue(null);
 
     private static UserException Wrong(JsonFields fields, string name, Type type, RangeAttribute? range) =>
         fields.Error(name, $"is {JsonFields.Describe(fields.Element(name)!.Value)}; it must be {Describe(type, range)}");

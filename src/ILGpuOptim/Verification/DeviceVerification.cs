@@ -10,7 +10,7 @@ public static class DeviceVerification
 {
     private const int Batch = 3, Length = 21, Steps = 5;
 
-    private static readonly Gpt2Config Config = new() { Vocabulary = 97, ContextLength = 32, Channels = 48, Layers = 2, Heads = 3 };
+    private static readonly Gpt2Config Config = new() { VocabularySize = 97, ContextLength = 32, HiddenSize = 48, Layers = 2, Heads = 3 };
 
     /// <summary>Runs the model on both devices and compares every quantity.</summary>
     public static IReadOnlyList<Check> Run(Device device)
@@ -36,7 +36,7 @@ public static class DeviceVerification
             optimizer.Add(parameter, new AdamOptions { LearningRate = 1e-3, WeightDecay = 0.1 });
         var tokens = new int[Batch * Length];
         for (int i = 0; i < tokens.Length; i++)
-            tokens[i] = i * 31 % Config.Vocabulary;
+            tokens[i] = i * 31 % Config.VocabularySize;
         int[] targets = model.TargetsOf(tokens, Batch);
         using var tape = new Tape(device) { IsTraining = false };
         var losses = new float[Steps];

@@ -42,9 +42,9 @@ public static class KernelListing
         const float Dropout = 0.1f;
         ModelConfig[] configs =
         [
-            new Gpt2Config { Vocabulary = 97, ContextLength = 64, Channels = 96, Layers = 1, Heads = 3, AttentionDropout = Dropout, ResidualDropout = Dropout, EmbeddingDropout = Dropout },
-            new LlamaConfig { Vocabulary = 97, Channels = 128, Inner = 176, Layers = 1, Heads = 2 },
-            new BertConfig { Vocabulary = 97, Channels = 96, Inner = 192, Layers = 1, Heads = 3 },
+            new Gpt2Config { VocabularySize = 97, ContextLength = 64, HiddenSize = 96, Layers = 1, Heads = 3, AttentionDropout = Dropout, ResidualDropout = Dropout, EmbeddingDropout = Dropout },
+            new LlamaConfig { VocabularySize = 97, HiddenSize = 128, IntermediateSize = 176, Layers = 1, Heads = 2 },
+            new BertConfig { VocabularySize = 97, HiddenSize = 96, IntermediateSize = 192, Layers = 1, Heads = 3 },
         ];
         foreach (ModelConfig config in configs)
         {

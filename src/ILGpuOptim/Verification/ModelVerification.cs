@@ -81,7 +81,7 @@ public static class ModelVerification
         {
             int[] window = [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.Positions))];
             Tensor logits = model.LogitsOf(tape, model.HasEncoder ? new TokenBatch(golden.Prompt, 1) { DecoderTokens = window } : new TokenBatch(window, 1), [window.Length - 1]);
-            ids.Add(Samplers.Likeliest(logits.ToArray()));
+            ids.Add(Samplers.ArgMax(logits.ToArray()));
             tape.Reset();
         }
 

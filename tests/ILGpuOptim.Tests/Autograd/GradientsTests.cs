@@ -13,7 +13,7 @@ public sealed class GradientsTests : IDisposable
     private readonly CpuDevice device = new(2);
     private readonly LanguageModel model;
 
-    public GradientsTests() => model = new Gpt2Config { Vocabulary = 7, ContextLength = 8, Channels = 12, Layers = 2, Heads = 2 }.Create(new Initializer(device, 5));
+    public GradientsTests() => model = new Gpt2Config { VocabularySize = 7, ContextLength = 8, HiddenSize = 12, Layers = 2, Heads = 2 }.Create(new Initializer(device, 5));
 
     [Fact]
     public void TwoTapesShareAModel()

@@ -164,7 +164,7 @@ public sealed class TensorLifetimeTests : IDisposable
     [Fact]
     public void ParametersOfADisposedModelAreNamed()
     {
-        LanguageModel model = new Gpt2Config { Vocabulary = 7, ContextLength = 8, Channels = 12, Layers = 1, Heads = 2 }.Create(new Initializer(device, 5));
+        LanguageModel model = new Gpt2Config { VocabularySize = 7, ContextLength = 8, HiddenSize = 12, Layers = 1, Heads = 2 }.Create(new Initializer(device, 5));
         Parameter parameter = model.Parameters[0];
         model.Dispose();
         foreach (Action use in (Action[])[() => parameter.ToArray(), () => tape.Detach(parameter), () => parameter.Load(new float[parameter.Length]), () => model.Loss(tape, [1], [2], 1)])

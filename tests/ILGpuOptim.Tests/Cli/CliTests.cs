@@ -121,7 +121,7 @@ public class CliTests
         using var folder = new TemporaryFolder();
         using (var device = new CpuDevice(1))
         {
-            var config = new LlamaConfig { Vocabulary = 9, Channels = 8, Inner = 5, Layers = 1, Heads = 2, ContextLength = 16, NormEpsilon = 1e-5f };
+            var config = new LlamaConfig { VocabularySize = 9, HiddenSize = 8, IntermediateSize = 5, Layers = 1, Heads = 2, ContextLength = 16, NormEpsilon = 1e-5f };
             using var model = new Transformer(config, new Initializer(device, 1));
             Llama2CFile.Export(model, folder["model.bin"]);
         }
@@ -161,7 +161,7 @@ public class CliTests
         { "did you mean cpu", ["train", "--device", "cp"] },
         { "use 4 or 8", ["train", "--heads", "5"] },
         { "cannot be written", ["train", "--out", "EMPTY"] },
-        { "use a smaller --batch", ["train", "--channels", "32768", "--layers", "64"] },
+        { "use a smaller --batch", ["train", "--hidden-size", "32768", "--layers", "64"] },
         { "no run to resume", ["train", "--resume", "nowhere"] },
         { "--batch 0: it must be a whole number from 1 to", ["train", "--batch", "0"] },
         { "no such folder", ["sample", "nowhere"] },

@@ -58,7 +58,7 @@ public class OptimizerComparisonTests
         using var folder = new TemporaryFolder();
         ComparisonSettings settings = Settings(folder, "adamw,sgd,apollo:rank=4", "1e-2") with
         {
-            Contenders = Contender.Parse(["adamw,sgd,apollo:rank=4"], ["1e-2", "sgd=1e30"], new OptimizerSettings()),
+            Candidates = Candidate.Parse(["adamw,sgd,apollo:rank=4"], ["1e-2", "sgd=1e30"], new OptimizerSettings()),
         };
         string path = Path.Combine(folder.Path, "comparison");
         using var device = new CpuDevice(1);
@@ -101,7 +101,7 @@ public class OptimizerComparisonTests
         using (OptimizerComparison comparison = OptimizerComparison.Open(path, settings))
             Assert.Contains("another process", Error(path, settings), StringComparison.Ordinal);
         Assert.Contains("another comparison (training.batch: 4 there, 8 here)", Error(path, settings with { Training = settings.Training with { Batch = 8 } }), StringComparison.Ordinal);
-        Assert.Contains("contenders", Error(path, Settings(folder, "came", "1e-2")), StringComparison.Ordinal);
+        Assert.Contains("candidates", Error(path, Settings(folder, "came", "1e-2")), StringComparison.Ordinal);
         using (OptimizerComparison.Open(path, settings with { Training = settings.Training with { Threads = 1 } }))
             Assert.Contains("not empty", Error(folder.Path, settings), StringComparison.Ordinal);
         Assert.Contains("Seeds 0: it must be", Error(path, settings with { Seeds = 0 }), StringComparison.Ordinal);
@@ -157,7 +157,7 @@ public class OptimizerComparisonTests
                 Data = [text],
                 Layers = 1,
                 Heads = 2,
-                Channels = 16,
+                HiddenSize = 16,
                 Block = 16,
                 Batch = 4,
                 Dropout = 0.1,
@@ -168,7 +168,7 @@ public class OptimizerComparisonTests
                 CheckpointInterval = 3,
                 Keep = 1,
             },
-            Contenders = Contender.Parse([optimizers], [rates], new OptimizerSettings()),
+            Candidates = Candidate.Parse([optimizers], [rates], new OptimizerSettings()),
         };
     }
 

@@ -53,7 +53,7 @@ public sealed class DatasetTests : IDisposable
         using Dataset data = Dataset.TryOpenTokens([folder["a.bin"], folder["b.bin"]], 0.5)!;
         Assert.Equal([1, 2], data.Training.ToArray());
         Assert.Equal([3, 70000], data.Validation.ToArray());
-        Assert.Equal(70001, data.Vocabulary);
+        Assert.Equal(70001, data.VocabularySize);
     }
 
     [Fact]
@@ -67,7 +67,7 @@ public sealed class DatasetTests : IDisposable
         using Dataset data = Dataset.TryOpenTokens([folder.Path], 0.1)!;
         Assert.Equal([1, 2, 3], data.Training.ToArray());
         Assert.Equal([9], data.Validation.ToArray());
-        Assert.Equal(10, data.Vocabulary);
+        Assert.Equal(10, data.VocabularySize);
     }
 
     [Fact]

@@ -121,7 +121,7 @@ public sealed class PreparationTests : IDisposable
         Prepare("a.txt", 0.1);
         Dataset data = Dataset.TryOpenTokens([At("out")], 0.1)!;
         Assert.Equal("byte", data.Tokenizer!.Kind);
-        Assert.Equal(256, data.Vocabulary);
+        Assert.Equal(256, data.VocabularySize);
     }
 
     [Fact]

@@ -4,7 +4,7 @@ namespace ILGpuOptim.Tests.Data;
 
 public class TokenMaskingTests
 {
-    private const int Mask = 100, Vocabulary = 101;
+    private const int Mask = 100, VocabularySize = 101;
 
     [Theory]
     [InlineData(1, 1)]
@@ -13,7 +13,7 @@ public class TokenMaskingTests
     [InlineData(128, 19)]
     public void EverySequenceHidesTheSameNumber(int block, int count)
     {
-        (int[] tokens, int[] targets, int[] original) = Masked(new TokenMasking(Mask, Vocabulary, block, 0.15, 1), block, 5, batch: 3);
+        (int[] tokens, int[] targets, int[] original) = Masked(new TokenMasking(Mask, VocabularySize, block, 0.15, 1), block, 5, batch: 3);
         for (int row = 0; row < 5; row++)
             Assert.Equal(count, targets.Skip(row * block).Take(block).Count(target => target >= 0));
         for (int i = 0; i < tokens.Length; i++)
@@ -23,7 +23,7 @@ public class TokenMaskingTests
     [Fact]
     public void EightOfTenAreHiddenOneIsReplacedAndOneStays()
     {
-        var masking = new TokenMasking(Mask, Vocabulary, 128, 0.15, 1);
+        var masking = new TokenMasking(Mask, VocabularySize, 128, 0.15, 1);
         int masked = 0, replaced = 0, kept = 0;
         var positions = new int[128];
         for (ulong batch = 0; batch < 200; batch++)
@@ -54,18 +54,18 @@ public class TokenMaskingTests
     [Fact]
     public void BatchesDifferAndRepeat()
     {
-        var masking = new TokenMasking(Mask, Vocabulary, 32, 0.15, 1);
+        var masking = new TokenMasking(Mask, VocabularySize, 32, 0.15, 1);
         int[] first = Masked(masking, 32, 2, 7).Tokens;
         Assert.NotEqual(first, Masked(masking, 32, 2, 8).Tokens);
-        Assert.NotEqual(first, Masked(new TokenMasking(Mask, Vocabulary, 32, 0.15, 2), 32, 2, 7).Tokens);
-        Assert.Equal(first, Masked(new TokenMasking(Mask, Vocabulary, 32, 0.15, 1), 32, 2, 7).Tokens);
+        Assert.NotEqual(first, Masked(new TokenMasking(Mask, VocabularySize, 32, 0.15, 2), 32, 2, 7).Tokens);
+        Assert.Equal(first, Masked(new TokenMasking(Mask, VocabularySize, 32, 0.15, 1), 32, 2, 7).Tokens);
     }
 
     [Fact]
     public void PaddingIsLeftAlone()
     {
         int[] tokens = new int[64], targets = new int[64];
-        new TokenMasking(Mask, Vocabulary, 32, 0.5, 1).Apply(0, 0, tokens, targets, valid: 3);
+        new TokenMasking(Mask, VocabularySize, 32, 0.5, 1).Apply(0, 0, tokens, targets, valid: 3);
         Assert.Equal(3, targets.AsSpan(32, 3).Count(0));
         Assert.Equal(29, targets.AsSpan(35).Count(SequentialWindows.Ignored));
         Assert.Equal(29, tokens.AsSpan(35).Count(0));

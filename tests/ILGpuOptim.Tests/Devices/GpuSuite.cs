@@ -59,7 +59,7 @@ public abstract class GpuSuite(GpuDevice device)
     [MemberData(nameof(Optimizers))]
     public void AStepAllocatesNothingAndWaitsForNothing(string optimizer)
     {
-        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, Channels = 32, Heads = 2, Optimizer = new() { Name = optimizer, Rank = 4, LearningRate = 1e-3 } };
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, HiddenSize = 32, Heads = 2, Optimizer = new() { Name = optimizer, Rank = 4, LearningRate = 1e-3 } };
         using Dataset data = TrainingRun.LoadData(settings);
         using LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device);
         using var trainer = new Trainer(device, model, data, settings);
@@ -79,7 +79,7 @@ public abstract class GpuSuite(GpuDevice device)
     {
         // Few tokens and wide layers, so that what products need beside their matrices counts.
         using var folder = new TemporaryFolder();
-        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 2, Warmup = 0, Layers = 2, Channels = 512, Batch = 1, Block = 16, EvalBatches = 0 };
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 2, Warmup = 0, Layers = 2, HiddenSize = 512, Batch = 1, Block = 16, EvalBatches = 0 };
         long before = device.Pool.LentBytes;
         using TrainingRun run = TrainingRun.Begin(Path.Combine(folder.Path, "run"), settings, device);
         device.Pool.ResetPeak();

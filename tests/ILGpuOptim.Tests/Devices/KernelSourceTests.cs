@@ -65,7 +65,7 @@ public class KernelSourceTests
             Compile();
         }
 
-        KernelListing.RecordUpdate(recorder, new OptimizerSettings { Name = "adamw", StateType = StateStorage.Int8 }, 512, 512);
+        KernelListing.RecordUpdate(recorder, new OptimizerSettings { Name = "adamw", StateType = StateStorage.Fp8 }, 512, 512);
         Compile();
         return kernels.Values;
 

@@ -46,8 +46,8 @@ public class GenerationTests
         using var device = new CpuDevice(2);
         ModelConfig[] configs =
         [
-            new Gpt2Config { Vocabulary = 31, ContextLength = 9, Layers = 1, Heads = 1, Channels = 7 },
-            new Gpt2Config { Vocabulary = 33, ContextLength = 1, Layers = 2, Heads = 3, Channels = 33, Inner = 5 },
+            new Gpt2Config { VocabularySize = 31, ContextLength = 9, Layers = 1, Heads = 1, HiddenSize = 7 },
+            new Gpt2Config { VocabularySize = 33, ContextLength = 1, Layers = 2, Heads = 3, HiddenSize = 33, IntermediateSize = 5 },
             Llama(heads: 4, keyHeads: 1) with { AttentionBias = true, MlpBias = true, TieWordEmbeddings = true },
             Llama(heads: 3, keyHeads: 3) with { HeadSize = 6, ContextLength = 130 },
         ];
@@ -172,7 +172,7 @@ public class GenerationTests
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", "gpt2-tiny"), device);
         var generator = new TextGenerator(model, device);
         Assert.Throws<UserException>(() => generator.Start([[]], 4, Greedy));
-        Assert.Throws<UserException>(() => generator.Start([[model.Config.Vocabulary]], 4, Greedy));
+        Assert.Throws<UserException>(() => generator.Start([[model.Config.VocabularySize]], 4, Greedy));
         Assert.Throws<UserException>(() => generator.Start([[-1]], 4, Greedy));
         Assert.Throws<SettingException>(() => generator.Start([[1]], 4, Greedy with { TopP = 2 }));
     }
@@ -193,7 +193,7 @@ public class GenerationTests
     {
         var ids = new List<int>(prompt);
         for (int i = 0; i < count; i++)
-            ids.Add(Samplers.Likeliest(LastLogits(model, device, [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.Positions))])));
+            ids.Add(Samplers.ArgMax(LastLogits(model, device, [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.Positions))])));
         return [.. ids.Skip(prompt.Length)];
     }
 
@@ -202,7 +202,7 @@ public class GenerationTests
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         float[] logits = model.Logits(tape, ids, 1).ToArray();
         tape.Reset();
-        return logits[^model.Config.Vocabulary..];
+        return logits[^model.Config.VocabularySize..];
     }
 
     private static int[][] Together(TextGenerator generator, int[][] prompts, int count, SamplingOptions options)
@@ -221,9 +221,9 @@ public class GenerationTests
 
     private static LlamaConfig Llama(int heads, int keyHeads) => new()
     {
-        Vocabulary = 33,
-        Channels = 4 * heads,
-        Inner = 7,
+        VocabularySize = 33,
+        HiddenSize = 4 * heads,
+        IntermediateSize = 7,
         Layers = 2,
         Heads = heads,
         KeyHeads = keyHeads,
@@ -241,5 +241,5 @@ public class GenerationTests
     }
 
     private static int[] Prompt(LanguageModel model, int length, ulong seed) =>
-        [.. Enumerable.Range(0, length).Select(i => (int)(Philox.Generate(seed, 1, (ulong)i).A % (uint)model.Config.Vocabulary))];
+        [.. Enumerable.Range(0, length).Select(i => (int)(Philox.Generate(seed, 1, (ulong)i).A % (uint)model.Config.VocabularySize))];
 }

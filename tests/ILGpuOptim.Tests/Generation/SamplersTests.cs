@@ -13,7 +13,7 @@ public class SamplersTests
     [InlineData(new[] { None, None, None }, 0)]
     [InlineData(new[] { None, -5f, None }, 1)]
     [InlineData(new[] { 7f }, 0)]
-    public void TheLikeliestIsTheLowestOfEqualOnes(float[] logits, int expected) => Assert.Equal(expected, Samplers.Likeliest(logits));
+    public void TheLikeliestIsTheLowestOfEqualOnes(float[] logits, int expected) => Assert.Equal(expected, Samplers.ArgMax(logits));
 
     [Theory]
     [InlineData(7)]
@@ -26,9 +26,9 @@ public class SamplersTests
         {
             var logits = new float[size];
             logits[i] = 1;
-            Assert.Equal(i, Samplers.Likeliest(logits));
+            Assert.Equal(i, Samplers.ArgMax(logits));
             logits[size - 1] = 1;
-            Assert.Equal(i, Samplers.Likeliest(logits));
+            Assert.Equal(i, Samplers.ArgMax(logits));
             Assert.False(Samplers.HasNaN(logits));
             logits[i] = float.NaN;
             Assert.True(Samplers.HasNaN(logits));
@@ -132,7 +132,7 @@ public class SamplersTests
     public void NoTemperatureOverflows(double temperature)
     {
         float[] logits = [1e30f, -1e30f, 3, None];
-        Samplers.Heat(logits, temperature);
+        Samplers.ApplyTemperature(logits, temperature);
         Assert.Equal(0, logits[0]);
         Assert.False(Samplers.HasNaN(logits));
         Assert.Equal(None, logits[3]);
@@ -142,7 +142,7 @@ public class SamplersTests
     public void NothingLeftGivesTheLowestId()
     {
         float[] logits = [None, None, None];
-        Samplers.Heat(logits, 0.5);
+        Samplers.ApplyTemperature(logits, 0.5);
         Samplers.KeepTopK(logits, 2);
         Samplers.KeepTopP(logits, 0.5);
         Samplers.KeepMinP(logits, 0.5);

@@ -8,9 +8,9 @@ public class BertTests
 {
     private static readonly BertConfig Config = new()
     {
-        Vocabulary = 31,
-        Channels = 16,
-        Inner = 24,
+        VocabularySize = 31,
+        HiddenSize = 16,
+        IntermediateSize = 24,
         Layers = 2,
         Heads = 2,
         ContextLength = 12,

@@ -118,7 +118,7 @@ public class ConfigFieldsTests
     public void SizesOfGpt2HaveTwoNames()
     {
         var config = (Gpt2Config)ModelConfig.Parse("""{"model_type":"gpt2","vocab_size":61,"max_position_embeddings":24,"hidden_size":16,"num_hidden_layers":3,"num_attention_heads":2}""", "config.json");
-        Assert.Equal((24, 16, 3, 2), (config.ContextLength, config.Channels, config.Layers, config.Heads));
+        Assert.Equal((24, 16, 3, 2), (config.ContextLength, config.HiddenSize, config.Layers, config.Heads));
     }
 
     [Theory]

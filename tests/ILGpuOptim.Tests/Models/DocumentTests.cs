@@ -26,7 +26,7 @@ public class DocumentTests
         using var device = new CpuDevice(2);
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", name), device);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
-        int vocabulary = model.Config.Vocabulary, longest = Lengths.Max(), count = Lengths.Sum();
+        int vocabulary = model.Config.VocabularySize, longest = Lengths.Max(), count = Lengths.Sum();
         Assert.True(longest <= model.Config.Positions, $"{name} has {model.Config.Positions} positions");
         var random = new Random(5);
         int[] packed = [.. Enumerable.Range(0, count).Select(_ => Id(random, model.Config))], numbers = [.. Lengths.SelectMany((length, i) => Enumerable.Repeat(i, length))];
@@ -60,8 +60,8 @@ public class DocumentTests
     /// <summary>An id that is no padding, whose position RoBERTa does not count.</summary>
     private static int Id(Random random, ModelConfig config)
     {
-        int id = random.Next(config.Vocabulary);
-        return id == config.PadToken ? (id + 1) % config.Vocabulary : id;
+        int id = random.Next(config.VocabularySize);
+        return id == config.PadToken ? (id + 1) % config.VocabularySize : id;
     }
 
     private static void Close(float[] expected, float[] actual)

@@ -246,7 +246,7 @@ public class FamilyRulesTests
         // A text without a padding id gets one behind its vocabulary.
         ModelConfig fresh = config.Resized(vocabulary: 30, positions: 8).WithNewMask();
         fresh.Check("fresh");
-        Assert.Equal((32, 30, 31, 8, 40), (fresh.Vocabulary, fresh.MaskToken!.Value, fresh.PadToken!.Value, fresh.Positions, fresh.Describe().Embedding.Positions!.Rows));
+        Assert.Equal((32, 30, 31, 8, 40), (fresh.VocabularySize, fresh.MaskToken!.Value, fresh.PadToken!.Value, fresh.Positions, fresh.Describe().Embedding.Positions!.Rows));
     }
 
     [Fact]

@@ -48,7 +48,7 @@ public class Gpt2FlagsTests
         using Decoder decoder = Decoder.Create(model, device, 1, Prompt.Length);
         decoder.Begin(Prompt.Length);
         decoder.Prefill(0, Prompt);
-        var decoded = new float[config.Vocabulary];
+        var decoded = new float[config.VocabularySize];
         decoder.Logits(decoded);
         float[] trained = LastLogits(model, device);
         float largest = trained.Max(MathF.Abs);
@@ -59,14 +59,14 @@ public class Gpt2FlagsTests
         Assert.NotEqual(LastLogits(plain, device), trained);
     }
 
-    private static Gpt2Config Config { get; } = new() { Vocabulary = 61, ContextLength = 24, Channels = 32, Layers = 3, Heads = 2, InitializerRange = 0.3f };
+    private static Gpt2Config Config { get; } = new() { VocabularySize = 61, ContextLength = 24, HiddenSize = 32, Layers = 3, Heads = 2, InitializerRange = 0.3f };
 
     private static float[] LastLogits(LanguageModel model, CpuDevice device)
     {
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         float[] logits = model.Logits(tape, Prompt, 1).ToArray();
         tape.Reset();
-        return logits[^model.Config.Vocabulary..];
+        return logits[^model.Config.VocabularySize..];
     }
 
     private static double LogProbability(float[] logits, int id) => logits[id] - Math.Log(logits.Sum(logit => Math.Exp(logit)));

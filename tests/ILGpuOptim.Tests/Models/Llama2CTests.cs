@@ -10,9 +10,9 @@ public class Llama2CTests
 {
     private static readonly LlamaConfig Config = new()
     {
-        Vocabulary = 13,
-        Channels = 24,
-        Inner = 10,
+        VocabularySize = 13,
+        HiddenSize = 24,
+        IntermediateSize = 10,
         Layers = 3,
         Heads = 4,
         KeyHeads = 2,

@@ -58,14 +58,14 @@ public class ModelConfigTests
     [Fact]
     public void OtherSizesKeepTheirRatios()
     {
-        var llama = new LlamaConfig { Vocabulary = 10, Channels = 64, Inner = 176, Layers = 2, Heads = 4, KeyHeads = 2, HeadSize = 16 };
-        var resized = (LlamaConfig)llama.Resized(vocabulary: 20, positions: 8, layers: 3, heads: 8, channels: 128, dropout: 0.25);
-        Assert.Equal((20, 8, 3, 8, 4, 128, 352, 16, 0.25f), (resized.Vocabulary, resized.Positions, resized.Layers, resized.Heads, resized.KeyHeadCount, resized.Channels, resized.Inner, resized.SizeOfHead, resized.AttentionDropout));
+        var llama = new LlamaConfig { VocabularySize = 10, HiddenSize = 64, IntermediateSize = 176, Layers = 2, Heads = 4, KeyHeads = 2, HeadSize = 16 };
+        var resized = (LlamaConfig)llama.Resized(vocabulary: 20, positions: 8, layers: 3, heads: 8, hiddenSize: 128, dropout: 0.25);
+        Assert.Equal((20, 8, 3, 8, 4, 128, 352, 16, 0.25f), (resized.VocabularySize, resized.Positions, resized.Layers, resized.Heads, resized.KeyHeadCount, resized.HiddenSize, resized.IntermediateSize, resized.SizeOfHead, resized.AttentionDropout));
         Assert.Equal(llama, llama.Resized());
-        var gpt2 = new Gpt2Config { Vocabulary = 10, ContextLength = 8, Channels = 32, Layers = 1, Heads = 2, Inner = 96 };
-        Assert.Equal(192, ((Gpt2Config)gpt2.Resized(channels: 64)).Inner);
-        var bert = new BertConfig { Vocabulary = 10, Channels = 32, Inner = 96, Layers = 1, Heads = 2 };
-        Assert.Equal((48, 0f), (((BertConfig)bert.Resized(channels: 16, dropout: 0)).Inner, ((BertConfig)bert.Resized(dropout: 0)).HiddenDropout));
+        var gpt2 = new Gpt2Config { VocabularySize = 10, ContextLength = 8, HiddenSize = 32, Layers = 1, Heads = 2, IntermediateSize = 96 };
+        Assert.Equal(192, ((Gpt2Config)gpt2.Resized(hiddenSize: 64)).IntermediateSize);
+        var bert = new BertConfig { VocabularySize = 10, HiddenSize = 32, IntermediateSize = 96, Layers = 1, Heads = 2 };
+        Assert.Equal((48, 0f), (((BertConfig)bert.Resized(hiddenSize: 16, dropout: 0)).IntermediateSize, ((BertConfig)bert.Resized(dropout: 0)).HiddenDropout));
     }
 
     [Theory]

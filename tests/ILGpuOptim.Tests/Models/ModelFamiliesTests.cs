@@ -20,7 +20,7 @@ public sealed class ModelFamiliesTests : IDisposable
     public void AFamilyFromOutsideIsKnownToFilesAndSettings()
     {
         var config = (PlainConfig)ModelConfig.Parse("""{"model_type":"plain_test","vocab_size":20,"width":8,"heads":2,"eos_token_id":3}""", "config.json");
-        Assert.Equal((20, 8, 2, 3), (config.Vocabulary, config.Size, config.Heads, config.Depth));
+        Assert.Equal((20, 8, 2, 3), (config.VocabularySize, config.HiddenSize, config.Heads, config.Depth));
         Assert.Contains("width is missing", Assert.Throws<UserException>(() => ModelConfig.Parse("""{"model_type":"plain_test","vocab_size":20}""", "config.json")).Message, StringComparison.Ordinal);
         Assert.Contains("hidden_size", Assert.Throws<UserException>(() => ModelConfig.Parse("""{"model_type":"plain_test","vocab_size":20,"width":8,"heads":2,"hidden_size":4}""", "config.json")).Message, StringComparison.Ordinal);
         Assert.Contains("Plain", config.Summary, StringComparison.Ordinal);
@@ -45,7 +45,7 @@ public sealed class ModelFamiliesTests : IDisposable
         Assert.Contains("plain_test", Assert.Throws<ArgumentException>(() => ModelFamilies.Register(ModelFamily.Of<PlainConfig>("other", "Other"))).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => ModelFamilies.Register(new ModelFamily("text", "Text", typeof(string))));
         Assert.Throws<ArgumentException>(() => ModelFamilies.Register(ModelFamily.Of<ModelConfig>("abstract", "Abstract")));
-        Assert.Contains(nameof(OtherConfig), Assert.Throws<InvalidOperationException>(() => new OtherConfig { Vocabulary = 1, Size = 1 }.ToJson()).Message, StringComparison.Ordinal);
+        Assert.Contains(nameof(OtherConfig), Assert.Throws<InvalidOperationException>(() => new OtherConfig { VocabularySize = 1, HiddenSize = 1 }.ToJson()).Message, StringComparison.Ordinal);
         Assert.Contains(ModelFamilies.All, family => family.ModelType == "plain_test");
     }
 
@@ -73,7 +73,7 @@ public sealed class ModelFamiliesTests : IDisposable
         public PlainConfig() => TieWordEmbeddings = true;
 
         [JsonPropertyName("width")]
-        public required int Size { get; init; }
+        public override required int HiddenSize { get; init; }
 
         [JsonPropertyName("heads")]
         public int Heads { get; init; } = 1;
@@ -85,16 +85,14 @@ public sealed class ModelFamiliesTests : IDisposable
 
         public override int Depth => Layers;
 
-        public override int Width => Size;
-
         public override int HeadCount => Heads;
 
         public override string TokenTensor => "table.weight";
 
         public override TransformerDescription Describe() => new()
         {
-            VocabularySize = Vocabulary,
-            HiddenSize = Size,
+            VocabularySize = VocabularySize,
+            HiddenSize = HiddenSize,
             MaxPositions = Positions,
             Embedding = new EmbeddingDescription { Tokens = "table" },
             Blocks = [.. Enumerable.Range(0, Layers).Select(layer => new BlockDescription
@@ -106,16 +104,16 @@ public sealed class ModelFamiliesTests : IDisposable
                     Output = new ProjectionDescription($"{layer}.out"),
                     Heads = Heads,
                     KeyHeads = Heads,
-                    HeadSize = Size / Heads,
+                    HeadSize = HiddenSize / Heads,
                     Scale = 1,
                 },
-                FeedForward = new FeedForwardDescription { Activation = "relu", IntermediateSize = 2 * Size, Up = new ProjectionDescription($"{layer}.up"), Down = new ProjectionDescription($"{layer}.down") },
+                FeedForward = new FeedForwardDescription { Activation = "relu", IntermediateSize = 2 * HiddenSize, Up = new ProjectionDescription($"{layer}.up"), Down = new ProjectionDescription($"{layer}.down") },
             })],
             Head = new HeadDescription(),
         };
 
-        public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) =>
-            this with { Vocabulary = vocabulary ?? Vocabulary, Layers = layers ?? Layers, Heads = heads ?? Heads, Size = channels ?? Size };
+        public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) =>
+            this with { VocabularySize = vocabulary ?? VocabularySize, Layers = layers ?? Layers, Heads = heads ?? Heads, HiddenSize = hiddenSize ?? HiddenSize };
     }
 
     /// <summary>A family that nobody registers.</summary>

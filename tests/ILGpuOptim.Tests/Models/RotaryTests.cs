@@ -6,7 +6,7 @@ namespace ILGpuOptim.Tests.Models;
 
 public class RotaryTests
 {
-    private static readonly LlamaConfig Config = new() { Vocabulary = 8, Channels = 128, Inner = 8, Layers = 1, Heads = 1, RopeTheta = 500000 };
+    private static readonly LlamaConfig Config = new() { VocabularySize = 8, HiddenSize = 128, IntermediateSize = 8, Layers = 1, Heads = 1, RopeTheta = 500000 };
 
     [Theory]
     [InlineData(1, 1, 2, 128)]

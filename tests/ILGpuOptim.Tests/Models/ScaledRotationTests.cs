@@ -7,7 +7,7 @@ namespace ILGpuOptim.Tests.Models;
 /// <summary>A whole Phi-3 with scaled rotations of part of each head, computed once more in f64 from the formulas.</summary>
 public class ScaledRotationTests
 {
-    private const int Width = 12, Heads = 3, KeyHeads = 1, Size = 8, Inner = 10, Vocabulary = 17, Original = 6, Window = 4;
+    private const int Width = 12, Heads = 3, KeyHeads = 1, Size = 8, IntermediateSize = 10, VocabularySize = 17, Original = 6, Window = 4;
 
     private const string Config = """
         {"model_type":"phi3","vocab_size":17,"hidden_size":12,"intermediate_size":10,"num_hidden_layers":2,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":8,
@@ -24,14 +24,14 @@ public class ScaledRotationTests
     {
         using var device = new CpuDevice(2);
         using LanguageModel model = ModelConfig.Parse(Config, "config.json").Create(new Initializer(device, 5));
-        int[] tokens = [.. Enumerable.Range(0, length).Select(i => i * 7 % Vocabulary)];
+        int[] tokens = [.. Enumerable.Range(0, length).Select(i => i * 7 % VocabularySize)];
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         float[] actual = model.Logits(tape, tokens, 1).ToArray();
         double[][] expected = Forward(model.Parameters.ToDictionary(parameter => parameter.Name, parameter => parameter.ToArray()), tokens);
         for (int i = 0; i < length; i++)
         {
-            for (int v = 0; v < Vocabulary; v++)
-                Assert.Equal(expected[i][v], actual[i * Vocabulary + v], 1e-4);
+            for (int v = 0; v < VocabularySize; v++)
+                Assert.Equal(expected[i][v], actual[i * VocabularySize + v], 1e-4);
         }
     }
 
@@ -43,7 +43,7 @@ public class ScaledRotationTests
     {
         using var device = new CpuDevice(1);
         using LanguageModel model = ModelConfig.Parse(Config, "config.json").Create(new Initializer(device, 5));
-        int[] tokens = [.. Enumerable.Range(0, 9).Select(i => i * 7 % Vocabulary)], targets = [.. tokens.Skip(1), -1];
+        int[] tokens = [.. Enumerable.Range(0, 9).Select(i => i * 7 % VocabularySize)], targets = [.. tokens.Skip(1), -1];
         Parameter parameter = model.Parameters.Single(parameter => parameter.Name == name);
         var tape = new Tape(device);
         tape.Backward(model.Loss(tape, tokens, targets, 1));
@@ -107,7 +107,7 @@ public class ScaledRotationTests
                 double[] attended = Product(weights[name + "self_attn.o_proj.weight"], mixed);
                 double[] sum = [.. x[i].Zip(attended, (one, other) => one + other)];
                 double[] gateUp = Product(weights[name + "mlp.gate_up_proj.weight"], Norm(sum, weights[name + "post_attention_layernorm.weight"]));
-                double[] inner = [.. Enumerable.Range(0, Inner).Select(c => gateUp[c] / (1 + Math.Exp(-gateUp[c])) * gateUp[Inner + c])];
+                double[] inner = [.. Enumerable.Range(0, IntermediateSize).Select(c => gateUp[c] / (1 + Math.Exp(-gateUp[c])) * gateUp[IntermediateSize + c])];
                 x[i] = [.. sum.Zip(Product(weights[name + "mlp.down_proj.weight"], inner), (one, other) => one + other)];
             }
         }

@@ -23,7 +23,7 @@ public class OptimizerSettingTests
         Assert.NotEmpty(owners);
         foreach (OptimizerEntry entry in owners)
         {
-            OptimizerSettings[] settings = [.. values.Select(value => Contender.Parse([$"{entry.Name}:{name}={value}"], [], new OptimizerSettings())[0].Optimizer)];
+            OptimizerSettings[] settings = [.. values.Select(value => Candidate.Parse([$"{entry.Name}:{name}={value}"], [], new OptimizerSettings())[0].Optimizer)];
             Assert.NotEqual(settings[0], settings[1]);
             if (name is not ("weight_decay" or "state_type"))
                 Assert.NotEqual(entry.OptionsOf(settings[0], "h.0.attn.weight", [15, 30]), entry.OptionsOf(settings[1], "h.0.attn.weight", [15, 30]));
@@ -35,7 +35,7 @@ public class OptimizerSettingTests
             string message = Assert.Throws<UserException>(foreign.Check).Message;
             Assert.Contains($"{entry.Name} has no {name}", message, StringComparison.Ordinal);
             Assert.All(owners, owner => Assert.Contains(owner.Name, message, StringComparison.Ordinal));
-            Assert.Contains(message, Assert.Throws<UserException>(() => Contender.Parse([$"{entry.Name}:{name}={values[0]}"], [], new OptimizerSettings())).Message, StringComparison.Ordinal);
+            Assert.Contains(message, Assert.Throws<UserException>(() => Candidate.Parse([$"{entry.Name}:{name}={values[0]}"], [], new OptimizerSettings())).Message, StringComparison.Ordinal);
             foreign.For(entry.Name).Check();
         }
     }

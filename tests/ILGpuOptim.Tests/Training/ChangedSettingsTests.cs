@@ -176,10 +176,19 @@ public class ChangedSettingsTests
         Assert.Equal(0.001 / 5, run.Trainer.Step().LearningRate, 1e-12);
     }
 
+    [Fact]
+    public void FormerNamesOfSettingsAreStillRead()
+    {
+        TrainingSettings settings = TrainingSettings.Parse("""{"channels": 48, "optimizer": {"state_type": "int8"}}""");
+        Assert.Equal((48, StateStorage.Fp8), (settings.HiddenSize, settings.Optimizer.StateType));
+        Assert.Contains("\"hidden_size\": 48", settings.ToJson(), StringComparison.Ordinal);
+        Assert.Contains("channels", Assert.Throws<UserException>(() => TrainingSettings.Parse("""{"channels": 48, "hidden_size": 32}""")).Message, StringComparison.Ordinal);
+    }
+
     private static TrainingSettings Settings(TemporaryFolder folder)
     {
         if (!File.Exists(folder["text.txt"]))
             File.WriteAllText(folder["text.txt"], string.Concat(Enumerable.Range(0, 500).Select(i => $"line {i * i % 90 + 10}\n")));
-        return new TrainingSettings { Data = [folder["text.txt"]], Layers = 1, Heads = 2, Channels = 12, Block = 8, Batch = 2, Steps = 4, Warmup = 0, EvalBatches = 1, CheckpointInterval = 0 };
+        return new TrainingSettings { Data = [folder["text.txt"]], Layers = 1, Heads = 2, HiddenSize = 12, Block = 8, Batch = 2, Steps = 4, Warmup = 0, EvalBatches = 1, CheckpointInterval = 0 };
     }
 }

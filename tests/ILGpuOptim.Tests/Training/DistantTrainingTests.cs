@@ -195,7 +195,7 @@ public class DistantTrainingTests
         Steps = 12,
         Layers = 1,
         Heads = 2,
-        Channels = 16,
+        HiddenSize = 16,
         Block = 8,
         Batch = 2,
         Warmup = 2,

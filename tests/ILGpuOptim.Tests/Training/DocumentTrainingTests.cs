@@ -223,10 +223,10 @@ public sealed class DocumentTrainingTests : IDisposable
 
     private static ModelConfig? ConfigOf(string preset, int vocabulary, int context) => Presets.Find(preset).Model switch
     {
-        LlamaConfig llama => llama with { Vocabulary = vocabulary, ContextLength = context, Channels = 32, Inner = 64, Layers = 2, Heads = 2, KeyHeads = 1 },
-        BertConfig bert => bert with { Vocabulary = vocabulary, ContextLength = context, Channels = 32, Inner = 64, Layers = 2, Heads = 2, MaskToken = 30 },
-        T5Config t5 => t5 with { Vocabulary = vocabulary, ContextLength = context, Channels = 32, HeadSize = 16, Inner = 64, Layers = 2, Heads = 2 },
-        _ => new Gpt2Config { Vocabulary = vocabulary, ContextLength = context, Layers = 2, Heads = 2, Channels = 32 },
+        LlamaConfig llama => llama with { VocabularySize = vocabulary, ContextLength = context, HiddenSize = 32, IntermediateSize = 64, Layers = 2, Heads = 2, KeyHeads = 1 },
+        BertConfig bert => bert with { VocabularySize = vocabulary, ContextLength = context, HiddenSize = 32, IntermediateSize = 64, Layers = 2, Heads = 2, MaskToken = 30 },
+        T5Config t5 => t5 with { VocabularySize = vocabulary, ContextLength = context, HiddenSize = 32, HeadSize = 16, IntermediateSize = 64, Layers = 2, Heads = 2 },
+        _ => new Gpt2Config { VocabularySize = vocabulary, ContextLength = context, Layers = 2, Heads = 2, HiddenSize = 32 },
     };
 
     private static LanguageModel ModelOf(string preset, Device device)

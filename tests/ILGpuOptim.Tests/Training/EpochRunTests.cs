@@ -122,7 +122,7 @@ public class EpochRunTests
     private static TrainingSettings Settings(TemporaryFolder folder)
     {
         File.WriteAllText(folder["text.txt"], string.Concat(Enumerable.Range(0, 218).Select(i => (char)('a' + (i * i % 23)))));
-        return new TrainingSettings { Data = [folder["text.txt"]], Layers = 1, Heads = 2, Channels = 12, Block = 16, Batch = 4, Steps = 14, Warmup = 0, EvalBatches = 1, CheckpointInterval = 0 };
+        return new TrainingSettings { Data = [folder["text.txt"]], Layers = 1, Heads = 2, HiddenSize = 12, Block = 16, Batch = 4, Steps = 14, Warmup = 0, EvalBatches = 1, CheckpointInterval = 0 };
     }
 
     private static string[] Steps(string run) =>

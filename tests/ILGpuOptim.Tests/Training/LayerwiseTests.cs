@@ -22,8 +22,8 @@ public class LayerwiseTests
     [InlineData("gpt2")]
     [InlineData("bert")]
     public void GivesTheSameNumbersWithATiedHead(string family) => Same(Settings("adamw", ParameterStorage.F32) with { Dropout = 0.1 }, family == "gpt2"
-        ? new Gpt2Config { Vocabulary = 31, ContextLength = 33, Layers = 2, Heads = 2, Channels = 62, EmbeddingDropout = 0.1f }
-        : new BertConfig { Vocabulary = 31, ContextLength = 33, Layers = 2, Heads = 2, Channels = 62, Inner = 93, MaskToken = 30 });
+        ? new Gpt2Config { VocabularySize = 31, ContextLength = 33, Layers = 2, Heads = 2, HiddenSize = 62, EmbeddingDropout = 0.1f }
+        : new BertConfig { VocabularySize = 31, ContextLength = 33, Layers = 2, Heads = 2, HiddenSize = 62, IntermediateSize = 93, MaskToken = 30 });
 
     /// <summary>Only the gradients of one operation exist at once; a plan says how many bytes that are, and the pool lends no more than it says.</summary>
     [Theory]
@@ -90,7 +90,7 @@ public class LayerwiseTests
         Assert.Equal(1, trainer.StepNumber);
     }
 
-    private static LlamaConfig Llama => new() { Vocabulary = 31, ContextLength = 33, Channels = 62, Layers = 2, Heads = 1, Inner = 259 };
+    private static LlamaConfig Llama => new() { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 259 };
 
     private static Dataset Tokens => Dataset.FromTokens(TokenSequence.From([.. Enumerable.Range(0, 2000).Select(i => i * i % 31)]), 31, null, 0.1, "squares");
 

@@ -90,7 +90,7 @@ public class ParameterStorageTests
         float[] exact = Losses(name, ParameterStorage.F32, threads: 2);
         foreach (ParameterStorage storage in (ParameterStorage[])[ParameterStorage.BF16, ParameterStorage.Int8])
         {
-            foreach (StateStorage state in (StateStorage[])[StateStorage.BF16, StateStorage.Int8])
+            foreach (StateStorage state in (StateStorage[])[StateStorage.BF16, StateStorage.Fp8])
                 Assert.Equal(exact[^1], Losses(name, storage, threads: 2, state)[^1], 0.1f);
         }
     }
@@ -165,7 +165,7 @@ public class ParameterStorageTests
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(2);
         var (settings, _, llama) = Tiny("adamw", storage);
-        ModelConfig config = family == "llama" ? llama : new Gpt2Config { Vocabulary = 31, ContextLength = 33, Layers = 1, Heads = 2, Channels = 62 };
+        ModelConfig config = family == "llama" ? llama : new Gpt2Config { VocabularySize = 31, ContextLength = 33, Layers = 1, Heads = 2, HiddenSize = 62 };
         using LanguageModel model = TrainedModel.Create(config, settings, device);
         ModelFiles.Save(folder.Path, model);
         using LanguageModel wide = ModelFiles.Load(folder.Path, device);
@@ -215,7 +215,7 @@ public class ParameterStorageTests
             Optimizer = new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, Rank = 2, WeightDecay = 0.01 },
         };
         int[] tokens = [.. Enumerable.Range(0, 2000).Select(i => i * i % 31)];
-        var config = new LlamaConfig { Vocabulary = 31, ContextLength = 33, Channels = 62, Layers = 2, Heads = 1, Inner = 259 };
+        var config = new LlamaConfig { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 259 };
         return (settings, Dataset.FromTokens(TokenSequence.From(tokens), 31, null, 0.1, "squares"), config);
     }
 

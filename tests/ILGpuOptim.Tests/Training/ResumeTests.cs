@@ -37,10 +37,10 @@ public class ResumeTests
 
     [Theory]
     [InlineData("adamw", StateStorage.BF16)]
-    [InlineData("adamw", StateStorage.Int8)]
-    [InlineData("came", StateStorage.Int8)]
+    [InlineData("adamw", StateStorage.Fp8)]
+    [InlineData("came", StateStorage.Fp8)]
     public void NarrowStateGoesOnExactly(string optimizer, StateStorage storage) =>
-        StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, Channels = 72, Optimizer = settings.Optimizer with { StateType = storage } });
+        StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, HiddenSize = 72, Optimizer = settings.Optimizer with { StateType = storage } });
 
     [Theory]
     [InlineData("adamw", ParameterStorage.BF16)]
@@ -104,7 +104,7 @@ public class ResumeTests
         File.WriteAllBytes(weights, bytes);
         UserException other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { Optimizer = s.Optimizer with { Name = "came" } }));
         Assert.Contains("adamw, not came", other.Message, StringComparison.Ordinal);
-        other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { Channels = 48 }));
+        other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { HiddenSize = 48 }));
         Assert.Contains("another model", other.Message, StringComparison.Ordinal);
     }
 
@@ -175,7 +175,7 @@ public class ResumeTests
             Data = [text],
             Layers = 2,
             Heads = 2,
-            Channels = 24,
+            HiddenSize = 24,
             Block = 16,
             Batch = 4,
             Dropout = 0.1,

@@ -9,7 +9,7 @@ namespace ILGpuOptim.Tests.Training;
 /// <summary>What a run folder holds cannot be lost or mixed, and its readers do not disturb it.</summary>
 public sealed class RunFolderTests : IDisposable
 {
-    private static readonly TrainingSettings Tiny = Presets.Find("tiny") with { Layers = 1, Heads = 1, Channels = 8, Block = 8, Batch = 2, Steps = 6, EvalInterval = 2, EvalBatches = 1, CheckpointInterval = 2, Keep = 1, Warmup = 1 };
+    private static readonly TrainingSettings Tiny = Presets.Find("tiny") with { Layers = 1, Heads = 1, HiddenSize = 8, Block = 8, Batch = 2, Steps = 6, EvalInterval = 2, EvalBatches = 1, CheckpointInterval = 2, Keep = 1, Warmup = 1 };
 
     private readonly TemporaryFolder folder = new();
     private readonly CpuDevice device = new(1);

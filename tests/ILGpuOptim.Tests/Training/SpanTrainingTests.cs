@@ -33,7 +33,7 @@ public sealed class SpanTrainingTests : IDisposable
             TokenSequence tokens = run.Data.Validation;
             plan = MemoryPlan.Of(run.Trainer.Model.Config, settings, device);
             before = Evaluation.Run(run.Trainer.Model, device, tokens, null, new EvaluationOptions { Block = 24, MeanSpan = 2 });
-            Assert.Equal(Math.Log(run.Trainer.Model.Config.Vocabulary), before.Loss, 1.5);
+            Assert.Equal(Math.Log(run.Trainer.Model.Config.VocabularySize), before.Loss, 1.5);
             Assert.True(run.Train(CancellationToken.None));
             after = Evaluation.Run(run.Trainer.Model, device, tokens, null, new EvaluationOptions { Block = 24, MeanSpan = 2 });
             Assert.Equal(before.Tokens, after.Tokens);
@@ -49,7 +49,7 @@ public sealed class SpanTrainingTests : IDisposable
         using LanguageModel model = ModelFiles.Load(source.Folder, device);
         SpanTokens spans = model.Config.SpanTokens!;
         Assert.Equal((20, 21, "23,22"), (spans.Padding, spans.End!.Value, string.Join(',', spans.Sentinels)));
-        Assert.Equal((24, 20, 24), (model.Config.Vocabulary, model.StartToken, model.Config.Positions));
+        Assert.Equal((24, 20, 24), (model.Config.VocabularySize, model.StartToken, model.Config.Positions));
         Assert.Equal([21], GenerationConfig.Of(source.Folder).EndTokens);
         EvaluationResult loaded = Evaluation.Run(model, device, TokenSequence.From([.. Enumerable.Range(0, 192).Select(i => (i + 7) % 20)]), null, new EvaluationOptions { MeanSpan = 2 });
         Assert.True(loaded.Accuracy > 0.8, $"{loaded.Accuracy}");
@@ -142,7 +142,7 @@ public sealed class SpanTrainingTests : IDisposable
         TrainingSettings settings = Settings() with { Block = 16 };
         ModelConfig config = TrainedModel.Configuration(settings, data);
         SpanTokens spans = config.SpanTokens!;
-        Assert.Equal((0, 1, "7,6,5", 8), (spans.Padding, spans.End!.Value, string.Join(',', spans.Sentinels), config.Vocabulary));
+        Assert.Equal((0, 1, "7,6,5", 8), (spans.Padding, spans.End!.Value, string.Join(',', spans.Sentinels), config.VocabularySize));
         using (LanguageModel model = TrainedModel.Create(config.WithSpanTokens(spans with { Sentinels = [] }, 8), settings, device))
             ModelFiles.Save(folder.Path, model);
         Assert.DoesNotContain("sentinel", File.ReadAllText(folder["config.json"]), StringComparison.Ordinal);
@@ -170,7 +170,7 @@ public sealed class SpanTrainingTests : IDisposable
         Assert.Contains("must differ", Refused(config => config with { SentinelTokens = [21, 20] }), StringComparison.Ordinal);
         Assert.Contains("must differ", Refused(config => config with { SentinelTokens = [7, 7] }), StringComparison.Ordinal);
         Assert.Contains("lies outside the vocabulary of 23", Assert.Throws<UserException>(() => Refused(config => config with { SentinelTokens = [24, 7] })).Message, StringComparison.Ordinal);
-        Assert.Contains("the tokens reach 19, but the model's last ids, from 19 on", Refused(config => config with { Vocabulary = 20, PadToken = 0, EndToken = 1, DecoderStartToken = 0, SentinelTokens = null }), StringComparison.Ordinal);
+        Assert.Contains("the tokens reach 19, but the model's last ids, from 19 on", Refused(config => config with { VocabularySize = 20, PadToken = 0, EndToken = 1, DecoderStartToken = 0, SentinelTokens = null }), StringComparison.Ordinal);
         Assert.Contains("mean_span", Assert.Throws<UserException>(() => TrainingSettings.Parse("""{"mean_span": 0.5}""")).Message, StringComparison.Ordinal);
 
         using Dataset documents = Dataset.FromDocuments(Text(), [Text().Length], CharTokenizer.From(Text()), 0.1, "text");

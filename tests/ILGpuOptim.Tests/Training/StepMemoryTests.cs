@@ -16,8 +16,8 @@ public class StepMemoryTests
     [MemberData(nameof(Optimizers))]
     public void StepsAllocateNothing(string optimizer)
     {
-        var (small, smallBytes) = Measure(optimizer, channels: 16, block: 8);
-        var (large, largeBytes) = Measure(optimizer, channels: 64, block: 32);
+        var (small, smallBytes) = Measure(optimizer, hiddenSize: 16, block: 8);
+        var (large, largeBytes) = Measure(optimizer, hiddenSize: 64, block: 32);
         Assert.Equal((0, 0), (small, large));
 
         // What little a step allocates are records of operations: as much for a model of sixteen times the numbers.
@@ -31,18 +31,18 @@ public class StepMemoryTests
     public void StepsOnDocumentsAllocateNothing(bool pads)
     {
         TrainingSettings settings = new() { Documents = true, Pad = pads };
-        var (small, smallBytes) = Measure("adamw", channels: 16, block: 128, settings);
-        var (large, largeBytes) = Measure("adamw", channels: 16, block: 512, settings);
+        var (small, smallBytes) = Measure("adamw", hiddenSize: 16, block: 128, settings);
+        var (large, largeBytes) = Measure("adamw", hiddenSize: 16, block: 512, settings);
         Assert.Equal((0, 0), (small, large));
         Assert.True(largeBytes < 32 * 1024 && largeBytes <= smallBytes + 1024, $"{smallBytes} and {largeBytes} bytes a step");
     }
 
-    private static (long Allocations, long Bytes) Measure(string optimizer, int channels, int block, TrainingSettings? documents = null)
+    private static (long Allocations, long Bytes) Measure(string optimizer, int hiddenSize, int block, TrainingSettings? documents = null)
     {
         using var device = new CpuDevice(2);
         var tokenizer = CharTokenizer.From(DefaultCorpus.Text);
         Dataset data = Dataset.FromDocuments(DefaultCorpus.Text[..20_000], [.. Enumerable.Range(1, 500).Select(i => 40 * i)], tokenizer, 0.1, "text");
-        var config = new Gpt2Config { Vocabulary = data.Vocabulary, ContextLength = block, Layers = 2, Heads = 2, Channels = channels };
+        var config = new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = block, Layers = 2, Heads = 2, HiddenSize = hiddenSize };
         using LanguageModel model = config.Create(new Initializer(device, 1));
 
         // Bases by singular vectors are computed on the host when they are renewed: outside the measured steps.

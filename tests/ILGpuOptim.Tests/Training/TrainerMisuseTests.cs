@@ -9,7 +9,7 @@ namespace ILGpuOptim.Tests.Training;
 /// <summary>Trainers, models and devices that are used wrongly, or whose callbacks fail.</summary>
 public class TrainerMisuseTests
 {
-    private static readonly TrainingSettings Settings = Presets.Find("tiny") with { Layers = 1, Heads = 2, Channels = 16, Block = 8, Batch = 2, Steps = 1000, Warmup = 0, EvalBatches = 0, Dropout = 0.1, Accumulate = 2 };
+    private static readonly TrainingSettings Settings = Presets.Find("tiny") with { Layers = 1, Heads = 2, HiddenSize = 16, Block = 8, Batch = 2, Steps = 1000, Warmup = 0, EvalBatches = 0, Dropout = 0.1, Accumulate = 2 };
 
     [Theory]
     [InlineData(0, false)]

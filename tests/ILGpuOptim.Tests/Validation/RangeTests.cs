@@ -24,7 +24,7 @@ public class RangeTests
     private static IEnumerable<object> AllSettings =>
     [
         new TrainingSettings(), new LoraOptions(), new RateFactor("*", 1), new SamplingOptions(), new EvaluationOptions(),
-        new ComparisonSettings { Training = new TrainingSettings(), Contenders = [] },
+        new ComparisonSettings { Training = new TrainingSettings(), Candidates = [] },
         .. Registry.Entries.Select(entry => new OptimizerSettings { Name = entry.Name }),
         .. typeof(OptimizerOptions).Assembly.GetTypes().Where(type => type.IsAssignableTo(typeof(OptimizerOptions))).Select(type => Activator.CreateInstance(type)!),
     ];
@@ -155,7 +155,7 @@ public class RangeTests
     [InlineData("--seed -5: it must be a whole number from 0 to 18446744073709551615; see ilgpuoptim train --help", "train", "--seed", "-5")]
     [InlineData("--validation 0: it must be a number above 0 and below 1; see ilgpuoptim prepare --help", "prepare", "--data", "x", "--tokenizer", "byte", "--out", "y", "--validation", "0")]
     [InlineData("--arch 91: it must be a whole number from 50 to 90; see ilgpuoptim kernels --help", "kernels", "lion", "--arch", "91")]
-    [InlineData("--state-type 1: it must be f32, bf16 or int8; see ilgpuoptim train --help", "train", "--state-type", "1")]
+    [InlineData("--state-type 1: it must be f32, bf16 or fp8; see ilgpuoptim train --help", "train", "--state-type", "1")]
     [InlineData("--vocab 257: it must be a whole number from 258 to 2147483647; see ilgpuoptim tokenizer train --help", "tokenizer", "train", "--out", "x", "--vocab", "257")]
     [InlineData("\"maybe\" belongs to no flag and is no argument of the command; see ilgpuoptim train --help", "train", "--layerwise", "maybe")]
     public void AMistypedCommandGetsOneLine(string expected, params string[] arguments) => Assert.Equal(expected, ErrorOf(arguments));
@@ -206,7 +206,7 @@ public class RangeTests
     public void TheTrainerRefuses()
     {
         using var device = new CpuDevice(1);
-        using LanguageModel model = new Gpt2Config { Vocabulary = 4, ContextLength = 8, Channels = 8, Layers = 1, Heads = 2 }.Create(new Initializer(device, 1));
+        using LanguageModel model = new Gpt2Config { VocabularySize = 4, ContextLength = 8, HiddenSize = 8, Layers = 1, Heads = 2 }.Create(new Initializer(device, 1));
         using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[20]), 4, null, 0, "tokens");
         var settings = new TrainingSettings { Block = 8, Batch = 1, EvalBatches = 0 };
         foreach (TrainingSettings wrong in (TrainingSettings[])

@@ -36,20 +36,20 @@ public class OptimizerChecksTests
 
     [Fact]
     public void AMemoryOutsideTheStateFails() => Assert.Equal(
-        ["f32 state: the same bits after a resume", "bf16 state: the same bits after a resume", "int8 state: the same bits after a resume"], Failed(Flaw.Hidden));
+        ["f32 state: the same bits after a resume", "bf16 state: the same bits after a resume", "fp8 state: the same bits after a resume"], Failed(Flaw.Hidden));
 
     [Fact]
     public void ResultsThatDependOnThreadsFail() => Assert.Contains("f32 state: the same bits with 1, 2, 3 threads", Failed(Flaw.Threads));
 
     [Fact]
     public void DeviceMemoryThatIsNotGivenBackFails() => Assert.Equal(
-        ["f32 state: declared bytes are allocated", "bf16 state: declared bytes are allocated", "int8 state: declared bytes are allocated", "a step allocates nothing"], Failed(Flaw.Leak));
+        ["f32 state: declared bytes are allocated", "bf16 state: declared bytes are allocated", "fp8 state: declared bytes are allocated", "a step allocates nothing"], Failed(Flaw.Leak));
 
     [Fact]
     public void AManagedCopyOfTheParameterFails() => Assert.Equal(["a step allocates nothing"], Failed(Flaw.Copy));
 
     [Fact]
-    public void NarrowStateThatIsNeverWrittenFails() => Assert.Equal(["bf16 state: goes where f32 goes", "int8 state: goes where f32 goes"], Failed(Flaw.Unwritten));
+    public void NarrowStateThatIsNeverWrittenFails() => Assert.Equal(["bf16 state: goes where f32 goes", "fp8 state: goes where f32 goes"], Failed(Flaw.Unwritten));
 
     [Fact]
     public void ARuleThatNoGpuCanRunFails() => Assert.Equal(["compiles to PTX", "compiles to OpenCL C"], Failed(Flaw.Managed));

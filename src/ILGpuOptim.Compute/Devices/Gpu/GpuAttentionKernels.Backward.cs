@@ -26,11 +26,11 @@ internal static partial class GpuAttentionKernels
             long start = ((long)batch * x.QueryLength + query) * x.OutputStride + head * size;
             if ((form.Value & Alone) != 0)
             {
-                GpuEight sums = default;
+                Float4Pair sums = default;
                 int d = 0;
                 float total = 0;
                 for (; d <= size - 8 && t < count; d += 8)
-                    sums += GpuEight.Load(x.OutputGradient, start + d, 1) * GpuEight.Load(x.Output, start + d, 1);
+                    sums += Float4Pair.Load(x.OutputGradient, start + d, 1) * Float4Pair.Load(x.Output, start + d, 1);
                 for (; d < size && t < count; d++)
                     total = MathF.FusedMultiplyAdd(x.OutputGradient[start + d], x.Output[start + d], total);
                 if (t < count)
@@ -48,7 +48,7 @@ internal static partial class GpuAttentionKernels
         Group.Barrier();
         int own = Grid.IdxX * rows + Group.IdxX;
         if ((form.Value & Alone) == 0 && Group.IdxX < rows && own < count)
-            x.Dots[own] = GpuEight.Load(parts, Group.IdxX * DotLanes, 1).Sum();
+            x.Dots[own] = Float4Pair.Load(parts, Group.IdxX * DotLanes, 1).Sum();
     }
 
     /// <summary>
@@ -231,7 +231,7 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, GpuTile scores)
     {
-        GpuEight bias = KeyBiases(x, form, tile, at);
+        Float4Pair bias = KeyBiases(x, form, tile, at);
         return new GpuTile
         {
             A = Weight(x, form, tile, at, 0, scores.A + bias),
@@ -246,13 +246,13 @@ internal static partial class GpuAttentionKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight KeyBiases(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at)
+    private static Float4Pair KeyBiases(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at)
     {
         if ((form & HasBias) == 0)
             return default;
         long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
         int key = at.X, step = at.XStep, end = tile.KeyCount - 1;
-        return new GpuEight(
+        return new Float4Pair(
             x.KeyBias[start + IntrinsicMath.Min(key, end)], x.KeyBias[start + IntrinsicMath.Min(key + step, end)],
             x.KeyBias[start + IntrinsicMath.Min(key + 2 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 3 * step, end)],
             x.KeyBias[start + IntrinsicMath.Min(key + 4 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 5 * step, end)],
@@ -260,7 +260,7 @@ internal static partial class GpuAttentionKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight Weight(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, GpuEight scores)
+    private static Float4Pair Weight(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, Float4Pair scores)
     {
         int row = at.Row(j);
         if (row >= tile.QueryCount)
@@ -268,12 +268,12 @@ internal static partial class GpuAttentionKernels
         if ((form & HasDistances) != 0)
         {
             int query = tile.FirstQuery + row, key = tile.FirstKey + at.X, step = at.XStep;
-            scores += new GpuEight(
+            scores += new Float4Pair(
                 Distance(x, tile.Head, query, key), Distance(x, tile.Head, query, key + step), Distance(x, tile.Head, query, key + 2 * step), Distance(x, tile.Head, query, key + 3 * step),
                 Distance(x, tile.Head, query, key + 4 * step), Distance(x, tile.Head, query, key + 5 * step), Distance(x, tile.Head, query, key + 6 * step), Distance(x, tile.Head, query, key + 7 * step));
         }
 
-        return tile.Visible(x, form, at, row, GpuEight.Exp(scores - GpuEight.Splat(x.LogSumExp[tile.Row + row])));
+        return tile.Visible(x, form, at, row, Float4Pair.Exp(scores - Float4Pair.Splat(x.LogSumExp[tile.Row + row])));
     }
 
     /// <summary>
@@ -281,7 +281,7 @@ internal static partial class GpuAttentionKernels
     /// capped scores, of which its derivative is 1 - (score / cap)²; weights are made of them here.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref GpuEight products, ArrayView<float> weights)
+    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref Float4Pair products, ArrayView<float> weights)
     {
         int row = at.Row(j), step = at.XStep, place = row * Pitch + at.X;
         if (row >= tile.QueryCount || !tile.Sees(at))
@@ -290,11 +290,11 @@ internal static partial class GpuAttentionKernels
             return;
         }
 
-        GpuEight weight = GpuEight.Load(weights, place, step), derivative = default;
+        Float4Pair weight = Float4Pair.Load(weights, place, step), derivative = default;
         if ((form & Caps) != 0)
         {
-            GpuEight tangent = weight * (1 / x.SoftCap);
-            derivative = GpuEight.Splat(1) - tangent * tangent;
+            Float4Pair tangent = weight * (1 / x.SoftCap);
+            derivative = Float4Pair.Splat(1) - tangent * tangent;
             weight = Weight(x, form, tile, at, j, weight + KeyBiases(x, form, tile, at));
             if ((form & Drops) == 0)
                 weight.Store(weights, place, step);
@@ -304,14 +304,14 @@ internal static partial class GpuAttentionKernels
         {
             long line = tile.Row + row;
             int key = tile.FirstKey + at.X;
-            var keep = new GpuEight(
+            var keep = new Float4Pair(
                 Keep(x, line, key), Keep(x, line, key + step), Keep(x, line, key + 2 * step), Keep(x, line, key + 3 * step),
                 Keep(x, line, key + 4 * step), Keep(x, line, key + 5 * step), Keep(x, line, key + 6 * step), Keep(x, line, key + 7 * step));
             (weight * keep).Store(weights, place, step);
             products *= keep;
         }
 
-        GpuEight slope = weight * (products - GpuEight.Splat(x.Dots[tile.Row + row]));
+        Float4Pair slope = weight * (products - Float4Pair.Splat(x.Dots[tile.Row + row]));
         if ((form & Caps) != 0 && (form & OfDistances) == 0)
             slope *= derivative;
         products = tile.Visible(x, form, at, row, slope);
@@ -361,7 +361,7 @@ internal static partial class GpuAttentionKernels
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Row(
-        int form, ArrayView<float> target, long start, int stride, GpuAttentionPart at, int j, int rows, int columns, GpuEight sum, bool first, float scale)
+        int form, ArrayView<float> target, long start, int stride, GpuAttentionPart at, int j, int rows, int columns, Float4Pair sum, bool first, float scale)
     {
         int row = at.Row(j);
         if (row < rows)

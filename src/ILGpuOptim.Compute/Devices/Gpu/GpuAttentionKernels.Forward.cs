@@ -60,10 +60,10 @@ internal static partial class GpuAttentionKernels
 
                     if (c + depth >= size)
                     {
-                        var top = GpuEight.Splat(float.NegativeInfinity);
+                        var top = Float4Pair.Splat(float.NegativeInfinity);
                         if ((form.Value & Caps) != 0)
                             scores = Cap(scores, x.SoftCap);
-                        GpuEight firstKeys = default, endKeys = default;
+                        Float4Pair firstKeys = default, endKeys = default;
                         if ((form.Value & Bounded) != 0)
                         {
                             firstKeys = FirstKeys(x, form.Value, batch, q0, queries, k0, at);
@@ -140,30 +140,30 @@ internal static partial class GpuAttentionKernels
     /// <summary>Adds the biases of row <paramref name="j"/>'s key, hides it from the queries that do not see it, and keeps the maximum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Mask(
-        GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int head, int q0, int k0, int keys, int diagonal, GpuEight firstKeys, GpuEight endKeys, int j,
-        ref GpuEight scores, ref GpuEight top)
+        GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int head, int q0, int k0, int keys, int diagonal, Float4Pair firstKeys, Float4Pair endKeys, int j,
+        ref Float4Pair scores, ref Float4Pair top)
     {
         int key = at.Row(j);
         if ((form & HasDistances) != 0 && key < keys)
         {
             int place = k0 + key, query = q0 + at.X, step = at.XStep;
-            scores += new GpuEight(
+            scores += new Float4Pair(
                 Distance(x, head, query, place), Distance(x, head, query + step, place), Distance(x, head, query + 2 * step, place), Distance(x, head, query + 3 * step, place),
                 Distance(x, head, query + 4 * step, place), Distance(x, head, query + 5 * step, place), Distance(x, head, query + 6 * step, place), Distance(x, head, query + 7 * step, place));
         }
 
         if ((form & HasBias) != 0 && key < keys)
-            scores += GpuEight.Splat(x.KeyBias[(long)batch * x.KeyLength + k0 + key]);
+            scores += Float4Pair.Splat(x.KeyBias[(long)batch * x.KeyLength + k0 + key]);
         if ((form & Bounded) != 0)
             scores = scores.Between(key, firstKeys, endKeys, float.NegativeInfinity);
         else if (key >= keys || key > at.X + diagonal)
             scores = scores.Within(key < keys ? key - diagonal : 4 * Tile, 4 * Tile, at.X, at.XStep, float.NegativeInfinity);
-        top = GpuEight.Max(top, scores);
+        top = Float4Pair.Max(top, scores);
     }
 
     /// <summary>The first keys of the tile that the queries of a part's columns see.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight FirstKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
+    private static Float4Pair FirstKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
         FirstKey(x, form, batch, Column(q0, queries, at, 0)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
         FirstKey(x, form, batch, Column(q0, queries, at, 2)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
         FirstKey(x, form, batch, Column(q0, queries, at, 4)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
@@ -171,7 +171,7 @@ internal static partial class GpuAttentionKernels
 
     /// <summary>The ends of the keys that they see.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight EndKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
+    private static Float4Pair EndKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
         EndKey(x, form, batch, Column(q0, queries, at, 0)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
         EndKey(x, form, batch, Column(q0, queries, at, 2)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
         EndKey(x, form, batch, Column(q0, queries, at, 4)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
@@ -187,31 +187,31 @@ internal static partial class GpuAttentionKernels
         GpuAttentionArguments x, int form, GpuAttentionPart at, long row0, int k0, int queries, int keys, int diagonal, ArrayView<float> weights,
         ArrayView<float> parts, ArrayView<float> sumParts, ArrayView<float> largest, ArrayView<float> tops, ArrayView<float> factors)
     {
-        GpuEight old = GpuEight.Load(largest, at.X, at.XStep), top = old;
+        Float4Pair old = Float4Pair.Load(largest, at.X, at.XStep), top = old;
         for (int y = 0; y < Parts; y++)
-            top = GpuEight.Max(top, GpuEight.Load(parts, y * LinePitch + at.X, at.XStep));
+            top = Float4Pair.Max(top, Float4Pair.Load(parts, y * LinePitch + at.X, at.XStep));
 
         // A query that has seen no key yet has no finite score to subtract.
-        GpuEight shift = top.Finite(), total = default;
+        Float4Pair shift = top.Finite(), total = default;
         if (at.Line == 0)
         {
             top.Store(tops, at.X, at.XStep);
-            GpuEight.Exp(old - shift).Store(factors, at.X, at.XStep);
+            Float4Pair.Exp(old - shift).Store(factors, at.X, at.XStep);
         }
 
         bool visible = at.Y <= at.LastX + diagonal && at.X < queries && at.Y < keys;
         for (int j = 0; j < 8; j++)
         {
             int place = at.Row(j) * Pitch + at.X, key = k0 + at.Row(j);
-            GpuEight weight = default;
+            Float4Pair weight = default;
             if (visible)
-                weight = GpuEight.Exp(GpuEight.Load(weights, place, at.XStep) - shift);
+                weight = Float4Pair.Exp(Float4Pair.Load(weights, place, at.XStep) - shift);
             total += weight;
             if ((form & Drops) != 0 && visible)
             {
                 long row = row0 + at.X;
                 int step = at.XStep;
-                weight *= new GpuEight(
+                weight *= new Float4Pair(
                     Keep(x, row, key), Keep(x, row + step, key), Keep(x, row + 2 * step, key), Keep(x, row + 3 * step, key),
                     Keep(x, row + 4 * step, key), Keep(x, row + 5 * step, key), Keep(x, row + 6 * step, key), Keep(x, row + 7 * step, key));
             }
@@ -224,7 +224,7 @@ internal static partial class GpuAttentionKernels
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Output(
-        GpuAttentionArguments x, int form, GpuEight sum, int row, int queries, long start, GpuAttentionPart at, int columns, bool first,
+        GpuAttentionArguments x, int form, Float4Pair sum, int row, int queries, long start, GpuAttentionPart at, int columns, bool first,
         ArrayView<float> factors, ArrayView<float> inverses)
     {
         if (row < queries)

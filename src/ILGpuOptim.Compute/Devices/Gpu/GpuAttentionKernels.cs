@@ -103,13 +103,13 @@ internal static partial class GpuAttentionKernels
     /// <summary>target = target · factor + sum · scale, where the old target counts as zero when it is the <paramref name="first"/> time.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Accumulate(
-        ArrayView<float> target, long start, GpuAttentionPart at, int columns, bool half, int form, GpuEight sum, bool first, float factor, float scale)
+        ArrayView<float> target, long start, GpuAttentionPart at, int columns, bool half, int form, Float4Pair sum, bool first, float factor, float scale)
     {
         sum *= scale;
         if ((form & Direct) != 0)
         {
             if (!first)
-                sum = sum.Plus(GpuEight.Load(target, start + at.X, 1), factor);
+                sum = sum.Plus(Float4Pair.Load(target, start + at.X, 1), factor);
             sum.Store(target, start + at.X, 1);
             return;
         }

@@ -56,21 +56,21 @@ internal readonly struct GpuAttentionPart
     public GpuTile Product(GpuTile sum, ArrayView<float> columns, int pitch, ArrayView<float> rows, GpuAttentionRows places, int step, int from, int to)
     {
         for (int s = from; s < to; s++)
-            sum.Add(GpuEight.Load(columns, s * pitch + X, XStep), places.Load(rows, s * step));
+            sum.Add(Float4Pair.Load(columns, s * pitch + X, XStep), places.Load(rows, s * step));
         return sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GpuTile Load(ArrayView<float> tile) => new()
     {
-        A = GpuEight.Load(tile, Row(0) * Pitch + X, XStep),
-        B = GpuEight.Load(tile, Row(1) * Pitch + X, XStep),
-        C = GpuEight.Load(tile, Row(2) * Pitch + X, XStep),
-        D = GpuEight.Load(tile, Row(3) * Pitch + X, XStep),
-        E = GpuEight.Load(tile, Row(4) * Pitch + X, XStep),
-        F = GpuEight.Load(tile, Row(5) * Pitch + X, XStep),
-        G = GpuEight.Load(tile, Row(6) * Pitch + X, XStep),
-        H = GpuEight.Load(tile, Row(7) * Pitch + X, XStep),
+        A = Float4Pair.Load(tile, Row(0) * Pitch + X, XStep),
+        B = Float4Pair.Load(tile, Row(1) * Pitch + X, XStep),
+        C = Float4Pair.Load(tile, Row(2) * Pitch + X, XStep),
+        D = Float4Pair.Load(tile, Row(3) * Pitch + X, XStep),
+        E = Float4Pair.Load(tile, Row(4) * Pitch + X, XStep),
+        F = Float4Pair.Load(tile, Row(5) * Pitch + X, XStep),
+        G = Float4Pair.Load(tile, Row(6) * Pitch + X, XStep),
+        H = Float4Pair.Load(tile, Row(7) * Pitch + X, XStep),
     };
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -93,6 +93,6 @@ internal struct GpuAttentionRows
     public int A, B, C, D, E, F, G, H;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Load(ArrayView<float> source, int s) =>
+    public readonly Float4Pair Load(ArrayView<float> source, int s) =>
         new(source[A + s], source[B + s], source[C + s], source[D + s], source[E + s], source[F + s], source[G + s], source[H + s]);
 }

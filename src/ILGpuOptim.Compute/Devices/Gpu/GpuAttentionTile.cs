@@ -68,7 +68,7 @@ internal struct GpuAttentionTile
 
     /// <summary>A row of a part with zeros for the keys that its query does not see.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Visible(GpuAttentionArguments x, int form, GpuAttentionPart at, int row, GpuEight values)
+    public readonly Float4Pair Visible(GpuAttentionArguments x, int form, GpuAttentionPart at, int row, Float4Pair values)
     {
         int begin = Begin(x, form, row), end = End(x, form, row);
         return at.LastX < end && begin <= at.X ? values : values.Within(begin, end, at.X, at.XStep, 0);

@@ -28,17 +28,17 @@ internal static partial class GpuAttentionTiles
             return;
         long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
         int key = 4 * j, last = tile.KeyCount - 1;
-        var bias = new GpuFour(
+        var bias = new Float4(
             x.KeyBias[start + IntrinsicMath.Min(key, last)], x.KeyBias[start + IntrinsicMath.Min(key + 1, last)],
             x.KeyBias[start + IntrinsicMath.Min(key + 2, last)], x.KeyBias[start + IntrinsicMath.Min(key + 3, last)]);
-        scores.Add(bias, GpuEight.Splat(1));
+        scores.Add(bias, Float4Pair.Splat(1));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuFour Distances(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
+    private static Float4 Distances(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
     {
         int query = tile.FirstQuery + row, key = tile.FirstKey + 4 * j;
-        return new GpuFour(
+        return new Float4(
             GpuAttentionKernels.Distance(x, tile.Head, query, key), GpuAttentionKernels.Distance(x, tile.Head, query, key + 1),
             GpuAttentionKernels.Distance(x, tile.Head, query, key + 2), GpuAttentionKernels.Distance(x, tile.Head, query, key + 3));
     }
@@ -58,7 +58,7 @@ internal static partial class GpuAttentionTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuFour Cut(GpuAttentionArguments x, int form, GpuAttentionTile tile, int row, int j, float other, GpuFour values)
+    private static Float4 Cut(GpuAttentionArguments x, int form, GpuAttentionTile tile, int row, int j, float other, Float4 values)
     {
         if ((form & GpuAttentionKernels.Bounded) == 0)
         {

@@ -25,7 +25,7 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Copies the first numbers of 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadAcross(ArrayView<GpuFour> target, ArrayView<float> source, long start, int stride, int rows, int columns, float scale)
+    private static void LoadAcross(ArrayView<Float4> target, ArrayView<float> source, long start, int stride, int rows, int columns, float scale)
     {
         ArrayView<float> words = target.Cast<float>();
         int row = RowAcross(Group.IdxX), four = FourAcross(Group.IdxX);
@@ -33,12 +33,12 @@ internal static partial class GpuAttentionTiles
         for (int c = 4 * four; c < columns; c += 16)
         {
             // Two at a time, so that the second is on its way while the first is put down.
-            GpuFour a = default, b = default;
+            Float4 a = default, b = default;
             if (row < rows)
             {
-                a = source.Cast<GpuFour>()[place + c / 4];
+                a = source.Cast<Float4>()[place + c / 4];
                 if (c + 8 < columns)
-                    b = source.Cast<GpuFour>()[place + c / 4 + 2];
+                    b = source.Cast<Float4>()[place + c / 4 + 2];
             }
 
             PutColumn(words, c, row, a * scale);
@@ -48,7 +48,7 @@ internal static partial class GpuAttentionTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void PutColumn(ArrayView<float> words, int column, int row, GpuFour four)
+    private static void PutColumn(ArrayView<float> words, int column, int row, Float4 four)
     {
         ArrayView<float> place = words.SubView(column * 4 * Pitch + row);
         place[0] = four.A;
@@ -59,7 +59,7 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Copies 32 or 64 rows into shared memory; what is missing becomes zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadRows(ArrayView<GpuFour> target, ArrayView<float> source, long start, int stride, int rows, int height, int columns)
+    private static void LoadRows(ArrayView<Float4> target, ArrayView<float> source, long start, int stride, int rows, int height, int columns)
     {
         int row = Group.IdxX / RowPitch, four = Group.IdxX & (RowPitch - 1);
         long place = ((start + (long)row * stride) >> 2) + four;
@@ -67,16 +67,16 @@ internal static partial class GpuAttentionTiles
         for (int r = row; r < height; r += 4 * Threads / RowPitch)
         {
             const int Step = Threads / RowPitch;
-            GpuFour a = default, b = default, c = default, d = default;
+            Float4 a = default, b = default, c = default, d = default;
             if (inside && r < rows)
-                a = source.Cast<GpuFour>()[place];
+                a = source.Cast<Float4>()[place];
             if (inside && r + Step < rows)
-                b = source.Cast<GpuFour>()[place + (long)stride * (Step / 4)];
+                b = source.Cast<Float4>()[place + (long)stride * (Step / 4)];
             if (inside && r + 2 * Step < rows)
-                c = source.Cast<GpuFour>()[place + (long)stride * (2 * Step / 4)];
+                c = source.Cast<Float4>()[place + (long)stride * (2 * Step / 4)];
             if (inside && r + 3 * Step < rows)
-                d = source.Cast<GpuFour>()[place + (long)stride * (3 * Step / 4)];
-            ArrayView<GpuFour> line = target.SubView(r * RowPitch + four);
+                d = source.Cast<Float4>()[place + (long)stride * (3 * Step / 4)];
+            ArrayView<Float4> line = target.SubView(r * RowPitch + four);
             line[0] = a;
             line[Step * RowPitch] = b;
             line[2 * Step * RowPitch] = c;
@@ -87,9 +87,9 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Puts a thread's part in its place.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(ArrayView<GpuFour> target, int i, int j, GpuHalfTile values)
+    private static void Put(ArrayView<Float4> target, int i, int j, GpuHalfTile values)
     {
-        ArrayView<GpuFour> place = target.SubView(4 * i * Pitch + j);
+        ArrayView<Float4> place = target.SubView(4 * i * Pitch + j);
         place[0] = values.A;
         place[Pitch] = values.B;
         place[2 * Pitch] = values.C;
@@ -102,9 +102,9 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>A thread's part of what was <see cref="Put"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile Take(ArrayView<GpuFour> source, int i, int j)
+    private static GpuHalfTile Take(ArrayView<Float4> source, int i, int j)
     {
-        ArrayView<GpuFour> place = source.SubView(4 * i * Pitch + j);
+        ArrayView<Float4> place = source.SubView(4 * i * Pitch + j);
         return new GpuHalfTile
         {
             A = place[0],
@@ -120,23 +120,23 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Puts a thread's part in its place of the turned tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void PutAcross(ArrayView<GpuFour> target, int i, int j, GpuHalfTile values)
+    private static void PutAcross(ArrayView<Float4> target, int i, int j, GpuHalfTile values)
     {
-        PutRows(target, 4 * j * Pitch + i, new GpuEight(values.A.A, values.B.A, values.C.A, values.D.A, values.E.A, values.F.A, values.G.A, values.H.A));
-        PutRows(target, (4 * j + 1) * Pitch + i, new GpuEight(values.A.B, values.B.B, values.C.B, values.D.B, values.E.B, values.F.B, values.G.B, values.H.B));
-        PutRows(target, (4 * j + 2) * Pitch + i, new GpuEight(values.A.C, values.B.C, values.C.C, values.D.C, values.E.C, values.F.C, values.G.C, values.H.C));
-        PutRows(target, (4 * j + 3) * Pitch + i, new GpuEight(values.A.D, values.B.D, values.C.D, values.D.D, values.E.D, values.F.D, values.G.D, values.H.D));
+        PutRows(target, 4 * j * Pitch + i, new Float4Pair(values.A.A, values.B.A, values.C.A, values.D.A, values.E.A, values.F.A, values.G.A, values.H.A));
+        PutRows(target, (4 * j + 1) * Pitch + i, new Float4Pair(values.A.B, values.B.B, values.C.B, values.D.B, values.E.B, values.F.B, values.G.B, values.H.B));
+        PutRows(target, (4 * j + 2) * Pitch + i, new Float4Pair(values.A.C, values.B.C, values.C.C, values.D.C, values.E.C, values.F.C, values.G.C, values.H.C));
+        PutRows(target, (4 * j + 3) * Pitch + i, new Float4Pair(values.A.D, values.B.D, values.C.D, values.D.D, values.E.D, values.F.D, values.G.D, values.H.D));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void PutRows(ArrayView<GpuFour> target, int place, GpuEight rows)
+    private static void PutRows(ArrayView<Float4> target, int place, Float4Pair rows)
     {
-        target[place] = new GpuFour(rows.A, rows.B, rows.C, rows.D);
-        target[place + Half / 4] = new GpuFour(rows.E, rows.F, rows.G, rows.H);
+        target[place] = new Float4(rows.A, rows.B, rows.C, rows.D);
+        target[place + Half / 4] = new Float4(rows.E, rows.F, rows.G, rows.H);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight Rows(ArrayView<GpuFour> source, int place) => GpuFour.Join(source[place], source[place + Half / 4]);
+    private static Float4Pair Rows(ArrayView<Float4> source, int place) => Float4.Join(source[place], source[place + Half / 4]);
 
     /// <summary>Stores a thread's part of the result.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -155,9 +155,9 @@ internal static partial class GpuAttentionTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow(ArrayView<float> target, long start, int stride, int rows, int row, GpuFour values)
+    private static void StoreRow(ArrayView<float> target, long start, int stride, int rows, int row, Float4 values)
     {
         if (row < rows)
-            target.Cast<GpuFour>()[(start + (long)row * stride) >> 2] = values;
+            target.Cast<Float4>()[(start + (long)row * stride) >> 2] = values;
     }
 }

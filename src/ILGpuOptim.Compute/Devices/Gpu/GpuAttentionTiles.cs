@@ -27,8 +27,8 @@ internal static partial class GpuAttentionTiles
     /// <summary>One group for each block of queries, head and sequence.</summary>
     public static void Forward(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        ArrayView<GpuFour> queries = SharedMemory.Allocate<GpuFour>(Tile * Pitch), keys = SharedMemory.Allocate<GpuFour>(Tile * Pitch);
-        ArrayView<GpuFour> values = SharedMemory.Allocate<GpuFour>(Half * RowPitch), tops = SharedMemory.Allocate<GpuFour>(ColumnParts * Pitch);
+        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(Tile * Pitch), keys = SharedMemory.Allocate<Float4>(Tile * Pitch);
+        ArrayView<Float4> values = SharedMemory.Allocate<Float4>(Half * RowPitch), tops = SharedMemory.Allocate<Float4>(ColumnParts * Pitch);
         int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
 
         // Later queries see more keys, so they go first.
@@ -38,7 +38,7 @@ internal static partial class GpuAttentionTiles
         tile.OfQueries(x, head, q0);
         LoadAcross(queries, x.Query, tile.Query, x.QueryStride, tile.QueryCount, size, x.Scale);
         GpuHalfTile output = default;
-        GpuEight largest = GpuEight.Splat(float.NegativeInfinity), total = default;
+        Float4Pair largest = Float4Pair.Splat(float.NegativeInfinity), total = default;
 
         // At least once, so that queries without keys get results.
         int end = GpuAttentionKernels.EndKey(x, form.Value, batch, q0 + tile.QueryCount - 1), k0 = GpuAttentionKernels.FirstTile(x, form.Value, batch, q0);
@@ -58,10 +58,10 @@ internal static partial class GpuAttentionTiles
             Group.Barrier();
 
             // A query that has seen no key yet has no finite score to subtract.
-            GpuEight top = largest;
+            Float4Pair top = largest;
             for (int part = 0; part < ColumnParts; part++)
-                top = GpuEight.Max(top, Rows(tops, part * Pitch + i));
-            GpuEight shift = top.Finite(), factors = GpuEight.Exp(largest - shift);
+                top = Float4Pair.Max(top, Rows(tops, part * Pitch + i));
+            Float4Pair shift = top.Finite(), factors = Float4Pair.Exp(largest - shift);
             largest = top;
             Exponentials(ref scores, shift);
             total = total * factors + scores.Sums();
@@ -86,7 +86,7 @@ internal static partial class GpuAttentionTiles
         total = default;
         for (int part = 0; part < ColumnParts; part++)
             total += Rows(tops, part * Pitch + i);
-        output.Scale(new GpuEight(
+        output.Scale(new Float4Pair(
             GpuAttentionKernels.Inverse(total.A), GpuAttentionKernels.Inverse(total.B), GpuAttentionKernels.Inverse(total.C), GpuAttentionKernels.Inverse(total.D),
             GpuAttentionKernels.Inverse(total.E), GpuAttentionKernels.Inverse(total.F), GpuAttentionKernels.Inverse(total.G), GpuAttentionKernels.Inverse(total.H)));
         Store(x.Output, tile.Output, x.OutputStride, tile.QueryCount, size, i, j, output);
@@ -106,7 +106,7 @@ internal static partial class GpuAttentionTiles
     /// <summary>The gradients of keys and values: one group for each block of keys, key head and sequence.</summary>
     public static void BackwardOfKeys(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        ArrayView<GpuFour> strips = SharedMemory.Allocate<GpuFour>(Tile * Pitch), factors = SharedMemory.Allocate<GpuFour>(Tile * Pitch);
+        ArrayView<Float4> strips = SharedMemory.Allocate<Float4>(Tile * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
         int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
         int block = Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.KeyHeads, shared = x.Heads / x.KeyHeads, k0 = block * Tile;
         var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.KeyHeads };
@@ -142,7 +142,7 @@ internal static partial class GpuAttentionTiles
             }
         }
 
-        keyGradient.Scale(GpuEight.Splat(x.Scale));
+        keyGradient.Scale(Float4Pair.Splat(x.Scale));
         Store(x.KeyGradient, tile.Key, x.KeyStride, tile.KeyCount, size, i, j, keyGradient);
         Store(x.ValueGradient, tile.Key, x.KeyStride, tile.KeyCount, size, i, j, valueGradient);
     }
@@ -150,7 +150,7 @@ internal static partial class GpuAttentionTiles
     /// <summary>The gradient of the queries: one group for each block of queries, head and sequence.</summary>
     public static void BackwardOfQueries(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        ArrayView<GpuFour> strips = SharedMemory.Allocate<GpuFour>(Tile * Pitch), factors = SharedMemory.Allocate<GpuFour>(Tile * Pitch);
+        ArrayView<Float4> strips = SharedMemory.Allocate<Float4>(Tile * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
         int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
         int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, q0 = block * Tile;
         var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.Heads };
@@ -170,7 +170,7 @@ internal static partial class GpuAttentionTiles
             Group.Barrier();
         }
 
-        gradient.Scale(GpuEight.Splat(x.Scale));
+        gradient.Scale(Float4Pair.Splat(x.Scale));
         Store(x.QueryGradient, tile.Query, x.QueryStride, tile.QueryCount, size, i, j, gradient);
     }
 
@@ -178,7 +178,7 @@ internal static partial class GpuAttentionTiles
     /// exp(score + biases - log-sum-exp), 0 where the query does not see the key, and the derivatives of the soft-cap; afterwards every thread has passed a barrier.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips, ref GpuHalfTile derivatives)
+    private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips, ref GpuHalfTile derivatives)
     {
         GpuHalfTile scores = Dots(
             x.Query, tile.Query, x.QueryStride, tile.QueryCount, x.Key, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, x.Scale, i, j, strips);
@@ -197,7 +197,7 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>dO Vᵀ; afterwards every thread has passed a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile OutputDots(GpuAttentionArguments x, GpuAttentionTile tile, int i, int j, ArrayView<GpuFour> strips) => Dots(
+    private static GpuHalfTile OutputDots(GpuAttentionArguments x, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips) => Dots(
         x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, x.Value, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, 1, i, j, strips);
 
     /// <summary>Turns dO Vᵀ into the gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), with dO Vᵀ where dropout keeps a weight.</summary>
@@ -206,7 +206,7 @@ internal static partial class GpuAttentionTiles
     {
         if ((form & GpuAttentionKernels.Drops) != 0)
             Drop(x, tile, i, j, ref slopes);
-        GpuEight dots = OfRows(x.Dots, tile, i);
+        Float4Pair dots = OfRows(x.Dots, tile, i);
         slopes.A = weights.A * (slopes.A - dots.A);
         slopes.B = weights.B * (slopes.B - dots.B);
         slopes.C = weights.C * (slopes.C - dots.C);
@@ -225,9 +225,9 @@ internal static partial class GpuAttentionTiles
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuHalfTile Dots(
         ArrayView<float> left, long leftStart, int leftStride, int leftRows, ArrayView<float> right, long rightStart, int rightStride, int rightRows, int size, float scale,
-        int i, int j, ArrayView<GpuFour> strips)
+        int i, int j, ArrayView<Float4> strips)
     {
-        ArrayView<GpuFour> second = strips.SubView(Half * Pitch);
+        ArrayView<Float4> second = strips.SubView(Half * Pitch);
         GpuHalfTile sum = default;
         for (int c = 0; c < size; c += Half)
         {
@@ -244,21 +244,21 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Adds Σ over <paramref name="depth"/> lines, a multiple of four, of left[s, rows] · right[s, columns].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Product(ref GpuHalfTile sum, ArrayView<GpuFour> left, int i, ArrayView<GpuFour> right, int rightPitch, int j, int depth)
+    private static void Product(ref GpuHalfTile sum, ArrayView<Float4> left, int i, ArrayView<Float4> right, int rightPitch, int j, int depth)
     {
         for (int s = 0; s < depth; s += 4)
         {
-            ArrayView<GpuFour> a = left.SubView(s * Pitch + i), b = right.SubView(s * rightPitch + j);
-            sum.Add(b[0], GpuFour.Join(a[0], a[Half / 4]));
-            sum.Add(b[rightPitch], GpuFour.Join(a[Pitch], a[Pitch + Half / 4]));
-            sum.Add(b[2 * rightPitch], GpuFour.Join(a[2 * Pitch], a[2 * Pitch + Half / 4]));
-            sum.Add(b[3 * rightPitch], GpuFour.Join(a[3 * Pitch], a[3 * Pitch + Half / 4]));
+            ArrayView<Float4> a = left.SubView(s * Pitch + i), b = right.SubView(s * rightPitch + j);
+            sum.Add(b[0], Float4.Join(a[0], a[Half / 4]));
+            sum.Add(b[rightPitch], Float4.Join(a[Pitch], a[Pitch + Half / 4]));
+            sum.Add(b[2 * rightPitch], Float4.Join(a[2 * Pitch], a[2 * Pitch + Half / 4]));
+            sum.Add(b[3 * rightPitch], Float4.Join(a[3 * Pitch], a[3 * Pitch + Half / 4]));
         }
     }
 
     /// <summary>Numbers of a thread's rows, one each; 0 for those that are missing.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuEight OfRows(ArrayView<float> source, GpuAttentionTile tile, int i) => new(
+    private static Float4Pair OfRows(ArrayView<float> source, GpuAttentionTile tile, int i) => new(
         OfRow(source, tile, 4 * i), OfRow(source, tile, 4 * i + 1), OfRow(source, tile, 4 * i + 2), OfRow(source, tile, 4 * i + 3),
         OfRow(source, tile, 4 * i + Half), OfRow(source, tile, 4 * i + Half + 1), OfRow(source, tile, 4 * i + Half + 2), OfRow(source, tile, 4 * i + Half + 3));
 
@@ -266,16 +266,16 @@ internal static partial class GpuAttentionTiles
     private static float OfRow(ArrayView<float> source, GpuAttentionTile tile, int row) => row < tile.QueryCount ? source[tile.Row + row] : 0;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Exponentials(ref GpuHalfTile scores, GpuEight shift)
+    private static void Exponentials(ref GpuHalfTile scores, Float4Pair shift)
     {
-        scores.A = GpuFour.Exp(scores.A - shift.A);
-        scores.B = GpuFour.Exp(scores.B - shift.B);
-        scores.C = GpuFour.Exp(scores.C - shift.C);
-        scores.D = GpuFour.Exp(scores.D - shift.D);
-        scores.E = GpuFour.Exp(scores.E - shift.E);
-        scores.F = GpuFour.Exp(scores.F - shift.F);
-        scores.G = GpuFour.Exp(scores.G - shift.G);
-        scores.H = GpuFour.Exp(scores.H - shift.H);
+        scores.A = Float4.Exp(scores.A - shift.A);
+        scores.B = Float4.Exp(scores.B - shift.B);
+        scores.C = Float4.Exp(scores.C - shift.C);
+        scores.D = Float4.Exp(scores.D - shift.D);
+        scores.E = Float4.Exp(scores.E - shift.E);
+        scores.F = Float4.Exp(scores.F - shift.F);
+        scores.G = Float4.Exp(scores.G - shift.G);
+        scores.H = Float4.Exp(scores.H - shift.H);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -292,11 +292,11 @@ internal static partial class GpuAttentionTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuFour Keep(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
+    private static Float4 Keep(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
     {
         long line = tile.Row + row;
         int key = tile.FirstKey + 4 * j;
-        return new GpuFour(
+        return new Float4(
             GpuAttentionKernels.Keep(x, line, key), GpuAttentionKernels.Keep(x, line, key + 1), GpuAttentionKernels.Keep(x, line, key + 2), GpuAttentionKernels.Keep(x, line, key + 3));
     }
 

@@ -11,7 +11,7 @@ internal interface IGpuGemmShape
     static abstract int Columns { get; }
 
     /// <summary>Shared memory for two strips of A and two of B, in fours.</summary>
-    static abstract ArrayView<GpuFour> Strips();
+    static abstract ArrayView<Float4> Strips();
 }
 
 /// <summary>128 × 128 with 256 threads: the most arithmetic for each byte.</summary>
@@ -22,7 +22,7 @@ internal readonly struct GpuGemm128X128 : IGpuGemmShape
     public static int Columns => 128;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (33 + 33));
+    public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (33 + 33));
 }
 
 /// <summary>128 × 64 with 128 threads.</summary>
@@ -33,7 +33,7 @@ internal readonly struct GpuGemm128X64 : IGpuGemmShape
     public static int Columns => 64;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (33 + 17));
+    public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (33 + 17));
 }
 
 /// <summary>64 × 128 with 128 threads.</summary>
@@ -44,7 +44,7 @@ internal readonly struct GpuGemm64X128 : IGpuGemmShape
     public static int Columns => 128;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (17 + 33));
+    public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (17 + 33));
 }
 
 /// <summary>64 × 64 with 64 threads: for small products, which need many groups to keep a GPU busy.</summary>
@@ -55,5 +55,5 @@ internal readonly struct GpuGemm64X64 : IGpuGemmShape
     public static int Columns => 64;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ArrayView<GpuFour> Strips() => SharedMemory.Allocate<GpuFour>(2 * GpuGemmTiles.Depth * (17 + 17));
+    public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (17 + 17));
 }

@@ -28,7 +28,7 @@ internal static class GpuGemmTiles
         where R : unmanaged, IMap6
         where S : struct, IGpuGemmShape
     {
-        ArrayView<GpuFour> strips = S.Strips();
+        ArrayView<Float4> strips = S.Strips();
         int pitchA = PitchOf(S.Rows), pitchB = PitchOf(S.Columns), sizeA = Depth * pitchA, sizeB = Depth * pitchB;
         int tiles = x.TilesM * x.TilesN, slice = Grid.IdxX / tiles, tile = Grid.IdxX - slice * tiles;
         int batch = slice / x.Parts, part = slice - batch * x.Parts;
@@ -45,7 +45,7 @@ internal static class GpuGemmTiles
         // A thread moves one or two fours of each strip: what differs is known when the kernel is compiled.
         long placeA0 = a.PlaceOf(thread, S.Rows, begin), placeB0 = b.PlaceOf(thread, S.Columns, begin), stepA = a.Step, stepB = b.Step;
         long placeA1 = twoA ? a.PlaceOf(second, S.Rows, begin) : 0, placeB1 = twoB ? b.PlaceOf(second, S.Columns, begin) : 0;
-        GpuFour a0 = a.Fetch(thread, S.Rows, begin, placeA0), a1 = default, b0 = b.Fetch(thread, S.Columns, begin, placeB0), b1 = default;
+        Float4 a0 = a.Fetch(thread, S.Rows, begin, placeA0), a1 = default, b0 = b.Fetch(thread, S.Columns, begin, placeB0), b1 = default;
         if (twoA)
             a1 = a.Fetch(second, S.Rows, begin, placeA1);
         if (twoB)
@@ -84,7 +84,7 @@ internal static class GpuGemmTiles
             }
 
             // Written out, as neither compiler does it: the reads of later steps overlap with the products of this one.
-            ArrayView<GpuFour> lineA = strips.SubView(current * sizeA + i), lineB = strips.SubView(2 * sizeA + current * sizeB + j);
+            ArrayView<Float4> lineA = strips.SubView(current * sizeA + i), lineB = strips.SubView(2 * sizeA + current * sizeB + j);
             Step<S>(ref sum, lineA, lineB, 0);
             Step<S>(ref sum, lineA, lineB, 1);
             Step<S>(ref sum, lineA, lineB, 2);
@@ -122,10 +122,10 @@ internal static class GpuGemmTiles
 
     /// <summary>Adds the products of step <paramref name="k"/> of a strip.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Step<S>(ref GpuTile sum, ArrayView<GpuFour> a, ArrayView<GpuFour> b, int k) where S : struct, IGpuGemmShape =>
+    private static void Step<S>(ref GpuTile sum, ArrayView<Float4> a, ArrayView<Float4> b, int k) where S : struct, IGpuGemmShape =>
         sum.Add(
-            GpuFour.Join(b[k * PitchOf(S.Columns)], b[k * PitchOf(S.Columns) + S.Columns / 8]),
-            GpuFour.Join(a[k * PitchOf(S.Rows)], a[k * PitchOf(S.Rows) + S.Rows / 8]));
+            Float4.Join(b[k * PitchOf(S.Columns)], b[k * PitchOf(S.Columns) + S.Columns / 8]),
+            Float4.Join(a[k * PitchOf(S.Rows)], a[k * PitchOf(S.Rows) + S.Rows / 8]));
 
     /// <summary>Fours from one step of k to the next in a strip with so many rows: one more than it holds.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -154,17 +154,17 @@ internal static class GpuGemmTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, int half, GpuEight line)
+    private static void StoreRow<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, int half, Float4Pair line)
         where R : unmanaged, IMap6
     {
         if (row >= x.M)
             return;
-        StoreFour(x, epilogue, formats, batch, part, row, column, new GpuFour(line.A, line.B, line.C, line.D));
-        StoreFour(x, epilogue, formats, batch, part, row, column + half, new GpuFour(line.E, line.F, line.G, line.H));
+        StoreFour(x, epilogue, formats, batch, part, row, column, new Float4(line.A, line.B, line.C, line.D));
+        StoreFour(x, epilogue, formats, batch, part, row, column + half, new Float4(line.E, line.F, line.G, line.H));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreFour<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, GpuFour products)
+    private static void StoreFour<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, Float4 products)
         where R : unmanaged, IMap6
     {
         if ((formats & Splits) != 0)
@@ -178,10 +178,10 @@ internal static class GpuGemmTiles
         {
             if (column >= x.N)
                 return;
-            var finished = new GpuFour(
+            var finished = new Float4(
                 GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column, products.A), GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 1, products.B),
                 GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 2, products.C), GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 3, products.D));
-            x.C.Cast<GpuFour>()[(batch * x.BatchStrideC + (long)row * x.StrideC + column) / 4] = finished;
+            x.C.Cast<Float4>()[(batch * x.BatchStrideC + (long)row * x.StrideC + column) / 4] = finished;
         }
         else
         {
@@ -253,23 +253,23 @@ internal readonly struct GpuGemmSide
 
     /// <summary>Four neighbours in memory of the strip that begins at step <paramref name="from"/>: the <paramref name="index"/>-th four; zeros outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public GpuFour Fetch(int index, int rows, int from, long place)
+    public Float4 Fetch(int index, int rows, int from, long place)
     {
         int outer = first + OuterOf(index, rows, alongOuter), k = from + StepOf(index, rows, alongOuter);
         if (fours)
         {
             if (outer >= outerSize || k >= end)
                 return default;
-            return data.Cast<GpuFour>()[place];
+            return data.Cast<Float4>()[place];
         }
 
         int stepOuter = alongOuter ? 1 : 0, stepK = 1 - stepOuter;
-        return new GpuFour(Read(outer, k), Read(outer + stepOuter, k + stepK), Read(outer + 2 * stepOuter, k + 2 * stepK), Read(outer + 3 * stepOuter, k + 3 * stepK));
+        return new Float4(Read(outer, k), Read(outer + stepOuter, k + stepK), Read(outer + 2 * stepOuter, k + 2 * stepK), Read(outer + 3 * stepOuter, k + 3 * stepK));
     }
 
     /// <summary>Puts a four into the strip at word <paramref name="strip"/>, whose lines are steps of k, <paramref name="pitch"/> words apart.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, int from, GpuFour four)
+    public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, int from, Float4 four)
     {
         // Not where it is loaded, which would wait for it.
         if (ragged)
@@ -277,7 +277,7 @@ internal readonly struct GpuGemmSide
         ArrayView<float> place = words.SubView(strip + StepOf(index, rows, alongOuter) * pitch + OuterOf(index, rows, alongOuter));
         if (alongOuter)
         {
-            place.Cast<GpuFour>()[0] = four;
+            place.Cast<Float4>()[0] = four;
         }
         else
         {

@@ -5,11 +5,11 @@ namespace ILGpuOptim.Compute.Gpu;
 /// <summary>An 8 × 4 tile in registers.</summary>
 internal struct GpuHalfTile
 {
-    public GpuFour A, B, C, D, E, F, G, H;
+    public Float4 A, B, C, D, E, F, G, H;
 
     /// <summary>Adds the outer product of a row and a column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Add(GpuFour row, GpuEight column)
+    public void Add(Float4 row, Float4Pair column)
     {
         A = A.Plus(row, column.A);
         B = B.Plus(row, column.B);
@@ -23,7 +23,7 @@ internal struct GpuHalfTile
 
     /// <summary>Multiplies each row by a number.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Scale(GpuEight factors)
+    public void Scale(Float4Pair factors)
     {
         A *= factors.A;
         B *= factors.B;
@@ -37,11 +37,11 @@ internal struct GpuHalfTile
 
     /// <summary>The largest of each row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Largest() => new(A.Largest(), B.Largest(), C.Largest(), D.Largest(), E.Largest(), F.Largest(), G.Largest(), H.Largest());
+    public readonly Float4Pair Largest() => new(A.Largest(), B.Largest(), C.Largest(), D.Largest(), E.Largest(), F.Largest(), G.Largest(), H.Largest());
 
     /// <summary>The sum of each row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Sums() => new(A.Sum(), B.Sum(), C.Sum(), D.Sum(), E.Sum(), F.Sum(), G.Sum(), H.Sum());
+    public readonly Float4Pair Sums() => new(A.Sum(), B.Sum(), C.Sum(), D.Sum(), E.Sum(), F.Sum(), G.Sum(), H.Sum());
 
     /// <summary>Multiplies each number by another's.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -53,12 +53,12 @@ public static class Llama2CFile
     public static void Export(LanguageModel model, string path)
     {
         var config = (LlamaConfig)model.Config;
-        Require(config.SizeOfHead * config.Heads == config.Channels, $"head_dim = {config.SizeOfHead}", "heads that together are as wide as the model");
+        Require(config.SizeOfHead * config.Heads == config.HiddenSize, $"head_dim = {config.SizeOfHead}", "heads that together are as wide as the model");
         Require(!config.AttentionBias && !config.MlpBias, "attention_bias or mlp_bias", "no biases");
         Require(config.Theta == Theta && (config.Scaling?.Kind ?? config.Scaling?.OldKind ?? "default") == "default", $"rope_theta = {config.Theta} or rope_scaling", $"a rope_theta of {Theta} without scaling");
         Require(config.Activation is "silu" or "swish", $"hidden_act = \"{config.Activation}\"", "\"silu\"");
         Require(config.NormEpsilon == NormEpsilon, $"rms_norm_eps = {config.NormEpsilon}", $"an rms_norm_eps of {NormEpsilon}");
-        var header = new Llama2CHeader(config.Channels, config.Inner, config.Layers, config.Heads, config.KeyHeadCount, config.Vocabulary, config.ContextLength, config.TieWordEmbeddings);
+        var header = new Llama2CHeader(config.HiddenSize, config.IntermediateSize, config.Layers, config.Heads, config.KeyHeadCount, config.VocabularySize, config.ContextLength, config.TieWordEmbeddings);
         Require(AngleFloats(header) <= Array.MaxLength, $"max_position_embeddings = {config.ContextLength}", "tables of angles for fewer positions");
         try
         {
@@ -85,9 +85,9 @@ public static class Llama2CFile
 
     private static LlamaConfig Config(Llama2CHeader header) => new()
     {
-        Vocabulary = header.Vocabulary,
-        Channels = header.Width,
-        Inner = header.Inner,
+        VocabularySize = header.VocabularySize,
+        HiddenSize = header.Width,
+        IntermediateSize = header.IntermediateSize,
         Layers = header.Layers,
         Heads = header.Heads,
         KeyHeads = header.KeyHeads,

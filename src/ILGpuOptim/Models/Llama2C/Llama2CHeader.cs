@@ -7,14 +7,14 @@ namespace ILGpuOptim.Models;
 /// that the head has a matrix of its own.
 /// </summary>
 /// <param name="Width">Numbers for each token.</param>
-/// <param name="Inner">The width inside the feed-forward layer.</param>
+/// <param name="IntermediateSize">The width inside the feed-forward layer.</param>
 /// <param name="Layers">Layers.</param>
 /// <param name="Heads">Query heads.</param>
 /// <param name="KeyHeads">Key and value heads.</param>
-/// <param name="Vocabulary">Token ids, without the sign.</param>
+/// <param name="VocabularySize">Token ids, without the sign.</param>
 /// <param name="Positions">The longest sequence.</param>
 /// <param name="Tied">Whether the head shares the token embedding.</param>
-internal readonly record struct Llama2CHeader(int Width, int Inner, int Layers, int Heads, int KeyHeads, int Vocabulary, int Positions, bool Tied)
+internal readonly record struct Llama2CHeader(int Width, int IntermediateSize, int Layers, int Heads, int KeyHeads, int VocabularySize, int Positions, bool Tied)
 {
     /// <summary>Bytes of the header.</summary>
     public const int Bytes = 7 * sizeof(int);
@@ -30,8 +30,8 @@ internal readonly record struct Llama2CHeader(int Width, int Inner, int Layers, 
         get
         {
             Int128 width = Width, key = (Int128)KeyHeads * HeadSize;
-            Int128 layer = 2 * width + 2 * width * width + 2 * width * key + 3 * width * Inner;
-            Int128 floats = (Tied ? 1 : 2) * (Int128)Vocabulary * width + Layers * layer + width + (Int128)Positions * (HeadSize / 2) * 2;
+            Int128 layer = 2 * width + 2 * width * width + 2 * width * key + 3 * width * IntermediateSize;
+            Int128 floats = (Tied ? 1 : 2) * (Int128)VocabularySize * width + Layers * layer + width + (Int128)Positions * (HeadSize / 2) * 2;
             return Bytes + floats * sizeof(float);
         }
     }
@@ -51,7 +51,7 @@ internal readonly record struct Llama2CHeader(int Width, int Inner, int Layers, 
             throw new UserException(ForeignModel.Explain(path));
         var header = new Llama2CHeader(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5] == int.MinValue ? 0 : Math.Abs(numbers[5]), numbers[6], numbers[5] > 0);
         string sizes = $"dim {numbers[0]}, hidden_dim {numbers[1]}, n_layers {numbers[2]}, n_heads {numbers[3]}, n_kv_heads {numbers[4]}, vocab_size {numbers[5]}, seq_len {numbers[6]}";
-        if (header.Width < 1 || header.Inner < 1 || header.Layers < 1 || header.Heads < 1 || header.KeyHeads < 1 || header.Vocabulary < 1 || header.Positions < 1)
+        if (header.Width < 1 || header.IntermediateSize < 1 || header.Layers < 1 || header.Heads < 1 || header.KeyHeads < 1 || header.VocabularySize < 1 || header.Positions < 1)
             throw new UserException($"{path}: no legacy checkpoint of llama2.c: its header says {sizes}");
         if (header.Width % header.Heads != 0 || header.Heads % header.KeyHeads != 0 || header.HeadSize % 2 != 0)
             throw new UserException($"{path}: no legacy checkpoint of llama2.c: the sizes of its header do not divide each other: {sizes}");
@@ -64,7 +64,7 @@ internal readonly record struct Llama2CHeader(int Width, int Inner, int Layers, 
     public byte[] ToBytes()
     {
         var bytes = new byte[Bytes];
-        int[] numbers = [Width, Inner, Layers, Heads, KeyHeads, Tied ? Vocabulary : -Vocabulary, Positions];
+        int[] numbers = [Width, IntermediateSize, Layers, Heads, KeyHeads, Tied ? VocabularySize : -VocabularySize, Positions];
         for (int i = 0; i < numbers.Length; i++)
             BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(i * sizeof(int)), numbers[i]);
         return bytes;

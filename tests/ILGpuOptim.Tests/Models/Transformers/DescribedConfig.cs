@@ -11,7 +11,7 @@ internal sealed record DescribedConfig : ModelConfig
 
     public override int Depth => Description.Blocks.Count;
 
-    public override int Width => Description.HiddenSize;
+    public override int HiddenSize { get; init; }
 
     public override int HeadCount => Description.Blocks[0].Attention.Heads;
 
@@ -21,11 +21,11 @@ internal sealed record DescribedConfig : ModelConfig
 
     public override TransformerDescription Describe() => Description;
 
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this;
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this;
 
     public override void Check(string source)
     {
     }
 
-    public static DescribedConfig Of(TransformerDescription description) => new() { Vocabulary = description.VocabularySize, Description = description };
+    public static DescribedConfig Of(TransformerDescription description) => new() { VocabularySize = description.VocabularySize, HiddenSize = description.HiddenSize, Description = description };
 }

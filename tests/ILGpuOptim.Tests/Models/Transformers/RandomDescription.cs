@@ -5,7 +5,7 @@ namespace ILGpuOptim.Tests.Models.Transformers;
 /// <summary>Small transformers whose options are drawn and combined at random; a seed repeats one.</summary>
 internal sealed class RandomDescription(int seed)
 {
-    public const int Vocabulary = 19, MaxPositions = 24;
+    public const int VocabularySize = 19, MaxPositions = 24;
 
     private readonly Random random = new(seed);
     private int hidden;
@@ -19,7 +19,7 @@ internal sealed class RandomDescription(int seed)
         bool causal = isCausal ?? Flip(), relative = Flip(0.2), experts = Flip(0.2);
         return new TransformerDescription
         {
-            VocabularySize = Vocabulary,
+            VocabularySize = VocabularySize,
             HiddenSize = hidden,
             MaxPositions = MaxPositions,
             IsCausal = causal,
@@ -38,7 +38,7 @@ internal sealed class RandomDescription(int seed)
         bool relative = Flip();
         TransformerDescription encoder = new()
         {
-            VocabularySize = Vocabulary,
+            VocabularySize = VocabularySize,
             HiddenSize = hidden,
             MaxPositions = MaxPositions,
             IsCausal = false,

@@ -26,7 +26,7 @@ public class RecomputationTests
     [Fact]
     public void TheMemoryPlanKnows()
     {
-        var config = new Gpt2Config { Vocabulary = 31, ContextLength = 128, Layers = 8, Heads = 4, Channels = 64 };
+        var config = new Gpt2Config { VocabularySize = 31, ContextLength = 128, Layers = 8, Heads = 4, HiddenSize = 64 };
         var settings = new TrainingSettings { Block = 128, Batch = 4 };
         MemoryPlan kept = MemoryPlan.Of(config, settings), again = MemoryPlan.Of(config, settings with { Recompute = true });
         Assert.True(again.Activations < kept.Activations / 2, $"{again.Activations} bytes instead of {kept.Activations}");

@@ -156,7 +156,7 @@ public class TransformerTests
     public void CrossAttentionThatWouldIgnoreASettingIsRefused()
     {
         using var device = new CpuDevice(1);
-        TransformerDescription t5 = new T5Config { Vocabulary = 11, Channels = 8, HeadSize = 4, Heads = 2, Inner = 8, Layers = 1 }.Describe();
+        TransformerDescription t5 = new T5Config { VocabularySize = 11, HiddenSize = 8, HeadSize = 4, Heads = 2, IntermediateSize = 8, Layers = 1 }.Describe();
         BlockDescription block = t5.Blocks[0];
         foreach (AttentionDescription cross in new[] { block.CrossAttention! with { KeysBefore = 2 }, block.CrossAttention! with { Rotary = new RotaryDescription(10_000, 4) { MaxPositions = 16 } } })
         {
@@ -228,7 +228,7 @@ public class TransformerTests
         }
 
         /// <summary>Tokens without the padding id, whose lookups pass no gradient.</summary>
-        public static int[] Tokens(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(2, RandomDescription.Vocabulary))];
+        public static int[] Tokens(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(2, RandomDescription.VocabularySize))];
     }
 
     private static Tensor Loss(LanguageModel model, Tape tape, Inputs inputs) => model.Loss(tape, inputs.Batch, inputs.Targets, 0.7f);
@@ -255,7 +255,7 @@ public class TransformerTests
     private static float[] Last(LanguageModel model, Device device, int[] text, int[] read)
     {
         float[] logits = Logits(model, device, read.Length > 0 ? new TokenBatch(read, 1) { DecoderTokens = text } : new TokenBatch(text, 1));
-        return logits[^RandomDescription.Vocabulary..];
+        return logits[^RandomDescription.VocabularySize..];
     }
 
     private static void Close(float[] expected, float[] actual, TransformerDescription description)

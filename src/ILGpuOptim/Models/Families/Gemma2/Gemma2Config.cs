@@ -66,7 +66,7 @@ public record Gemma2Config : DecoderConfig
     protected override NormDescription Norm(string name) => base.Norm(name) with { AddsOne = true };
 
     /// <inheritdoc/>
-    protected override EmbeddingDescription Embedding() => base.Embedding() with { Scale = MathF.Sqrt(Channels) };
+    protected override EmbeddingDescription Embedding() => base.Embedding() with { Scale = MathF.Sqrt(HiddenSize) };
 
     /// <inheritdoc/>
     protected override AttentionDescription Attention(int layer) => base.Attention(layer) with { SoftCap = AttentionCap };
@@ -87,9 +87,9 @@ public record Gemma2Config : DecoderConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null)
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null)
     {
-        var resized = (Gemma2Config)base.Resized(vocabulary, positions, layers, heads, channels, dropout);
+        var resized = (Gemma2Config)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout);
         return QueryScalar == SizeOfHead ? resized with { QueryScalar = resized.SizeOfHead } : resized;
     }
 

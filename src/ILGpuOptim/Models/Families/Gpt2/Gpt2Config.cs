@@ -23,7 +23,7 @@ public record Gpt2Config : ModelConfig
 
     /// <summary>Numbers for each token.</summary>
     [JsonPropertyName("n_embd"), OtherName("hidden_size")]
-    public required int Channels { get; init; }
+    public override required int HiddenSize { get; init; }
 
     /// <summary>Layers.</summary>
     [JsonPropertyName("n_layer"), OtherName("num_hidden_layers")]
@@ -35,7 +35,7 @@ public record Gpt2Config : ModelConfig
 
     /// <summary>The width inside the feed-forward layer; null means four times the channels.</summary>
     [JsonPropertyName("n_inner")]
-    public int? Inner { get; init; }
+    public int? IntermediateSize { get; init; }
 
     /// <summary>Keeps layer normalisation finite.</summary>
     [JsonPropertyName("layer_norm_epsilon")]
@@ -76,13 +76,10 @@ public record Gpt2Config : ModelConfig
     public override int Depth => Layers;
 
     /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
     public override int HeadCount => Heads;
 
     /// <summary>The width inside the feed-forward layer.</summary>
-    public int InnerWidth => Inner ?? 4 * Channels;
+    public int FeedForwardSize => IntermediateSize ?? 4 * HiddenSize;
 
     /// <inheritdoc/>
     public override string TokenTensor => "wte.weight";
@@ -105,7 +102,7 @@ public record Gpt2Config : ModelConfig
     /// <summary>What a layer's attention scores are multiplied by.</summary>
     /// <param name="layer">Counted from 0.</param>
     public float AttentionScale(int layer) =>
-        (ScaleAttention ? 1 / MathF.Sqrt((float)Channels / Heads) : 1) / (ScaleAttentionByLayer ? layer + 1 : 1);
+        (ScaleAttention ? 1 / MathF.Sqrt((float)HiddenSize / Heads) : 1) / (ScaleAttentionByLayer ? layer + 1 : 1);
 
     /// <inheritdoc/>
     public override TransformerDescription Describe()
@@ -125,7 +122,7 @@ public record Gpt2Config : ModelConfig
                     Output = Product(name + "attn.c_proj", true),
                     Heads = Heads,
                     KeyHeads = Heads,
-                    HeadSize = Channels / Heads,
+                    HeadSize = HiddenSize / Heads,
                     Scale = AttentionScale(layer),
                     Dropout = AttentionDropout,
                 },
@@ -134,7 +131,7 @@ public record Gpt2Config : ModelConfig
                 FeedForward = new FeedForwardDescription
                 {
                     Activation = ActivationFunction,
-                    IntermediateSize = InnerWidth,
+                    IntermediateSize = FeedForwardSize,
                     Up = Product(name + "mlp.c_fc", false),
                     Down = Product(name + "mlp.c_proj", true),
                 },
@@ -144,8 +141,8 @@ public record Gpt2Config : ModelConfig
 
         return new TransformerDescription
         {
-            VocabularySize = Vocabulary,
-            HiddenSize = Channels,
+            VocabularySize = VocabularySize,
+            HiddenSize = HiddenSize,
             MaxPositions = ContextLength,
             Embedding = new EmbeddingDescription
             {
@@ -161,15 +158,15 @@ public record Gpt2Config : ModelConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this with
     {
-        Vocabulary = vocabulary ?? Vocabulary,
+        VocabularySize = vocabulary ?? VocabularySize,
         PadToken = PadWithin(vocabulary),
         ContextLength = positions ?? ContextLength,
         Layers = layers ?? Layers,
         Heads = heads ?? Heads,
-        Channels = channels ?? Channels,
-        Inner = channels is { } width && Inner is { } inner ? (int)((long)inner * width / Channels) : Inner,
+        HiddenSize = hiddenSize ?? HiddenSize,
+        IntermediateSize = hiddenSize is { } width && IntermediateSize is { } inner ? (int)((long)inner * width / HiddenSize) : IntermediateSize,
         ResidualDropout = (float?)dropout ?? ResidualDropout,
         EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,
         AttentionDropout = (float?)dropout ?? AttentionDropout,
@@ -180,11 +177,11 @@ public record Gpt2Config : ModelConfig
     {
         base.Check(source);
         ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MostRows);
-        ConfigChecks.Size(source, "n_embd", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "n_embd", HiddenSize, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "n_layer", Layers, ConfigChecks.MostLayers);
         ConfigChecks.Size(source, "n_head", Heads, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "n_inner", Inner ?? 1, ConfigChecks.MostWidth);
-        ConfigChecks.Divides(source, "n_head", Heads, "n_embd", Channels);
+        ConfigChecks.Size(source, "n_inner", IntermediateSize ?? 1, ConfigChecks.MostWidth);
+        ConfigChecks.Divides(source, "n_head", Heads, "n_embd", HiddenSize);
         ConfigChecks.Epsilon(source, "layer_norm_epsilon", LayerNormEpsilon);
         ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
         ActivationNames.Require(source, "activation_function", ActivationFunction);

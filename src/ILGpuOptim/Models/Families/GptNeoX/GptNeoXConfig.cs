@@ -75,7 +75,7 @@ public record GptNeoXConfig : SizedConfig
     /// <inheritdoc/>
     public override TransformerDescription Describe()
     {
-        RotaryDescription rotary = Rotary.Describe(Channels / Heads, ContextLength);
+        RotaryDescription rotary = Rotary.Describe(HiddenSize / Heads, ContextLength);
         NormDescription Norm(string name) => new(name, NormKind.LayerNorm, NormEpsilon) { HasBias = true };
         ProjectionDescription Product(string name, bool hasBias) => new(name) { HasBias = hasBias, StandardDeviation = InitializerRange };
         BlockDescription Block(int layer)
@@ -92,8 +92,8 @@ public record GptNeoXConfig : SizedConfig
                     Output = Product(name + "attention.dense", AttentionBias),
                     Heads = Heads,
                     KeyHeads = Heads,
-                    HeadSize = Channels / Heads,
-                    Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                    HeadSize = HiddenSize / Heads,
+                    Scale = 1 / MathF.Sqrt((float)HiddenSize / Heads),
                     Rotary = rotary,
                     Dropout = AttentionDropout,
                 },
@@ -102,7 +102,7 @@ public record GptNeoXConfig : SizedConfig
                 FeedForward = new FeedForwardDescription
                 {
                     Activation = Activation,
-                    IntermediateSize = Inner,
+                    IntermediateSize = IntermediateSize,
                     Up = Product(name + "mlp.dense_h_to_4h", hasBias: true),
                     Down = Product(name + "mlp.dense_4h_to_h", hasBias: true),
                 },
@@ -112,8 +112,8 @@ public record GptNeoXConfig : SizedConfig
 
         return new TransformerDescription
         {
-            VocabularySize = Vocabulary,
-            HiddenSize = Channels,
+            VocabularySize = VocabularySize,
+            HiddenSize = HiddenSize,
             MaxPositions = ContextLength,
             Embedding = new EmbeddingDescription { Tokens = "gpt_neox.embed_in", Dropout = HiddenDropout, StandardDeviation = InitializerRange },
             Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
@@ -123,7 +123,7 @@ public record GptNeoXConfig : SizedConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => (GptNeoXConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => (GptNeoXConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
     {
         HiddenDropout = (float?)dropout ?? HiddenDropout,
         AttentionDropout = (float?)dropout ?? AttentionDropout,
@@ -133,13 +133,13 @@ public record GptNeoXConfig : SizedConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
-        ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
+        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
+        ConfigChecks.Size(source, "hidden_size / num_attention_heads", HiddenSize / Heads, ConfigChecks.MostHeadSize);
         ConfigChecks.Activation(source, "hidden_act", Activation);
         ConfigChecks.Epsilon(source, "layer_norm_eps", NormEpsilon);
         ConfigChecks.Dropout(source, "hidden_dropout", HiddenDropout);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
-        Rotary.Check(source, Channels / Heads, ContextLength);
+        Rotary.Check(source, HiddenSize / Heads, ContextLength);
     }
 
     /// <inheritdoc/>

@@ -60,7 +60,7 @@ public record MixtralConfig : DecoderConfig
         return new FeedForwardDescription
         {
             Activation = Activation,
-            IntermediateSize = Inner,
+            IntermediateSize = IntermediateSize,
             Gate = Product(name + "experts.{e}.w1", hasBias: false),
             Up = Product(name + "experts.{e}.w3", hasBias: false),
             Down = Product(name + "experts.{e}.w2", hasBias: false),

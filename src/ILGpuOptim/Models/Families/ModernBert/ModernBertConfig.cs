@@ -134,11 +134,11 @@ public record ModernBertConfig : SizedConfig
                     Output = Product(name + "attn.Wo", AttentionBias, isOutput: true),
                     Heads = Heads,
                     KeyHeads = Heads,
-                    HeadSize = Channels / Heads,
-                    Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                    HeadSize = HiddenSize / Heads,
+                    Scale = 1 / MathF.Sqrt((float)HiddenSize / Heads),
                     KeysBefore = slides ? LocalAttention / 2 : null,
                     KeysAfter = slides ? LocalAttention / 2 : null,
-                    Rotary = Rotary(slides).Describe(Channels / Heads, ContextLength),
+                    Rotary = Rotary(slides).Describe(HiddenSize / Heads, ContextLength),
                     Dropout = AttentionDropout,
                 },
                 AttentionOutputDropout = AttentionDropout,
@@ -146,7 +146,7 @@ public record ModernBertConfig : SizedConfig
                 FeedForward = new FeedForwardDescription
                 {
                     Activation = Activation,
-                    IntermediateSize = Inner,
+                    IntermediateSize = IntermediateSize,
                     Up = Product(name + "mlp.Wi", MlpBias, isOutput: false),
                     IsPacked = true,
                     Down = Product(name + "mlp.Wo", MlpBias, isOutput: true),
@@ -157,8 +157,8 @@ public record ModernBertConfig : SizedConfig
 
         return new TransformerDescription
         {
-            VocabularySize = Vocabulary,
-            HiddenSize = Channels,
+            VocabularySize = VocabularySize,
+            HiddenSize = HiddenSize,
             MaxPositions = ContextLength,
             IsCausal = false,
             Embedding = new EmbeddingDescription
@@ -182,7 +182,7 @@ public record ModernBertConfig : SizedConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => (ModernBertConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => (ModernBertConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
     {
         LayerTypes = LayerList.Repeated(LayerTypes, layers ?? Layers),
         EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,
@@ -194,8 +194,8 @@ public record ModernBertConfig : SizedConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
-        ConfigChecks.Size(source, "hidden_size / num_attention_heads", Channels / Heads, ConfigChecks.MostHeadSize);
+        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
+        ConfigChecks.Size(source, "hidden_size / num_attention_heads", HiddenSize / Heads, ConfigChecks.MostHeadSize);
         ConfigChecks.Size(source, "global_attn_every_n_layers", FullInterval, ConfigChecks.MostLayers);
         ConfigChecks.Size(source, "local_attention", LocalAttention, int.MaxValue);
         ConfigChecks.PerLayer(source, "layer_types", LayerTypes, Layers, Full, Sliding);
@@ -207,8 +207,8 @@ public record ModernBertConfig : SizedConfig
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
         ConfigChecks.Dropout(source, "mlp_dropout", MlpDropout);
         LayerKindRotary.CheckNested(source, RopeParameters);
-        Rotary(slides: false).Check(source, Channels / Heads, ContextLength);
-        Rotary(slides: true).Check(source, Channels / Heads, ContextLength);
+        Rotary(slides: false).Check(source, HiddenSize / Heads, ContextLength);
+        Rotary(slides: true).Check(source, HiddenSize / Heads, ContextLength);
     }
 
     /// <inheritdoc/>

@@ -68,8 +68,8 @@ public record Phi3Config : DecoderConfig
         base.FeedForward(layer) with { Gate = null, Up = Product(NameOf(layer) + "mlp.gate_up_proj", hasBias: false), IsPacked = true };
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) =>
-        (Phi3Config)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) =>
+        (Phi3Config)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
         {
             ResidualDropout = (float?)dropout ?? ResidualDropout,
             EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,

@@ -76,8 +76,8 @@ public record Qwen3MoeConfig : Qwen3Config
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) =>
-        (Qwen3MoeConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with { ExpertInner = (int)((long)ExpertInner * (channels ?? Channels) / Channels) };
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) =>
+        (Qwen3MoeConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with { ExpertInner = (int)((long)ExpertInner * (hiddenSize ?? HiddenSize) / HiddenSize) };
 
     /// <inheritdoc/>
     public override void Check(string source)

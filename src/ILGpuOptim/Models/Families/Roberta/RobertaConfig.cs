@@ -35,16 +35,16 @@ public record RobertaConfig : BertLikeConfig
     private int FirstPosition => (PadToken ?? -1) + 1;
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null)
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null)
     {
         // Positions need a padding id; one that a small vocabulary has lost becomes its last.
-        var resized = (RobertaConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout);
-        return resized.PadToken is null && PadToken is not null ? resized with { PadToken = resized.Vocabulary - 1, ContextLength = (positions ?? Positions) + resized.Vocabulary } : resized;
+        var resized = (RobertaConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout);
+        return resized.PadToken is null && PadToken is not null ? resized with { PadToken = resized.VocabularySize - 1, ContextLength = (positions ?? Positions) + resized.VocabularySize } : resized;
     }
 
     /// <summary>Mask and padding id lie behind the vocabulary of the new text.</summary>
     public override ModelConfig WithNewMask() =>
-        this with { MaskToken = Vocabulary, PadToken = Vocabulary + 1, Vocabulary = Vocabulary + 2, ContextLength = Positions + Vocabulary + 2 };
+        this with { MaskToken = VocabularySize, PadToken = VocabularySize + 1, VocabularySize = VocabularySize + 2, ContextLength = Positions + VocabularySize + 2 };
 
     /// <inheritdoc/>
     public override void Check(string source)

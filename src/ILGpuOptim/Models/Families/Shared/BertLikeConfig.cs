@@ -57,8 +57,8 @@ public abstract record BertLikeConfig : SizedConfig
     /// <inheritdoc/>
     public override TransformerDescription Describe() => new()
     {
-        VocabularySize = Vocabulary,
-        HiddenSize = Channels,
+        VocabularySize = VocabularySize,
+        HiddenSize = HiddenSize,
         MaxPositions = Positions,
         IsCausal = false,
         Embedding = new EmbeddingDescription
@@ -82,7 +82,7 @@ public abstract record BertLikeConfig : SizedConfig
     };
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => (BertLikeConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => (BertLikeConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
     {
         HiddenDropout = (float?)dropout ?? HiddenDropout,
         AttentionDropout = (float?)dropout ?? AttentionDropout,
@@ -93,7 +93,7 @@ public abstract record BertLikeConfig : SizedConfig
     {
         base.Check(source);
         ConfigChecks.Size(source, "type_vocab_size", Segments, ConfigChecks.MostRows);
-        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+        ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
         ConfigChecks.Epsilon(source, "layer_norm_eps", LayerNormEpsilon);
         if (PositionKind != "absolute")
             throw new UserException($"{source}: position_embedding_type = \"{PositionKind}\" is not supported; {Family} has \"absolute\"");
@@ -120,8 +120,8 @@ public abstract record BertLikeConfig : SizedConfig
                 Output = Product(name + "attention.output.dense"),
                 Heads = Heads,
                 KeyHeads = Heads,
-                HeadSize = Channels / Heads,
-                Scale = 1 / MathF.Sqrt((float)Channels / Heads),
+                HeadSize = HiddenSize / Heads,
+                Scale = 1 / MathF.Sqrt((float)HiddenSize / Heads),
                 Dropout = AttentionDropout,
             },
             AttentionOutputDropout = HiddenDropout,
@@ -129,7 +129,7 @@ public abstract record BertLikeConfig : SizedConfig
             FeedForward = new FeedForwardDescription
             {
                 Activation = Activation,
-                IntermediateSize = Inner,
+                IntermediateSize = IntermediateSize,
                 Up = Product(name + "intermediate.dense"),
                 Down = Product(name + "output.dense"),
             },

@@ -53,7 +53,7 @@ public abstract record DecoderConfig : SizedConfig
     public float AttentionDropout { get; init; }
 
     /// <summary>Numbers per head.</summary>
-    public int SizeOfHead => HeadSize ?? Channels / Heads;
+    public int SizeOfHead => HeadSize ?? HiddenSize / Heads;
 
     /// <summary>Key and value heads.</summary>
     public int KeyHeadCount => KeyHeads ?? Heads;
@@ -99,8 +99,8 @@ public abstract record DecoderConfig : SizedConfig
     /// <inheritdoc/>
     public override TransformerDescription Describe() => new()
     {
-        VocabularySize = Vocabulary,
-        HiddenSize = Channels,
+        VocabularySize = VocabularySize,
+        HiddenSize = HiddenSize,
         MaxPositions = ContextLength,
         Embedding = Embedding(),
         Blocks = [.. Enumerable.Range(0, Layers).Select(Block)],
@@ -146,7 +146,7 @@ public abstract record DecoderConfig : SizedConfig
     protected virtual FeedForwardDescription FeedForward(int layer) => new()
     {
         Activation = Activation,
-        IntermediateSize = Inner,
+        IntermediateSize = IntermediateSize,
         Gate = Product(NameOf(layer) + "mlp.gate_proj", HasMlpBias),
         Up = Product(NameOf(layer) + "mlp.up_proj", HasMlpBias),
         Down = Product(NameOf(layer) + "mlp.down_proj", HasMlpBias),
@@ -162,11 +162,11 @@ public abstract record DecoderConfig : SizedConfig
     protected static string NameOf(int layer) => $"model.layers.{layer}.";
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null)
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null)
     {
-        int count = heads ?? Heads, width = channels ?? Channels;
-        bool isReshaped = HeadSize is not null && (heads is not null || channels is not null);
-        return (DecoderConfig)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with
+        int count = heads ?? Heads, width = hiddenSize ?? HiddenSize;
+        bool isReshaped = HeadSize is not null && (heads is not null || hiddenSize is not null);
+        return (DecoderConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
         {
             LayerTypes = LayerList.Repeated(LayerTypes, layers ?? Layers),
             KeyHeads = KeyHeads is { } keys ? Math.Max(1, (int)((long)keys * count / Heads)) : null,
@@ -184,7 +184,7 @@ public abstract record DecoderConfig : SizedConfig
         if ((long)Heads * SizeOfHead > ConfigChecks.MostWidth)
             throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} numbers are wider than {ConfigChecks.MostWidth}");
         if (HeadSize is null)
-            ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", Channels);
+            ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
         ConfigChecks.Divides(source, "num_key_value_heads", KeyHeadCount, "num_attention_heads", Heads);
         if (SizeOfHead > ConfigChecks.MostHeadSize)
             throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {ConfigChecks.MostHeadSize}; use more heads, or a smaller head_dim");

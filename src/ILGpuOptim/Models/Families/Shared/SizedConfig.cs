@@ -7,11 +7,11 @@ public abstract record SizedConfig : ModelConfig
 {
     /// <summary>Numbers for each token.</summary>
     [JsonPropertyName("hidden_size")]
-    public required int Channels { get; init; }
+    public override required int HiddenSize { get; init; }
 
     /// <summary>The width inside the feed-forward layer.</summary>
     [JsonPropertyName("intermediate_size")]
-    public required int Inner { get; init; }
+    public required int IntermediateSize { get; init; }
 
     /// <summary>Layers.</summary>
     [JsonPropertyName("num_hidden_layers")]
@@ -36,30 +36,27 @@ public abstract record SizedConfig : ModelConfig
     public override int Depth => Layers;
 
     /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
     public override int HeadCount => Heads;
 
     /// <summary>As <see cref="ModelConfig.Resized"/>, for the sizes alone: a family adds its dropouts and what else depends on a size.</summary>
     /// <inheritdoc cref="ModelConfig.Resized"/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this with
     {
-        Vocabulary = vocabulary ?? Vocabulary,
+        VocabularySize = vocabulary ?? VocabularySize,
         PadToken = PadWithin(vocabulary),
         ContextLength = positions is { } length ? length + ContextLength - Positions : ContextLength,
         Layers = layers ?? Layers,
         Heads = heads ?? Heads,
-        Channels = channels ?? Channels,
-        Inner = (int)((long)Inner * (channels ?? Channels) / Channels),
+        HiddenSize = hiddenSize ?? HiddenSize,
+        IntermediateSize = (int)((long)IntermediateSize * (hiddenSize ?? HiddenSize) / HiddenSize),
     };
 
     /// <inheritdoc/>
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "hidden_size", Channels, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "intermediate_size", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "hidden_size", HiddenSize, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "intermediate_size", IntermediateSize, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
         ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);

@@ -65,8 +65,8 @@ public record SmolLm3Config : DecoderConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null) =>
-        (SmolLm3Config)base.Resized(vocabulary, positions, layers, heads, channels, dropout) with { RotaryLayers = LayerList.Repeated(RotaryLayers, layers ?? Layers) };
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) =>
+        (SmolLm3Config)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with { RotaryLayers = LayerList.Repeated(RotaryLayers, layers ?? Layers) };
 
     /// <inheritdoc/>
     public override void Check(string source)

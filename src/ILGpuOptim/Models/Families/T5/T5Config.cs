@@ -26,7 +26,7 @@ public record T5Config : ModelConfig
 
     /// <summary>Numbers for each token.</summary>
     [JsonPropertyName("d_model"), OtherName("hidden_size")]
-    public int Channels { get; init; } = 512;
+    public override int HiddenSize { get; init; } = 512;
 
     /// <summary>Numbers per head; heads need not be as wide as the model together.</summary>
     [JsonPropertyName("d_kv"), OtherName("head_dim")]
@@ -34,7 +34,7 @@ public record T5Config : ModelConfig
 
     /// <summary>The width inside the feed-forward layer.</summary>
     [JsonPropertyName("d_ff")]
-    public int Inner { get; init; } = 2048;
+    public int IntermediateSize { get; init; } = 2048;
 
     /// <summary>Layers of the encoder.</summary>
     [JsonPropertyName("num_layers"), OtherName("num_hidden_layers")]
@@ -102,9 +102,6 @@ public record T5Config : ModelConfig
     public override int Depth => Layers;
 
     /// <inheritdoc/>
-    public override int Width => Channels;
-
-    /// <inheritdoc/>
     public override int HeadCount => Heads;
 
     /// <inheritdoc/>
@@ -144,7 +141,7 @@ public record T5Config : ModelConfig
         bool isNew = tokens.Padding != (PadToken ?? FirstToken);
         return this with
         {
-            Vocabulary = vocabulary,
+            VocabularySize = vocabulary,
             PadToken = isNew ? tokens.Padding : PadToken,
             DecoderStartToken = isNew ? tokens.Padding : DecoderStartToken,
             EndToken = tokens.End,
@@ -158,13 +155,13 @@ public record T5Config : ModelConfig
         var head = new HeadDescription
         {
             Projection = TieWordEmbeddings ? null : Product("lm_head", 1),
-            Scale = ScalesOutputs ? 1 / MathF.Sqrt(Channels) : 1,
+            Scale = ScalesOutputs ? 1 / MathF.Sqrt(HiddenSize) : 1,
         };
         var embedding = new EmbeddingDescription { Tokens = "shared", Dropout = Dropout, StandardDeviation = InitializerFactor };
         TransformerDescription Stack(string name, int layers, bool isDecoder) => new()
         {
-            VocabularySize = Vocabulary,
-            HiddenSize = Channels,
+            VocabularySize = VocabularySize,
+            HiddenSize = HiddenSize,
             MaxPositions = ContextLength,
             IsCausal = isDecoder,
             Embedding = embedding,
@@ -177,20 +174,20 @@ public record T5Config : ModelConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? channels = null, double? dropout = null)
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null)
     {
-        int count = heads ?? Heads, width = channels ?? Channels;
+        int count = heads ?? Heads, width = hiddenSize ?? HiddenSize;
         return this with
         {
-            Vocabulary = vocabulary ?? Vocabulary,
+            VocabularySize = vocabulary ?? VocabularySize,
             PadToken = PadWithin(vocabulary),
             ContextLength = positions ?? ContextLength,
             Layers = layers ?? Layers,
             DecoderLayers = DecoderLayers is null ? null : layers ?? DecoderLayers,
             Heads = count,
-            Channels = width,
-            HeadSize = heads is null && channels is null ? HeadSize : Math.Max(1, (int)((long)HeadSize * Heads * width / Channels / count)),
-            Inner = (int)((long)Inner * width / Channels),
+            HiddenSize = width,
+            HeadSize = heads is null && hiddenSize is null ? HeadSize : Math.Max(1, (int)((long)HeadSize * Heads * width / HiddenSize / count)),
+            IntermediateSize = (int)((long)IntermediateSize * width / HiddenSize),
             Dropout = (float?)dropout ?? Dropout,
         };
     }
@@ -199,9 +196,9 @@ public record T5Config : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "d_model", Channels, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "d_model", HiddenSize, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "d_kv", HeadSize, ConfigChecks.MostHeadSize);
-        ConfigChecks.Size(source, "d_ff", Inner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "d_ff", IntermediateSize, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "num_layers", Layers, ConfigChecks.MostLayers);
         ConfigChecks.Size(source, "num_decoder_layers", DecoderLayers ?? 1, ConfigChecks.MostLayers);
         ConfigChecks.Size(source, "num_heads", Heads, ConfigChecks.MostWidth);
@@ -217,14 +214,14 @@ public record T5Config : ModelConfig
         ConfigChecks.Epsilon(source, "layer_norm_epsilon", NormEpsilon);
         ConfigChecks.StandardDeviation(source, "initializer_factor", InitializerFactor);
         ConfigChecks.Dropout(source, "dropout_rate", Dropout);
-        if ((uint)FirstToken >= (uint)Vocabulary)
-            throw new UserException($"{source}: decoder_start_token_id = {FirstToken} lies outside the vocabulary of {Vocabulary}");
-        if (PadToken is { } pad && (uint)pad >= (uint)Vocabulary)
-            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {Vocabulary}");
+        if ((uint)FirstToken >= (uint)VocabularySize)
+            throw new UserException($"{source}: decoder_start_token_id = {FirstToken} lies outside the vocabulary of {VocabularySize}");
+        if (PadToken is { } pad && (uint)pad >= (uint)VocabularySize)
+            throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {VocabularySize}");
         foreach (int sentinel in SentinelTokens ?? [])
         {
-            if ((uint)sentinel >= (uint)Vocabulary)
-                throw new UserException($"{source}: sentinel_token_ids has {sentinel}, which lies outside the vocabulary of {Vocabulary}");
+            if ((uint)sentinel >= (uint)VocabularySize)
+                throw new UserException($"{source}: sentinel_token_ids has {sentinel}, which lies outside the vocabulary of {VocabularySize}");
         }
     }
 
@@ -248,7 +245,7 @@ public record T5Config : ModelConfig
             {
                 RelativeBias = new RelativeBiasDescription($"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", Buckets, MaxDistance, IsBidirectional: !isDecoder)
                 {
-                    StandardDeviation = InitializerFactor / MathF.Sqrt(Channels),
+                    StandardDeviation = InitializerFactor / MathF.Sqrt(HiddenSize),
                 },
             },
             AttentionOutputDropout = Dropout,
@@ -258,10 +255,10 @@ public record T5Config : ModelConfig
             FeedForward = new FeedForwardDescription
             {
                 Activation = Activation,
-                IntermediateSize = Inner,
-                Gate = IsGated ? Product(last + ".DenseReluDense.wi_0", 1 / MathF.Sqrt(Channels)) : null,
-                Up = Product(last + (IsGated ? ".DenseReluDense.wi_1" : ".DenseReluDense.wi"), 1 / MathF.Sqrt(Channels)),
-                Down = Product(last + ".DenseReluDense.wo", 1 / MathF.Sqrt(Inner)),
+                IntermediateSize = IntermediateSize,
+                Gate = IsGated ? Product(last + ".DenseReluDense.wi_0", 1 / MathF.Sqrt(HiddenSize)) : null,
+                Up = Product(last + (IsGated ? ".DenseReluDense.wi_1" : ".DenseReluDense.wi"), 1 / MathF.Sqrt(HiddenSize)),
+                Down = Product(last + ".DenseReluDense.wo", 1 / MathF.Sqrt(IntermediateSize)),
                 Dropout = Dropout,
             },
             FeedForwardOutputDropout = Dropout,
@@ -273,7 +270,7 @@ public record T5Config : ModelConfig
     {
         Inputs =
         [
-            Product(name + ".q", 1 / MathF.Sqrt((float)Channels * HeadSize)), Product(name + ".k", 1 / MathF.Sqrt(Channels)), Product(name + ".v", 1 / MathF.Sqrt(Channels)),
+            Product(name + ".q", 1 / MathF.Sqrt((float)HiddenSize * HeadSize)), Product(name + ".k", 1 / MathF.Sqrt(HiddenSize)), Product(name + ".v", 1 / MathF.Sqrt(HiddenSize)),
         ],
         Output = Product(name + ".o", 1 / MathF.Sqrt((float)Heads * HeadSize)),
         Heads = Heads,

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Comparison;
 /// <param name="Label">What users wrote: <c>came</c>, or <c>apollo:rank=8</c> for one with settings of its own.</param>
 /// <param name="Optimizer">Its settings; each run sets the learning rate.</param>
 /// <param name="Rates">The learning rates that are tried, rising.</param>
-public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
+public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
 {
     private static readonly RangeAttribute RateRange = new(0) { Above = true };
 
@@ -18,18 +18,18 @@ public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadO
     /// <summary>The label as a part of a folder's name.</summary>
     public string FileName => string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
 
-    /// <summary>Reads the contenders of a command line.</summary>
+    /// <summary>Reads the candidates of a command line.</summary>
     /// <param name="names">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>
     /// <param name="rates">Rates for all, such as <c>1e-3,3e-3</c>, or for one, such as <c>came=1e-3,3e-3</c>.</param>
     /// <param name="shared">The settings that all start from.</param>
-    /// <exception cref="UserException">A name, a setting or a number is wrong, or a contender stands there twice.</exception>
-    public static IReadOnlyList<Contender> Parse(IEnumerable<string> names, IEnumerable<string> rates, OptimizerSettings shared)
+    /// <exception cref="UserException">A name, a setting or a number is wrong, or a candidate stands there twice.</exception>
+    public static IReadOnlyList<Candidate> Parse(IEnumerable<string> names, IEnumerable<string> rates, OptimizerSettings shared)
     {
         string[] labels = [.. names.SelectMany(Split)];
         if (labels.Length == 0)
             throw new UserException($"--optimizers names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
-        List<Contender> contenders = [.. labels.Select(label => Named(label, shared))];
-        labels = [.. contenders.Select(contender => contender.Label)];
+        List<Candidate> candidates = [.. labels.Select(label => Named(label, shared))];
+        labels = [.. candidates.Select(candidate => candidate.Label)];
         if (labels.GroupBy(label => label, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new UserException($"--optimizers: {twice.Key} stands there twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
         foreach (string argument in rates.OrderBy(argument => argument.Contains('=', StringComparison.Ordinal)))
@@ -37,14 +37,14 @@ public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadO
             int mark = argument.LastIndexOf('=');
             double[] grid = Grid(argument[(mark + 1)..]);
             string? whose = mark < 0 ? null : argument[..mark].Trim();
-            int[] meant = [.. Enumerable.Range(0, contenders.Count).Where(i => whose is null || Is(contenders[i].Label, whose) || Is(contenders[i].Optimizer.Name, whose))];
+            int[] meant = [.. Enumerable.Range(0, candidates.Count).Where(i => whose is null || Is(candidates[i].Label, whose) || Is(candidates[i].Optimizer.Name, whose))];
             if (meant.Length == 0)
                 throw new UserException($"--lr {argument}: there is no {whose} among the optimizers compared ({string.Join(", ", labels)})");
             foreach (int i in meant)
-                contenders[i] = contenders[i] with { Rates = grid };
+                candidates[i] = candidates[i] with { Rates = grid };
         }
 
-        return contenders;
+        return candidates;
     }
 
     private static bool Is(string label, string other) => label.Equals(other, StringComparison.OrdinalIgnoreCase);
@@ -66,7 +66,7 @@ public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadO
     }
 
     /// <summary>The shared settings that the optimizer has, with those that a label names; APOLLO-Mini is of rank 1 whatever the others share.</summary>
-    private static Contender Named(string label, OptimizerSettings shared)
+    private static Candidate Named(string label, OptimizerSettings shared)
     {
         string[] parts = label.Split(':');
         OptimizerSettings settings = shared.For(parts[0]);
@@ -82,6 +82,6 @@ public sealed record Contender(string Label, OptimizerSettings Optimizer, IReadO
             throw new UserException($"{label}: {e.Message}", e);
         }
 
-        return new Contender(string.Join(':', [settings.Name, .. parts[1..]]), settings, DefaultRates);
+        return new Candidate(string.Join(':', [settings.Name, .. parts[1..]]), settings, DefaultRates);
     }
 }

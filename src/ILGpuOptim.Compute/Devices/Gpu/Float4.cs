@@ -4,57 +4,57 @@ using ILGPU;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>Four numbers that a GPU loads and stores at once: their address is a multiple of 16 bytes.</summary>
-internal struct GpuFour(float a, float b, float c, float d)
+internal struct Float4(float a, float b, float c, float d)
 {
     public float A = a, B = b, C = c, D = d;
 
     /// <summary>Eight numbers of two fours.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight Join(GpuFour x, GpuFour y) => new(x.A, x.B, x.C, x.D, y.A, y.B, y.C, y.D);
+    public static Float4Pair Join(Float4 x, Float4 y) => new(x.A, x.B, x.C, x.D, y.A, y.B, y.C, y.D);
 
     /// <summary>This plus x · y.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuFour Plus(GpuFour x, float y) =>
+    public readonly Float4 Plus(Float4 x, float y) =>
         new(MathF.FusedMultiplyAdd(x.A, y, A), MathF.FusedMultiplyAdd(x.B, y, B), MathF.FusedMultiplyAdd(x.C, y, C), MathF.FusedMultiplyAdd(x.D, y, D));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuFour operator *(GpuFour x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y);
+    public static Float4 operator *(Float4 x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuFour operator *(GpuFour x, GpuFour y) => new(x.A * y.A, x.B * y.B, x.C * y.C, x.D * y.D);
+    public static Float4 operator *(Float4 x, Float4 y) => new(x.A * y.A, x.B * y.B, x.C * y.C, x.D * y.D);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuFour operator +(GpuFour x, GpuFour y) => new(x.A + y.A, x.B + y.B, x.C + y.C, x.D + y.D);
+    public static Float4 operator +(Float4 x, Float4 y) => new(x.A + y.A, x.B + y.B, x.C + y.C, x.D + y.D);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuFour operator -(GpuFour x, float y) => new(x.A - y, x.B - y, x.C - y, x.D - y);
+    public static Float4 operator -(Float4 x, float y) => new(x.A - y, x.B - y, x.C - y, x.D - y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuFour Exp(GpuFour x) =>
+    public static Float4 Exp(Float4 x) =>
         new(F1.Exp(new F1(x.A)).Value, F1.Exp(new F1(x.B)).Value, F1.Exp(new F1(x.C)).Value, F1.Exp(new F1(x.D)).Value);
 
     /// <summary>cap · tanh(x / cap).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuFour Capped(float cap) => new(GpuEight.Capped(A, cap), GpuEight.Capped(B, cap), GpuEight.Capped(C, cap), GpuEight.Capped(D, cap));
+    public readonly Float4 Capped(float cap) => new(Float4Pair.Capped(A, cap), Float4Pair.Capped(B, cap), Float4Pair.Capped(C, cap), Float4Pair.Capped(D, cap));
 
     /// <summary>Of capped scores, the derivatives of the cap: 1 - (x / cap)².</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuFour CapDerivative(float cap)
+    public readonly Float4 CapDerivative(float cap)
     {
-        GpuFour tangent = this * (1 / cap);
-        return new GpuFour(1, 1, 1, 1).Minus(tangent * tangent);
+        Float4 tangent = this * (1 / cap);
+        return new Float4(1, 1, 1, 1).Minus(tangent * tangent);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly GpuFour Minus(GpuFour x) => new(A - x.A, B - x.B, C - x.C, D - x.D);
+    private readonly Float4 Minus(Float4 x) => new(A - x.A, B - x.B, C - x.C, D - x.D);
 
     /// <summary>With <paramref name="other"/> before place <paramref name="begin"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuFour From(int begin, float other) => new(begin <= 0 ? A : other, begin <= 1 ? B : other, begin <= 2 ? C : other, begin <= 3 ? D : other);
+    public readonly Float4 From(int begin, float other) => new(begin <= 0 ? A : other, begin <= 1 ? B : other, begin <= 2 ? C : other, begin <= 3 ? D : other);
 
     /// <summary>With <paramref name="other"/> from place <paramref name="end"/> on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuFour Before(int end, float other) => new(end > 0 ? A : other, end > 1 ? B : other, end > 2 ? C : other, end > 3 ? D : other);
+    public readonly Float4 Before(int end, float other) => new(end > 0 ? A : other, end > 1 ? B : other, end > 2 ? C : other, end > 3 ? D : other);
 
     /// <summary>The largest; a NaN may be lost.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -7,17 +7,17 @@ namespace ILGpuOptim.Compute.Gpu;
 /// Eight numbers in registers, a row of an 8 × 8 tile. Members stand for themselves, because ILGPU keeps fields in
 /// registers and arrays in memory; on processors LLVM joins the eight lines of each method to vector instructions.
 /// </summary>
-internal struct GpuEight(float a, float b, float c, float d, float e, float f, float g, float h)
+internal struct Float4Pair(float a, float b, float c, float d, float e, float f, float g, float h)
 {
     public float A = a, B = b, C = c, D = d, E = e, F = f, G = g, H = h;
 
     /// <summary>Eight times the same.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight Splat(float value) => new(value, value, value, value, value, value, value, value);
+    public static Float4Pair Splat(float value) => new(value, value, value, value, value, value, value, value);
 
     /// <summary>Elements <paramref name="step"/> apart. Constant places of a part are what LLVM recognises as neighbours.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight Load(ArrayView<float> source, long start, int step)
+    public static Float4Pair Load(ArrayView<float> source, long start, int step)
     {
         ArrayView<float> line = source.SubView(start, 7 * step + 1);
         return new(line[0], line[step], line[2 * step], line[3 * step], line[4 * step], line[5 * step], line[6 * step], line[7 * step]);
@@ -39,39 +39,39 @@ internal struct GpuEight(float a, float b, float c, float d, float e, float f, f
 
     /// <summary>This plus x · y.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Plus(GpuEight x, float y) => new(
+    public readonly Float4Pair Plus(Float4Pair x, float y) => new(
         MathF.FusedMultiplyAdd(x.A, y, A), MathF.FusedMultiplyAdd(x.B, y, B), MathF.FusedMultiplyAdd(x.C, y, C), MathF.FusedMultiplyAdd(x.D, y, D),
         MathF.FusedMultiplyAdd(x.E, y, E), MathF.FusedMultiplyAdd(x.F, y, F), MathF.FusedMultiplyAdd(x.G, y, G), MathF.FusedMultiplyAdd(x.H, y, H));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight operator +(GpuEight x, GpuEight y) => new(x.A + y.A, x.B + y.B, x.C + y.C, x.D + y.D, x.E + y.E, x.F + y.F, x.G + y.G, x.H + y.H);
+    public static Float4Pair operator +(Float4Pair x, Float4Pair y) => new(x.A + y.A, x.B + y.B, x.C + y.C, x.D + y.D, x.E + y.E, x.F + y.F, x.G + y.G, x.H + y.H);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight operator -(GpuEight x, GpuEight y) => new(x.A - y.A, x.B - y.B, x.C - y.C, x.D - y.D, x.E - y.E, x.F - y.F, x.G - y.G, x.H - y.H);
+    public static Float4Pair operator -(Float4Pair x, Float4Pair y) => new(x.A - y.A, x.B - y.B, x.C - y.C, x.D - y.D, x.E - y.E, x.F - y.F, x.G - y.G, x.H - y.H);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight operator *(GpuEight x, GpuEight y) => new(x.A * y.A, x.B * y.B, x.C * y.C, x.D * y.D, x.E * y.E, x.F * y.F, x.G * y.G, x.H * y.H);
+    public static Float4Pair operator *(Float4Pair x, Float4Pair y) => new(x.A * y.A, x.B * y.B, x.C * y.C, x.D * y.D, x.E * y.E, x.F * y.F, x.G * y.G, x.H * y.H);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight operator *(GpuEight x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y, x.E * y, x.F * y, x.G * y, x.H * y);
+    public static Float4Pair operator *(Float4Pair x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y, x.E * y, x.F * y, x.G * y, x.H * y);
 
     /// <summary>The larger of each two; a NaN of <paramref name="y"/> stays.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight Max(GpuEight x, GpuEight y) => new(
+    public static Float4Pair Max(Float4Pair x, Float4Pair y) => new(
         x.A > y.A ? x.A : y.A, x.B > y.B ? x.B : y.B, x.C > y.C ? x.C : y.C, x.D > y.D ? x.D : y.D,
         x.E > y.E ? x.E : y.E, x.F > y.F ? x.F : y.F, x.G > y.G ? x.G : y.G, x.H > y.H ? x.H : y.H);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static GpuEight Exp(GpuEight x) => new(Exp(x.A), Exp(x.B), Exp(x.C), Exp(x.D), Exp(x.E), Exp(x.F), Exp(x.G), Exp(x.H));
+    public static Float4Pair Exp(Float4Pair x) => new(Exp(x.A), Exp(x.B), Exp(x.C), Exp(x.D), Exp(x.E), Exp(x.F), Exp(x.G), Exp(x.H));
 
     /// <summary>cap · tanh(x / cap).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Capped(float cap) => new(
+    public readonly Float4Pair Capped(float cap) => new(
         Capped(A, cap), Capped(B, cap), Capped(C, cap), Capped(D, cap), Capped(E, cap), Capped(F, cap), Capped(G, cap), Capped(H, cap));
 
     /// <summary>With <paramref name="other"/> where <paramref name="place"/> is before <paramref name="begin"/>'s element or not before <paramref name="end"/>'s.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Between(float place, GpuEight begin, GpuEight end, float other) => new(
+    public readonly Float4Pair Between(float place, Float4Pair begin, Float4Pair end, float other) => new(
         Between(A, place, begin.A, end.A, other), Between(B, place, begin.B, end.B, other), Between(C, place, begin.C, end.C, other), Between(D, place, begin.D, end.D, other),
         Between(E, place, begin.E, end.E, other), Between(F, place, begin.F, end.F, other), Between(G, place, begin.G, end.G, other), Between(H, place, begin.H, end.H, other));
 
@@ -80,7 +80,7 @@ internal struct GpuEight(float a, float b, float c, float d, float e, float f, f
 
     /// <summary>With <paramref name="other"/> instead of the elements at places before <paramref name="begin"/> and from <paramref name="end"/> on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Within(int begin, int end, int first, int step, float other) => new(
+    public readonly Float4Pair Within(int begin, int end, int first, int step, float other) => new(
         Within(A, begin, end, first, other), Within(B, begin, end, first + step, other),
         Within(C, begin, end, first + 2 * step, other), Within(D, begin, end, first + 3 * step, other),
         Within(E, begin, end, first + 4 * step, other), Within(F, begin, end, first + 5 * step, other),
@@ -88,7 +88,7 @@ internal struct GpuEight(float a, float b, float c, float d, float e, float f, f
 
     /// <summary>With 0 instead of -∞.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuEight Finite() => new(Finite(A), Finite(B), Finite(C), Finite(D), Finite(E), Finite(F), Finite(G), Finite(H));
+    public readonly Float4Pair Finite() => new(Finite(A), Finite(B), Finite(C), Finite(D), Finite(E), Finite(F), Finite(G), Finite(H));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Within(float value, int begin, int end, int place, float other) => place >= begin && place < end ? value : other;
@@ -109,11 +109,11 @@ internal struct GpuEight(float a, float b, float c, float d, float e, float f, f
 /// <summary>An 8 × 8 tile in registers.</summary>
 internal struct GpuTile
 {
-    public GpuEight A, B, C, D, E, F, G, H;
+    public Float4Pair A, B, C, D, E, F, G, H;
 
     /// <summary>Adds the outer product of a row of two tiles.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Add(GpuEight x, GpuEight y)
+    public void Add(Float4Pair x, Float4Pair y)
     {
         A = A.Plus(x, y.A);
         B = B.Plus(x, y.B);

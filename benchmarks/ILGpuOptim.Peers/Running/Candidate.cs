@@ -7,7 +7,7 @@ namespace PeerBenchmarks.Running;
 /// <param name="Program">The executable.</param>
 /// <param name="Arguments">Its arguments.</param>
 /// <param name="Environment">The variables under which it runs best.</param>
-internal sealed record Contender(string Name, string Program, IReadOnlyList<string> Arguments, IReadOnlyDictionary<string, string> Environment)
+internal sealed record Candidate(string Name, string Program, IReadOnlyList<string> Arguments, IReadOnlyDictionary<string, string> Environment)
 {
     /// <summary>The name of this project's own side.</summary>
     public const string Ours = "ours";
@@ -32,13 +32,13 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
 
     /// <summary>The side called <paramref name="name"/>, doing what the options ask for.</summary>
     /// <exception cref="ArgumentException">There is no such side.</exception>
-    public static Contender Create(string name, Options options)
+    public static Candidate Create(string name, Options options)
     {
         string task = options.Command;
         return name == Before ? new(name, options.BeforeProgram!, ["work", Ours, task], Plain) : Create(name, task);
     }
 
-    private static Contender Create(string name, string task) => name switch
+    private static Candidate Create(string name, string task) => name switch
     {
         Ours => Managed(name, task, Plain),
         "OpenBLAS" or "CLBlast" => Managed(name, task, Plain),
@@ -46,12 +46,12 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
         "PyTorch" => Python(name, task, "fused"),
         "PyTorch foreach" => Python(name, task, "foreach"),
         "PyTorch restated" => Python(name, task, "restated"),
-        "C" => new Contender(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
-        _ => throw new ArgumentException($"{name}: no such contender"),
+        "C" => new Candidate(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
+        _ => throw new ArgumentException($"{name}: no such candidate"),
     };
 
     // Debian's PyTorch has two sets of threads, OpenMP's and OpenBLAS's; where the first spins, the second starves.
-    private static Contender Python(string name, string task, string adamW) => new(
+    private static Candidate Python(string name, string task, string adamW) => new(
         name, "/usr/bin/python3", [Path.Combine(AppContext.BaseDirectory, "worker.py"), task, adamW],
         new Dictionary<string, string>
         {
@@ -61,6 +61,6 @@ internal sealed record Contender(string Name, string Program, IReadOnlyList<stri
             ["OPENBLAS_NUM_THREADS"] = $"{Workload.Threads}",
         });
 
-    private static Contender Managed(string name, string task, IReadOnlyDictionary<string, string> environment) =>
+    private static Candidate Managed(string name, string task, IReadOnlyDictionary<string, string> environment) =>
         new(name, System.Environment.ProcessPath!, ["work", name, task], environment);
 }

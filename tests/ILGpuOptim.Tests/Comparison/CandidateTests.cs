@@ -4,14 +4,14 @@ using ILGpuOptim.Training;
 namespace ILGpuOptim.Tests.Comparison;
 
 /// <summary>What <c>--optimizers</c> and <c>--lr</c> mean.</summary>
-public class ContenderTests
+public class CandidateTests
 {
     private static readonly OptimizerSettings Shared = new() { Beta2 = 0.99, Rank = 16 };
 
     [Fact]
     public void NamesRatesAndSettingsOfOne()
     {
-        IReadOnlyList<Contender> all = Contender.Parse(["AdamW, came:beta2=0.999:weight-decay=0", "apollo", "apollo:rank=8,apollo-mini"], ["apollo=1e-2", "3e-3,1e-3,3e-3", "apollo:rank=8=0.5"], Shared);
+        IReadOnlyList<Candidate> all = Candidate.Parse(["AdamW, came:beta2=0.999:weight-decay=0", "apollo", "apollo:rank=8,apollo-mini"], ["apollo=1e-2", "3e-3,1e-3,3e-3", "apollo:rank=8=0.5"], Shared);
         Assert.Equal(["adamw", "came:beta2=0.999:weight-decay=0", "apollo", "apollo:rank=8", "apollo-mini"], all.Select(item => item.Label));
         Assert.Equal([1e-3, 3e-3], all[0].Rates);
         Assert.Equal([1e-2], all[2].Rates);
@@ -20,7 +20,7 @@ public class ContenderTests
         Assert.Equal([0.99, 0.99], [all[0].Optimizer.Beta2!.Value, all[2].Optimizer.Beta2!.Value]);
         Assert.Equal([16, 8, null], [all[2].Optimizer.Rank, all[3].Optimizer.Rank, all[4].Optimizer.Rank]);
         Assert.Equal("came-beta2-0.999-weight-decay-0", all[1].FileName);
-        Assert.Equal(Contender.DefaultRates, Contender.Parse(["sgd"], [], Shared)[0].Rates);
+        Assert.Equal(Candidate.DefaultRates, Candidate.Parse(["sgd"], [], Shared)[0].Rates);
     }
 
     [Theory]
@@ -37,5 +37,5 @@ public class ContenderTests
     [InlineData("came:rank=2: came has no rank; leave it out, or take galore, fira, apollo, apollo-mini", "came:rank=2", "1e-3")]
     [InlineData("rank many: it must be a whole number", "apollo:rank=many", "1e-3")]
     public void MistakesAreNamed(string message, string optimizers, string rates) =>
-        Assert.Contains(message, Assert.Throws<UserException>(() => Contender.Parse([optimizers], [rates], Shared)).Message, StringComparison.Ordinal);
+        Assert.Contains(message, Assert.Throws<UserException>(() => Candidate.Parse([optimizers], [rates], Shared)).Message, StringComparison.Ordinal);
 }

@@ -1,0 +1,10 @@
+namespace ILGpuOptim.Validation;
+
+/// <summary>The name of a setting, or of one of its values, in files that earlier versions wrote; it is still read.</summary>
+/// <param name="name">The former name in snake case, such as <c>channels</c>.</param>
+[AttributeUsage(AttributeTargets.Property | AttributeTargets.Field)]
+public sealed class FormerNameAttribute(string name) : Attribute
+{
+    /// <summary>The former name in snake case.</summary>
+    public string Name { get; } = name;
+}
