@@ -42,7 +42,7 @@ internal static class MemoryCommand
     {
         if (settings.Model is not { VocabularySize: > 1 } model)
             return TrainedModel.Configuration(settings, TrainingRun.LoadData(settings, settings.From));
-        ModelConfig config = model.Resized(positions: Math.Max(model.Positions, settings.Block), layers: settings.Layers, heads: settings.Heads, hiddenSize: settings.HiddenSize, dropout: settings.Dropout);
+        ModelConfig config = model.Resized(positions: Math.Max(model.ContextLength, settings.Block), layers: settings.Layers, heads: settings.Heads, hiddenSize: settings.HiddenSize, dropout: settings.Dropout);
         config.Check("settings");
         return config;
     }

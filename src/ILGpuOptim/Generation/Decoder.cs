@@ -28,7 +28,7 @@ public sealed class Decoder : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(sequences, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(capacity, model.Config.Positions);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(capacity, model.Config.ContextLength);
         (this.model, Device, Sequences, Capacity) = (model, device, sequences, capacity);
         width = model.Description.HiddenSize;
         tape = new Tape(device) { IsRecording = false, IsTraining = false };

@@ -22,7 +22,7 @@ public sealed class GenerationBatch : IDisposable
         ArgumentOutOfRangeException.ThrowIfZero(prompts.Count);
         this.count = count;
         sampler = new Sampler(options);
-        (vocabulary, positions) = (model.Config.VocabularySize, model.Config.Positions);
+        (vocabulary, positions) = (model.Config.VocabularySize, model.Config.ContextLength);
         texts = new Text[prompts.Count];
         for (int i = 0; i < texts.Length; i++)
         {

@@ -36,23 +36,23 @@ public abstract record ModelConfig
     /// <summary>Fields of the file that mean nothing here, written back as they were.</summary>
     public IReadOnlyDictionary<string, JsonElement>? Others { get; init; }
 
-    /// <summary>The longest sequence.</summary>
-    public abstract int Positions { get; }
+    /// <summary>The longest sequence, in tokens.</summary>
+    public abstract int ContextLength { get; init; }
 
-    /// <summary>Layers.</summary>
-    public abstract int Depth { get; }
+    /// <summary>Transformer layers; an encoder-decoder has as many in its encoder.</summary>
+    public abstract int Layers { get; init; }
 
     /// <summary>The hidden size: the elements of each token's vector.</summary>
     public abstract int HiddenSize { get; init; }
 
-    /// <summary>Attention heads.</summary>
-    public abstract int HeadCount { get; }
+    /// <summary>Query heads of an attention layer.</summary>
+    public abstract int Heads { get; init; }
 
     /// <summary>The name of the family, for people.</summary>
     public virtual string Family => ModelFamilies.Of(this).Name;
 
     /// <summary>The main sizes, for people.</summary>
-    public string Summary => $"{Family}, {Depth} layers, {HeadCount} heads, hidden size {HiddenSize}";
+    public string Summary => $"{Family}, {Layers} layers, {Heads} heads, hidden size {HiddenSize}";
 
     private const long MaxFileBytes = 16 << 20;
 

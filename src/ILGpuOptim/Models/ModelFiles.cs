@@ -91,7 +91,7 @@ public static class ModelFiles
     /// <summary>Fails when a file has fewer tensors than a model has layers, or fewer numbers than its experts have.</summary>
     private static void CheckCounts(ModelConfig config, Safetensors file)
     {
-        Layers(config.Depth);
+        Layers(config.Layers);
         TransformerDescription model = config.Describe();
         Layers(model.Blocks.Count + (model.Encoder?.Blocks.Count ?? 0));
         double experts = model.Blocks.Sum(block => (double)(block.FeedForward.Experts?.Count ?? 0) * block.FeedForward.IntermediateSize * model.HiddenSize);

@@ -68,7 +68,7 @@ public static class Evaluation
     {
         options ??= new EvaluationOptions();
         Ranges.Check(options);
-        int positions = model.Config.Positions;
+        int positions = model.Config.ContextLength;
         if (options.Block < 0 || options.Block > positions)
             throw new UserException($"--block {options.Block}: the model has {positions} positions, so it lies between 1 and {positions}");
         if (tokens.Max() >= model.Config.VocabularySize)

@@ -99,7 +99,7 @@ public static class TrainedModel
     /// <summary>The settings with a block that is no longer than the positions of the model of <see cref="TrainingSettings.From"/>.</summary>
     /// <exception cref="UserException">The model's configuration cannot be read.</exception>
     public static TrainingSettings Fitted(TrainingSettings settings) => settings.From is { } folder
-        ? settings with { Block = Math.Min(settings.Block, ModelFiles.LoadConfig(folder).Positions) }
+        ? settings with { Block = Math.Min(settings.Block, ModelFiles.LoadConfig(folder).ContextLength) }
         : settings;
 
     /// <summary>A tokenizer that was chosen for a model, if its ids fit the model's vocabulary.</summary>
@@ -114,8 +114,8 @@ public static class TrainedModel
     private static ModelConfig Known(string folder, TrainingSettings settings)
     {
         ModelConfig config = ModelFiles.LoadConfig(folder).Resized(dropout: settings.Dropout);
-        if (settings.Block > config.Positions)
-            throw new UserException($"--block {settings.Block}: the model of {folder} has {config.Positions} positions; use at most that");
+        if (settings.Block > config.ContextLength)
+            throw new UserException($"--block {settings.Block}: the model of {folder} has {config.ContextLength} positions; use at most that");
         return config;
     }
 }

@@ -50,7 +50,7 @@ public sealed class Trainer : IDisposable
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
-        Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.HiddenSize / model.Config.HeadCount }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.HiddenSize / model.Config.Heads }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);

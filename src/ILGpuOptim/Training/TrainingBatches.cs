@@ -115,7 +115,7 @@ internal sealed class TrainingBatches
             ?? throw new UserException($"{model.Config.Family} answers one text with another, but its configuration has no tokens to hide spans of single texts behind; train it from code, with pairs as a {nameof(TokenBatch)}");
         SpanCounts counts = SpanCounts.Of(block, part, meanSpan);
         string settings = FormattableString.Invariant($"--block {block} with --masked-part {part} and --mean-span {meanSpan}");
-        int positions = model.Config.Positions, vocabulary = model.Config.VocabularySize;
+        int positions = model.Config.ContextLength, vocabulary = model.Config.VocabularySize;
         if (Math.Max(counts.InputLength, counts.TargetLength) > positions)
             throw new UserException($"{settings}: the encoder reads {counts.InputLength} tokens and the decoder {counts.TargetLength}, but the model has {positions} positions; use a smaller --block");
         IReadOnlyList<int> sentinels = tokens.Sentinels.Count == 0 ? SpanTokens.Last(Math.Min(counts.Spans, vocabulary), vocabulary) : tokens.Sentinels;

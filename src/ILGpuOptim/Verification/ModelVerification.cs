@@ -79,7 +79,7 @@ public static class ModelVerification
         tape.IsRecording = false;
         for (int i = 0; i < golden.Continuation.Length; i++)
         {
-            int[] window = [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.Positions))];
+            int[] window = [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.ContextLength))];
             Tensor logits = model.LogitsOf(tape, model.HasEncoder ? new TokenBatch(golden.Prompt, 1) { DecoderTokens = window } : new TokenBatch(window, 1), [window.Length - 1]);
             ids.Add(Samplers.ArgMax(logits.ToArray()));
             tape.Reset();

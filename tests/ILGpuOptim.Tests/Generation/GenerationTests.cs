@@ -32,7 +32,7 @@ public class GenerationTests
     {
         using var device = new CpuDevice(2, vectorBits);
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", name), device);
-        int positions = model.Config.Positions;
+        int positions = model.Config.ContextLength;
         foreach (int length in (int[])[1, 2, 7, 33, positions - 1, positions, positions + 1, 3 * positions])
         {
             int[] prompt = Prompt(model, length, seed: (ulong)length);
@@ -145,7 +145,7 @@ public class GenerationTests
         for (int i = 0; i < 5; i++)
             batch.Advance();
         (long before, long allocations, long lent) = (GC.GetAllocatedBytesForCurrentThread(), device.Pool.Allocations, device.Pool.LentBytes);
-        int steps = model.Config.Positions - 14;
+        int steps = model.Config.ContextLength - 14;
         for (int i = 0; i < steps; i++)
             batch.Advance();
         Assert.Equal((allocations, lent), (device.Pool.Allocations, device.Pool.LentBytes));
@@ -193,7 +193,7 @@ public class GenerationTests
     {
         var ids = new List<int>(prompt);
         for (int i = 0; i < count; i++)
-            ids.Add(Samplers.ArgMax(LastLogits(model, device, [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.Positions))])));
+            ids.Add(Samplers.ArgMax(LastLogits(model, device, [.. ids.Skip(ContextWindow.Start(ids.Count, model.Config.ContextLength))])));
         return [.. ids.Skip(prompt.Length)];
     }
 

@@ -27,7 +27,7 @@ public class DocumentTests
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", name), device);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         int vocabulary = model.Config.VocabularySize, longest = Lengths.Max(), count = Lengths.Sum();
-        Assert.True(longest <= model.Config.Positions, $"{name} has {model.Config.Positions} positions");
+        Assert.True(longest <= model.Config.ContextLength, $"{name} has {model.Config.ContextLength} positions");
         var random = new Random(5);
         int[] packed = [.. Enumerable.Range(0, count).Select(_ => Id(random, model.Config))], numbers = [.. Lengths.SelectMany((length, i) => Enumerable.Repeat(i, length))];
         int[] padded = new int[Lengths.Length * longest], mask = new int[padded.Length];
@@ -43,7 +43,7 @@ public class DocumentTests
         float[][] rows = [.. model.Logits(tape, new TokenBatch(padded, Lengths.Length) { Mask = mask }).ToArray().Chunk(vocabulary)];
         tape.Reset();
         Assert.All(expected.Zip(rows.Where((_, i) => mask[i] == 1)), pair => Close(pair.First, pair.Second));
-        if (count <= model.Config.Positions)
+        if (count <= model.Config.ContextLength)
         {
             float[][] together = [.. model.Logits(tape, new TokenBatch(packed, 1) { Documents = numbers }).ToArray().Chunk(vocabulary)];
             tape.Reset();

@@ -198,7 +198,7 @@ public class FamilyFieldsTests
         ModelConfig config = Parse(family, "bos_token_id", "1");
         ModelConfig resized = config.Resized(vocabulary: 300, positions: 40, layers: 7, heads: 2, hiddenSize: 48, dropout: 0.25);
         resized.Check("resized");
-        Assert.Equal((300, 40, 7, 2, 48), (resized.VocabularySize, resized.Positions, resized.Depth, resized.HeadCount, resized.HiddenSize));
+        Assert.Equal((300, 40, 7, 2, 48), (resized.VocabularySize, resized.ContextLength, resized.Layers, resized.Heads, resized.HiddenSize));
         TransformerDescription description = resized.Describe();
         Assert.Equal((300, 40, 7, 48), (description.VocabularySize, description.MaxPositions, description.Blocks.Count, description.HiddenSize));
         Assert.All(description.Blocks, block => Assert.Equal((2, 0.25f), (block.Attention.Heads, block.Attention.Dropout)));

@@ -240,13 +240,13 @@ public class FamilyRulesTests
     {
         ModelConfig config = ModelConfig.Parse(Json("roberta", """{"max_position_embeddings":514}""").ToJsonString(), "config.json");
         TransformerDescription description = config.Describe();
-        Assert.Equal((512, 512, 514, 1), (config.Positions, description.MaxPositions, description.Embedding.Positions!.Rows, description.Embedding.Positions.PaddingToken));
+        Assert.Equal((512, 512, 514, 1), (config.ContextLength, description.MaxPositions, description.Embedding.Positions!.Rows, description.Embedding.Positions.PaddingToken));
         Assert.Equal("gelu", ModelConfig.Parse(Json("roberta", """{"hidden_act":"relu"}""").ToJsonString(), "config.json").Describe().Head.Transform!.Activation);
 
         // A text without a padding id gets one behind its vocabulary.
         ModelConfig fresh = config.Resized(vocabulary: 30, positions: 8).WithNewMask();
         fresh.Check("fresh");
-        Assert.Equal((32, 30, 31, 8, 40), (fresh.VocabularySize, fresh.MaskToken!.Value, fresh.PadToken!.Value, fresh.Positions, fresh.Describe().Embedding.Positions!.Rows));
+        Assert.Equal((32, 30, 31, 8, 40), (fresh.VocabularySize, fresh.MaskToken!.Value, fresh.PadToken!.Value, fresh.ContextLength, fresh.Describe().Embedding.Positions!.Rows));
     }
 
     [Fact]

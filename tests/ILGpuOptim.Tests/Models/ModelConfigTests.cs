@@ -60,7 +60,7 @@ public class ModelConfigTests
     {
         var llama = new LlamaConfig { VocabularySize = 10, HiddenSize = 64, IntermediateSize = 176, Layers = 2, Heads = 4, KeyHeads = 2, HeadSize = 16 };
         var resized = (LlamaConfig)llama.Resized(vocabulary: 20, positions: 8, layers: 3, heads: 8, hiddenSize: 128, dropout: 0.25);
-        Assert.Equal((20, 8, 3, 8, 4, 128, 352, 16, 0.25f), (resized.VocabularySize, resized.Positions, resized.Layers, resized.Heads, resized.KeyHeadCount, resized.HiddenSize, resized.IntermediateSize, resized.SizeOfHead, resized.AttentionDropout));
+        Assert.Equal((20, 8, 3, 8, 4, 128, 352, 16, 0.25f), (resized.VocabularySize, resized.ContextLength, resized.Layers, resized.Heads, resized.KeyHeadCount, resized.HiddenSize, resized.IntermediateSize, resized.SizeOfHead, resized.AttentionDropout));
         Assert.Equal(llama, llama.Resized());
         var gpt2 = new Gpt2Config { VocabularySize = 10, ContextLength = 8, HiddenSize = 32, Layers = 1, Heads = 2, IntermediateSize = 96 };
         Assert.Equal(192, ((Gpt2Config)gpt2.Resized(hiddenSize: 64)).IntermediateSize);

@@ -20,7 +20,7 @@ public sealed class ModelFamiliesTests : IDisposable
     public void AFamilyFromOutsideIsKnownToFilesAndSettings()
     {
         var config = (PlainConfig)ModelConfig.Parse("""{"model_type":"plain_test","vocab_size":20,"width":8,"heads":2,"eos_token_id":3}""", "config.json");
-        Assert.Equal((20, 8, 2, 3), (config.VocabularySize, config.HiddenSize, config.Heads, config.Depth));
+        Assert.Equal((20, 8, 2, 3), (config.VocabularySize, config.HiddenSize, config.Heads, config.Layers));
         Assert.Contains("width is missing", Assert.Throws<UserException>(() => ModelConfig.Parse("""{"model_type":"plain_test","vocab_size":20}""", "config.json")).Message, StringComparison.Ordinal);
         Assert.Contains("hidden_size", Assert.Throws<UserException>(() => ModelConfig.Parse("""{"model_type":"plain_test","vocab_size":20,"width":8,"heads":2,"hidden_size":4}""", "config.json")).Message, StringComparison.Ordinal);
         Assert.Contains("Plain", config.Summary, StringComparison.Ordinal);
@@ -76,16 +76,12 @@ public sealed class ModelFamiliesTests : IDisposable
         public override required int HiddenSize { get; init; }
 
         [JsonPropertyName("heads")]
-        public int Heads { get; init; } = 1;
+        public override int Heads { get; init; } = 1;
 
         [JsonPropertyName("depth")]
-        public int Layers { get; init; } = 3;
+        public override int Layers { get; init; } = 3;
 
-        public override int Positions => 16;
-
-        public override int Depth => Layers;
-
-        public override int HeadCount => Heads;
+        public override int ContextLength { get; init; } = 16;
 
         public override string TokenTensor => "table.weight";
 
@@ -93,7 +89,7 @@ public sealed class ModelFamiliesTests : IDisposable
         {
             VocabularySize = VocabularySize,
             HiddenSize = HiddenSize,
-            MaxPositions = Positions,
+            MaxPositions = ContextLength,
             Embedding = new EmbeddingDescription { Tokens = "table" },
             Blocks = [.. Enumerable.Range(0, Layers).Select(layer => new BlockDescription
             {

@@ -49,7 +49,7 @@ public sealed class SpanTrainingTests : IDisposable
         using LanguageModel model = ModelFiles.Load(source.Folder, device);
         SpanTokens spans = model.Config.SpanTokens!;
         Assert.Equal((20, 21, "23,22"), (spans.Padding, spans.End!.Value, string.Join(',', spans.Sentinels)));
-        Assert.Equal((24, 20, 24), (model.Config.VocabularySize, model.StartToken, model.Config.Positions));
+        Assert.Equal((24, 20, 24), (model.Config.VocabularySize, model.StartToken, model.Config.ContextLength));
         Assert.Equal([21], GenerationConfig.Of(source.Folder).EndTokens);
         EvaluationResult loaded = Evaluation.Run(model, device, TokenSequence.From([.. Enumerable.Range(0, 192).Select(i => (i + 7) % 20)]), null, new EvaluationOptions { MeanSpan = 2 });
         Assert.True(loaded.Accuracy > 0.8, $"{loaded.Accuracy}");

@@ -9,7 +9,7 @@ internal static class TokenBatchChecks
     public static int LengthFor(this in TokenBatch batch, Transformer model)
     {
         TransformerDescription description = model.Description;
-        int most = model.Config.Positions, count = batch.Tokens.Length;
+        int most = model.Config.ContextLength, count = batch.Tokens.Length;
         int length = Length(batch.Tokens, batch.Sequences, "tokens", most, description.VocabularySize);
         Part(batch.Segments, "segments", count);
         Part(batch.Mask, "mask values", count);

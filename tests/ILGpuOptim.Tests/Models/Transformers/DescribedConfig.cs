@@ -7,13 +7,13 @@ internal sealed record DescribedConfig : ModelConfig
 {
     public required TransformerDescription Description { get; init; }
 
-    public override int Positions => Description.MaxPositions;
+    public override int ContextLength { get; init; }
 
-    public override int Depth => Description.Blocks.Count;
+    public override int Layers { get; init; }
 
     public override int HiddenSize { get; init; }
 
-    public override int HeadCount => Description.Blocks[0].Attention.Heads;
+    public override int Heads { get; init; }
 
     public override string Family => "a described model";
 
@@ -27,5 +27,13 @@ internal sealed record DescribedConfig : ModelConfig
     {
     }
 
-    public static DescribedConfig Of(TransformerDescription description) => new() { VocabularySize = description.VocabularySize, HiddenSize = description.HiddenSize, Description = description };
+    public static DescribedConfig Of(TransformerDescription description) => new()
+    {
+        VocabularySize = description.VocabularySize,
+        ContextLength = description.MaxPositions,
+        Layers = description.Blocks.Count,
+        HiddenSize = description.HiddenSize,
+        Heads = description.Blocks[0].Attention.Heads,
+        Description = description,
+    };
 }

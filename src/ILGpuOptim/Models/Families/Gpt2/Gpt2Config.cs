@@ -19,7 +19,7 @@ public record Gpt2Config : ModelConfig
 
     /// <summary>The longest sequence.</summary>
     [JsonPropertyName("n_positions"), OtherName("max_position_embeddings")]
-    public required int ContextLength { get; init; }
+    public override required int ContextLength { get; init; }
 
     /// <summary>Numbers for each token.</summary>
     [JsonPropertyName("n_embd"), OtherName("hidden_size")]
@@ -27,11 +27,11 @@ public record Gpt2Config : ModelConfig
 
     /// <summary>Layers.</summary>
     [JsonPropertyName("n_layer"), OtherName("num_hidden_layers")]
-    public required int Layers { get; init; }
+    public override required int Layers { get; init; }
 
     /// <summary>Attention heads; divides the channels.</summary>
     [JsonPropertyName("n_head"), OtherName("num_attention_heads")]
-    public required int Heads { get; init; }
+    public override required int Heads { get; init; }
 
     /// <summary>The width inside the feed-forward layer; null means four times the channels.</summary>
     [JsonPropertyName("n_inner")]
@@ -68,15 +68,6 @@ public record Gpt2Config : ModelConfig
     /// <summary>Whether the scores of layer i, counted from 0, are also divided by i + 1.</summary>
     [JsonPropertyName("scale_attn_by_inverse_layer_idx")]
     public bool ScaleAttentionByLayer { get; init; }
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <summary>The width inside the feed-forward layer.</summary>
     public int FeedForwardSize => IntermediateSize ?? 4 * HiddenSize;

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace ILGpuOptim.Models;
 
 /// <summary>RoBERTa with its masked-language-model head (Liu et al., 2019): BERT whose positions are counted from the padding id.</summary>
@@ -14,8 +16,16 @@ public record RobertaConfig : BertLikeConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<RobertaConfig>("roberta", "RoBERTa");
 
-    /// <summary>The first position is the padding id + 1, so the table has that many rows more than the longest sequence has tokens.</summary>
-    public override int Positions => ContextLength - FirstPosition;
+    /// <summary>Rows of the position table. Positions start at the padding id + 1, so it has that many rows more than <see cref="ContextLength"/>.</summary>
+    [JsonPropertyName("max_position_embeddings")]
+    public int PositionRows { get; init; }
+
+    /// <summary>The longest sequence, in tokens. In an object initializer it must follow <see cref="ModelConfig.PadToken"/>, on which <see cref="PositionRows"/> depends.</summary>
+    public override int ContextLength
+    {
+        get => PositionRows - FirstPosition;
+        init => PositionRows = value + FirstPosition;
+    }
 
     /// <inheritdoc/>
     public override string BasePrefix => "roberta.";
@@ -39,12 +49,12 @@ public record RobertaConfig : BertLikeConfig
     {
         // Positions need a padding id; one that a small vocabulary has lost becomes its last.
         var resized = (RobertaConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout);
-        return resized.PadToken is null && PadToken is not null ? resized with { PadToken = resized.VocabularySize - 1, ContextLength = (positions ?? Positions) + resized.VocabularySize } : resized;
+        return resized.PadToken is null && PadToken is not null ? resized with { PadToken = resized.VocabularySize - 1, ContextLength = resized.ContextLength } : resized;
     }
 
     /// <summary>Mask and padding id lie behind the vocabulary of the new text.</summary>
     public override ModelConfig WithNewMask() =>
-        this with { MaskToken = VocabularySize, PadToken = VocabularySize + 1, VocabularySize = VocabularySize + 2, ContextLength = Positions + VocabularySize + 2 };
+        this with { MaskToken = VocabularySize, PadToken = VocabularySize + 1, VocabularySize = VocabularySize + 2, ContextLength = ContextLength };
 
     /// <inheritdoc/>
     public override void Check(string source)
@@ -53,7 +63,7 @@ public record RobertaConfig : BertLikeConfig
         ConfigChecks.Activation(source, "hidden_act", Activation);
         if (PadToken is not { } pad || pad < 0)
             throw new UserException($"{source}: pad_token_id = {(PadToken is null ? "null" : PadToken)}; positions are counted from it, so it must be an id of the vocabulary");
-        if (Positions < 1)
-            throw new UserException($"{source}: max_position_embeddings = {ContextLength}; positions begin at pad_token_id + 1 = {FirstPosition}, so it must be larger");
+        if (ContextLength < 1)
+            throw new UserException($"{source}: max_position_embeddings = {PositionRows}; positions begin at pad_token_id + 1 = {FirstPosition}, so it must be larger");
     }
 }

@@ -59,12 +59,12 @@ public abstract record BertLikeConfig : SizedConfig
     {
         VocabularySize = VocabularySize,
         HiddenSize = HiddenSize,
-        MaxPositions = Positions,
+        MaxPositions = ContextLength,
         IsCausal = false,
         Embedding = new EmbeddingDescription
         {
             Tokens = BasePrefix + "embeddings.word_embeddings",
-            Positions = new PositionTableDescription(BasePrefix + "embeddings.position_embeddings", ContextLength, PositionPadding),
+            Positions = new PositionTableDescription(BasePrefix + "embeddings.position_embeddings", ContextLength + (PositionPadding + 1 ?? 0), PositionPadding),
             Segments = BasePrefix + "embeddings.token_type_embeddings",
             SegmentCount = Segments,
             Norm = Norm(BasePrefix + "embeddings.LayerNorm"),

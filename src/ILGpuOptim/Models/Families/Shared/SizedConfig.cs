@@ -15,28 +15,19 @@ public abstract record SizedConfig : ModelConfig
 
     /// <summary>Layers.</summary>
     [JsonPropertyName("num_hidden_layers")]
-    public required int Layers { get; init; }
+    public override required int Layers { get; init; }
 
     /// <summary>Query heads.</summary>
     [JsonPropertyName("num_attention_heads")]
-    public required int Heads { get; init; }
+    public override required int Heads { get; init; }
 
     /// <summary>The longest sequence; where positions are a table, its rows.</summary>
     [JsonPropertyName("max_position_embeddings")]
-    public int ContextLength { get; init; } = 2048;
+    public override int ContextLength { get; init; } = 2048;
 
     /// <summary>Standard deviation of fresh weights.</summary>
     [JsonPropertyName("initializer_range")]
     public float InitializerRange { get; init; } = 0.02f;
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <summary>As <see cref="ModelConfig.Resized"/>, for the sizes alone: a family adds its dropouts and what else depends on a size.</summary>
     /// <inheritdoc cref="ModelConfig.Resized"/>
@@ -44,7 +35,7 @@ public abstract record SizedConfig : ModelConfig
     {
         VocabularySize = vocabulary ?? VocabularySize,
         PadToken = PadWithin(vocabulary),
-        ContextLength = positions is { } length ? length + ContextLength - Positions : ContextLength,
+        ContextLength = positions ?? ContextLength,
         Layers = layers ?? Layers,
         Heads = heads ?? Heads,
         HiddenSize = hiddenSize ?? HiddenSize,

@@ -38,7 +38,7 @@ public record T5Config : ModelConfig
 
     /// <summary>Layers of the encoder.</summary>
     [JsonPropertyName("num_layers"), OtherName("num_hidden_layers")]
-    public int Layers { get; init; } = 6;
+    public override int Layers { get; init; } = 6;
 
     /// <summary>Layers of the decoder; null means as many as the encoder has.</summary>
     [JsonPropertyName("num_decoder_layers")]
@@ -46,7 +46,7 @@ public record T5Config : ModelConfig
 
     /// <summary>Attention heads.</summary>
     [JsonPropertyName("num_heads"), OtherName("num_attention_heads")]
-    public int Heads { get; init; } = 8;
+    public override int Heads { get; init; } = 8;
 
     /// <summary>Rows of the tables of relative positions.</summary>
     [JsonPropertyName("relative_attention_num_buckets")]
@@ -58,7 +58,7 @@ public record T5Config : ModelConfig
 
     /// <summary>The longest sequence of the training. The mathematics has no limit.</summary>
     [JsonPropertyName("n_positions")]
-    public int ContextLength { get; init; } = 512;
+    public override int ContextLength { get; init; } = 512;
 
     /// <summary>Keeps normalisation finite.</summary>
     [JsonPropertyName("layer_norm_epsilon")]
@@ -94,15 +94,6 @@ public record T5Config : ModelConfig
 
     /// <inheritdoc/>
     public override SpanTokens? SpanTokens => new(PadToken ?? FirstToken, EndToken, SentinelTokens ?? []);
-
-    /// <inheritdoc/>
-    public override int Positions => ContextLength;
-
-    /// <inheritdoc/>
-    public override int Depth => Layers;
-
-    /// <inheritdoc/>
-    public override int HeadCount => Heads;
 
     /// <inheritdoc/>
     public override string TokenTensor => "shared.weight";
