@@ -1,5 +1,5 @@
 using System.Globalization;
-using ILGpuOptim.Comparison;
+using ILGpuOptim.Lab;
 using OxyPlot;
 using OxyPlot.Annotations;
 using OxyPlot.Axes;

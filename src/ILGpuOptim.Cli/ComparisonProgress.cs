@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using ILGpuOptim.Cli.Commands;
-using ILGpuOptim.Comparison;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;

@@ -1,9 +1,9 @@
 using System.Globalization;
 using System.Net;
 using System.Runtime.InteropServices;
-using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Training;
 using OxyPlot;
 

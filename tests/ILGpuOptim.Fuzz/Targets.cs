@@ -4,9 +4,9 @@ using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Generation;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
-using ILGpuOptim.Verification;
 using Parquet;
 using Parquet.Schema;
 

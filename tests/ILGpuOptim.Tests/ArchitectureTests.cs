@@ -1,5 +1,8 @@
+using System.Reflection;
 using System.Text.RegularExpressions;
+using ILGpuOptim.Cli;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
@@ -10,12 +13,24 @@ public partial class ArchitectureTests
 {
     private static readonly string Root = FindRoot();
 
+    /// <summary>The project's assemblies, each above those that it may use.</summary>
+    private static readonly Assembly[] Layers = [typeof(CommandLine).Assembly, typeof(Check).Assembly, typeof(LanguageModel).Assembly, typeof(Device).Assembly];
+
     [Fact]
     public void ReferencesPointDownwardsOnly()
     {
-        Assert.DoesNotContain(typeof(Device).Assembly.GetReferencedAssemblies(), name => name.Name!.StartsWith("ILGpuOptim", StringComparison.Ordinal));
-        Assert.DoesNotContain(typeof(LanguageModel).Assembly.GetReferencedAssemblies(), name => name.Name == "ILGpuOptim.Cli");
+        for (int i = 0; i < Layers.Length; i++)
+        {
+            string[] above = [.. Layers.Take(i).Select(assembly => assembly.GetName().Name!)];
+            Assert.DoesNotContain(Layers[i].GetReferencedAssemblies(), name => above.Contains(name.Name));
+        }
     }
+
+    /// <summary>A project that the list above lacks would not be held.</summary>
+    [Fact]
+    public void EveryProjectHasItsLayer() => Assert.Equal(
+        Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.csproj", SearchOption.AllDirectories).Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal),
+        Layers.Select(assembly => assembly.GetName().Name).Order(StringComparer.Ordinal));
 
     [Fact]
     public void IlgpuStaysInItsFolder() => Assert.All(

@@ -1,7 +1,7 @@
 using System.CommandLine;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Cli.Commands;
 

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Reflection;
-using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Verification;
+using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Cli.Commands;
 

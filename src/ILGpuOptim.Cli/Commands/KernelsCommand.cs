@@ -1,10 +1,10 @@
 using System.CommandLine;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Cli.Commands;
 

@@ -1,7 +1,7 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Tests.Devices;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Autograd;
 

@@ -1,4 +1,4 @@
-using ILGpuOptim.Comparison;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Comparison;

@@ -1,7 +1,7 @@
 using ILGpuOptim.Cli;
-using ILGpuOptim.Comparison;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Comparison;

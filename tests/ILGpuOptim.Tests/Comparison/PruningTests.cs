@@ -1,4 +1,4 @@
-using ILGpuOptim.Comparison;
+using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Tests.Comparison;
 

@@ -1,9 +1,9 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Devices;
 

@@ -1,8 +1,8 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Compute.Gpu;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Devices;
 

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Files;
 

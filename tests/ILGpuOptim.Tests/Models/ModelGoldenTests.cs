@@ -1,5 +1,5 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Verification;
+using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Tests.Models;
 

@@ -1,9 +1,9 @@
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Tests.Training;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Optim;
 

@@ -1,7 +1,7 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Lab;
 using ILGpuOptim.Ops;
-using ILGpuOptim.Verification;
 
 namespace ILGpuOptim.Tests.Verification;
 

@@ -1,5 +1,5 @@
 using ILGpuOptim.Files;
-using ILGpuOptim.Verification;
+using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Tests.Verification;
 

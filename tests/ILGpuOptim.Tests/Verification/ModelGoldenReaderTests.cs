@@ -1,4 +1,4 @@
-using ILGpuOptim.Verification;
+using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Tests.Verification;
 

@@ -1,6 +1,6 @@
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Verification;
+using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Tests.Verification;
 

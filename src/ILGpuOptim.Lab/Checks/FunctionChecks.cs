@@ -1,7 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// What any differentiable function must hold: the same values and gradients on every device and lane width, the derivative of its own values, sums over

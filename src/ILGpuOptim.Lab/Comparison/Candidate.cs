@@ -2,7 +2,7 @@ using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>An optimizer that takes part in a comparison.</summary>
 /// <param name="Label">What users wrote: <c>came</c>, or <c>apollo:rank=8</c> for one with settings of its own.</param>

@@ -4,7 +4,7 @@ using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>The GPU kernels that this library's rules become.</summary>
 public static class KernelListing

@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>The named settings of a recorded case. A setting that is not read is an error.</summary>
 internal sealed class GoldenSettings(JsonElement json, string where)

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using ILGpuOptim.Files;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// A recorded trajectory of a reference optimizer. Gradients do not depend on parameters, so that errors do not feed

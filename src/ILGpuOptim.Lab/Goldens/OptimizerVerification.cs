@@ -2,7 +2,7 @@ using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// Replays recorded trajectories of reference optimizers and compares parameters after each recorded step, and states

@@ -1,7 +1,7 @@
 using System.Globalization;
 using ILGpuOptim.Files;
 
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>A comparison's results as tables: <c>results.csv</c>, <c>results.md</c>, and <c>runs.csv</c> with a line for each run.</summary>
 public static class ComparisonTables

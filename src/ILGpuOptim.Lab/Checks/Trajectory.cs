@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>What happens along a trajectory; starting values and gradients are those of the recorded ones (<see cref="GoldenParameter"/>).</summary>
 /// <param name="Name">For people.</param>

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// What any optimizer must hold, checked without a word from its author: it does on every device what it does in double precision, its

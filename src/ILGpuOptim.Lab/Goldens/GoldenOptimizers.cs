@@ -1,6 +1,6 @@
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>Our optimizers under the names and settings that recorded trajectories use.</summary>
 internal static class GoldenOptimizers

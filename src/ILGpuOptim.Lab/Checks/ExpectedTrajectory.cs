@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>Where an optimizer should arrive: parameters after some steps, and its state after the last.</summary>
 internal sealed class ExpectedTrajectory

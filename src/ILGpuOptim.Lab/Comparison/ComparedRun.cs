@@ -4,7 +4,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 using ILGpuOptim.Training;
 
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>How far a run is.</summary>
 public enum RunStatus

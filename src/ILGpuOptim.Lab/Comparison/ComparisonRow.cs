@@ -1,4 +1,4 @@
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>What a comparison found out about one optimizer.</summary>
 /// <param name="Label">The candidate.</param>

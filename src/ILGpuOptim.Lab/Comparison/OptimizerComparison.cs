@@ -4,7 +4,7 @@ using ILGpuOptim.Files;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// Trains one model with several optimizers: the same first parameters, the same batches. A folder with

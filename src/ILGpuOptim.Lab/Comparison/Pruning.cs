@@ -1,4 +1,4 @@
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// Successive halving (Jamieson and Talwalkar, AISTATS 2016) over the learning rates of one optimizer, by validation

@@ -3,7 +3,7 @@ using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>Compares a device with the reference device on a small GPT-2: loss, every gradient, and a few steps of AdamW.</summary>
 public static class DeviceVerification

@@ -3,7 +3,7 @@ using ILGpuOptim.Files;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// Recorded results of PyTorch for one model: a folder with <c>config.json</c>, <c>model.safetensors</c>,

@@ -1,7 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>A function's values and the gradients of their sum at some points.</summary>
 internal sealed class FunctionRun : IDisposable

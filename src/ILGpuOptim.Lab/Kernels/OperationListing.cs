@@ -1,7 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>The GPU kernels of the general tensor operations.</summary>
 public static class OperationListing

@@ -2,7 +2,7 @@ using System.Text.Json;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Comparison;
+namespace ILGpuOptim.Lab;
 
 /// <summary>Everything that determines a comparison's results.</summary>
 public sealed record ComparisonSettings

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text.Json;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>One parameter of a recorded trajectory: where it starts and its gradient at each step, made from a hash.</summary>
 public sealed class GoldenParameter

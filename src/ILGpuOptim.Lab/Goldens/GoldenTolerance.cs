@@ -1,4 +1,4 @@
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// When a tensor agrees with a recorded one. With M the largest absolute value of a parameter over its trajectory, after

@@ -3,7 +3,7 @@ using ILGpuOptim.Generation;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Verification;
+namespace ILGpuOptim.Lab;
 
 /// <summary>One compared quantity.</summary>
 /// <param name="Name">What was compared.</param>
