@@ -55,6 +55,7 @@ public sealed class AttentionLayer : Layer
             Dropout = description.Dropout,
             RotatedSize = description.Rotary?.Size ?? 0,
             Order = description.Order,
+            RotatesInPlace = true,
         };
 
         Linear Input(int part, int columns) => Add(new Linear(initializer, description.Inputs[part], hiddenSize, columns));

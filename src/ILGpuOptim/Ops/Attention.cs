@@ -9,8 +9,8 @@ public static class AttentionOp
     /// <summary>Self-attention over packed projections: each row holds the queries, keys and values of one token.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="packed">
-    /// (batch · length) × (heads + 2 · key heads) · size, in <see cref="AttentionSettings.Order"/>. Rotated in place when there are angles, so that nobody may
-    /// read it afterwards.
+    /// (batch · length) × (heads + 2 · key heads) · size, in <see cref="AttentionSettings.Order"/>. With angles, a rotated copy of it is kept for the
+    /// backward pass.
     /// </param>
     /// <param name="batch">Independent sequences.</param>
     /// <param name="settings">Heads, masks, biases and rotation.</param>
@@ -25,15 +25,20 @@ public static class AttentionOp
         bool byHeads = settings.Order == PackedOrder.Heads;
         if (byHeads && keyHeads != heads)
             throw new ArgumentException($"attention: packed head by head, there must be as many key heads as query heads, not {keyHeads} of {heads}", nameof(settings));
-        if (settings.Angles is not null && packed.IsKept)
-            throw new ArgumentException("attention: packed projections are rotated in place, so nobody may read them afterwards", nameof(packed));
         Tensor output = tape.Output([packed.Rows, width], packed, settings.DistanceBias);
         var layout = new Layout(byHeads ? size : width, byHeads ? 2 * size : width + keyWidth, byHeads ? 3 * size : size);
         Block data = packed.Data;
+        Block? copy = null;
         RotationArguments? rotation = null;
         if (settings.Angles is { } angles)
         {
             CheckAngles(packed, angles, size, settings.RotatedSize);
+            if (!settings.RotatesInPlace)
+            {
+                copy = data = tape.Scratch(packed.Length);
+                tape.Device.Copy(packed.Data, data);
+            }
+
             rotation = new RotationArguments(data, angles)
             {
                 Rows = packed.Rows,
@@ -62,7 +67,9 @@ public static class AttentionOp
             Scale = settings.Scale ?? 1 / MathF.Sqrt(size),
         }, output);
         tape.Device.AttentionForward(arguments);
-        tape.Record(new PackedGradient(output, packed, settings.DistanceBias, arguments, layout, rotation));
+        if (copy is { } unneeded && !output.RequiresGradient)
+            tape.Release(unneeded);
+        tape.Record(new PackedGradient(output, packed, settings.DistanceBias, arguments, layout, rotation, copy));
         return output;
     }
 
@@ -219,15 +226,17 @@ public static class AttentionOp
         tape.Release(arguments.LogSumExp!.Value);
     }
 
-    private sealed class PackedGradient(Tensor output, Tensor packed, Tensor? distanceBias, AttentionArguments arguments, Layout layout, RotationArguments? rotation) : Operation(output, packed, distanceBias)
+    private sealed class PackedGradient(Tensor output, Tensor packed, Tensor? distanceBias, AttentionArguments arguments, Layout layout, RotationArguments? rotation, Block? copy) : Operation(output, packed, distanceBias)
     {
         public override void Backward(Tape tape)
         {
             var received = new Received(tape, packed);
             Block written = received.Written;
             Differentiate(tape, arguments, new AttentionGradients(Output.Gradient!.Value, written, From(written, layout.Key), From(written, layout.Value)), distanceBias);
-            if (rotation is { } turn)
-                Rotate(tape.Device, turn with { Target = written, Backwards = true }, layout.HeadStride != turn.HeadSize);
+            if (copy is { } rotated)
+                tape.Release(rotated);
+            if (rotation is { } forward)
+                Rotate(tape.Device, forward with { Target = written, Backwards = true }, layout.HeadStride != forward.HeadSize);
             received.Finish(tape);
         }
     }

@@ -56,4 +56,10 @@ public sealed record AttentionSettings
 
     /// <summary>How a packed operand holds queries, keys and values.</summary>
     public PackedOrder Order { get; init; }
+
+    /// <summary>
+    /// Rotates a packed operand itself instead of a copy, which saves its memory. The caller must own the operand: nothing else may read it, and only
+    /// one operation may take it.
+    /// </summary>
+    internal bool RotatesInPlace { get; init; }
 }

@@ -39,6 +39,25 @@ public class GradientTests
         ["attention with dropout"] = new([[5, 12]], (tape, p) => tape.SelfAttention(p[0], 1, new AttentionSettings { Heads = 2, Causal = true, Dropout = 0.4f })),
         ["grouped-query attention"] = new([[6, 24]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 4, Causal = true, KeyHeads = 1 })),
         ["rotated attention"] = new([[5, 32]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 1, new AttentionSettings { Heads = 4, Causal = true, KeyHeads = 2, Angles = Angles(tape, 5, 4) })),
+        ["rotated attention of a parameter"] = new([[5, 32]], (tape, p) => tape.SelfAttention(p[0], 1, Rotated(tape))),
+        ["rotated attention of a tensor that was read before"] = new([[5, 32]], (tape, p) =>
+        {
+            Tensor x = tape.Add(p[0], p[0]), before = tape.Square(x);
+            return tape.Concat([before, tape.SelfAttention(x, 1, Rotated(tape))], 1);
+        }),
+        ["rotated attention of a tensor that is read afterwards"] = new([[5, 32]], (tape, p) =>
+        {
+            Tensor x = tape.Add(p[0], p[0]), attention = tape.SelfAttention(x, 1, Rotated(tape));
+            return tape.Concat([attention, tape.Square(x)], 1);
+        }),
+        ["two rotated attentions of one tensor"] = new([[5, 24]], (tape, p) =>
+        {
+            Tensor x = tape.Add(p[0], p[0]);
+            AttentionSettings settings = new() { Heads = 2, Angles = Angles(tape, 5, 4) };
+            return tape.Add(tape.SelfAttention(x, 1, settings), tape.SelfAttention(x, 1, settings with { Angles = Angles(tape, 5, 2), RotatedSize = 2, Order = PackedOrder.Heads }));
+        }),
+        ["a recomputed rotated attention"] = new([[5, 32]], (tape, p) => tape.Recompute(p[0], x => tape.SelfAttention(x, 1, Rotated(tape)))),
+        ["a recomputed rotated attention of a result"] = new([[5, 32]], (tape, p) => tape.Recompute(tape.Add(p[0], p[0]), x => tape.SelfAttention(x, 1, Rotated(tape)))),
         ["attention of a window with a soft-cap"] = new([[14, 12]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, Causal = true, KeysBefore = 2, SoftCap = 0.7f })),
         ["attention within documents, both ways"] = new([[6, 12]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, KeysBefore = 1, KeysAfter = 1, Ranges = tape.Indices([0, 1, 1, 3, 1, 3, 0, 2, 0, 2, 2, 3]) })),
         ["attention with biases by distance"] = new([[6, 18], [5, 2]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, DistanceBias = p[1], Scale = 1 })),
@@ -195,6 +214,8 @@ public class GradientTests
         tape.Dispose();
         Assert.Equal(before, device.Pool.LentBytes);
     }
+
+    private static AttentionSettings Rotated(Tape tape) => new() { Heads = 4, Causal = true, KeyHeads = 2, Angles = Angles(tape, 5, 4) };
 
     private static Block Angles(Tape tape, int rows, int size)
     {
