@@ -10,7 +10,6 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
 
 const int Classes = 10, Batch = 50, Steps = 400;
 (Digits training, Digits test) = args.Length > 0

@@ -9,7 +9,6 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
 
 const int Hidden = 64, Batch = 64, Steps = 1000;
 float[][] table = args.Length > 0 ? Read(args[0]) : MadeUp(2000);

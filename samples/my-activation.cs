@@ -11,7 +11,6 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
 
 FunctionRegistry.Add(new FunctionEntry("root-gate", "x (1 + y / √(1 + y²)) / 2", 2, (tape, x) => tape.Apply(new RootGate(), x[0], x[1]))
 {

@@ -9,7 +9,6 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
 
 const int Batch = 16, Context = 32, Hidden = 64, Heads = 4, Depth = 2, Steps = 600;
 string text = args.Length > 0 ? File.ReadAllText(args[0]) : DefaultCorpus.Text;

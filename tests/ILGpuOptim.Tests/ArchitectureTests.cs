@@ -32,6 +32,41 @@ public partial class ArchitectureTests
         Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.csproj", SearchOption.AllDirectories).Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal),
         Layers.Select(assembly => assembly.GetName().Name).Order(StringComparer.Ordinal));
 
+    /// <summary>The namespaces of the library form layers: each uses only those below it. A nested namespace belongs to its parent.</summary>
+    [Fact]
+    public void NamespacesHaveNoCircles()
+    {
+        var uses = new Dictionary<string, HashSet<string>>();
+        var sites = new Dictionary<(string From, string To), string>();
+        string folder = Path.Combine(Root, "src", "ILGpuOptim") + Path.DirectorySeparatorChar;
+        foreach (string file in Sources().Where(file => file.StartsWith(folder, StringComparison.Ordinal)))
+        {
+            string code = Comment().Replace(File.ReadAllText(file), "");
+            string from = LibraryNamespace().Match(code).Groups[1].Value;
+            IEnumerable<string> used = LibraryUsing().Matches(code).Select(match => match.Groups[1].Value)
+                .Concat(QualifiedName().Matches(code).Where(match => TypeNames.Contains(match.Value)).Select(match => match.Groups[1].Value));
+
+            // The enclosing namespace is in scope without a directive.
+            foreach (string to in used.Append("").Where(to => to != from && to != "Compute"))
+            {
+                uses.TryAdd(from, []);
+                uses[from].Add(to);
+                sites[(from, to)] = Path.GetFileName(file);
+            }
+        }
+
+        while (uses.Keys.FirstOrDefault(name => !uses[name].Any(uses.ContainsKey) || !uses.Values.Any(used => used.Contains(name))) is { } end)
+            uses.Remove(end);
+        Assert.True(uses.Count == 0, "circles: " + string.Join(", ", sites.Where(site => uses.ContainsKey(site.Key.From) && uses.ContainsKey(site.Key.To))
+            .Select(site => $"{Name(site.Key.From)} → {Name(site.Key.To)} ({site.Value})")));
+
+        static string Name(string below) => below.Length == 0 ? "ILGpuOptim" : below;
+    }
+
+    /// <summary>The library's types as code in an enclosing namespace may name them: <c>Models.ModelConfig</c>.</summary>
+    private static readonly HashSet<string> TypeNames =
+        [.. typeof(LanguageModel).Assembly.GetTypes().Select(type => TypeName().Match(type.FullName!)).Where(match => match.Success).Select(match => $"{match.Groups[1].Value}.{match.Groups[2].Value}")];
+
     [Fact]
     public void IlgpuStaysInItsFolder() => Assert.All(
         Sources().Where(file => !file.Replace('\\', '/').Contains("/Devices/Gpu/", StringComparison.Ordinal)),
@@ -87,4 +122,19 @@ public partial class ArchitectureTests
 
     [GeneratedRegex("TorchSharp|libtorch|SkiaSharp|OnnxRuntime|MKL", RegexOptions.IgnoreCase)]
     private static partial Regex NativePackage();
+
+    [GeneratedRegex(@"//.*|""(?:[^""\\\n]|\\.)*""")]
+    private static partial Regex Comment();
+
+    [GeneratedRegex(@"^namespace ILGpuOptim(?:\.(\w+))?", RegexOptions.Multiline)]
+    private static partial Regex LibraryNamespace();
+
+    [GeneratedRegex(@"^(?:global )?using (?:static )?(?:\w+ = )?ILGpuOptim\.(\w+)", RegexOptions.Multiline)]
+    private static partial Regex LibraryUsing();
+
+    [GeneratedRegex(@"(?<![\w.])([A-Z]\w+)\.([A-Z]\w+)")]
+    private static partial Regex QualifiedName();
+
+    [GeneratedRegex(@"^ILGpuOptim\.(\w+)(?:\.\w+)*?\.(\w+)")]
+    private static partial Regex TypeName();
 }

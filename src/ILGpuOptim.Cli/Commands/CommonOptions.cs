@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Validation;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Reflection;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 

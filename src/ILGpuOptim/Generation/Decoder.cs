@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Generation;

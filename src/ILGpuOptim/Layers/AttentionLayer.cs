@@ -1,6 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Generation;
-using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;

@@ -1,5 +1,3 @@
-using ILGpuOptim.Compute;
-using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;

@@ -1,4 +1,3 @@
-using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;

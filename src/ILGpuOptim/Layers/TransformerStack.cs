@@ -1,7 +1,5 @@
 using System.Buffers;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Generation;
-using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;

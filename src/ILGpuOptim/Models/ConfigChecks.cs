@@ -1,3 +1,5 @@
+using ILGpuOptim.Ops;
+
 namespace ILGpuOptim.Models;
 
 /// <summary>Checks of numbers in configurations; each fails with the file, the field and its value.</summary>

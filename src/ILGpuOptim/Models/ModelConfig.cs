@@ -3,6 +3,8 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Models;
 
@@ -11,6 +13,7 @@ namespace ILGpuOptim.Models;
 /// Hugging Face's names; a family's record adds its own. A <see cref="ModelFamily"/> makes the record known.
 /// </summary>
 [JsonConverter(typeof(ModelConfigConverter))]
+[ChecksItself]
 public abstract record ModelConfig
 {
     /// <summary>How many token ids there are.</summary>

@@ -1,6 +1,5 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
-using ILGpuOptim.Generation;
 using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;

@@ -1,4 +1,6 @@
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 
@@ -74,6 +76,15 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
     /// <summary>The rotary positions of heads of a size.</summary>
     public RotaryDescription Describe(int headSize, int positions) => new(Theta, SizeIn(headSize), Effective) { MaxPositions = positions };
 
+    /// <summary>True if two objects of a file hold the same values, except the base.</summary>
+    private static bool Agree(RotaryScaling one, RotaryScaling other) => JsonNode.DeepEquals(Comparable(one), Comparable(other));
+
+    private static JsonObject Comparable(RotaryScaling scaling)
+    {
+        RotaryScaling plain = scaling with { Theta = null, Kind = scaling.Name, OldKind = null };
+        return ConfigSchema.Of(plain.GetType()).Write(plain);
+    }
+
     /// <summary>Fails when fields contradict each other or are not understood.</summary>
     /// <exception cref="UserException">With the field.</exception>
     public void Check(string source, int headSize, int positions)
@@ -81,7 +92,7 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
         string place = $"{source}: {(Parameters is null ? "rope_scaling" : Place)}";
         if (Parameters is RotaryParameters { Full: not null } or RotaryParameters { Sliding: not null })
             throw new UserException($"{place} has full_attention or sliding_attention, but all layers of this family have the same rotary positions; put their fields into rope_parameters itself");
-        if (Parameters is not null && Scaling is not null && !Parameters.Agrees(Scaling))
+        if (Parameters is not null && Scaling is not null && !Agree(Parameters, Scaling))
             throw new UserException($"{source}: rope_parameters and rope_scaling contradict each other; remove one of the two");
         if (TopTheta is { } theta && Scaling?.Theta is { } other && Parameters?.Theta is null && theta != other)
             throw new UserException($"{source}: {ThetaField} = {theta}, but rope_scaling has {other}; remove one of the two");

@@ -1,4 +1,5 @@
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 

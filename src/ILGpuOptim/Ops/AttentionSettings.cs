@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Ops;
 

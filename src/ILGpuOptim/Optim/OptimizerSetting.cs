@@ -1,7 +1,5 @@
-using System.Globalization;
 using System.Reflection;
 using System.Text.Json;
-using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;

@@ -1,5 +1,4 @@
 using System.IO.Enumeration;
-using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Optim;
 

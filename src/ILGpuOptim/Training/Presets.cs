@@ -1,4 +1,5 @@
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 

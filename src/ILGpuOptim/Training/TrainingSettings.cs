@@ -5,6 +5,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;

@@ -76,7 +76,7 @@ public static class Ranges
         ? Nullable.GetUnderlyingType(property.PropertyType) is not null
         : new NullabilityInfoContext().Create(property).WriteState != NullabilityState.NotNull;
 
-    /// <summary>Whether a type is a record of settings. A model's configuration is not: it is checked as its file is.</summary>
+    /// <summary>True for records whose properties are settings of the record that holds them.</summary>
     internal static bool IsSettings(Type type) =>
-        type.IsClass && !type.IsAbstract && type != typeof(string) && type.Assembly == typeof(Ranges).Assembly && !type.IsAssignableTo(typeof(Models.ModelConfig));
+        type.IsClass && !type.IsAbstract && type.GetMethod("<Clone>$") is not null && !type.IsDefined(typeof(ChecksItselfAttribute), inherit: true);
 }

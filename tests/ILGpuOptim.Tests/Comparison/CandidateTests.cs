@@ -1,5 +1,5 @@
 using ILGpuOptim.Lab;
-using ILGpuOptim.Training;
+using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Tests.Comparison;
 

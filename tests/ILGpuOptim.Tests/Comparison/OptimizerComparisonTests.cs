@@ -2,6 +2,7 @@ using ILGpuOptim.Cli;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Lab;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Comparison;

@@ -1,6 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
-using ILGpuOptim.Training;
+using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Tests.Devices;
 

@@ -1,4 +1,4 @@
-using ILGpuOptim.Generation;
+using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Generation;
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Models;

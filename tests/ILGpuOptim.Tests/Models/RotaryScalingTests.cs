@@ -1,4 +1,4 @@
-using ILGpuOptim.Models;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Tests.Models;
 

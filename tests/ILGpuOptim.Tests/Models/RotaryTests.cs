@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Models;

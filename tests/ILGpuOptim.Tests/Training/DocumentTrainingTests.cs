@@ -3,6 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Tests.Cli;
 using ILGpuOptim.Training;
 using static ILGpuOptim.Tests.Cli.Tool;

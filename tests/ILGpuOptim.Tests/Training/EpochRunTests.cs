@@ -1,6 +1,7 @@
 using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Tests.Cli;
 using ILGpuOptim.Training;
 using static ILGpuOptim.Tests.Cli.Tool;

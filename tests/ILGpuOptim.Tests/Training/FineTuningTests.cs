@@ -3,6 +3,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;

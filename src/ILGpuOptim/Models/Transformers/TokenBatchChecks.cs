@@ -1,3 +1,5 @@
+using ILGpuOptim.Layers;
+
 namespace ILGpuOptim.Models;
 
 /// <summary>Checks a batch against a model.</summary>

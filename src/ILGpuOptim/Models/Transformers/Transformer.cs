@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Generation;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Ops;
 

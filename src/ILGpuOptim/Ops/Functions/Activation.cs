@@ -5,7 +5,7 @@ namespace ILGpuOptim.Ops;
 
 /// <summary>
 /// A non-linear function of feed-forward layers, with kernels that fuse it into matrix products. Any <see cref="IFunction1"/> is one: see
-/// <see cref="Of{F}"/>. Those with names in <c>config.json</c> are in <see cref="Models.ActivationNames"/>.
+/// <see cref="Of{F}"/>. Those with names in <c>config.json</c> are in <see cref="ActivationNames"/>.
 /// </summary>
 public abstract class Activation
 {

@@ -1,5 +1,3 @@
-using ILGpuOptim.Models;
-
 namespace ILGpuOptim.Ops;
 
 /// <summary>A function that <c>check</c> finds by its name.</summary>

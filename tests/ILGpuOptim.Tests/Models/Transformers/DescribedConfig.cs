@@ -1,3 +1,4 @@
+using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Models.Transformers;

@@ -1,4 +1,5 @@
-using ILGpuOptim.Models;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Tests.Models.Transformers;
 

@@ -1,5 +1,7 @@
 using System.Text.Json;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Models;
 

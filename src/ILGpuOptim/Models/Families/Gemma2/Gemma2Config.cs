@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 

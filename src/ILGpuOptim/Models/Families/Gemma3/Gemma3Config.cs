@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 

@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Models;
 

@@ -1,5 +1,7 @@
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Models;
 

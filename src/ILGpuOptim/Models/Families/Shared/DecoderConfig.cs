@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 

@@ -1,3 +1,5 @@
+using ILGpuOptim.Layers;
+
 namespace ILGpuOptim.Models;
 
 /// <summary>Families whose full and sliding layers have rotary positions of their own.</summary>

@@ -1,4 +1,4 @@
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Layers;
 
 /// <summary>
 /// The frequencies of rotary position embedding (Su et al., "RoFormer", 2021): pair k turns f_k = θ^(-2k/n) radians a token, stretched as the

@@ -1,8 +1,7 @@
 using System.Reflection;
-using ILGpuOptim.Optim;
 using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Training;
+namespace ILGpuOptim.Optim;
 
 /// <summary>The learning rate of some parameters.</summary>
 /// <param name="Pattern">Their names; * stands for anything.</param>

@@ -1,6 +1,4 @@
-using ILGpuOptim.Ops;
-
-namespace ILGpuOptim;
+namespace ILGpuOptim.Ops;
 
 /// <summary>
 /// Arithmetic as it is written: <c>(a * b).Sum(-1)</c>. Operations are recorded by the tape of an operand. Tensors are broadcast to each other as in

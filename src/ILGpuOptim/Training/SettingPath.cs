@@ -1,8 +1,8 @@
 using System.Reflection;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Validation;
+namespace ILGpuOptim.Training;
 
 /// <summary>Training settings by the path of their property, such as <c>Optimizer.Beta1</c>.</summary>
 public static class SettingPath

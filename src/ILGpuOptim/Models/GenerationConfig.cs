@@ -1,8 +1,7 @@
 using System.Text.Json;
 using ILGpuOptim.Files;
-using ILGpuOptim.Models;
 
-namespace ILGpuOptim.Generation;
+namespace ILGpuOptim.Models;
 
 /// <summary>
 /// What a model's folder says about generation: <c>generation_config.json</c>, or else the fields of old <c>config.json</c> files. The tokens

@@ -1,7 +1,6 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Ops;
 
-namespace ILGpuOptim;
+namespace ILGpuOptim.Ops;
 
 /// <summary>Operations as methods of the tensor that they take: <c>x.Reshape(-1, 3).Sum(-1)</c>. The tensor's tape records them.</summary>
 public static class TensorMethods

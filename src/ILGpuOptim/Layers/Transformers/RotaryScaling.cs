@@ -1,7 +1,6 @@
-using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Layers;
 
 /// <summary>
 /// How rotary frequencies are stretched for contexts longer than a model was first trained on: <c>rope_scaling</c> of <c>config.json</c>, or
@@ -89,15 +88,6 @@ public record RotaryScaling
 
     /// <summary>The kinds.</summary>
     internal static IReadOnlyCollection<string> Kinds => Fields.Keys;
-
-    /// <summary>Whether two objects of a file say the same, the base aside.</summary>
-    internal bool Agrees(RotaryScaling other) => JsonNode.DeepEquals(Comparable(this), Comparable(other));
-
-    private static JsonObject Comparable(RotaryScaling scaling)
-    {
-        RotaryScaling plain = scaling with { Theta = null, Kind = scaling.Name, OldKind = null };
-        return ConfigSchema.Of(plain.GetType()).Write(plain);
-    }
 
     /// <summary>Fails on kinds that are not known, on missing or wrong numbers, and on numbers that the kind does not read.</summary>
     /// <param name="place">The file and the field, for messages.</param>

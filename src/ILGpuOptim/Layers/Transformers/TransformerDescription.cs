@@ -1,4 +1,6 @@
-namespace ILGpuOptim.Models;
+using ILGpuOptim.Ops;
+
+namespace ILGpuOptim.Layers;
 
 /// <summary>
 /// Everything that a transformer computes, whatever its family: the one model class is built from it. A family's configuration
@@ -176,16 +178,6 @@ public sealed record ProjectionDescription(string Name)
 
     /// <summary>Fresh weights come from the normal distribution cut at ± this many standard deviations; null: not cut.</summary>
     public float? Truncation { get; init; }
-}
-
-/// <summary>How one matrix holds queries, keys and values.</summary>
-public enum PackedOrder
-{
-    /// <summary>All queries, then all keys, then all values.</summary>
-    Sections,
-
-    /// <summary>Head by head: its query, its key, its value (GPT-NeoX).</summary>
-    Heads,
 }
 
 /// <summary>Scaled dot-product attention with its projections.</summary>

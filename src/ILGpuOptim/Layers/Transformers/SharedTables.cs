@@ -1,6 +1,4 @@
-using ILGpuOptim.Layers;
-
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Layers;
 
 /// <summary>What several layers of a stack share: kinds of rotary positions, and tables of relative position biases.</summary>
 internal sealed class SharedTables

@@ -1,8 +1,7 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Generation;
 using ILGpuOptim.Ops;
 
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Layers;
 
 /// <summary>What the layers of a transformer need to know about a pass: where it is recorded, how its rows form sequences, and who sees whom.</summary>
 public sealed class ForwardContext

@@ -2,9 +2,9 @@ using System.Globalization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
-using ILGpuOptim.Training;
+using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Optim;
+namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// What optimizers remember, as a table in Markdown: the state of GPT-2 124M's attention matrix, 768 × 2304, in each storage, and that of the whole

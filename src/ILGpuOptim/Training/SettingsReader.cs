@@ -3,8 +3,9 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Files;
 using ILGpuOptim.Models;
+using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Validation;
+namespace ILGpuOptim.Training;
 
 /// <summary>Reads records of settings from JSON by their properties: what the file does not say stays, and what is no setting is refused.</summary>
 internal static class SettingsReader

@@ -1,7 +1,6 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Generation;
 
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Layers;
 
 /// <summary>What an encoder made of its input, for a decoder's cross-attention.</summary>
 /// <param name="Length">Tokens of each sequence.</param>

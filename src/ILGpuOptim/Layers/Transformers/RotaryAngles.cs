@@ -1,6 +1,6 @@
 using ILGpuOptim.Compute;
 
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Layers;
 
 /// <summary>
 /// The angles of rotary position embedding: pair k of a head turns by position · f_k, see <see cref="RotaryFrequencies"/>. They are computed in

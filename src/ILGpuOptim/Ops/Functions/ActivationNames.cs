@@ -1,6 +1,4 @@
-using ILGpuOptim.Ops;
-
-namespace ILGpuOptim.Models;
+namespace ILGpuOptim.Ops;
 
 /// <summary>Activations under the names that <c>config.json</c> has for them, and those that were added.</summary>
 public static class ActivationNames

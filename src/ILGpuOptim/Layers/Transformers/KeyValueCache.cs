@@ -1,6 +1,6 @@
 using ILGpuOptim.Compute;
 
-namespace ILGpuOptim.Generation;
+namespace ILGpuOptim.Layers;
 
 /// <summary>
 /// Keys and values of the tokens that a model has seen, layer by layer. A row is a token's keys of all heads, then its values;

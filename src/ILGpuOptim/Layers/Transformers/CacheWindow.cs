@@ -1,6 +1,6 @@
 using ILGpuOptim.Compute;
 
-namespace ILGpuOptim.Generation;
+namespace ILGpuOptim.Layers;
 
 /// <summary>Which rows of a cache a pass writes: some tokens of one sequence, or one token of each.</summary>
 /// <param name="Cache">The cache.</param>

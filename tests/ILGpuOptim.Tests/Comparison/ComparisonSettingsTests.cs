@@ -1,0 +1,17 @@
+using ILGpuOptim.Lab;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
+
+namespace ILGpuOptim.Tests.Comparison;
+
+public class ComparisonSettingsTests
+{
+    [Fact]
+    public void CandidatesAreCheckedWithTheirSettings()
+    {
+        var settings = new ComparisonSettings { Training = new TrainingSettings(), Candidates = [new Candidate("adamw", new OptimizerSettings { Name = "adamw", Beta1 = 2 }, [1e-3])] };
+        SettingException error = Assert.Throws<SettingException>(settings.Check);
+        Assert.Equal("Candidates[0].Optimizer.Beta1", error.Path);
+    }
+}
