@@ -22,6 +22,7 @@ public sealed class AttentionLayer : Layer
     /// <param name="isCausal">Whether a token sees itself and earlier ones only.</param>
     /// <param name="tables">What the stack's layers share.</param>
     /// <exception cref="ArgumentException">The description contradicts itself.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A number of the description lies outside its range.</exception>
     internal AttentionLayer(Initializer initializer, AttentionDescription description, int hiddenSize, int index, bool isCausal, SharedTables tables)
     {
         (this.description, this.index) = (description, index);
@@ -55,6 +56,7 @@ public sealed class AttentionLayer : Layer
             Order = description.Order,
             RotatesInPlace = true,
         };
+        settings.Check();
 
         Linear Input(int part, int columns) => Add(new Linear(initializer, description.Inputs[part], hiddenSize, columns));
         Norm? AddNorm(NormDescription? norm, int heads) => norm is null ? null : Add(new Norm(initializer, norm, description.NormsHeads ? description.HeadSize : heads * description.HeadSize));

@@ -46,8 +46,12 @@ public sealed class Linear : Layer
     public Tensor Forward(Tape tape, Tensor x, Tensor? residual = null) => tape.Linear(x, WeightFor(tape), Bias, residual, IsTransposed);
 
     /// <summary>residual + dropout(x W + b).</summary>
-    public Tensor Forward(Tape tape, Tensor x, Tensor residual, float dropout) =>
-        dropout > 0 && tape.IsTraining ? tape.Add(residual, tape.Dropout(Forward(tape, x), dropout)) : Forward(tape, x, residual);
+    /// <exception cref="ArgumentOutOfRangeException">The probability of dropout lies outside [0, 1).</exception>
+    public Tensor Forward(Tape tape, Tensor x, Tensor residual, float dropout)
+    {
+        Scalars.Probability("Dropout", dropout);
+        return dropout > 0 && tape.IsTraining ? tape.Add(residual, tape.Dropout(Forward(tape, x), dropout)) : Forward(tape, x, residual);
+    }
 
     /// <summary>activation(x W + b).</summary>
     public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, WeightFor(tape), Bias, activation, IsTransposed);

@@ -10,10 +10,12 @@ public sealed class Norm : Layer
     /// <summary>Makes a weight of one (of zero where the factor is 1 + weight) and a bias of zero.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="description">The formula.</param>
-    /// <param name="columns">Numbers that are normalised together.</param>
+    /// <param name="columns">Elements that are normalised together.</param>
+    /// <exception cref="ArgumentOutOfRangeException">ε is negative, infinite or NaN.</exception>
     public Norm(Initializer initializer, NormDescription description, int columns)
     {
         this.description = description;
+        Scalars.NotNegative(description.Name, description.Epsilon);
         Weight = Add(initializer, description.Name + ".weight", 0, description.AddsOne ? 0 : 1, columns);
         Bias = description.HasBias ? Add(initializer, description.Name + ".bias", 0, 0, columns) : null;
     }

@@ -40,7 +40,7 @@ public sealed class RelativeBias : Layer
     /// </summary>
     public int BucketOf(int distance)
     {
-        int bucket = buckets[Math.Min(half > 0 ? Math.Abs(distance) : Math.Max(-distance, 0), buckets.Length - 1)];
+        int bucket = buckets[Math.Min(half > 0 ? Math.Abs((long)distance) : Math.Max(-(long)distance, 0), buckets.Length - 1)];
         return distance > 0 && half > 0 ? bucket + half : bucket;
     }
 

@@ -5,6 +5,9 @@ namespace ILGpuOptim.Ops;
 /// <summary>Scaled dot-product attention (Vaswani et al., 2017).</summary>
 public static class AttentionOp
 {
+    /// <summary>The operation's name in messages.</summary>
+    internal const string Name = "attention";
+
     /// <summary>Self-attention over packed projections: each row holds the queries, keys and values of one token.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="packed">
@@ -15,6 +18,7 @@ public static class AttentionOp
     /// <param name="settings">Heads, masks, biases and rotation.</param>
     /// <returns>(batch · length) × heads · size.</returns>
     /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A setting lies outside its range.</exception>
     public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, AttentionSettings settings)
     {
         (int heads, int keyHeads) = Heads(settings);
@@ -81,6 +85,7 @@ public static class AttentionOp
     /// <param name="settings">Heads, masks, biases and rotation. Angles turn queries and keys, which then must have as many rows.</param>
     /// <returns>(batch · query length) × heads · size.</returns>
     /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A setting lies outside its range.</exception>
     public static Tensor Attention(this Tape tape, Tensor query, Tensor key, Tensor value, int batch, AttentionSettings settings)
     {
         (int heads, int keyHeads) = Heads(settings);
@@ -141,6 +146,7 @@ public static class AttentionOp
 
     private static (int Heads, int KeyHeads) Heads(AttentionSettings settings)
     {
+        settings.Check();
         int keyHeads = settings.KeyHeads == 0 ? settings.Heads : settings.KeyHeads;
         return settings.Heads < 1 || keyHeads < 1 || settings.Heads % keyHeads != 0
             ? throw new ArgumentException($"attention: {keyHeads} key heads do not divide {settings.Heads} query heads", nameof(settings))

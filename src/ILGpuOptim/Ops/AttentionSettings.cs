@@ -61,4 +61,17 @@ public sealed record AttentionSettings
     /// one operation may take it.
     /// </summary>
     internal bool RotatesInPlace { get; init; }
+
+    /// <summary>Checks the numbers that do not depend on the operands.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A number lies outside its range.</exception>
+    internal void Check()
+    {
+        Scalars.AtLeast(AttentionOp.Name, 0, HeadSize);
+        Scalars.Finite(AttentionOp.Name, Scale ?? 1, name: nameof(Scale));
+        Scalars.AtLeast(AttentionOp.Name, 0, KeysBefore ?? 0, nameof(KeysBefore));
+        Scalars.AtLeast(AttentionOp.Name, 0, KeysAfter ?? 0, nameof(KeysAfter));
+        Scalars.NotNegative(AttentionOp.Name, SoftCap);
+        Scalars.Probability(AttentionOp.Name, Dropout);
+        Scalars.AtLeast(AttentionOp.Name, 0, RotatedSize);
+    }
 }

@@ -37,10 +37,12 @@ public static class CrossEntropyOp
         int rows = x.Rows, vocabulary = ProductShape.Outputs("CrossEntropy", x, head, bias, transposed: true);
         if (targets.Length != rows)
             throw new ArgumentException($"CrossEntropy: {targets.Length} targets for the {rows} rows of {x}", nameof(targets));
+        Scalars.Finite("CrossEntropy", scale, head);
+        Scalars.Finite("CrossEntropy", logitScale, head);
+        Scalars.AtLeast("CrossEntropy", 0, mostKept);
         if (!(labelSmoothing is >= 0 and <= 1))
             throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, "CrossEntropy: label smoothing lies in [0, 1]");
-        if (!(softCap >= 0 && float.IsFinite(softCap)))
-            throw new ArgumentOutOfRangeException(nameof(softCap), softCap, "CrossEntropy: a cap is positive, or 0 for none");
+        Scalars.NotNegative("CrossEntropy", softCap, head);
         int counted = 0;
         foreach (int target in targets)
         {

@@ -12,8 +12,7 @@ public static class DropoutOp
     /// <exception cref="ArgumentOutOfRangeException">The probability lies outside [0, 1).</exception>
     public static Tensor Dropout(this Tape tape, Tensor x, float probability)
     {
-        if (!(probability is >= 0 and < 1))
-            throw new ArgumentOutOfRangeException(nameof(probability), probability, "Dropout: the probability lies in [0, 1)");
+        Scalars.Probability("Dropout", probability);
         if (probability == 0 || !tape.IsTraining)
             return x;
         Tensor output = tape.Output(x, x.Columns, x);

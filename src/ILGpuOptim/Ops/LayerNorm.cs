@@ -17,8 +17,10 @@ public static class LayerNormOp
     /// <param name="epsilon">Keeps rows of equal numbers finite.</param>
     /// <returns>As <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">ε is negative, infinite or NaN.</exception>
     public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor? bias, float epsilon)
     {
+        Scalars.NotNegative("LayerNorm", epsilon, weight);
         int columns = Columns("LayerNorm", x, weight), rows = Rows(x, columns);
         if (bias is not null && bias.Length != columns)
             throw new ArgumentException($"{ProductShape.Named("LayerNorm", weight)} takes {columns} columns, its bias is {bias}", nameof(bias));

@@ -16,8 +16,11 @@ public static class LowRankSumOp
     /// <param name="scale">Multiplies the product.</param>
     /// <param name="transposed">Whether a row of W makes an output, as in <see cref="LinearOp.Linear"/>.</param>
     /// <returns>As <paramref name="weight"/>.</returns>
+    /// <exception cref="ArgumentException">The shapes do not fit each other.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The scale is infinite or NaN.</exception>
     public static Tensor LowRankSum(this Tape tape, Tensor weight, Tensor a, Tensor b, float scale, bool transposed)
     {
+        Scalars.Finite("LowRankSum", scale, weight);
         CheckShapes(weight, a, b, transposed);
         Tensor output = tape.Output([weight.Shape[0], weight.Shape[1]], weight, a, b);
         tape.Device.Gemm(Product(a, b, output.Data, scale, transposed), new AddRule(), weight.Data);

@@ -14,8 +14,10 @@ public static class RmsNormOp
     /// <param name="addsOne">The factor is 1 + weight.</param>
     /// <returns>As <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">ε is negative, infinite or NaN.</exception>
     public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon, bool addsOne = false)
     {
+        Scalars.NotNegative("RmsNorm", epsilon, weight);
         int columns = LayerNormOp.Columns("RmsNorm", x, weight), rows = LayerNormOp.Rows(x, columns);
         float offset = addsOne ? 1 : 0;
         Tensor output = tape.Output(x, x.Columns, x, weight);

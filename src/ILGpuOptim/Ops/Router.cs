@@ -18,13 +18,14 @@ public static class RouterOp
     /// <param name="perToken">k, from 1 to the number of experts.</param>
     /// <param name="normalizes">Whether the weights of a token's experts are divided by their sum.</param>
     /// <param name="loss">Collects the probabilities and the choice; or null.</param>
-    /// <exception cref="ArgumentException">The logits are no matrix, or a token cannot have so many experts.</exception>
+    /// <exception cref="ArgumentException">The logits are no matrix.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">k is less than 1 or more than the number of experts.</exception>
     public static RouterChoice Route(this Tape tape, Tensor logits, int perToken, bool normalizes, RouterLoss? loss = null)
     {
         if (logits.Shape.Count != 2)
-            throw new ArgumentException($"router logits are tokens × experts, not {logits}", nameof(logits));
+            throw new ArgumentException($"Route: router logits are tokens × experts, not {logits}", nameof(logits));
         if (perToken < 1 || perToken > logits.Columns)
-            throw new ArgumentOutOfRangeException(nameof(perToken), perToken, $"each token is computed by 1 to {logits.Columns} experts");
+            throw new ArgumentOutOfRangeException(nameof(perToken), perToken, $"Route: perToken is {perToken}; it must lie between 1 and the {logits.Columns} experts");
         RouterLoss? recomputed = loss is { IsComplete: true } ? loss : null;
         RouterChoice choice = RouterChoice.Of(tape, tape.Softmax(logits), perToken, loss);
         choice.Weights = Weights(tape, choice, normalizes, recomputed);

@@ -33,14 +33,17 @@ public sealed class RouterChoice
     /// <summary>What each slot's result is multiplied by, n · k × 1.</summary>
     public Tensor Weights { get; internal set; } = null!;
 
-    /// <summary>How many tokens an expert computes.</summary>
-    public int CountOf(int expert) => starts[expert + 1] - starts[expert];
+    /// <summary>The number of tokens that an expert computes.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such expert.</exception>
+    public int CountOf(int expert) => starts[Checked(expert) + 1] - starts[expert];
 
     /// <summary>The first slot of an expert.</summary>
-    public int StartOf(int expert) => starts[expert];
+    /// <exception cref="ArgumentOutOfRangeException">There is no such expert.</exception>
+    public int StartOf(int expert) => starts[Checked(expert)];
 
     /// <summary>The tokens of an expert, ascending row numbers on the device.</summary>
-    public Block TokensOf(int expert) => TokensOfSlots.Slice(starts[expert], CountOf(expert));
+    /// <exception cref="ArgumentOutOfRangeException">There is no such expert.</exception>
+    public Block TokensOf(int expert) => TokensOfSlots.Slice(StartOf(expert), CountOf(expert));
 
     /// <summary>The token of each slot, on the device.</summary>
     internal Block TokensOfSlots => indices.Slice(Slots, Slots);
@@ -56,6 +59,10 @@ public sealed class RouterChoice
 
     /// <summary>The slot of each token at a rank, on the device.</summary>
     internal Block SlotsAtRank(int rank) => SlotsOfPlaces.Slice((long)rank * Tokens, Tokens);
+
+    private int Checked(int expert) => (uint)expert < (uint)Experts
+        ? expert
+        : throw new ArgumentOutOfRangeException(nameof(expert), expert, $"RouterChoice: there is no expert {expert} of {Experts}");
 
     /// <summary>Chooses on the host: waits for the probabilities, and copies the choice to the device in one piece.</summary>
     internal static RouterChoice Of(Tape tape, Tensor probabilities, int perToken, RouterLoss? loss)

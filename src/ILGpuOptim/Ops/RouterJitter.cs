@@ -14,10 +14,10 @@ public static class RouterJitterOp
     /// <param name="x">Any shape.</param>
     /// <param name="epsilon">ε, from 0 to below 1.</param>
     /// <returns>As <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">ε lies outside [0, 1).</exception>
     public static Tensor Jitter(this Tape tape, Tensor x, float epsilon)
     {
-        if (!(epsilon >= 0 && epsilon < 1))
-            throw new ArgumentOutOfRangeException(nameof(epsilon), epsilon, "jitter lies in [0, 1)");
+        Scalars.Probability("Jitter", epsilon);
         if (epsilon == 0 || !tape.IsTraining)
             return x;
         Tensor output = tape.Output([.. x.Shape], x);

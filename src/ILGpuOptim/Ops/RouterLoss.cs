@@ -28,12 +28,13 @@ public sealed class RouterLoss
     /// <param name="experts">Experts of each of them, E.</param>
     /// <param name="tokens">Tokens of the pass, padding included.</param>
     /// <param name="mask">0 for padding, anything else for tokens that count; empty: all count.</param>
-    /// <exception cref="ArgumentException">The mask has another number of tokens, or there is no router or expert.</exception>
+    /// <exception cref="ArgumentException">The mask has another number of tokens.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">There is no router or no expert, or the number of tokens is negative.</exception>
     public RouterLoss(Tape tape, int routers, int experts, int tokens, ReadOnlySpan<int> mask = default)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(routers, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(experts, 1);
-        ArgumentOutOfRangeException.ThrowIfNegative(tokens);
+        Scalars.AtLeast(nameof(RouterLoss), 1, routers);
+        Scalars.AtLeast(nameof(RouterLoss), 1, experts);
+        Scalars.AtLeast(nameof(RouterLoss), 0, tokens);
         if (!mask.IsEmpty && mask.Length != tokens)
             throw new ArgumentException($"a mask of {mask.Length} for {tokens} tokens", nameof(mask));
         (this.tape, this.routers, this.experts) = (tape, routers, experts);
