@@ -1,91 +1,117 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>Part of a model: it owns parameters.</summary>
+/// <summary>A layer of a model: it owns parameters, and other layers.</summary>
 public abstract class Layer
 {
     private readonly List<Parameter> parameters = [];
-    private readonly List<Layer> parts = [];
+    private readonly List<Layer> layers = [];
 
     /// <summary>The parameters, in the order of the model's file.</summary>
     public IReadOnlyList<Parameter> Parameters => parameters;
 
-    /// <summary>The products within, in the order of the model's file.</summary>
-    internal IEnumerable<Linear> Linears => (this is Linear linear ? [linear] : Enumerable.Empty<Linear>()).Concat(parts.SelectMany(part => part.Linears));
+    /// <summary>The linear layers within, in the order of the model's file.</summary>
+    internal IEnumerable<Linear> Linears => (this is Linear linear ? [linear] : Enumerable.Empty<Linear>()).Concat(layers.SelectMany(layer => layer.Linears));
 
-    /// <summary>Makes a parameter with normal random values (or constant ones where <paramref name="deviation"/> is 0).</summary>
-    protected Parameter Add(Initializer initializer, string name, float deviation, float constant, params ReadOnlySpan<int> shape) =>
-        Add(initializer, name, ParameterRole.Other, deviation, constant, shape);
+    /// <summary>Adds a parameter with values of a normal distribution, or with one constant.</summary>
+    /// <param name="initializer">Allocates and fills the parameter.</param>
+    /// <param name="name">The parameter's name in <c>model.safetensors</c>.</param>
+    /// <param name="standardDeviation">The standard deviation of the values, whose mean is 0; 0: every value is the constant.</param>
+    /// <param name="constant">Every value where the standard deviation is 0; ignored otherwise.</param>
+    /// <param name="shape">The sizes.</param>
+    /// <returns>The parameter.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">The standard deviation is negative, infinite or NaN.</exception>
+    protected Parameter Add(Initializer initializer, string name, float standardDeviation, float constant, params ReadOnlySpan<int> shape) =>
+        Add(initializer, name, ParameterRole.Other, standardDeviation, constant, shape);
 
-    /// <summary>As the other, for a parameter of a role.</summary>
-    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float deviation, float constant, params ReadOnlySpan<int> shape) =>
-        Add(initializer, name, role, deviation, constant, null, shape);
+    /// <inheritdoc cref="Add(Initializer, string, float, float, ReadOnlySpan{int})"/>
+    /// <param name="initializer">Allocates and fills the parameter.</param>
+    /// <param name="name">The parameter's name in <c>model.safetensors</c>.</param>
+    /// <param name="role">What the parameter is for, which decides how it is stored (<see cref="Initializer.Storage"/>).</param>
+    /// <param name="standardDeviation">The standard deviation of the values, whose mean is 0; 0: every value is the constant.</param>
+    /// <param name="constant">Every value where the standard deviation is 0; ignored otherwise.</param>
+    /// <param name="shape">The sizes.</param>
+    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float standardDeviation, float constant, params ReadOnlySpan<int> shape) =>
+        Add(initializer, name, role, standardDeviation, constant, null, shape);
 
-    /// <summary>As the other, with values of a truncated normal distribution.</summary>
-    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float deviation, float constant, float? truncation, params ReadOnlySpan<int> shape)
+    /// <inheritdoc cref="Add(Initializer, string, float, float, ReadOnlySpan{int})"/>
+    /// <param name="initializer">Allocates and fills the parameter.</param>
+    /// <param name="name">The parameter's name in <c>model.safetensors</c>.</param>
+    /// <param name="role">What the parameter is for, which decides how it is stored (<see cref="Initializer.Storage"/>).</param>
+    /// <param name="standardDeviation">The standard deviation of the values, whose mean is 0; 0: every value is the constant.</param>
+    /// <param name="constant">Every value where the standard deviation is 0; ignored otherwise.</param>
+    /// <param name="truncation">The normal distribution is cut at ± this many standard deviations; null: not cut.</param>
+    /// <param name="shape">The sizes.</param>
+    protected Parameter Add(Initializer initializer, string name, ParameterRole role, float standardDeviation, float constant, float? truncation, params ReadOnlySpan<int> shape)
     {
         var parameter = new Parameter(initializer.Device, name, initializer.Storage.TypeOf(role), shape);
-        initializer.Fill(parameter, deviation, constant, truncation);
+        initializer.Fill(parameter, standardDeviation, constant, truncation);
         parameters.Add(parameter);
         return parameter;
     }
 
-    /// <summary>Counts a part's parameters among this layer's.</summary>
-    protected T Add<T>(T part) where T : Layer
+    /// <summary>Adds a layer, whose parameters become this layer's too.</summary>
+    /// <param name="layer">A layer that belongs to no other.</param>
+    /// <returns>The layer.</returns>
+    protected T Add<T>(T layer) where T : Layer
     {
-        parameters.AddRange(part.Parameters);
-        parts.Add(part);
-        return part;
+        parameters.AddRange(layer.Parameters);
+        layers.Add(layer);
+        return layer;
     }
 }
 
-/// <summary>Fills new parameters: each has a random stream of its own, so its values depend on the seed and its place alone.</summary>
-/// <param name="device">Where the parameters live.</param>
-/// <param name="seed">Repeats the same values.</param>
+/// <summary>Fills new parameters. Each has a random stream of its own, so its values depend only on the seed and on the number of parameters filled before.</summary>
+/// <param name="device">The device of the parameters' memory.</param>
+/// <param name="seed">Equal seeds give equal values.</param>
 public sealed class Initializer(Device device, ulong seed)
 {
     private ulong stream;
 
-    /// <summary>Where the parameters live.</summary>
+    /// <summary>The device of the parameters' memory.</summary>
     public Device Device { get; } = device;
 
     /// <summary>How the parameters are stored.</summary>
     public ParameterStorage Storage { get; init; }
 
-    /// <summary>Normal values of a standard deviation, or the constant where that is 0; the nearest to them that can be stored.</summary>
-    /// <param name="parameter">What is filled.</param>
-    /// <param name="deviation">The standard deviation.</param>
+    /// <summary>Fills a parameter with values of a normal distribution of mean 0, or with one constant, rounded to the nearest that can be stored.</summary>
+    /// <param name="parameter">The parameter to fill.</param>
+    /// <param name="standardDeviation">The standard deviation; 0: every value is the constant.</param>
     /// <param name="constant">Every value where the standard deviation is 0.</param>
-    /// <param name="truncation">Values lie within ± this many standard deviations, as those of a normal distribution that is cut there; null: not cut.</param>
-    public void Fill(Parameter parameter, float deviation, float constant, float? truncation = null)
+    /// <param name="truncation">The normal distribution is cut at ± this many standard deviations; null: not cut.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The standard deviation is negative, infinite or NaN, or the truncation is not above 0.</exception>
+    public void Fill(Parameter parameter, float standardDeviation, float constant, float? truncation = null)
     {
+        Scalars.NotNegative(nameof(Initializer), standardDeviation, parameter);
+        Scalars.Positive(nameof(Initializer), truncation ?? 1, parameter, nameof(truncation));
         Block values = parameter.IsNarrow ? Device.Pool.Rent(parameter.Length) : parameter.Data;
-        if (deviation == 0)
+        if (standardDeviation == 0)
             Device.Fill(values, constant);
         else
-            Device.Random(values, RandomKind.Normal, deviation, seed, stream);
-        if (deviation != 0 && truncation is { } factor)
-            Truncate(values, deviation, factor * deviation);
+            Device.Random(values, RandomKind.Normal, standardDeviation, seed, stream);
+        if (standardDeviation != 0 && truncation is { } factor)
+            Truncate(values, standardDeviation, factor * standardDeviation);
         if (parameter.IsNarrow)
             parameter.Store(values, seed: 0);
         stream++;
     }
 
-    /// <summary>Draws values beyond a bound again; the few that still lie beyond it after all rounds become the bound.</summary>
-    private void Truncate(in Block values, float deviation, float bound)
+    /// <summary>Samples values beyond a bound again; the few that still lie beyond it after all rounds become the bound.</summary>
+    private void Truncate(in Block values, float standardDeviation, float bound)
     {
         const int Rounds = 8;
-        Block drawn = Device.Pool.Rent(values.Length);
+        Block sampled = Device.Pool.Rent(values.Length);
         for (ulong round = 1; round <= Rounds; round++)
         {
-            Device.Random(drawn, RandomKind.Normal, deviation, seed, stream | round << 48);
-            Device.Map(new ReplaceRule(bound), 1, values.Length, values, drawn);
+            Device.Random(sampled, RandomKind.Normal, standardDeviation, seed, stream | round << 48);
+            Device.Map(new ReplaceRule(bound), 1, values.Length, values, sampled);
         }
 
         Device.Map(new CutRule(bound), 1, values.Length, values);
-        Device.Pool.Return(drawn);
+        Device.Pool.Return(sampled);
     }
 
     private readonly struct ReplaceRule(float bound) : IMap2

@@ -15,7 +15,7 @@ public sealed class Norm : Layer
     public Norm(Initializer initializer, NormDescription description, int columns)
     {
         this.description = description;
-        Scalars.NotNegative(description.Name, description.Epsilon);
+        Scalars.NotNegative(description.Name, description.Epsilon, name: nameof(description.Epsilon));
         Weight = Add(initializer, description.Name + ".weight", 0, description.AddsOne ? 0 : 1, columns);
         Bias = description.HasBias ? Add(initializer, description.Name + ".bias", 0, 0, columns) : null;
     }

@@ -15,14 +15,24 @@ public sealed class TransformerStack : Layer
     /// <summary>Makes the blocks, first to last.</summary>
     /// <param name="initializer">Where and how.</param>
     /// <param name="description">The model's description, or that of its encoder.</param>
+    /// <exception cref="ArgumentException">A block's description contradicts itself, or there is a router loss and blocks differ in their number of experts.</exception>
     public TransformerStack(Initializer initializer, TransformerDescription description)
     {
+        CheckRouters(description);
         blocks = new TransformerBlock[description.Blocks.Count];
         for (int i = 0; i < blocks.Length; i++)
             blocks[i] = Add(new TransformerBlock(initializer, description.Blocks[i], description.HiddenSize, i, description.IsCausal, tables));
 
         norm = description.FinalNorm is { } final ? Add(new Norm(initializer, final, description.HiddenSize)) : null;
         dropout = description.FinalDropout;
+    }
+
+    /// <summary>One router loss counts the choices of all blocks together.</summary>
+    private static void CheckRouters(TransformerDescription description)
+    {
+        int[] experts = [.. description.Blocks.Select(block => block.FeedForward.Experts?.Count ?? 0).Where(count => count > 0).Distinct()];
+        if (description.RouterLossCoefficient != 0 && experts.Length > 1)
+            throw new ArgumentException($"a router loss needs as many experts in every block that has any, not {string.Join(" and ", experts)}; set {nameof(description.RouterLossCoefficient)} to 0 to train without it", nameof(description));
     }
 
     /// <summary>Numbers of a token's keys in each block.</summary>

@@ -22,6 +22,7 @@ public static class AttentionOp
     public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, AttentionSettings settings)
     {
         (int heads, int keyHeads) = Heads(settings);
+        (packed, settings) = (tape.Wide(packed), Wide(tape, settings));
         int length = Length("packed", packed, batch), size = settings.HeadSize == 0 ? packed.Columns / (heads + 2 * keyHeads) : settings.HeadSize, width = heads * size, keyWidth = keyHeads * size;
         if (packed.Columns != (heads + 2L * keyHeads) * size)
             throw new ArgumentException($"attention: packed is {packed}; {heads} query heads, {keyHeads} key heads and as many value heads of one size{(settings.HeadSize == 0 ? "" : $", {size},")} do not fill its {packed.Columns} columns", nameof(packed));
@@ -89,6 +90,7 @@ public static class AttentionOp
     public static Tensor Attention(this Tape tape, Tensor query, Tensor key, Tensor value, int batch, AttentionSettings settings)
     {
         (int heads, int keyHeads) = Heads(settings);
+        (query, key, value, settings) = (tape.Wide(query), tape.Wide(key), tape.Wide(value), Wide(tape, settings));
         int length = Length("query", query, batch), keyLength = Length("key", key, batch), size = settings.HeadSize == 0 ? query.Columns / heads : settings.HeadSize;
         if (query.Columns != (long)heads * size)
             throw new ArgumentException($"attention: query is {query}; {heads} heads{(settings.HeadSize == 0 ? "" : $" of {size}")} do not fill its {query.Columns} columns", nameof(query));
@@ -136,7 +138,8 @@ public static class AttentionOp
         if (heads < 1 || x.Columns % heads != 0)
             throw new ArgumentException($"rotation: x is {x}; {heads} heads do not divide its {x.Columns} columns", nameof(heads));
         CheckAngles(x, angles, x.Columns / heads, rotatedSize);
-        Tensor output = tape.Output([.. x.Shape], x);
+        x = tape.Wide(x);
+        Tensor output = tape.Output(x, x.Columns, x);
         tape.Device.Copy(x.Data, output.Data);
         var rotation = new RotationArguments(output.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = x.Columns / heads, Size = rotatedSize, Stride = x.Columns };
         tape.Device.Rotate(rotation);
@@ -152,6 +155,9 @@ public static class AttentionOp
             ? throw new ArgumentException($"attention: {keyHeads} key heads do not divide {settings.Heads} query heads", nameof(settings))
             : (settings.Heads, keyHeads);
     }
+
+    private static AttentionSettings Wide(Tape tape, AttentionSettings settings) =>
+        settings.DistanceBias is Parameter { IsNarrow: true } bias ? settings with { DistanceBias = tape.Wide(bias) } : settings;
 
     private static int Length(string name, Tensor x, int batch) => batch < 0 || (batch == 0 ? x.Rows != 0 : x.Rows % batch != 0)
         ? throw new ArgumentException($"attention: {name} is {x}; its {x.Rows} rows are not {batch} sequences of one length")

@@ -51,7 +51,7 @@ public static class CrossEntropyOp
             counted += target >= 0 ? 1 : 0;
         }
 
-        Tensor output = tape.Output([1], x, head, bias);
+        Tensor output = tape.Output([], x, head, bias);
         output.IsKept = true;
         var logitsOf = new HeadLogits(x, head, bias, logitScale, softCap);
         Block indices = tape.Indices(targets), weights = Weights(tape, targets, scale / counted);
@@ -63,7 +63,7 @@ public static class CrossEntropyOp
         bool keep = output.RequiresGradient && (long)rows * vocabulary <= mostKept;
         if (keep)
             chunk = Math.Max(1, rows);
-        var rule = new SlopeRule(labelSmoothing / Math.Max(1, vocabulary), logitsOf.PerCap);
+        var rule = new LogitGradientRule(labelSmoothing / Math.Max(1, vocabulary), logitsOf.PerCap);
         Block logits = tape.Scratch((long)chunk * stride);
         for (int first = 0; first < rows; first += chunk)
         {
@@ -74,7 +74,7 @@ public static class CrossEntropyOp
             if (means is { } mean)
                 tape.Device.Map(new ScaledTotalRule(1f / vocabulary), count, vocabulary, new Operand(logits, Stride: stride), Operand.PerRow(mean.Slice(first, count)));
             if (keep)
-                tape.Device.RowProgram(new LogSumExpAndSlope(rule), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new LogSumExpAndGradient(rule), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
             else
                 tape.Device.RowProgram(new LogSumExp(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(sums)]);
         }
@@ -85,6 +85,10 @@ public static class CrossEntropyOp
             tape.Device.Map(new LossRule(), 1, rows, logSums, picked, weights, Operand.Scalar(output.Data));
         if (!keep)
             tape.Release(logits);
+        if (means is { } unneeded)
+            tape.Release(unneeded);
+        if (!output.RequiresGradient)
+            Release(tape, picked, logSums, weights, indices);
         tape.Record(new Gradient(output, logitsOf, indices, weights, logSums, picked, keep ? logits : null, chunk, rule, labelSmoothing));
         return output;
     }
@@ -100,8 +104,14 @@ public static class CrossEntropyOp
         return weights;
     }
 
+    private static void Release(Tape tape, params ReadOnlySpan<Block> blocks)
+    {
+        foreach (Block block in blocks)
+            tape.Release(block);
+    }
+
     private sealed class Gradient(
-        Tensor output, HeadLogits logitsOf, Block indices, Block weights, Block logSums, Block picked, Block? kept, int chunk, SlopeRule rule, float smoothing)
+        Tensor output, HeadLogits logitsOf, Block indices, Block weights, Block logSums, Block picked, Block? kept, int chunk, LogitGradientRule rule, float smoothing)
         : Operation(output, logitsOf.X, logitsOf.Head, logitsOf.Bias)
     {
         public override void Backward(Tape tape)
@@ -109,15 +119,15 @@ public static class CrossEntropyOp
             Device device = tape.Device;
             (Tensor x, Tensor head, Tensor? bias, float logitScale) = (logitsOf.X, logitsOf.Head, logitsOf.Bias, logitsOf.Scale);
             int rows = x.Rows, vocabulary = head.Shape[0], stride = HeadLogits.Stride(vocabulary), columns = x.Columns;
-            Block slopes = kept ?? tape.Scratch((long)chunk * stride), rowWeights = weights;
+            Block gradients = kept ?? tape.Scratch((long)chunk * stride), rowWeights = weights;
 
-            // Kept slopes are those of a gradient of one, which a backward pass that begins here has.
+            // The kept logits became gradients of a loss whose own gradient is one, as where a backward pass begins.
             if (!Output.HasUnitGradient)
             {
                 rowWeights = tape.Scratch(rows);
                 device.Map(new ProductRule(), 1, rows, weights, Operand.Scalar(Output.Gradient!.Value), rowWeights);
                 if (kept is not null)
-                    device.Map(new ScaleByRule(), rows, vocabulary, new Operand(slopes, Stride: stride), Operand.Scalar(Output.Gradient!.Value));
+                    device.Map(new ScaleByRule(), rows, vocabulary, new Operand(gradients, Stride: stride), Operand.Scalar(Output.Gradient!.Value));
             }
 
             Block negative = tape.Scratch(rows);
@@ -135,14 +145,14 @@ public static class CrossEntropyOp
                 int count = Math.Min(chunk, rows - first);
                 if (kept is null)
                 {
-                    logitsOf.Compute(device, slopes, first, count);
-                    device.Map(rule, count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(rowWeights.Slice(first, count)));
+                    logitsOf.Compute(device, gradients, first, count);
+                    device.Map(rule, count, vocabulary, new Operand(gradients, Stride: stride), Operand.PerRow(logSums.Slice(first, count)), Operand.PerRow(rowWeights.Slice(first, count)));
                 }
 
-                device.AddAt(slopes, indices.Slice(first, count), negative.Slice(first, count), stride);
+                device.AddAt(gradients, indices.Slice(first, count), negative.Slice(first, count), stride);
                 if (head.RequiresGradient)
                 {
-                    device.Gemm(new GemmArguments(slopes, x.Data.Slice((long)first * columns, (long)count * columns), headTarget, vocabulary, columns, count)
+                    device.Gemm(new GemmArguments(gradients, x.Data.Slice((long)first * columns, (long)count * columns), headTarget, vocabulary, columns, count)
                     {
                         TransposeA = true,
                         StrideA = stride,
@@ -153,7 +163,7 @@ public static class CrossEntropyOp
 
                 if (x.RequiresGradient)
                 {
-                    device.Gemm(new GemmArguments(slopes, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary)
+                    device.Gemm(new GemmArguments(gradients, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary)
                     {
                         StrideA = stride,
                         Alpha = logitScale,
@@ -162,10 +172,10 @@ public static class CrossEntropyOp
                 }
 
                 if (bias is { RequiresGradient: true })
-                    device.Map(new ScaledTotalRule(logitScale), count, vocabulary, new Operand(slopes, Stride: stride), Operand.PerColumn(biasTarget) with { Accumulate = first > 0 || biasBeta != 0 });
+                    device.Map(new ScaledTotalRule(logitScale), count, vocabulary, new Operand(gradients, Stride: stride), Operand.PerColumn(biasTarget) with { Accumulate = first > 0 || biasBeta != 0 });
             }
 
-            tape.Release(slopes);
+            Release(tape, negative, rowWeights, gradients, picked, logSums, weights, indices);
         }
     }
 
@@ -191,7 +201,7 @@ public static class CrossEntropyOp
             loss = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), weight * (logSum - L.Splat(1 - smoothing) * picked - L.Splat(smoothing) * mean));
     }
 
-    /// <summary>-weight · (1 - ε) · cap'(logit): the target's own part of the gradient of its logit. The derivative of the cap is 1 - (capped / cap)².</summary>
+    /// <summary>-weight · (1 - ε) · cap'(logit): the target's share of the gradient of its logit. The derivative of the cap is 1 - (capped / cap)².</summary>
     private readonly struct TargetRule(float smoothing, float perCap) : IMap3
     {
         private readonly float smoothing = smoothing;
@@ -205,13 +215,13 @@ public static class CrossEntropyOp
             result = -weight * L.Splat(1 - smoothing);
             if (perCap == 0)
                 return;
-            L part = picked * L.Splat(perCap);
-            result = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), result * (L.Splat(1) - part * part));
+            L ratio = picked * L.Splat(perCap);
+            result = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), result * (L.Splat(1) - ratio * ratio));
         }
     }
 
-    /// <summary>weight · (exp(logit - log-sum-exp) - ε / vocabulary) · cap'(logit): the gradient of all but the target's own part.</summary>
-    private readonly struct SlopeRule(float share, float perCap) : IMap3
+    /// <summary>weight · (exp(logit - log-sum-exp) - ε / vocabulary) · cap'(logit): the gradient without the target's share.</summary>
+    private readonly struct LogitGradientRule(float share, float perCap) : IMap3
     {
         private readonly float share = share;
         private readonly float perCap = perCap;
@@ -222,8 +232,8 @@ public static class CrossEntropyOp
         public void Apply<L>(ref L logit, ref L logSum, ref L weight) where L : struct, ILane<L>
         {
             // Without a cap nothing is multiplied by logits, which may be infinite.
-            L part = perCap == 0 ? L.Splat(0) : logit * L.Splat(perCap);
-            logit = weight * (L.Exp(logit - logSum) - L.Splat(share)) * (L.Splat(1) - part * part);
+            L ratio = perCap == 0 ? L.Splat(0) : logit * L.Splat(perCap);
+            logit = weight * (L.Exp(logit - logSum) - L.Splat(share)) * (L.Splat(1) - ratio * ratio);
         }
     }
 
@@ -254,9 +264,9 @@ public static class CrossEntropyOp
     }
 
     /// <summary>The log-sum-exp of each row, whose logits become its weighted gradient.</summary>
-    private readonly struct LogSumExpAndSlope(SlopeRule rule) : IRowRule
+    private readonly struct LogSumExpAndGradient(LogitGradientRule rule) : IRowRule
     {
-        private readonly SlopeRule rule = rule;
+        private readonly LogitGradientRule rule = rule;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Write);
 

@@ -15,6 +15,7 @@ public static class DropoutOp
         Scalars.Probability("Dropout", probability);
         if (probability == 0 || !tape.IsTraining)
             return x;
+        x = tape.Wide(x);
         Tensor output = tape.Output(x, x.Columns, x);
         ulong stream = tape.RandomStream++;
         tape.Device.Random(output.Data, RandomKind.KeepMask, 1 - probability, tape.Seed, stream);

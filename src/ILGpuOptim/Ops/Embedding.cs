@@ -24,6 +24,9 @@ public static class EmbeddingOp
             throw new ArgumentException($"{ProductShape.Named("Embedding", table)} makes {count}×{columns}, to which {addend} cannot be added", nameof(addend));
         if (padding is { } row && (uint)row >= (uint)table.Shape[0])
             throw Outside(table, row);
+        if (table.Data.Type == DType.I8)
+            table = tape.Wide(table);
+        addend = addend is null ? null : tape.Wide(addend);
         Tensor output = addend is null ? tape.Output([count, columns], table) : tape.Output(addend, columns, table, addend);
         if (addend is not null)
             tape.Device.Copy(addend.Data, output.Data);

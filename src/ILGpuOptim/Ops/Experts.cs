@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 
@@ -19,6 +18,7 @@ public static class ExpertsOp
     public static Tensor ToExperts(this Tape tape, RouterChoice choice, Tensor x)
     {
         CheckRows(nameof(ToExperts), x, choice.Tokens, "tokens");
+        x = tape.Wide(x);
         Tensor output = tape.Output([choice.Slots, x.Columns], x);
         tape.Device.Gather(x.Data, choice.TokensOfSlots, output.Data, x.Columns, accumulate: false);
         tape.Record(new GatherGradient(output, choice, x));
@@ -36,32 +36,32 @@ public static class ExpertsOp
     {
         CheckRows(nameof(ExpertLinear), x, choice.Slots, "slots");
         int outputs = 0;
-        foreach (IReadOnlyList<Tensor> part in weights)
+        foreach (IReadOnlyList<Tensor> matrices in weights)
         {
-            if (part.Count != choice.Experts)
-                throw new ArgumentException($"ExpertLinear: {part.Count} weights of {choice.Experts} experts", nameof(weights));
-            foreach (Tensor weight in part)
+            if (matrices.Count != choice.Experts)
+                throw new ArgumentException($"ExpertLinear: {matrices.Count} weights of {choice.Experts} experts", nameof(weights));
+            foreach (Tensor weight in matrices)
             {
-                if (weight.Shape.Count != 2 || weight.Columns != x.Columns || weight.Rows != part[0].Rows)
-                    throw new ArgumentException($"ExpertLinear: a weight is {weight}, but x is {x} and the first expert's weight {part[0]}", nameof(weights));
+                if (weight.Shape.Count != 2 || weight.Columns != x.Columns || weight.Rows != matrices[0].Rows)
+                    throw new ArgumentException($"{ProductShape.Named("ExpertLinear", weight)}: the weight is {weight}, but x is {x} and the first expert's weight is {matrices[0]}", nameof(weights));
             }
 
-            outputs += part[0].Rows;
+            outputs += matrices[0].Rows;
         }
 
-        Tensor?[] inputs = [x, .. weights.SelectMany(part => part)];
+        Tensor?[] inputs = [x, .. weights.SelectMany(matrices => matrices)];
         Tensor output = tape.Output([choice.Slots, outputs], inputs);
         var products = new Products(choice.Experts * weights.Count);
         int offset = 0;
-        foreach (IReadOnlyList<Tensor> part in weights)
+        foreach (IReadOnlyList<Tensor> matrices in weights)
         {
-            for (int e = 0; e < part.Count; e++)
+            for (int e = 0; e < matrices.Count; e++)
             {
                 if (choice.CountOf(e) is var count and > 0)
-                    products.Add(new GemmArguments(RowsOf(choice, x.Data, e, x.Columns), part[e].Data, RowsOf(choice, output.Data, e, outputs, offset), count, part[e].Rows, x.Columns) { TransposeB = true, StrideC = outputs });
+                    products.Add(new GemmArguments(RowsOf(choice, x.Data, e, x.Columns), matrices[e].Data, RowsOf(choice, output.Data, e, outputs, offset), count, matrices[e].Rows, x.Columns) { TransposeB = true, StrideC = outputs });
             }
 
-            offset += part[0].Rows;
+            offset += matrices[0].Rows;
         }
 
         products.Run(tape.Device);
@@ -121,28 +121,28 @@ public static class ExpertsOp
             float beta = 0;
             if (x.RequiresGradient)
                 target = tape.GradientOf(x, out beta);
-            foreach (IReadOnlyList<Tensor> part in weights)
+            foreach (IReadOnlyList<Tensor> matrices in weights)
             {
                 var products = new Products(2 * choice.Experts);
-                for (int e = 0; e < part.Count; e++)
+                for (int e = 0; e < matrices.Count; e++)
                 {
-                    Tensor weight = part[e];
+                    Tensor weight = matrices[e];
                     int count = choice.CountOf(e);
-                    Block slopes = RowsOf(choice, gradient, e, outputs, offset);
+                    Block gradients = RowsOf(choice, gradient, e, outputs, offset);
                     if (weight.RequiresGradient)
                     {
                         // Without slots, a sum of no products: zero.
                         Block sum = tape.GradientOf(weight, out float old);
-                        products.Add(new GemmArguments(slopes, RowsOf(choice, x.Data, e, inputs), sum, weight.Rows, inputs, count) { TransposeA = true, StrideA = outputs, Beta = old });
+                        products.Add(new GemmArguments(gradients, RowsOf(choice, x.Data, e, inputs), sum, weight.Rows, inputs, count) { TransposeA = true, StrideA = outputs, Beta = old });
                     }
 
                     if (x.RequiresGradient && count > 0)
-                        products.Add(new GemmArguments(slopes, weight.Data, RowsOf(choice, target, e, inputs), count, inputs, weight.Rows) { StrideA = outputs, Beta = beta });
+                        products.Add(new GemmArguments(gradients, weight.Data, RowsOf(choice, target, e, inputs), count, inputs, weight.Rows) { StrideA = outputs, Beta = beta });
                 }
 
                 products.Run(tape.Device);
                 beta = 1;
-                offset += part[0].Rows;
+                offset += matrices[0].Rows;
             }
         }
     }
@@ -152,10 +152,10 @@ public static class ExpertsOp
     {
         public override void Backward(Tape tape)
         {
-            Block slopes = tape.Scratch(x.Length);
-            tape.Device.Gather(Output.Gradient!.Value, choice.TokensOfSlots, slopes, x.Columns, accumulate: false);
-            tape.Device.Map(new SumGradientRule(), choice.Slots, x.Columns, slopes, x.Data, Operand.PerRow(choice.Weights.Data), tape.GradientTarget(x), tape.GradientTarget(choice.Weights, Layout.PerRow));
-            tape.Release(slopes);
+            Block gradients = tape.Scratch(x.Length);
+            tape.Device.Gather(Output.Gradient!.Value, choice.TokensOfSlots, gradients, x.Columns, accumulate: false);
+            tape.Device.Map(new SumGradientRule(), choice.Slots, x.Columns, gradients, x.Data, Operand.PerRow(choice.Weights.Data), tape.GradientTarget(x), tape.GradientTarget(choice.Weights, Layout.PerRow));
+            tape.Release(gradients);
         }
     }
 
@@ -164,25 +164,10 @@ public static class ExpertsOp
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L slope, ref L x, ref L weight, ref L target, ref L dot) where L : struct, ILane<L>
+        public void Apply<L>(ref L gradient, ref L x, ref L weight, ref L target, ref L dot) where L : struct, ILane<L>
         {
-            target = slope * weight;
-            dot = slope * x;
-        }
-    }
-
-    /// <summary>Products that are launched together.</summary>
-    private ref struct Products(int most)
-    {
-        private readonly GemmArguments[] all = ArrayPool<GemmArguments>.Shared.Rent(most);
-        private int count;
-
-        public void Add(in GemmArguments product) => all[count++] = product;
-
-        public readonly void Run(Device device)
-        {
-            device.Gemm(all.AsSpan(0, count));
-            ArrayPool<GemmArguments>.Shared.Return(all, clearArray: true);
+            target = gradient * weight;
+            dot = gradient * x;
         }
     }
 }

@@ -21,14 +21,19 @@ public static class LayerNormOp
     public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor? bias, float epsilon)
     {
         Scalars.NotNegative("LayerNorm", epsilon, weight);
+        x = tape.Wide(x);
         int columns = Columns("LayerNorm", x, weight), rows = Rows(x, columns);
         if (bias is not null && bias.Length != columns)
             throw new ArgumentException($"{ProductShape.Named("LayerNorm", weight)} takes {columns} columns, its bias is {bias}", nameof(bias));
-        bias ??= Zeros(tape, columns);
+        Block? zeros = bias is null ? Zeros(tape, columns) : null;
         Tensor output = tape.Output(x, x.Columns, x, weight, bias);
         Block mean = tape.Scratch(rows), scale = tape.Scratch(rows);
         tape.Device.RowProgram(new Forward(1f / columns, epsilon), rows, columns,
-            [x.Data, Operand.PerColumn(weight.Data), Operand.PerColumn(bias.Data), output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
+            [x.Data, Operand.PerColumn(weight.Data), Operand.PerColumn(bias?.Data ?? zeros!.Value), output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
+        if (zeros is { } unneeded)
+            tape.Release(unneeded);
+        if (!output.RequiresGradient)
+            Release(tape, mean, scale);
         tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
         return output;
     }
@@ -41,30 +46,42 @@ public static class LayerNormOp
     /// <summary>Groups of columns of all rows.</summary>
     internal static int Rows(Tensor x, int columns) => checked((int)(x.Length / columns));
 
-    private static Tensor Zeros(Tape tape, int columns)
+    private static Block Zeros(Tape tape, int columns)
     {
         Block zeros = tape.Scratch(columns);
         tape.Device.Fill(zeros, 0);
-        return new Tensor(tape.Device, zeros, columns);
+        return zeros;
     }
 
-    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor bias, Block mean, Block scale, int rows, int columns)
+    private static void Release(Tape tape, in Block mean, in Block scale)
+    {
+        tape.Release(scale);
+        tape.Release(mean);
+    }
+
+    private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor? bias, Block mean, Block scale, int rows, int columns)
         : Operation(output, x, weight, bias)
     {
         public override void Backward(Tape tape)
         {
-            Block slope = Output.Gradient!.Value;
-            if (weight.RequiresGradient || bias.RequiresGradient)
+            Block gradient = Output.Gradient!.Value;
+            if (bias is { RequiresGradient: true })
             {
                 tape.Device.Map(new ParameterGradients(), rows, columns,
-                    x.Data, slope, Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn), tape.GradientTarget(bias, Layout.PerColumn));
+                    x.Data, gradient, Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn), tape.GradientTarget(bias, Layout.PerColumn));
+            }
+            else if (weight.RequiresGradient)
+            {
+                tape.Device.Map(new WeightGradient(), rows, columns, x.Data, gradient, Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn));
             }
 
             if (x.RequiresGradient)
             {
                 tape.Device.RowProgram(new Backwards(1f / columns), rows, columns,
-                    [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(x)]);
+                    [x.Data, gradient, Operand.PerColumn(weight.Data), Operand.PerRow(mean), Operand.PerRow(scale), tape.GradientTarget(x)]);
             }
+
+            Release(tape, mean, scale);
         }
     }
 
@@ -107,11 +124,20 @@ public static class LayerNormOp
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Sum, Slot.Sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L x, ref L slope, ref L mean, ref L scale, ref L weightSum, ref L biasSum) where L : struct, ILane<L>
+        public void Apply<L>(ref L x, ref L gradient, ref L mean, ref L scale, ref L weightSum, ref L biasSum) where L : struct, ILane<L>
         {
-            weightSum = slope * ((x - mean) * scale);
-            biasSum = slope;
+            weightSum = gradient * ((x - mean) * scale);
+            biasSum = gradient;
         }
+    }
+
+    /// <summary>Σ gradient · normalised x over the rows, where there is no bias to train.</summary>
+    private readonly struct WeightGradient : IMap5
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L x, ref L gradient, ref L mean, ref L scale, ref L weightSum) where L : struct, ILane<L> => weightSum = gradient * ((x - mean) * scale);
     }
 
     /// <summary>
@@ -128,20 +154,20 @@ public static class LayerNormOp
         public static bool HasSecond => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> => slope * weight;
+        public L FirstTerm<L>(L x, L gradient, L weight, L mean, L scale, L f) where L : struct, ILane<L> => gradient * weight;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public L First<L>(L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L first, L x, L slope, L weight, L mean, L scale, L f) where L : struct, ILane<L> =>
-            slope * weight * ((x - mean) * scale);
+        public L SecondTerm<L>(L first, L x, L gradient, L weight, L mean, L scale, L f) where L : struct, ILane<L> =>
+            gradient * weight * ((x - mean) * scale);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public L Second<L>(L first, L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L first, L second, ref L x, ref L slope, ref L weight, ref L mean, ref L scale, ref L result) where L : struct, ILane<L> =>
-            result = scale * (slope * weight - first - (x - mean) * scale * second);
+        public void Map<L>(L first, L second, ref L x, ref L gradient, ref L weight, ref L mean, ref L scale, ref L result) where L : struct, ILane<L> =>
+            result = scale * (gradient * weight - first - (x - mean) * scale * second);
     }
 }

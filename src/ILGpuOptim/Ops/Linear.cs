@@ -20,6 +20,7 @@ public static class LinearOp
     {
         int outputs = ProductShape.Outputs("Linear", x, weight, bias, transposed);
         ProductShape.Added("Linear", weight, x, outputs, residual);
+        residual = residual is null ? null : tape.Wide(residual);
         Tensor output = tape.Output(x, outputs, x, weight, bias, residual);
         var product = new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed };
         Device device = tape.Device;
@@ -42,21 +43,21 @@ public static class LinearOp
     }
 
     /// <summary>The gradients of x W with respect to both factors, given that of the product.</summary>
-    internal static void ProductGradients(Tape tape, Tensor x, Tensor weight, Block slope, int outputs, bool transposed)
+    internal static void ProductGradients(Tape tape, Tensor x, Tensor weight, Block gradient, int outputs, bool transposed)
     {
         int rows = x.Rows, inputs = x.Columns;
         if (weight.RequiresGradient)
         {
             Block target = tape.GradientOf(weight, out float beta);
             tape.Device.Gemm(transposed
-                ? new GemmArguments(slope, x.Data, target, outputs, inputs, rows) { TransposeA = true, Beta = beta }
-                : new GemmArguments(x.Data, slope, target, inputs, outputs, rows) { TransposeA = true, Beta = beta });
+                ? new GemmArguments(gradient, x.Data, target, outputs, inputs, rows) { TransposeA = true, Beta = beta }
+                : new GemmArguments(x.Data, gradient, target, inputs, outputs, rows) { TransposeA = true, Beta = beta });
         }
 
         if (x.RequiresGradient)
         {
             Block target = tape.GradientOf(x, out float beta);
-            tape.Device.Gemm(new GemmArguments(slope, weight.Data, target, rows, inputs, outputs) { TransposeB = !transposed, Beta = beta });
+            tape.Device.Gemm(new GemmArguments(gradient, weight.Data, target, rows, inputs, outputs) { TransposeB = !transposed, Beta = beta });
         }
     }
 
@@ -65,10 +66,10 @@ public static class LinearOp
     {
         public override void Backward(Tape tape)
         {
-            Block slope = Output.Gradient!.Value;
+            Block gradient = Output.Gradient!.Value;
             if (bias is { RequiresGradient: true })
-                tape.Device.Map(new TotalRule(), Output.Rows, Output.Columns, slope, tape.GradientTarget(bias, Layout.PerColumn));
-            ProductGradients(tape, x, weight, slope, Output.Columns, transposed);
+                tape.Device.Map(new TotalRule(), Output.Rows, Output.Columns, gradient, tape.GradientTarget(bias, Layout.PerColumn));
+            ProductGradients(tape, x, weight, gradient, Output.Columns, transposed);
             if (residual is not null)
                 tape.PassGradient(Output, residual);
         }

@@ -17,7 +17,7 @@ public static class LinearActivationOp
     public static Tensor LinearActivation(this Tape tape, Tensor x, Tensor weight, Tensor? bias, Activation activation, bool transposed = false)
     {
         int outputs = ProductShape.Outputs("LinearActivation", x, weight, bias, transposed);
-        Tensor output = tape.Output(ProductShape.Of(x, outputs), x, weight, bias);
+        Tensor output = tape.Output(x, outputs, x, weight, bias);
         Block? before = output.RequiresGradient ? tape.Scratch(output.Length) : null;
         activation.Product(tape.Device, new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed }, bias?.Data, before);
         if (before is { } kept)

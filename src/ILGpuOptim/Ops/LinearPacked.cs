@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Several products of one x, side by side in one result: the queries, keys and values of attention.</summary>
+/// <summary>Several linear layers of one input, side by side in one result, as attention's queries, keys and values.</summary>
 public static class LinearPackedOp
 {
     /// <summary>[x W₀ᵀ + b₀ | x W₁ᵀ + b₁ | …].</summary>
@@ -29,14 +29,14 @@ public static class LinearPackedOp
 
         Tensor output = tape.Output(x, outputs, inputs);
         bool together = x.Rows <= ProductShape.FewRows && !output.RequiresGradient;
-        GemmArguments[] products = together ? new GemmArguments[weights.Count] : [];
+        Products products = together ? new(weights.Count) : default;
         for (int i = 0; i < weights.Count; i++)
         {
             int count = weights[i].Shape[0];
-            Block target = Part(output.Data, offset);
+            Block target = From(output.Data, offset);
             var product = new GemmArguments(x.Data, weights[i].Data, target, x.Rows, count, x.Columns) { TransposeB = true, StrideC = outputs };
             if (together)
-                products[i] = product;
+                products.Add(product);
             else if (biases is null)
                 tape.Device.Gemm(product);
             else
@@ -46,16 +46,21 @@ public static class LinearPackedOp
 
         if (together)
         {
-            tape.Device.Gemm(products);
-            for (int i = 0; i < products.Length && biases is not null; i++)
-                tape.Device.Map(new AddRule(), x.Rows, products[i].N, new Operand(products[i].C, Layout.Full, outputs), Operand.PerColumn(biases[i].Data));
+            products.Run(tape.Device);
+            offset = 0;
+            for (int i = 0; i < weights.Count && biases is not null; i++)
+            {
+                int count = weights[i].Shape[0];
+                tape.Device.Map(new AddRule(), x.Rows, count, new Operand(From(output.Data, offset), Layout.Full, outputs), Operand.PerColumn(biases[i].Data));
+                offset += count;
+            }
         }
 
         tape.Record(new Gradient(output, inputs, weights, biases));
         return output;
     }
 
-    private static Block Part(Block packed, int offset) => packed.Length == 0 ? packed : packed.Slice(offset, packed.Length - offset);
+    private static Block From(Block packed, int offset) => packed.Length == 0 ? packed : packed.Slice(offset, packed.Length - offset);
 
     private sealed class Gradient(Tensor output, Tensor?[] inputs, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases) : Operation(output, inputs)
     {
@@ -67,19 +72,19 @@ public static class LinearPackedOp
             {
                 Tensor weight = weights[i];
                 int count = weight.Shape[0];
-                Block slope = Part(Output.Gradient!.Value, offset);
+                Block gradient = From(Output.Gradient!.Value, offset);
                 if (biases is not null && biases[i].RequiresGradient)
-                    tape.Device.Map(new TotalRule(), rows, count, new Operand(slope, Layout.Full, stride), tape.GradientTarget(biases[i], Layout.PerColumn));
+                    tape.Device.Map(new TotalRule(), rows, count, new Operand(gradient, Layout.Full, stride), tape.GradientTarget(biases[i], Layout.PerColumn));
                 if (weight.RequiresGradient)
                 {
                     Block target = tape.GradientOf(weight, out float beta);
-                    tape.Device.Gemm(new GemmArguments(slope, x.Data, target, count, x.Columns, rows) { TransposeA = true, StrideA = stride, Beta = beta });
+                    tape.Device.Gemm(new GemmArguments(gradient, x.Data, target, count, x.Columns, rows) { TransposeA = true, StrideA = stride, Beta = beta });
                 }
 
                 if (x.RequiresGradient)
                 {
                     Block target = tape.GradientOf(x, out float beta);
-                    tape.Device.Gemm(new GemmArguments(slope, weight.Data, target, rows, x.Columns, count) { StrideA = stride, Beta = beta });
+                    tape.Device.Gemm(new GemmArguments(gradient, weight.Data, target, rows, x.Columns, count) { StrideA = stride, Beta = beta });
                 }
 
                 offset += count;

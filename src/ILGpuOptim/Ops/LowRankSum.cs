@@ -57,20 +57,20 @@ public static class LowRankSumOp
     {
         public override void Backward(Tape tape)
         {
-            Block slope = Output.Gradient!.Value;
+            Block gradient = Output.Gradient!.Value;
             int rank = a.Shape[0], inputs = a.Shape[1], outputs = b.Shape[0];
             if (a.RequiresGradient)
             {
                 // Bᵀ G, with G or its transpose as it is stored.
                 Block target = tape.GradientOf(a, out float beta);
-                tape.Device.Gemm(new GemmArguments(b.Data, slope, target, rank, inputs, outputs) { TransposeA = true, TransposeB = !transposed, Alpha = scale, Beta = beta });
+                tape.Device.Gemm(new GemmArguments(b.Data, gradient, target, rank, inputs, outputs) { TransposeA = true, TransposeB = !transposed, Alpha = scale, Beta = beta });
             }
 
             if (b.RequiresGradient)
             {
                 // G Aᵀ.
                 Block target = tape.GradientOf(b, out float beta);
-                tape.Device.Gemm(new GemmArguments(slope, a.Data, target, outputs, rank, inputs) { TransposeA = !transposed, TransposeB = true, Alpha = scale, Beta = beta });
+                tape.Device.Gemm(new GemmArguments(gradient, a.Data, target, outputs, rank, inputs) { TransposeA = !transposed, TransposeB = true, Alpha = scale, Beta = beta });
             }
 
             tape.PassGradient(Output, weight);

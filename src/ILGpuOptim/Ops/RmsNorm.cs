@@ -18,11 +18,14 @@ public static class RmsNormOp
     public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon, bool addsOne = false)
     {
         Scalars.NotNegative("RmsNorm", epsilon, weight);
+        x = tape.Wide(x);
         int columns = LayerNormOp.Columns("RmsNorm", x, weight), rows = LayerNormOp.Rows(x, columns);
         float offset = addsOne ? 1 : 0;
         Tensor output = tape.Output(x, x.Columns, x, weight);
         Block scale = tape.Scratch(rows);
         tape.Device.RowProgram(new Forward(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
+        if (!output.RequiresGradient)
+            tape.Release(scale);
         tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));
         return output;
     }
@@ -31,16 +34,18 @@ public static class RmsNormOp
     {
         public override void Backward(Tape tape)
         {
-            Block slope = Output.Gradient!.Value;
+            Block gradient = Output.Gradient!.Value;
             if (x.RequiresGradient)
             {
                 tape.Device.RowProgram(new Backwards(1f / columns, offset), rows, columns,
-                    [x.Data, slope, Operand.PerColumn(weight.Data), Operand.PerRow(scale), tape.GradientTarget(x), tape.GradientTarget(weight, Layout.PerColumn)]);
+                    [x.Data, gradient, Operand.PerColumn(weight.Data), Operand.PerRow(scale), tape.GradientTarget(x), tape.GradientTarget(weight, Layout.PerColumn)]);
             }
             else if (weight.RequiresGradient)
             {
-                tape.Device.Map(new WeightGradient(), rows, columns, x.Data, slope, Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn));
+                tape.Device.Map(new WeightGradient(), rows, columns, x.Data, gradient, Operand.PerRow(scale), tape.GradientTarget(weight, Layout.PerColumn));
             }
+
+            tape.Release(scale);
         }
     }
 
@@ -83,7 +88,7 @@ public static class RmsNormOp
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L x, ref L slope, ref L scale, ref L weightSum) where L : struct, ILane<L> => weightSum = slope * (x * scale);
+        public void Apply<L>(ref L x, ref L gradient, ref L scale, ref L weightSum) where L : struct, ILane<L> => weightSum = gradient * (x * scale);
     }
 
     /// <summary>
@@ -102,23 +107,23 @@ public static class RmsNormOp
         public static bool HasSecond => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => slope * (weight + L.Splat(offset)) * (x * scale);
+        public L FirstTerm<L>(L x, L gradient, L weight, L scale, L e, L f) where L : struct, ILane<L> => gradient * (weight + L.Splat(offset)) * (x * scale);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public L First<L>(L total) where L : struct, ILane<L> => total * L.Splat(perColumn);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L mean, L x, L slope, L weight, L scale, L e, L f) where L : struct, ILane<L> => default;
+        public L SecondTerm<L>(L mean, L x, L gradient, L weight, L scale, L e, L f) where L : struct, ILane<L> => default;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public L Second<L>(L mean, L total) where L : struct, ILane<L> => default;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L mean, L second, ref L x, ref L slope, ref L weight, ref L scale, ref L result, ref L weightSum) where L : struct, ILane<L>
+        public void Map<L>(L mean, L second, ref L x, ref L gradient, ref L weight, ref L scale, ref L result, ref L weightSum) where L : struct, ILane<L>
         {
             L normal = x * scale;
-            result = scale * (slope * (weight + L.Splat(offset)) - normal * mean);
-            weightSum = slope * normal;
+            result = scale * (gradient * (weight + L.Splat(offset)) - normal * mean);
+            weightSum = gradient * normal;
         }
     }
 }

@@ -48,13 +48,19 @@ public static class RouterOp
         }
 
         device.Gather(weights, choice.Places, output.Data, 1, accumulate: false);
+        if (!output.RequiresGradient)
+        {
+            tape.Release(totals);
+            tape.Release(weights);
+        }
+
         tape.Record(new WeightsGradient(output, probabilities, choice, weights, normalizes ? totals : null, recomputed));
         return output;
     }
 
     /// <summary>
     /// With s = p / T, T = Σ p over the chosen: ∂/∂p = (g - Σ g s) / T; without, g. Elsewhere 0. A router that is computed again, when the gradient of
-    /// its loss is known, adds the loss's part itself.
+    /// its loss is known, adds the loss's gradient itself.
     /// </summary>
     private sealed class WeightsGradient(Tensor output, Tensor probabilities, RouterChoice choice, Block weights, Block? totals, RouterLoss? recomputed) : Operation(output, probabilities)
     {
@@ -63,22 +69,25 @@ public static class RouterOp
             recomputed?.AddGradient(tape, probabilities);
             Device device = tape.Device;
             int ranks = choice.PerToken, tokens = choice.Tokens;
-            Block slopes = tape.Scratch(choice.Slots);
-            device.Gather(Output.Gradient!.Value, choice.SlotsOfPlaces, slopes, 1, accumulate: false);
+            Block gradients = tape.Scratch(choice.Slots);
+            device.Gather(Output.Gradient!.Value, choice.SlotsOfPlaces, gradients, 1, accumulate: false);
             if (totals is { } sums)
             {
                 Block means = tape.Scratch(tokens);
-                device.Map(new DotRule(), ranks, tokens, slopes, weights, Operand.PerColumn(means));
-                device.Map(new CenterAndDivideRule(), ranks, tokens, slopes, Operand.PerColumn(means), Operand.PerColumn(sums));
+                device.Map(new DotRule(), ranks, tokens, gradients, weights, Operand.PerColumn(means));
+                device.Map(new CenterAndDivideRule(), ranks, tokens, gradients, Operand.PerColumn(means), Operand.PerColumn(sums));
                 tape.Release(means);
+                tape.Release(sums);
             }
+
+            tape.Release(weights);
 
             Block target = tape.GradientOf(probabilities, out float beta);
             if (beta == 0)
                 device.Fill(target, 0);
             for (int rank = 0; rank < ranks; rank++)
-                device.AddAt(target, choice.AtRank(rank), slopes.Slice((long)rank * tokens, tokens), choice.Experts);
-            tape.Release(slopes);
+                device.AddAt(target, choice.AtRank(rank), gradients.Slice((long)rank * tokens, tokens), choice.Experts);
+            tape.Release(gradients);
         }
     }
 

@@ -20,7 +20,8 @@ public static class RouterJitterOp
         Scalars.Probability("Jitter", epsilon);
         if (epsilon == 0 || !tape.IsTraining)
             return x;
-        Tensor output = tape.Output([.. x.Shape], x);
+        x = tape.Wide(x);
+        Tensor output = tape.Output(x, x.Columns, x);
         ulong stream = tape.RandomStream++;
         tape.Device.Random(output.Data, RandomKind.Uniform, 2 * epsilon, tape.Seed, stream);
         tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, output.Data, x.Data, output.Data);

@@ -19,7 +19,7 @@ public sealed class RouterLoss
     private readonly Block weights, sums;
     private readonly long[] counts;
     private readonly List<Tensor> recorded = [];
-    private Block? slopes;
+    private Block? gradients;
     private int added;
 
     /// <summary>Begins a forward pass. Its memory belongs to the tape until it is reset.</summary>
@@ -87,30 +87,32 @@ public sealed class RouterLoss
         for (int expert = 0; expert < experts && rows > 0; expert++)
             shares[expert] = (float)(experts / rows * (counts[expert] / rows));
         Block factors = tape.Numbers(shares);
-        Tensor output = tape.Output([1], [.. recorded]);
+        Tensor output = tape.Output([], [.. recorded]);
         output.IsKept = true;
 
         // Routers of layers that are to be recomputed were not recorded, but will be when the loss's gradient is known.
         output.RequiresGradient |= tape.IsRecording && recorded.Count < routers;
         tape.Device.Map(new RouterOp.DotRule(), routers, experts, sums, Operand.PerColumn(factors), Operand.Scalar(output.Data));
+        tape.Release(sums);
         tape.Record(new Gradient(this, output, factors));
         return output;
     }
 
-    /// <summary>Adds this loss's part of the gradient of a router's probabilities, if the backward pass went through <see cref="Total"/>.</summary>
+    /// <summary>Adds this loss's gradient of a router's probabilities, if the backward pass went through <see cref="Total"/>.</summary>
     internal void AddGradient(Tape tape, Tensor probabilities)
     {
-        if (slopes is { } slope)
-            tape.Device.Map(new ProductRule(), mask.Length, experts, Operand.PerRow(weights), Operand.PerColumn(slope), tape.GradientTarget(probabilities));
+        if (gradients is { } ofExperts)
+            tape.Device.Map(new ProductRule(), mask.Length, experts, Operand.PerRow(weights), Operand.PerColumn(ofExperts), tape.GradientTarget(probabilities));
     }
 
     private sealed class Gradient(RouterLoss loss, Tensor output, Block factors) : Operation(output, [.. loss.recorded])
     {
         public override void Backward(Tape tape)
         {
-            Block slope = tape.Scratch(factors.Length);
-            tape.Device.Map(new ProductRule(), 1, factors.Length, factors, Operand.Scalar(Output.Gradient!.Value), slope);
-            loss.slopes = slope;
+            Block gradients = tape.Scratch(factors.Length);
+            tape.Device.Map(new ProductRule(), 1, factors.Length, factors, Operand.Scalar(Output.Gradient!.Value), gradients);
+            tape.Release(factors);
+            loss.gradients = gradients;
             foreach (Tensor probabilities in loss.recorded)
                 loss.AddGradient(tape, probabilities);
         }

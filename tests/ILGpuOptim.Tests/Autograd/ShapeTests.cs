@@ -36,7 +36,7 @@ public sealed class ShapeTests : IDisposable
         Assert.Equal(shape, tape.RmsNorm(x, norm, 1e-5f).Shape);
         Assert.Equal(shape, tape.Dropout(x, 0.5f).Shape);
         Assert.Equal(shape, tape.Embedding(table, tape.Indices(rows), x).Shape);
-        Assert.Equal(1, tape.CrossEntropy(x, table, null, rows).Length);
+        Assert.Empty(tape.CrossEntropy(x, table, null, rows).Shape);
     }
 
     [Fact]
@@ -72,7 +72,7 @@ public sealed class ShapeTests : IDisposable
         Outside("Embedding 'tokens' has 7 rows, there is no row -1", () => tape.Embedding(table, tape.Indices([-1, 0])));
         Outside("there is no row 9", () => tape.Embedding(table, tape.Indices([1]), null, padding: 9));
         Outside("vocabulary of 7", () => tape.CrossEntropy(x, table, null, [7, 0]));
-        Outside("cap", () => tape.CrossEntropy(x, table, null, [1, 0], softCap: -1));
+        Outside("CrossEntropy 'tokens': softCap is -1", () => tape.CrossEntropy(x, table, null, [1, 0], softCap: -1));
         Outside("smoothing", () => tape.CrossEntropy(x, table, null, [1, 0], labelSmoothing: 1.5f));
         Outside("probability", () => tape.Dropout(x, 1));
         Outside("probability", () => tape.Dropout(x, float.NaN));

@@ -310,7 +310,7 @@ public abstract class ExpertsTests(Device device)
         Assert.Contains("2 tokens; x is 3×2", Assert.Throws<ArgumentException>(() => tape.ToExperts(choice, three)).Message, StringComparison.Ordinal);
         Assert.Contains("4 slots; x is 3×2", Assert.Throws<ArgumentException>(() => tape.FromExperts(choice, three)).Message, StringComparison.Ordinal);
         Assert.Contains("2 weights of 3 experts", Assert.Throws<ArgumentException>(() => tape.ExpertLinear(choice, four, [[weight, weight]])).Message, StringComparison.Ordinal);
-        Assert.Contains("a weight is 2×3, but x is 4×2", Assert.Throws<ArgumentException>(() => tape.ExpertLinear(choice, four, [[weight, weight, weight]])).Message, StringComparison.Ordinal);
+        Assert.Contains("the weight is 2×3, but x is 4×2", Assert.Throws<ArgumentException>(() => tape.ExpertLinear(choice, four, [[weight, weight, weight]])).Message, StringComparison.Ordinal);
         tape.Reset();
     }
 

@@ -107,6 +107,18 @@ public sealed class RouterLossTests : IDisposable
     }
 
     [Fact]
+    public void BlocksOfOneModelHaveAsManyExperts()
+    {
+        TransformerDescription description = new MixtralConfig { VocabularySize = 11, HiddenSize = 8, IntermediateSize = 8, Layers = 2, Heads = 2, KeyHeads = 1, ExpertCount = 4, AddsRouterLoss = true }.Describe();
+        var initializer = new Initializer(device, seed: 1);
+        Assert.NotEmpty(new TransformerStack(initializer, description).Parameters);
+        BlockDescription second = description.Blocks[1];
+        TransformerDescription uneven = description with { Blocks = [description.Blocks[0], second with { FeedForward = second.FeedForward with { Experts = second.FeedForward.Experts! with { Count = 3 } } }] };
+        Assert.Contains("as many experts in every block that has any, not 4 and 3", Assert.Throws<ArgumentException>(() => new TransformerStack(initializer, uneven)).Message, StringComparison.Ordinal);
+        Assert.NotEmpty(new TransformerStack(initializer, uneven with { RouterLossCoefficient = 0 }).Parameters);
+    }
+
+    [Fact]
     public void BalanceGivesTheExpertsPerToken()
     {
         Tape tape = new(device) { IsRecording = false };
