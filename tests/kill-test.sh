@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Kills training runs at random moments, checks that each goes on from an intact checkpoint, and compares every loss with a run that was never stopped.
-#   tests/kill-test.sh [CLI] [KILLS]      CLI: the built tool; KILLS: how many (50)
+#   tests/kill-test.sh [CLI] [KILLS] [SEED]      CLI: the built tool; KILLS: how many (50); SEED: of the moments, to repeat a run (from the clock)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cli=${1:-}
 kills=${2:-50}
+seed=${3:-$(date +%s)}
+RANDOM=$seed
+echo "kill-test: seed $seed"
 if [ -z "$cli" ]; then
   dotnet build src/ILGpuOptim.Cli -c Release --nologo -v quiet
   cli=src/ILGpuOptim.Cli/bin/Release/net10.0/ILGpuOptim.Cli

@@ -8,16 +8,24 @@ namespace ILGpuOptim.Tests.Training;
 /// <summary>A run that stops and goes on gives the same losses and parameters, bit for bit, as one that never stopped.</summary>
 public class ResumeTests
 {
-    public static TheoryData<string, int> Optimizers
+    /// <summary>Written out, not taken from the registry, so that <c>RegistryTests</c> sees which optimizer is missing.</summary>
+    public static TheoryData<string, int> Optimizers => new()
     {
-        get
-        {
-            var data = new TheoryData<string, int>();
-            foreach (OptimizerEntry entry in Registry.Entries)
-                data.Add(entry.Name, entry.Name is "adamw" or "came" or "apollo" ? 200 : 40);
-            return data;
-        }
-    }
+        { "sgd", 40 },
+        { "adam", 40 },
+        { "adamw", 200 },
+        { "adafactor", 40 },
+        { "adafactor-relative", 40 },
+        { "lamb", 40 },
+        { "lion", 40 },
+        { "muon", 40 },
+        { "adam-mini", 40 },
+        { "came", 200 },
+        { "galore", 40 },
+        { "fira", 40 },
+        { "apollo", 200 },
+        { "apollo-mini", 40 },
+    };
 
     [Theory]
     [MemberData(nameof(Optimizers))]
