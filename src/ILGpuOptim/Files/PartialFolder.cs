@@ -34,8 +34,7 @@ internal sealed class PartialFolder : IDisposable
         }
         catch
         {
-            marker?.Dispose();
-            Remove(folder);
+            Remove(folder, marker);
             throw;
         }
     }
@@ -63,7 +62,7 @@ internal sealed class PartialFolder : IDisposable
             string target = Path.Combine(parent, TargetOf(leftover)!), old = Path.Combine(leftover, "old");
             if (Directory.Exists(old) && !Path.Exists(target))
                 Directory.Move(old, target);
-            Remove(leftover);
+            Remove(leftover, marker);
         }
     }
 
@@ -97,12 +96,15 @@ internal sealed class PartialFolder : IDisposable
         return null;
     }
 
-    /// <summary>Removes what we put into a temporary folder, the marker last; something else in it keeps the folder.</summary>
-    private static void Remove(string folder)
+    /// <summary>
+    /// Removes what we put into a temporary folder, the marker last; something else in it keeps the folder. The marker is unlocked before, because
+    /// Windows deletes no open file; whoever removes the rest then, nothing of value is left.
+    /// </summary>
+    private static void Remove(string folder, FileStream? marker)
     {
         try
         {
-            foreach (string part in (string[])["new", "old", MarkerFile])
+            foreach (string part in (string[])["new", "old"])
             {
                 string path = Path.Combine(folder, part);
                 if (Directory.Exists(path) && new DirectoryInfo(path).LinkTarget is null)
@@ -111,18 +113,20 @@ internal sealed class PartialFolder : IDisposable
                     File.Delete(path);
             }
 
+            marker?.Dispose();
+            File.Delete(Path.Combine(folder, MarkerFile));
             Directory.Delete(folder);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // What is left is temporary; the next process that writes to the path tries again.
         }
+        finally
+        {
+            marker?.Dispose();
+        }
     }
 
     /// <summary>Removes the folder.</summary>
-    public void Dispose()
-    {
-        Remove(folder);
-        marker.Dispose();
-    }
+    public void Dispose() => Remove(folder, marker);
 }
