@@ -9,7 +9,7 @@ namespace ILGpuOptim.Tests.Devices;
 /// <summary>What the source of every kernel contains and does not contain.</summary>
 public class KernelSourceTests
 {
-    [Fact]
+    [Fact, Trait("speed", "slow")]
     public void NoConditionalBranchOfPtxIsMarkedUniform()
     {
         IReadOnlyCollection<KernelSource> kernels = All("ptx", asProcessor: false);
@@ -17,7 +17,7 @@ public class KernelSourceTests
         Assert.All(kernels, kernel => Assert.DoesNotMatch(@"@[^;\n]*\bbra\.uni", kernel.Text));
     }
 
-    [Theory]
+    [Theory, Trait("speed", "slow")]
     [InlineData(false)]
     [InlineData(true)]
     public void OpenClFencesLocalMemoryAndNeedsNoDouble(bool asProcessor)
