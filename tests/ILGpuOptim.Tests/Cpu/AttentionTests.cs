@@ -94,6 +94,23 @@ public class AttentionTests
         yield return new(2, 6, 2, 33, 150, 90) { Before = 40, After = 50, Ranges = AttentionRanges.Any, Cap = 1, Distances = true, Bias = true, Dropout = 0.25f, Padding = 1, Gap = 3, SpareKeys = 1 };
     }
 
+    /// <summary>
+    /// One of each kind of kernel that GPUs have: heads up to 32 and longer, on tiles (sizes and strides are multiples of four) and general, with and
+    /// without biases and dropout, with every mask; and lengths of zero. For a driver that takes seconds to compile one.
+    /// </summary>
+    public static IEnumerable<AttentionShape> FewShapes()
+    {
+        yield return new(1, 2, 1, 16, 33, 33) { Causal = true };
+        yield return new(1, 2, 1, 7, 33, 70) { Causal = true, Padding = 1 };
+        yield return new(1, 2, 1, 64, 67, 67);
+        yield return new(2, 3, 3, 33, 70, 33) { Causal = true };
+        yield return new(1, 4, 2, 64, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 4, SpareKeys = 2 };
+        yield return new(1, 6, 2, 33, 67, 65) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 1, SpareKeys = 2 };
+        yield return new(0, 2, 2, 8, 4, 4);
+        yield return new(2, 2, 2, 8, 0, 4);
+        yield return new(2, 2, 2, 8, 4, 0);
+    }
+
     /// <summary>More of them, for devices that compile nothing.</summary>
     public static IEnumerable<AttentionShape> MoreMaskedShapes()
     {
