@@ -18,6 +18,16 @@ public sealed class ModelGolden : IDisposable
         "logits", "loss", "losses", "cross_entropy", "aux_loss", "generation.prompt", "generation.ids",
     ];
 
+    /// <summary>The fields of <c>expected.json</c>. Only those of <c>adamw</c> are read; the others repeat tensors or are notes.</summary>
+    private static readonly string[] KnownFields =
+    [
+        "adamw", "adamw.lr", "adamw.betas", "adamw.eps", "adamw.weight_decay", "adamw.decayed", "loss", "losses", "cross_entropy", "aux_loss",
+        "generation", "generation.prompt", "generation.ids", "generation.smallest_lead", "router_margin", "note",
+    ];
+
+    /// <summary>The only rule of weight decay that is replayed.</summary>
+    private const string Decayed = "tensors of two or more dimensions";
+
     private readonly SafetensorsFile expected;
 
     /// <summary>Opens a folder.</summary>
@@ -29,9 +39,10 @@ public sealed class ModelGolden : IDisposable
         try
         {
             using JsonDocument json = JsonDocument.Parse(SourceFile.ReadAllText(settings, JsonFields.MaxFileBytes, "it is no such file"));
-            Options = ReadOptions(json.RootElement.GetProperty("adamw"));
+            CheckFields(settings, json.RootElement);
+            Options = ReadOptions(settings, json.RootElement.GetProperty("adamw"));
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or IndexOutOfRangeException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException)
         {
             throw new UserException($"{settings}: not the settings of a recorded model: {e.Message}; name a folder of recorded results", e);
         }
@@ -64,7 +75,7 @@ public sealed class ModelGolden : IDisposable
         }
     }
 
-    /// <summary>Where the files lie; <see cref="ModelFiles.Load"/> reads the model from there.</summary>
+    /// <summary>The folder of the files; <see cref="ModelFiles.Load"/> reads the model from it.</summary>
     public string Folder { get; }
 
     /// <summary>The batch, row by row.</summary>
@@ -82,13 +93,13 @@ public sealed class ModelGolden : IDisposable
     /// <summary>The position of each token; empty when each sequence counts from 0.</summary>
     public int[] Positions { get; }
 
-    /// <summary>The number of each token's document; empty when each sequence is one.</summary>
+    /// <summary>The document number of each token; empty if each sequence is one document.</summary>
     public int[] Documents { get; }
 
-    /// <summary>A decoder's input beside an encoder's; empty for models of one stack.</summary>
+    /// <summary>The decoder's input tokens; empty for models without an encoder.</summary>
     public int[] DecoderTokens { get; }
 
-    /// <summary>What the model reads.</summary>
+    /// <summary>The model's input.</summary>
     public TokenBatch Inputs => new(Tokens, Batch) { Segments = Segments, Mask = Mask, Positions = Positions, Documents = Documents, DecoderTokens = DecoderTokens };
 
     /// <summary>Rows of the batch.</summary>
@@ -97,13 +108,13 @@ public sealed class ModelGolden : IDisposable
     /// <summary>The mean loss before the first step, in nats.</summary>
     public float Loss { get; }
 
-    /// <summary>The part of <see cref="Loss"/> that is cross-entropy; null where it was not recorded.</summary>
+    /// <summary>The cross-entropy term of <see cref="Loss"/>; null if it was not recorded.</summary>
     public float? CrossEntropy { get; }
 
     /// <summary>The routers' load-balancing loss, without its coefficient; null where it was not recorded.</summary>
     public float? RouterLoss { get; }
 
-    /// <summary>What a greedy continuation begins with, or an encoder's input; empty where none was recorded.</summary>
+    /// <summary>The prompt of a greedy continuation, or the encoder's input; empty if none was recorded.</summary>
     public int[] Prompt { get; }
 
     /// <summary>The tokens that follow the prompt.</summary>
@@ -115,7 +126,7 @@ public sealed class ModelGolden : IDisposable
     /// <summary>AdamW's settings; the decay applies to tensors of two or more dimensions.</summary>
     public AdamOptions Options { get; }
 
-    /// <summary>The logits: as many rows as tokens, as many columns as the vocabulary.</summary>
+    /// <summary>The logits, tokens × vocabulary size.</summary>
     public float[] Logits => expected.ReadF32("logits");
 
     /// <summary>The parameters whose gradients were recorded.</summary>
@@ -125,7 +136,19 @@ public sealed class ModelGolden : IDisposable
     /// <summary>The gradient of a parameter for the batch.</summary>
     public float[] Gradient(string parameter) => expected.ReadF32("grad." + parameter);
 
-    /// <summary>Refuses recorded tensors that would not be compared.</summary>
+    /// <summary>Throws if <c>expected.json</c> has fields that are not known.</summary>
+    private static void CheckFields(string path, JsonElement root)
+    {
+        string[] unknown =
+        [
+            .. root.EnumerateObject().SelectMany(field => (string[])[field.Name, .. field.Value.ValueKind == JsonValueKind.Object ? field.Value.EnumerateObject().Select(inner => $"{field.Name}.{inner.Name}") : []])
+                .Where(name => !KnownFields.Contains(name)).Order(StringComparer.Ordinal),
+        ];
+        if (unknown.Length > 0)
+            throw new UserException($"{path}: {string.Join(", ", unknown)} {(unknown.Length == 1 ? "is" : "are")} not understood; remove {(unknown.Length == 1 ? "this field" : "these fields")}. Known are {string.Join(", ", KnownFields)}");
+    }
+
+    /// <summary>Throws if a recorded tensor would not be compared.</summary>
     private void CheckNames()
     {
         string[] unknown = [.. expected.Tensors.Keys.Where(name => !Known.Contains(name) && !name.StartsWith("grad.", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
@@ -133,7 +156,7 @@ public sealed class ModelGolden : IDisposable
             throw new SafetensorsException($"{expected.Path}: {string.Join(", ", unknown)} cannot be compared; remove {(unknown.Length == 1 ? "this tensor" : "these tensors")}. Known are {string.Join(", ", Known)} and grad.PARAMETER");
     }
 
-    /// <summary>Integers that need not be there, of the shape of others.</summary>
+    /// <summary>An optional tensor of integers, of the shape of another.</summary>
     private int[] Optional(string name, string? like)
     {
         if (!expected.Tensors.ContainsKey(name))
@@ -147,9 +170,13 @@ public sealed class ModelGolden : IDisposable
         ? value
         : throw new SafetensorsException($"{expected.Path}: {name} is no single number; the file is not one of recorded results");
 
-    private static AdamOptions ReadOptions(JsonElement settings)
+    private static AdamOptions ReadOptions(string path, JsonElement settings)
     {
+        if (settings.TryGetProperty("decayed", out JsonElement decayed) && !(decayed.ValueKind == JsonValueKind.String && decayed.ValueEquals(Decayed)))
+            throw new UserException($"{path}: adamw.decayed = {decayed.GetRawText()} is not supported; it must be \"{Decayed}\"");
         double[] betas = [.. settings.GetProperty("betas").EnumerateArray().Select(beta => beta.GetDouble())];
+        if (betas.Length != 2)
+            throw new UserException($"{path}: adamw.betas must have 2 numbers, not {betas.Length}");
         return new AdamOptions
         {
             LearningRate = settings.GetProperty("lr").GetDouble(),

@@ -1,7 +1,7 @@
 using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Tests.Comparison;
+namespace ILGpuOptim.Tests.Lab;
 
 /// <summary>What <c>--optimizers</c> and <c>--lr</c> mean.</summary>
 public class CandidateTests
@@ -26,7 +26,7 @@ public class CandidateTests
     [Theory]
     [InlineData("did you mean adamw", "adamww", "1e-3")]
     [InlineData("names no optimizer", " , ", "1e-3")]
-    [InlineData("stands there twice", "adamw,AdamW", "1e-3")]
+    [InlineData("is named twice", "adamw,AdamW", "1e-3")]
     [InlineData("--lr fast: it must be a number above 0", "adamw", "fast")]
     [InlineData("--lr -1:", "adamw", "-1")]
     [InlineData("--lr NaN:", "adamw", "NaN")]

@@ -2,7 +2,7 @@ using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
 
-namespace ILGpuOptim.Tests.Verification;
+namespace ILGpuOptim.Tests.Lab;
 
 /// <summary>A case that cannot be replayed is one check that fails and says why; the others are replayed.</summary>
 public class OptimizerVerificationTests
@@ -19,7 +19,7 @@ public class OptimizerVerificationTests
     [InlineData("sgd/mom", "gradient.nan_steps", "[1]", "nan_steps")]
     [InlineData("sgd/mom", "file", "\"nothing.safetensors\"", "there is no such file")]
     [InlineData("galore/left", "hyper.proj_type", "\"diagonal\"", "proj_type = \"diagonal\"")]
-    [InlineData("galore/left", "hyper.rank", "2", "20 numbers instead of 10")]
+    [InlineData("galore/left", "hyper.rank", "2", "20 elements instead of 10")]
     [InlineData("lamb_kozistr/wd", "hyper.rectify", "true", "rectify = true")]
     public void WhatIsNotUnderstoodFailsWithItsName(string title, string path, string value, string message)
     {

@@ -1,6 +1,6 @@
 using ILGpuOptim.Lab;
 
-namespace ILGpuOptim.Tests.Verification;
+namespace ILGpuOptim.Tests.Lab;
 
 public class ModelGoldenReaderTests
 {
@@ -30,6 +30,8 @@ public class ModelGoldenReaderTests
         using var folder = new TemporaryFolder();
         Assert.Contains("expected.json", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
         File.WriteAllText(folder["expected.json"], """{"adamw":{"betas":[0.9]}}""");
+        Assert.Contains("adamw.betas must have 2 numbers, not 1", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
+        File.WriteAllText(folder["expected.json"], """{"loss":1}""");
         Assert.Contains("not the settings of a recorded model", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
         File.Copy(Goldens.Folder("models", "gpt2-tiny", "expected.json"), folder["expected.json"], overwrite: true);
         Assert.Contains("expected.safetensors", Assert.ThrowsAny<UserException>(() => new ModelGolden(folder.Path)).Message);
@@ -48,6 +50,20 @@ public class ModelGoldenReaderTests
         string message = Assert.ThrowsAny<UserException>(() => new ModelGolden(folder.Path)).Message;
         Assert.Contains("hess.h.0.attn.c_attn.bias cannot be compared", message, StringComparison.Ordinal);
         Assert.Contains("document_ids", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("\"note\"", "\"hessian\"", "hessian is not understood")]
+    [InlineData("\"eps\"", "\"amsgrad\": true, \"eps\"", "adamw.amsgrad is not understood")]
+    [InlineData("\"loss\"", "\"generation\": {\"beams\": 4}, \"loss\"", "generation.beams is not understood")]
+    [InlineData("\"tensors of two or more dimensions\"", "\"all tensors\"", "adamw.decayed = \"all tensors\" is not supported")]
+    public void UnknownFieldsAreRefusedByName(string present, string changed, string message)
+    {
+        using var folder = new TemporaryFolder();
+        string text = File.ReadAllText(Goldens.Folder("models", "gpt2-tiny", "expected.json")), edited = text.Replace(present, changed, StringComparison.Ordinal);
+        Assert.NotEqual(text, edited);
+        File.WriteAllText(folder["expected.json"], edited);
+        Assert.Contains(message, Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message, StringComparison.Ordinal);
     }
 
     [Theory]

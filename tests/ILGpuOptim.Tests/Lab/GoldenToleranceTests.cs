@@ -1,6 +1,6 @@
 using ILGpuOptim.Lab;
 
-namespace ILGpuOptim.Tests.Verification;
+namespace ILGpuOptim.Tests.Lab;
 
 public class GoldenToleranceTests
 {

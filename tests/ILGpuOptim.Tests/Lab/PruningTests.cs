@@ -1,6 +1,6 @@
 using ILGpuOptim.Lab;
 
-namespace ILGpuOptim.Tests.Comparison;
+namespace ILGpuOptim.Tests.Lab;
 
 /// <summary>Which learning rates are given up, and when.</summary>
 public class PruningTests

@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
 
-namespace ILGpuOptim.Tests.Verification;
+namespace ILGpuOptim.Tests.Lab;
 
 /// <summary>What <c>check</c> asks of any optimizer holds for all of ours, and each check fails for one that is wrong in its way.</summary>
 public class OptimizerChecksTests

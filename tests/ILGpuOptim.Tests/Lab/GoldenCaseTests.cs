@@ -1,7 +1,7 @@
 using ILGpuOptim.Files;
 using ILGpuOptim.Lab;
 
-namespace ILGpuOptim.Tests.Verification;
+namespace ILGpuOptim.Tests.Lab;
 
 public sealed class GoldenCaseTests : IDisposable
 {

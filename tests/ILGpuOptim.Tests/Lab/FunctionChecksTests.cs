@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Ops;
 
-namespace ILGpuOptim.Tests.Verification;
+namespace ILGpuOptim.Tests.Lab;
 
 /// <summary>What <c>check</c> asks of any function holds for all of ours, and each check fails for one that is wrong in its way.</summary>
 public class FunctionChecksTests

@@ -3,7 +3,7 @@ using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
-namespace ILGpuOptim.Tests.Comparison;
+namespace ILGpuOptim.Tests.Lab;
 
 public class ComparisonSettingsTests
 {

@@ -5,7 +5,7 @@ using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
-namespace ILGpuOptim.Tests.Comparison;
+namespace ILGpuOptim.Tests.Lab;
 
 /// <summary>Comparisons from beginning to report: stopped and gone on with, diverged, repeated.</summary>
 public class OptimizerComparisonTests
