@@ -7,7 +7,7 @@ using ILGpuOptim.Optim;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// What optimizers remember, as a table in Markdown: the state of GPT-2 124M's attention matrix, 768 × 2304, in each storage, and that of the whole
+/// The state of optimizers as a Markdown table: the state of GPT-2 124M's attention matrix, 768 × 2304, in each storage, and that of the whole
 /// model in f32. It derives from <see cref="Optimizer.Declare"/> alone and allocates nothing.
 /// </summary>
 public static class StateTable

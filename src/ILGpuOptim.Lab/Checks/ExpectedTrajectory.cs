@@ -4,7 +4,7 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Lab;
 
-/// <summary>Where an optimizer should arrive: parameters after some steps, and its state after the last.</summary>
+/// <summary>Expected results of an optimizer: parameters after some steps, and the state after the last.</summary>
 internal sealed class ExpectedTrajectory
 {
     private readonly TrajectoryForm form;
@@ -15,7 +15,7 @@ internal sealed class ExpectedTrajectory
 
     private static TrajectoryForm[] Forms => [TrajectoryForm.Usual, TrajectoryForm.Edge];
 
-    /// <summary>By the optimizer itself in double precision.</summary>
+    /// <summary>Computed by the optimizer itself in double precision.</summary>
     public static IReadOnlyList<ExpectedTrajectory> OfReference(OptimizerEntry entry, OptimizerSettings settings) => [.. Forms.Select(form =>
     {
         var expected = new ExpectedTrajectory(form);
@@ -33,7 +33,7 @@ internal sealed class ExpectedTrajectory
         return expected;
     })];
 
-    /// <summary>By what the author wrote out in doubles.</summary>
+    /// <summary>Computed by the author's equations in double precision.</summary>
     public static IReadOnlyList<ExpectedTrajectory> OfEquations(OptimizerEntry entry, OptimizerSettings settings) => [.. Forms.Select(form =>
     {
         var expected = new ExpectedTrajectory(form);
@@ -58,7 +58,7 @@ internal sealed class ExpectedTrajectory
         return expected;
     })];
 
-    /// <summary>The largest error on a device, as a part of its bound.</summary>
+    /// <summary>The largest error on a device, as a fraction of its bound.</summary>
     public Check Compare(string name, Device device, OptimizerEntry entry, OptimizerSettings settings)
     {
         using var run = new Trajectory(device, entry, settings, form);

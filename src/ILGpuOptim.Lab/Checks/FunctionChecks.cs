@@ -4,8 +4,8 @@ using ILGpuOptim.Ops;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// What any differentiable function must hold: the same values and gradients on every device and lane width, the derivative of its own values, sums over
-/// broadcast arguments, and no number where there is none.
+/// Checks of any differentiable function: equal values and gradients on every device and lane width, gradients that are the derivative of the values,
+/// sums over broadcast arguments, and NaN where double precision gives NaN.
 /// </summary>
 public static class FunctionChecks
 {
@@ -15,13 +15,13 @@ public static class FunctionChecks
     private static readonly float[] Large = [20, -20, 87, -87, 100, -100, 1e3f, -1e3f, 1e4f, -1e4f];
     private static readonly float[] Specials = [float.NaN, float.PositiveInfinity, float.NegativeInfinity, 0, -0f];
 
-    /// <summary>Everything that can be checked on this machine, one after the other as it is asked for.</summary>
+    /// <summary>Every check that this machine can run. Each runs when it is enumerated.</summary>
     public static IEnumerable<Check> All(FunctionEntry entry) =>
         OnProcessor(entry)
             .Concat(((string[])["ptx", "opencl"]).Select(target => Compiles(target, entry)))
             .Concat(((string[])["cuda", "opencl"]).Select(kind => OnGpu(kind, entry)));
 
-    /// <summary>Everything that needs the processor alone.</summary>
+    /// <summary>The checks that need no GPU.</summary>
     public static IEnumerable<Check> OnProcessor(FunctionEntry entry)
     {
         using var reference = new ReferenceDevice();
@@ -52,7 +52,7 @@ public static class FunctionChecks
             yield return Broadcasts("gradients of broadcast arguments are sums", cpu, entry);
     }
 
-    /// <summary>Whether a GPU's compiler takes the function; this needs no GPU.</summary>
+    /// <summary>Checks that the function compiles for a GPU; this needs no GPU.</summary>
     /// <param name="target">One of <see cref="KernelRecorder.Targets"/>.</param>
     /// <param name="entry">The function.</param>
     public static Check Compiles(string target, FunctionEntry entry)
@@ -69,12 +69,12 @@ public static class FunctionChecks
         }
         catch (Exception e)
         {
-            // Whatever the compiler says about somebody's function: it has an exception type for each complaint.
+            // The compiler throws many exception types.
             return new Check(name, double.NaN, 0, (e.InnerException ?? e).Message);
         }
     }
 
-    /// <summary>Whether a kind of GPU does what double precision does; skipped where there is none.</summary>
+    /// <summary>Compares a kind of GPU with double precision; skipped if there is no such GPU.</summary>
     /// <param name="kind"><c>cuda</c> or <c>opencl</c>, or one by its number such as <c>cuda:1</c>.</param>
     /// <param name="entry">The function.</param>
     public static Check OnGpu(string kind, FunctionEntry entry)
@@ -90,7 +90,7 @@ public static class FunctionChecks
         }
     }
 
-    /// <summary>Whether values and gradients of a device are those of double precision.</summary>
+    /// <summary>Compares values and gradients of a device with double precision.</summary>
     public static Check Follows(string name, Device device, FunctionEntry entry)
     {
         using var reference = new ReferenceDevice();
@@ -130,7 +130,7 @@ public static class FunctionChecks
         return worst.Check;
     }
 
-    /// <summary>Where a function bends, its derivative may be any number between those of both sides.</summary>
+    /// <summary>At a kink, the derivative may be any value between the one-sided derivatives.</summary>
     private static Check AtKinks(string name, ReferenceDevice device, FunctionEntry entry)
     {
         var worst = new WorstOf(name, 1e-4);
@@ -149,7 +149,7 @@ public static class FunctionChecks
         return worst.Check;
     }
 
-    /// <summary>Jumps and steps have a derivative of zero beside them, and so differ from the integral of their derivative.</summary>
+    /// <summary>The integral of the derivative must equal the change of the function; a function with jumps fails.</summary>
     private static Check AddsUp(string name, ReferenceDevice device, FunctionEntry entry)
     {
         const int Cells = 4001;

@@ -10,8 +10,8 @@ internal sealed class FunctionRun : IDisposable
     private readonly FunctionEntry entry;
     private readonly Parameter[] inputs;
 
-    /// <summary>Computes them. On a device that computes nothing, see <see cref="Launch"/>.</summary>
-    /// <param name="device">Where.</param>
+    /// <summary>Computes values and gradients.</summary>
+    /// <param name="device">The device.</param>
     /// <param name="entry">The function.</param>
     /// <param name="points">The arguments.</param>
     /// <param name="shape">Of each argument; null: a row.</param>
@@ -40,9 +40,9 @@ internal sealed class FunctionRun : IDisposable
     public double[][] Gradients { get; }
 
     /// <summary>Random points, half of them near zero; the same for every device.</summary>
-    /// <param name="arguments">How many arguments.</param>
-    /// <param name="count">How many points.</param>
-    /// <param name="range">They lie in ± this.</param>
+    /// <param name="arguments">Number of arguments.</param>
+    /// <param name="count">Number of points.</param>
+    /// <param name="range">Largest magnitude.</param>
     public static float[][] Points(int arguments, int count, double range)
     {
         var random = new Random(17);
@@ -50,10 +50,10 @@ internal sealed class FunctionRun : IDisposable
     }
 
     /// <summary>Chosen values of one argument, beside random ones of the others.</summary>
-    /// <param name="arguments">How many arguments.</param>
+    /// <param name="arguments">Number of arguments.</param>
     /// <param name="index">The one.</param>
     /// <param name="values">Its values.</param>
-    /// <param name="same">Whether each other argument is one number.</param>
+    /// <param name="same">True if each other argument has the same value everywhere.</param>
     public static float[][] With(int arguments, int index, float[] values, bool same = false)
     {
         float[][] result = Points(arguments, values.Length, 2);
@@ -92,7 +92,7 @@ internal sealed class FunctionRun : IDisposable
         return (values, [.. inputs.Select(input => Download(tape.Gradients[input]))]);
     }
 
-    /// <summary>Gives the memory back.</summary>
+    /// <summary>Releases the arguments.</summary>
     public void Dispose()
     {
         foreach (Parameter input in inputs)

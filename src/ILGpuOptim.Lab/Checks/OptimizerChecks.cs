@@ -5,9 +5,9 @@ using ILGpuOptim.Training;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// What any optimizer must hold, checked without a word from its author: it does on every device what it does in double precision, its
-/// declared state is all that it remembers, and its steps cost what they say. Gradients, shapes and tolerances are those of the
-/// recorded trajectories; where the author wrote the update out in doubles (<see cref="OptimizerEntry.Equations"/>), it is held against that.
+/// Checks of any optimizer, which its author need not write: every device agrees with double precision, the declared state is the whole
+/// state, and steps allocate nothing. Gradients, shapes and tolerances are those of the
+/// recorded trajectories; an optimizer with <see cref="OptimizerEntry.Equations"/> is also compared with them.
 /// </summary>
 public static class OptimizerChecks
 {
@@ -16,7 +16,7 @@ public static class OptimizerChecks
 
     private static readonly int[] ThreadCounts = [1, 2, 3];
 
-    /// <summary>Everything that can be checked on this machine, one after the other as it is asked for.</summary>
+    /// <summary>Every check that this machine can run. Each runs when it is enumerated.</summary>
     /// <param name="entry">The optimizer.</param>
     /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
     public static IEnumerable<Check> All(OptimizerEntry entry, OptimizerSettings? settings = null) =>
@@ -24,7 +24,7 @@ public static class OptimizerChecks
             .Concat(((string[])["ptx", "opencl"]).Select(target => Compiles(target, entry, settings)))
             .Concat(((string[])["cuda", "opencl"]).Select(kind => OnGpu(kind, entry, settings)));
 
-    /// <summary>Everything that needs the processor alone.</summary>
+    /// <summary>The checks that need no GPU.</summary>
     /// <param name="entry">The optimizer.</param>
     /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
     public static IEnumerable<Check> OnProcessor(OptimizerEntry entry, OptimizerSettings? settings = null)
@@ -62,7 +62,7 @@ public static class OptimizerChecks
         yield return Decay("weight decay shrinks", entry, chosen);
     }
 
-    /// <summary>Whether a GPU's compiler takes the rules; this needs no GPU.</summary>
+    /// <summary>Checks that the rules compile for a GPU; this needs no GPU.</summary>
     /// <param name="target">One of <see cref="KernelRecorder.Targets"/>.</param>
     /// <param name="entry">The optimizer.</param>
     /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
@@ -78,12 +78,12 @@ public static class OptimizerChecks
         }
         catch (Exception e)
         {
-            // Whatever the compiler says about somebody's rule: it has an exception type for each complaint.
+            // The compiler throws many exception types.
             return new Check(name, double.NaN, 0, (e.InnerException ?? e).Message);
         }
     }
 
-    /// <summary>Whether a kind of GPU does what double precision does; skipped where there is none.</summary>
+    /// <summary>Compares a kind of GPU with double precision; skipped if there is no such GPU.</summary>
     /// <param name="kind"><c>cuda</c> or <c>opencl</c>, or one by its number such as <c>cuda:1</c>.</param>
     /// <param name="entry">The optimizer.</param>
     /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
@@ -100,7 +100,7 @@ public static class OptimizerChecks
         }
     }
 
-    /// <summary>Whether a device does what double precision does, and the same bits twice.</summary>
+    /// <summary>Compares a device with double precision, and two runs on it bit by bit.</summary>
     /// <param name="device">Any.</param>
     /// <param name="entry">The optimizer.</param>
     /// <param name="settings">Its settings, or null for <see cref="Settings"/>.</param>
@@ -143,7 +143,7 @@ public static class OptimizerChecks
         return Worst(Differences(name, whole, resumed));
     }
 
-    /// <summary>What plans count is what an optimizer takes, byte for byte, and all of it comes back.</summary>
+    /// <summary>The declared bytes, which memory plans count, equal the allocated bytes, and all of them are returned.</summary>
     private static Check Bytes(string name, OptimizerEntry entry, OptimizerSettings settings)
     {
         using var device = new CpuDevice(1);
@@ -157,16 +157,16 @@ public static class OptimizerChecks
             expected += tensors.Sum(tensor => MemoryPool.KeptBytes(tensor.Bytes));
         }
 
-        long stated = run.Optimizer.StateBytes, taken = run.LentAfter - run.LentBefore;
+        long stated = run.Optimizer.StateBytes, taken = run.PoolBytesAfter - run.PoolBytesBefore;
         run.Optimizer.Dispose();
-        long left = device.Pool.LentBytes - run.LentBefore;
+        long left = device.Pool.LentBytes - run.PoolBytesBefore;
         run.Dispose();
         long error = Math.Abs(taken - expected) + Math.Abs(stated - declared) + Math.Abs(left);
         return new Check(name, error, 0, error == 0 ? $"{declared:N0} bytes"
             : $"{declared:N0} bytes are declared ({expected:N0} in whole blocks), {stated:N0} stated, {taken:N0} taken, {left:N0} not given back");
     }
 
-    /// <summary>Stochastic rounding leaves the way in place: a quarter of its length is allowed beside it.</summary>
+    /// <summary>With stochastic rounding, parameters may differ by a quarter of the distance that they move.</summary>
     private static Check Near(string name, OptimizerEntry entry, OptimizerSettings settings)
     {
         using var device = new CpuDevice(2);
@@ -182,7 +182,7 @@ public static class OptimizerChecks
         return new Check(name, Math.Sqrt(apart / way), 0.25, "of the way apart");
     }
 
-    /// <summary>After the first steps an update takes all device memory from the pool, and from the managed heap no more for larger parameters.</summary>
+    /// <summary>After the first steps an update allocates no device memory, and managed memory does not grow with the parameters.</summary>
     private static Check Allocations(string name, OptimizerEntry entry, OptimizerSettings settings)
     {
         const int Few = 2048;
@@ -203,7 +203,7 @@ public static class OptimizerChecks
         }
     }
 
-    /// <summary>With zero gradients nothing but decay moves a parameter: matrices must not grow.</summary>
+    /// <summary>With zero gradients only weight decay changes a parameter: matrices must not grow.</summary>
     private static Check Decay(string name, OptimizerEntry entry, OptimizerSettings settings)
     {
         using var device = new CpuDevice(2);
@@ -227,7 +227,7 @@ public static class OptimizerChecks
         return run;
     }
 
-    /// <summary>A check for each tensor: the part of its bytes that differ, which must be none.</summary>
+    /// <summary>A check for each tensor: the fraction of bytes that differ, which must be zero.</summary>
     private static IEnumerable<Check> Differences(string name, Trajectory left, Trajectory right, string prefix = "") =>
         left.Bits().Zip(right.Bits(), (a, b) =>
         {
@@ -235,7 +235,7 @@ public static class OptimizerChecks
             return new Check(name, (double)differ / Math.Max(1, a.Bytes.Length), 0, differ == 0 ? null : $"{prefix}{differ} bytes of {a.Name} differ");
         });
 
-    /// <summary>The check furthest beyond its bound; a NaN is further than all.</summary>
+    /// <summary>The check with the largest error relative to its bound; NaN counts as the largest.</summary>
     private static Check Worst(IEnumerable<Check> checks) => checks.MaxBy(check =>
         double.IsNaN(check.Error) ? double.PositiveInfinity : check.Bound == 0 ? (check.Error == 0 ? -1 : double.MaxValue) : check.Error / check.Bound)!;
 

@@ -5,21 +5,21 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Lab;
 
-/// <summary>What happens along a trajectory; starting values and gradients are those of the recorded ones (<see cref="GoldenParameter"/>).</summary>
-/// <param name="Name">For people.</param>
-/// <param name="Seed">Apart from those of the other forms.</param>
+/// <summary>Parameters, gradients and schedule of a trajectory; starting values and gradients use the hash of recorded ones (<see cref="GoldenParameter"/>).</summary>
+/// <param name="Name">The name in reports.</param>
+/// <param name="Seed">Differs from the seeds of the other forms.</param>
 /// <param name="Shapes">The parameters.</param>
-/// <param name="Steps">Updates.</param>
+/// <param name="Steps">Number of updates.</param>
 internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(string Name, int[] Shape)> Shapes, int Steps)
 {
-    /// <summary>The name of a matrix that low-rank methods project, so that these do.</summary>
+    /// <summary>Names of matrices that low-rank methods project.</summary>
     private static readonly (string, int[])[] Small =
     [
         ("attn.wide", [8, 24]), ("attn.tall", [24, 8]), ("attn.square", [16, 16]), ("attn.large", [96, 64]), ("attn.odd", [31, 33]),
         ("attn.vector", [32]), ("attn.scalar", [1]), ("attn.long", [4097]), ("attn.cube", [4, 6, 5]),
     ];
 
-    /// <summary>Larger than what the processor gives to one thread.</summary>
+    /// <summary>Large enough to be split among threads.</summary>
     private static readonly (string, int[])[] Large =
         [("attn.wide", [67, 257]), ("attn.tall", [257, 67]), ("attn.vector", [20001]), ("attn.scalar", [1]), ("attn.cube", [3, 40, 141])];
 
@@ -29,25 +29,25 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
     /// <summary>Steps whose gradients are ten thousand times too large.</summary>
     public IReadOnlyList<int> HugeSteps { get; init; } = [];
 
-    /// <summary>Steps until the learning rate is whole.</summary>
+    /// <summary>Number of warm-up steps of the learning rate.</summary>
     public int Warmup { get; init; } = 1;
 
     /// <summary>The steps after which parameters are compared.</summary>
     public IEnumerable<int> ComparedSteps => ((int[])[1, 2, 10, 60]).Where(step => step <= Steps);
 
-    /// <summary>Warm-up, and gradients as they should be.</summary>
+    /// <summary>Warm-up and ordinary gradients.</summary>
     public static TrajectoryForm Usual { get; } = new("usual gradients", 101, Small, 60) { Warmup = 10 };
 
     /// <summary>Gradients that vanish and explode.</summary>
     public static TrajectoryForm Edge { get; } = new("zero and huge gradients", 102, Small, 60) { ZeroSteps = [5, 30], HugeSteps = [20] };
 
-    /// <summary>A short one over parameters that several threads share.</summary>
+    /// <summary>A short trajectory over parameters that several threads share.</summary>
     public static TrajectoryForm Shared { get; } = new("shared by threads", 103, Large, 8) { ZeroSteps = [5] };
 
-    /// <summary>No gradient but zero.</summary>
+    /// <summary>All gradients are zero.</summary>
     public static TrajectoryForm Still { get; } = new("zero gradients", 104, Small, 20) { ZeroSteps = [.. Enumerable.Range(1, 20)] };
 
-    /// <summary>What the learning rate is multiplied by at a step, from 1.</summary>
+    /// <summary>The factor of the learning rate at a step, from 1.</summary>
     public double Factor(int step) => Math.Min(1, (double)step / Warmup);
 
     /// <summary>The values of a parameter before the first step.</summary>
@@ -62,7 +62,7 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
     private int Length(int parameter) => Shapes[parameter].Shape.Aggregate(1, (product, size) => product * size);
 }
 
-/// <summary>An optimizer on its way along a form.</summary>
+/// <summary>An optimizer that runs along a form.</summary>
 internal sealed class Trajectory : IDisposable
 {
     private readonly TrajectoryForm form;
@@ -80,24 +80,24 @@ internal sealed class Trajectory : IDisposable
             Gradients.Target(parameters[i], out _);
         }
 
-        LentBefore = device.Pool.LentBytes;
+        PoolBytesBefore = device.Pool.LentBytes;
         Optimizer = Registry.Create(entry, settings, parameters, out _);
-        LentAfter = device.Pool.LentBytes;
+        PoolBytesAfter = device.Pool.LentBytes;
     }
 
     public Optimizer Optimizer { get; }
 
-    /// <summary>Bytes that the device's pool lent before the optimizer took its state.</summary>
-    public long LentBefore { get; }
+    /// <summary>Pool bytes in use before the optimizer allocates its state.</summary>
+    public long PoolBytesBefore { get; }
 
-    /// <summary>And when it had.</summary>
-    public long LentAfter { get; }
+    /// <summary>Pool bytes in use after the optimizer has allocated its state.</summary>
+    public long PoolBytesAfter { get; }
 
     public IReadOnlyList<Parameter> Parameters => parameters;
 
     public Gradients Gradients { get; }
 
-    /// <summary>Goes on to a step.</summary>
+    /// <summary>Runs until a step.</summary>
     public void To(int target)
     {
         for (; step < target; step++)
@@ -109,7 +109,7 @@ internal sealed class Trajectory : IDisposable
         }
     }
 
-    /// <summary>Another that stands where this one stands, knowing nothing but parameters, their steps and what a checkpoint holds.</summary>
+    /// <summary>A second trajectory at the same step, restored from parameters, step numbers and a checkpoint of the state.</summary>
     public Trajectory Resumed(Device device, OptimizerEntry entry, OptimizerSettings settings)
     {
         var other = new Trajectory(device, entry, settings, form) { step = step };
@@ -143,7 +143,7 @@ internal sealed class Trajectory : IDisposable
         return values;
     }
 
-    /// <summary>All parameters and all state as they are stored, with where each begins.</summary>
+    /// <summary>The stored bytes of all parameters and all state, with their names.</summary>
     public IEnumerable<(string Name, byte[] Bytes)> Bits()
     {
         foreach (ParameterState state in Optimizer.States)

@@ -5,24 +5,24 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Lab;
 
 /// <summary>An optimizer that takes part in a comparison.</summary>
-/// <param name="Label">What users wrote: <c>came</c>, or <c>apollo:rank=8</c> for one with settings of its own.</param>
+/// <param name="Label">The name as given: <c>came</c>, or <c>apollo:rank=8</c> with settings of its own.</param>
 /// <param name="Optimizer">Its settings; each run sets the learning rate.</param>
-/// <param name="Rates">The learning rates that are tried, rising.</param>
+/// <param name="Rates">The learning rates to try, in ascending order.</param>
 public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
 {
     private static readonly RangeAttribute RateRange = new(0) { Above = true };
 
-    /// <summary>The rates that are tried when none are named.</summary>
+    /// <summary>The default learning rates.</summary>
     public static IReadOnlyList<double> DefaultRates { get; } = [1e-3, 3e-3, 1e-2];
 
-    /// <summary>The label as a part of a folder's name.</summary>
+    /// <summary>The label in a form that folder names allow.</summary>
     public string FileName => string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
 
     /// <summary>Reads the candidates of a command line.</summary>
-    /// <param name="names">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>
+    /// <param name="names">Names, separate or joined by commas; <c>name:setting=value</c> changes a setting of one of them.</param>
     /// <param name="rates">Rates for all, such as <c>1e-3,3e-3</c>, or for one, such as <c>came=1e-3,3e-3</c>.</param>
-    /// <param name="shared">The settings that all start from.</param>
-    /// <exception cref="UserException">A name, a setting or a number is wrong, or a candidate stands there twice.</exception>
+    /// <param name="shared">The settings shared by all candidates.</param>
+    /// <exception cref="UserException">A name, a setting or a number is invalid, or a candidate is repeated.</exception>
     public static IReadOnlyList<Candidate> Parse(IEnumerable<string> names, IEnumerable<string> rates, OptimizerSettings shared)
     {
         string[] labels = [.. names.SelectMany(Split)];
@@ -31,7 +31,7 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
         List<Candidate> candidates = [.. labels.Select(label => Named(label, shared))];
         labels = [.. candidates.Select(candidate => candidate.Label)];
         if (labels.GroupBy(label => label, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw new UserException($"--optimizers: {twice.Key} stands there twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
+            throw new UserException($"--optimizers: {twice.Key} is named twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
         foreach (string argument in rates.OrderBy(argument => argument.Contains('=', StringComparison.Ordinal)))
         {
             int mark = argument.LastIndexOf('=');
@@ -65,7 +65,7 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
         return [.. grid];
     }
 
-    /// <summary>The shared settings that the optimizer has, with those that a label names; APOLLO-Mini is of rank 1 whatever the others share.</summary>
+    /// <summary>The shared settings that the optimizer has, with those of its label. APOLLO-Mini ignores a shared rank.</summary>
     private static Candidate Named(string label, OptimizerSettings shared)
     {
         string[] parts = label.Split(':');

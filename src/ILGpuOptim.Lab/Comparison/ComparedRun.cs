@@ -6,25 +6,25 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Lab;
 
-/// <summary>How far a run is.</summary>
+/// <summary>The status of a run.</summary>
 public enum RunStatus
 {
-    /// <summary>Not begun, or on its way.</summary>
+    /// <summary>Not started, or not finished.</summary>
     Unfinished,
 
-    /// <summary>Its learning rate was given up.</summary>
+    /// <summary>Its learning rate was pruned.</summary>
     Pruned,
 
     /// <summary>It reached the last step.</summary>
     Finished,
 
-    /// <summary>Its loss stopped being a number, or ended above where it began.</summary>
+    /// <summary>Its loss became NaN or infinite, or ended above the initial loss.</summary>
     Diverged,
 }
 
 /// <summary>
 /// One run of a comparison: a run folder as <c>train</c> makes it, with the time of each step (<c>times.jsonl</c>), what
-/// the run needs (<c>facts.json</c>) and, when the loss stopped being a number, why (<c>diverged.txt</c>).
+/// the run needs (<c>facts.json</c>) and, when the loss became NaN or infinite, why (<c>diverged.txt</c>).
 /// </summary>
 public sealed class ComparedRun
 {
@@ -41,11 +41,11 @@ public sealed class ComparedRun
         Read();
     }
 
-    /// <summary>What a run is and where it ran.</summary>
-    /// <param name="Model">The model in a few words.</param>
-    /// <param name="Parameters">Trained numbers.</param>
-    /// <param name="StateBytes">The optimizer's state.</param>
-    /// <param name="TokensPerStep">Tokens of an update.</param>
+    /// <summary>Facts about a run and its device.</summary>
+    /// <param name="Model">A short description of the model.</param>
+    /// <param name="Parameters">Number of trained parameters.</param>
+    /// <param name="StateBytes">Bytes of optimizer state.</param>
+    /// <param name="TokensPerStep">Number of tokens per update.</param>
     /// <param name="Device">The device and its threads.</param>
     public sealed record RunFacts(string Model, long Parameters, long StateBytes, long TokensPerStep, string Device);
 
@@ -58,26 +58,26 @@ public sealed class ComparedRun
     /// <summary>The seed.</summary>
     public ulong Seed => settings.Seed;
 
-    /// <summary>Updates that are on the disk.</summary>
+    /// <summary>The step of the newest checkpoint.</summary>
     public long Step { get; private set; }
 
-    /// <summary>Updates of a whole run.</summary>
+    /// <summary>Number of updates of the whole run.</summary>
     public int Steps => settings.Steps;
 
     /// <summary>Its losses.</summary>
     public RunMetrics Metrics { get; private set; } = new([], []);
 
-    /// <summary>The milliseconds of each step, and of the optimizer's part.</summary>
+    /// <summary>The milliseconds of each step, and of the optimizer's update in it.</summary>
     public IReadOnlyList<(long Step, double Milliseconds, double Update)> Times { get; private set; } = [];
 
-    /// <summary>What the run is; null before it began.</summary>
+    /// <summary>Facts about the run; null before it started.</summary>
     public RunFacts? Facts { get; private set; }
 
     /// <summary>Why the run is counted as diverged, or null.</summary>
     public string? Divergence =>
         divergence ?? (Step >= Steps && !(LossAt(Steps) <= LossAt(0)) ? $"the validation loss ended at {LossAt(Steps):F4} and began at {LossAt(0):F4}" : null);
 
-    /// <summary>How far it is.</summary>
+    /// <summary>The status.</summary>
     public RunStatus Status =>
         Divergence is not null ? RunStatus.Diverged : Step >= Steps ? RunStatus.Finished : isPruned ? RunStatus.Pruned : RunStatus.Unfinished;
 
@@ -90,11 +90,11 @@ public sealed class ComparedRun
 
     internal void Prune() => isPruned = true;
 
-    /// <summary>Trains on to a step, from the newest checkpoint if there is one. False when <paramref name="stop"/> came first.</summary>
+    /// <summary>Trains until a step, from the newest checkpoint if there is one. Returns false if <paramref name="stop"/> was requested first.</summary>
     /// <param name="target">The step.</param>
-    /// <param name="device">Where.</param>
-    /// <param name="threads">The setting that may change between legs.</param>
-    /// <param name="begun">Called with the open run before it goes on.</param>
+    /// <param name="device">The device.</param>
+    /// <param name="threads">The number of threads, which may differ from that of earlier calls.</param>
+    /// <param name="begun">Called with the run before it continues.</param>
     /// <param name="stop">Saves and stops.</param>
     internal bool Advance(long target, Device device, int threads, Action<TrainingRun> begun, CancellationToken stop)
     {
@@ -164,7 +164,7 @@ public sealed class ComparedRun
             }
             catch (JsonException)
             {
-                // A damaged line, or half a line of a killed process, costs itself alone.
+                // A damaged or incomplete line is skipped.
             }
 
             if (time is [double step, double milliseconds, double update])

@@ -1,10 +1,10 @@
 namespace ILGpuOptim.Lab;
 
-/// <summary>What a comparison found out about one optimizer.</summary>
+/// <summary>The results of a comparison for one optimizer.</summary>
 /// <param name="Label">The candidate.</param>
 /// <param name="Outcome">finished, unfinished or diverged.</param>
 /// <param name="Rate">The learning rate with the smallest validation loss; null when none finished.</param>
-/// <param name="Edge">Which end of the grid the best rate is (lowest or highest), so that a wider grid may be better; null otherwise.</param>
+/// <param name="Edge">"lowest" or "highest" if the best rate is at that end of the grid, where a wider grid may be better; null otherwise.</param>
 /// <param name="Losses">The validation losses of the best rate, in nats a token, one for each seed.</param>
 /// <param name="StateBytes">Bytes of optimizer state.</param>
 /// <param name="AdamWBytes">Bytes that AdamW keeps for the same parameters in 32 bits.</param>
@@ -27,18 +27,18 @@ public sealed record ComparisonRow(
     public double? Loss => Losses.Count > 0 ? Losses.Average() : null;
 
     /// <summary>The sample standard deviation over the seeds; null for fewer than two.</summary>
-    public double? Deviation => Losses.Count > 1 ? Math.Sqrt(Losses.Sum(loss => (loss - Loss!.Value) * (loss - Loss.Value)) / (Losses.Count - 1)) : null;
+    public double? StandardDeviation => Losses.Count > 1 ? Math.Sqrt(Losses.Sum(loss => (loss - Loss!.Value) * (loss - Loss.Value)) / (Losses.Count - 1)) : null;
 
-    /// <summary>e to the mean loss.</summary>
+    /// <summary>The exponential of the mean loss.</summary>
     public double? Perplexity => Loss is { } loss ? Math.Exp(loss) : null;
 
-    /// <summary>The state as a part of AdamW's.</summary>
+    /// <summary>The state as a fraction of AdamW's.</summary>
     public double? StateFraction => (double?)StateBytes / AdamWBytes;
 
-    /// <summary>The optimizer's part of the step's time.</summary>
+    /// <summary>The optimizer's fraction of the step's time.</summary>
     public double? UpdateShare => UpdateMilliseconds / StepMilliseconds;
 
-    /// <summary>Tokens trained on in a second.</summary>
+    /// <summary>Training throughput in tokens per second.</summary>
     public double? TokensPerSecond => TokensPerStep / StepMilliseconds * 1000;
 
     /// <summary>Sums up the runs of a candidate.</summary>

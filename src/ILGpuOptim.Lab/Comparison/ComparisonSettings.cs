@@ -7,28 +7,28 @@ namespace ILGpuOptim.Lab;
 /// <summary>Everything that determines a comparison's results.</summary>
 public sealed record ComparisonSettings
 {
-    /// <summary>What all runs share: model, data, batches, schedule, the first seed.</summary>
+    /// <summary>Settings shared by all runs: model, data, batches, schedule, first seed.</summary>
     public required TrainingSettings Training { get; init; }
 
-    /// <summary>Who takes part.</summary>
+    /// <summary>The optimizers to compare.</summary>
     public required IReadOnlyList<Candidate> Candidates { get; init; }
 
-    /// <summary>How many seeds; the first searches the learning rate, the others repeat the best one.</summary>
+    /// <summary>Number of seeds. The first is used for the learning rate search; the others repeat the best rate.</summary>
     [Range(1, 1000)]
     public int Seeds { get; init; } = 1;
 
-    /// <summary>Whether hopeless learning rates are given up early, as <see cref="Pruning"/> says.</summary>
+    /// <summary>Enables <see cref="Pruning"/> of learning rates.</summary>
     public bool Prunes { get; init; } = true;
 
     /// <summary>The settings of one run.</summary>
     public TrainingSettings Of(Candidate candidate, double rate, ulong seed) =>
         Training with { Seed = seed, Optimizer = candidate.Optimizer with { LearningRate = rate } };
 
-    /// <summary>The settings as JSON, without what does not change results.</summary>
+    /// <summary>The settings that determine results, as JSON.</summary>
     public string ToJson() => JsonSerializer.Serialize(this with { Training = Training with { Threads = 0 } }, TrainingSettings.Options);
 
-    /// <summary>Fails on settings that cannot be compared.</summary>
-    /// <exception cref="UserException">With the setting and what to do.</exception>
+    /// <summary>Throws if the settings are invalid.</summary>
+    /// <exception cref="UserException">Names the setting and the remedy.</exception>
     public void Check()
     {
         Ranges.Check(this);
@@ -36,6 +36,6 @@ public sealed record ComparisonSettings
         if (Training.Steps < 1)
             throw new UserException($"--steps {Training.Steps}: a comparison needs at least one");
         if (Training.EvalBatches == 0 || Training.Validation == 0)
-            throw new UserException("a comparison goes by the validation loss; --eval-batches and --validation must not be 0");
+            throw new UserException("a comparison needs the validation loss; --eval-batches and --validation must not be 0");
     }
 }

@@ -6,12 +6,12 @@ namespace ILGpuOptim.Lab;
 /// <summary>A comparison's results as tables: <c>results.csv</c>, <c>results.md</c>, and <c>runs.csv</c> with a line for each run.</summary>
 public static class ComparisonTables
 {
-    /// <summary>A column: its heading, what stands in it for people, what for machines.</summary>
-    /// <param name="Heading">For people.</param>
-    /// <param name="Name">For machines.</param>
-    /// <param name="Text">For people.</param>
-    /// <param name="Value">For machines: the whole number, empty when there is none.</param>
-    /// <param name="IsTime">Whether it differs from repeat to repeat.</param>
+    /// <summary>A column of a table.</summary>
+    /// <param name="Heading">The heading in Markdown.</param>
+    /// <param name="Name">The name in CSV.</param>
+    /// <param name="Text">The rounded text in Markdown.</param>
+    /// <param name="Value">The full-precision value in CSV; empty if there is none.</param>
+    /// <param name="IsTime">True for measured times, which differ between runs.</param>
     public sealed record Column<T>(string Heading, string Name, Func<T, string> Text, Func<T, string> Value, bool IsTime = false);
 
     /// <summary>The table of optimizers, the same in every file.</summary>
@@ -21,7 +21,7 @@ public static class ComparisonTables
         new("outcome", "outcome", row => row.Outcome, row => row.Outcome),
         new("best lr", "best_lr", row => Text(row.Rate, "R") + (row.Edge is { } edge ? $" ({edge})" : ""), row => Value(row.Rate)),
         new("seeds", "seeds", row => $"{row.Losses.Count}", row => Value(row.Losses.Count)),
-        new("validation loss", "val_loss", row => Text(row.Loss, "F4") + (row.Deviation is { } deviation ? $" ± {Text(deviation, "F4")}" : ""), row => Value(row.Loss)),
+        new("validation loss", "val_loss", row => Text(row.Loss, "F4") + (row.StandardDeviation is { } deviation ? $" ± {Text(deviation, "F4")}" : ""), row => Value(row.Loss)),
         new("perplexity", "perplexity", row => Text(row.Perplexity, "F3"), row => Value(row.Perplexity)),
         new("state", "state_bytes", row => Bytes(row.StateBytes), row => Value(row.StateBytes)),
         new("of AdamW's", "state_fraction", row => Text(row.StateFraction * 100, "F1", " %"), row => Value(row.StateFraction)),

@@ -7,9 +7,8 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// Trains one model with several optimizers: the same first parameters, the same batches. A folder with
-/// <c>comparison.json</c> and a run folder for each run; what is on the disk there is all that it knows, so it goes on
-/// wherever it was stopped.
+/// Trains one model with several optimizers from the same initial parameters on the same batches. Its folder holds
+/// <c>comparison.json</c> and a run folder for each run. All state is on disk, so a stopped comparison can be continued.
 /// </summary>
 public sealed class OptimizerComparison : IDisposable
 {
@@ -35,11 +34,11 @@ public sealed class OptimizerComparison : IDisposable
     }
 
     /// <summary>A candidate with its runs.</summary>
-    /// <param name="Candidate">Who.</param>
+    /// <param name="Candidate">The optimizer and its learning rates.</param>
     /// <param name="Grid">A run for each learning rate, with the first seed.</param>
     public sealed record ComparedCandidate(Candidate Candidate, IReadOnlyList<ComparedRun> Grid)
     {
-        /// <summary>The run of the best learning rate; null when all diverged or not all are through.</summary>
+        /// <summary>The run of the best learning rate; null if all diverged or some are unfinished.</summary>
         public ComparedRun? Best { get; internal set; }
 
         /// <summary>Runs of the best learning rate with other seeds.</summary>
@@ -49,7 +48,7 @@ public sealed class OptimizerComparison : IDisposable
         public IEnumerable<ComparedRun> Runs => Grid.Concat(Repeats);
     }
 
-    /// <summary>Where everything is written.</summary>
+    /// <summary>The folder of the comparison.</summary>
     public string Folder { get; }
 
     /// <summary>What is compared.</summary>
@@ -58,17 +57,17 @@ public sealed class OptimizerComparison : IDisposable
     /// <summary>The candidates with their runs.</summary>
     public IReadOnlyList<ComparedCandidate> Candidates { get; }
 
-    /// <summary>Called when a run is open and about to train on to a step.</summary>
+    /// <summary>Called before a run trains until a step.</summary>
     public Action<ComparedCandidate, ComparedRun, TrainingRun, long>? Begun { get; set; }
 
-    /// <summary>Called when a run stands at its rung or its end, or diverged.</summary>
+    /// <summary>Called when a run has reached its rung or its end, or has diverged.</summary>
     public Action<ComparedCandidate, ComparedRun>? Advanced { get; set; }
 
-    /// <summary>Called when a learning rate is given up.</summary>
+    /// <summary>Called when a learning rate is pruned.</summary>
     public Action<ComparedCandidate, ComparedRun>? Pruned { get; set; }
 
-    /// <summary>Begins a comparison, or goes on with the one in the folder if it is the same.</summary>
-    /// <exception cref="UserException">The folder holds something else or cannot be written, another process works on it, or the settings do not work.</exception>
+    /// <summary>Starts a comparison, or continues the one in the folder if its settings are equal.</summary>
+    /// <exception cref="UserException">The folder holds something else, cannot be written or is in use, or the settings are invalid.</exception>
     public static OptimizerComparison Open(string folder, ComparisonSettings settings)
     {
         settings.Check();
@@ -99,7 +98,7 @@ public sealed class OptimizerComparison : IDisposable
         string path = Path.Combine(folder, SettingsFile);
         if (File.Exists(path))
         {
-            // Earlier versions had fewer settings: sampling was random, no model had spans, and what a flag asks for was off.
+            // Earlier versions had fewer settings: sampling was random, spans did not exist, and new flags were off.
             if (SettingsDifferences.Of(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it holds no settings"), settings.ToJson())
                 .Where(item => item is not ({ Path: "training.sampling", Left: "null", Right: "\"random\"" } or { Path: "training.mean_span", Left: "null" } or { Left: "null", Right: "false" }))
                 .Select(item => $"{item.Path}: {item.Left} there, {item.Right} here").FirstOrDefault() is { } difference)
@@ -111,7 +110,7 @@ public sealed class OptimizerComparison : IDisposable
         }
     }
 
-    /// <summary>Runs what is left to run. False when <paramref name="stop"/> came first.</summary>
+    /// <summary>Runs the remaining runs. Returns false if <paramref name="stop"/> was requested first.</summary>
     /// <exception cref="UserException">A run cannot begin, or a checkpoint is damaged or cannot be written.</exception>
     public bool Run(Device device, CancellationToken stop)
     {
@@ -139,7 +138,7 @@ public sealed class OptimizerComparison : IDisposable
                 return reached;
             }
 
-            // Rung by rung: what a rung gives up is known before anything runs further.
+            // Rung by rung, so that pruned runs do not continue.
             foreach (int target in Targets(candidate))
             {
                 foreach (ComparedRun run in candidate.Grid.Where(run => run.Status == RunStatus.Unfinished))
@@ -167,7 +166,7 @@ public sealed class OptimizerComparison : IDisposable
     private IReadOnlyList<int> Rungs(ComparedCandidate candidate) =>
         Settings.Prunes && candidate.Grid.Count > 1 ? Pruning.Rungs(Settings.Training.Steps, Settings.Training.EvalInterval) : [];
 
-    /// <summary>Applies the rule to every rung that all runs still alive have reached; returns those it newly gives up.</summary>
+    /// <summary>Applies the rule to every rung that all remaining runs have reached; returns the newly pruned runs.</summary>
     private List<ComparedRun> Judge(ComparedCandidate candidate)
     {
         var given = new List<ComparedRun>();
@@ -213,7 +212,7 @@ public sealed class OptimizerComparison : IDisposable
         return new ComparedRun(Path.Combine(Folder, RunFolder, name), Settings.Of(candidate, rate, seed));
     }
 
-    /// <summary>Lets other processes work on the folder. A new comparison whose first run could not begin leaves nothing behind.</summary>
+    /// <summary>Releases the folder's lock. A new comparison whose first run could not start is removed.</summary>
     public void Dispose()
     {
         if (isNew && hasFailed && !Directory.Exists(Path.Combine(Folder, RunFolder)))

@@ -2,23 +2,23 @@ namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// Successive halving (Jamieson and Talwalkar, AISTATS 2016) over the learning rates of one optimizer, by validation
-/// loss: all run to a quarter of the steps, the survivors to one half, and who survives that to the end. At each rung
-/// the better half stays, and whoever lies within 2 % of the best, since losses that close may still change places while the
-/// rate decays. The rule sees losses alone, so it decides the same each time.
+/// loss: all run to a quarter of the steps, the survivors to one half, and the remaining ones to the end. At each rung
+/// the better half stays, and every run within 2 % of the best, because losses that close may still change order while the
+/// rate decays. The rule uses losses only, so it is deterministic.
 /// </summary>
 public static class Pruning
 {
-    /// <summary>The part of the best loss by which a loss may be larger and stay.</summary>
+    /// <summary>The fraction of the best loss by which a loss may be larger and stay.</summary>
     public const double Margin = 0.02;
 
-    /// <summary>The steps after which rates are given up: the first validations at or after a quarter and a half of the steps.</summary>
+    /// <summary>The steps after which rates are pruned: the first validations at or after a quarter and a half of the steps.</summary>
     public static IReadOnlyList<int> Rungs(int steps, int interval)
     {
         int First(double part) => checked((int)Math.Min(steps, Math.Ceiling(part * steps / interval) * interval));
         return [.. new[] { First(0.25), First(0.5) }.Where(step => step < steps).Distinct()];
     }
 
-    /// <summary>Which losses stay, in their order; what is not finite goes in any case.</summary>
+    /// <summary>True for each loss that stays, in order. Losses that are not finite never stay.</summary>
     public static IReadOnlyList<bool> Survivors(IReadOnlyList<double> losses)
     {
         double[] finite = [.. losses.Where(double.IsFinite).Order()];

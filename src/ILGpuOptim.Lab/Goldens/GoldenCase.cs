@@ -4,8 +4,8 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// A recorded trajectory of a reference optimizer. Gradients do not depend on parameters, so that errors do not feed
-/// back through a loss.
+/// A recorded trajectory of a reference optimizer. Gradients do not depend on parameters, so errors are not amplified
+/// by a loss.
 /// </summary>
 public sealed class GoldenCase : IDisposable
 {
@@ -36,7 +36,7 @@ public sealed class GoldenCase : IDisposable
     /// <summary>Optimizer and case.</summary>
     public string Name { get; }
 
-    /// <summary>Updates of the trajectory.</summary>
+    /// <summary>Number of updates.</summary>
     public int Steps { get; }
 
     /// <summary>The steps after which parameters were recorded.</summary>
@@ -48,7 +48,7 @@ public sealed class GoldenCase : IDisposable
     /// <summary>The steps whose gradients are ten thousand times too large.</summary>
     public int[] HugeSteps { get; }
 
-    /// <summary>Whether parameters begin at zero instead of the hash.</summary>
+    /// <summary>True if parameters start at zero instead of hashed values.</summary>
     public bool StartsAtZero { get; }
 
     /// <summary>The parameters by name.</summary>
@@ -60,7 +60,7 @@ public sealed class GoldenCase : IDisposable
     /// <summary>Recorded tensors.</summary>
     public SafetensorsFile File { get; }
 
-    /// <summary>Whether Muon's iteration ran in bf16.</summary>
+    /// <summary>True if Muon's iteration ran in bf16.</summary>
     public bool IsBf16 => json.TryGetProperty("newton_schulz_dtype", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString()!.StartsWith("bf", StringComparison.Ordinal);
 
     /// <summary>Options of the whole optimizer.</summary>
@@ -69,17 +69,17 @@ public sealed class GoldenCase : IDisposable
     /// <summary>The settings of a parameter's group.</summary>
     public JsonElement HyperOf(string parameter) => Groups.Single(group => group.Parameters.Contains(parameter)).Hyper;
 
-    /// <summary>Which projection of a parameter is in force from which step on; empty without projections.</summary>
+    /// <summary>The steps at which a parameter's projection was refreshed; empty without projections.</summary>
     public int[] RefreshSteps(string parameter) =>
         json.GetProperty("refresh_steps").TryGetProperty(parameter, out JsonElement steps) ? Integers(steps) : [];
 
     /// <summary>Final scalars of a parameter, such as a limiter's norm.</summary>
     public JsonElement FinalScalars(string parameter) => json.GetProperty("final_scalars").GetProperty(parameter);
 
-    /// <summary>What the learning rate is multiplied by at a step, from 1.</summary>
+    /// <summary>The factor of the learning rate at a step, from 1.</summary>
     public double LearningRateFactor(int step) => warmsUp ? Math.Min(1, step / 10.0) : 1;
 
-    /// <summary>How far a parameter may be off after a step.</summary>
+    /// <summary>The tolerance of a parameter after a step.</summary>
     public GoldenTolerance ToleranceOf(string parameter, int step)
     {
         JsonElement hyper = HyperOf(parameter);
@@ -96,7 +96,7 @@ public sealed class GoldenCase : IDisposable
         string path = Path.Combine(folder, "index.json");
         try
         {
-            using JsonDocument document = JsonDocument.Parse(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it is no such index"));
+            using JsonDocument document = JsonDocument.Parse(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it is not an index"));
             if (document.RootElement.GetProperty("format") is { ValueKind: JsonValueKind.Number } format && format.GetDouble() != 1)
                 throw new UserException($"{path}: format {format}, but only format 1 is known");
             return [.. document.RootElement.GetProperty("cases").EnumerateArray().Select(item => item.Clone())];
@@ -121,7 +121,7 @@ public sealed class GoldenCase : IDisposable
         }
     }
 
-    /// <summary>Optimizer and case of an entry, as far as it names them.</summary>
+    /// <summary>Optimizer and case of an entry; ? where one is missing.</summary>
     public static string TitleOf(JsonElement entry)
     {
         string Text(string name) => entry.ValueKind == JsonValueKind.Object && entry.TryGetProperty(name, out JsonElement value) ? value.ToString() : "?";

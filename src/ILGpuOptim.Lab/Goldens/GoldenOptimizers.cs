@@ -2,7 +2,7 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Lab;
 
-/// <summary>Our optimizers under the names and settings that recorded trajectories use.</summary>
+/// <summary>Maps names and settings of recorded trajectories to optimizers.</summary>
 internal static class GoldenOptimizers
 {
     /// <summary>Makes the optimizer of a case.</summary>
@@ -40,7 +40,7 @@ internal static class GoldenOptimizers
             Maximize = hyper.Flag("maximize"),
         };
 
-        // The collection's LAMB adds coupled decay to a gradient that nobody reads afterwards.
+        // The collection's LAMB adds coupled decay to a gradient that is not read afterwards.
         if (golden.Optimizer == "lamb_kozistr" && !hyper.Flag("weight_decouple", true))
             options = options with { WeightDecay = 0 };
         hyper.RequireNothingElse();

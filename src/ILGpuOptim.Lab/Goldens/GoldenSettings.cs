@@ -7,32 +7,32 @@ internal sealed class GoldenSettings(JsonElement json, string where)
 {
     private readonly HashSet<string> known = new(StringComparer.Ordinal);
 
-    /// <summary>Whether there is such a setting, null or not.</summary>
+    /// <summary>True if the setting exists, even if it is null.</summary>
     public bool Has(string name)
     {
         known.Add(name);
         return json.TryGetProperty(name, out _);
     }
 
-    /// <summary>A number; the default where there is none.</summary>
+    /// <summary>A number, or the default if it is missing.</summary>
     public double Number(string name, double otherwise) => MaybeNumber(name) ?? otherwise;
 
-    /// <summary>A number, or null where there is none.</summary>
+    /// <summary>A number, or null if it is missing.</summary>
     public double? MaybeNumber(string name) => Find(name) is not { } value ? null
         : value.ValueKind == JsonValueKind.Number ? value.GetDouble()
         : throw Wrong(name, value, "a number");
 
-    /// <summary>A whole number.</summary>
+    /// <summary>An integer.</summary>
     public int Whole(string name, int otherwise) => Find(name) is not { } value ? otherwise
         : value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int whole) ? whole
         : throw Wrong(name, value, "a whole number");
 
-    /// <summary>A switch.</summary>
+    /// <summary>A Boolean.</summary>
     public bool Flag(string name, bool otherwise = false) => Find(name) is not { } value ? otherwise
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
         : throw Wrong(name, value, "true or false");
 
-    /// <summary>One of some numbers of a list, null where it is null or the list is too short.</summary>
+    /// <summary>An element of a list of numbers; null if the list or the element is null.</summary>
     public double? Item(string name, int index)
     {
         if (Find(name) is not { } value)
@@ -42,7 +42,7 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         return value[index].ValueKind == JsonValueKind.Null ? null : value[index].GetDouble();
     }
 
-    /// <summary>One of some words, and what it stands for.</summary>
+    /// <summary>The value of one of several words.</summary>
     public T Choice<T>(string name, T otherwise, params (string Word, T Value)[] choices)
     {
         if (Find(name) is not { } value)
@@ -56,8 +56,8 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         throw Wrong(name, value, string.Join(" or ", choices.Select(choice => choice.Word)));
     }
 
-    /// <summary>Fails when a setting was not read.</summary>
-    /// <exception cref="UserException">With its names.</exception>
+    /// <summary>Throws if a setting was not read.</summary>
+    /// <exception cref="UserException">Names the settings that were not read.</exception>
     public void RequireNothingElse()
     {
         string[] unknown = [.. json.EnumerateObject().Select(item => item.Name).Where(name => !known.Contains(name))];
@@ -65,8 +65,8 @@ internal sealed class GoldenSettings(JsonElement json, string where)
             throw new UserException($"not supported: {where} {string.Join(", ", unknown)}");
     }
 
-    /// <summary>As <see cref="RequireNothingElse"/>, when these are all there may be.</summary>
-    /// <exception cref="UserException">With the names of the others.</exception>
+    /// <summary>Throws if there are settings other than these.</summary>
+    /// <exception cref="UserException">Names the other settings.</exception>
     public void RequireNothingBut(params string[] names)
     {
         known.UnionWith(names);

@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// When a tensor agrees with a recorded one. With M the largest absolute value of a parameter over its trajectory, after
+/// The tolerance of a comparison with a recorded tensor. With M the largest absolute value of a parameter over its trajectory, after
 /// t steps its error must be at most <paramref name="OfValue"/> · M, and, because small steps hide behind large weights,
 /// at most <paramref name="OfMovement"/> times the largest movement since the start, plus (t + 4) · 2⁻²⁵ · M for the
 /// rounding of each step.
@@ -40,7 +40,7 @@ public readonly record struct GoldenTolerance(double OfValue, double OfMovement)
     public static double CheckState(ReadOnlySpan<float> actual, ReadOnlySpan<float> expected) =>
         actual.Length != expected.Length ? double.NaN : Relative(LargestDifference(actual, expected), OfState * Largest(expected));
 
-    /// <summary>The largest absolute value; NaN when there is one.</summary>
+    /// <summary>The largest absolute value; NaN if any value is NaN.</summary>
     public static double Largest(float[] values) => Largest(values.AsSpan());
 
     private static double Largest(ReadOnlySpan<float> values)
@@ -51,7 +51,7 @@ public readonly record struct GoldenTolerance(double OfValue, double OfMovement)
         return largest;
     }
 
-    /// <summary>Math.Max keeps a NaN once it is met.</summary>
+    /// <summary>Math.Max propagates NaN.</summary>
     private static double LargestDifference(ReadOnlySpan<float> left, ReadOnlySpan<float> right)
     {
         double largest = 0;

@@ -7,15 +7,15 @@ namespace ILGpuOptim.Lab;
 
 /// <summary>One compared quantity.</summary>
 /// <param name="Name">What was compared.</param>
-/// <param name="Error">The largest deviation, relative to <paramref name="Bound"/>'s measure.</param>
+/// <param name="Error">The largest error, in the unit of <paramref name="Bound"/>.</param>
 /// <param name="Bound">The largest error that passes.</param>
 /// <param name="Note">Where, or why not.</param>
 public sealed record Check(string Name, double Error, double Bound, string? Note = null)
 {
-    /// <summary>Whether nothing was compared, for the reason in <see cref="Note"/>.</summary>
+    /// <summary>True if nothing was compared, for the reason in <see cref="Note"/>.</summary>
     public bool IsSkipped { get; init; }
 
-    /// <summary>Whether the error is within its bound; NaN never is, nor what was skipped.</summary>
+    /// <summary>True if the error is within its bound. NaN and skipped checks do not pass.</summary>
     public bool Passes => !IsSkipped && Error <= Bound;
 }
 
@@ -71,7 +71,7 @@ public static class ModelVerification
         return checks;
     }
 
-    /// <summary>The likeliest tokens, one by one, each by a whole forward pass.</summary>
+    /// <summary>Greedy decoding with a full forward pass for each token.</summary>
     private static int[] Continue(LanguageModel model, Tape tape, ModelGolden golden)
     {
         List<int> ids = model.HasEncoder ? [model.StartToken] : [.. golden.Prompt];
@@ -96,17 +96,17 @@ public static class ModelVerification
         return new Check(name, different, 0, different == 0 ? null : $"token {first} is {(first < actual.Length ? actual[first] : "missing")} instead of {expected[first]}");
     }
 
-    /// <summary>The largest deviation relative to the largest expected value.</summary>
+    /// <summary>The largest error relative to the largest expected value.</summary>
     public static Check Compare(string name, ReadOnlySpan<float> actual, ReadOnlySpan<float> expected)
     {
         if (actual.Length != expected.Length)
-            return new Check(name, double.NaN, Tolerance, $"{actual.Length} numbers instead of {expected.Length}");
+            return new Check(name, double.NaN, Tolerance, $"{actual.Length} elements instead of {expected.Length}");
         double largest = 0, error = 0;
         for (int i = 0; i < actual.Length; i++)
         {
             double difference = Math.Abs((double)actual[i] - expected[i]);
 
-            // Math.Max keeps a NaN once it is met.
+            // Math.Max propagates NaN.
             error = Math.Max(error, difference);
             largest = Math.Max(largest, Math.Abs(expected[i]));
         }

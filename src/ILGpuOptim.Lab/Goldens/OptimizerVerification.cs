@@ -30,7 +30,7 @@ public static class OptimizerVerification
         return checks;
     }
 
-    /// <summary>Replays a case. One that cannot be replayed is a check that fails, with the reason.</summary>
+    /// <summary>Replays a case. A case that cannot be replayed is a failed check with the reason.</summary>
     public static Check Run(GoldenCase golden, Device device)
     {
         var parameters = new Dictionary<string, Parameter>();
@@ -94,7 +94,7 @@ public static class OptimizerVerification
         return new Check(golden.Name, error, 1, $"{source.Name} after step {step}");
     }
 
-    /// <summary>Each recorded state must have its like here; states that only we keep are our own affair.</summary>
+    /// <summary>Compares every recorded state tensor; state that the reference does not have is not compared.</summary>
     private static Check CheckState(GoldenCase golden, ParameterState state, Device device)
     {
         var worst = new Check(golden.Name, 0, 1);

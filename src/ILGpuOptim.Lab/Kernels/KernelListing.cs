@@ -6,13 +6,13 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Lab;
 
-/// <summary>The GPU kernels that this library's rules become.</summary>
+/// <summary>Records the GPU kernels of optimizers and models.</summary>
 public static class KernelListing
 {
     private const int Batch = 2, Length = 40;
 
-    /// <summary>Has a recorder launch what an update of one matrix and one vector launches.</summary>
-    /// <param name="recorder">Remembers the kernels; those before are forgotten.</param>
+    /// <summary>Records the kernels of an update of one matrix and one vector.</summary>
+    /// <param name="recorder">Receives the kernels; earlier ones are cleared.</param>
     /// <param name="settings">The optimizer.</param>
     /// <param name="rows">Rows of the matrix.</param>
     /// <param name="columns">Columns of the matrix, and the length of the vector.</param>
@@ -20,7 +20,7 @@ public static class KernelListing
     public static void RecordUpdate(KernelRecorder recorder, OptimizerSettings settings, int rows, int columns) =>
         RecordUpdate(recorder, Registry.Find(settings.Name), settings, rows, columns);
 
-    /// <summary>As the other, for an optimizer that may have no name here.</summary>
+    /// <summary>As above, for an optimizer that need not be registered.</summary>
     internal static void RecordUpdate(KernelRecorder recorder, OptimizerEntry entry, OptimizerSettings settings, int rows, int columns)
     {
         var matrix = new Parameter(recorder.Device, "h.0.attn.c_attn.weight", rows, columns);
@@ -35,8 +35,8 @@ public static class KernelListing
         optimizer.Step(gradients);
     }
 
-    /// <summary>Has a recorder launch what the forward and backward passes of every kind of model launch, with dropout.</summary>
-    /// <param name="recorder">Remembers the kernels.</param>
+    /// <summary>Records the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout.</summary>
+    /// <param name="recorder">Receives the kernels.</param>
     public static void RecordModels(KernelRecorder recorder)
     {
         const float Dropout = 0.1f;

@@ -3,11 +3,11 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Lab;
 
-/// <summary>The GPU kernels of the general tensor operations.</summary>
+/// <summary>Records the GPU kernels of the general tensor operations.</summary>
 public static class OperationListing
 {
-    /// <summary>Has a recorder launch every general operation and its gradient.</summary>
-    /// <param name="recorder">Remembers the kernels.</param>
+    /// <summary>Records the kernels of every general operation and its gradient.</summary>
+    /// <param name="recorder">Receives the kernels.</param>
     public static void Record(KernelRecorder recorder)
     {
         using var tape = new Tape(recorder.Device);

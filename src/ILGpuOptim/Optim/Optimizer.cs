@@ -4,25 +4,25 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>What every optimizer's settings have.</summary>
+/// <summary>Settings of every optimizer.</summary>
 public record OptimizerOptions
 {
     /// <summary>The learning rate before the schedule's factor.</summary>
     [Range(0)]
     public double LearningRate { get; init; } = 1e-3;
 
-    /// <summary>Weight decay; how it enters is the optimizer's affair.</summary>
+    /// <summary>Weight decay; each optimizer defines how it is applied.</summary>
     [Range(0)]
     public double WeightDecay { get; init; }
 
-    /// <summary>Climbs instead of descending: gradients count with the other sign.</summary>
+    /// <summary>Maximizes the loss: gradients are negated.</summary>
     public bool Maximize { get; init; }
 }
 
 /// <summary>A parameter and the optimizer's state for it.</summary>
 public sealed class ParameterState
 {
-    /// <summary>Tells the seed of the parameter itself from those of its state.</summary>
+    /// <summary>Distinguishes the parameter's own rounding seed from those of its state.</summary>
     private const int WeightSeed = 15;
 
     private readonly Block[] stored;
@@ -45,40 +45,40 @@ public sealed class ParameterState
         IsNarrow = declared.Any(tensor => tensor.Type != DType.F32);
     }
 
-    /// <summary>What is trained.</summary>
+    /// <summary>The trained parameter.</summary>
     public Parameter Parameter { get; }
 
     /// <summary>Its group's settings.</summary>
     public OptimizerOptions Options { get; }
 
-    /// <summary>Its place among all parameters of the optimizer, from 0: seeds derive from it.</summary>
+    /// <summary>Index of the parameter in the optimizer, from 0. Seeds derive from it.</summary>
     public int Index { get; }
 
     /// <summary>The state's tensors.</summary>
     public IReadOnlyList<StateTensor> Declared { get; }
 
-    /// <summary>Their memory, in the same order; zero before the first step.</summary>
+    /// <summary>Device memory of the tensors, in the same order; zero before the first step.</summary>
     public IReadOnlyList<Block> Blocks => blocks;
 
-    /// <summary>Whether some of the state is stored in fewer than 32 bits.</summary>
+    /// <summary>True if some of the state is stored in fewer than 32 bits.</summary>
     internal bool IsNarrow { get; }
 
-    /// <summary>Finished updates of this parameter.</summary>
+    /// <summary>Number of finished updates of this parameter.</summary>
     public long Step { get; internal set; }
 
-    /// <summary>A tensor as the whole operand of a rule that updates it: what is stored narrow is rounded stochastically.</summary>
+    /// <summary>A state tensor as an operand of a rule that updates it. Narrow storage is rounded stochastically.</summary>
     public Operand At(int index) => new(blocks[index]) { Seed = blocks[index].Type == DType.F32 ? 0 : SeedOf(index) };
 
-    /// <summary>The parameter as the whole operand of a rule that updates it: what is stored narrow is rounded stochastically.</summary>
+    /// <summary>The parameter as an operand of a rule that updates it. Narrow storage is rounded stochastically.</summary>
     public Operand Weights => new(Parameter.Data) { Seed = Parameter.IsNarrow ? SeedOf(WeightSeed) : 0 };
 
-    /// <summary>The rectangle of an element-wise rule over the parameter: one row, where the storage does not mind.</summary>
+    /// <summary>The rectangle of an element-wise rule over the parameter: one row if the storage allows it.</summary>
     public (long Rows, long Columns) Rectangle => Parameter.Data.Type == DType.I8 ? (Parameter.Rows, Parameter.Columns) : (1, Parameter.Length);
 
-    /// <summary>Whether a rule may go over <see cref="Rectangle"/> with the state: 8-bit floats have whole blocks in each row.</summary>
+    /// <summary>True if a rule can run over <see cref="Rectangle"/> with the state: 8-bit floats need whole blocks in each row.</summary>
     internal bool FitsRectangle => Parameter.Data.Type != DType.I8 || Parameter.Rows == 1 || Parameter.Columns % DTypes.QuantizedBlock == 0 || !blocks.Any(block => block.Type.IsFloat8());
 
-    /// <summary>Puts an f32 copy in the place of a narrow parameter, for rules that cannot update that themselves.</summary>
+    /// <summary>Replaces a narrow parameter by an f32 copy, for rules that cannot update narrow storage.</summary>
     internal void WidenWeights()
     {
         Block wide = Parameter.Widened();
@@ -86,7 +86,7 @@ public sealed class ParameterState
         Parameter.Data = wide;
     }
 
-    /// <summary>Stores what <see cref="WidenWeights"/> copied.</summary>
+    /// <summary>Stores the copy of <see cref="WidenWeights"/>.</summary>
     internal void NarrowWeights()
     {
         Block wide = Parameter.Data;
@@ -95,7 +95,7 @@ public sealed class ParameterState
         Parameter.Store(wide, SeedOf(WeightSeed));
     }
 
-    /// <summary>Puts f32 copies in the place of narrow tensors, for rules that cannot update those themselves.</summary>
+    /// <summary>Replaces narrow state by f32 copies, for rules that cannot update narrow storage.</summary>
     internal void Widen()
     {
         Device device = Parameter.Device;
@@ -109,7 +109,7 @@ public sealed class ParameterState
         }
     }
 
-    /// <summary>Stores what <see cref="Widen"/> copied.</summary>
+    /// <summary>Stores the copies of <see cref="Widen"/>.</summary>
     internal void Narrow()
     {
         Device device = Parameter.Device;
@@ -124,10 +124,10 @@ public sealed class ParameterState
         blocks = stored;
     }
 
-    /// <summary>Another seed for each step, parameter and tensor; never 0, which would round to the nearest.</summary>
+    /// <summary>A seed that differs for each step, parameter and tensor; never 0, which means rounding to nearest.</summary>
     private uint SeedOf(int index) => Rounding.Bits((uint)(Index * 16 + index + 1), Step) | 1;
 
-    /// <summary>The memory of a tensor by name.</summary>
+    /// <summary>Device memory of a state tensor by name.</summary>
     public Block this[string name]
     {
         get
@@ -144,8 +144,8 @@ public sealed class ParameterState
 }
 
 /// <summary>
-/// Changes parameters by their gradients. An update is a list of phases over a device's kernel shapes; nothing
-/// waits for the device.
+/// Updates parameters by their gradients. An update is a sequence of kernel launches and does not wait for
+/// the device.
 /// </summary>
 public abstract class Optimizer : IDisposable
 {
@@ -155,53 +155,53 @@ public abstract class Optimizer : IDisposable
     private Block? negated;
     private bool isDisposed;
 
-    /// <summary>The name by which users choose it.</summary>
+    /// <summary>The name in settings and commands.</summary>
     public abstract string Name { get; }
 
     /// <summary>The parameters with their state.</summary>
     public IReadOnlyList<ParameterState> States => states;
 
-    /// <summary>What a schedule multiplies every learning rate by.</summary>
+    /// <summary>The schedule's factor of every learning rate.</summary>
     public double LearningRateFactor { get; set; } = 1;
 
-    /// <summary>A device scalar that multiplies every gradient as it is read: clipping without a pass of its own. Null means 1.</summary>
+    /// <summary>A device scalar that multiplies every gradient as it is read, so that clipping needs no extra pass. Null means 1.</summary>
     public Block? GradientFactor { get; set; }
 
-    /// <summary>The gradients of the step at hand, as the backward pass left them.</summary>
-    protected Gradients Gradients => current ?? throw new InvalidOperationException($"{Name} has gradients within a step alone");
+    /// <summary>The gradients of the current step, before clipping.</summary>
+    protected Gradients Gradients => current ?? throw new InvalidOperationException($"{Name} has gradients only during a step");
 
-    /// <summary>What the gradients of the parameter at hand are multiplied by as they are read. Null means 1.</summary>
+    /// <summary>The factor of the current parameter's gradients as they are read. Null means 1.</summary>
     protected Block? UpdateFactor { get; private set; }
 
     /// <summary>The factor of all gradients of a step, once <see cref="BeforeStep"/> has run.</summary>
     protected virtual Block? StepFactor => GradientFactor;
 
-    /// <summary>The stored bytes of all state.</summary>
+    /// <summary>Bytes of all stored state.</summary>
     public long StateBytes => states.Sum(state => state.Declared.Sum(tensor => tensor.Bytes));
 
-    /// <summary>How state is stored that may be stored in fewer bits; set before parameters are added.</summary>
+    /// <summary>Storage of the state that may be narrow; set before parameters are added.</summary>
     public StateStorage Storage { get; init; }
 
-    /// <summary>Whether updates read and write narrow state themselves, by <see cref="ParameterState.At"/>; otherwise it is widened before and narrowed after.</summary>
+    /// <summary>True if updates access narrow state through <see cref="ParameterState.At"/>; otherwise it is widened before and narrowed after each update.</summary>
     protected virtual bool UpdatesNarrowState(ParameterState state) => false;
 
     /// <summary>
-    /// Whether updates write a narrow parameter themselves, by <see cref="ParameterState.Weights"/> and nothing else; otherwise it is widened before
-    /// and narrowed after, through one f32 buffer that parameters share.
+    /// True if updates access narrow parameters only through <see cref="ParameterState.Weights"/>; otherwise they are widened before and narrowed after
+    /// each update, in one f32 buffer that parameters share.
     /// </summary>
     protected virtual bool UpdatesNarrowWeights(ParameterState state) => false;
 
-    /// <summary>Whether an update depends on the gradients of all parameters, so that <see cref="Step(Gradients, Parameter)"/> cannot be used.</summary>
+    /// <summary>True if an update depends on the gradients of all parameters. Then <see cref="Step(Gradients, Parameter)"/> cannot be used.</summary>
     public virtual bool NeedsAllGradients => false;
 
-    /// <summary>Where the parameters live.</summary>
+    /// <summary>The device of the parameters.</summary>
     protected Device Device => states.Count > 0 ? states[0].Parameter.Device : throw new InvalidOperationException("an optimizer without parameters has no device");
 
-    /// <summary>The state that a parameter of a shape needs under some settings. The order is that of the checkpoint.</summary>
-    /// <exception cref="UserException">The optimizer cannot train such a shape so; the message says what to do.</exception>
+    /// <summary>Declares the state of a parameter of a given shape and settings, in the order of the checkpoint.</summary>
+    /// <exception cref="UserException">The optimizer cannot train this shape with these settings.</exception>
     public abstract IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options);
 
-    /// <summary>The state of <see cref="Declare"/> as <see cref="Storage"/> keeps it.</summary>
+    /// <summary>The state of <see cref="Declare"/> in the chosen <see cref="Storage"/>.</summary>
     /// <exception cref="UserException">As <see cref="Declare"/>.</exception>
     public IReadOnlyList<StateTensor> StateOf(IReadOnlyList<int> shape, OptimizerOptions options) =>
         [.. Declare(shape, options).Select(tensor => tensor.StoredAs(Storage))];
@@ -228,7 +228,7 @@ public abstract class Optimizer : IDisposable
     }
 
     /// <summary>Updates every parameter that has a gradient.</summary>
-    /// <param name="gradients">Those of the tape of the backward pass: <see cref="Tape.Gradients"/>.</param>
+    /// <param name="gradients"><see cref="Tape.Gradients"/> after the backward pass.</param>
     /// <exception cref="ObjectDisposedException">The optimizer was disposed.</exception>
     /// <exception cref="InvalidOperationException">No parameter has a gradient.</exception>
     public void Step(Gradients gradients)
@@ -258,8 +258,8 @@ public abstract class Optimizer : IDisposable
     }
 
     /// <summary>Updates one parameter, as soon as its gradient is complete. Not for optimizers that need all gradients at once.</summary>
-    /// <param name="gradients">Those of the tape of the backward pass.</param>
-    /// <param name="parameter">What to update.</param>
+    /// <param name="gradients"><see cref="Tape.Gradients"/> of the backward pass.</param>
+    /// <param name="parameter">The parameter to update.</param>
     /// <exception cref="InvalidOperationException"><see cref="NeedsAllGradients"/>, or the parameter has no gradient.</exception>
     public void Step(Gradients gradients, Parameter parameter)
     {
@@ -271,7 +271,7 @@ public abstract class Optimizer : IDisposable
         Update(byParameter[parameter]);
     }
 
-    /// <summary>Prepares -factor for parameters that climb.</summary>
+    /// <summary>Prepares the negated factor for parameters that maximize.</summary>
     private void Negate(bool isNeeded)
     {
         if (!isNeeded)
@@ -301,7 +301,7 @@ public abstract class Optimizer : IDisposable
             state.Narrow();
     }
 
-    /// <summary>Work over all gradients before the first update of a step.</summary>
+    /// <summary>Runs before the first update of a step, over all gradients.</summary>
     protected virtual void BeforeStep()
     {
     }
@@ -312,7 +312,7 @@ public abstract class Optimizer : IDisposable
     /// <summary>The gradient as an operand that is clipped as it is read.</summary>
     protected Operand Gradient(ParameterState state) => new(Gradients[state.Parameter], Factor: UpdateFactor);
 
-    /// <summary>Gives the state's memory back to the device's pool; again, does nothing.</summary>
+    /// <summary>Returns the state's memory to the device's pool. Repeated calls do nothing.</summary>
     public virtual void Dispose()
     {
         isDisposed = true;

@@ -5,8 +5,8 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Optim;
 
 /// <summary>
-/// A setting by its name. One that some optimizers have is a property of <see cref="OptimizerSettings"/> that is null unless it is set, and reaches the
-/// property of the same name, or of <see cref="Alias"/>, of an optimizer's options. A few are everyone's.
+/// A setting by its name. A setting of some optimizers is a property of <see cref="OptimizerSettings"/> that is null unless it is set. It is copied to the
+/// property of the same name, or of <see cref="Alias"/>, of an optimizer's options. A few settings belong to all optimizers.
 /// </summary>
 public sealed class OptimizerSetting
 {
@@ -42,10 +42,10 @@ public sealed class OptimizerSetting
     /// <summary>Its name in files and on the command line.</summary>
     public string Name { get; }
 
-    /// <summary>What some options call it.</summary>
+    /// <summary>Its name in some options.</summary>
     public string Alias { get; }
 
-    /// <summary>What may be given: a number, true or false, or some words.</summary>
+    /// <summary>The values that it accepts, for messages.</summary>
     public string Values => Validation.Values.Describe(type, Registry.Entries.Select(RangeIn).FirstOrDefault(range => range is not null));
 
     /// <summary>Finds a setting.</summary>
@@ -57,7 +57,7 @@ public sealed class OptimizerSetting
             ?? throw new UserException($"\"{name}\" is no setting of an optimizer{Nearest.Question(wanted, All.Select(setting => setting.Name))} There are {string.Join(", ", All.Select(setting => setting.Name))}");
     }
 
-    /// <summary>Whether an optimizer has it.</summary>
+    /// <summary>True if an optimizer has the setting.</summary>
     public bool IsOf(OptimizerEntry entry) => isEveryones || TargetIn(entry) is not null;
 
     /// <summary>The range that an optimizer declares for it; null when it has no such number.</summary>
@@ -66,21 +66,21 @@ public sealed class OptimizerSetting
     /// <summary>The range that an optimizer declares for a property of <see cref="OptimizerSettings"/>.</summary>
     internal static RangeAttribute? RangeOf(PropertyInfo property, OptimizerEntry entry) => new OptimizerSetting(property).RangeIn(entry);
 
-    /// <summary>Whether it is set.</summary>
+    /// <summary>True if the setting has a value.</summary>
     public bool IsSet(OptimizerSettings settings) => property.GetValue(settings) is not null;
 
     /// <summary>The settings without it.</summary>
     public OptimizerSettings Without(OptimizerSettings settings) => Set(settings, null);
 
-    /// <summary>The settings with a value that was typed.</summary>
-    /// <exception cref="UserException">The text is no value of it.</exception>
+    /// <summary>The settings with this one parsed from text.</summary>
+    /// <exception cref="UserException">The text is not a valid value.</exception>
     public OptimizerSettings Parse(OptimizerSettings settings, string text)
     {
         RangeAttribute? range = RangeIn(Registry.Find(settings.Name)) ?? Registry.Entries.Select(RangeIn).FirstOrDefault(other => other is not null);
         return Set(settings, Validation.Values.Require(Name, type, text, range));
     }
 
-    /// <summary>An optimizer's options with what settings say of them.</summary>
+    /// <summary>An optimizer's options with the values that are set.</summary>
     internal static T Apply<T>(OptimizerSettings settings, T defaults) where T : OptimizerOptions
     {
         T options = defaults with { };

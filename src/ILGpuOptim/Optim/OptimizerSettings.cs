@@ -3,14 +3,14 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>The learning rate of some parameters.</summary>
+/// <summary>A learning rate factor for selected parameters.</summary>
 /// <param name="Pattern">Their names; * stands for anything.</param>
-/// <param name="Factor">Multiplies their learning rate; 0 leaves them where they are.</param>
+/// <param name="Factor">Multiplies their learning rate; 0 leaves them unchanged.</param>
 public sealed record RateFactor(string Pattern, [property: Range(0)] double Factor);
 
 /// <summary>
-/// An optimizer by name with its settings; what is null keeps the optimizer's own default. Several optimizers may share settings, so that one that
-/// lacks some is no error until <see cref="Check"/>.
+/// An optimizer by name with its settings. A null setting keeps the optimizer's default. Settings may be shared by several optimizers: a setting that
+/// this one does not have is an error in <see cref="Check"/> only.
 /// </summary>
 public sealed record OptimizerSettings : IRangeSource
 {
@@ -35,16 +35,16 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>Keeps divisions finite.</summary>
     public double? Epsilon { get; init; }
 
-    /// <summary>What Adafactor and CAME add to squared gradients, or keep them above.</summary>
+    /// <summary>Added to squared gradients (CAME, adafactor-relative), or their lower bound (adafactor).</summary>
     public double? Epsilon1 { get; init; }
 
-    /// <summary>The least size of a parameter for Adafactor; what CAME adds to squared deviations.</summary>
+    /// <summary>Adafactor's lower bound of a parameter's root mean square; added to squared deviations in CAME.</summary>
     public double? Epsilon2 { get; init; }
 
     /// <summary>Momentum of SGD and Muon.</summary>
     public double? Momentum { get; init; }
 
-    /// <summary>Weakens what enters SGD's momentum.</summary>
+    /// <summary>Dampening of the gradient in SGD's momentum.</summary>
     public double? Dampening { get; init; }
 
     /// <summary>Nesterov's momentum, of SGD and Muon.</summary>
@@ -56,40 +56,40 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>The root mean square above which Adafactor and CAME scale updates down.</summary>
     public double? ClipThreshold { get; init; }
 
-    /// <summary>The power of t by which the second moment of PyTorch's Adafactor moves.</summary>
+    /// <summary>Exponent of t in the second moment's weight in adafactor.</summary>
     public double? Beta2Decay { get; init; }
 
-    /// <summary>The same of Hugging Face's.</summary>
+    /// <summary>Exponent of t in the second moment's decay in adafactor-relative.</summary>
     public double? DecayRate { get; init; }
 
-    /// <summary>Whether steps of Hugging Face's Adafactor are relative to the size of the parameter; off by default.</summary>
+    /// <summary>Makes steps of adafactor-relative relative to the parameter's root mean square; off by default.</summary>
     public bool? ScaleParameter { get; init; }
 
-    /// <summary>Whether Hugging Face's Adafactor chooses its steps itself, instead of the learning rate; off by default.</summary>
+    /// <summary>Makes adafactor-relative compute its step size instead of using the learning rate; off by default.</summary>
     public bool? RelativeStep { get; init; }
 
-    /// <summary>Whether those steps begin at 10⁻⁶ t.</summary>
+    /// <summary>Enables a warm-up of the computed step size, 10⁻⁶ t.</summary>
     public bool? WarmupInit { get; init; }
 
-    /// <summary>Whether LAMB (on by default) and CAME (off) correct the bias of their moments.</summary>
+    /// <summary>Enables bias correction of the moments in LAMB (on by default) and CAME (off by default).</summary>
     public bool? BiasCorrection { get; init; }
 
-    /// <summary>Whether LAMB weights what enters its mean of gradients.</summary>
+    /// <summary>Multiplies gradients by 1 - β₁ in LAMB's first moment.</summary>
     public bool? GradientAveraging { get; init; }
 
-    /// <summary>The norm of all gradients above which LAMB scales them down; 0 never.</summary>
+    /// <summary>LAMB's maximum global gradient norm; 0 disables clipping.</summary>
     public double? MaxGradientNorm { get; init; }
 
-    /// <summary>Never lets LAMB's trust ratio exceed 1.</summary>
+    /// <summary>Limits LAMB's trust ratio to 1.</summary>
     public bool? TrustClip { get; init; }
 
     /// <summary>Applies LAMB's trust ratio without weight decay too.</summary>
     public bool? AlwaysAdapt { get; init; }
 
-    /// <summary>Whether LAMB has a trust ratio at all.</summary>
+    /// <summary>Enables LAMB's trust ratio.</summary>
     public bool? TrustRatio { get; init; }
 
-    /// <summary>LAMB drops the parts of an update that the gradient does not agree with.</summary>
+    /// <summary>Zeroes elements of LAMB's update whose sign differs from the gradient's.</summary>
     public bool? Cautious { get; init; }
 
     /// <summary>LAMB's decay multiplies the parameter instead of entering the ratio.</summary>
@@ -98,13 +98,13 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>That decay falls with the square of the learning rate.</summary>
     public bool? CorrectedDecay { get; init; }
 
-    /// <summary>Which algorithm of the name of LAMB.</summary>
+    /// <summary>LAMB's variant.</summary>
     public LambForm? LambForm { get; init; }
 
-    /// <summary>How large Muon's updates are; Moonlight's by default.</summary>
+    /// <summary>Scaling of Muon's updates; Moonlight's by default.</summary>
     public MuonScaling? MuonScaling { get; init; }
 
-    /// <summary>Whose details of Muon.</summary>
+    /// <summary>Muon's variant.</summary>
     public MuonForm? MuonForm { get; init; }
 
     /// <summary>Muon's Newton–Schulz iterations.</summary>
@@ -116,31 +116,31 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>Rank of GaLore, Fira and APOLLO.</summary>
     public int? Rank { get; init; }
 
-    /// <summary>Steps between projections.</summary>
+    /// <summary>Number of steps between refreshes of the projection.</summary>
     public int? UpdateProjectionGap { get; init; }
 
     /// <summary>Which side GaLore, Fira and APOLLO project.</summary>
     public ProjectionType? ProjectionType { get; init; }
 
-    /// <summary>Whether they project by random numbers or singular vectors.</summary>
+    /// <summary>Basis of the projection: random or singular vectors.</summary>
     public ProjectionBasis? ProjectionBasis { get; init; }
 
     /// <summary>Rounds of randomized subspace iteration.</summary>
     public int? PowerIterations { get; init; }
 
-    /// <summary>Whether a random projection is kept instead of drawn again each step.</summary>
+    /// <summary>Stores a random projection instead of regenerating it each step.</summary>
     public bool? StoreProjection { get; init; }
 
     /// <summary>Seeds random projections.</summary>
     public ulong? ProjectionSeed { get; init; }
 
-    /// <summary>Whether their step sizes correct the bias of the moments.</summary>
+    /// <summary>Enables bias correction of the moments in GaLore, Fira and APOLLO.</summary>
     public bool? CorrectBias { get; init; }
 
     /// <summary>The scale of GaLore, Fira (alpha) and APOLLO.</summary>
     public double? Scale { get; init; }
 
-    /// <summary>What shares a factor in APOLLO.</summary>
+    /// <summary>Granularity of APOLLO's scaling factors.</summary>
     public ScaleType? ScaleType { get; init; }
 
     /// <summary>Applies APOLLO's scale before its limiter.</summary>
@@ -149,16 +149,16 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>Turns off the norm-growth limiter of Fira and APOLLO.</summary>
     public bool? DisableLimiter { get; init; }
 
-    /// <summary>Lets gradients of zeros leave that limiter alone.</summary>
+    /// <summary>Skips the limiter's state when a gradient is zero.</summary>
     public bool? LimiterIgnoresZero { get; init; }
 
     /// <summary>Takes the whole projection out of Fira's residual, as in the paper.</summary>
     public bool? WholeResidual { get; init; }
 
-    /// <summary>Numbers of an attention head, whose second moments Adam-mini shares; training takes it from the model.</summary>
+    /// <summary>Size of an attention head, which shares one second moment in Adam-mini; training takes it from the model.</summary>
     public int? HeadSize { get; init; }
 
-    /// <summary>How state is stored that may be stored in fewer bits.</summary>
+    /// <summary>Storage of the state that may be narrow.</summary>
     public StateStorage StateType { get; init; }
 
     /// <summary>The matrices inside the blocks of GPT-2, LLaMA and BERT; a model has some of the names only.</summary>
@@ -167,7 +167,7 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>Names of matrices that are trained at low rank; * stands for anything.</summary>
     public IReadOnlyList<string> LowRank { get; init; } = UsualLowRank;
 
-    /// <summary>Groups whose learning rate is a multiple of the others'; where several match, their factors multiply.</summary>
+    /// <summary>Learning rate factors by parameter name; factors of all matching patterns are multiplied.</summary>
     public IReadOnlyList<RateFactor> LearningRateFor { get; init; } = [];
 
     /// <summary>Names of parameters without weight decay, beside vectors.</summary>
@@ -183,11 +183,11 @@ public sealed record OptimizerSettings : IRangeSource
     }
 
     /// <summary>Changes a setting by its name in files, as <c>limiter_ignores_zero=true</c>.</summary>
-    /// <exception cref="UserException">There is no such setting, or it cannot be that.</exception>
+    /// <exception cref="UserException">There is no such setting, or the value is invalid.</exception>
     public OptimizerSettings With(string assignment)
     {
         string[] pair = assignment.Split('=', 2, StringSplitOptions.TrimEntries);
-        return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is no setting of an optimizer; write it as rank=8");
+        return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is not an optimizer setting; write it as rank=8");
     }
 
     /// <summary>The range that the optimizer declares for a setting; null when it has no such setting.</summary>

@@ -3,11 +3,11 @@ using System.IO.Enumeration;
 namespace ILGpuOptim.Optim;
 
 /// <summary>An optimizer that users can choose by name.</summary>
-/// <param name="Name">What they type.</param>
+/// <param name="Name">Its name in settings and commands.</param>
 /// <param name="Summary">One line about it.</param>
-/// <param name="Create">Makes one without parameters, given how it stores its state.</param>
-/// <param name="Options">Settings of a group: of matrices that the method is for (true), or of everything else.</param>
-/// <param name="ChoosesMatrices">Whether some matrices are treated otherwise than the rest.</param>
+/// <param name="Create">Creates one without parameters, with a given storage of state.</param>
+/// <param name="Options">Options of a group: of the matrices that the method is for (true), or of all other parameters.</param>
+/// <param name="ChoosesMatrices">True if the method applies to selected matrices only.</param>
 public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false)
 {
     /// <summary>An optimizer with no options but the learning rate and weight decay.</summary>
@@ -22,7 +22,7 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
     /// <summary>Settings that depend on a parameter's name and sizes; null when a group shares them.</summary>
     public Func<OptimizerSettings, OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
 
-    /// <summary>The settings of one parameter, but for its learning rate and weight decay; a rank above the short side of a matrix is cut to it.</summary>
+    /// <summary>The options of one parameter, without its learning rate and weight decay. The rank is limited to the short side of the matrix.</summary>
     public OptimizerOptions OptionsOf(OptimizerSettings settings, string name, IReadOnlyList<int> shape)
     {
         OptimizerOptions options = Options(settings, Registry.Chooses(this, settings, name, shape));
@@ -32,15 +32,15 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
     }
 }
 
-/// <summary>One group of parameters, for people.</summary>
-/// <param name="Description">What is special about the group.</param>
+/// <summary>A group of parameters, for display.</summary>
+/// <param name="Description">Description of the group.</param>
 /// <param name="Parameters">Its parameters.</param>
 public sealed record ParameterGroup(string Description, IReadOnlyList<Parameter> Parameters);
 
 /// <summary>All optimizers.</summary>
 public static class Registry
 {
-    /// <summary>The optimizers in the order of their age, and then those that were added.</summary>
+    /// <summary>The optimizers by year of publication, followed by registered ones.</summary>
     public static IReadOnlyList<OptimizerEntry> Entries => All;
 
     private static readonly List<OptimizerEntry> All =
@@ -52,7 +52,7 @@ public static class Registry
         new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, (s, _) => Set(s, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false })),
         new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Set(s, new LambOptions())),
         new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Set(s, new LionOptions())),
-        new("muon", "orthogonalised momentum, AdamW for what is no hidden matrix (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Set(s, new MuonOptions { Orthogonalises = chosen, Scaling = MuonScaling.Moonlight }), true),
+        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Set(s, new MuonOptions { Orthogonalises = chosen, Scaling = MuonScaling.Moonlight }), true),
         new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, (s, _) => Set(s, new AdamMiniOptions()))
         {
             Refine = (s, options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape, Math.Max(1, s.HeadSize ?? 1)),
@@ -64,8 +64,8 @@ public static class Registry
         new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo(isMini: true) { Storage = storage }, (s, low) => LowRank(s, low, ApolloOptions.Mini), true),
     ];
 
-    /// <summary>Lets users choose one more optimizer by its name: in settings and run folders, and in the tool's commands when they run in this process.</summary>
-    /// <exception cref="UserException">The name is taken, or is no word.</exception>
+    /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>
+    /// <exception cref="UserException">The name is taken or has other characters than letters, digits and -.</exception>
     public static void Add(OptimizerEntry entry)
     {
         if (!entry.Name.All(c => char.IsAsciiLetterOrDigit(c) || c == '-') || !entry.Name.Any(char.IsAsciiLetter))
@@ -81,20 +81,20 @@ public static class Registry
         Entries.FirstOrDefault(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
         ?? throw new UserException($"there is no optimizer \"{name}\"{Nearest.Question(name, Entries.Select(entry => entry.Name))} There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
 
-    /// <summary>Makes an optimizer over a model's parameters, in groups.</summary>
-    /// <param name="settings">The choice.</param>
-    /// <param name="parameters">What is trained; frozen parameters are left out.</param>
-    /// <param name="groups">The groups that were made, to show.</param>
-    /// <exception cref="UserException">A parameter cannot be trained so.</exception>
+    /// <summary>Creates an optimizer for a model's parameters, in groups.</summary>
+    /// <param name="settings">Its settings.</param>
+    /// <param name="parameters">The parameters to train; frozen ones are skipped.</param>
+    /// <param name="groups">The groups, for display.</param>
+    /// <exception cref="UserException">A parameter cannot be trained with these settings.</exception>
     public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups) =>
         Create(Find(settings.Name), settings, parameters, out groups);
 
-    /// <summary>As the other, for an optimizer that may have no name here.</summary>
-    /// <param name="entry">The optimizer; the settings' name does not count.</param>
-    /// <param name="settings">The choice.</param>
-    /// <param name="parameters">What is trained; frozen parameters are left out.</param>
-    /// <param name="groups">The groups that were made, to show.</param>
-    /// <exception cref="UserException">A parameter cannot be trained so.</exception>
+    /// <summary>Creates an optimizer that need not be registered.</summary>
+    /// <param name="entry">The optimizer; the name in the settings is ignored.</param>
+    /// <param name="settings">Its settings.</param>
+    /// <param name="parameters">The parameters to train; frozen ones are skipped.</param>
+    /// <param name="groups">The groups, for display.</param>
+    /// <exception cref="UserException">A parameter cannot be trained with these settings.</exception>
     public static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
     {
         Optimizer optimizer = entry.Create(settings.StateType);
@@ -123,11 +123,11 @@ public static class Registry
         return optimizer;
     }
 
-    /// <summary>Whether a parameter is one of the matrices that an optimizer's method is for.</summary>
+    /// <summary>True if a parameter is one of the matrices that the optimizer's method applies to.</summary>
     internal static bool Chooses(OptimizerEntry entry, OptimizerSettings settings, string name, IReadOnlyList<int> shape) =>
         entry.ChoosesMatrices && shape.Count == 2 && Matches(settings.LowRank, name);
 
-    /// <summary>Refuses a pattern that would change nothing.</summary>
+    /// <summary>Throws if a pattern matches no parameter.</summary>
     private static void Require(IEnumerable<Parameter> parameters, string pattern, string setting, string kind)
     {
         if (!parameters.Any(parameter => Matches([pattern], parameter.Name)))

@@ -20,10 +20,10 @@ public enum StateStorage
     Fp8,
 }
 
-/// <summary>What is known about a state tensor's numbers, and so whether it may be stored in fewer bits.</summary>
+/// <summary>The range of a state tensor's values, which decides if it may be stored in fewer bits.</summary>
 public enum StateRange
 {
-    /// <summary>Its precision matters: factored moments, projections, norms.</summary>
+    /// <summary>Always stored in 32 bits: factored moments, projections, norms.</summary>
     Exact,
 
     /// <summary>A running mean of either sign.</summary>
@@ -37,10 +37,10 @@ public enum StateRange
 /// <param name="Name">The name of the reference implementation, such as <c>exp_avg</c>.</param>
 /// <param name="Shape">The sizes.</param>
 /// <param name="Type">How it is stored.</param>
-/// <param name="Range">Whether it may be stored in fewer bits.</param>
+/// <param name="Range">The range of its values.</param>
 public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Type = DType.F32, StateRange Range = StateRange.Exact)
 {
-    /// <summary>The fewest elements that are stored in 8 bits.</summary>
+    /// <summary>The smallest number of elements that is stored in 8 bits.</summary>
     public const int LeastNarrowed = 4096;
 
     /// <summary>The number of elements.</summary>
@@ -55,7 +55,7 @@ public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Ty
     /// <summary>A running mean that is never negative.</summary>
     public static StateTensor NonNegative(string name, IReadOnlyList<int> shape) => new(name, shape, Range: StateRange.NonNegative);
 
-    /// <summary>The tensor as a choice of storage keeps it.</summary>
+    /// <summary>The tensor in a given storage.</summary>
     public StateTensor StoredAs(StateStorage storage) => (storage, Range) switch
     {
         (StateStorage.F32, _) or (_, StateRange.Exact) => this,

@@ -33,7 +33,7 @@ public class CandidateTests
     [InlineData("names no learning rate", "adamw", ",")]
     [InlineData("there is no came among", "adamw", "came=1e-3")]
     [InlineData("\"rnk\" is no setting", "apollo:rnk=8", "1e-3")]
-    [InlineData("\"rank\" is no setting", "apollo:rank", "1e-3")]
+    [InlineData("\"rank\" is not an optimizer setting", "apollo:rank", "1e-3")]
     [InlineData("came:rank=2: came has no rank; leave it out, or take galore, fira, apollo, apollo-mini", "came:rank=2", "1e-3")]
     [InlineData("rank many: it must be a whole number", "apollo:rank=many", "1e-3")]
     public void MistakesAreNamed(string message, string optimizers, string rates) =>

@@ -17,14 +17,14 @@ public enum ProjectionType
     /// <summary>Columns.</summary>
     Right,
 
-    /// <summary>Both sides; GaLore alone.</summary>
+    /// <summary>Both sides; GaLore only.</summary>
     Full,
 }
 
-/// <summary>Where a projection's basis comes from.</summary>
+/// <summary>The kind of a projection's basis.</summary>
 public enum ProjectionBasis
 {
-    /// <summary>Normal numbers of variance 1 / rank, drawn again from a seed whenever they are needed.</summary>
+    /// <summary>Normal random numbers of variance 1 / rank, regenerated from a seed when needed.</summary>
     Random,
 
     /// <summary>The leading singular vectors of the gradient, exactly, computed on the host.</summary>
@@ -38,8 +38,8 @@ public enum ProjectionBasis
 /// <param name="Rows">Rows m of the gradient.</param>
 /// <param name="Columns">Columns n of the gradient.</param>
 /// <param name="Rank">Columns, or rows, of the basis.</param>
-/// <param name="IsLeft">Whether R = Pᵀ G with P m × rank; else R = G Qᵀ with Q rank × n.</param>
-/// <param name="IsFull">Whether both sides are projected: R = Aᵀ G Bᵀ.</param>
+/// <param name="IsLeft">True for R = Pᵀ G with P m × rank; false for R = G Qᵀ with Q rank × n.</param>
+/// <param name="IsFull">True if both sides are projected: R = Aᵀ G Bᵀ.</param>
 internal readonly record struct Projection(int Rows, int Columns, int Rank, bool IsLeft, bool IsFull)
 {
     public static Projection Of(IReadOnlyList<int> shape, ProjectionType type, ProjectionBasis basis, int rank)
@@ -48,7 +48,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
             throw new UserException("a low-rank group takes matrices only; leave this parameter out of it");
         int m = shape[0], n = shape[1];
 
-        // Singular vectors end at the short side; random directions do not.
+        // There are as many singular vectors as the short side is long; the number of random directions has no limit.
         int used = basis != ProjectionBasis.Random ? Math.Min(rank, MaximumRank(shape)) : rank;
         bool left = type switch
         {

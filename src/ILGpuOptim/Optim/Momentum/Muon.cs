@@ -4,7 +4,7 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>How large an orthogonalised update is.</summary>
+/// <summary>Scaling of an orthogonalised update.</summary>
 public enum MuonScaling
 {
     /// <summary>√max(1, rows / columns).</summary>
@@ -14,7 +14,7 @@ public enum MuonScaling
     Moonlight,
 }
 
-/// <summary>Two implementations of Muon differ in details.</summary>
+/// <summary>Implementations of Muon, which differ in details.</summary>
 public enum MuonForm
 {
     /// <summary>
@@ -36,24 +36,24 @@ public sealed record MuonOptions : AdamOptions
     /// <summary>β and ε are those of the auxiliary AdamW.</summary>
     public MuonOptions() => (LearningRate, Beta2, Epsilon) = (0.02, 0.95, 1e-10);
 
-    /// <summary>Whether the parameter is orthogonalised; else it is trained by AdamW.</summary>
+    /// <summary>Orthogonalises the updates of the parameter; otherwise AdamW trains it.</summary>
     public bool Orthogonalises { get; init; } = true;
 
     /// <summary>Decay of the momentum, a running mean.</summary>
     [Range(0, 1, Below = true)]
     public double Momentum { get; init; } = 0.95;
 
-    /// <summary>Looks ahead by one step.</summary>
+    /// <summary>Enables Nesterov momentum.</summary>
     public bool Nesterov { get; init; } = true;
 
     /// <summary>Newton–Schulz iterations.</summary>
     [Range(1, 100)]
     public int Iterations { get; init; } = 5;
 
-    /// <summary>How large an update is.</summary>
+    /// <summary>Scaling of the update.</summary>
     public MuonScaling Scaling { get; init; }
 
-    /// <summary>Whose details.</summary>
+    /// <summary>The implementation to follow.</summary>
     public MuonForm Form { get; init; }
 
     /// <summary>Adds weight decay to the gradient, before the momentum, instead of multiplying the parameter.</summary>
@@ -100,12 +100,12 @@ public sealed class Muon : Optimizer
         }
 
         Operand gradient = Gradient(state);
-        Block? slope = null;
+        Block? penalized = null;
         if (penalty != 0)
         {
-            slope = p.Device.Pool.Rent(p.Length);
-            p.Device.Map(new PenaltyRule((float)penalty), 1, p.Length, gradient, p.Data, slope.Value);
-            gradient = slope.Value;
+            penalized = p.Device.Pool.Rent(p.Length);
+            p.Device.Map(new PenaltyRule((float)penalty), 1, p.Length, gradient, p.Data, penalized.Value);
+            gradient = penalized.Value;
         }
 
         bool isBatch = o.Form == MuonForm.Original && p.Shape.Count == 3;
@@ -118,7 +118,7 @@ public sealed class Muon : Optimizer
             Update(p.Device, o, p.Data.Slice(start, length), gradient with { Block = gradient.Block.Slice(start, length) }, state.Blocks[0].Slice(start, length), m, n, (float)decay, (float)(learningRate * size));
         }
 
-        if (slope is { } block)
+        if (penalized is { } block)
             p.Device.Pool.Return(block);
     }
 
@@ -167,7 +167,7 @@ public sealed class Muon : Optimizer
         }
     }
 
-    /// <summary>slope = g + penalty · p.</summary>
+    /// <summary>result = g + penalty · p.</summary>
     private readonly struct PenaltyRule(float penalty) : IMap3
     {
         private readonly float penalty = penalty;
@@ -175,7 +175,7 @@ public sealed class Muon : Optimizer
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L p, ref L slope) where L : struct, ILane<L> => slope = L.Fma(L.Splat(penalty), p, g);
+        public void Apply<L>(ref L g, ref L p, ref L result) where L : struct, ILane<L> => result = L.Fma(L.Splat(penalty), p, g);
     }
 
     private readonly struct InverseNorm(bool adds) : IMap1

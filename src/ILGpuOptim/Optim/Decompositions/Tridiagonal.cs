@@ -6,8 +6,7 @@ namespace ILGpuOptim.Optim;
 
 /// <summary>
 /// A symmetric matrix as Q T Qᵀ with T tridiagonal and Q a product of reflections (Householder, 1958), in double precision on the host. Each
-/// reflection costs one pass over what is left of the matrix: the update by the last one and the product with the next are taken
-/// together. Rows are shared out among threads by their number alone and summed by one thread each, so results are the same bits for any number.
+/// reflection costs one pass over the rest of the matrix, which applies the previous reflection and computes the product for the next. Rows are shared out among threads by their number alone and summed by one thread each, so results are the same bits for any number.
 /// </summary>
 internal sealed class Tridiagonal
 {
@@ -33,7 +32,7 @@ internal sealed class Tridiagonal
     /// <summary>The diagonal of T.</summary>
     public double[] Diagonal { get; }
 
-    /// <summary>What lies beside it.</summary>
+    /// <summary>The off-diagonal of T.</summary>
     public double[] OffDiagonal { get; }
 
     /// <summary>Q times each of some vectors that lie one after the other, in place.</summary>
@@ -44,8 +43,8 @@ internal sealed class Tridiagonal
             ReadOnlySpan<double> reflection = matrix.AsSpan(k * Size + k + 1, Size - k - 1);
             for (int start = k + 1; start < vectors.Length; start += Size)
             {
-                Span<double> part = vectors.Slice(start, reflection.Length);
-                AddScaled(-factors[k] * Dot(reflection, part), reflection, part);
+                Span<double> tail = vectors.Slice(start, reflection.Length);
+                AddScaled(-factors[k] * Dot(reflection, tail), reflection, tail);
             }
         }
     }

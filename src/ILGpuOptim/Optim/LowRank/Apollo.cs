@@ -4,10 +4,10 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>What shares a scaling factor.</summary>
+/// <summary>Granularity of the scaling factors.</summary>
 public enum ScaleType
 {
-    /// <summary>Each column of a wide gradient, each row of another.</summary>
+    /// <summary>One factor for each column of a wide gradient, or each row of a tall one.</summary>
     Channel,
 
     /// <summary>The whole tensor.</summary>
@@ -20,7 +20,7 @@ public sealed record ApolloOptions : LowRankOptions
     /// <summary>Bases are random.</summary>
     public ApolloOptions() => Basis = ProjectionBasis.Random;
 
-    /// <summary>What shares a scaling factor.</summary>
+    /// <summary>Granularity of the scaling factors.</summary>
     public ScaleType ScaleType { get; init; }
 
     /// <summary>Enters as its square root, to make up for the small norms of low ranks.</summary>
@@ -34,8 +34,8 @@ public sealed record ApolloOptions : LowRankOptions
     public bool DisableLimiter { get; init; }
 
     /// <summary>
-    /// Lets a gradient of zeros leave the limiter alone. The reference stores a norm of zero, after which the parameter
-    /// stands still for some two thousand steps; that is the default here too.
+    /// Skips the limiter's state when a gradient is zero. Off by default, as in the reference, which stores a norm of zero and then
+    /// hardly changes the parameter for some two thousand steps.
     /// </summary>
     public bool LimiterIgnoresZero { get; init; }
 
@@ -51,12 +51,12 @@ public sealed record ApolloOptions : LowRankOptions
 /// <remarks>
 /// 20 bytes a parameter: the projection and the limiter read g (4 + 4), the update reads g and updates p (12); and a product
 /// of 2 · rank operations a parameter, which outweighs them from rank 32 or so on. With rank 1 one pass makes the projection and
-/// the limiter's norms: 16 bytes. State: 8 · rank · max(m, n) + 4 bytes; the basis is drawn again from its seed each step, nothing of it is stored.
+/// the limiter's norms: 16 bytes. State: 8 · rank · max(m, n) + 4 bytes; the basis is regenerated from its seed each step.
 /// </remarks>
-/// <param name="isMini">Whether users chose it as APOLLO-Mini.</param>
+/// <param name="isMini">True for the name APOLLO-Mini.</param>
 public sealed class Apollo(bool isMini = false) : LowRankOptimizer
 {
-    /// <summary>Σg² of the channels of the parameter at hand, when its projection has summed them.</summary>
+    /// <summary>Σg² of the current parameter's channels, if its projection has computed them.</summary>
     private Block? gradientSquares;
 
     /// <inheritdoc/>

@@ -7,25 +7,25 @@ namespace ILGpuOptim.Optim;
 /// <summary>Settings of <see cref="Fira"/>.</summary>
 public sealed record FiraOptions : LowRankOptions
 {
-    /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that the residual leaves out.</summary>
+    /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that is subtracted for the residual.</summary>
     [Range(0, Above = true)]
     public double Alpha { get; init; } = 1;
 
     /// <summary>
-    /// Takes the whole projection out of the residual, G - lifted(R), as in the paper, whatever <see cref="Alpha"/>. The reference leaves 1 - alpha
-    /// of it in; that is the default here too.
+    /// Subtracts the whole projection for the residual, G - lifted(R), as in the paper. Off by default, as in the reference, which subtracts
+    /// <see cref="Alpha"/> times the projection.
     /// </summary>
     public bool WholeResidual { get; init; }
 
     /// <summary>Turns off the norm-growth limiter.</summary>
     public bool DisableLimiter { get; init; }
 
-    /// <summary>Lets a residual of zeros leave the limiter alone; see <see cref="ApolloOptions.LimiterIgnoresZero"/>.</summary>
+    /// <summary>Skips the limiter's state when the residual is zero; see <see cref="ApolloOptions.LimiterIgnoresZero"/>.</summary>
     public bool LimiterIgnoresZero { get; init; }
 }
 
 /// <summary>
-/// Fira (Chen et al., 2024): GaLore plus what the projection left out, scaled as Adam scaled the projected part.
+/// Fira (Chen et al., 2024): GaLore plus the residual of the projection, scaled as Adam scaled the projected gradient.
 /// S = (G - alpha · lifted(R)) φ with φ = ‖N‖ / (‖R‖ + 1e-8) along the short side of R, limited to grow 1 % a step;
 /// p -= step · (alpha · lifted(N) + S).
 /// </summary>
@@ -47,7 +47,7 @@ public sealed class Fira : LowRankOptimizer
             throw new UserException($"rank {projection.Rank} is too large for this side of the projection; use a smaller rank or std");
     }
 
-    /// <summary>What shares a factor, by the sizes of R: its columns when it is wide, else its rows.</summary>
+    /// <summary>The layout of the factors: one for each column of a wide R, or each row of a tall one.</summary>
     private static (Layout Layout, int Count) Channels(in Projection projection) =>
         projection.IsFull ? (Layout.Scalar, 1)
         : projection.Low[0] < projection.Low[1] ? (Layout.PerColumn, projection.Low[1])

@@ -5,8 +5,8 @@ using ILGpuOptim.Ops;
 namespace ILGpuOptim.Optim;
 
 /// <summary>
-/// A projection to one dimension, rounded once. A channel's factor ‖N‖ / ‖R‖ then has a single number below, which may nearly vanish by
-/// cancellation, and what f32 sums round away would be as large as it.
+/// A projection to one dimension, rounded once. The denominator of a channel's factor ‖N‖ / ‖R‖ is then a single number, which may nearly cancel;
+/// f32 sums would have a rounding error of its size.
 /// </summary>
 internal static class RankOne
 {
@@ -27,7 +27,7 @@ internal static class RankOne
         device.Pool.Return(rests);
     }
 
-    /// <summary>A number that no sum of as many products can reach.</summary>
+    /// <summary>An upper bound of the sums of this number of products.</summary>
     private readonly struct GridRule(float count) : IMap2
     {
         private readonly float count = count;
@@ -38,7 +38,7 @@ internal static class RankOne
         public void Apply<L>(ref L size, ref L length) where L : struct, ILane<L> => size = L.Splat(count) * (L.Sqrt(size) * L.Sqrt(length));
     }
 
-    /// <summary>Sums of the coarse parts of g · direction, and of what they leave.</summary>
+    /// <summary>Sums of the coarse parts of g · direction, and of the remainders.</summary>
     private readonly struct SplitRule : IMap5
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum, Slot.Sum);

@@ -10,14 +10,14 @@ namespace ILGpuOptim.Optim;
 /// above 1e-6 of the largest keep eight digits and more.
 /// </summary>
 /// <remarks>
-/// Signs: the component of largest magnitude of each short-side vector is positive, and σ is not negative. Where a singular value is zero, vectors
-/// are any that complete the basis, the same ones each time.
+/// Signs: the component of largest magnitude of each short-side vector is positive, and σ is not negative. Vectors of zero singular values
+/// complete the basis in a reproducible way.
 /// </remarks>
 internal sealed class SingularVectors
 {
     private const int PanelColumns = 256;
 
-    /// <summary>Below this part of the largest singular value the long side's vector is noise and is replaced.</summary>
+    /// <summary>Below this fraction of the largest singular value the long side's vector is noise and is replaced.</summary>
     private const double Vanishing = 1e-12;
 
     private readonly float[] wide;
@@ -28,7 +28,7 @@ internal sealed class SingularVectors
     /// <param name="gradient">rows × columns elements.</param>
     /// <param name="rows">Rows of the matrix.</param>
     /// <param name="columns">Columns of the matrix.</param>
-    /// <param name="rank">How many vectors are wanted, at most the short side.</param>
+    /// <param name="rank">Number of vectors, at most the short side.</param>
     /// <exception cref="UserException">The matrix is not finite.</exception>
     public SingularVectors(float[] gradient, int rows, int columns, int rank)
     {
@@ -54,7 +54,7 @@ internal sealed class SingularVectors
         }
     }
 
-    /// <summary>Whether the matrix has at least as many rows as columns, so that the short side's vectors are the right ones.</summary>
+    /// <summary>True if the matrix has at least as many rows as columns, so that the right vectors belong to the short side.</summary>
     public bool IsTall { get; }
 
     /// <summary>The singular values in falling order.</summary>
@@ -99,7 +99,7 @@ internal sealed class SingularVectors
                     panel[i * PanelColumns + j] = j < width ? wide[i * longSide + first + j] : 0;
             });
 
-            // Rows from both ends together, as those further down have more products.
+            // Rows are paired from both ends, because later rows have more products.
             Parallel.For(0, (blocks + 1) / 2, pair =>
             {
                 AddProducts(panel, padded, pair, gram);

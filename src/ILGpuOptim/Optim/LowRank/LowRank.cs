@@ -7,31 +7,31 @@ namespace ILGpuOptim.Optim;
 /// <summary>Settings of GaLore, Fira and APOLLO.</summary>
 public record LowRankOptions : AdamOptions
 {
-    /// <summary>These three add ε to the root of the uncorrected second moment, and default to a larger one.</summary>
+    /// <summary>Added to the root of the uncorrected second moment; larger by default than Adam's.</summary>
     public LowRankOptions() => Epsilon = 1e-6;
 
     /// <summary>The rank; 0 trains the group with the plain Adam that these optimizers use for everything else.</summary>
     [Range(0)]
     public int Rank { get; init; }
 
-    /// <summary>Steps between new bases.</summary>
+    /// <summary>Number of steps between refreshes of the basis.</summary>
     [Range(1)]
     public int UpdateProjectionGap { get; init; } = 200;
 
     /// <summary>Which side is projected.</summary>
     public ProjectionType ProjectionType { get; init; }
 
-    /// <summary>Where bases come from.</summary>
+    /// <summary>The kind of basis.</summary>
     public ProjectionBasis Basis { get; init; } = ProjectionBasis.Svd;
 
-    /// <summary>Rounds of <see cref="ProjectionBasis.RandomizedSvd"/>: more come closer to the singular vectors.</summary>
+    /// <summary>Number of power iterations of <see cref="ProjectionBasis.RandomizedSvd"/>; more are more accurate.</summary>
     [Range(0, 100)]
     public int PowerIterations { get; init; } = 2;
 
-    /// <summary>Whether the step size corrects the bias of the moments.</summary>
+    /// <summary>Enables bias correction of the moments.</summary>
     public bool CorrectBias { get; init; } = true;
 
-    /// <summary>Keeps a random basis between refreshes instead of drawing it again each step.</summary>
+    /// <summary>Stores a random basis between refreshes instead of regenerating it each step.</summary>
     public bool StoreProjection { get; init; }
 
     /// <summary>Seeds random bases, together with the parameter's index and the refresh.</summary>
@@ -40,25 +40,25 @@ public record LowRankOptions : AdamOptions
 }
 
 /// <summary>
-/// What GaLore, Fira and APOLLO share: Adam moments of a low-rank gradient, whose basis is renewed at steps 1, gap + 1,
-/// 2 gap + 1, …; the moments are kept as they are. Adam is the form with ε on the uncorrected root, N = m / (√v + ε),
+/// Base of GaLore, Fira and APOLLO: Adam moments of a low-rank gradient, whose basis is refreshed at steps 1, gap + 1,
+/// 2 gap + 1, …; a refresh does not change the moments. Adam is the form with ε on the uncorrected root, N = m / (√v + ε),
 /// step size lr √(1-β₂ᵗ) / (1-β₁ᵗ), and decay p *= 1 - lr · decay after the update.
 /// </summary>
 public abstract class LowRankOptimizer : Optimizer
 {
     /// <summary>
-    /// Gives the basis of a refresh (counted from 0) instead of computing it; for replaying recorded trajectories. The
-    /// last argument tells B of a two-sided projection from A.
+    /// Returns the basis of a refresh (counted from 0) instead of computing it; for replaying recorded trajectories. The
+    /// last argument is true for B of a two-sided projection.
     /// </summary>
     public Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
 
-    /// <summary>Spares singular vectors, which take the host's time and no memory of the device: for runs that only count memory.</summary>
+    /// <summary>Skips the computation of singular vectors, which needs no device memory: for memory plans.</summary>
     internal bool ComputesNoBases { get; set; }
 
-    /// <summary>Tensors beside moments and basis.</summary>
+    /// <summary>State tensors in addition to moments and basis.</summary>
     protected virtual IEnumerable<StateTensor> DeclareMore() => [];
 
-    /// <summary>Refuses settings that the optimizer does not define.</summary>
+    /// <summary>Throws if the optimizer does not define these settings.</summary>
     internal virtual void Check(in Projection projection, LowRankOptions options)
     {
     }
@@ -79,7 +79,7 @@ public abstract class LowRankOptimizer : Optimizer
         return state;
     }
 
-    /// <summary>Whether the basis is kept: a random one is drawn again from its seed.</summary>
+    /// <summary>True if the basis is stored; a random one is regenerated from its seed.</summary>
     private static bool Stores(LowRankOptions o) => o.Basis != ProjectionBasis.Random || o.StoreProjection;
 
     /// <inheritdoc/>
@@ -121,7 +121,7 @@ public abstract class LowRankOptimizer : Optimizer
         projection.Project(state.Parameter.Device, Gradient(state).Block, basis, second, low);
 
     /// <summary>
-    /// The optimizer's own part. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.UpdateFactor"/>.
+    /// Updates the parameter. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.UpdateFactor"/>.
     /// </summary>
     internal abstract void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay);
 
@@ -136,7 +136,7 @@ public abstract class LowRankOptimizer : Optimizer
                 device.Upload(Given(second, true), second);
             float[] Given(Block target, bool isSecond) => source(state, refresh, isSecond) is var given && given.Length == target.Length
                 ? given
-                : throw new UserException($"{state.Parameter.Name}: the given basis has {given.Length} numbers instead of {target.Length}");
+                : throw new UserException($"{state.Parameter.Name}: the given basis has {given.Length} elements instead of {target.Length}");
         }
         else if (o.Basis == ProjectionBasis.Random)
         {
@@ -162,7 +162,7 @@ public abstract class LowRankOptimizer : Optimizer
     /// <summary>R as an operand that is clipped as it is read.</summary>
     protected Operand Low(Block low) => new(low, Factor: UpdateFactor);
 
-    /// <summary>m and v move; N = m / (√v + ε).</summary>
+    /// <summary>Updates m and v; N = m / (√v + ε).</summary>
     internal readonly struct Moments(AdamOptions o)
     {
         private readonly float beta1 = (float)o.Beta1, rest1 = (float)(1 - o.Beta1), beta2 = (float)o.Beta2, rest2 = (float)(1 - o.Beta2), epsilon = (float)o.Epsilon;
@@ -240,12 +240,12 @@ public abstract class LowRankOptimizer : Optimizer
     }
 
     /// <summary>
-    /// The norm-growth limiter: n may exceed the previous n by 1 % at most. Reads Σ(Gφ)², updates the previous norm and
-    /// writes what the update must be multiplied by.
+    /// The norm-growth limiter: the norm may exceed the previous one by 1 % at most. Reads Σ(Gφ)², updates the previous norm and
+    /// writes the factor of the update.
     /// </summary>
-    /// <param name="isFirst">Whether there is no previous norm yet.</param>
-    /// <param name="front">What the norm is multiplied by.</param>
-    /// <param name="skipZero">Whether a zero norm leaves the previous one alone, instead of freezing the parameter for long.</param>
+    /// <param name="isFirst">True if there is no previous norm.</param>
+    /// <param name="front">Factor of the norm.</param>
+    /// <param name="skipZero">True if a zero norm does not replace the previous one, which would freeze the parameter for many steps.</param>
     internal readonly struct LimiterRule(bool isFirst, float front, bool skipZero) : IMap3
     {
         private const float Growth = 1.01f;

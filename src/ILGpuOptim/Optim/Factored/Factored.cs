@@ -4,8 +4,8 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Optim;
 
 /// <summary>
-/// A second moment kept as the means of its rows and columns (Shazeer and Stern, "Adafactor", ICML 2018): pieces that
-/// Adafactor and CAME share. A tensor of more than two sizes is a batch of matrices.
+/// A second moment factored into the means of its rows and columns (Shazeer and Stern, "Adafactor", ICML 2018), for
+/// Adafactor and CAME. A tensor of more than two dimensions is a batch of matrices.
 /// </summary>
 internal static class Factored
 {
@@ -67,7 +67,7 @@ internal static class Factored
             clip = L.Splat(size) / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
     }
 
-    /// <summary>Moves the running means of one matrix towards the sums of its rows and columns.</summary>
+    /// <summary>Updates the running means of one matrix from the sums of its rows and columns.</summary>
     public static void Accumulate(Device device, Block sums, Block rows, Block columns, double decay, double rate)
     {
         long m = rows.Length, n = columns.Length;

@@ -58,7 +58,7 @@ public sealed class Lion : Optimizer
         {
             L mixed = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g), zero = L.Splat(0), step = L.Splat(rate);
 
-            // A NaN is neither below nor above zero, and must not vanish: it is added to.
+            // A NaN is neither below nor above zero; adding keeps it.
             L direction = L.Select(L.Less(mixed, zero), -step, L.Select(L.Less(zero, mixed), step, mixed));
             p = p * L.Splat(decay) - direction;
             m = L.Fma(L.Splat(beta2), m, L.Splat(rest2) * g);

@@ -15,7 +15,7 @@ public sealed record AdafactorRelativeOptions : OptimizerOptions
     [Range(0, Above = true)]
     public double Epsilon1 { get; init; } = 1e-30;
 
-    /// <summary>The least size of a parameter that steps are relative to.</summary>
+    /// <summary>The lower bound of the parameter's root mean square in relative steps.</summary>
     [Range(0, Above = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
@@ -23,11 +23,11 @@ public sealed record AdafactorRelativeOptions : OptimizerOptions
     [Range(0, Above = true)]
     public double ClipThreshold { get; init; } = 1;
 
-    /// <summary>Decay of a momentum of updates; null keeps none.</summary>
+    /// <summary>Decay of a running mean of updates; null disables it.</summary>
     [Range(0, 1, Below = true)]
     public double? Beta1 { get; init; }
 
-    /// <summary>Steps are relative to the size of the parameter.</summary>
+    /// <summary>Makes steps relative to the parameter's root mean square.</summary>
     public bool ScaleParameter { get; init; } = true;
 
     /// <summary>The step is min(10⁻², 1/√t) instead of the learning rate.</summary>

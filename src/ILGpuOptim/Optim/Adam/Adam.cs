@@ -125,13 +125,13 @@ internal readonly struct AdamRule : IMap4
         p = Moved(p, m, v);
     }
 
-    /// <summary>Moves the moments.</summary>
+    /// <summary>Updates the moments.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Average<L>(L p, L g, ref L m, ref L v) where L : struct, ILane<L>
     {
-        L slope = L.Fma(L.Splat(penalty), p, g);
-        m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * slope);
-        v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * slope * slope);
+        L gradient = L.Fma(L.Splat(penalty), p, g);
+        m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * gradient);
+        v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * gradient * gradient);
     }
 
     /// <summary>The parameter after the step.</summary>

@@ -4,8 +4,8 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Optim;
 
 /// <summary>
-/// LAMB with caution: u · [u g > 0] / max(10⁻³, the part of the elements that agree), before decay and the ratio. That part is known after a
-/// pass of its own, so that the update is written down: 64 bytes a parameter.
+/// LAMB with caution: u · [u g > 0] / max(10⁻³, fraction of the elements that agree), before decay and the ratio. The fraction needs a
+/// pass of its own, so the update is stored: 64 bytes a parameter.
 /// </summary>
 public sealed partial class Lamb
 {
@@ -24,7 +24,7 @@ public sealed partial class Lamb
         p.Device.Pool.Return(scalars);
     }
 
-    /// <summary>Writes the parts of Adam's update that agree with the gradient, and counts them.</summary>
+    /// <summary>Writes the elements of Adam's update that agree with the gradient, and counts them.</summary>
     private readonly struct CautiousMoments(Direction direction, float beta1, float rest1, float beta2, float rest2) : IMap5
     {
         private readonly Direction direction = direction;
@@ -44,7 +44,7 @@ public sealed partial class Lamb
         }
     }
 
-    /// <summary>Scales what is left, adds decay, and sums squares.</summary>
+    /// <summary>Scales the remaining elements, adds decay, and sums squares.</summary>
     private readonly struct CautiousNorms(float perElement, float penalty, float decay) : IMap5
     {
         private readonly float perElement = perElement, penalty = penalty, decay = decay;

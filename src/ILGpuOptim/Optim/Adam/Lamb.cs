@@ -4,7 +4,7 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>Two algorithms go by the name of LAMB.</summary>
+/// <summary>The two algorithms named LAMB.</summary>
 public enum LambForm
 {
     /// <summary>NVIDIA's and timm's, closest to the paper.</summary>
@@ -20,36 +20,36 @@ public enum LambForm
 /// <summary>Settings of <see cref="Lamb"/>.</summary>
 public sealed record LambOptions : AdamOptions
 {
-    /// <summary>LAMB defaults to a larger ε.</summary>
+    /// <summary>Larger than Adam's by default.</summary>
     public LambOptions() => Epsilon = 1e-6;
 
-    /// <summary>Which algorithm.</summary>
+    /// <summary>The variant.</summary>
     public LambForm Form { get; init; }
 
     /// <summary>Corrects the bias of both moments.</summary>
     public bool BiasCorrection { get; init; } = true;
 
-    /// <summary>Weights what enters the mean of gradients by 1 - β₁.</summary>
+    /// <summary>Multiplies gradients by 1 - β₁ in the first moment.</summary>
     public bool GradientAveraging { get; init; } = true;
 
     /// <summary>
-    /// The norm of all gradients above which they are scaled down; 0 never. The largest of the groups' counts. The collection's form has use for it
-    /// with <see cref="PreNormalizes"/> alone.
+    /// The maximum global gradient norm; 0 disables clipping. The largest value of all groups applies. The collection's form uses it
+    /// only with <see cref="PreNormalizes"/>.
     /// </summary>
     [Range(0)]
     public double MaxGradientNorm { get; init; } = 1;
 
-    /// <summary>Never lets the trust ratio exceed 1.</summary>
+    /// <summary>Limits the trust ratio to 1.</summary>
     public bool TrustClip { get; init; }
 
     /// <summary>Applies the trust ratio without weight decay too.</summary>
     public bool AlwaysAdapt { get; init; }
 
-    /// <summary>Multiplies by the trust ratio at all; without it the method is Adam with decay.</summary>
+    /// <summary>Enables the trust ratio; without it the method is Adam with weight decay.</summary>
     public bool TrustRatio { get; init; } = true;
 
     /// <summary>
-    /// Drops the parts of an update that the gradient does not agree with, and scales up the rest (Liang et al., "Cautious Optimizers", 2024). The
+    /// Zeroes elements of an update whose sign differs from the gradient's, and scales up the rest (Liang et al., "Cautious Optimizers", 2024). The
     /// paper's form.
     /// </summary>
     public bool Cautious { get; init; }

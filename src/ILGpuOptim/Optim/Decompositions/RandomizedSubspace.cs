@@ -4,9 +4,9 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Optim;
 
 /// <summary>
-/// The leading singular vectors of a gradient, approximately, where it lies: randomized subspace iteration (Halko, Martinsson and Tropp, "Finding
+/// Approximate leading singular vectors of a gradient, computed on its device: randomized subspace iteration (Halko, Martinsson and Tropp, "Finding
 /// structure with randomness", SIAM Review 2011, algorithms 4.4 and 5.1). A normal sketch of rank + 8 rows is multiplied by G and Gᵀ in
-/// turn, orthonormalised after each product; the vectors are the singular vectors of what G looks like in that subspace, in falling order.
+/// turn, orthonormalised after each product; the result is the singular vectors of G restricted to that subspace, in descending order.
 /// All products run on the device; only matrices of (rank + 8)² numbers visit the host. The seed determines every bit.
 /// </summary>
 /// <remarks>
@@ -37,12 +37,12 @@ internal sealed class RandomizedSubspace
     }
 
     /// <summary>Finds the basis of a projection, and the second one where both sides are projected.</summary>
-    /// <param name="device">Where everything lies.</param>
+    /// <param name="device">The device of all operands.</param>
     /// <param name="projection">The sizes.</param>
     /// <param name="gradient">Rows × columns.</param>
     /// <param name="iterations">Multiplications by G and Gᵀ after the first; each sharpens the subspace by a factor of (σₖ₊₁ / σₖ)².</param>
     /// <param name="seed">Determines the sketch, together with <paramref name="stream"/>.</param>
-    /// <param name="stream">Another one for each refresh.</param>
+    /// <param name="stream">Differs for each refresh.</param>
     /// <param name="basis">Receives the vectors in the projection's layout.</param>
     /// <param name="second">Receives the other side's, as rows; not used otherwise.</param>
     /// <exception cref="UserException">The gradient is not finite.</exception>
@@ -124,17 +124,17 @@ internal sealed class RandomizedSubspace
     /// <summary>L⁻¹ of a Gram matrix; null when it is the identity already, or when nothing was computed.</summary>
     private static float[]? InverseFactor(float[] gram, int size)
     {
-        double trace = 0, deviation = 0;
+        double trace = 0, error = 0;
         for (int i = 0; i < size; i++)
         {
             trace += gram[i * size + i];
             for (int j = 0; j < size; j++)
-                deviation = Math.Max(deviation, Math.Abs(gram[i * size + j] - (i == j ? 1 : 0)));
+                error = Math.Max(error, Math.Abs(gram[i * size + j] - (i == j ? 1 : 0)));
         }
 
         if (!double.IsFinite(trace))
             throw new UserException("the gradient is not finite, so it has no singular vectors; lower the learning rate or clip gradients");
-        if (trace == 0 || deviation <= Identity)
+        if (trace == 0 || error <= Identity)
             return null;
         double[] lower = Cholesky(gram, size, 0) ?? Cholesky(gram, size, Shift * trace) ?? throw new InvalidOperationException("a shifted Gram matrix is not positive");
         var inverse = new double[size * size];

@@ -10,15 +10,15 @@ public sealed record AdafactorOptions : OptimizerOptions
     /// <summary>PyTorch's learning rate, an upper bound of the relative step.</summary>
     public AdafactorOptions() => LearningRate = 1e-2;
 
-    /// <summary>The second moment moves by t to this power.</summary>
+    /// <summary>Exponent of t in the second moment's weight.</summary>
     [Range(double.NegativeInfinity, 0)]
     public double Beta2Decay { get; init; } = -0.8;
 
-    /// <summary>Its square is the least second moment; 2⁻²³ by default.</summary>
+    /// <summary>Its square is the lower bound of the second moment; 2⁻²³ by default.</summary>
     [Range(0, Above = true)]
     public double Epsilon1 { get; init; } = 1.1920928955078125e-7;
 
-    /// <summary>The least size of a parameter that steps are relative to.</summary>
+    /// <summary>The lower bound of the parameter's root mean square in relative steps.</summary>
     [Range(0, Above = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 

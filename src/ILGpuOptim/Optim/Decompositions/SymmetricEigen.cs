@@ -6,7 +6,7 @@ namespace ILGpuOptim.Optim;
 
 /// <summary>
 /// The largest eigenvalues of a symmetric matrix and their vectors, in double precision on the host: reduction to tridiagonal form, bisection by
-/// Sturm counts (eight eigenvalues at a time), inverse iteration, reflections back. Equal and zero eigenvalues are nothing special: vectors
+/// Sturm counts (eight eigenvalues at a time), inverse iteration, back-transformation. Equal and zero eigenvalues need no special case: vectors
 /// of neighbouring eigenvalues are orthogonalised against each other twice.
 /// </summary>
 /// <remarks>See Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4; Wilkinson, The Algebraic Eigenvalue Problem, chapter 5.</remarks>
@@ -22,7 +22,7 @@ internal static class SymmetricEigen
     /// <summary>The <paramref name="count"/> largest eigenvalues in falling order; their orthonormal vectors are rows of count × size.</summary>
     /// <param name="matrix">size × size and symmetric; overwritten.</param>
     /// <param name="size">Rows of the matrix.</param>
-    /// <param name="count">How many are wanted, at most <paramref name="size"/>.</param>
+    /// <param name="count">Number of eigenvalues, at most <paramref name="size"/>.</param>
     public static (double[] Values, double[] Vectors) Leading(double[] matrix, int size, int count)
     {
         double largest = 0;
@@ -76,7 +76,7 @@ internal static class SymmetricEigen
             vector[i] = Philox.Unit(Philox.Generate(seed, 0, (ulong)i).A) - 0.5;
     }
 
-    /// <summary>Divides by the length, which is returned; zero stays.</summary>
+    /// <summary>Normalizes a vector and returns its length; a zero vector is unchanged.</summary>
     public static double Normalise(Span<double> vector)
     {
         double length = Math.Sqrt(Tridiagonal.Dot(vector, vector));
@@ -115,13 +115,13 @@ internal static class SymmetricEigen
                 values[group * Lanes + lane] = found[lane];
         });
 
-        // Those closer together than bisection tells apart.
+        // Eigenvalues that bisection cannot separate.
         for (int k = 1; k < count; k++)
             values[k] = Math.Min(values[k], values[k - 1]);
         return values;
     }
 
-    /// <summary>How many eigenvalues lie below each shift: the negative pivots of T - shift.</summary>
+    /// <summary>The number of eigenvalues below each shift: the negative pivots of T - shift.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static Vector512<double> Count(Tridiagonal t, Vector512<double> shift, double norm)
     {

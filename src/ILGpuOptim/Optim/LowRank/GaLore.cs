@@ -7,7 +7,7 @@ namespace ILGpuOptim.Optim;
 /// <summary>Settings of <see cref="GaLore"/>.</summary>
 public sealed record GaLoreOptions : LowRankOptions
 {
-    /// <summary>Multiplies low-rank updates, never the decay or the plain group.</summary>
+    /// <summary>Multiplies low-rank updates, but neither weight decay nor updates of other parameters.</summary>
     [Range(0, Above = true)]
     public double Scale { get; init; } = 0.25;
 }

@@ -5,7 +5,7 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>What shares one second moment in <see cref="AdamMini"/>.</summary>
+/// <summary>Granularity of the second moments of <see cref="AdamMini"/>.</summary>
 public enum MiniBlocks
 {
     /// <summary>The whole tensor: norms and biases.</summary>
@@ -21,10 +21,10 @@ public enum MiniBlocks
 /// <summary>Settings of <see cref="AdamMini"/>.</summary>
 public sealed record AdamMiniOptions : AdamOptions
 {
-    /// <summary>What shares a second moment.</summary>
+    /// <summary>Granularity of the second moments.</summary>
     public MiniBlocks Blocks { get; init; } = MiniBlocks.Rows;
 
-    /// <summary>How many of the first rows (or columns) belong to queries and keys, whose blocks are heads.</summary>
+    /// <summary>Number of leading rows (or columns) that belong to queries and keys, whose blocks are heads.</summary>
     [Range(0)]
     public int HeadLines { get; init; }
 
@@ -48,7 +48,7 @@ public sealed class AdamMini : Optimizer
     /// <param name="options">The settings without blocks.</param>
     /// <param name="name">The parameter.</param>
     /// <param name="shape">Its sizes.</param>
-    /// <param name="headSize">Numbers of a head; 1 when unknown, which makes each neuron a block.</param>
+    /// <param name="headSize">Size of a head; 1 if unknown, which makes each neuron a block.</param>
     public static AdamMiniOptions ForParameter(AdamMiniOptions options, string name, IReadOnlyList<int> shape, int headSize)
     {
         if (shape.Count < 2)

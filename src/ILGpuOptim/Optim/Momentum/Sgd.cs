@@ -11,11 +11,11 @@ public sealed record SgdOptions : OptimizerOptions
     [Range(0, 1, Below = true)]
     public double Momentum { get; init; }
 
-    /// <summary>Weakens what enters the velocity after the first step.</summary>
+    /// <summary>Dampening of the gradient in the velocity, after the first step.</summary>
     [Range(0, 1)]
     public double Dampening { get; init; }
 
-    /// <summary>Looks ahead by one velocity (Nesterov, 1983).</summary>
+    /// <summary>Enables Nesterov momentum (Nesterov, 1983).</summary>
     public bool Nesterov { get; init; }
 }
 
@@ -83,9 +83,9 @@ public sealed class Sgd : Optimizer
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L g, ref L buffer) where L : struct, ILane<L>
         {
-            L slope = L.Fma(L.Splat(penalty), p, g);
-            buffer = L.Fma(L.Splat(momentum), buffer, L.Splat(entering) * slope);
-            p -= L.Splat(rate) * L.Fma(L.Splat(ahead), buffer, L.Splat(direct) * slope);
+            L gradient = L.Fma(L.Splat(penalty), p, g);
+            buffer = L.Fma(L.Splat(momentum), buffer, L.Splat(entering) * gradient);
+            p -= L.Splat(rate) * L.Fma(L.Splat(ahead), buffer, L.Splat(direct) * gradient);
         }
     }
 }

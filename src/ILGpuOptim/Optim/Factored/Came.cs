@@ -32,8 +32,8 @@ public sealed record CameOptions : OptimizerOptions
     public double ClipThreshold { get; init; } = 1;
 
     /// <summary>
-    /// Divides each moment by 1 - βᵗ. The reference does not, and its first steps are eleven times the learning rate and more, those of
-    /// vectors a tenth of it; that is the default here too. The deviation u - m is taken of the published m, for the corrected one is u itself at first.
+    /// Divides each moment by 1 - βᵗ. Off by default, as in the reference, whose first steps are eleven times the learning rate for matrices and a tenth
+    /// of it for vectors. The deviation u - m uses the uncorrected m, because the corrected one equals u at the first step.
     /// </summary>
     public bool BiasCorrection { get; init; }
 }
