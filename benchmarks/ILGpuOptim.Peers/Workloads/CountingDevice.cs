@@ -6,15 +6,11 @@ namespace PeerBenchmarks.Workloads;
 /// Computes nothing and counts what a computation would read and write, and its products' operations: each operand of each launch once for reading
 /// and once for writing, whether caches would spare it or not.
 /// </summary>
-internal sealed class CountingDevice : Device
+internal sealed class CountingDevice : DryDevice
 {
-    private readonly DryDevice dry = new();
-
     public override string Name => "counting";
 
     public override string Description => "counts bytes and computes nothing";
-
-    public override long AvailableBytes => dry.AvailableBytes;
 
     /// <summary>Bytes read and written since <see cref="Clear"/>.</summary>
     public long Bytes { get; private set; }
@@ -60,25 +56,7 @@ internal sealed class CountingDevice : Device
 
     protected internal override void CopyCore(in Block source, in Block target) => Bytes += 2 * sizeof(float) * source.Length;
 
-    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy) => Bytes += 2 * sizeof(float) * copy.Length;
-
-    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => null;
-
-    protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target) => dry.UploadCore(source, target);
-
-    protected internal override void UploadCore(ReadOnlySpan<int> source, in Block target) => dry.UploadCore(source, target);
-
-    protected internal override void DownloadCore(in Block source, Span<float> target) => dry.DownloadCore(source, target);
-
-    protected internal override void DownloadCore(in Block source, Span<int> target) => dry.DownloadCore(source, target);
-
-    protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target) => dry.DownloadBytesCore(source, bytes, target);
-
-    protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target) => dry.UploadBytesCore(source, target);
-
-    protected internal override void SynchronizeCore()
-    {
-    }
+    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy) => Bytes += 2 * sizeof(float) * copy.Length;
 
     protected internal override void AttentionForwardCore(in AttentionArguments arguments) => throw new NotSupportedException();
 
@@ -92,5 +70,5 @@ internal sealed class CountingDevice : Device
 
     protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns) => throw new NotSupportedException();
 
-    internal override DeviceMemory Allocate(long bytes) => dry.Allocate(bytes);
+    protected internal override void RotateCore(in RotationArguments arguments) => throw new NotSupportedException();
 }

@@ -1,18 +1,18 @@
 namespace ILGpuOptim.Compute;
 
-// What a device implements: each is called with checked arguments, by one thread at a time.
+// The contract of a device. Each member is called with checked arguments, by one thread at a time.
 public abstract partial class Device
 {
-    /// <summary>New memory from the system. Callers use <see cref="Pool"/>.</summary>
+    /// <summary>Allocates memory of at least <paramref name="bytes"/> bytes. <see cref="Pool"/> calls it and keeps what is returned for reuse.</summary>
     /// <exception cref="DeviceMemoryException">The device has no room.</exception>
-    internal abstract DeviceMemory Allocate(long bytes);
+    protected internal abstract DeviceMemory Allocate(long bytes);
 
-    /// <summary>How many numbers the device needs for a product beside its matrices, to predict memory.</summary>
-    internal virtual long WorkspaceOf(in GemmArguments product) => 0;
+    /// <summary>The f32 elements of workspace that a product takes from <see cref="Pool"/>; memory plans count them.</summary>
+    protected internal virtual long WorkspaceOf(in GemmArguments product) => 0;
 
     /// <summary>
-    /// The smallest and largest of a block's indices as far as the host knows them without waiting; null when only the device does. Devices in host
-    /// memory look at them; others remember those of the last upload.
+    /// The smallest and largest index of a block, if the host knows them without waiting; else null. Devices in host memory read the block;
+    /// others remember the range of the last upload.
     /// </summary>
     protected internal abstract (int Least, int Most)? RangeOfIndices(in Block indices);
 
@@ -60,7 +60,7 @@ public abstract partial class Device
     /// <inheritdoc cref="Gemm{R}"/>
     protected internal abstract void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6;
 
-    /// <summary>By default one product after the other; devices that can take them as one piece of work override it.</summary>
+    /// <summary>Independent products without epilogues. By default computes one after the other.</summary>
     protected internal virtual void GemmCore(ReadOnlySpan<GemmArguments> products)
     {
         foreach (ref readonly GemmArguments product in products)
@@ -88,7 +88,7 @@ public abstract partial class Device
     /// <inheritdoc cref="AddAt"/>
     protected internal abstract void AddAtCore(in Block target, in Block indices, in Block value, long columns);
 
-    /// <summary>By default a map for each head; devices with something better override it.</summary>
+    /// <summary>Rotary position embedding in place. By default launches one map for each head.</summary>
     protected internal virtual void RotateCore(in RotationArguments arguments)
     {
         RotationArguments a = arguments;
@@ -107,6 +107,6 @@ public abstract partial class Device
         }
     }
 
-    /// <summary>Gives everything back; called once.</summary>
+    /// <summary>Releases the device's resources; called once. Overrides call this method, which releases the pool's memory.</summary>
     protected virtual void DisposeCore() => pool?.Close();
 }

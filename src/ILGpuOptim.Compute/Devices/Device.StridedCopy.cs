@@ -39,8 +39,7 @@ public abstract partial class Device
             return;
         }
 
-        var copy = new StridedCopy { Count = axes.Length, SourceStart = sourceStart, TargetStart = targetStart, Accumulate = accumulate };
-        axes.CopyTo(copy.Axes);
+        var copy = new StridedCopy(axes) { SourceStart = sourceStart, TargetStart = targetStart, Accumulate = accumulate };
         if (copy.Length <= int.MaxValue)
         {
             CopyStridedCore(source, target, copy);
@@ -57,5 +56,5 @@ public abstract partial class Device
     }
 
     /// <summary>A copy of at most 2³¹ - 1 elements. See <see cref="CopyStrided"/>.</summary>
-    internal abstract void CopyStridedCore(in Block source, in Block target, in StridedCopy copy);
+    protected internal abstract void CopyStridedCore(in Block source, in Block target, in StridedCopy copy);
 }

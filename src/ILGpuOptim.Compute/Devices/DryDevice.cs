@@ -1,11 +1,11 @@
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// A device that lends memory without having any and computes nothing: what runs on it tells which blocks it would
-/// take, so that shapes and sizes of any model are known before the first real byte. Everything read back is zero.
+/// A device without memory that computes nothing. Running a model on it counts the blocks that the model would allocate, so that memory is
+/// predicted before any is allocated. Everything read back is zero.
 /// </summary>
-/// <param name="like">A device whose choices it makes; null: those of a processor.</param>
-public sealed class DryDevice(Device? like = null) : Device
+/// <param name="like">The device whose chunk lengths and workspaces are counted; null for those of the CPU.</param>
+public class DryDevice(Device? like = null) : Device
 {
     /// <inheritdoc/>
     public override long ChunkLength => like?.ChunkLength ?? base.ChunkLength;
@@ -20,7 +20,7 @@ public sealed class DryDevice(Device? like = null) : Device
     public override long AvailableBytes => long.MaxValue;
 
     /// <inheritdoc/>
-    internal override DeviceMemory Allocate(long bytes)
+    protected internal override DeviceMemory Allocate(long bytes)
     {
         Largest = Math.Max(Largest, bytes);
         return new Memory(bytes);
@@ -128,7 +128,8 @@ public sealed class DryDevice(Device? like = null) : Device
     {
     }
 
-    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
+    /// <inheritdoc/>
+    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
     {
     }
 
@@ -136,7 +137,7 @@ public sealed class DryDevice(Device? like = null) : Device
     {
         public override long Bytes => bytes;
 
-        internal override void Free()
+        protected internal override void Free()
         {
         }
     }

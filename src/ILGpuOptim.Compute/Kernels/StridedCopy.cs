@@ -8,38 +8,50 @@ namespace ILGpuOptim.Compute;
 /// <param name="TargetStride">Elements from one place to the next in the target, at least 1.</param>
 public readonly record struct StridedAxis(long Size, long SourceStride, long TargetStride);
 
-/// <summary>A checked strided copy of at most six axes, the one with the longest target stride first.</summary>
-internal struct StridedCopy
+/// <summary>A checked strided copy of at most six axes, the one with the longest target stride first. No axis has size 0 or 1.</summary>
+public readonly struct StridedCopy
 {
+    /// <summary>The largest number of axes.</summary>
     public const int MostAxes = 6;
 
-    /// <summary>The first <see cref="Count"/> are in use. None is of size 0 or 1.</summary>
-    public Six Axes;
+    private readonly Six axes;
 
-    /// <summary>How many axes there are; 0 for one element.</summary>
-    public int Count;
+    internal StridedCopy(ReadOnlySpan<StridedAxis> axes)
+    {
+        Count = axes.Length;
+        axes.CopyTo(this.axes);
+    }
 
-    /// <summary>Where the first element is, in elements from the beginning of the block.</summary>
-    public long SourceStart, TargetStart;
+    /// <summary>The number of axes; 0 for a single element.</summary>
+    public int Count { get; }
 
-    /// <summary>Whether elements are added to the target instead of replacing it.</summary>
-    public bool Accumulate;
+    /// <summary>The first source element, in elements from the start of the block.</summary>
+    public long SourceStart { get; internal init; }
+
+    /// <summary>The first target element, in elements from the start of the block.</summary>
+    public long TargetStart { get; internal init; }
+
+    /// <summary>Adds to the target instead of replacing it.</summary>
+    public bool Accumulate { get; internal init; }
+
+    /// <summary>One axis, outermost first.</summary>
+    public StridedAxis this[int index] => axes[index];
 
     /// <summary>The number of elements.</summary>
-    public readonly long Length
+    public long Length
     {
         get
         {
             long length = 1;
             for (int k = 0; k < Count; k++)
-                length *= Axes[k].Size;
+                length *= axes[k].Size;
             return length;
         }
     }
 
     /// <summary>Sorts axes by target stride, longest first, and joins those that are one axis in both blocks. Sizes are at least 1.</summary>
     /// <returns>How many axes are left at the beginning of the span.</returns>
-    public static int Join(Span<StridedAxis> axes)
+    internal static int Join(Span<StridedAxis> axes)
     {
         axes.Sort(static (a, b) => b.TargetStride.CompareTo(a.TargetStride));
         int count = 0;
@@ -57,7 +69,7 @@ internal struct StridedCopy
     }
 
     [InlineArray(MostAxes)]
-    internal struct Six
+    private struct Six
     {
         private StridedAxis first;
     }

@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Compute;
 
-/// <summary>One allocation on a device. Lent by <see cref="MemoryPool"/>; its contents are undefined when lent.</summary>
+/// <summary>One allocation on a device. Devices derive their own; <see cref="MemoryPool"/> rents it out with undefined contents.</summary>
 public abstract class DeviceMemory
 {
-    /// <summary>The device that holds it.</summary>
+    /// <summary>The device whose pool holds the memory. The pool sets it.</summary>
     public Device Device { get; internal set; } = null!;
 
     /// <summary>The usable bytes.</summary>
@@ -12,8 +12,8 @@ public abstract class DeviceMemory
     /// <summary>Counts how often it was returned: a block of an earlier lease must not be used any more.</summary>
     internal int Lease { get; set; }
 
-    /// <summary>Gives the memory back to the operating system or the driver.</summary>
-    internal abstract void Free();
+    /// <summary>Releases the memory to the operating system or the driver; called once.</summary>
+    protected internal abstract void Free();
 }
 
 /// <summary>A typed range of device memory.</summary>

@@ -10,16 +10,21 @@ internal static class Tool
 {
     public static Outcome Run(params string[] arguments) => Run(AppContext.BaseDirectory, arguments);
 
-    public static Outcome Run(string folder, string[] arguments)
+    public static Outcome Run(string folder, string[] arguments) => Finish(Start(folder, arguments));
+
+    /// <summary>With one more environment variable.</summary>
+    public static Outcome Run((string Name, string Value) variable, params string[] arguments) => Finish(Start(AppContext.BaseDirectory, arguments, variable));
+
+    private static Outcome Finish(Process started)
     {
-        using Process process = Start(folder, arguments);
+        using Process process = started;
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         return new Outcome(process.ExitCode, output, error.Result);
     }
 
-    public static Process Start(string folder, string[] arguments)
+    public static Process Start(string folder, string[] arguments, (string Name, string Value)? variable = null)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
         {
@@ -27,6 +32,8 @@ internal static class Tool
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
+        if (variable is var (name, value))
+            start.Environment[name] = value;
         return Process.Start(start)!;
     }
 }

@@ -73,7 +73,7 @@ public sealed unsafe partial class CpuDevice
         }
         else
         {
-            this.Map(new FillRule(value), 1, target.Length, target);
+            MapCore(new Lift1<FillRule>(new FillRule(value)), 1, target.Length, [target]);
         }
     }
 
@@ -83,7 +83,7 @@ public sealed unsafe partial class CpuDevice
         if (source.Type == target.Type && !source.Type.SharesScales())
             Buffer.MemoryCopy(At(source), At(target), source.Type.Bytes(1, source.Length), source.Type.Bytes(1, source.Length));
         else
-            this.Map(new CopyRule(), 1, source.Length, source, target);
+            MapCore(new Lift2<CopyRule>(new CopyRule()), 1, source.Length, [source, target]);
     }
 
     /// <inheritdoc/>

@@ -4,7 +4,8 @@ namespace ILGpuOptim.Compute;
 
 public sealed unsafe partial class CpuDevice
 {
-    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
+    /// <inheritdoc/>
+    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
     {
         float* from = (float*)At(source) + copy.SourceStart, to = (float*)At(target) + copy.TargetStart;
         int transposed = CpuTransposedCopy.AxisOf(copy);

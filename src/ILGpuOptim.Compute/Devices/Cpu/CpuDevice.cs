@@ -48,7 +48,8 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     public override bool UsesHostMemory => true;
 
-    internal override DeviceMemory Allocate(long bytes)
+    /// <inheritdoc/>
+    protected internal override DeviceMemory Allocate(long bytes)
     {
         try
         {

@@ -87,7 +87,7 @@ public sealed partial class GpuDevice
         fixed (byte* pointer = target)
         {
             GpuMemory.View(source).SubView(0, bytes).CopyToCPU(Stream, ref *pointer, bytes);
-            Synchronize();
+            SynchronizeCore();
         }
     }
 
@@ -118,7 +118,7 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected internal override void FillCore(in Block target, float value)
     {
-        this.Map(new FillRule(value), 1, target.Length, target);
+        MapCore(new Lift1<FillRule>(new FillRule(value)), 1, target.Length, [target]);
     }
 
     /// <inheritdoc/>
@@ -126,7 +126,7 @@ public sealed partial class GpuDevice
     {
         if (source.Type != target.Type || source.Type.SharesScales())
         {
-            this.Map(new CopyRule(), 1, source.Length, source, target);
+            MapCore(new Lift2<CopyRule>(new CopyRule()), 1, source.Length, [source, target]);
         }
         else if (source.Length > 0)
         {

@@ -55,7 +55,7 @@ public sealed partial class GpuDevice
     internal GpuGemmPlans Plans { get; }
 
     /// <inheritdoc/>
-    internal override long WorkspaceOf(in GemmArguments product)
+    protected internal override long WorkspaceOf(in GemmArguments product)
     {
         GemmArguments g = product;
         if (IsProcessor)

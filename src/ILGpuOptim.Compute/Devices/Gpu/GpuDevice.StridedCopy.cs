@@ -8,7 +8,8 @@ public sealed partial class GpuDevice
 {
     private Action<KernelConfig, ArrayView<float>, ArrayView<float>, GpuStridedCopy, SpecializedValue<int>>? stridedCopy;
 
-    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
+    /// <inheritdoc/>
+    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
     {
         pending.Launch();
         stridedCopy ??= Load<ArrayView<float>, ArrayView<float>, GpuStridedCopy, SpecializedValue<int>>(GpuStridedCopy.Run);

@@ -63,7 +63,8 @@ public sealed partial class GpuDevice : Device
 
     internal AcceleratorStream Stream => Accelerator.DefaultStream;
 
-    internal override DeviceMemory Allocate(long bytes)
+    /// <inheritdoc/>
+    protected internal override DeviceMemory Allocate(long bytes)
     {
         try
         {

@@ -26,7 +26,7 @@ public sealed partial class ReferenceDevice
         }
 
         if (typeof(R) != typeof(Lift1<KeepRule>))
-            Map(epilogue, (long)g.Batch * g.M, g.N, [new Operand(g.C, Layout.Full, strideC), .. operands]);
+            MapCore(epilogue, (long)g.Batch * g.M, g.N, [new Operand(g.C, Layout.Full, strideC), .. operands]);
     }
 
     private static ReferenceOperand Factor(in Block block, long start, int stride, int rows, int columns) =>

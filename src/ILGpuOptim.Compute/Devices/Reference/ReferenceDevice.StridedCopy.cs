@@ -4,7 +4,8 @@ namespace ILGpuOptim.Compute;
 
 public sealed partial class ReferenceDevice
 {
-    internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
+    /// <inheritdoc/>
+    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
     {
         ReferenceOperand values = At(source), result = At(target);
         long length = copy.Length;
@@ -13,7 +14,7 @@ public sealed partial class ReferenceDevice
             long from = copy.SourceStart, to = copy.TargetStart, rest = i;
             for (int k = copy.Count - 1; k >= 0; k--)
             {
-                StridedAxis axis = copy.Axes[k];
+                StridedAxis axis = copy[k];
                 from += rest % axis.Size * axis.SourceStride;
                 to += rest % axis.Size * axis.TargetStride;
                 rest /= axis.Size;

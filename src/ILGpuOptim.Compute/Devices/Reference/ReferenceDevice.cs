@@ -21,7 +21,8 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     public override bool UsesHostMemory => true;
 
-    internal override DeviceMemory Allocate(long bytes) => new ReferenceMemory(bytes);
+    /// <inheritdoc/>
+    protected internal override DeviceMemory Allocate(long bytes) => new ReferenceMemory(bytes);
 
     /// <summary>The exact element of a block.</summary>
     public double this[in Block block, long index]
@@ -127,7 +128,7 @@ public sealed partial class ReferenceDevice : Device
     {
         if (target.Type.SharesScales())
         {
-            this.Map(new FillRule(value), 1, target.Length, target);
+            MapCore(new Lift1<FillRule>(new FillRule(value)), 1, target.Length, [target]);
             return;
         }
 
@@ -139,7 +140,7 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     protected internal override void CopyCore(in Block source, in Block target)
     {
-        this.Map(new CopyRule(), 1, source.Length, source, target);
+        MapCore(new Lift2<CopyRule>(new CopyRule()), 1, source.Length, [source, target]);
     }
 
     /// <inheritdoc/>

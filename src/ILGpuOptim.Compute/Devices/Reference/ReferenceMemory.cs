@@ -40,7 +40,7 @@ internal sealed class ReferenceMemory(long bytes) : DeviceMemory
             Numbers[i] = scales[i];
     }
 
-    internal override void Free() => (numbers, integers, quantized) = (null, null, null);
+    protected internal override void Free() => (numbers, integers, quantized) = (null, null, null);
 }
 
 /// <summary>Reads and writes elements of an operand, wherever its layout puts them.</summary>

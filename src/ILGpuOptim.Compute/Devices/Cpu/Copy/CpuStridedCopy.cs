@@ -24,7 +24,7 @@ internal unsafe struct CpuStridedCopy : IWork
         this.copy = copy;
         this.source = source;
         this.target = target;
-        inner = copy.Count == 0 ? new StridedAxis(1, 1, 1) : copy.Axes[copy.Count - 1];
+        inner = copy.Count == 0 ? new StridedAxis(1, 1, 1) : copy[copy.Count - 1];
         runs = copy.Length / inner.Size;
         runsOfPiece = Math.Max(1, PieceLength / inner.Size);
         parts = (inner.Size + PieceLength - 1) / PieceLength;
@@ -41,7 +41,7 @@ internal unsafe struct CpuStridedCopy : IWork
         long from = start * inner.SourceStride, to = start * inner.TargetStride, rest = first;
         for (int k = copy.Count - 2; k >= 0; k--)
         {
-            StridedAxis axis = copy.Axes[k];
+            StridedAxis axis = copy[k];
             places[k] = rest % axis.Size;
             rest /= axis.Size;
             from += places[k] * axis.SourceStride;
@@ -53,7 +53,7 @@ internal unsafe struct CpuStridedCopy : IWork
             Run(source + from, target + to, count);
             for (int k = copy.Count - 2; k >= 0; k--)
             {
-                StridedAxis axis = copy.Axes[k];
+                StridedAxis axis = copy[k];
                 from += axis.SourceStride;
                 to += axis.TargetStride;
                 if (++places[k] < axis.Size)

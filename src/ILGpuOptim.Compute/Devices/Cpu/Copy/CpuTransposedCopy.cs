@@ -23,9 +23,9 @@ internal unsafe struct CpuTransposedCopy : IWork
         this.axis = axis;
         this.source = source;
         this.target = target;
-        tilesOfInner = (copy.Axes[copy.Count - 1].Size + Tile - 1) / Tile;
-        tilesOfAxis = (copy.Axes[axis].Size + Tile - 1) / Tile;
-        outer = copy.Length / (copy.Axes[copy.Count - 1].Size * copy.Axes[axis].Size);
+        tilesOfInner = (copy[copy.Count - 1].Size + Tile - 1) / Tile;
+        tilesOfAxis = (copy[axis].Size + Tile - 1) / Tile;
+        outer = copy.Length / (copy[copy.Count - 1].Size * copy[axis].Size);
     }
 
     public readonly int Pieces => (int)(outer * tilesOfInner);
@@ -33,11 +33,11 @@ internal unsafe struct CpuTransposedCopy : IWork
     /// <summary>The axis that is contiguous in the source while another one is in the target; -1 when the copy is no transposition, or a small one.</summary>
     public static int AxisOf(in StridedCopy copy)
     {
-        if (copy.Count < 2 || copy.Accumulate || copy.Axes[copy.Count - 1] is not { TargetStride: 1, Size: >= 4, SourceStride: not (1 or 0) })
+        if (copy.Count < 2 || copy.Accumulate || copy[copy.Count - 1] is not { TargetStride: 1, Size: >= 4, SourceStride: not (1 or 0) })
             return -1;
         for (int k = 0; k < copy.Count - 1; k++)
         {
-            if (copy.Axes[k] is { SourceStride: 1, Size: >= 4 })
+            if (copy[k] is { SourceStride: 1, Size: >= 4 })
                 return k;
         }
 
@@ -47,13 +47,13 @@ internal unsafe struct CpuTransposedCopy : IWork
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void Invoke(int index, int worker)
     {
-        StridedAxis inner = copy.Axes[copy.Count - 1], depth = copy.Axes[axis];
+        StridedAxis inner = copy[copy.Count - 1], depth = copy[axis];
         long rest = index / tilesOfInner, start = index % tilesOfInner * Tile, from = start * inner.SourceStride, to = start;
         for (int k = copy.Count - 2; k >= 0; k--)
         {
             if (k == axis)
                 continue;
-            StridedAxis other = copy.Axes[k];
+            StridedAxis other = copy[k];
             from += rest % other.Size * other.SourceStride;
             to += rest % other.Size * other.TargetStride;
             rest /= other.Size;

@@ -20,7 +20,7 @@ internal sealed unsafe class CpuMemory : DeviceMemory
 
     public override long Bytes { get; }
 
-    internal override void Free()
+    protected internal override void Free()
     {
         Pointer = null;
         slab.Release();

@@ -24,8 +24,8 @@ internal struct GpuStridedCopy
         this = default;
         StridedAxis none = new(1, 0, 0);
         int last = copy.Count - 1;
-        StridedAxis a = last >= 0 ? copy.Axes[last] : none, b = last >= 1 ? copy.Axes[last - 1] : none, c = last >= 2 ? copy.Axes[last - 2] : none;
-        StridedAxis d = last >= 3 ? copy.Axes[last - 3] : none, e = last >= 4 ? copy.Axes[last - 4] : none, f = last >= 5 ? copy.Axes[last - 5] : none;
+        StridedAxis a = last >= 0 ? copy[last] : none, b = last >= 1 ? copy[last - 1] : none, c = last >= 2 ? copy[last - 2] : none;
+        StridedAxis d = last >= 3 ? copy[last - 3] : none, e = last >= 4 ? copy[last - 4] : none, f = last >= 5 ? copy[last - 5] : none;
         (size0, size1, size2, size3, size4) = ((int)a.Size, (int)b.Size, (int)c.Size, (int)d.Size, (int)e.Size);
         (source0, source1, source2, source3, source4, source5) = (a.SourceStride, b.SourceStride, c.SourceStride, d.SourceStride, e.SourceStride, f.SourceStride);
         (target0, target1, target2, target3, target4, target5) = (a.TargetStride, b.TargetStride, c.TargetStride, d.TargetStride, e.TargetStride, f.TargetStride);

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -19,23 +18,19 @@ internal static class GpuDevices
 
     static GpuDevices() => NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, Resolve);
 
-    /// <summary>Opens the accelerator of a name that <see cref="List()"/> gives.</summary>
+    /// <summary>Opens the usable accelerator of a kind, <c>cuda</c> or <c>opencl</c>, that has this index.</summary>
     /// <exception cref="DeviceException">There is none, or it cannot be used.</exception>
-    public static GpuDevice Open(string name)
+    public static GpuDevice Open(string kind, int index)
     {
         using Lock.Scope scope = Gate.EnterScope();
-        string[] parts = name.Split(':');
-        string kind = parts[0];
-        int index = 0;
-        if (parts.Length > 2 || (parts.Length == 2 && !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out index)))
-            throw new DeviceException($"there is no device \"{name}\"; {kind} is the first of its kind and {kind}:1 the second");
+        string name = index == 0 ? kind : $"{kind}:{index}";
         Context context = NewContext(kind);
         try
         {
             var found = context.Devices.Where(device => device.AcceleratorType != AcceleratorType.CPU && LimitOf(device) is null).ToList();
             if (index < found.Count)
-                return new GpuDevice(index == 0 ? kind : $"{kind}:{index}", context, found[index].CreateAccelerator(context));
-            string? problem = List(kind).FirstOrDefault(info => info.Problem is not null)?.Problem;
+                return new GpuDevice(name, context, found[index].CreateAccelerator(context));
+            string? problem = Find(kind).FirstOrDefault(info => info.Problem is not null)?.Problem;
             throw new DeviceException(found.Count > 0
                 ? $"{name}: there {(found.Count == 1 ? $"is only one {kind} device, {kind}" : $"are only {found.Count} {kind} devices, {kind} to {kind}:{found.Count - 1}")}"
                 : $"{kind}: {problem ?? "there is no such device"}; use --device cpu, or see what `doctor` says");
@@ -49,14 +44,14 @@ internal static class GpuDevices
         }
     }
 
-    /// <summary>Every accelerator here, usable or not; for a kind without any, one entry that tells why.</summary>
-    public static IReadOnlyList<DeviceInfo> List()
+    /// <summary>Every accelerator of a kind, usable or not; if there is none, one entry that says why.</summary>
+    public static IReadOnlyList<DeviceInfo> List(string kind)
     {
         using Lock.Scope scope = Gate.EnterScope();
-        return [.. List("cuda"), .. List("opencl")];
+        return Find(kind);
     }
 
-    private static List<DeviceInfo> List(string kind)
+    private static List<DeviceInfo> Find(string kind)
     {
         var result = new List<DeviceInfo>();
         if (kind == "cuda")
@@ -67,16 +62,7 @@ internal static class GpuDevices
     }
 
     /// <summary>The first accelerator that is a real GPU, or null.</summary>
-    public static string? Best()
-    {
-        foreach (DeviceInfo info in List())
-        {
-            if (info is { Problem: null, IsGpu: true })
-                return info.Name;
-        }
-
-        return null;
-    }
+    public static string? Best() => List("cuda").Concat(List("opencl")).FirstOrDefault(info => info is { Problem: null, IsGpu: true })?.Name;
 
     /// <summary>One line about a failure of a driver or of ILGPU's compiler; null when it is neither.</summary>
     public static string? Explain(Exception e) => e switch

@@ -52,7 +52,7 @@ internal sealed class GpuMemory : DeviceMemory
     public static ArrayView<T> Part<T>(ArrayView<T> view, long start, long length) where T : unmanaged =>
         length == 0 ? view.SubView(0, 0) : view.SubView(start, length);
 
-    internal override void Free()
+    protected internal override void Free()
     {
         device.Freed(Bytes);
         slab?.Return(SlabOffset, Bytes);
