@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-// Operands whose results are added to what is there (Operand.Accumulate), once for all devices.
+// Operand.Accumulate, implemented once for all devices.
 public abstract partial class Device
 {
     private void MapAccumulating<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6
@@ -41,8 +41,8 @@ public abstract partial class Device
     }
 
     /// <summary>
-    /// Finds the operands that the kernel itself can read, add to and write (a bit each in the result), and gives the other accumulating ones
-    /// memory of their own: sums, and everything of a row program that writes an element a row, which its threads must not read meanwhile.
+    /// Returns a bit for each operand that the kernel itself can accumulate, and gives the other accumulating operands temporary
+    /// memory: sums, and all operands of a row program that writes an element per row, which its threads must not read meanwhile.
     /// </summary>
     private int Separate(Access access, long rows, long columns, ReadOnlySpan<Operand> operands, Span<Operand> changed)
     {
@@ -65,7 +65,7 @@ public abstract partial class Device
         return flags;
     }
 
-    /// <summary>Adds what was computed into memory of its own, and returns that memory.</summary>
+    /// <summary>Adds the temporary results to their targets and returns the temporary memory.</summary>
     private void Join(long rows, long columns, ReadOnlySpan<Operand> operands, ReadOnlySpan<Operand> changed)
     {
         for (int k = 0; k < operands.Length; k++)

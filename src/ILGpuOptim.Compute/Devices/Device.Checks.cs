@@ -2,17 +2,17 @@ using System.Buffers;
 
 namespace ILGpuOptim.Compute;
 
-// What is checked before any device sees the arguments.
+// Argument checks, common to all devices.
 public abstract partial class Device
 {
-    /// <summary>The managed thread that is within a call; 0 when none is.</summary>
+    /// <summary>The managed thread inside a call; 0 for none.</summary>
     private int user;
 
-    /// <summary>Whether the device was disposed.</summary>
+    /// <summary>True after <see cref="Dispose"/>.</summary>
     public bool IsDisposed { get; private set; }
 
-    /// <summary>Begins a call. Calls within calls are allowed, calls of two threads at once are not.</summary>
-    /// <exception cref="InvalidOperationException">Another thread is within a call.</exception>
+    /// <summary>Begins a call. Nested calls are allowed; concurrent calls of two threads are not.</summary>
+    /// <exception cref="InvalidOperationException">Another thread is inside a call.</exception>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     internal Use Enter()
     {
@@ -28,7 +28,7 @@ public abstract partial class Device
         return new Use(before == 0 ? this : null);
     }
 
-    /// <summary>A call under way.</summary>
+    /// <summary>A call in progress.</summary>
     internal readonly ref struct Use(Device? device)
     {
         /// <summary>Ends the call.</summary>
@@ -39,7 +39,7 @@ public abstract partial class Device
         }
     }
 
-    /// <summary>Fails unless a block is memory of this device, still lent, and within its allocation.</summary>
+    /// <summary>Throws unless a block belongs to this device, was not returned, and is within its allocation.</summary>
     internal void Check(in Block block)
     {
         DeviceMemory? memory = block.Memory;
@@ -99,7 +99,7 @@ public abstract partial class Device
             Check(ranges);
     }
 
-    /// <summary>Fails when attention's ranges are known to leave the keys or to fall.</summary>
+    /// <summary>Throws if the host knows that attention's ranges exceed the keys or decrease.</summary>
     private void CheckRanges(in AttentionArguments arguments)
     {
         long count = 2L * arguments.Batch * arguments.QueryLength;

@@ -1,18 +1,18 @@
 namespace ILGpuOptim.Compute;
 
-// Moving elements between arrays of any number of axes.
+// Copies between arrays of any rank.
 public abstract partial class Device
 {
     /// <summary>
-    /// target[t + Σ iₖ · TargetStrideₖ] = source[s + Σ iₖ · SourceStrideₖ] for all places i of the axes: permutations, slices, expansions, concatenations and
+    /// target[t + Σ iₖ · TargetStrideₖ] = source[s + Σ iₖ · SourceStrideₖ] for all indices i: permutations, slices, broadcasts, concatenations and
     /// sliding windows are such copies. Both blocks are F32.
     /// </summary>
     /// <param name="source">The block that is read.</param>
-    /// <param name="sourceStart">s, the source element of place 0.</param>
+    /// <param name="sourceStart">s, the source element of index 0.</param>
     /// <param name="target">The block that is written; it must not overlap what is read.</param>
-    /// <param name="targetStart">t, the target element of place 0.</param>
-    /// <param name="axes">Any number of axes, in any order. No two places may share an element of the target. Axes of size 0 copy nothing.</param>
-    /// <param name="accumulate">Whether elements are added to the target instead of replacing it.</param>
+    /// <param name="targetStart">t, the target element of index 0.</param>
+    /// <param name="axes">Any number of axes, in any order. No two indices may share a target element. Axes of size 0 copy nothing.</param>
+    /// <param name="accumulate">Adds to the target instead of replacing it.</param>
     public void CopyStrided(in Block source, long sourceStart, in Block target, long targetStart, ReadOnlySpan<StridedAxis> axes, bool accumulate = false)
     {
         using Use use = Enter();
@@ -29,7 +29,7 @@ public abstract partial class Device
         CopyJoined(source, sourceStart, target, targetStart, joined[..StridedCopy.Join(joined)], accumulate);
     }
 
-    /// <summary>Divides what has more axes, or more elements, than one launch takes.</summary>
+    /// <summary>Splits copies with more axes or elements than one launch supports.</summary>
     private void CopyJoined(in Block source, long sourceStart, in Block target, long targetStart, Span<StridedAxis> axes, bool accumulate)
     {
         if (axes.Length > StridedCopy.MostAxes)

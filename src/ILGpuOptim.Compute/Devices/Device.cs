@@ -1,13 +1,13 @@
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// Something that runs the closed set of kernel shapes. Launches are asynchronous where the hardware is; only
-/// <see cref="Download(in Block, Span{float})"/> waits. Results depend on arguments and shapes, never on thread counts or timing.
+/// A device that runs the kernel shapes: maps, row programs, matrix products, attention, indexed access and random numbers. On asynchronous devices launches
+/// return at once; downloads and <see cref="Synchronize"/> wait. Results depend on arguments and shapes, never on thread counts or timing.
 /// </summary>
 /// <remarks>
-/// Every public method checks its arguments before the device sees them, so the kernels themselves check nothing. In each of them:
+/// Public methods check their arguments and call the protected <c>…Core</c> methods, which a device implements. Each may throw:
 /// <list type="bullet">
-/// <item><see cref="ArgumentException"/>: sizes, strides, types or blocks do not fit each other, or a block is memory of another device.</item>
+/// <item><see cref="ArgumentException"/>: sizes, strides, types or blocks do not match, or a block belongs to another device.</item>
 /// <item><see cref="ObjectDisposedException"/>: the device was disposed, or a block was returned to its pool.</item>
 /// <item><see cref="InvalidOperationException"/>: another thread is using the device. One thread at a time may use it and its pool.</item>
 /// </list>
@@ -16,31 +16,31 @@ public abstract partial class Device : IDisposable
 {
     private MemoryPool? pool;
 
-    /// <summary>The name by which users choose it, such as <c>cpu</c>.</summary>
+    /// <summary>The name that users type, such as <c>cpu</c>.</summary>
     public abstract string Name { get; }
 
-    /// <summary>What it is, for people: the processor and its features.</summary>
+    /// <summary>A description for users: the hardware and its features.</summary>
     public abstract string Description { get; }
 
-    /// <summary>Bytes that can still be allocated. On processors: what the system and the limits of its control groups leave free at this moment.</summary>
+    /// <summary>Bytes that can still be allocated. On the CPU: what the system and the limits of its control groups leave free at this moment.</summary>
     public abstract long AvailableBytes { get; }
 
-    /// <summary>Whether the device computes in the memory of the program itself.</summary>
+    /// <summary>True if the device computes in the memory of the process.</summary>
     public virtual bool UsesHostMemory => false;
 
-    /// <summary>The most bytes of one allocation.</summary>
+    /// <summary>The largest allocation, in bytes.</summary>
     public virtual long LargestAllocation => long.MaxValue;
 
     /// <summary>Reusable memory of this device.</summary>
     public MemoryPool Pool => pool ??= new MemoryPool(this);
 
-    /// <summary>How many numbers an operation that works chunk by chunk, to save memory, holds at once: enough to keep the device busy.</summary>
+    /// <summary>Elements per chunk of operations that work in chunks to save memory; enough to keep the device busy.</summary>
     public virtual long ChunkLength => 1L << 23;
 
-    /// <summary>Whether launches return before their work is done, so that whoever reads a result at once waits for the device.</summary>
+    /// <summary>True if launches return before their work is done, so that reading a result waits for the device.</summary>
     public virtual bool IsAsynchronous => false;
 
-    /// <summary>Copies numbers to the device, converting to the block's type, F32 or BF16. Lengths must agree.</summary>
+    /// <summary>Copies floats to the device, converting to the block's type, F32 or BF16. Lengths must match.</summary>
     /// <exception cref="NotSupportedException">The block is of another type: upload f32 and convert by a map.</exception>
     public void Upload(ReadOnlySpan<float> source, in Block target)
     {
@@ -49,7 +49,7 @@ public abstract partial class Device : IDisposable
         UploadCore(source, target);
     }
 
-    /// <summary>Copies indices to the device. Lengths must agree.</summary>
+    /// <summary>Copies indices to the device. Lengths must match.</summary>
     public void Upload(ReadOnlySpan<int> source, in Block target)
     {
         using Use use = Enter();
@@ -58,7 +58,7 @@ public abstract partial class Device : IDisposable
         UploadCore(source, target);
     }
 
-    /// <summary>Waits for all launches that write the block, F32 or BF16, and copies it back, converted to f32. Lengths must agree.</summary>
+    /// <summary>Waits for all launches that write the block, F32 or BF16, and copies it to the host, converted to f32. Lengths must match.</summary>
     /// <exception cref="NotSupportedException">The block is of another type: convert to f32 by a map.</exception>
     public void Download(in Block source, Span<float> target)
     {
@@ -76,7 +76,7 @@ public abstract partial class Device : IDisposable
         DownloadCore(source, target);
     }
 
-    /// <summary>Copies the first stored bytes of a block, whatever its type, for checkpoints. They must lie within the block and fit the target.</summary>
+    /// <summary>Copies the first stored bytes of a block of any type, for checkpoints. They must be within the block and fit the target.</summary>
     public void DownloadBytes(in Block source, long bytes, Span<byte> target)
     {
         using Use use = Enter();
@@ -87,7 +87,7 @@ public abstract partial class Device : IDisposable
         DownloadBytesCore(source, bytes, target);
     }
 
-    /// <summary>Restores what <see cref="DownloadBytes"/> copied. The bytes must fit the block.</summary>
+    /// <summary>Restores bytes that <see cref="DownloadBytes"/> copied. They must fit the block.</summary>
     public void UploadBytes(ReadOnlySpan<byte> source, in Block target)
     {
         using Use use = Enter();
@@ -97,8 +97,8 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// Sends for the numbers of an f32 block as they are after every launch so far, and waits for nothing. What comes back takes as long
-    /// as the device needs to come there; meanwhile more can be launched.
+    /// Starts copying an f32 block to the host, with the values after all launches so far, and returns at once. More work can be launched
+    /// before <see cref="Readback.Wait"/>.
     /// </summary>
     public Readback ReadLater(in Block source)
     {
@@ -114,7 +114,7 @@ public abstract partial class Device : IDisposable
         SynchronizeCore();
     }
 
-    /// <summary>Sets every element of an f32, bf16 or i32 block; of 8-bit storage, as one row.</summary>
+    /// <summary>Sets every element of an f32, bf16 or i32 block; 8-bit storage is filled as one row.</summary>
     public void Fill(in Block target, float value)
     {
         using Use use = Enter();
@@ -122,7 +122,7 @@ public abstract partial class Device : IDisposable
         FillCore(target, value);
     }
 
-    /// <summary>Copies a block, converting between storage types. Lengths must agree.</summary>
+    /// <summary>Copies a block, converting between storage types. Lengths must match.</summary>
     public void Copy(in Block source, in Block target)
     {
         using Use use = Enter();
@@ -133,9 +133,9 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// Runs an element-wise rule over a rows × columns rectangle; operands may be whole, per row, per column or one
-    /// scalar, and may collect sums. What is written or summed replaces what was there unless its operand has
-    /// <see cref="Operand.Accumulate"/>. Operands may be the same block only element for element.
+    /// Runs an element-wise rule over a rows × columns rectangle. Operands have one element per element, row or column, or a
+    /// single one, and may be sums. Results replace the target's values unless the operand sets
+    /// <see cref="Operand.Accumulate"/>. Two operands may share a block only element for element.
     /// </summary>
     public void Map<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6
     {
@@ -175,7 +175,7 @@ public abstract partial class Device : IDisposable
         GemmCore(arguments, epilogue, operands);
     }
 
-    /// <summary>Products none of which reads what another writes, without epilogues.</summary>
+    /// <summary>Independent products without epilogues: none reads what another writes.</summary>
     public void Gemm(ReadOnlySpan<GemmArguments> products)
     {
         using Use use = Enter();
@@ -189,8 +189,8 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>Scaled dot-product attention; never holds the T × T matrix.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">A size or limit is negative, the soft-cap or the dropout is no such number, or a range leaves the keys.
-    /// Where ranges are known to a GPU alone, they are cut at the keys instead.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A size or limit is negative, the soft cap or dropout is out of range, or a range exceeds the keys.
+    /// Ranges that only a GPU knows are clamped to the keys instead.</exception>
     public void AttentionForward(in AttentionArguments arguments)
     {
         using Use use = Enter();
@@ -219,11 +219,11 @@ public abstract partial class Device : IDisposable
 
     /// <summary>target[i] = table[indices[i]] (+ target[i] when <paramref name="accumulate"/>): rows of <paramref name="columns"/> elements.</summary>
     /// <param name="table">Rows × columns, F32 or BF16.</param>
-    /// <param name="indices">Row numbers, I32. Memory outside the table is never read; see <see cref="RangeOfIndices"/> for what is known about them here.</param>
+    /// <param name="indices">Row indices, I32. Memory outside the table is never read.</param>
     /// <param name="target">As many rows as indices, F32.</param>
     /// <param name="columns">Elements of a row.</param>
-    /// <param name="accumulate">Whether the rows are added.</param>
-    /// <exception cref="ArgumentOutOfRangeException">An index lies outside the table. Where indices are known to a GPU alone, its row becomes NaN instead.</exception>
+    /// <param name="accumulate">Adds to the target instead of replacing it.</param>
+    /// <exception cref="ArgumentOutOfRangeException">An index is outside the table. If only a GPU knows the indices, the row becomes NaN instead.</exception>
     public void Gather(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
         using Use use = Enter();
@@ -238,7 +238,7 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>table[indices[i]] += source[i], equal indices added in the order of i. Negative indices are skipped.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">An index lies outside the table. Where indices are known to a GPU alone, it is skipped instead.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An index is outside the table. If only a GPU knows the indices, it is skipped instead.</exception>
     public void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
     {
         using Use use = Enter();
@@ -251,7 +251,7 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// Fills an f32 block with counter-based random numbers (Philox 4×32-10): element i depends on seed, stream and i alone.
+    /// Fills an f32 block with counter-based random numbers (Philox 4×32-10): element i depends on seed, stream and i only.
     /// </summary>
     public void Random(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
@@ -265,7 +265,7 @@ public abstract partial class Device : IDisposable
     /// <summary>
     /// target[i] = source[i, indices[i]] for each row of <paramref name="columns"/> elements; 0 where the index is negative.
     /// </summary>
-    /// <exception cref="ArgumentOutOfRangeException">An index is not below <paramref name="columns"/>. Where indices are known to a GPU alone, its result becomes NaN instead.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An index is not less than <paramref name="columns"/>. If only a GPU knows the indices, the result becomes NaN instead.</exception>
     public void Pick(in Block source, in Block indices, in Block target, long columns)
     {
         using Use use = Enter();
@@ -279,9 +279,9 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// target[i, indices[i]] += value[i] for each row of <paramref name="columns"/> elements; rows with a negative index stay.
+    /// target[i, indices[i]] += value[i] for each row of <paramref name="columns"/> elements; rows with a negative index are skipped.
     /// </summary>
-    /// <exception cref="ArgumentOutOfRangeException">An index is not below <paramref name="columns"/>. Where indices are known to a GPU alone, its row stays instead.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An index is not less than <paramref name="columns"/>. If only a GPU knows the indices, the row is skipped instead.</exception>
     public void AddAt(in Block target, in Block indices, in Block value, long columns)
     {
         using Use use = Enter();
@@ -295,7 +295,7 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// Turns every head of every row in place by the angles of its row: rotary position embedding.
+    /// Rotary position embedding in place: rotates every head of every row by the angles of its row.
     /// </summary>
     public void Rotate(in RotationArguments arguments)
     {
@@ -306,7 +306,7 @@ public abstract partial class Device : IDisposable
         RotateCore(arguments);
     }
 
-    /// <summary>Gives everything back. Disposing twice is harmless.</summary>
+    /// <summary>Releases all resources. Disposing twice is harmless.</summary>
     public void Dispose()
     {
         if (IsDisposed)
@@ -321,7 +321,7 @@ public abstract partial class Device : IDisposable
     }
 }
 
-/// <summary>A device has no room for an allocation.</summary>
+/// <summary>A device has too little memory for an allocation.</summary>
 public sealed class DeviceMemoryException(string message, Exception? inner = null) : Exception(message, inner);
 
 /// <summary>Distributions of <see cref="Device.Random"/>.</summary>

@@ -3,15 +3,15 @@ using ILGpuOptim.Compute.Gpu;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>What can compute here, for people.</summary>
-/// <param name="Name">What users type; of a device that cannot be used, its kind.</param>
-/// <param name="Description">What it is.</param>
-/// <param name="MemoryBytes">The memory it has.</param>
-/// <param name="Limits">Further numbers.</param>
-/// <param name="Problem">Why it cannot be used, or null.</param>
+/// <summary>A device of this machine, described for users.</summary>
+/// <param name="Name">The name that users type; the kind, for a device that cannot be used.</param>
+/// <param name="Description">The hardware.</param>
+/// <param name="MemoryBytes">Its memory, in bytes.</param>
+/// <param name="Limits">Further properties.</param>
+/// <param name="Problem">Why the device cannot be used, or null.</param>
 public sealed record DeviceInfo(string Name, string Description, long MemoryBytes, IReadOnlyList<(string Name, string Value)> Limits, string? Problem)
 {
-    /// <summary>Whether <c>auto</c> may choose it before the processor.</summary>
+    /// <summary>True if <c>auto</c> prefers it to the CPU.</summary>
     public bool IsGpu { get; init; }
 }
 

@@ -3,31 +3,31 @@ using ILGpuOptim.Compute.Gpu;
 namespace ILGpuOptim.Compute;
 
 /// <summary>The source of one kernel.</summary>
-/// <param name="Key">The kernel, its rule and what it is specialised for.</param>
+/// <param name="Key">The kernel, its rule and its specialization constants.</param>
 /// <param name="Title">The kernel and the rule in it.</param>
 /// <param name="Threads">Threads of a group.</param>
 /// <param name="Text">PTX or OpenCL C.</param>
 public sealed record KernelSource(string Key, string Title, int Threads, string Text);
 
 /// <summary>
-/// Remembers the kernels that work on a GPU would launch, and compiles them to source, with neither a GPU nor a driver. Nothing is computed:
-/// memory on <see cref="Device"/> stays as it is.
+/// Records the kernels that a GPU would launch and compiles them to source, without a GPU or driver. Nothing is computed:
+/// the memory of <see cref="Device"/> does not change.
 /// </summary>
-/// <param name="asProcessor">Whether to choose the kernels of an OpenCL device that is a processor.</param>
+/// <param name="asProcessor">Records the kernels for OpenCL on CPUs instead.</param>
 public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
 {
     private readonly GpuDevice device = GpuDevice.Recorder(asProcessor);
 
-    /// <summary>What <see cref="Compile"/> can make.</summary>
+    /// <summary>The targets of <see cref="Compile"/>.</summary>
     public static IReadOnlyList<string> Targets { get; } = ["ptx", "opencl"];
 
     /// <summary>The device to work on.</summary>
     public Device Device => device;
 
-    /// <summary>Forgets the kernels so far.</summary>
+    /// <summary>Discards the recorded kernels.</summary>
     public void Clear() => device.ClearRecorded();
 
-    /// <summary>Has the device launch products with every tile, in fours and one by one, and with k split: what larger models and other GPUs choose.</summary>
+    /// <summary>Records products with every tile, with and without vector access, and with k split: the choices of larger models and other GPUs.</summary>
     public void RecordProducts()
     {
         Block a = device.Pool.Rent(1 << 17), b = device.Pool.Rent(1 << 17), c = device.Pool.Rent(1 << 17);
@@ -48,8 +48,8 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
     }
 
     /// <summary>
-    /// Has the device launch attention as the usual models have not: with heads that cannot be moved in fours, narrow and wide, and with windows, ranges,
-    /// soft-caps and biases by distance.
+    /// Records forms of attention that the usual models do not have: narrow and wide heads without vector access, windows, ranges,
+    /// soft caps and distance biases.
     /// </summary>
     public void RecordAttention()
     {
@@ -89,7 +89,7 @@ public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
         device.AttentionBackward(attention, gradients);
     }
 
-    /// <summary>Compiles every kernel so far, each once.</summary>
+    /// <summary>Compiles every recorded kernel once.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">The compute capability for PTX, such as 80.</param>
     /// <exception cref="ArgumentException">There is no such target.</exception>

@@ -3,15 +3,15 @@ using ILGpuOptim.Compute.Gpu;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>What measuring a product showed.</summary>
-/// <param name="Product">Its size: M × N × K, the batch, and which factors are transposed.</param>
-/// <param name="Rule">The plan that the device would have chosen, and its median time in microseconds.</param>
+/// <summary>The measurement of one product.</summary>
+/// <param name="Product">The size M × N × K, the batch, and the transposed factors.</param>
+/// <param name="Rule">The plan of the cost model and its median time in microseconds.</param>
 /// <param name="Best">The fastest plan and its time.</param>
 public sealed record TunedProduct(string Product, (string Plan, double Microseconds) Rule, (string Plan, double Microseconds) Best);
 
 /// <summary>
-/// Measures how a GPU computes the products that it has met so far fastest, and keeps the answer: devices opened later choose by the
-/// nearest size measured. Another plan adds in another order, so results before and after differ in their last bits.
+/// Measures the fastest plan for each product that a GPU has computed so far, and stores the results: devices opened later use the
+/// nearest measured size. Another plan adds in another order, so results before and after differ in their last bits.
 /// </summary>
 public sealed class ProductTuning
 {
@@ -19,15 +19,15 @@ public sealed class ProductTuning
     private readonly GpuDevice device;
     private readonly List<(GpuGemmSize Size, GpuGemmPlan Plan)> measured = [];
 
-    /// <summary>Prepares for a device that has run what it shall be tuned for.</summary>
-    /// <exception cref="DeviceException">The device has no choice: only those of GPUs have.</exception>
+    /// <summary>Tunes for the products that a device has computed so far.</summary>
+    /// <exception cref="DeviceException">The device is not a GPU, so there is nothing to choose.</exception>
     public ProductTuning(Device device) =>
         this.device = device is GpuDevice { IsProcessor: false } gpu ? gpu : throw new DeviceException($"{device.Name}: {device.Description} has one way to compute a product; only GPUs can be tuned");
 
-    /// <summary>Where <see cref="Save"/> writes to.</summary>
+    /// <summary>The file that <see cref="Save"/> writes.</summary>
     public string Path => GpuGemmPlans.PathOf(device.Accelerator.Name);
 
-    /// <summary>Measures one product after the other.</summary>
+    /// <summary>Measures the products one by one.</summary>
     public IEnumerable<TunedProduct> Measure() => Measure(device.Plans.Met);
 
     internal IEnumerable<TunedProduct> Measure(IEnumerable<GpuGemmSize> sizes)
@@ -59,12 +59,12 @@ public sealed class ProductTuning
         }
     }
 
-    /// <summary>Writes the table, whole or not at all.</summary>
+    /// <summary>Writes the table atomically.</summary>
     public void Save() => GpuGemmPlans.Write(Path, measured);
 
     private static string NameOf(GpuGemmPlan plan) => plan.Parts == 1 ? plan.Tile : $"{plan.Tile}, k in {plan.Parts}";
 
-    /// <summary>Median microseconds of each plan. The plans take turns, so that a device that changes its clock is unfair to none.</summary>
+    /// <summary>Median microseconds of each plan. Plans are interleaved, so that clock changes affect all alike.</summary>
     private double[] Times(GpuGemmPlan[] plans, Action run)
     {
         var times = new double[plans.Length][];

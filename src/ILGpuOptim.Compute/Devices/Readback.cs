@@ -6,7 +6,7 @@ namespace ILGpuOptim.Compute;
 /// </summary>
 public abstract class Readback
 {
-    /// <summary>Blocks until the copy is complete and returns the numbers.</summary>
+    /// <summary>Blocks until the copy is complete and returns the values.</summary>
     public abstract ReadOnlySpan<float> Wait();
 
     /// <summary>A copy that is complete already.</summary>

@@ -23,8 +23,8 @@ public class GpuAccessTests
             int a = k * GpuGemmTiles.PitchOf(rows), b = k * GpuGemmTiles.PitchOf(columns);
             foreach (int half in (int[])[0, 1])
             {
-                FoursMeetNoBankTwice(rows * columns / 64, thread => a + GpuGemmTiles.RowOf(thread, columns) + half * rows / 8);
-                FoursMeetNoBankTwice(rows * columns / 64, thread => b + GpuGemmTiles.ColumnOf(thread, columns) + half * columns / 8);
+                VectorsHaveNoBankConflict(rows * columns / 64, thread => a + GpuGemmTiles.RowOf(thread, columns) + half * rows / 8);
+                VectorsHaveNoBankConflict(rows * columns / 64, thread => b + GpuGemmTiles.ColumnOf(thread, columns) + half * columns / 8);
             }
         }
     }
@@ -46,21 +46,21 @@ public class GpuAccessTests
     public void ProductsFillStripsWithoutBankConflictsFromWholeSectors(int rows, bool alongOuter)
     {
         int pitch = GpuGemmTiles.PitchOf(rows), fours = rows * GpuGemmTiles.Depth / 4;
-        int Word(int index) => GpuGemmSide.StepOf(index, rows, alongOuter) * 4 * pitch + GpuGemmSide.OuterOf(index, rows, alongOuter);
+        int Word(int index) => GpuGemmOperand.StepOf(index, rows, alongOuter) * 4 * pitch + GpuGemmOperand.OuterOf(index, rows, alongOuter);
         if (alongOuter)
         {
-            FoursMeetNoBankTwice(fours, index => Word(index) / 4);
+            VectorsHaveNoBankConflict(vectors, index => Word(index) / 4);
         }
         else
         {
             for (int part = 0; part < 4; part++)
-                WordsMeetNoBankTwice(fours, index => Word(index) + part * 4 * pitch);
+                WordsHaveNoBankConflict(vectors, index => Word(index) + part * 4 * pitch);
         }
 
         const int Stride = 3072;
-        SectorsAreWhole(fours, index => alongOuter
-            ? GpuGemmSide.StepOf(index, rows, true) * Stride + GpuGemmSide.OuterOf(index, rows, true)
-            : GpuGemmSide.OuterOf(index, rows, false) * Stride + GpuGemmSide.StepOf(index, rows, false));
+        SectorsAreWhole(vectors, index => alongOuter
+            ? GpuGemmOperand.StepOf(index, rows, true) * Stride + GpuGemmOperand.OuterOf(index, rows, true)
+            : GpuGemmOperand.OuterOf(index, rows, false) * Stride + GpuGemmOperand.StepOf(index, rows, false));
     }
 
     [Theory]
@@ -81,19 +81,19 @@ public class GpuAccessTests
             // Scores of a part, stored and loaded; a line of queries or keys across it, and one down; rows of values; what is kept of each line of parts.
             for (int row = 0; row < 8; row++)
             {
-                WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => At(thread).Row(row) * Pitch + At(thread).X + step * At(thread).XStep);
-                WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => step * Pitch + At(thread).Row(row));
-                WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => At(thread).Row(row) * Pitch + step);
+                WordsHaveNoBankConflict(GpuAttentionKernels.Threads, thread => At(thread).Row(row) * Pitch + At(thread).X + step * At(thread).XStep);
+                WordsHaveNoBankConflict(GpuAttentionKernels.Threads, thread => step * Pitch + At(thread).Row(row));
+                WordsHaveNoBankConflict(GpuAttentionKernels.Threads, thread => At(thread).Row(row) * Pitch + step);
             }
 
-            WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => step * Pitch + At(thread).X + step * At(thread).XStep);
-            WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => step * GpuAttentionKernels.Tile + At(thread).X + step * At(thread).XStep);
-            WordsMeetNoBankTwice(GpuAttentionKernels.Threads, thread => At(thread).Line * GpuAttentionKernels.LinePitch + At(thread).X + step * At(thread).XStep);
+            WordsHaveNoBankConflict(GpuAttentionKernels.Threads, thread => step * Pitch + At(thread).X + step * At(thread).XStep);
+            WordsHaveNoBankConflict(GpuAttentionKernels.Threads, thread => step * GpuAttentionKernels.Tile + At(thread).X + step * At(thread).XStep);
+            WordsHaveNoBankConflict(GpuAttentionKernels.Threads, thread => At(thread).Line * GpuAttentionKernels.LinePitch + At(thread).X + step * At(thread).XStep);
         }
 
         // Operands on their way in.
-        WordsMeetNoBankTwice(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.ColumnAcross(t) * Pitch + GpuAttentionKernels.RowAcross(t));
-        WordsComeInWholeSectors(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.RowAcross(t) * 2304 + GpuAttentionKernels.ColumnAcross(t));
+        WordsHaveNoBankConflict(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.ColumnOfLoad(t) * Pitch + GpuAttentionKernels.RowOfLoad(t));
+        WordsComeInWholeSectors(16 * GpuAttentionKernels.Tile, t => GpuAttentionKernels.RowOfLoad(t) * 2304 + GpuAttentionKernels.ColumnOfLoad(t));
     }
 
     [Fact]
@@ -102,30 +102,30 @@ public class GpuAccessTests
         const int Threads = GpuAttentionTiles.Threads, Pitch = GpuAttentionTiles.Pitch, Stride = 2304;
         for (int step = 0; step < 8; step++)
         {
-            FoursMeetNoBankTwice(Threads, thread => step * Pitch + GpuAttentionTiles.RowOf(thread));
-            FoursMeetNoBankTwice(Threads, thread => step * Pitch + GpuAttentionTiles.ColumnOf(thread));
-            FoursMeetNoBankTwice(Threads, thread => step * GpuAttentionTiles.RowPitch + GpuAttentionTiles.ColumnOf(thread));
+            VectorsHaveNoBankConflict(Threads, thread => step * Pitch + GpuAttentionTiles.RowOf(thread));
+            VectorsHaveNoBankConflict(Threads, thread => step * Pitch + GpuAttentionTiles.ColumnOf(thread));
+            VectorsHaveNoBankConflict(Threads, thread => step * GpuAttentionTiles.RowPitch + GpuAttentionTiles.ColumnOf(thread));
         }
 
         // Operands on their way in, turned; and a part put down as it is. (One that is turned meets each bank twice.)
         for (int part = 0; part < 4; part++)
         {
-            WordsMeetNoBankTwice(Threads, thread => (4 * GpuAttentionTiles.FourAcross(thread) + part) * 4 * Pitch + GpuAttentionTiles.RowAcross(thread));
-            FoursMeetNoBankTwice(Threads, thread => (4 * GpuAttentionTiles.RowOf(thread) + part) * Pitch + GpuAttentionTiles.ColumnOf(thread));
+            WordsHaveNoBankConflict(Threads, thread => (4 * GpuAttentionTiles.VectorOfLoad(thread) + part) * 4 * Pitch + GpuAttentionTiles.RowOfLoad(thread));
+            VectorsHaveNoBankConflict(Threads, thread => (4 * GpuAttentionTiles.RowOf(thread) + part) * Pitch + GpuAttentionTiles.ColumnOf(thread));
         }
 
-        SectorsAreWhole(Threads, thread => GpuAttentionTiles.RowAcross(thread) * Stride + GpuAttentionTiles.FourAcross(thread) * 4);
+        SectorsAreWhole(Threads, thread => GpuAttentionTiles.RowOfLoad(thread) * Stride + GpuAttentionTiles.VectorOfLoad(thread) * 4);
         SectorsAreWhole(Threads, thread => GpuAttentionTiles.RowOf(thread) * 4 * Stride + GpuAttentionTiles.ColumnOf(thread) * 4);
         Assert.Equal(Threads, Enumerable.Range(0, Threads).Select(thread => (GpuAttentionTiles.RowOf(thread), GpuAttentionTiles.ColumnOf(thread))).Distinct().Count());
-        Assert.Equal(Threads, Enumerable.Range(0, Threads).Select(thread => (GpuAttentionTiles.RowAcross(thread), GpuAttentionTiles.FourAcross(thread))).Distinct().Count());
+        Assert.Equal(Threads, Enumerable.Range(0, Threads).Select(thread => (GpuAttentionTiles.RowOfLoad(thread), GpuAttentionTiles.VectorOfLoad(thread))).Distinct().Count());
     }
 
-    /// <summary>One tile stands for all; the gate assembles the others.</summary>
+    /// <summary>One tile represents all; the gate assembles the others.</summary>
     [Theory]
     [InlineData(false, false)]
     [InlineData(false, true)]
     [InlineData(true, false)]
-    public void CompiledProductsMoveFours(bool transposeA, bool transposeB)
+    public void CompiledProductsAccessVectors(bool transposeA, bool transposeB)
     {
         string aligned = CompiledProduct(256, transposeA, transposeB);
         foreach (string access in (string[])["ld.global.v4.f32", "st.global.v4.f32", "ld.shared.v4.f32"])
@@ -135,7 +135,7 @@ public class GpuAccessTests
     }
 
     [Fact]
-    public void CompiledProductsOfOddSizesMoveNumberByNumber() => Assert.DoesNotContain("global.v4", CompiledProduct(257, false, true), StringComparison.Ordinal);
+    public void CompiledProductsOfOddSizesAccessWords() => Assert.DoesNotContain("global.v4", CompiledProduct(257, false, true), StringComparison.Ordinal);
 
     private static string CompiledProduct(int size, bool transposeA, bool transposeB)
     {
@@ -188,13 +188,13 @@ public class GpuAccessTests
         return compiler.Source(kernel);
     }
 
-    private static void FoursMeetNoBankTwice(int threads, Func<int, int> four)
+    private static void VectorsHaveNoBankConflict(int threads, Func<int, int> four)
     {
         foreach (int[] group in Enumerable.Range(0, threads).Select(four).Chunk(Warp / 4))
             MeetNoBankTwice(group.SelectMany(place => Enumerable.Range(place * 4, 4)));
     }
 
-    private static void WordsMeetNoBankTwice(int threads, Func<int, int> word)
+    private static void WordsHaveNoBankConflict(int threads, Func<int, int> word)
     {
         foreach (int[] group in Enumerable.Range(0, threads).Select(word).Chunk(Warp))
             MeetNoBankTwice(group);

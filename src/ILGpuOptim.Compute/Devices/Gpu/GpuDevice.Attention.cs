@@ -56,7 +56,7 @@ public sealed partial class GpuDevice
         {
             attentionBackward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Backward);
 
-            // Whole key heads when they keep a processor's cores evenly busy; else blocks of keys, then blocks of queries.
+            // Whole key heads if there are enough for all cores; else blocks of keys, then blocks of queries.
             if (IsProcessor && a.Batch * a.KeyHeads >= 4 * Accelerator.NumMultiprocessors)
             {
                 Launch(attentionBackward, x, 1, (long)a.Batch * a.KeyHeads, AttentionThreads, form | GpuAttentionKernels.Keys | GpuAttentionKernels.Queries);
@@ -89,13 +89,13 @@ public sealed partial class GpuDevice
 
     private void LaunchTiles(int which, Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int form)
     {
-        // Dropout, and what is done to scores, need more registers than leave room for a third group.
+        // Dropout, bounds, soft caps and distance biases need registers that leave no room for a third group.
         int large = (form & (GpuAttentionKernels.Drops | GpuAttentionKernels.Bounded | GpuAttentionKernels.Caps | GpuAttentionKernels.HasDistances)) != 0 ? 1 : 0;
         tiles[2 * which + large] ??= Load(kernel, Limits(GpuAttentionTiles.Threads, 3 - large));
         Launch(tiles[2 * which + large]!, x, blocks, heads, GpuAttentionTiles.Threads, form & GpuAttentionTiles.Forms);
     }
 
-    /// <summary>Whether the faster kernels of GPUs can do it.</summary>
+    /// <summary>True if the faster kernels of GPUs support these operands.</summary>
     private bool TakesTiles(in AttentionArguments a) =>
         !IsProcessor && a.HeadSize <= GpuAttentionTiles.LongestHead && a.HeadSize % 4 == 0 && a.QueryStride % 4 == 0 && a.KeyStride % 4 == 0 && a.OutputStride % 4 == 0 && a.QueryHeadStep % 4 == 0 && a.KeyHeadStep % 4 == 0
         && GpuOperand.IsAligned(a.Query) && GpuOperand.IsAligned(a.Key) && GpuOperand.IsAligned(a.Value) && GpuOperand.IsAligned(a.Output);

@@ -11,7 +11,7 @@ public sealed partial class GpuDevice
 {
     private readonly Dictionary<string, RecordedKernel>? recorded;
 
-    /// <summary>The kernels that a recording device would have launched, in their order.</summary>
+    /// <summary>The kernels that a recording device would have launched, in order.</summary>
     internal IEnumerable<RecordedKernel> Recorded
     {
         get
@@ -28,8 +28,8 @@ public sealed partial class GpuDevice
     }
 
     /// <summary>
-    /// A device that launches nothing but remembers every kernel: its memory is real and stays as it is. For printing kernels, and for
-    /// checking that all of them compile for hardware that is not here.
+    /// A device that records kernels instead of launching them; its memory is real and does not change. For printing kernels, and for
+    /// checking that all compile for hardware that is not present.
     /// </summary>
     internal static GpuDevice Recorder(bool asProcessor = false)
     {
@@ -112,10 +112,10 @@ public sealed partial class GpuDevice
         return (config, a, b, c, d, e, f, g) => loaded.For(g)(Stream, config, a, b, c, d, e, f, g);
     }
 
-    /// <summary>How many threads a group has, and how many groups a multiprocessor must have room for: what limits a kernel's registers.</summary>
+    /// <summary>Launch bounds: threads per group and groups per multiprocessor, which limit a kernel's registers.</summary>
     private static KernelSpecialization Limits(int threads, int groups) => new(threads, groups);
 
-    /// <summary>A kernel to launch; its types become visible to the launcher.</summary>
+    /// <summary>A kernel to launch; makes its types visible to the launcher.</summary>
     private GpuKernel<TLast, TLauncher> Compiled<TLast, TLauncher>(Delegate kernel, in KernelSpecialization limits)
         where TLast : struct
         where TLauncher : Delegate
@@ -127,7 +127,7 @@ public sealed partial class GpuDevice
 
     private void Record(Delegate kernel, KernelSpecialization limits, KernelConfig config, params object[] arguments)
     {
-        // A specialised value shows itself by its type alone.
+        // Only its type identifies a specialized value.
         object[] constants = [.. arguments.Where(argument => argument.GetType() is { IsGenericType: true } type && type.GetGenericTypeDefinition() == typeof(SpecializedValue<>))];
         var entry = new RecordedKernel(kernel.Method, constants, config.GroupDim.Size, limits);
         recorded!.TryAdd(entry.Key, entry);

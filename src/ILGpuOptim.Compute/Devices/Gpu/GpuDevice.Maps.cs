@@ -68,7 +68,7 @@ public sealed partial class GpuDevice
         Launcher<R>(maps, GpuMapKernels.Map)(
             (Groups(Tiles(columns, GpuMapKernels.FlatWidth)), GpuMapKernels.FlatWidth), new GpuArguments(operands, 1, columns, nothing.View), rule, new(formats));
 
-    /// <summary>Launches maps that waited for each other: entries of <see cref="GpuPendingMaps.EntryLength"/> numbers, and each group's entry.</summary>
+    /// <summary>Launches queued maps: entries of <see cref="GpuPendingMaps.EntryLength"/> integers, and the entry of each group.</summary>
     internal void LaunchMaps<R>(in R rule, ulong formats, ReadOnlySpan<int> entries, ReadOnlySpan<int> groups) where R : unmanaged, IMap6
     {
         table ??= Accelerator.Allocate1D<int>(GpuPendingMaps.MostEntries * GpuPendingMaps.EntryLength + GpuPendingMaps.MostGroups);
@@ -146,7 +146,7 @@ public sealed partial class GpuDevice
 
         var arguments = new GpuArguments(operands, rows, columns, nothing.View);
 
-        // A group that sums over columns takes several rows, so that there are few partial sums to add up.
+        // With sums per column, a group takes several rows, so that partial sums are few.
         arguments.Across = IsProcessor ? (int)Math.Max(1, Tiles(rows, GpuRowLines.MostGroups)) : sums == 0 ? 1 : (int)Math.Max(1, Tiles(rows, 128));
         long groups = Tiles(rows, arguments.Across), size = groups * columns;
         Block partials = sums > 0 ? Pool.Rent(sums * size) : default;

@@ -7,7 +7,7 @@ using ILGpuOptim.Compute.Gpu;
 
 namespace ILGpuOptim.Compute;
 
-// Moving numbers in and out, between types, and by index.
+// Transfers, conversions, and access by index.
 public sealed partial class GpuDevice
 {
     private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, int, SpecializedValue<int>>? gather;
@@ -83,7 +83,7 @@ public sealed partial class GpuDevice
         if (bytes == 0)
             return;
 
-        // The copy may still run when it has been enqueued: the target must not move before the stream has come to its end.
+        // The copy is asynchronous: the target must stay pinned until the stream has finished.
         fixed (byte* pointer = target)
         {
             GpuMemory.View(source).SubView(0, bytes).CopyToCPU(Stream, ref *pointer, bytes);
@@ -169,7 +169,7 @@ public sealed partial class GpuDevice
 
     private static int RowsOf(in Block table, long columns) => (int)Math.Min(int.MaxValue, table.Length / columns);
 
-    /// <summary>Forgets what was known about indices in a block.</summary>
+    /// <summary>Discards the known range of indices in a block.</summary>
     private static void Overwrites(in Block target) => ((GpuMemory)target.Memory).Indices = null;
 
     /// <inheritdoc/>
@@ -198,7 +198,7 @@ public sealed partial class GpuDevice
         pending.Launch();
         if (target.Length == 0)
             return;
-        random ??= Load<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Draw);
+        random ??= Load<ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>(GpuRandom.Fill);
         random((Groups(Tiles(target.Length, 4 * GpuRandom.Threads)), GpuRandom.Threads), GpuMemory.View<float>(target), target.Length, scale, seed, stream, new((int)kind));
     }
 }

@@ -5,13 +5,13 @@ using ILGpuOptim.Compute.Gpu;
 
 namespace ILGpuOptim.Compute;
 
-// Matrix products on OpenCL devices that are processors.
+// Matrix products on OpenCL devices that are CPUs.
 public sealed partial class GpuDevice
 {
-    /// <summary>From how many columns of C, and how many steps of k, packing A pays.</summary>
+    /// <summary>The fewest columns of C, and steps of k, for which A is packed.</summary>
     private const int FewestColumns = 128, FarApart = 1024;
 
-    /// <summary>Rows of a group whose part of A fits no cache however few they are: B is read the less often.</summary>
+    /// <summary>Rows of a group whose part of A does not fit the cache: many, so that B is read less often.</summary>
     private const int ManyRows = 64;
 
     private Action<KernelConfig, GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>? pack;
@@ -19,7 +19,7 @@ public sealed partial class GpuDevice
 
     private bool? hasWideRegisters;
 
-    /// <summary>Whether the processor has 32 registers of sixteen numbers.</summary>
+    /// <summary>True if the CPU has 32 registers of sixteen floats.</summary>
     private bool HasWideRegisters => hasWideRegisters ??= Accelerator.Device is CLDevice cl && cl.GetDeviceInfo<int>(CLDeviceInfoType.CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT) >= Line.Length;
 
     private long WorkspaceOfPanels(in GemmArguments g) =>
@@ -27,12 +27,12 @@ public sealed partial class GpuDevice
 
     private int WidthOfPanels(int n) => HasWideRegisters && n > Line.Length ? 2 * Line.Length : Line.Length;
 
-    /// <summary>A tile of A with many steps of k lies on few lines of a cache, or on many pages: it is packed too when there are columns enough to pay for it.</summary>
+    /// <summary>True if A is packed too: with many steps of k its rows conflict in the cache or span many pages, and with enough columns packing pays.</summary>
     private static bool PacksRows(int n, int k) => n >= FewestColumns && k >= FarApart;
 
     private void GemmPanels<R>(GpuGemmArguments x, int batch, in R epilogue, ulong formats) where R : unmanaged, IMap6
     {
-        // Rows that a group takes: their part of A stays in half a megabyte of cache, and every core has several groups.
+        // Rows of a group: their part of A stays in half a megabyte of cache, and every core gets several groups.
         int width = WidthOfPanels(x.N);
         formats |= width > Line.Length ? GpuGemmPanels.TwoLines : 0;
         x.TilesN = (x.N + width - 1) / width;

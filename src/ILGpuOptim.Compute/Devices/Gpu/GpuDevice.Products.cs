@@ -48,10 +48,10 @@ public sealed partial class GpuDevice
         if (IsProcessor)
             GemmPanels(x, g.Batch, epilogue, formats);
         else
-            GemmTiles(x, g.Batch, epilogue, formats | Fours(g, x));
+            GemmTiles(x, g.Batch, epilogue, formats | Vectors(g, x));
     }
 
-    /// <summary>How products are computed on a GPU.</summary>
+    /// <summary>Chooses how products are computed on a GPU.</summary>
     internal GpuGemmPlans Plans { get; }
 
     /// <inheritdoc/>
@@ -64,7 +64,7 @@ public sealed partial class GpuDevice
         return parts > 1 ? (long)g.Batch * parts * g.M * g.N : 0;
     }
 
-    /// <summary>The length of each part of k, whole strips, and how many there are.</summary>
+    /// <summary>The length of the parts of k, in whole strips, and their number.</summary>
     private static (int Length, int Parts) Split(int k, int parts)
     {
         int length = (int)Tiles(Tiles(k, parts), GpuGemmTiles.Depth) * GpuGemmTiles.Depth;
@@ -104,7 +104,7 @@ public sealed partial class GpuDevice
             finishes[typeof(R)] = finish = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Finish);
         int threads = x.N > 64 ? 128 : 64;
         ((Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)finish)(
-            (Groups((long)batch * x.M * Tiles(x.N, threads)), threads), x, epilogue, new(formats & ~(GpuGemmTiles.FoursA | GpuGemmTiles.FoursB | GpuGemmTiles.FoursC | GpuGemmTiles.Ragged)));
+            (Groups((long)batch * x.M * Tiles(x.N, threads)), threads), x, epilogue, new(formats & ~(GpuGemmTiles.VectorsA | GpuGemmTiles.VectorsB | GpuGemmTiles.VectorsC | GpuGemmTiles.Ragged)));
         Pool.Return(partials);
     }
 
@@ -118,17 +118,17 @@ public sealed partial class GpuDevice
     }
 
     /// <summary>
-    /// Which of the three matrices a GPU can move in fours: their lines begin at multiples of 16 bytes. Of a factor the last four of a line may reach
-    /// beyond it, if there is memory; of the result it may not.
+    /// Flags of the matrices that can be accessed as 16-byte vectors: their rows start at multiples of 16 bytes. The last vector of a row may reach
+    /// beyond the row of a factor, within its block, but not of the result.
     /// </summary>
-    private static ulong Fours(in GemmArguments g, in GpuGemmArguments x)
+    private static ulong Vectors(in GemmArguments g, in GpuGemmArguments x)
     {
         static bool Fits(in Block block, int lines, int length, int stride, int batch, long batchStride) =>
             block.Type == DType.F32 && GpuOperand.IsAligned(block) && stride % 4 == 0 && batchStride % 4 == 0
             && (batch - 1) * batchStride + (lines - 1L) * stride + (length + 3L) / 4 * 4 <= block.Length;
-        return (Fits(g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, x.StrideA, g.Batch, g.BatchStrideA) ? GpuGemmTiles.FoursA : 0)
-            | (Fits(g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, x.StrideB, g.Batch, g.BatchStrideB) ? GpuGemmTiles.FoursB : 0)
+        return (Fits(g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, x.StrideA, g.Batch, g.BatchStrideA) ? GpuGemmTiles.VectorsA : 0)
+            | (Fits(g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, x.StrideB, g.Batch, g.BatchStrideB) ? GpuGemmTiles.VectorsB : 0)
             | (g.K % 4 == 0 ? 0 : GpuGemmTiles.Ragged)
-            | (g.N % 4 == 0 && Fits(g.C, g.M, g.N, x.StrideC, g.Batch, g.BatchStrideC) ? GpuGemmTiles.FoursC : 0);
+            | (g.N % 4 == 0 && Fits(g.C, g.M, g.N, x.StrideC, g.Batch, g.BatchStrideC) ? GpuGemmTiles.VectorsC : 0);
     }
 }

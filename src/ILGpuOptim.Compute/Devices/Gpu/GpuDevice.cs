@@ -8,8 +8,8 @@ using ILGpuOptim.Compute.Gpu;
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// Any accelerator that ILGPU reaches: CUDA or OpenCL. Launches are asynchronous on one stream; nothing waits inside a
-/// step but <see cref="Device.Download(in Block, Span{float})"/>. Results are the same bits in every run on one machine.
+/// A CUDA or OpenCL device through ILGPU. Launches are asynchronous on one stream; only downloads and
+/// <see cref="Device.Synchronize"/> wait. Results are the same bits in every run on one machine.
 /// </summary>
 public sealed partial class GpuDevice : Device
 {
@@ -58,7 +58,7 @@ public sealed partial class GpuDevice : Device
 
     internal Accelerator Accelerator { get; }
 
-    /// <summary>Whether the device is a processor behind OpenCL: its kernels are other ones. Tests change it, to run a GPU's kernels on a processor.</summary>
+    /// <summary>True for CPUs behind OpenCL, which have kernels of their own. Tests change it to run a GPU's kernels on a CPU.</summary>
     internal bool IsProcessor { get; set; }
 
     internal AcceleratorStream Stream => Accelerator.DefaultStream;
@@ -98,7 +98,7 @@ public sealed partial class GpuDevice : Device
         Stream.Synchronize();
     }
 
-    /// <summary>How often the host has waited for everything that was launched.</summary>
+    /// <summary>The number of times that the host waited for all launches.</summary>
     internal long Synchronizations { get; private set; }
 
     /// <inheritdoc/>
@@ -119,7 +119,7 @@ public sealed partial class GpuDevice : Device
         }
         catch (Exception e) when (GpuDevices.Explain(e) is not null)
         {
-            // A lost device takes nothing back, and whoever lost it has been told why.
+            // A lost device cannot release anything, and its failure was reported before.
         }
     }
 }

@@ -4,18 +4,18 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// The gradients: weights are computed again from the log-sum-exp, queries × keys. With P the weights, M the dropout mask and
+// The gradients. Weights are recomputed from the log-sum-exp, queries × keys. With P the weights, M the dropout mask and
 // D = Σ dO·O of a query: dV = (P∘M)ᵀ dO, dS = P∘((dO Vᵀ)∘M - D), dQ = scale · dS K, dK = scale · dSᵀ Q.
-// On a GPU one launch sums over queries and one over keys, seven products for each tile, so that no number is added to by two
-// groups. Alone, a group has a whole key head when there are enough of them, and five products are enough.
+// On a GPU one launch sums over queries and one over keys, seven products per tile, so that no element is written by two
+// groups. On a CPU a group takes a whole key head if there are enough of them; then five products suffice.
 internal static partial class GpuAttentionKernels
 {
     private const int DotLanes = 8;
 
-    /// <summary>Queries that a group of a GPU takes in <see cref="Dot"/>; alone it takes a tile's.</summary>
+    /// <summary>Queries per group of <see cref="Dot"/> on GPUs; on CPUs, a tile.</summary>
     public const int DotRows = Threads / DotLanes;
 
-    /// <summary>Σ dO·O: eight threads for each query and head, or one that works alone; one group for each <see cref="Tile"/> / 8 of them, or <see cref="Tile"/>.</summary>
+    /// <summary>Σ dO·O of each query and head. On GPUs eight threads sum one row, and a group takes <see cref="DotRows"/> rows; on CPUs a thread takes <see cref="Tile"/> rows.</summary>
     public static void Dot(GpuAttentionArguments x, int count, SpecializedValue<int> form)
     {
         ArrayView<float> parts = SharedMemory.Allocate<float>(Threads);
@@ -53,15 +53,15 @@ internal static partial class GpuAttentionKernels
 
     /// <summary>
     /// With <see cref="Keys"/> the gradients of keys and values, one group for each block of keys, key head and sequence; with
-    /// <see cref="Queries"/> that of the queries, one group for each block of queries, head and sequence; with both
-    /// everything, one group for each key head and sequence.
+    /// <see cref="Queries"/> the gradient of the queries, one group for each block of queries, head and sequence; with both,
+    /// all three, one group for each key head and sequence.
     /// </summary>
     public static void Backward(GpuAttentionArguments x, SpecializedValue<int> form)
     {
         int size = x.HeadSize, alone = form.Value >> 2 & 1, threads = Threads >> 6 * alone, depth = 16 << 2 * alone;
         bool ofKeys = (form.Value & Keys) != 0, ofQueries = (form.Value & Queries) != 0;
         ArrayView<float> tiles = SharedMemory.Allocate<float>((32 << 2 * (form.Value >> 2 & 1)) * Pitch);
-        ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), slopes = SharedMemory.Allocate<float>(Tile * Pitch);
+        ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), gradients = SharedMemory.Allocate<float>(Tile * Pitch);
         int block = Grid.IdxX % x.Blocks, heads = ofKeys ? x.KeyHeads : x.Heads, head = Grid.IdxX / x.Blocks % heads, batch = Grid.IdxX / x.Blocks / heads;
         int shared = x.Heads / x.KeyHeads, keyHead = ofKeys ? head : head / shared, h0 = ofKeys ? head * shared : head, h1 = ofKeys ? h0 + shared : head + 1;
         int qFirst = ofKeys ? 0 : block * Tile, qEnd = ofKeys ? x.QueryLength : IntrinsicMath.Min(qFirst + Tile, x.QueryLength);
@@ -74,7 +74,7 @@ internal static partial class GpuAttentionKernels
             kEnd = EndKey(x, form.Value, batch, qEnd - 1);
         }
 
-        // What no pair of a query and a key that it sees adds to.
+        // Queries without keys.
         for (int h = h0; h < h1 && ofQueries; h++)
             ClearBlind(x, form.Value, batch, h, qFirst, qEnd, threads);
         for (int k0 = kFirst; k0 < kEnd; k0 += Tile)
@@ -82,7 +82,7 @@ internal static partial class GpuAttentionKernels
             var tile = new GpuAttentionTile { Batch = batch };
             tile.OfKeys(x, keyHead, k0);
 
-            // The blocks of queries that see a key of the block.
+            // The blocks of queries that attend to a key of the block.
             int q = qFirst, end = qEnd;
             if (ofKeys)
             {
@@ -96,15 +96,15 @@ internal static partial class GpuAttentionKernels
                 for (int q0 = q; q0 < end; q0 += Tile)
                 {
                     tile.OfQueries(x, h, q0);
-                    Differentiate(x, form.Value, tile, fresh, depth, tiles, weights, slopes);
+                    ScoreGradients(x, form.Value, tile, fresh, depth, tiles, weights, gradients);
                     if (ofKeys)
                     {
                         Sum(x, form.Value, tile, Over.Weights, first, tiles, weights);
-                        Sum(x, form.Value, tile, Over.Queries, first, tiles, slopes);
+                        Sum(x, form.Value, tile, Over.Queries, first, tiles, gradients);
                     }
 
                     if (ofQueries)
-                        Sum(x, form.Value, tile, Over.Keys, k0 == FirstTile(x, form.Value, batch, q0), tiles, slopes);
+                        Sum(x, form.Value, tile, Over.Keys, k0 == FirstTile(x, form.Value, batch, q0), tiles, gradients);
                     first = false;
                     fresh = (form.Value & Direct) == 0 || depth < size;
                 }
@@ -118,7 +118,7 @@ internal static partial class GpuAttentionKernels
         }
     }
 
-    /// <summary>Zeros for the gradients of a head's queries that see no key, in blocks without any pair.</summary>
+    /// <summary>Clears the gradients of a head's queries without keys, in blocks that have no pair at all.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void ClearBlind(GpuAttentionArguments x, int form, int batch, int head, int qFirst, int qEnd, int threads)
     {
@@ -151,10 +151,10 @@ internal static partial class GpuAttentionKernels
             target[start + (long)(t / size) * stride + t % size] = 0;
     }
 
-    /// <summary>Leaves P∘M in <paramref name="weights"/> and dS in <paramref name="slopes"/>; every thread has passed a barrier since.</summary>
+    /// <summary>Computes P∘M into <paramref name="weights"/> and dS into <paramref name="gradients"/>, and ends with a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Differentiate(
-        GpuAttentionArguments x, int form, GpuAttentionTile tile, bool fresh, int depth, ArrayView<float> tiles, ArrayView<float> weights, ArrayView<float> slopes)
+    private static void ScoreGradients(
+        GpuAttentionArguments x, int form, GpuAttentionTile tile, bool fresh, int depth, ArrayView<float> tiles, ArrayView<float> weights, ArrayView<float> gradients)
     {
         int size = x.HeadSize, threads = (form & Alone) != 0 ? 1 : Threads;
         bool direct = (form & Direct) != 0;
@@ -162,9 +162,9 @@ internal static partial class GpuAttentionKernels
         for (int c = 0; c < size; c += depth)
         {
             if (fresh)
-                LoadAcross(tiles, x.Key, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, x.Scale, form);
+                LoadTransposed(tiles, x.Key, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, x.Scale, form);
             if (!direct)
-                LoadAcross(right, x.Query, tile.Query + c, x.QueryStride, tile.QueryCount, depth, size - c, 1, form);
+                LoadTransposed(right, x.Query, tile.Query + c, x.QueryStride, tile.QueryCount, depth, size - c, 1, form);
             Group.Barrier();
             ArrayView<float> rows = direct ? x.Query.SubView(tile.Query + c) : right;
             for (int p = Group.IdxX; p < Parts * Parts; p += threads)
@@ -190,9 +190,9 @@ internal static partial class GpuAttentionKernels
         for (int c = 0; c < size; c += depth)
         {
             if (fresh)
-                LoadAcross(direct ? right : tiles, x.Value, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, 1, form);
+                LoadTransposed(direct ? right : tiles, x.Value, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, 1, form);
             if (!direct)
-                LoadAcross(right, x.OutputGradient, tile.Output + c, x.OutputStride, tile.QueryCount, depth, size - c, 1, form);
+                LoadTransposed(right, x.OutputGradient, tile.Output + c, x.OutputStride, tile.QueryCount, depth, size - c, 1, form);
             Group.Barrier();
             ArrayView<float> rows = direct ? x.OutputGradient.SubView(tile.Output + c) : right;
             for (int p = Group.IdxX; p < Parts * Parts; p += threads)
@@ -202,7 +202,7 @@ internal static partial class GpuAttentionKernels
                 if (tile.Sees(at))
                 {
                     if (c > 0)
-                        products = at.Load(slopes);
+                        products = at.Load(gradients);
                     products = at.Product(
                         products, direct ? right : tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.OutputStride) : at.Rows(Tile, 1), direct ? 1 : Pitch,
                         0, IntrinsicMath.Min(depth, size - c));
@@ -210,24 +210,24 @@ internal static partial class GpuAttentionKernels
 
                 if (c + depth >= size)
                 {
-                    Slope(x, form, tile, at, 0, ref products.A, weights);
-                    Slope(x, form, tile, at, 1, ref products.B, weights);
-                    Slope(x, form, tile, at, 2, ref products.C, weights);
-                    Slope(x, form, tile, at, 3, ref products.D, weights);
-                    Slope(x, form, tile, at, 4, ref products.E, weights);
-                    Slope(x, form, tile, at, 5, ref products.F, weights);
-                    Slope(x, form, tile, at, 6, ref products.G, weights);
-                    Slope(x, form, tile, at, 7, ref products.H, weights);
+                    ScoreGradient(x, form, tile, at, 0, ref products.A, weights);
+                    ScoreGradient(x, form, tile, at, 1, ref products.B, weights);
+                    ScoreGradient(x, form, tile, at, 2, ref products.C, weights);
+                    ScoreGradient(x, form, tile, at, 3, ref products.D, weights);
+                    ScoreGradient(x, form, tile, at, 4, ref products.E, weights);
+                    ScoreGradient(x, form, tile, at, 5, ref products.F, weights);
+                    ScoreGradient(x, form, tile, at, 6, ref products.G, weights);
+                    ScoreGradient(x, form, tile, at, 7, ref products.H, weights);
                 }
 
-                at.Store(products, slopes);
+                at.Store(products, gradients);
             }
 
             Group.Barrier();
         }
     }
 
-    /// <summary>exp(score + biases - log-sum-exp), 0 where the query does not see the key.</summary>
+    /// <summary>exp(score + biases - log-sum-exp), 0 where the query does not attend to the key.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, GpuTile scores)
     {
@@ -277,11 +277,11 @@ internal static partial class GpuAttentionKernels
     }
 
     /// <summary>
-    /// Turns row <paramref name="j"/> of dO Vᵀ into dS, and the weights into those that were applied. With a soft-cap, in place of the weights there are
-    /// capped scores, of which its derivative is 1 - (score / cap)²; weights are made of them here.
+    /// Replaces row <paramref name="j"/> of dO Vᵀ by dS, and the weights by those after dropout. With a soft cap, <paramref name="weights"/> holds
+    /// capped scores instead, from which the weights and the cap's derivative, 1 - (score / cap)², are computed here.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref Float4Pair products, ArrayView<float> weights)
+    private static void ScoreGradient(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref Float4Pair products, ArrayView<float> weights)
     {
         int row = at.Row(j), step = at.XStep, place = row * Pitch + at.X;
         if (row >= tile.QueryCount || !tile.Sees(at))
@@ -311,17 +311,17 @@ internal static partial class GpuAttentionKernels
             products *= keep;
         }
 
-        Float4Pair slope = weight * (products - Float4Pair.Splat(x.Dots[tile.Row + row]));
+        Float4Pair gradient = weight * (products - Float4Pair.Splat(x.Dots[tile.Row + row]));
         if ((form & Caps) != 0 && (form & OfDistances) == 0)
-            slope *= derivative;
-        products = tile.Visible(x, form, at, row, slope);
+            gradient *= derivative;
+        products = tile.Visible(x, form, at, row, gradient);
     }
 
     /// <summary>Adds one of the three products to its gradient: (P∘M)ᵀ dO, dSᵀ Q or dS K.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Sum(GpuAttentionArguments x, int form, GpuAttentionTile tile, int what, bool first, ArrayView<float> tiles, ArrayView<float> factors)
     {
-        // Of 64 × 32 numbers a thread of a GPU has 8 × 4; a wider strip would not fit beside the two tiles in 48 KiB.
+        // On a GPU a thread has 8 × 4 of 64 × 32 elements; a wider strip would not fit beside the two tiles in 48 KiB.
         int size = x.HeadSize, width = (form & Alone) != 0 ? Tile : 32, threads = (form & Alone) != 0 ? 1 : Threads;
         bool direct = (form & Direct) != 0;
         ArrayView<float> source = what == Over.Weights ? x.OutputGradient : what == Over.Queries ? x.Query : x.Key;

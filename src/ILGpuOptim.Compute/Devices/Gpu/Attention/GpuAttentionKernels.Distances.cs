@@ -4,28 +4,28 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// The gradient of biases by distance: the gradients of all scores, computed again, summed along the diagonals of the tiles.
+// The gradient of distance biases: recomputed score gradients, summed along the diagonals of the tiles.
 internal static partial class GpuAttentionKernels
 {
     /// <summary>
-    /// One group for each head and each 64 distances key - query that begin at a multiple of 64: it passes over two diagonals of tiles in all sequences, in
-    /// one order, so that no number is added to by two groups.
+    /// One group for each head and each 64 distances (key - query) that start at a multiple of 64. It visits two diagonals of tiles in all sequences, in
+    /// a fixed order, so that no element is written by two groups.
     /// </summary>
     public static void Distances(GpuAttentionArguments x, SpecializedValue<int> form)
     {
         int alone = form.Value >> 2 & 1, threads = Threads >> 6 * alone, depth = 16 << 2 * alone;
         ArrayView<float> tiles = SharedMemory.Allocate<float>((32 << 2 * (form.Value >> 2 & 1)) * Pitch);
-        ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), slopes = SharedMemory.Allocate<float>(Tile * Pitch), sums = SharedMemory.Allocate<float>(Tile);
+        ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), gradients = SharedMemory.Allocate<float>(Tile * Pitch), sums = SharedMemory.Allocate<float>(Tile);
         int queryBlocks = (x.QueryLength + Tile - 1) / Tile, keyBlocks = (x.KeyLength + Tile - 1) / Tile;
         int head = Grid.IdxX / x.Blocks, diagonal = Grid.IdxX % x.Blocks - queryBlocks;
         for (int t = Group.IdxX; t < Tile; t += threads)
             sums[t] = 0;
 
-        // Of distances that no query sees nothing needs to be computed.
+        // Distances that are masked everywhere need no work.
         bool seen = diagonal * Tile <= x.Offset && diagonal * Tile + Tile - 1 >= x.Lower;
         for (int side = 0; side < 2; side++)
         {
-            // Tiles of this diagonal have distances from 63 before to 63 after it.
+            // A tile of this diagonal covers the distances from 63 below to 63 above it.
             int between = diagonal + side, first = IntrinsicMath.Max(0, -between), end = seen ? IntrinsicMath.Min(queryBlocks, keyBlocks - between) : 0;
             for (int batch = 0; batch < x.Batch; batch++)
             {
@@ -34,9 +34,9 @@ internal static partial class GpuAttentionKernels
                     var tile = new GpuAttentionTile { Batch = batch };
                     tile.OfKeys(x, head / (x.Heads / x.KeyHeads), (block + between) * Tile);
                     tile.OfQueries(x, head, block * Tile);
-                    Differentiate(x, form.Value, tile, true, depth, tiles, weights, slopes);
+                    ScoreGradients(x, form.Value, tile, true, depth, tiles, weights, gradients);
                     for (int t = Group.IdxX; t < Tile; t += threads)
-                        sums[t] += Along(slopes, t - side * Tile);
+                        sums[t] += SumDiagonal(gradients, t - side * Tile);
                 }
             }
         }
@@ -49,9 +49,9 @@ internal static partial class GpuAttentionKernels
         }
     }
 
-    /// <summary>The sum of a tile's numbers whose column is their row plus <paramref name="offset"/>.</summary>
+    /// <summary>The sum of a tile's diagonal: column = row + <paramref name="offset"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Along(ArrayView<float> tile, int offset)
+    private static float SumDiagonal(ArrayView<float> tile, int offset)
     {
         float sum = 0;
         int end = IntrinsicMath.Min(Tile, Tile - offset);

@@ -4,8 +4,8 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// Forward, with scores transposed, keys × queries: the maximum and the sum of a query's scores run down a part's rows and
-// never across lanes.
+// Forward. Scores are transposed, keys × queries, so that the maximum and sum of a query's scores are taken over a part's rows and
+// never across vector lanes.
 internal static partial class GpuAttentionKernels
 {
     /// <summary>One group for each block of queries, head and sequence.</summary>
@@ -19,7 +19,7 @@ internal static partial class GpuAttentionKernels
         ArrayView<float> factors = SharedMemory.Allocate<float>(Tile), inverses = SharedMemory.Allocate<float>(Tile);
         ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
 
-        // Later queries see more keys, so they go first.
+        // Later queries have more keys, so they start first.
         int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
         int keyHead = head / (x.Heads / x.KeyHeads), q0 = block * Tile, queries = IntrinsicMath.Min(Tile, x.QueryLength - q0);
         long query = ((long)batch * x.QueryLength + q0) * x.QueryStride + head * x.QueryHeadStep, output = ((long)batch * x.QueryLength + q0) * x.OutputStride + head * size;
@@ -30,7 +30,7 @@ internal static partial class GpuAttentionKernels
             sums[r] = 0;
         }
 
-        // At least once, so that queries without keys get results.
+        // At least once: queries without keys get results too.
         int begin = FirstTile(x, form.Value, batch, q0), end = EndKey(x, form.Value, batch, q0 + queries - 1), k0 = begin;
         do
         {
@@ -41,9 +41,9 @@ internal static partial class GpuAttentionKernels
             for (int c = 0; c < size; c += depth)
             {
                 if (!direct || depth < size || first)
-                    LoadAcross(tiles, x.Query, query + c, x.QueryStride, queries, depth, size - c, x.Scale, form.Value);
+                    LoadTransposed(tiles, x.Query, query + c, x.QueryStride, queries, depth, size - c, x.Scale, form.Value);
                 if (!direct)
-                    LoadAcross(right, x.Key, key + c, x.KeyStride, keys, depth, size - c, 1, form.Value);
+                    LoadTransposed(right, x.Key, key + c, x.KeyStride, keys, depth, size - c, 1, form.Value);
                 Group.Barrier();
                 ArrayView<float> keyRows = direct ? x.Key.SubView(key + c) : right;
                 for (int p = Group.IdxX; p < Parts * Parts; p += threads)
@@ -91,7 +91,7 @@ internal static partial class GpuAttentionKernels
                 Weigh(x, form.Value, new GpuAttentionPart(p, form.Value), row0, k0, queries, keys, diagonal, weights, parts, sumParts, largest, tops, factors);
             Group.Barrier();
 
-            // Afterwards what was summed so far counts factors · as much, and with the last keys everything is divided by the sum.
+            // Rescales the sums so far to the new maximum; after the last keys, divides by the sum.
             for (int r = Group.IdxX; r < Tile; r += threads)
             {
                 float sum = sums[r] * factors[r];
@@ -137,7 +137,7 @@ internal static partial class GpuAttentionKernels
         while (k0 < end);
     }
 
-    /// <summary>Adds the biases of row <paramref name="j"/>'s key, hides it from the queries that do not see it, and keeps the maximum.</summary>
+    /// <summary>Adds the biases of the key of row <paramref name="j"/>, masks it for queries that do not attend to it, and updates the maximum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Mask(
         GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int head, int q0, int k0, int keys, int diagonal, Float4Pair firstKeys, Float4Pair endKeys, int j,
@@ -161,7 +161,7 @@ internal static partial class GpuAttentionKernels
         top = Float4Pair.Max(top, scores);
     }
 
-    /// <summary>The first keys of the tile that the queries of a part's columns see.</summary>
+    /// <summary>The first key, relative to the tile, of the queries of a part's columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair FirstKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
         FirstKey(x, form, batch, Column(q0, queries, at, 0)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
@@ -169,7 +169,7 @@ internal static partial class GpuAttentionKernels
         FirstKey(x, form, batch, Column(q0, queries, at, 4)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
         FirstKey(x, form, batch, Column(q0, queries, at, 6)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
 
-    /// <summary>The ends of the keys that they see.</summary>
+    /// <summary>The end of their keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair EndKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
         EndKey(x, form, batch, Column(q0, queries, at, 0)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
@@ -177,11 +177,11 @@ internal static partial class GpuAttentionKernels
         EndKey(x, form, batch, Column(q0, queries, at, 4)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
         EndKey(x, form, batch, Column(q0, queries, at, 6)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
 
-    /// <summary>The query of a part's column; where it is missing, the last.</summary>
+    /// <summary>The query of a part's column; the last one if it is missing.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Column(int q0, int queries, GpuAttentionPart at, int column) => q0 + IntrinsicMath.Min(at.X + column * at.XStep, queries - 1);
 
-    /// <summary>Turns a part's scores into exp(score - largest so far), with their sums, dropped or kept.</summary>
+    /// <summary>Replaces a part's scores by exp(score - maximum so far), after dropout, and stores their sums.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Weigh(
         GpuAttentionArguments x, int form, GpuAttentionPart at, long row0, int k0, int queries, int keys, int diagonal, ArrayView<float> weights,
@@ -191,7 +191,7 @@ internal static partial class GpuAttentionKernels
         for (int y = 0; y < Parts; y++)
             top = Float4Pair.Max(top, Float4Pair.Load(parts, y * LinePitch + at.X, at.XStep));
 
-        // A query that has seen no key yet has no finite score to subtract.
+        // The maximum of a query without keys so far is not finite.
         Float4Pair shift = top.Finite(), total = default;
         if (at.Line == 0)
         {

@@ -3,10 +3,10 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// Which keys a query sees, and what is added to its scores. Ranges are known to the device alone: whatever they hold, keys stay within 0 to KeyLength.
+// Masks and biases. The host may not know the ranges, so keys are clamped to 0 … KeyLength whatever they hold.
 internal static partial class GpuAttentionKernels
 {
-    /// <summary>The first key that a query sees.</summary>
+    /// <summary>The first key of a query.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int FirstKey(GpuAttentionArguments x, int form, int batch, int query)
     {
@@ -18,7 +18,7 @@ internal static partial class GpuAttentionKernels
         return IntrinsicMath.Min(first, x.KeyLength);
     }
 
-    /// <summary>The end of the keys that a query sees.</summary>
+    /// <summary>The end of the keys of a query.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int EndKey(GpuAttentionArguments x, int form, int batch, int query)
     {
@@ -28,12 +28,12 @@ internal static partial class GpuAttentionKernels
         return end;
     }
 
-    /// <summary>Where the first tile of keys begins that the queries from <paramref name="query"/> on see; there is such a tile even if there are no keys.</summary>
+    /// <summary>The start of the first tile of keys for the queries from <paramref name="query"/> on; a valid tile even if there are no keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int FirstTile(GpuAttentionArguments x, int form, int batch, int query) =>
         (form & Bounded) == 0 ? 0 : IntrinsicMath.Max(IntrinsicMath.Min(FirstKey(x, form, batch, query), x.KeyLength - 1), 0) / Tile * Tile;
 
-    /// <summary>Where the first block of queries begins of which one sees key <paramref name="key"/> or a later one.</summary>
+    /// <summary>The start of the first block of queries that attends to key <paramref name="key"/> or a later one.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int FirstBlock(GpuAttentionArguments x, int form, int batch, int key)
     {
@@ -47,7 +47,7 @@ internal static partial class GpuAttentionKernels
         return q0;
     }
 
-    /// <summary>The end of the blocks of queries, from <paramref name="q0"/> on, of which one sees a key before <paramref name="end"/>.</summary>
+    /// <summary>The end of the blocks of queries, from <paramref name="q0"/> on, that attend to a key before <paramref name="end"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int EndBlock(GpuAttentionArguments x, int form, int batch, int q0, int end)
     {
@@ -58,7 +58,7 @@ internal static partial class GpuAttentionKernels
         return IntrinsicMath.Min(q0, x.QueryLength);
     }
 
-    /// <summary>The bias by distance of a pair; of a pair outside the operands, that of some other.</summary>
+    /// <summary>The distance bias of a query and a key; indices outside the table are clamped.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Distance(GpuAttentionArguments x, int head, int query, int key) =>
         x.DistanceBias[(long)IntrinsicMath.Clamp(key - query + x.QueryLength - 1, 0, x.QueryLength + x.KeyLength - 2) * x.Heads + head];

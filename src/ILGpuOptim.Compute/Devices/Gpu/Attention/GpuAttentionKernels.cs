@@ -4,25 +4,25 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>What the attention kernels get.</summary>
+/// <summary>The arguments of the attention kernels.</summary>
 internal struct GpuAttentionArguments
 {
     public ArrayView<float> Query, Key, Value, Output, LogSumExp, KeyBias, DistanceBias, DistanceGradient;
     public ArrayView<int> Ranges;
 
-    /// <summary>Backward: the gradient of the output and what receives the others; Σ dO·O of each query and head.</summary>
+    /// <summary>Backward: the gradient of the output, the gradients to write, and Σ dO·O of each query and head.</summary>
     public ArrayView<float> OutputGradient, QueryGradient, KeyGradient, ValueGradient, Dots;
     public int Batch, Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride, QueryHeadStep, KeyHeadStep, Blocks;
     public float Scale, SoftCap, Keep;
     public ulong Seed, Stream;
 
-    /// <summary>Query i sees key j only when j ≤ i + this; large where keys after it have no limit.</summary>
+    /// <summary>Query i attends to key j only if j ≤ i + this; <see cref="Unmasked"/> without a limit.</summary>
     public int Offset;
 
-    /// <summary>Query i sees key j only when j ≥ i + this; a large negative number where keys before it have no limit.</summary>
+    /// <summary>Query i attends to key j only if j ≥ i + this; -<see cref="Unmasked"/> without a limit.</summary>
     public int Lower;
 
-    /// <summary>Whether the log-sum-exp is wanted: 0 or 1.</summary>
+    /// <summary>1 to store the log-sum-exp, else 0.</summary>
     public int KeepsLogSumExp;
 
     /// <summary>The offset without a limit.</summary>
@@ -30,33 +30,33 @@ internal struct GpuAttentionArguments
 }
 
 /// <summary>
-/// Attention without the T × T matrix (Dao et al., "FlashAttention", NeurIPS 2022), by tiles of 64 queries and 64 keys. The
-/// same kernels serve two kinds of device: GPUs, for the heads that <see cref="GpuAttentionTiles"/> does not take, and processors. On a GPU a group is 64 threads, each with an 8 × 8 part of a tile in registers;
-/// operands pass through shared memory. On an OpenCL processor, where a barrier costs a loop over all threads and shared
-/// memory is memory, a group is one thread that does the 64 parts in turn; LLVM turns a part into vector instructions, and
-/// operands that need no transposing are read where they lie. Nothing stays in registers across a barrier: scores
-/// wait in shared memory, and sums over tiles in the result itself, where one thread owns each number.
+/// Attention without the T × T matrix (Dao et al., "FlashAttention", NeurIPS 2022), in tiles of 64 queries × 64 keys. The
+/// same kernels serve GPUs, for heads that <see cref="GpuAttentionTiles"/> does not support, and CPUs behind OpenCL. On a GPU a group has 64 threads, each
+/// with an 8 × 8 part of a tile in registers; operands pass through shared memory. On a CPU, where a barrier is a loop over all threads and shared
+/// memory is ordinary memory, a group has one thread that processes the 64 parts in turn; LLVM vectorizes a part, and
+/// operands that need no transposition are read in place. Nothing stays in registers across a barrier: scores
+/// are kept in shared memory, and sums over tiles in the result, where one thread owns each element.
 /// </summary>
 internal static partial class GpuAttentionKernels
 {
-    /// <summary>Queries, and keys, of a tile; and the parts of a tile, which are the threads of a group unless it works alone.</summary>
+    /// <summary>Queries, and keys, of a tile; and the parts of a tile, which are the threads of a group on GPUs.</summary>
     public const int Tile = 64, Threads = 64;
 
     /// <summary>
-    /// What a kernel is specialised for: key biases; dropout; one thread a group; one thread and heads of whole vectors, so
-    /// that operands need no copies; heads of up to 32 numbers; backward, the gradients that are computed; keys before some that no query sees; ranges (which
-    /// bound as well); a soft-cap; biases by distance; their gradient, in place of the others.
+    /// The specialization constants of a kernel: key biases; dropout; one thread per group (CPUs); one thread and head sizes that are whole vectors, so
+    /// that operands are not copied; heads of up to 32 elements; backward, gradients of keys and of queries; a lower bound of keys; ranges (which
+    /// set <see cref="Bounded"/> too); a soft cap; distance biases; the gradient of distance biases instead of the others.
     /// </summary>
     public const int HasBias = 1, Drops = 2, Alone = 4, Direct = 8, Narrow = 16, Keys = 32, Queries = 64, Bounded = 128, Ranged = 256, Caps = 512, HasDistances = 1024, OfDistances = 2048;
 
     private const int Pitch = GpuAttentionPart.Pitch, Parts = 8;
 
-    /// <summary>From one line of parts to the next where each has 64 numbers: the four lines of a warp meet different banks.</summary>
+    /// <summary>Pitch of the per-part maxima and sums, 64 per row of parts; padded so that the four rows of a warp use different banks.</summary>
     internal const int LinePitch = Tile + 8;
 
-    /// <summary>Copies up to 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
+    /// <summary>Copies up to 64 rows into shared memory, transposed. Missing rows become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadAcross(ArrayView<float> target, ArrayView<float> source, long start, int stride, int rows, int depth, int columns, float scale, int form)
+    private static void LoadTransposed(ArrayView<float> target, ArrayView<float> source, long start, int stride, int rows, int depth, int columns, float scale, int form)
     {
         if ((form & Alone) != 0)
         {
@@ -72,24 +72,24 @@ internal static partial class GpuAttentionKernels
 
         for (int t = Group.IdxX; t < depth * Tile; t += Threads)
         {
-            int row = RowAcross(t), d = ColumnAcross(t);
+            int row = RowOfLoad(t), d = ColumnOfLoad(t);
             if (d < columns)
                 target[d * Pitch + row] = row < rows ? source[start + (long)row * stride + d] * scale : 0;
         }
     }
 
     /// <summary>
-    /// The row of the <paramref name="t"/>-th number that <see cref="LoadAcross"/> moves. A warp takes sixteen neighbours of two rows: whole
-    /// sectors are read, and with this pitch 32 different banks written.
+    /// The row of the <paramref name="t"/>-th element that <see cref="LoadTransposed"/> copies. A warp takes sixteen adjacent elements of two rows: it reads
+    /// whole sectors and, with this pitch, writes 32 different banks.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int RowAcross(int t) => t / 16 & (Tile - 1);
+    internal static int RowOfLoad(int t) => t / 16 & (Tile - 1);
 
-    /// <summary>Its column.</summary>
+    /// <summary>The column of that element.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int ColumnAcross(int t) => t / (16 * Tile) * 16 + (t & 15);
+    internal static int ColumnOfLoad(int t) => t / (16 * Tile) * 16 + (t & 15);
 
-    /// <summary>Copies up to 64 rows of up to <paramref name="width"/> numbers into shared memory; what is missing becomes zeros.</summary>
+    /// <summary>Copies up to 64 rows of up to <paramref name="width"/> elements into shared memory. Missing elements become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadRows(ArrayView<float> target, ArrayView<float> source, long start, int stride, int rows, int width, int columns, int form)
     {
@@ -100,7 +100,7 @@ internal static partial class GpuAttentionKernels
         }
     }
 
-    /// <summary>target = target · factor + sum · scale, where the old target counts as zero when it is the <paramref name="first"/> time.</summary>
+    /// <summary>target = target · factor + sum · scale; the <paramref name="first"/> time the old target is not read.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Accumulate(
         ArrayView<float> target, long start, GpuAttentionPart at, int columns, bool half, int form, Float4Pair sum, bool first, float factor, float scale)
@@ -115,20 +115,20 @@ internal static partial class GpuAttentionKernels
         }
 
         int column = at.X, step = at.XStep;
-        Put(target, start, column, columns, sum.A, first, factor);
-        Put(target, start, column + step, columns, sum.B, first, factor);
-        Put(target, start, column + 2 * step, columns, sum.C, first, factor);
-        Put(target, start, column + 3 * step, columns, sum.D, first, factor);
+        StoreElement(target, start, column, columns, sum.A, first, factor);
+        StoreElement(target, start, column + step, columns, sum.B, first, factor);
+        StoreElement(target, start, column + 2 * step, columns, sum.C, first, factor);
+        StoreElement(target, start, column + 3 * step, columns, sum.D, first, factor);
         if (half)
             return;
-        Put(target, start, column + 4 * step, columns, sum.E, first, factor);
-        Put(target, start, column + 5 * step, columns, sum.F, first, factor);
-        Put(target, start, column + 6 * step, columns, sum.G, first, factor);
-        Put(target, start, column + 7 * step, columns, sum.H, first, factor);
+        StoreElement(target, start, column + 4 * step, columns, sum.E, first, factor);
+        StoreElement(target, start, column + 5 * step, columns, sum.F, first, factor);
+        StoreElement(target, start, column + 6 * step, columns, sum.G, first, factor);
+        StoreElement(target, start, column + 7 * step, columns, sum.H, first, factor);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(ArrayView<float> target, long start, int column, int columns, float value, bool first, float factor)
+    private static void StoreElement(ArrayView<float> target, long start, int column, int columns, float value, bool first, float factor)
     {
         if (column >= columns)
             return;
@@ -137,15 +137,15 @@ internal static partial class GpuAttentionKernels
         target[start + column] = value;
     }
 
-    /// <summary>What the weighted values of a query are multiplied by, from the sum of its weights; 0 where it sees no key.</summary>
+    /// <summary>The normalization of a query, from the sum of its weights; 0 if it attends to no key.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Inverse(float sum) => sum > 0 ? 1 / sum : sum == 0 ? 0 : float.NaN;
 
-    /// <summary>The log-sum-exp of a query's scores, from the largest and the sum of exponentials below it; +∞ where it sees no key.</summary>
+    /// <summary>The log-sum-exp of a query's scores, from their maximum and the sum of exponentials relative to it; +∞ if it attends to no key.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float LogSumExp(float largest, float sum) => sum == 0 ? float.PositiveInfinity : largest + F1.Log(new F1(sum)).Value;
 
-    /// <summary>What dropout multiplies a weight by; rows count queries of all heads and sequences.</summary>
+    /// <summary>The dropout factor of a weight; <paramref name="row"/> counts queries of all heads and sequences.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Keep(GpuAttentionArguments x, long row, int key) => GpuRandom.Keep(x.Seed, x.Stream, row * x.KeyLength + key, x.Keep);
 }

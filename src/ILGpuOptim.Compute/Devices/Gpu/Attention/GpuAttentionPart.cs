@@ -4,18 +4,18 @@ using ILGPU;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Which 8 × 8 part of a 64 × 64 tile a thread works on. On a GPU its columns lie eight apart, so that neighbouring threads
-/// meet neighbouring banks and addresses, and its rows in two halves of four; a thread that works alone takes neighbours.
+/// The 8 × 8 part of a 64 × 64 tile that a thread computes. On a GPU its columns are eight apart, so that adjacent threads
+/// use adjacent banks and addresses, and its rows are two blocks of four. On a CPU, with one thread per group, columns and rows are adjacent.
 /// </summary>
 internal readonly struct GpuAttentionPart
 {
-    /// <summary>Elements from one row of a tile to the next: even rows in threads of a warp that differ meet different banks.</summary>
+    /// <summary>Elements from one row of a tile to the next; padded so that different rows in the threads of a warp use different banks.</summary>
     public const int Pitch = GpuAttentionKernels.Tile + 2;
 
     /// <summary>The first column, and the distance to the next.</summary>
     public readonly int X, XStep;
 
-    /// <summary>Which eight rows, the first of them, and the distance to the second four.</summary>
+    /// <summary>The index of the row block, its first row, and the distance to its second four rows.</summary>
     public readonly int Line, Y, Half;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -37,7 +37,7 @@ internal readonly struct GpuAttentionPart
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Row(int j) => j < 4 ? Y + j : Y + Half + j - 4;
 
-    /// <summary>Where the rows begin in a tile whose rows run down (<paramref name="stride"/> 1) or across; those from <paramref name="count"/> on repeat the last.</summary>
+    /// <summary>The offsets of the rows, <paramref name="stride"/> elements apart; rows from <paramref name="count"/> on repeat the last.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GpuAttentionRows Rows(int count, int stride) => new()
     {
@@ -87,7 +87,7 @@ internal readonly struct GpuAttentionPart
     }
 }
 
-/// <summary>Where the eight rows of a part begin.</summary>
+/// <summary>The offsets of the eight rows of a part.</summary>
 internal struct GpuAttentionRows
 {
     public int A, B, C, D, E, F, G, H;

@@ -3,18 +3,18 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>A tile of queries and keys: where it lies in the operands, and who sees whom.</summary>
+/// <summary>A tile of queries and keys: its position in the operands, and its mask.</summary>
 internal struct GpuAttentionTile
 {
     public int Batch, Head, FirstQuery, FirstKey, QueryCount, KeyCount;
 
-    /// <summary>Query i of the tile sees key j only when j ≤ i + this.</summary>
+    /// <summary>Query i of the tile attends to key j only if j ≤ i + this.</summary>
     public int Diagonal;
 
     /// <summary>The first query among those of all heads and sequences; the first elements of keys, queries and outputs.</summary>
     public long Row, Key, Query, Output;
 
-    /// <summary>Sets what belongs to the queries from <paramref name="q0"/> on of a head.</summary>
+    /// <summary>Selects the queries of a head from <paramref name="q0"/> on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void OfQueries(GpuAttentionArguments x, int head, int q0)
     {
@@ -27,7 +27,7 @@ internal struct GpuAttentionTile
         Diagonal = q0 + x.Offset - FirstKey;
     }
 
-    /// <summary>Sets what belongs to the keys from <paramref name="k0"/> on of a key head.</summary>
+    /// <summary>Selects the keys of a key head from <paramref name="k0"/> on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void OfKeys(GpuAttentionArguments x, int head, int k0)
     {
@@ -37,9 +37,9 @@ internal struct GpuAttentionTile
         Diagonal = FirstQuery + x.Offset - k0;
     }
 
-    /// <summary>Whether some query of the tile does not see some key of it, or is missing.</summary>
+    /// <summary>True if the tile has masked pairs or missing queries or keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly bool IsCut(GpuAttentionArguments x, int form)
+    public readonly bool NeedsMask(GpuAttentionArguments x, int form)
     {
         bool cut = KeyCount < GpuAttentionKernels.Tile || QueryCount < GpuAttentionKernels.Tile || Diagonal < GpuAttentionKernels.Tile - 1;
         if ((form & GpuAttentionKernels.Bounded) != 0)
@@ -47,12 +47,12 @@ internal struct GpuAttentionTile
         return cut;
     }
 
-    /// <summary>The first key of the tile that query <paramref name="row"/>, which is not missing, sees.</summary>
+    /// <summary>The first key, relative to the tile, of query <paramref name="row"/>, which must exist.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly int Begin(GpuAttentionArguments x, int form, int row) =>
         (form & GpuAttentionKernels.Bounded) == 0 ? 0 : GpuAttentionKernels.FirstKey(x, form, Batch, FirstQuery + row) - FirstKey;
 
-    /// <summary>The end of the keys of the tile that it sees.</summary>
+    /// <summary>The end of its keys, relative to the tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly int End(GpuAttentionArguments x, int form, int row)
     {
@@ -62,11 +62,11 @@ internal struct GpuAttentionTile
         return end;
     }
 
-    /// <summary>Whether some query of a part's rows may see some key of its columns.</summary>
+    /// <summary>False if every pair of the part is masked.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly bool Sees(GpuAttentionPart at) => at.X <= at.LastY + Diagonal && at.X < KeyCount && at.Y < QueryCount;
 
-    /// <summary>A row of a part with zeros for the keys that its query does not see.</summary>
+    /// <summary>A row of a part with zeros for masked keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Visible(GpuAttentionArguments x, int form, GpuAttentionPart at, int row, Float4Pair values)
     {

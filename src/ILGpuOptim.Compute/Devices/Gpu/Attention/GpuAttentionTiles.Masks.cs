@@ -3,10 +3,10 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// Which keys a query sees, and what is added to its scores.
+// Masks and biases.
 internal static partial class GpuAttentionTiles
 {
-    /// <summary>Adds the biases of keys and distances to scores.</summary>
+    /// <summary>Adds key biases and distance biases to scores.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Bias(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ref GpuHalfTile scores)
     {
@@ -43,22 +43,22 @@ internal static partial class GpuAttentionTiles
             GpuAttentionKernels.Distance(x, tile.Head, query, key + 2), GpuAttentionKernels.Distance(x, tile.Head, query, key + 3));
     }
 
-    /// <summary>Replaces what belongs to keys that a query does not see.</summary>
+    /// <summary>Replaces the elements of keys that a query does not attend to.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Cut(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, float other, ref GpuHalfTile values)
+    private static void Mask(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, float other, ref GpuHalfTile values)
     {
-        values.A = Cut(x, form, tile, 4 * i, j, other, values.A);
-        values.B = Cut(x, form, tile, 4 * i + 1, j, other, values.B);
-        values.C = Cut(x, form, tile, 4 * i + 2, j, other, values.C);
-        values.D = Cut(x, form, tile, 4 * i + 3, j, other, values.D);
-        values.E = Cut(x, form, tile, 4 * i + Half, j, other, values.E);
-        values.F = Cut(x, form, tile, 4 * i + Half + 1, j, other, values.F);
-        values.G = Cut(x, form, tile, 4 * i + Half + 2, j, other, values.G);
-        values.H = Cut(x, form, tile, 4 * i + Half + 3, j, other, values.H);
+        values.A = Mask(x, form, tile, 4 * i, j, other, values.A);
+        values.B = Mask(x, form, tile, 4 * i + 1, j, other, values.B);
+        values.C = Mask(x, form, tile, 4 * i + 2, j, other, values.C);
+        values.D = Mask(x, form, tile, 4 * i + 3, j, other, values.D);
+        values.E = Mask(x, form, tile, 4 * i + Half, j, other, values.E);
+        values.F = Mask(x, form, tile, 4 * i + Half + 1, j, other, values.F);
+        values.G = Mask(x, form, tile, 4 * i + Half + 2, j, other, values.G);
+        values.H = Mask(x, form, tile, 4 * i + Half + 3, j, other, values.H);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Cut(GpuAttentionArguments x, int form, GpuAttentionTile tile, int row, int j, float other, Float4 values)
+    private static Float4 Mask(GpuAttentionArguments x, int form, GpuAttentionTile tile, int row, int j, float other, Float4 values)
     {
         if ((form & GpuAttentionKernels.Bounded) == 0)
         {

@@ -4,35 +4,35 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-// Who works on what of a tile, and how it gets into shared memory and out of it.
+// Which elements of a tile a thread has, and copies between global and shared memory.
 internal static partial class GpuAttentionTiles
 {
-    /// <summary>Which four rows of a tile, and the four half a tile below, a thread works on.</summary>
+    /// <summary>The row block of a thread: four rows, and the four rows half a tile below.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int RowOf(int thread) => (thread >> 6) * 4 + (thread >> 4 & 1) * 2 + (thread & 1);
 
-    /// <summary>Which four columns.</summary>
+    /// <summary>The four columns of a thread.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int ColumnOf(int thread) => (thread >> 5 & 1) * 8 + (thread >> 1 & 7);
 
-    /// <summary>The row of the <paramref name="index"/>-th four that <see cref="LoadAcross"/> moves: a warp takes two neighbours of 16 rows, so that whole sectors are read and 32 banks written.</summary>
+    /// <summary>The row of the <paramref name="index"/>-th vector that <see cref="LoadTransposed"/> copies. A warp takes two adjacent vectors of 16 rows: it reads whole sectors and writes 32 banks.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int RowAcross(int index) => (index & 15) + (index >> 5 & 3) * 16;
+    internal static int RowOfLoad(int index) => (index & 15) + (index >> 5 & 3) * 16;
 
-    /// <summary>Which four of the row.</summary>
+    /// <summary>The vector within that row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int FourAcross(int index) => (index >> 4 & 1) + (index >> 7) * 2;
+    internal static int VectorOfLoad(int index) => (index >> 4 & 1) + (index >> 7) * 2;
 
-    /// <summary>Copies the first numbers of 64 rows into shared memory as columns; rows that are missing become zeros.</summary>
+    /// <summary>Copies the first elements of 64 rows into shared memory, transposed. Missing rows become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadAcross(ArrayView<Float4> target, ArrayView<float> source, long start, int stride, int rows, int columns, float scale)
+    private static void LoadTransposed(ArrayView<Float4> target, ArrayView<float> source, long start, int stride, int rows, int columns, float scale)
     {
         ArrayView<float> words = target.Cast<float>();
-        int row = RowAcross(Group.IdxX), four = FourAcross(Group.IdxX);
+        int row = RowOfLoad(Group.IdxX), four = VectorOfLoad(Group.IdxX);
         long place = (start + (long)row * stride) >> 2;
         for (int c = 4 * four; c < columns; c += 16)
         {
-            // Two at a time, so that the second is on its way while the first is put down.
+            // Two loads before the first store, so that the second is in flight while the first is stored.
             Float4 a = default, b = default;
             if (row < rows)
             {
@@ -41,14 +41,14 @@ internal static partial class GpuAttentionTiles
                     b = source.Cast<Float4>()[place + c / 4 + 2];
             }
 
-            PutColumn(words, c, row, a * scale);
+            StoreColumn(words, c, row, a * scale);
             if (c + 8 < columns)
-                PutColumn(words, c + 8, row, b * scale);
+                StoreColumn(words, c + 8, row, b * scale);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void PutColumn(ArrayView<float> words, int column, int row, Float4 four)
+    private static void StoreColumn(ArrayView<float> words, int column, int row, Float4 four)
     {
         ArrayView<float> place = words.SubView(column * 4 * Pitch + row);
         place[0] = four.A;
@@ -57,7 +57,7 @@ internal static partial class GpuAttentionTiles
         place[12 * Pitch] = four.D;
     }
 
-    /// <summary>Copies 32 or 64 rows into shared memory; what is missing becomes zeros.</summary>
+    /// <summary>Copies 32 or 64 rows into shared memory. Missing elements become zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadRows(ArrayView<Float4> target, ArrayView<float> source, long start, int stride, int rows, int height, int columns)
     {
@@ -85,9 +85,9 @@ internal static partial class GpuAttentionTiles
         }
     }
 
-    /// <summary>Puts a thread's part in its place.</summary>
+    /// <summary>Stores a thread's elements of a tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(ArrayView<Float4> target, int i, int j, GpuHalfTile values)
+    private static void StoreTile(ArrayView<Float4> target, int i, int j, GpuHalfTile values)
     {
         ArrayView<Float4> place = target.SubView(4 * i * Pitch + j);
         place[0] = values.A;
@@ -100,9 +100,9 @@ internal static partial class GpuAttentionTiles
         place[(Half + 3) * Pitch] = values.H;
     }
 
-    /// <summary>A thread's part of what was <see cref="Put"/>.</summary>
+    /// <summary>Loads what <see cref="StoreTile"/> stored.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile Take(ArrayView<Float4> source, int i, int j)
+    private static GpuHalfTile LoadTile(ArrayView<Float4> source, int i, int j)
     {
         ArrayView<Float4> place = source.SubView(4 * i * Pitch + j);
         return new GpuHalfTile
@@ -118,18 +118,18 @@ internal static partial class GpuAttentionTiles
         };
     }
 
-    /// <summary>Puts a thread's part in its place of the turned tile.</summary>
+    /// <summary>Stores a thread's elements of the transposed tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void PutAcross(ArrayView<Float4> target, int i, int j, GpuHalfTile values)
+    private static void StoreTransposed(ArrayView<Float4> target, int i, int j, GpuHalfTile values)
     {
-        PutRows(target, 4 * j * Pitch + i, new Float4Pair(values.A.A, values.B.A, values.C.A, values.D.A, values.E.A, values.F.A, values.G.A, values.H.A));
-        PutRows(target, (4 * j + 1) * Pitch + i, new Float4Pair(values.A.B, values.B.B, values.C.B, values.D.B, values.E.B, values.F.B, values.G.B, values.H.B));
-        PutRows(target, (4 * j + 2) * Pitch + i, new Float4Pair(values.A.C, values.B.C, values.C.C, values.D.C, values.E.C, values.F.C, values.G.C, values.H.C));
-        PutRows(target, (4 * j + 3) * Pitch + i, new Float4Pair(values.A.D, values.B.D, values.C.D, values.D.D, values.E.D, values.F.D, values.G.D, values.H.D));
+        StoreRows(target, 4 * j * Pitch + i, new Float4Pair(values.A.A, values.B.A, values.C.A, values.D.A, values.E.A, values.F.A, values.G.A, values.H.A));
+        StoreRows(target, (4 * j + 1) * Pitch + i, new Float4Pair(values.A.B, values.B.B, values.C.B, values.D.B, values.E.B, values.F.B, values.G.B, values.H.B));
+        StoreRows(target, (4 * j + 2) * Pitch + i, new Float4Pair(values.A.C, values.B.C, values.C.C, values.D.C, values.E.C, values.F.C, values.G.C, values.H.C));
+        StoreRows(target, (4 * j + 3) * Pitch + i, new Float4Pair(values.A.D, values.B.D, values.C.D, values.D.D, values.E.D, values.F.D, values.G.D, values.H.D));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void PutRows(ArrayView<Float4> target, int place, Float4Pair rows)
+    private static void StoreRows(ArrayView<Float4> target, int place, Float4Pair rows)
     {
         target[place] = new Float4(rows.A, rows.B, rows.C, rows.D);
         target[place + Half / 4] = new Float4(rows.E, rows.F, rows.G, rows.H);
@@ -138,7 +138,7 @@ internal static partial class GpuAttentionTiles
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair Rows(ArrayView<Float4> source, int place) => Float4.Join(source[place], source[place + Half / 4]);
 
-    /// <summary>Stores a thread's part of the result.</summary>
+    /// <summary>Stores a thread's elements of the result.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Store(ArrayView<float> target, long start, int stride, int rows, int columns, int i, int j, GpuHalfTile values)
     {

@@ -5,21 +5,21 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Attention on GPUs, for heads of up to 64 numbers that can be moved in fours; <see cref="GpuAttentionKernels"/> takes the others and
-/// tells what is computed. Tiles are 64 × 64 and a group has 128 threads with 8 × 4 of one each, in two lines of four half a tile apart.
-/// What a product sums over runs down both factors in shared memory, so that a step of it is three reads of 16 bytes for 32 products, and
-/// results stay in registers until the last tile.
+/// Attention on GPUs for heads of up to 64 elements, a multiple of four; <see cref="GpuAttentionKernels"/> computes the others and
+/// documents the algorithm. Tiles are 64 × 64. A group has 128 threads, each with 8 × 4 elements of a tile: two blocks of four rows, half a tile apart.
+/// Both factors of a product are stored with the summed dimension outermost, so that a step is three 16-byte reads for 32 multiply-adds. Results
+/// stay in registers until the last tile.
 /// </summary>
 internal static partial class GpuAttentionTiles
 {
-    /// <summary>Threads of a group, and the longest head.</summary>
+    /// <summary>Threads of a group, and the largest head size.</summary>
     public const int Threads = 128, LongestHead = 64;
 
-    /// <summary>What the kernels are specialised for.</summary>
+    /// <summary>The specialization constants of these kernels.</summary>
     public const int Forms =
         GpuAttentionKernels.HasBias | GpuAttentionKernels.Drops | GpuAttentionKernels.Bounded | GpuAttentionKernels.Ranged | GpuAttentionKernels.Caps | GpuAttentionKernels.HasDistances;
 
-    /// <summary>Fours from one line to the next: of what was turned, one more than it has, and of what was not.</summary>
+    /// <summary>Vectors from one row to the next: of transposed tiles, padded by one, and of others.</summary>
     internal const int Pitch = Tile / 4 + 1, RowPitch = LongestHead / 4;
 
     private const int Tile = GpuAttentionKernels.Tile, Half = Tile / 2, ColumnParts = Tile / 4;
@@ -31,33 +31,33 @@ internal static partial class GpuAttentionTiles
         ArrayView<Float4> values = SharedMemory.Allocate<Float4>(Half * RowPitch), tops = SharedMemory.Allocate<Float4>(ColumnParts * Pitch);
         int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
 
-        // Later queries see more keys, so they go first.
+        // Later queries have more keys, so they start first.
         int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
         var tile = new GpuAttentionTile { Batch = batch };
         int q0 = block * Tile;
         tile.OfQueries(x, head, q0);
-        LoadAcross(queries, x.Query, tile.Query, x.QueryStride, tile.QueryCount, size, x.Scale);
+        LoadTransposed(queries, x.Query, tile.Query, x.QueryStride, tile.QueryCount, size, x.Scale);
         GpuHalfTile output = default;
         Float4Pair largest = Float4Pair.Splat(float.NegativeInfinity), total = default;
 
-        // At least once, so that queries without keys get results.
+        // At least once: queries without keys get results too.
         int end = GpuAttentionKernels.EndKey(x, form.Value, batch, q0 + tile.QueryCount - 1), k0 = GpuAttentionKernels.FirstTile(x, form.Value, batch, q0);
         do
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            LoadAcross(keys, x.Key, tile.Key, x.KeyStride, tile.KeyCount, size, 1);
+            LoadTransposed(keys, x.Key, tile.Key, x.KeyStride, tile.KeyCount, size, 1);
             Group.Barrier();
             GpuHalfTile scores = default;
             Product(ref scores, queries, i, keys, Pitch, j, size);
             if ((form.Value & GpuAttentionKernels.Caps) != 0)
                 scores.Cap(x.SoftCap);
             Bias(x, form.Value, tile, i, j, ref scores);
-            if (tile.IsCut(x, form.Value))
-                Cut(x, form.Value, tile, i, j, float.NegativeInfinity, ref scores);
-            PutRows(tops, j * Pitch + i, scores.Largest());
+            if (tile.NeedsMask(x, form.Value))
+                Mask(x, form.Value, tile, i, j, float.NegativeInfinity, ref scores);
+            StoreRows(tops, j * Pitch + i, scores.Largest());
             Group.Barrier();
 
-            // A query that has seen no key yet has no finite score to subtract.
+            // The maximum of a query without keys so far is not finite.
             Float4Pair top = largest;
             for (int part = 0; part < ColumnParts; part++)
                 top = Float4Pair.Max(top, Rows(tops, part * Pitch + i));
@@ -68,7 +68,7 @@ internal static partial class GpuAttentionTiles
             output.Scale(factors);
             if ((form.Value & GpuAttentionKernels.Drops) != 0)
                 Drop(x, tile, i, j, ref scores);
-            PutAcross(keys, i, j, scores);
+            StoreTransposed(keys, i, j, scores);
             for (int half = 0; half < 2; half++)
             {
                 LoadRows(values, x.Value, tile.Key + (long)half * Half * x.KeyStride, x.KeyStride, tile.KeyCount - half * Half, Half, size);
@@ -81,7 +81,7 @@ internal static partial class GpuAttentionTiles
         }
         while (k0 < end);
 
-        PutRows(tops, j * Pitch + i, total);
+        StoreRows(tops, j * Pitch + i, total);
         Group.Barrier();
         total = default;
         for (int part = 0; part < ColumnParts; part++)
@@ -113,7 +113,7 @@ internal static partial class GpuAttentionTiles
         tile.OfKeys(x, head, k0);
         GpuHalfTile keyGradient = default, valueGradient = default;
 
-        // The blocks of queries that see a key of the block.
+        // The blocks of queries that attend to a key of the block.
         int first = GpuAttentionKernels.FirstBlock(x, form.Value, tile.Batch, k0), end = GpuAttentionKernels.EndBlock(x, form.Value, tile.Batch, first, k0 + tile.KeyCount);
         for (int h = head * shared; h < (head + 1) * shared; h++)
         {
@@ -123,18 +123,18 @@ internal static partial class GpuAttentionTiles
                 GpuHalfTile derivatives = default, weights = Weights(x, form.Value, tile, i, j, strips, ref derivatives), applied = weights;
                 if ((form.Value & GpuAttentionKernels.Drops) != 0)
                     Drop(x, tile, i, j, ref applied);
-                Put(factors, i, j, applied);
+                StoreTile(factors, i, j, applied);
                 LoadRows(strips, x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, Tile, size);
                 Group.Barrier();
                 Product(ref valueGradient, factors, i, strips, RowPitch, j, Tile);
                 Group.Barrier();
-                GpuHalfTile slopes = OutputDots(x, tile, i, j, strips);
+                GpuHalfTile gradients = OutputDots(x, tile, i, j, strips);
 
-                // What dropout did not change waits where it lies, not in registers.
+                // Without dropout the weights are read back from shared memory, which saves registers.
                 if ((form.Value & GpuAttentionKernels.Drops) == 0)
-                    weights = Take(factors, i, j);
-                Slope(x, form.Value, tile, i, j, weights, derivatives, ref slopes);
-                Put(factors, i, j, slopes);
+                    weights = LoadTile(factors, i, j);
+                ScoreGradient(x, form.Value, tile, i, j, weights, derivatives, ref gradients);
+                StoreTile(factors, i, j, gradients);
                 LoadRows(strips, x.Query, tile.Query, x.QueryStride, tile.QueryCount, Tile, size);
                 Group.Barrier();
                 Product(ref keyGradient, factors, i, strips, RowPitch, j, Tile);
@@ -161,9 +161,9 @@ internal static partial class GpuAttentionTiles
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
             GpuHalfTile derivatives = default, weights = Weights(x, form.Value, tile, i, j, strips, ref derivatives);
-            GpuHalfTile slopes = OutputDots(x, tile, i, j, strips);
-            Slope(x, form.Value, tile, i, j, weights, derivatives, ref slopes);
-            PutAcross(factors, i, j, slopes);
+            GpuHalfTile gradients = OutputDots(x, tile, i, j, strips);
+            ScoreGradient(x, form.Value, tile, i, j, weights, derivatives, ref gradients);
+            StoreTransposed(factors, i, j, gradients);
             LoadRows(strips, x.Key, tile.Key, x.KeyStride, tile.KeyCount, Tile, size);
             Group.Barrier();
             Product(ref gradient, factors, i, strips, RowPitch, j, Tile);
@@ -175,7 +175,7 @@ internal static partial class GpuAttentionTiles
     }
 
     /// <summary>
-    /// exp(score + biases - log-sum-exp), 0 where the query does not see the key, and the derivatives of the soft-cap; afterwards every thread has passed a barrier.
+    /// exp(score + biases - log-sum-exp), 0 where the query does not attend to the key, and the derivatives of the soft cap. Ends with a barrier.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips, ref GpuHalfTile derivatives)
@@ -190,35 +190,35 @@ internal static partial class GpuAttentionTiles
 
         Bias(x, form, tile, i, j, ref scores);
         Exponentials(ref scores, OfRows(x.LogSumExp, tile, i));
-        if (tile.IsCut(x, form))
-            Cut(x, form, tile, i, j, 0, ref scores);
+        if (tile.NeedsMask(x, form))
+            Mask(x, form, tile, i, j, 0, ref scores);
         return scores;
     }
 
-    /// <summary>dO Vᵀ; afterwards every thread has passed a barrier.</summary>
+    /// <summary>dO Vᵀ. Ends with a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuHalfTile OutputDots(GpuAttentionArguments x, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips) => Dots(
         x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, x.Value, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, 1, i, j, strips);
 
-    /// <summary>Turns dO Vᵀ into the gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), with dO Vᵀ where dropout keeps a weight.</summary>
+    /// <summary>Replaces dO Vᵀ by the gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), with dropout applied to dO Vᵀ.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Slope(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, GpuHalfTile weights, GpuHalfTile derivatives, ref GpuHalfTile slopes)
+    private static void ScoreGradient(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, GpuHalfTile weights, GpuHalfTile derivatives, ref GpuHalfTile gradients)
     {
         if ((form & GpuAttentionKernels.Drops) != 0)
-            Drop(x, tile, i, j, ref slopes);
+            Drop(x, tile, i, j, ref gradients);
         Float4Pair dots = OfRows(x.Dots, tile, i);
-        slopes.A = weights.A * (slopes.A - dots.A);
-        slopes.B = weights.B * (slopes.B - dots.B);
-        slopes.C = weights.C * (slopes.C - dots.C);
-        slopes.D = weights.D * (slopes.D - dots.D);
-        slopes.E = weights.E * (slopes.E - dots.E);
-        slopes.F = weights.F * (slopes.F - dots.F);
-        slopes.G = weights.G * (slopes.G - dots.G);
-        slopes.H = weights.H * (slopes.H - dots.H);
+        gradients.A = weights.A * (gradients.A - dots.A);
+        gradients.B = weights.B * (gradients.B - dots.B);
+        gradients.C = weights.C * (gradients.C - dots.C);
+        gradients.D = weights.D * (gradients.D - dots.D);
+        gradients.E = weights.E * (gradients.E - dots.E);
+        gradients.F = weights.F * (gradients.F - dots.F);
+        gradients.G = weights.G * (gradients.G - dots.G);
+        gradients.H = weights.H * (gradients.H - dots.H);
         if ((form & GpuAttentionKernels.Caps) != 0)
-            slopes.Multiply(derivatives);
-        if (tile.IsCut(x, form))
-            Cut(x, form, tile, i, j, 0, ref slopes);
+            gradients.Multiply(derivatives);
+        if (tile.NeedsMask(x, form))
+            Mask(x, form, tile, i, j, 0, ref gradients);
     }
 
     /// <summary>A thread's part of left · rightᵀ, in two halves of the head.</summary>
@@ -232,8 +232,8 @@ internal static partial class GpuAttentionTiles
         for (int c = 0; c < size; c += Half)
         {
             int depth = IntrinsicMath.Min(Half, size - c);
-            LoadAcross(strips, left, leftStart + c, leftStride, leftRows, depth, scale);
-            LoadAcross(second, right, rightStart + c, rightStride, rightRows, depth, 1);
+            LoadTransposed(strips, left, leftStart + c, leftStride, leftRows, depth, scale);
+            LoadTransposed(second, right, rightStart + c, rightStride, rightRows, depth, 1);
             Group.Barrier();
             Product(ref sum, strips, i, second, Pitch, j, depth);
             Group.Barrier();
@@ -242,7 +242,7 @@ internal static partial class GpuAttentionTiles
         return sum;
     }
 
-    /// <summary>Adds Σ over <paramref name="depth"/> lines, a multiple of four, of left[s, rows] · right[s, columns].</summary>
+    /// <summary>Adds Σ over <paramref name="depth"/> steps s, a multiple of four, of left[s, rows] · right[s, columns].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Product(ref GpuHalfTile sum, ArrayView<Float4> left, int i, ArrayView<Float4> right, int rightPitch, int j, int depth)
     {
@@ -256,7 +256,7 @@ internal static partial class GpuAttentionTiles
         }
     }
 
-    /// <summary>Numbers of a thread's rows, one each; 0 for those that are missing.</summary>
+    /// <summary>One value for each of a thread's rows; 0 for missing rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair OfRows(ArrayView<float> source, GpuAttentionTile tile, int i) => new(
         OfRow(source, tile, 4 * i), OfRow(source, tile, 4 * i + 1), OfRow(source, tile, 4 * i + 2), OfRow(source, tile, 4 * i + 3),

@@ -21,7 +21,7 @@ internal struct GpuHalfTile
         H = H.Plus(row, column.H);
     }
 
-    /// <summary>Multiplies each row by a number.</summary>
+    /// <summary>Multiplies each row by a factor.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Scale(Float4Pair factors)
     {
@@ -35,7 +35,7 @@ internal struct GpuHalfTile
         H *= factors.H;
     }
 
-    /// <summary>The largest of each row.</summary>
+    /// <summary>The maximum of each row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Largest() => new(A.Largest(), B.Largest(), C.Largest(), D.Largest(), E.Largest(), F.Largest(), G.Largest(), H.Largest());
 
@@ -43,7 +43,7 @@ internal struct GpuHalfTile
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Sums() => new(A.Sum(), B.Sum(), C.Sum(), D.Sum(), E.Sum(), F.Sum(), G.Sum(), H.Sum());
 
-    /// <summary>Multiplies each number by another's.</summary>
+    /// <summary>Multiplies element-wise.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Multiply(GpuHalfTile factors)
     {
@@ -57,7 +57,7 @@ internal struct GpuHalfTile
         H *= factors.H;
     }
 
-    /// <summary>Turns scores s into cap · tanh(s / cap).</summary>
+    /// <summary>Replaces scores s by cap · tanh(s / cap).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Cap(float cap)
     {
@@ -71,7 +71,7 @@ internal struct GpuHalfTile
         H = H.Capped(cap);
     }
 
-    /// <summary>Of capped scores, the derivatives of the cap.</summary>
+    /// <summary>The derivatives of the cap, from capped scores.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly GpuHalfTile CapDerivatives(float cap) => new()
     {

@@ -11,10 +11,9 @@ using ILGPU.IR.Values;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Teaches ILGPU the functions of the lanes that it does not know: the fused multiply-add, which it would call by its
-/// .NET name, rounding to even, which it would compute from bits, with branches, the bits of a float as an unsigned number, sixteen neighbours at once
-/// for OpenCL's processors, and the comparison of floats: where the left side is a constant, ILGPU changes sides and lets NaN pass, so that in
-/// PTX the greater of 1 and NaN would be 1.
+/// Intrinsics of the lanes that ILGPU lacks: fused multiply-add, rounding to even (ILGPU would compute it from bits, with branches), the bits of a
+/// float as an unsigned integer, vectors of sixteen floats for OpenCL on CPUs, and the comparison of floats: if the left side is a constant, ILGPU swaps
+/// the sides in a way that is true for NaN, and in PTX the larger of 1 and NaN would be 1.
 /// </summary>
 internal static class GpuMath
 {
@@ -48,7 +47,7 @@ internal static class GpuMath
 
     private static void GenerateFma(CLBackend backend, CLCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "fma");
 
-    // vload16 and vstore16 would do, but PoCL makes them of parts of four, which LLVM then does not keep together in one register.
+    // PoCL implements vload16 and vstore16 with vectors of four, which LLVM does not keep in one register.
     private static void GenerateAddLine(CLBackend backend, CLCodeGenerator generator, Value value)
     {
         var call = (MethodCall)value;
@@ -91,7 +90,7 @@ internal static class GpuMath
 
     private static void GeneratePtxLess(PTXBackend backend, PTXCodeGenerator generator, Value value) => Emit(generator, (MethodCall)value, "setp.lt.f32");
 
-    /// <summary>One function of OpenCL: its target, and the call's arguments.</summary>
+    /// <summary>Emits an OpenCL function call.</summary>
     private static void Emit(CLCodeGenerator generator, MethodCall call, string function)
     {
         var arguments = new CLCodeGenerator.Variable[call.Count];
@@ -105,7 +104,7 @@ internal static class GpuMath
         statement.EndArguments();
     }
 
-    /// <summary>One instruction of PTX: its target, and the call's arguments.</summary>
+    /// <summary>Emits a PTX instruction.</summary>
     private static void Emit(PTXCodeGenerator generator, MethodCall call, string instruction)
     {
         var arguments = new PTXCodeGenerator.PrimitiveRegister[call.Count];

@@ -62,7 +62,7 @@ internal static partial class GpuSource
     [GeneratedRegex(@"\bwork_group_barrier\s*\(\s*CLK_GLOBAL_MEM_FENCE\s*\)")]
     private static partial Regex GlobalBarrier();
 
-    // ILGPU's kernels have no other way in: what a new one would need is internal too.
+    // ILGPU offers no other access: the constructors of its kernels are internal too.
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<PTXAssembly>k__BackingField")]
     private static extern ref string SourceOf(PTXCompiledKernel kernel);
 

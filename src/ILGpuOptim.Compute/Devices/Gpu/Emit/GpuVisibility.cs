@@ -7,8 +7,8 @@ using ILGPU;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Lets ILGPU's generated code see rules that are not public. For CUDA it packs a kernel's arguments into a structure type that it emits,
-/// whose fields have the rules' types, and the runtime refuses a private one there; rules are private more often than not.
+/// Gives ILGPU's emitted code access to rules that are not public. For CUDA it packs a kernel's arguments into an emitted structure,
+/// whose fields have the rules' types, and the runtime refuses private types there; most rules are private.
 /// </summary>
 internal sealed class GpuVisibility
 {
@@ -17,8 +17,8 @@ internal sealed class GpuVisibility
     private readonly AssemblyBuilder emitted;
     private readonly ConcurrentDictionary<Assembly, bool> allowed = new();
 
-    /// <summary>Finds the assembly that a context emits into, which ILGPU 1.5 keeps to itself.</summary>
-    /// <exception cref="InvalidOperationException">This version of ILGPU is built otherwise.</exception>
+    /// <summary>Finds the assembly that a context emits into, which ILGPU 1.5 does not expose.</summary>
+    /// <exception cref="InvalidOperationException">This version of ILGPU has another layout.</exception>
     public GpuVisibility(Context context)
     {
         object? system = typeof(Context).GetProperty("RuntimeSystem")?.GetValue(context);
@@ -26,7 +26,7 @@ internal sealed class GpuVisibility
             ?? throw new InvalidOperationException("this version of ILGPU emits its launchers elsewhere");
     }
 
-    /// <summary>Opens the assemblies of a type and of its type arguments.</summary>
+    /// <summary>Gives access to the assemblies of a type and of its type arguments.</summary>
     public void Allow(Type type)
     {
         if (allowed.TryAdd(type.Assembly, true) && type.Assembly != typeof(object).Assembly)

@@ -4,18 +4,18 @@ using ILGPU;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Eight numbers in registers, a row of an 8 × 8 tile. Members stand for themselves, because ILGPU keeps fields in
-/// registers and arrays in memory; on processors LLVM joins the eight lines of each method to vector instructions.
+/// Eight floats in registers, a row of an 8 × 8 tile. Elements are fields, because ILGPU keeps fields in
+/// registers and arrays in memory; on CPUs LLVM joins the eight operations of each method to vector instructions.
 /// </summary>
 internal struct Float4Pair(float a, float b, float c, float d, float e, float f, float g, float h)
 {
     public float A = a, B = b, C = c, D = d, E = e, F = f, G = g, H = h;
 
-    /// <summary>Eight times the same.</summary>
+    /// <summary>Eight copies of a value.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4Pair Splat(float value) => new(value, value, value, value, value, value, value, value);
 
-    /// <summary>Elements <paramref name="step"/> apart. Constant places of a part are what LLVM recognises as neighbours.</summary>
+    /// <summary>Loads elements <paramref name="step"/> apart. Constant offsets let LLVM recognize adjacent elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4Pair Load(ArrayView<float> source, long start, int step)
     {
@@ -55,7 +55,7 @@ internal struct Float4Pair(float a, float b, float c, float d, float e, float f,
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4Pair operator *(Float4Pair x, float y) => new(x.A * y, x.B * y, x.C * y, x.D * y, x.E * y, x.F * y, x.G * y, x.H * y);
 
-    /// <summary>The larger of each two; a NaN of <paramref name="y"/> stays.</summary>
+    /// <summary>The element-wise maximum; a NaN of <paramref name="y"/> is kept.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4Pair Max(Float4Pair x, Float4Pair y) => new(
         x.A > y.A ? x.A : y.A, x.B > y.B ? x.B : y.B, x.C > y.C ? x.C : y.C, x.D > y.D ? x.D : y.D,
@@ -69,7 +69,7 @@ internal struct Float4Pair(float a, float b, float c, float d, float e, float f,
     public readonly Float4Pair Capped(float cap) => new(
         Capped(A, cap), Capped(B, cap), Capped(C, cap), Capped(D, cap), Capped(E, cap), Capped(F, cap), Capped(G, cap), Capped(H, cap));
 
-    /// <summary>With <paramref name="other"/> where <paramref name="place"/> is before <paramref name="begin"/>'s element or not before <paramref name="end"/>'s.</summary>
+    /// <summary>Replaces elements by <paramref name="other"/> where <paramref name="place"/> is outside [<paramref name="begin"/>, <paramref name="end"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Between(float place, Float4Pair begin, Float4Pair end, float other) => new(
         Between(A, place, begin.A, end.A, other), Between(B, place, begin.B, end.B, other), Between(C, place, begin.C, end.C, other), Between(D, place, begin.D, end.D, other),
@@ -78,7 +78,7 @@ internal struct Float4Pair(float a, float b, float c, float d, float e, float f,
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Sum() => (A + B) + (C + D) + ((E + F) + (G + H));
 
-    /// <summary>With <paramref name="other"/> instead of the elements at places before <paramref name="begin"/> and from <paramref name="end"/> on.</summary>
+    /// <summary>Replaces elements by <paramref name="other"/> whose positions are outside [<paramref name="begin"/>, <paramref name="end"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Within(int begin, int end, int first, int step, float other) => new(
         Within(A, begin, end, first, other), Within(B, begin, end, first + step, other),
@@ -86,7 +86,7 @@ internal struct Float4Pair(float a, float b, float c, float d, float e, float f,
         Within(E, begin, end, first + 4 * step, other), Within(F, begin, end, first + 5 * step, other),
         Within(G, begin, end, first + 6 * step, other), Within(H, begin, end, first + 7 * step, other));
 
-    /// <summary>With 0 instead of -∞.</summary>
+    /// <summary>Replaces -∞ by 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Finite() => new(Finite(A), Finite(B), Finite(C), Finite(D), Finite(E), Finite(F), Finite(G), Finite(H));
 
@@ -111,7 +111,7 @@ internal struct GpuTile
 {
     public Float4Pair A, B, C, D, E, F, G, H;
 
-    /// <summary>Adds the outer product of a row of two tiles.</summary>
+    /// <summary>Adds the outer product of <paramref name="y"/> (rows) and <paramref name="x"/> (columns).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Add(Float4Pair x, Float4Pair y)
     {

@@ -4,7 +4,7 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>What a product's kernel gets beside its epilogue.</summary>
+/// <summary>The arguments of a product's kernel, except its epilogue.</summary>
 internal struct GpuGemmArguments
 {
     public ArrayView<byte> A, B;
@@ -16,19 +16,19 @@ internal struct GpuGemmArguments
     public long BatchStrideA, BatchStrideB, BatchStrideC;
     public float Alpha, Beta;
 
-    /// <summary>Parts of k that different groups add up, and the length of each; the sums of parts, [batch][part][M][N].</summary>
+    /// <summary>The number of parts of k that different groups sum, their length, and the partial sums, [batch][part][M][N].</summary>
     public int Parts, PartLength;
 
     /// <inheritdoc cref="Parts"/>
     public ArrayView<float> Partials;
 }
 
-/// <summary>What every kernel of products does alike: reading factors of any storage, and turning a product into an element of C.</summary>
+/// <summary>Common to all product kernels: reading factors of any storage type, and computing an element of C from a product.</summary>
 internal static class GpuGemmKernels
 {
     private const ulong BetaBit = 1UL << 57;
 
-    /// <summary>The constants of a kernel: formats of the epilogue's operands, transpositions and storage of A and B, and whether C is read.</summary>
+    /// <summary>The specialization constants of a kernel: formats of the epilogue's operands, transpositions and types of A and B, and beta ≠ 0.</summary>
     public static ulong Formats(in GemmArguments g, ReadOnlySpan<Operand> operands)
     {
         ulong result = (g.TransposeA ? 1UL : 0) | (g.TransposeB ? 2UL : 0) | (ulong)g.A.Type << 2 | (ulong)g.B.Type << 5 | (g.Beta != 0 ? BetaBit : 0);
@@ -37,7 +37,7 @@ internal static class GpuGemmKernels
         return result;
     }
 
-    /// <summary>An element of a factor seen as outer × k; 0 outside.</summary>
+    /// <summary>An element of a factor in the view outer × k; 0 outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Read(ArrayView<byte> data, DType type, long start, bool alongOuter, int outer, int k, int outerSize, int depth, int stride)
     {
@@ -58,7 +58,7 @@ internal static class GpuGemmKernels
         return data.Cast<float>()[index];
     }
 
-    /// <summary>Stores an element of C, unless it lies behind the last column.</summary>
+    /// <summary>Stores an element of C, unless its column is outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int row, int column, float product)
         where R : unmanaged, IMap6
@@ -67,7 +67,7 @@ internal static class GpuGemmKernels
             x.C[batch * x.BatchStrideC + (long)row * x.StrideC + column] = Finish(x, epilogue, formats, batch, row, column, product);
     }
 
-    /// <summary>Turns a product into an element of C by alpha, beta and the epilogue, whose other operands are stored.</summary>
+    /// <summary>Computes an element of C from a product by alpha, beta and the epilogue, and stores the epilogue's other results.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Finish<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int row, int column, float product)
         where R : unmanaged, IMap6

@@ -5,29 +5,29 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Matrix products for OpenCL devices that are processors. There a barrier is a loop over all threads of a group and
-/// shared memory is memory, so a group is one thread: it keeps 8 rows × 16 columns of C in registers, or × 32 where they are many and wide, as
-/// our own processor kernels do, and B lies packed in panels of so many columns, k after k.
+/// Matrix products for OpenCL devices that are CPUs. There a barrier is a loop over all threads of a group and
+/// shared memory is ordinary memory, so a group has one thread. It keeps 8 rows × 16 columns of C in registers, or × 32 with AVX-512's registers, as
+/// <see cref="CpuDevice"/> does. B is packed into panels of as many columns.
 /// </summary>
 internal static class GpuGemmPanels
 {
     /// <summary>Rows of the register tile.</summary>
     public const int Rows = 8;
 
-    /// <summary>The most numbers of C that a group collects: half of a first-level cache.</summary>
+    /// <summary>The largest number of elements of C of a group: half of a first-level cache.</summary>
     public const int MostSums = 4096;
 
-    /// <summary>Steps of k between two visits to the same tile of C.</summary>
+    /// <summary>Steps of k per pass over a tile of C.</summary>
     private const int Depth = 256;
 
-    /// <summary>Of the formats: A is packed too; panels have 32 columns.</summary>
+    /// <summary>Flags of the formats: A is packed too; panels have 32 columns.</summary>
     public const ulong PackedRows = 1UL << 62, TwoLines = 1UL << 61;
 
     /// <summary>Columns of a panel.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Width(ulong formats) => (formats & TwoLines) != 0 ? 2 * Line.Length : Line.Length;
 
-    /// <summary>Steps of k that one group of the packing kernel moves.</summary>
+    /// <summary>Steps of k that one group of a packing kernel copies.</summary>
     public const int PackDepth = 64;
 
     /// <summary>Copies B to panels [batch][panel][k][columns], zeros beyond the last column. One group for each panel and each 64 steps of k.</summary>
@@ -76,7 +76,7 @@ internal static class GpuGemmPanels
 
     /// <summary>
     /// One group for each panel and each <paramref name="rows"/> rows; panels vary fastest, so that rows of A stay in the cache. The
-    /// group's part of C is collected over strips of k, whose part of the panel stays in the first-level cache.
+    /// group accumulates its part of C over strips of k, whose part of the panel stays in the first-level cache.
     /// </summary>
     public static void Run<R>(GpuGemmArguments x, ArrayView<float> packedA, ArrayView<float> packedB, int rows, R epilogue, SpecializedValue<ulong> formats)
         where R : unmanaged, IMap6
@@ -94,7 +94,7 @@ internal static class GpuGemmPanels
             int last = depth + Depth < x.K ? depth + Depth : x.K;
             for (int top = first; top < end; top += Rows)
             {
-                // The tile is addressed by constants alone, so that it becomes registers.
+                // The tile is indexed by constants only, so that it is kept in registers.
                 ArrayView<float> collected = sums.SubView((top - first) * width, Rows * width);
                 ArrayView<float> a = (formats.Value & PackedRows) == 0 ? packedA
                     : packedA.SubView(((long)batch * ((x.M + Rows - 1) / Rows) + top / Rows) * x.K * Rows, (long)x.K * Rows);

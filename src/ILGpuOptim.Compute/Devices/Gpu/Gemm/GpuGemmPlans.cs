@@ -2,12 +2,12 @@ using System.Text.Json;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>How a product is computed: the tile of a group, and into how many parts k is split.</summary>
+/// <summary>How a product is computed: the tile of a group and the number of parts that k is split into.</summary>
 /// <param name="Tile">Rows × columns, such as <c>128x64</c>.</param>
 /// <param name="Parts">1: one group runs over all of k.</param>
 internal readonly record struct GpuGemmPlan(string Tile, int Parts)
 {
-    /// <summary>The tiles that there are kernels for.</summary>
+    /// <summary>The available tiles.</summary>
     public static readonly string[] Tiles = ["128x128", "128x64", "64x128", "64x64"];
 
     public int Rows => Tile.StartsWith("128", StringComparison.Ordinal) ? 128 : 64;
@@ -19,15 +19,15 @@ internal readonly record struct GpuGemmPlan(string Tile, int Parts)
 internal readonly record struct GpuGemmSize(int M, int N, int K, int Batch, bool TransposeA, bool TransposeB);
 
 /// <summary>
-/// Chooses plans: the one that was measured for the nearest size, from a small table that <c>ilgpuoptim tune</c> writes for a device,
-/// else by a rule. A plan decides the order in which numbers are added, so results repeat bit for bit with one table.
+/// Chooses plans: the one measured for the nearest size, from the table that <c>ilgpuoptim tune</c> writes for a device,
+/// else by a cost model. A plan sets the order of additions, so results repeat bit for bit with one table.
 /// </summary>
 internal sealed class GpuGemmPlans(int multiprocessors, string? table)
 {
-    /// <summary>No part of k is shorter.</summary>
+    /// <summary>The minimum length of a part of k.</summary>
     public const int ShortestPart = 128;
 
-    /// <summary>A measured size is near when its sides are within this many doublings, taken together.</summary>
+    /// <summary>A measured size applies if the log2 ratios of its dimensions sum to at most this.</summary>
     private const double Near = 1.5;
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
@@ -35,19 +35,19 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
     private readonly Dictionary<GpuGemmSize, GpuGemmPlan> plans = [];
     private readonly Entry[] measured = Read(table);
 
-    /// <summary>What every product uses while it is not null: for measuring.</summary>
+    /// <summary>If not null, the plan of every product: for measurements.</summary>
     public GpuGemmPlan? Forced { get; set; }
 
-    /// <summary>The sizes so far.</summary>
+    /// <summary>The sizes of the products so far.</summary>
     public IReadOnlyCollection<GpuGemmSize> Met => plans.Keys;
 
-    /// <summary>Where the table of a device is kept.</summary>
+    /// <summary>The path of a device's table.</summary>
     public static string PathOf(string device) => Path.Combine(
         Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData, Environment.SpecialFolderOption.DoNotVerify),
         "ilgpuoptim",
         $"products-{string.Concat(device.Select(c => char.IsAsciiLetterOrDigit(c) ? char.ToLowerInvariant(c) : '-'))}.json");
 
-    /// <summary>Writes a table whole or not at all.</summary>
+    /// <summary>Writes a table atomically.</summary>
     public static void Write(string path, IEnumerable<(GpuGemmSize Size, GpuGemmPlan Plan)> measured)
     {
         Entry[] entries = [.. measured.Select(x => new Entry(x.Size.M, x.Size.N, x.Size.K, x.Size.Batch, $"{(x.Size.TransposeA ? 'T' : 'N')}{(x.Size.TransposeB ? 'T' : 'N')}", x.Plan.Tile, x.Plan.Parts))];
@@ -57,7 +57,7 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
         File.Move(partial, path, overwrite: true);
     }
 
-    /// <summary>The plan of a size; the same each time.</summary>
+    /// <summary>The plan for a size; always the same one.</summary>
     public GpuGemmPlan For(GpuGemmSize size)
     {
         if (Forced is { } forced)
@@ -67,19 +67,19 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
         return plan;
     }
 
-    /// <summary>Plans worth measuring.</summary>
+    /// <summary>The plans that are compared.</summary>
     public static IEnumerable<GpuGemmPlan> Candidates(GpuGemmSize size) =>
         from tile in GpuGemmPlan.Tiles
         from parts in (int[])[1, 2, 3, 4, 6, 8, 12, 16]
         where parts == 1 || size.K / parts >= ShortestPart
         select new GpuGemmPlan(tile, parts);
 
-    /// <summary>The plan that should take the least time.</summary>
+    /// <summary>The plan with the least estimated time.</summary>
     private GpuGemmPlan ByRule(GpuGemmSize size) => Candidates(size).MinBy(plan => Estimate(size, plan));
 
     /// <summary>
-    /// The time of a plan, in steps of k that a multiprocessor spends on a tile of 128 × 128: groups run in waves that fill the device, and a
-    /// last one that may not, and then hides less of its waiting. Smaller tiles read more for each product; parts of k are written and read again by one more launch.
+    /// The estimated time of a plan, in steps of k of a multiprocessor on a 128 × 128 tile. Groups run in waves that fill the device; a partial last
+    /// wave hides less latency. Smaller tiles read more per product; parts of k are written, and read by one more launch.
     /// </summary>
     private double Estimate(GpuGemmSize size, GpuGemmPlan plan)
     {
@@ -125,7 +125,7 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
         {
         }
 
-        throw new DeviceException($"{path}: this is no table of products; remove it, or write it anew with `ilgpuoptim tune`");
+        throw new DeviceException($"{path}: this is not a table of product plans; remove it, or write a new one with `ilgpuoptim tune`");
     }
 
     private sealed record Entry(int M, int N, int K, int Batch, string Form, string Tile, int Parts);

@@ -3,18 +3,18 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>The tile of C that a group computes. A thread keeps 8 × 8 of it, so the tile also decides the number of threads.</summary>
+/// <summary>The tile of C that a group computes. A thread has 8 × 8 elements, so the tile also sets the number of threads.</summary>
 internal interface IGpuGemmShape
 {
     static abstract int Rows { get; }
 
     static abstract int Columns { get; }
 
-    /// <summary>Shared memory for two strips of A and two of B, in fours.</summary>
+    /// <summary>Shared memory for two strips of A and two of B.</summary>
     static abstract ArrayView<Float4> Strips();
 }
 
-/// <summary>128 × 128 with 256 threads: the most arithmetic for each byte.</summary>
+/// <summary>128 × 128 with 256 threads: the most arithmetic per byte.</summary>
 internal readonly struct GpuGemm128X128 : IGpuGemmShape
 {
     public static int Rows => 128;
@@ -47,7 +47,7 @@ internal readonly struct GpuGemm64X128 : IGpuGemmShape
     public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (17 + 33));
 }
 
-/// <summary>64 × 64 with 64 threads: for small products, which need many groups to keep a GPU busy.</summary>
+/// <summary>64 × 64 with 64 threads: for small products, which need many groups to fill a GPU.</summary>
 internal readonly struct GpuGemm64X64 : IGpuGemmShape
 {
     public static int Rows => 64;

@@ -5,21 +5,21 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Matrix products on GPUs. A group computes a tile of C; strips of A and B, eight steps of k deep, pass through shared memory, where
-/// one is read while the next is on its way through registers, so that there is one barrier a strip. A thread keeps 8 × 8 results in four
-/// parts of 4 × 4, half a tile apart, and a warp has 4 × 8 threads: each step of k is four reads of 16 bytes for 64 products, with no
-/// bank met twice; neighbours read the same, so that half a warp is served at once. Where addresses and lengths allow it, global memory is read 16 bytes at a time as well.
+/// Matrix products on GPUs. A group computes a tile of C. Strips of A and B, eight steps of k deep, pass through shared memory: one
+/// is read while the next is loaded into registers, with one barrier per strip. A thread has 8 × 8 results in four
+/// blocks of 4 × 4, half a tile apart, and a warp covers 4 × 8 threads. A step of k is four 16-byte reads for 64 multiply-adds, without bank
+/// conflicts; half a warp reads the same address at once. Global memory is accessed 16 bytes at a time where addresses and lengths allow it.
 /// </summary>
 internal static class GpuGemmTiles
 {
     /// <summary>Steps of k in a strip.</summary>
     public const int Depth = 8;
 
-    /// <summary>Neighbouring rows of tiles that run at the same time, so that what they read of B is still in the cache.</summary>
+    /// <summary>Rows of tiles that run together, so that their part of B stays in the cache.</summary>
     private const int Band = 8;
 
-    /// <summary>Constants of a kernel, beside <see cref="GpuGemmKernels.Formats"/>: fours of A, B and C are where a GPU loads them at once; groups add up parts of k; the last four of k is not whole.</summary>
-    public const ulong FoursA = 1UL << 58, FoursB = 1UL << 59, FoursC = 1UL << 60, Splits = 1UL << 61, Ragged = 1UL << 62;
+    /// <summary>Specialization constants beside <see cref="GpuGemmKernels.Formats"/>: A, B or C can be accessed as 16-byte vectors; k is split; k is not a multiple of four.</summary>
+    public const ulong VectorsA = 1UL << 58, VectorsB = 1UL << 59, VectorsC = 1UL << 60, Splits = 1UL << 61, Ragged = 1UL << 62;
 
     /// <summary>The threads of a group.</summary>
     public static int Threads<S>() where S : IGpuGemmShape => S.Rows * S.Columns / 64;
@@ -36,27 +36,27 @@ internal static class GpuGemmTiles
         int top = (band * Band + inBand % bandRows) * S.Rows, left = inBand / bandRows * S.Columns;
         int begin = part * x.PartLength, end = IntrinsicMath.Min(begin + x.PartLength, x.K);
 
-        var a = new GpuGemmSide(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & FoursA) != 0, (formats.Value & Ragged) != 0, top, x.M, x.K, end, x.StrideA);
-        var b = new GpuGemmSide(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & FoursB) != 0, (formats.Value & Ragged) != 0, left, x.N, x.K, end, x.StrideB);
+        var a = new GpuGemmOperand(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & VectorsA) != 0, (formats.Value & Ragged) != 0, top, x.M, x.K, end, x.StrideA);
+        var b = new GpuGemmOperand(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & VectorsB) != 0, (formats.Value & Ragged) != 0, left, x.N, x.K, end, x.StrideB);
         int threads = S.Rows * S.Columns / 64, thread = Group.IdxX, second = thread + threads;
         bool twoA = S.Columns == 64, twoB = S.Rows == 64;
         int i = RowOf(thread, S.Columns), j = ColumnOf(thread, S.Columns);
 
-        // A thread moves one or two fours of each strip: what differs is known when the kernel is compiled.
-        long placeA0 = a.PlaceOf(thread, S.Rows, begin), placeB0 = b.PlaceOf(thread, S.Columns, begin), stepA = a.Step, stepB = b.Step;
-        long placeA1 = twoA ? a.PlaceOf(second, S.Rows, begin) : 0, placeB1 = twoB ? b.PlaceOf(second, S.Columns, begin) : 0;
-        Float4 a0 = a.Fetch(thread, S.Rows, begin, placeA0), a1 = default, b0 = b.Fetch(thread, S.Columns, begin, placeB0), b1 = default;
+        // A thread loads one or two vectors of each strip; the number is a constant of the kernel.
+        long placeA0 = a.VectorOf(thread, S.Rows, begin), placeB0 = b.VectorOf(thread, S.Columns, begin), stepA = a.Step, stepB = b.Step;
+        long placeA1 = twoA ? a.VectorOf(second, S.Rows, begin) : 0, placeB1 = twoB ? b.VectorOf(second, S.Columns, begin) : 0;
+        Float4 a0 = a.Load(thread, S.Rows, begin, placeA0), a1 = default, b0 = b.Load(thread, S.Columns, begin, placeB0), b1 = default;
         if (twoA)
-            a1 = a.Fetch(second, S.Rows, begin, placeA1);
+            a1 = a.Load(second, S.Rows, begin, placeA1);
         if (twoB)
-            b1 = b.Fetch(second, S.Columns, begin, placeB1);
+            b1 = b.Load(second, S.Columns, begin, placeB1);
         ArrayView<float> words = strips.Cast<float>();
-        a.Put(words, 0, 4 * pitchA, thread, S.Rows, begin, a0);
-        b.Put(words, 8 * sizeA, 4 * pitchB, thread, S.Columns, begin, b0);
+        a.Store(words, 0, 4 * pitchA, thread, S.Rows, begin, a0);
+        b.Store(words, 8 * sizeA, 4 * pitchB, thread, S.Columns, begin, b0);
         if (twoA)
-            a.Put(words, 0, 4 * pitchA, second, S.Rows, begin, a1);
+            a.Store(words, 0, 4 * pitchA, second, S.Rows, begin, a1);
         if (twoB)
-            b.Put(words, 8 * sizeA, 4 * pitchB, second, S.Columns, begin, b1);
+            b.Store(words, 8 * sizeA, 4 * pitchB, second, S.Columns, begin, b1);
         Group.Barrier();
 
         GpuTile sum = default;
@@ -68,22 +68,22 @@ internal static class GpuGemmTiles
             {
                 placeA0 += stepA;
                 placeB0 += stepB;
-                a0 = a.Fetch(thread, S.Rows, next, placeA0);
-                b0 = b.Fetch(thread, S.Columns, next, placeB0);
+                a0 = a.Load(thread, S.Rows, next, placeA0);
+                b0 = b.Load(thread, S.Columns, next, placeB0);
                 if (twoA)
                 {
                     placeA1 += stepA;
-                    a1 = a.Fetch(second, S.Rows, next, placeA1);
+                    a1 = a.Load(second, S.Rows, next, placeA1);
                 }
 
                 if (twoB)
                 {
                     placeB1 += stepB;
-                    b1 = b.Fetch(second, S.Columns, next, placeB1);
+                    b1 = b.Load(second, S.Columns, next, placeB1);
                 }
             }
 
-            // Written out, as neither compiler does it: the reads of later steps overlap with the products of this one.
+            // Unrolled here, because neither compiler unrolls it: reads of later steps overlap with the products of this one.
             ArrayView<Float4> lineA = strips.SubView(current * sizeA + i), lineB = strips.SubView(2 * sizeA + current * sizeB + j);
             Step<S>(ref sum, lineA, lineB, 0);
             Step<S>(ref sum, lineA, lineB, 1);
@@ -97,12 +97,12 @@ internal static class GpuGemmTiles
             current = 1 - current;
             if (next < end)
             {
-                a.Put(words, current * 4 * sizeA, 4 * pitchA, thread, S.Rows, next, a0);
-                b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, thread, S.Columns, next, b0);
+                a.Store(words, current * 4 * sizeA, 4 * pitchA, thread, S.Rows, next, a0);
+                b.Store(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, thread, S.Columns, next, b0);
                 if (twoA)
-                    a.Put(words, current * 4 * sizeA, 4 * pitchA, second, S.Rows, next, a1);
+                    a.Store(words, current * 4 * sizeA, 4 * pitchA, second, S.Rows, next, a1);
                 if (twoB)
-                    b.Put(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, second, S.Columns, next, b1);
+                    b.Store(words, 8 * sizeA + current * 4 * sizeB, 4 * pitchB, second, S.Columns, next, b1);
             }
 
             Group.Barrier();
@@ -127,19 +127,19 @@ internal static class GpuGemmTiles
             Float4.Join(b[k * PitchOf(S.Columns)], b[k * PitchOf(S.Columns) + S.Columns / 8]),
             Float4.Join(a[k * PitchOf(S.Rows)], a[k * PitchOf(S.Rows) + S.Rows / 8]));
 
-    /// <summary>Fours from one step of k to the next in a strip with so many rows: one more than it holds.</summary>
+    /// <summary>Vectors from one step of k to the next in a strip, padded by one.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int PitchOf(int rows) => rows / 4 + 1;
 
-    /// <summary>The first four rows of a thread's results, in fours; the other four lie half a tile below.</summary>
+    /// <summary>The first row block of a thread, in units of four rows; the second is half a tile below.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int RowOf(int thread, int columns) => (thread >> 5 >> (columns / 64 - 1)) * 4 + (thread >> 4 & 1) * 2 + (thread & 1);
 
-    /// <summary>The first four columns of a thread's results, in fours; the other four lie half a tile to the right.</summary>
+    /// <summary>The first column block of a thread, in units of four columns; the second is half a tile to the right.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int ColumnOf(int thread, int columns) => (thread >> 5 & (columns / 64 - 1)) * 8 + (thread >> 1 & 7);
 
-    /// <summary>Adds up the parts of k in their order and stores the elements of C: one thread each.</summary>
+    /// <summary>Adds the parts of k in order and stores the elements of C, one per thread.</summary>
     public static void Finish<R>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
     {
         int across = (x.N + Group.DimX - 1) / Group.DimX;
@@ -159,12 +159,12 @@ internal static class GpuGemmTiles
     {
         if (row >= x.M)
             return;
-        StoreFour(x, epilogue, formats, batch, part, row, column, new Float4(line.A, line.B, line.C, line.D));
-        StoreFour(x, epilogue, formats, batch, part, row, column + half, new Float4(line.E, line.F, line.G, line.H));
+        StoreVector(x, epilogue, formats, batch, part, row, column, new Float4(line.A, line.B, line.C, line.D));
+        StoreVector(x, epilogue, formats, batch, part, row, column + half, new Float4(line.E, line.F, line.G, line.H));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreFour<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, Float4 products)
+    private static void StoreVector<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, Float4 products)
         where R : unmanaged, IMap6
     {
         if ((formats & Splits) != 0)
@@ -174,7 +174,7 @@ internal static class GpuGemmTiles
             StorePart(x, batch, part, row, column + 2, products.C);
             StorePart(x, batch, part, row, column + 3, products.D);
         }
-        else if ((formats & FoursC) != 0)
+        else if ((formats & VectorsC) != 0)
         {
             if (column >= x.N)
                 return;
@@ -200,35 +200,35 @@ internal static class GpuGemmTiles
     }
 }
 
-/// <summary>One factor of a product, seen as outer × k, of which a group's tile has some rows.</summary>
-internal readonly struct GpuGemmSide
+/// <summary>One factor of a product in the view outer × k, restricted to the rows of a group's tile.</summary>
+internal readonly struct GpuGemmOperand
 {
     private readonly ArrayView<byte> data;
     private readonly long start;
-    private readonly bool alongOuter, fours, ragged;
+    private readonly bool alongOuter, vectors, ragged;
     private readonly DType type;
     private readonly int first, outerSize, depth, end, stride;
 
     /// <param name="data">The stored factor.</param>
-    /// <param name="start">Its first element.</param>
-    /// <param name="alongOuter">Whether neighbours in memory differ in outer, not in k.</param>
-    /// <param name="type">How it is stored.</param>
-    /// <param name="fours">Whether four neighbours are in one place of 16 bytes; some of the last may lie outside.</param>
-    /// <param name="ragged">Whether k is no multiple of four.</param>
+    /// <param name="start">The first element.</param>
+    /// <param name="alongOuter">True if adjacent elements in memory differ in outer, not in k.</param>
+    /// <param name="type">The storage type.</param>
+    /// <param name="vectors">True if four adjacent elements can be loaded as one 16-byte vector; the last may reach outside.</param>
+    /// <param name="ragged">True if k is not a multiple of four.</param>
     /// <param name="first">The tile's first row.</param>
     /// <param name="outerSize">Rows of the factor.</param>
-    /// <param name="depth">Its steps of k.</param>
-    /// <param name="end">Where the group's part of k ends.</param>
-    /// <param name="stride">Elements from one line in memory to the next.</param>
+    /// <param name="depth">Steps of k.</param>
+    /// <param name="end">The end of the group's part of k.</param>
+    /// <param name="stride">Elements from one stored row to the next.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public GpuGemmSide(ArrayView<byte> data, long start, bool alongOuter, DType type, bool fours, bool ragged, int first, int outerSize, int depth, int end, int stride)
+    public GpuGemmOperand(ArrayView<byte> data, long start, bool alongOuter, DType type, bool vectors, bool ragged, int first, int outerSize, int depth, int end, int stride)
     {
         this.data = data;
         this.start = start;
         this.alongOuter = alongOuter;
         this.type = type;
-        this.fours = fours;
-        this.ragged = ragged && fours && !alongOuter;
+        this.vectors = vectors;
+        this.ragged = ragged && vectors && !alongOuter;
         this.first = first;
         this.outerSize = outerSize;
         this.depth = depth;
@@ -236,27 +236,27 @@ internal readonly struct GpuGemmSide
         this.stride = stride;
     }
 
-    /// <summary>What <see cref="PlaceOf"/> grows by from one strip to the next.</summary>
+    /// <summary>The increment of <see cref="VectorOf"/> from one strip to the next.</summary>
     public long Step
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         get => alongOuter ? (long)stride * (GpuGemmTiles.Depth / 4) : GpuGemmTiles.Depth / 4;
     }
 
-    /// <summary>The place in memory, in fours, of the <paramref name="index"/>-th four of the strip that begins at step <paramref name="from"/>.</summary>
+    /// <summary>The index in memory, in vectors, of vector <paramref name="index"/> of the strip that starts at step <paramref name="from"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public long PlaceOf(int index, int rows, int from)
+    public long VectorOf(int index, int rows, int from)
     {
         int outer = first + OuterOf(index, rows, alongOuter), k = from + StepOf(index, rows, alongOuter);
         return (start + (alongOuter ? (long)k * stride + outer : (long)outer * stride + k)) >> 2;
     }
 
-    /// <summary>Four neighbours in memory of the strip that begins at step <paramref name="from"/>: the <paramref name="index"/>-th four; zeros outside.</summary>
+    /// <summary>Loads vector <paramref name="index"/> of the strip that starts at step <paramref name="from"/>; zeros outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Float4 Fetch(int index, int rows, int from, long place)
+    public Float4 Load(int index, int rows, int from, long place)
     {
         int outer = first + OuterOf(index, rows, alongOuter), k = from + StepOf(index, rows, alongOuter);
-        if (fours)
+        if (vectors)
         {
             if (outer >= outerSize || k >= end)
                 return default;
@@ -267,11 +267,11 @@ internal readonly struct GpuGemmSide
         return new Float4(Read(outer, k), Read(outer + stepOuter, k + stepK), Read(outer + 2 * stepOuter, k + 2 * stepK), Read(outer + 3 * stepOuter, k + 3 * stepK));
     }
 
-    /// <summary>Puts a four into the strip at word <paramref name="strip"/>, whose lines are steps of k, <paramref name="pitch"/> words apart.</summary>
+    /// <summary>Stores a vector in the strip at word <paramref name="strip"/>, whose steps of k are <paramref name="pitch"/> words apart.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Put(ArrayView<float> words, int strip, int pitch, int index, int rows, int from, Float4 four)
+    public void Store(ArrayView<float> words, int strip, int pitch, int index, int rows, int from, Float4 four)
     {
-        // Not where it is loaded, which would wait for it.
+        // Masked here and not after the load, which would wait for it.
         if (ragged)
             four = four.Before(end - from - StepOf(index, rows, alongOuter), 0);
         ArrayView<float> place = words.SubView(strip + StepOf(index, rows, alongOuter) * pitch + OuterOf(index, rows, alongOuter));
@@ -288,11 +288,11 @@ internal readonly struct GpuGemmSide
         }
     }
 
-    /// <summary>The first row of a tile that the <paramref name="index"/>-th four of a strip holds. Neighbouring threads take neighbours in memory.</summary>
+    /// <summary>The first row of vector <paramref name="index"/> of a strip. Adjacent threads take adjacent vectors in memory.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int OuterOf(int index, int rows, bool alongOuter) => alongOuter ? (index & (rows / 4 - 1)) * 4 : index / (GpuGemmTiles.Depth / 4);
 
-    /// <summary>The first step of k that it holds.</summary>
+    /// <summary>The first step of k of that vector.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int StepOf(int index, int rows, bool alongOuter) => alongOuter ? index / (rows / 4) : (index & (GpuGemmTiles.Depth / 4 - 1)) * 4;
 

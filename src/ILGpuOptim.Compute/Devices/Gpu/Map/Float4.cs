@@ -3,12 +3,12 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Four numbers that a GPU loads and stores at once: their address is a multiple of 16 bytes.</summary>
+/// <summary>Four floats that a GPU loads and stores as one 16-byte vector.</summary>
 internal struct Float4(float a, float b, float c, float d)
 {
     public float A = a, B = b, C = c, D = d;
 
-    /// <summary>Eight numbers of two fours.</summary>
+    /// <summary>Joins two vectors.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4Pair Join(Float4 x, Float4 y) => new(x.A, x.B, x.C, x.D, y.A, y.B, y.C, y.D);
 
@@ -37,7 +37,7 @@ internal struct Float4(float a, float b, float c, float d)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4 Capped(float cap) => new(Float4Pair.Capped(A, cap), Float4Pair.Capped(B, cap), Float4Pair.Capped(C, cap), Float4Pair.Capped(D, cap));
 
-    /// <summary>Of capped scores, the derivatives of the cap: 1 - (x / cap)².</summary>
+    /// <summary>The derivatives of the cap, from capped scores: 1 - (x / cap)².</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4 CapDerivative(float cap)
     {
@@ -48,15 +48,15 @@ internal struct Float4(float a, float b, float c, float d)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly Float4 Minus(Float4 x) => new(A - x.A, B - x.B, C - x.C, D - x.D);
 
-    /// <summary>With <paramref name="other"/> before place <paramref name="begin"/>.</summary>
+    /// <summary>Replaces the elements before <paramref name="begin"/> by <paramref name="other"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4 From(int begin, float other) => new(begin <= 0 ? A : other, begin <= 1 ? B : other, begin <= 2 ? C : other, begin <= 3 ? D : other);
 
-    /// <summary>With <paramref name="other"/> from place <paramref name="end"/> on.</summary>
+    /// <summary>Replaces the elements from <paramref name="end"/> on by <paramref name="other"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4 Before(int end, float other) => new(end > 0 ? A : other, end > 1 ? B : other, end > 2 ? C : other, end > 3 ? D : other);
 
-    /// <summary>The largest; a NaN may be lost.</summary>
+    /// <summary>The maximum; may lose a NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Largest()
     {

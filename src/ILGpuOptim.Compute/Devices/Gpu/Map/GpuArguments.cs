@@ -2,15 +2,15 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>What a map or a row program gets beside its rule.</summary>
+/// <summary>The arguments of a map or row program, except its rule.</summary>
 internal struct GpuArguments
 {
     public GpuOperand A, B, C, D, E, F;
 
-    /// <summary>The rectangle; one row when it is flat.</summary>
+    /// <summary>The size of the rectangle; one row if it is flat.</summary>
     public long Rows, Columns;
 
-    /// <summary>How many groups lie beside each other over the columns; of a row program, rows for each group.</summary>
+    /// <summary>Groups along the columns; for row programs, rows per group.</summary>
     public int Across;
 
     public GpuArguments(ReadOnlySpan<Operand> operands, long rows, long columns, ArrayView<float> nothing)
@@ -26,7 +26,7 @@ internal struct GpuArguments
         Columns = columns;
     }
 
-    /// <summary>Puts the partial sums of operand <paramref name="index"/> in its place.</summary>
+    /// <summary>Replaces operand <paramref name="index"/> by its partial sums.</summary>
     public void SetSums(int index, ArrayView<float> rows, ArrayView<float> columns)
     {
         var sums = new GpuOperand { Data = rows.Cast<byte>(), Factor = columns };

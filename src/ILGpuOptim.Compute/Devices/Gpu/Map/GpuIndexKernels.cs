@@ -3,16 +3,16 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Moving rows and elements by index.</summary>
+/// <summary>Gather, scatter and element access by index.</summary>
 internal static class GpuIndexKernels
 {
-    /// <summary>Threads of a group, and columns that a group moves.</summary>
+    /// <summary>Threads of a group, and columns that a group copies.</summary>
     public const int Threads = 128;
 
-    /// <summary>Rows are added to the target.</summary>
+    /// <summary>Flag: adds rows to the target.</summary>
     public const int Accumulates = 256;
 
-    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type, and <see cref="Accumulates"/>. An index outside the table gives NaN.</summary>
+    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type and <see cref="Accumulates"/>. Rows with an index outside the table become NaN.</summary>
     public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, int rows, SpecializedValue<int> form)
     {
         int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
@@ -25,8 +25,8 @@ internal static class GpuIndexKernels
     }
 
     /// <summary>
-    /// One thread for each index: links[i] is the next place of an equal index or -1, and links[n + i] tells whether
-    /// place i is the first of its index, which is one of the table's rows. Each thread scans; n² / 2 reads that all hit the cache cost less than a sort.
+    /// One thread per index: links[i] is the next position of an equal index, or -1; links[n + i] is 1 if
+    /// position i is the first of its index and the index is inside the table. Each thread scans; n² / 2 cached reads cost less than a sort.
     /// </summary>
     public static void Link(ArrayView<int> indices, ArrayView<int> links, int n, int rows)
     {
@@ -42,7 +42,7 @@ internal static class GpuIndexKernels
         links[n + i] = before < 0 && (uint)index < (uint)rows ? 1 : 0;
     }
 
-    /// <summary>The first place of each index follows the links and adds the rows in their order: no atomics, always the same bits.</summary>
+    /// <summary>The thread of the first position of each index follows the links and adds the rows in order: no atomics, reproducible bits.</summary>
     public static void ScatterAdd(ArrayView<float> source, ArrayView<int> indices, ArrayView<int> links, ArrayView<float> table, int n, int columns, int across)
     {
         int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
@@ -55,7 +55,7 @@ internal static class GpuIndexKernels
         table[to] = total;
     }
 
-    /// <summary>One thread a row. An index behind the row gives NaN.</summary>
+    /// <summary>One thread per row. An index beyond the row gives NaN.</summary>
     public static void Pick(ArrayView<float> source, ArrayView<int> indices, ArrayView<float> target, int rows, long columns)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;
@@ -63,7 +63,7 @@ internal static class GpuIndexKernels
             target[row] = indices[row] < 0 ? 0 : indices[row] >= columns ? float.NaN : source[row * columns + indices[row]];
     }
 
-    /// <summary>One thread a row. A row whose index lies outside stays.</summary>
+    /// <summary>One thread per row. A row whose index is outside keeps its values.</summary>
     public static void AddAt(ArrayView<float> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;

@@ -5,16 +5,15 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Maps with sums for OpenCL devices that are processors: a group is one thread, which takes some rows of a strip of columns and keeps
-/// a total for each column. So the innermost loop runs along a row and its rounds do not depend on each other, and the
-/// compiler makes vectors of it.
+/// Maps with sums for OpenCL devices that are CPUs. A group has one thread, which takes some rows of a strip of columns and keeps
+/// a total per column. The iterations of the innermost loop, along a row, are independent, so that the compiler vectorizes it.
 /// </summary>
 internal static class GpuMapColumns
 {
     /// <summary>Columns of a strip.</summary>
     public const int Width = 256;
 
-    /// <summary>Rows of a group: few, that all cores are busy, but not so few that partial sums become many.</summary>
+    /// <summary>Rows of a group: few enough to occupy all cores, many enough to keep partial sums few.</summary>
     public static int RowsFor(long rows) => (int)Math.Clamp(rows / 32, 8, 256);
 
     /// <summary>As <see cref="GpuMapKernels.MapSums"/>, with tiles of <paramref name="height"/> rows.</summary>
@@ -79,7 +78,7 @@ internal static class GpuMapColumns
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ArrayView<float> TermsOf<R>(int k, ulong formats) where R : unmanaged, IRule => AddsRows<R>(k, formats) ? LocalMemory.Allocate<float>(Width) : default;
 
-    /// <summary>Whether an operand collects the sum of each row.</summary>
+    /// <summary>True if an operand receives the sum of each row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool AddsRows<R>(int k, ulong formats) where R : unmanaged, IRule
     {
@@ -103,7 +102,7 @@ internal static class GpuMapColumns
             terms[j] = value.Value;
     }
 
-    /// <summary>Stores a row's part of its sum.</summary>
+    /// <summary>Stores the partial sum of a row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void FinishRow<R>(GpuArguments x, GpuOperand sums, int k, ArrayView<float> terms, ulong formats, long row, int tileColumn, int width)
         where R : unmanaged, IRule
@@ -134,7 +133,7 @@ internal static class GpuMapColumns
             sums.Factor[tileRow * x.Columns + left + j] = totals[j];
     }
 
-    /// <summary>The sum, or the largest, of a strip, which is used up: halves are joined, down to one number.</summary>
+    /// <summary>The sum or maximum of a strip by pairwise reduction, in place.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Total(ArrayView<float> terms, bool largest)
     {

@@ -4,13 +4,13 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Maps: one thread an element, neighbours of a row in neighbouring threads, so that every access is coalesced.</summary>
+/// <summary>Maps: one thread per element; adjacent threads take adjacent elements, so that every access is coalesced.</summary>
 internal static class GpuMapKernels
 {
-    /// <summary>Threads of a group along the columns when the rectangle is one row, and when it is not.</summary>
+    /// <summary>Threads of a group: along a single row; else along columns and rows.</summary>
     public const int FlatWidth = 256, Width = 64, Height = 4;
 
-    /// <summary>Edge of the square tile that one group of <see cref="TileThreads"/> threads adds up.</summary>
+    /// <summary>Edge of the square tile that a group of <see cref="TileThreads"/> threads sums.</summary>
     public const int Tile = 32, TileThreads = 256;
 
     /// <summary>A map without sums.</summary>
@@ -53,7 +53,7 @@ internal static class GpuMapKernels
         Element(x, rule, formats.Value, 0, column, ref a, ref b, ref c, ref d, ref e, ref f);
     }
 
-    /// <summary>A map that stores 8-bit numbers: one group a block of neighbours, which share a scale.</summary>
+    /// <summary>A map that stores 8-bit elements: one group per block of elements that share a scale.</summary>
     public static void MapQuantized<R>(GpuArguments x, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(DTypes.QuantizedBlock);
@@ -72,8 +72,8 @@ internal static class GpuMapKernels
     }
 
     /// <summary>
-    /// A map that collects sums: a group computes a square tile, keeps its terms in shared memory (rows padded by one, so
-    /// that sums along both axes are free of bank conflicts) and stores one partial sum a row and a column.
+    /// A map with sums: a group computes a square tile, keeps its terms in shared memory (rows padded by one word, so
+    /// that sums along both axes have no bank conflicts) and stores one partial sum per row and per column.
     /// </summary>
     public static void MapSums<R>(GpuArguments x, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
     {

@@ -3,25 +3,25 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>An operand as a kernel sees it. How it is stored is not here but in <see cref="GpuFormats"/>, a constant of the kernel.</summary>
+/// <summary>An operand of a kernel. Its layout and type are in <see cref="GpuFormats"/>, a specialization constant.</summary>
 internal struct GpuOperand
 {
-    /// <summary>The stored elements; of a sum, the partial sums of rows or of everything.</summary>
+    /// <summary>The stored elements; for sums, the partial sums of rows or of everything.</summary>
     public ArrayView<byte> Data;
 
-    /// <summary>One number that multiplies what is read; of a sum, the partial sums of columns.</summary>
+    /// <summary>A scalar that multiplies loaded elements; for sums, the partial sums of columns.</summary>
     public ArrayView<float> Factor;
 
     /// <summary>Elements from one row to the next.</summary>
     public long Stride;
 
-    /// <summary>Where the scales of 8-bit storage begin, in floats, and how many a row has.</summary>
+    /// <summary>The first scale of 8-bit storage, in floats, and the number of scales per row.</summary>
     public long Scales;
 
     /// <inheritdoc cref="Scales"/>
     public long ScaleStride;
 
-    /// <summary>Of stochastic rounding.</summary>
+    /// <summary>The seed of stochastic rounding.</summary>
     public uint Seed;
 
     /// <summary>Prepares an operand of a rows × columns rectangle.</summary>
@@ -43,13 +43,13 @@ internal struct GpuOperand
         return result;
     }
 
-    /// <summary>Whether a block begins where a GPU can move four floats at once.</summary>
+    /// <summary>True if a block starts at a multiple of 16 bytes.</summary>
     public static bool IsAligned(in Block block) => block.Offset % 16 == 0;
 
-    /// <summary>What stands for a missing operand: drivers want a valid address.</summary>
+    /// <summary>A placeholder for a missing operand: drivers require a valid address.</summary>
     public static GpuOperand None(ArrayView<float> nothing) => new() { Data = nothing.Cast<byte>(), Factor = nothing };
 
-    /// <summary>The element at a place, widened to f32.</summary>
+    /// <summary>Loads an element, widened to f32.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F1 Load(GpuOperand x, uint format, long row, long column)
     {
@@ -84,7 +84,7 @@ internal struct GpuOperand
         return new F1(value);
     }
 
-    /// <summary>Stores an element, narrowed to the nearest (not for 8-bit storage, whose neighbours share a scale).</summary>
+    /// <summary>Stores an element, rounded to its type (not for 8-bit storage, whose elements share scales).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(GpuOperand x, uint format, long row, long column, F1 value)
     {
@@ -111,14 +111,14 @@ internal struct GpuOperand
 }
 
 /// <summary>
-/// How the operands of a launch are stored, eight bits each: a constant of the kernel, so that the compiler drops
-/// everything that a launch does not need.
+/// Layouts and types of a launch's operands, eight bits each: a specialization constant, so that the compiler removes
+/// everything that the launch does not need.
 /// </summary>
 internal static class GpuFormats
 {
     private const ulong FlatBit = 1UL << 56;
 
-    /// <summary>The formats of a launch. The rectangle is one long row when all operands allow it.</summary>
+    /// <summary>The formats of a launch. Marks it as flat, one long row, if all operands allow it.</summary>
     public static ulong Of(ReadOnlySpan<Operand> operands, Access access, long columns)
     {
         ulong result = FlatBit;
@@ -138,7 +138,7 @@ internal static class GpuFormats
     /// <summary>The format of one operand, in the lowest eight bits.</summary>
     public static ulong One(in Operand operand) => (ulong)operand.Layout | (ulong)operand.Block.Type << 3 | (operand.Factor is null ? 0UL : 64UL) | (operand.Seed == 0 ? 0UL : 128UL);
 
-    /// <summary>Whether rows and columns do not matter.</summary>
+    /// <summary>True if the rectangle can be processed as one row.</summary>
     public static bool IsFlat(ulong formats) => (formats & FlatBit) != 0;
 
     /// <summary>The format of one operand.</summary>

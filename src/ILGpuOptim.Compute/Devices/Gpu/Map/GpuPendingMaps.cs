@@ -6,24 +6,24 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Maps over small blocks that wait for others with the same rule, so that one launch does them all: the vectors of a model, which
-/// an optimizer updates one by one. Any other use of one of their blocks launches them first.
+/// Queues maps over small blocks, so that one launch runs all with the same rule: the vectors of a model, which
+/// an optimizer updates one by one. Any other use of one of their blocks launches the queue first.
 /// </summary>
 internal sealed class GpuPendingMaps(GpuDevice device)
 {
-    /// <summary>Numbers of an entry: offsets of six operands and of their factors, in units of four bytes, six seeds, the length and the first group.</summary>
+    /// <summary>Integers of an entry: offsets of six operands and of their factors, in units of four bytes, six seeds, the length and the first group.</summary>
     public const int EntryLength = 20;
 
-    /// <summary>The most maps and groups of a launch.</summary>
+    /// <summary>The maximum numbers of maps and groups of a launch.</summary>
     public const int MostEntries = 512, MostGroups = 8192;
 
-    /// <summary>Where in an entry the factors, seeds, the length and the first group are.</summary>
+    /// <summary>Positions in an entry: factors, seeds, length, first group.</summary>
     public const int Factors = 6, Seeds = 12, Length = 18, FirstGroup = 19;
 
     private readonly Dictionary<Type, IPending> queues = [];
     private readonly List<IPending> waiting = [];
 
-    // The round in which a granule of the slab was last read or written by a map that waits.
+    // The round in which a queued map last read or wrote a granule of the slab.
     private readonly int[] reads = new int[GpuSlab.Bytes / GpuSlab.Granule], writes = new int[GpuSlab.Bytes / GpuSlab.Granule];
     private int round = 1;
 
@@ -32,10 +32,10 @@ internal sealed class GpuPendingMaps(GpuDevice device)
         void Launch();
     }
 
-    /// <summary>Whether any map waits.</summary>
+    /// <summary>True if maps are queued.</summary>
     public bool Any => waiting.Count > 0;
 
-    /// <summary>Whether a map may wait: small, in one row, without 8-bit numbers, and everything in the slab.</summary>
+    /// <summary>True if a map can be queued: small, one row, no 8-bit storage, all operands in the slab.</summary>
     public static bool Takes(ReadOnlySpan<Operand> operands, long columns)
     {
         if (columns * sizeof(float) > GpuSlab.Small)
@@ -49,7 +49,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
         return true;
     }
 
-    /// <summary>Whether work on these operands must come after what waits.</summary>
+    /// <summary>True if work on these operands depends on queued maps.</summary>
     public bool Touches(ReadOnlySpan<Operand> operands, Access access)
     {
         if (waiting.Count == 0)
@@ -78,7 +78,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
         return false;
     }
 
-    /// <summary>Lets a map wait. What it touches must not wait already.</summary>
+    /// <summary>Queues a map. It must not depend on queued maps (<see cref="Touches(ReadOnlySpan{Operand}, Access)"/>).</summary>
     public void Add<R>(in R rule, ulong formats, ReadOnlySpan<Operand> operands, int columns) where R : unmanaged, IMap6
     {
         if (!queues.TryGetValue(typeof(R), out IPending? known))
@@ -98,7 +98,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
             Launch();
     }
 
-    /// <summary>Launches everything that waits.</summary>
+    /// <summary>Launches all queued maps.</summary>
     public void Launch()
     {
         foreach (IPending queue in waiting)
@@ -125,7 +125,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
             reads.AsSpan(first, last - first + 1).Fill(round);
     }
 
-    /// <summary>The queues of a rule's type: one for each value and each storage of its operands. Few, so they are looked through.</summary>
+    /// <summary>The queues of a rule's type: one for each value and format. They are few, so a linear search finds one.</summary>
     private sealed class Queues<R>(GpuDevice device) : IPending where R : unmanaged, IMap6
     {
         private readonly List<Queue<R>> all = [];
@@ -147,7 +147,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
             return empty;
         }
 
-        public void Launch() => throw new NotSupportedException("queues are launched one by one");
+        public void Launch() => throw new NotSupportedException("queues are launched individually");
     }
 
     private sealed class Queue<R>(GpuDevice device) : IPending where R : unmanaged, IMap6

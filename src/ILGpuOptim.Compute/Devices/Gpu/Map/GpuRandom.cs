@@ -17,11 +17,11 @@ internal static class GpuRandom
         return Philox.Unit(word) < keep ? 1 / keep : 0;
     }
 
-    /// <summary>Threads of a group of <see cref="Draw"/>; each draws four numbers.</summary>
+    /// <summary>Threads of a group of <see cref="Fill"/>; each generates four values.</summary>
     public const int Threads = 128;
 
     /// <summary>Fills a block; see <see cref="Device.Random"/>.</summary>
-    public static void Draw(ArrayView<float> target, long length, float scale, ulong seed, ulong stream, SpecializedValue<int> kind)
+    public static void Fill(ArrayView<float> target, long length, float scale, ulong seed, ulong stream, SpecializedValue<int> kind)
     {
         long counter = (long)Grid.IdxX * Threads + Group.IdxX, start = counter * 4;
         if (start >= length)

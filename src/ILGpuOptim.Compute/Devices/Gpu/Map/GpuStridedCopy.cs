@@ -4,13 +4,13 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>The axes of a strided copy as a kernel's argument, the innermost first.</summary>
+/// <summary>A strided copy as a kernel argument, innermost axis first.</summary>
 internal struct GpuStridedCopy
 {
     /// <summary>Threads of a group.</summary>
     public const int Threads = 256;
 
-    /// <summary>Elements are added to the target.</summary>
+    /// <summary>Flag: adds elements to the target.</summary>
     public const int Accumulates = 8;
 
     private int size0, size1, size2, size3, size4;
@@ -34,7 +34,7 @@ internal struct GpuStridedCopy
         count = (int)copy.Length;
     }
 
-    /// <summary>One thread for each element, in the order of the target. The form is the number of axes, and <see cref="Accumulates"/>.</summary>
+    /// <summary>One thread per element, in the order of the target. The form is the number of axes and <see cref="Accumulates"/>.</summary>
     public static void Run(ArrayView<float> source, ArrayView<float> target, GpuStridedCopy x, SpecializedValue<int> form)
     {
         long element = (long)Grid.IdxX * Threads + Group.IdxX;
@@ -57,7 +57,7 @@ internal struct GpuStridedCopy
         target[to] = (form.Value & Accumulates) != 0 ? target[to] + source[from] : source[from];
     }
 
-    /// <summary>Moves along one axis; returns what is left for the axes around it.</summary>
+    /// <summary>Moves along one axis; returns the index over the outer axes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Step(int place, int size, long sourceStride, long targetStride, ref long from, ref long to)
     {

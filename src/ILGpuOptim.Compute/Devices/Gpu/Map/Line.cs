@@ -5,8 +5,8 @@ using ILGPU.IR.Intrinsics;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Sixteen neighbouring numbers in memory as one vector, in one thread of an OpenCL device that is a processor (<see cref="GpuMath"/> turns
-/// the methods into operations on float16). Compilers make vectors of loops as well, but on processors with AVX-512 only half as wide.
+/// Sixteen adjacent floats in memory as one vector, for OpenCL devices that are CPUs; <see cref="GpuMath"/> translates
+/// the methods to operations on float16. Left to itself, LLVM uses vectors of 256 bits on CPUs with AVX-512.
 /// </summary>
 internal static class Line
 {

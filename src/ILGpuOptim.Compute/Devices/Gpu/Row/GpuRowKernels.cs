@@ -4,15 +4,15 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Row programs: one group works on one row at a time and adds up in shared memory.</summary>
+/// <summary>Row programs: a group processes one row at a time and reduces in shared memory.</summary>
 internal static class GpuRowKernels
 {
-    /// <summary>The most threads of a group.</summary>
+    /// <summary>The maximum number of threads of a group.</summary>
     public const int MostThreads = 256;
 
     /// <summary>
-    /// Runs a program over <see cref="GpuArguments.Across"/> rows for each group. Sums over columns are collected in
-    /// the group's own row of partial sums.
+    /// Runs a program over <see cref="GpuArguments.Across"/> rows per group. Sums over rows are accumulated in
+    /// the group's row of partial sums.
     /// </summary>
     public static void Run<R>(GpuArguments x, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IRowRule
     {
@@ -45,7 +45,7 @@ internal static class GpuRowKernels
         }
     }
 
-    /// <summary>The map over one element of a row. Terms of sums are added to the group's partial sums, which its first row begins.</summary>
+    /// <summary>The map over one element of a row. Terms of sums are added to the group's partial sums; its first row initializes them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Element<R>(GpuArguments x, R rule, ulong formats, F1 first, F1 second, long row, long column, bool isFirst) where R : unmanaged, IRowRule
     {
@@ -60,8 +60,8 @@ internal static class GpuRowKernels
     }
 
     /// <summary>
-    /// The sum, or the largest, of every thread's value: a tree over shared memory, in an order that the number of threads
-    /// (a power of two) alone decides. All threads of the group must call it.
+    /// The sum or maximum of all threads' values: a tree reduction in shared memory, whose order depends only on the number of threads
+    /// (a power of two). All threads of the group must call it.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Reduce(ArrayView<float> shared, float value, int threads, bool largest)
@@ -81,7 +81,7 @@ internal static class GpuRowKernels
         return value;
     }
 
-    /// <summary>Loads what the rule reads.</summary>
+    /// <summary>Loads the operands that the rule reads.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Load<R>(GpuArguments x, ulong formats, long row, long column, out F1 a, out F1 b, out F1 c, out F1 d, out F1 e, out F1 f)
         where R : unmanaged, IRule

@@ -5,12 +5,12 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Row programs for OpenCL devices that are processors: a group is one thread that takes whole rows. Totals are kept in
-/// sixteen parts, so that the compiler may add neighbours with vector instructions.
+/// Row programs for OpenCL devices that are CPUs: a group has one thread, which processes whole rows. Totals have
+/// sixteen partial sums, so that the compiler can use vector instructions.
 /// </summary>
 internal static class GpuRowLines
 {
-    /// <summary>Groups that share the rows at most.</summary>
+    /// <summary>The maximum number of groups.</summary>
     public const int MostGroups = 64;
 
     /// <summary>As <see cref="GpuRowKernels.Run"/>.</summary>
@@ -71,7 +71,7 @@ internal static class GpuRowLines
             parts[j] = value;
     }
 
-    /// <summary>The parts, pairwise.</summary>
+    /// <summary>The pairwise reduction of the partial sums.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Total(ArrayView<float> parts, bool largest)
     {

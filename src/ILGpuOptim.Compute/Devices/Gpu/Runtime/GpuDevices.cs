@@ -10,10 +10,10 @@ using ILGPU.Runtime.OpenCL;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>Finds and opens ILGPU's accelerators, and says why some cannot be used.</summary>
+/// <summary>Finds and opens ILGPU's accelerators, and states why some cannot be used.</summary>
 internal static class GpuDevices
 {
-    /// <summary>ILGPU's search for devices must not run twice at a time: one of the two finds none.</summary>
+    /// <summary>Serializes ILGPU's device search: of two concurrent searches, one finds no device.</summary>
     private static readonly Lock Gate = new();
 
     static GpuDevices() => NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, Resolve);
@@ -64,7 +64,7 @@ internal static class GpuDevices
     /// <summary>The first accelerator that is a real GPU, or null.</summary>
     public static string? Best() => List("cuda").Concat(List("opencl")).FirstOrDefault(info => info is { Problem: null, IsGpu: true })?.Name;
 
-    /// <summary>One line about a failure of a driver or of ILGPU's compiler; null when it is neither.</summary>
+    /// <summary>One line about a failure of a driver or of ILGPU's compiler; null for other failures.</summary>
     public static string? Explain(Exception e) => e switch
     {
         CudaException cuda => $"CUDA reports {cuda.Error}: {cuda.Message}",
@@ -86,8 +86,8 @@ internal static class GpuDevices
     });
 
     /// <summary>
-    /// Whether ILGPU shall use an OpenCL device. On its own it refuses devices without the generic address space, but the code that it generates for
-    /// GPUs names the address space of every pointer. The kernels for processors do need it.
+    /// True if ILGPU is to use an OpenCL device. ILGPU itself refuses devices without the generic address space, but the code that it generates for
+    /// GPUs states the address space of every pointer. The kernels for CPUs do need it.
     /// </summary>
     private static bool Accepts(CLDevice device)
     {
@@ -97,7 +97,7 @@ internal static class GpuDevices
         return device.CVersion >= CLCVersion.CL12;
     }
 
-    // The constructor of ILGPU's accelerator looks at it once more.
+    // The constructor of ILGPU's accelerator checks the capability again.
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_GenericAddressSpace")]
     private static extern void SetGenericAddressSpace(CLCapabilityContext capabilities, bool value);
 
@@ -136,14 +136,14 @@ internal static class GpuDevices
 
     private static string ProblemOf(ILGPU.Runtime.Device device) => device switch
     {
-        CLDevice { Capabilities.GenericAddressSpace: false } when IsProcessor(device) => "it has no generic address space, which the kernels for processors need (PoCL has it from version 5 on)",
-        CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {CLCVersion.CL12}, and the device tells {cl.CVersion}",
+        CLDevice { Capabilities.GenericAddressSpace: false } when IsProcessor(device) => "it has no generic address space, which the kernels for CPUs need (PoCL has it from version 5 on)",
+        CLDevice cl => $"ILGPU refuses it; it needs OpenCL C {CLCVersion.CL12}, and the device reports {cl.CVersion}",
         _ => "its architecture or driver is unknown to ILGPU 1.5",
     };
 
     private static string? LimitOf(ILGPU.Runtime.Device device) => GpuLimits.ProblemOf(device.MaxNumThreadsPerGroup, device.MaxSharedMemoryPerGroup, IsProcessor(device));
 
-    /// <summary>Whether an OpenCL device is a processor.</summary>
+    /// <summary>True for OpenCL devices that are CPUs.</summary>
     public static bool IsProcessor(ILGPU.Runtime.Device device) => device is CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_CPU };
 
     private static string Describe(ILGPU.Runtime.Device device) => device switch
@@ -161,7 +161,7 @@ internal static class GpuDevices
         ("warp", device.WarpSize == 0 ? "unknown" : $"{device.WarpSize}"),
     ];
 
-    /// <summary>ILGPU asks for the names that development packages install; drivers alone bring those with a version.</summary>
+    /// <summary>ILGPU loads the library names of development packages; drivers install only names with a version.</summary>
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? path)
     {
         string? versioned = name switch { "OpenCL" => "libOpenCL.so.1", "cuda" => "libcuda.so.1", _ => null };

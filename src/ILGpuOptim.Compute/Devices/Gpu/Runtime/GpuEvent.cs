@@ -6,15 +6,15 @@ using ILGPU.Runtime.OpenCL;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// A place in a device's stream: the host can wait until the device has come to it, while what was launched later goes on. ILGPU's own
-/// markers do not serve: on OpenCL they wait as soon as they are made.
+/// An event in a device's stream: the host can wait for everything launched before it while later launches continue. ILGPU's own
+/// markers are unsuitable: on OpenCL they block when they are created.
 /// </summary>
 internal sealed class GpuEvent : IDisposable
 {
     private readonly AcceleratorStream stream;
     private nint handle;
 
-    /// <summary>Records an event behind everything that was launched on a stream.</summary>
+    /// <summary>Records an event after everything launched on a stream.</summary>
     public unsafe GpuEvent(AcceleratorStream stream)
     {
         this.stream = stream;
@@ -28,14 +28,14 @@ internal sealed class GpuEvent : IDisposable
         }
         else if (stream is CLStream cl)
         {
-            // The queue is in order, so a barrier's event is one of everything before it. A driver may keep launches back until somebody waits.
+            // The queue is in order, so a barrier's event completes after everything before it. Drivers may defer launches until a flush.
             CLException.ThrowIfFailed(EnqueueBarrierWithWaitList(CLAPI.CurrentAPI, cl.CommandQueue, [], &created));
             handle = created;
             CLException.ThrowIfFailed(CLAPI.CurrentAPI.FlushCommandQueue(cl.CommandQueue));
         }
     }
 
-    /// <summary>Waits until the device has come here.</summary>
+    /// <summary>Blocks until the event has completed.</summary>
     public void Wait()
     {
         if (stream is CudaStream)
@@ -53,7 +53,7 @@ internal sealed class GpuEvent : IDisposable
         }
     }
 
-    /// <summary>Gives the event back; what it stood for goes on.</summary>
+    /// <summary>Releases the event; the work that it marks continues.</summary>
     public void Dispose()
     {
         if (handle == 0)

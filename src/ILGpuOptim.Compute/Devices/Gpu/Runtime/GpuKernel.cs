@@ -4,7 +4,7 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>A kernel on a device: compiled when it is first launched, once for each value of its last parameter when that is specialised.</summary>
+/// <summary>A kernel on a device: compiled at its first launch, once for each value of its last parameter if that is specialized.</summary>
 internal sealed class GpuKernel<TLast, TLauncher>(Accelerator accelerator, GpuCompiler compiler, MethodInfo method, KernelSpecialization limits)
     where TLast : struct
     where TLauncher : Delegate
@@ -13,7 +13,7 @@ internal sealed class GpuKernel<TLast, TLauncher>(Accelerator accelerator, GpuCo
 
     private readonly Dictionary<TLast, TLauncher> launchers = [];
 
-    /// <summary>What launches the kernel when its last argument is this.</summary>
+    /// <summary>The launcher for this value of the last argument.</summary>
     public TLauncher For(TLast last)
     {
         TLast constant = Specialized ? last : default;

@@ -1,18 +1,18 @@
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>What the kernels need of a device.</summary>
+/// <summary>What the kernels require of a device.</summary>
 internal static class GpuLimits
 {
     /// <summary>The threads of the largest groups: products, maps and row programs.</summary>
     public const int Threads = 256;
 
-    /// <summary>Shared memory of the kernel with most of it, attention: queries, keys and half of the values of a tile, and the maxima of its parts; what a thread needs that works alone is more.</summary>
-    public const int SharedBytes = 47 << 10, SharedBytesOfProcessors = 68 << 10;
+    /// <summary>Shared memory of the largest kernel, attention: queries, keys and half of the values of a tile, and the maxima of its parts. The kernels for CPUs need more.</summary>
+    public const int SharedBytes = 47 << 10, SharedBytesOfCpus = 68 << 10;
 
     /// <summary>Why the kernels cannot run on a device with such groups, or null.</summary>
     public static string? ProblemOf(int threads, long sharedBytes, bool isProcessor)
     {
-        int needed = isProcessor ? SharedBytesOfProcessors : SharedBytes;
+        int needed = isProcessor ? SharedBytesOfCpus : SharedBytes;
         if (threads < Threads)
             return $"its groups have at most {threads} threads, and the kernels need {Threads}";
         return sharedBytes < needed ? $"its groups have {sharedBytes / 1024} KiB of shared memory, and attention needs {needed / 1024}" : null;

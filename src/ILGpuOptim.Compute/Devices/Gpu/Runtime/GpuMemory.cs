@@ -3,7 +3,7 @@ using ILGPU.Runtime;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>One allocation of an ILGPU accelerator, or a part of its slab.</summary>
+/// <summary>One allocation of an ILGPU accelerator, or a slice of its slab.</summary>
 internal sealed class GpuMemory : DeviceMemory
 {
     private readonly GpuDevice device;
@@ -30,25 +30,25 @@ internal sealed class GpuMemory : DeviceMemory
 
     public override long Bytes { get; }
 
-    /// <summary>Where in the slab it begins; -1 when it is not there.</summary>
+    /// <summary>The offset in the slab; -1 if it is not part of it.</summary>
     public int SlabOffset { get; }
 
-    /// <summary>The block of indices that was uploaded last, and their range; null when something else may have been written since.</summary>
+    /// <summary>The last uploaded block of indices and its range; null if it may have been overwritten since.</summary>
     public (Block Block, int Least, int Most)? Indices { get; set; }
 
     private ArrayView<byte> All { get; }
 
-    /// <summary>A block's bytes, or all that follow its beginning.</summary>
+    /// <summary>All bytes from a block's start on.</summary>
     public static ArrayView<byte> View(in Block block)
     {
         ArrayView<byte> all = ((GpuMemory)block.Memory).All;
         return Part(all, block.Offset, all.Length - block.Offset);
     }
 
-    /// <summary>A block's elements as numbers of some type.</summary>
+    /// <summary>All elements from a block's start on.</summary>
     public static ArrayView<T> View<T>(in Block block) where T : unmanaged => View(block).Cast<T>();
 
-    /// <summary>A part of a view; ILGPU takes an empty part behind the end for a mistake.</summary>
+    /// <summary>A slice of a view; ILGPU rejects an empty slice at the end.</summary>
     public static ArrayView<T> Part<T>(ArrayView<T> view, long start, long length) where T : unmanaged =>
         length == 0 ? view.SubView(0, 0) : view.SubView(start, length);
 

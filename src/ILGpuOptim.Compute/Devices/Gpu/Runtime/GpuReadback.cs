@@ -12,7 +12,7 @@ internal sealed class GpuReadback : Readback
     private GpuEvent? copied;
     private float[]? values;
 
-    /// <summary>Sends for the numbers of a view.</summary>
+    /// <summary>Starts copying a view to the host.</summary>
     public GpuReadback(GpuDevice device, ArrayView<float> source, PageLockedArray1D<float> memory)
     {
         this.device = device;

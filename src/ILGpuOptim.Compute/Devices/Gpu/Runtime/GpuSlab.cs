@@ -4,15 +4,15 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// One buffer that small blocks are parts of. A kernel that has the buffer reaches all of them by their offsets, so one launch can
-/// work on many (see <see cref="GpuPendingMaps"/>).
+/// One buffer that small blocks are slices of. A kernel that gets the buffer reaches all of them by their offsets, so one launch can
+/// process many (see <see cref="GpuPendingMaps"/>).
 /// </summary>
 internal sealed class GpuSlab : IDisposable
 {
-    /// <summary>Bytes of the buffer, and the most that a small block has.</summary>
+    /// <summary>Bytes of the buffer, and of the largest small block.</summary>
     public const int Bytes = 16 << 20, Small = 64 << 10;
 
-    /// <summary>Parts begin at multiples of this many bytes.</summary>
+    /// <summary>The alignment of slices, in bytes.</summary>
     public const int Granule = 256;
 
     private readonly MemoryBuffer1D<byte, Stride1D.Dense> buffer;
@@ -27,7 +27,7 @@ internal sealed class GpuSlab : IDisposable
 
     public ArrayView<byte> All { get; }
 
-    /// <summary>Takes a part; false when no room is left.</summary>
+    /// <summary>Allocates a slice; false if there is no room.</summary>
     public bool TryTake(long bytes, out int offset)
     {
         offset = 0;
@@ -43,7 +43,7 @@ internal sealed class GpuSlab : IDisposable
         return true;
     }
 
-    /// <summary>Takes a part back.</summary>
+    /// <summary>Frees a slice.</summary>
     public void Return(int offset, long bytes)
     {
         if (!free.TryGetValue(Rounded(bytes), out Stack<int>? stack))

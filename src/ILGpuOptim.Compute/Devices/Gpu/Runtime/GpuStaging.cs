@@ -15,8 +15,8 @@ internal sealed class GpuStaging : IDisposable
     private readonly int half;
     private int current, used;
 
-    /// <param name="accelerator">Where the uploads go.</param>
-    /// <param name="half">Bytes of a half.</param>
+    /// <param name="accelerator">The target of the uploads.</param>
+    /// <param name="half">Bytes of each half.</param>
     public GpuStaging(Accelerator accelerator, int half = 1 << 20)
     {
         this.half = half;
@@ -24,13 +24,13 @@ internal sealed class GpuStaging : IDisposable
         memory = accelerator.AllocatePageLocked1D<byte>(2L * half);
     }
 
-    /// <summary>Copies to the device, after what was launched before.</summary>
+    /// <summary>Copies to the device, in stream order.</summary>
     public void Upload(ReadOnlySpan<byte> source, ArrayView<byte> target)
     {
         for (int start = 0; start < source.Length;)
         {
             if (used == half)
-                Turn();
+                SwitchHalf();
             int bytes = Math.Min(source.Length - start, half - used), place = current * half + used;
             source.Slice(start, bytes).CopyTo(memory.Span[place..]);
             target.SubView(start, bytes).CopyFromCPU(stream, ref memory.Span[place], bytes);
@@ -46,7 +46,7 @@ internal sealed class GpuStaging : IDisposable
         memory.Dispose();
     }
 
-    private void Turn()
+    private void SwitchHalf()
     {
         copied[current] = new GpuEvent(stream);
         current = 1 - current;
