@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>What a rule does with one of its operands.</summary>
+/// <summary>How a rule accesses one of its operands.</summary>
 public enum Slot
 {
     /// <summary>The rule has no such operand.</summary>
@@ -11,25 +11,25 @@ public enum Slot
     /// <summary>Read only.</summary>
     Read = 1,
 
-    /// <summary>Written, never read: the rule must assign it.</summary>
+    /// <summary>Write only: the rule must assign it.</summary>
     Write = 2,
 
     /// <summary>Read and written in place.</summary>
     Update = 3,
 
     /// <summary>
-    /// The rule assigns a term; the runner adds the terms up over the axes that the operand lacks: per row, per
-    /// column, or in total. The order of the additions depends on the shape alone.
+    /// The rule assigns a term; terms are summed over the axes that the operand lacks: per row, per
+    /// column, or in total. The order of additions depends on the shape only.
     /// </summary>
     Sum = 4,
 
-    /// <summary>As <see cref="Sum"/>, keeping the largest term instead of the total.</summary>
+    /// <summary>As <see cref="Sum"/>, with the maximum instead of the total.</summary>
     Max = 5,
 }
 
 /// <summary>
-/// What a rule does with each of its operands, four bits each, the first lowest: made by <c>Access.Of</c>. A plain
-/// number, because compilers fold questions about a constant number away, and not those about a structure.
+/// How a rule accesses each operand, four bits each, the first lowest; made by <c>Access.Of</c>. An integer,
+/// because compilers fold expressions of a constant integer, but not of a structure.
 /// </summary>
 public enum Access : uint
 {
@@ -37,12 +37,12 @@ public enum Access : uint
     None = 0,
 }
 
-/// <summary>Making and asking <see cref="Access"/>.</summary>
+/// <summary>Constructs and queries <see cref="Access"/>.</summary>
 public static class AccessExtensions
 {
     extension(Access)
     {
-        /// <summary>The most operands a rule may have.</summary>
+        /// <summary>The maximum number of operands.</summary>
         public static int MostOperands => 6;
 
         /// <summary>Declares the operands in the order of the rule's arguments.</summary>
@@ -53,26 +53,26 @@ public static class AccessExtensions
 
     extension(Access access)
     {
-        /// <summary>What the rule does with operand <paramref name="index"/>.</summary>
+        /// <summary>The access to operand <paramref name="index"/>.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Slot At(int index) => (Slot)((uint)access >> (4 * index) & 15);
 
-        /// <summary>Whether operand <paramref name="index"/> is read.</summary>
+        /// <summary>True if operand <paramref name="index"/> is read.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public bool Reads(int index) => ((uint)access >> (4 * index) & 13) == 1;
 
-        /// <summary>Whether operand <paramref name="index"/> is written element by element.</summary>
+        /// <summary>True if operand <paramref name="index"/> is written element by element.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public bool Writes(int index) => ((uint)access >> (4 * index) & 14) == 2;
 
-        /// <summary>The same with every <see cref="Slot.Write"/> turned into <see cref="Slot.Update"/>.</summary>
+        /// <summary>The same with <see cref="Slot.Update"/> for each <see cref="Slot.Write"/>.</summary>
         internal Access Updating
         {
             [MethodImpl(MethodImplOptions.AggressiveInlining)]
             get => (Access)((uint)access | ((uint)access & 0x222222) >> 1);
         }
 
-        /// <summary>Whether operand <paramref name="index"/> collects terms.</summary>
+        /// <summary>True if operand <paramref name="index"/> is a reduction.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public bool Reduces(int index) => ((uint)access >> (4 * index) & 14) == 4;
     }

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-// Rules whose written operands are added to what is there: how Device runs an operand that accumulates.
+// Rules that add their results to the target: how Device runs operands that accumulate.
 
 /// <summary>A map whose written operands keep their old values where a flag says so, and get the new ones added.</summary>
 /// <param name="rule">The map.</param>

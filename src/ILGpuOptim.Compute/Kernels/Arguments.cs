@@ -30,7 +30,7 @@ public readonly record struct GemmArguments(Block A, Block B, Block C, int M, in
     /// <summary>Elements from one row of C to the next; 0 means packed.</summary>
     public int StrideC { get; init; }
 
-    /// <summary>How many products; matrices of a batch lie <c>BatchStride</c> elements apart.</summary>
+    /// <summary>The number of products; matrices of a batch are <c>BatchStride</c> elements apart.</summary>
     public int Batch { get; init; } = 1;
 
     /// <summary>Elements from one A to the next (0: the same A for all).</summary>

@@ -2,14 +2,14 @@ namespace ILGpuOptim.Compute;
 
 /// <summary>
 /// The operands of attention. Rows are tokens: query row (b, i) begins at <c>(b · QueryLength + i) · QueryStride</c>
-/// and holds Heads heads of HeadSize numbers; key and value rows (b, j) begin at <c>(b · KeyCapacity + j) · KeyStride</c>
-/// and hold KeyHeads heads. Query head h reads key head h · KeyHeads / Heads. The three may be parts of one
+/// and holds Heads heads of HeadSize elements; key and value rows (b, j) begin at <c>(b · KeyCapacity + j) · KeyStride</c>
+/// and hold KeyHeads heads. Query head h reads key head h · KeyHeads / Heads. The three may be slices of one
 /// packed block, so strides may exceed the row.
 /// </summary>
 /// <remarks>
-/// The last query stands at the last key: query i has the position p = i + KeyLength - QueryLength among the keys. It sees one interval of keys,
-/// the intersection of what <see cref="Causal"/>, <see cref="KeysBefore"/>, <see cref="KeysAfter"/> and <see cref="Ranges"/> allow; what no
-/// query of a block sees is not computed. The score of a key is cap(Scale · q·k) + DistanceBias + KeyBias.
+/// The last query is aligned with the last key: query i has position p = i + KeyLength - QueryLength among the keys. It attends to one interval of keys,
+/// the intersection of <see cref="Causal"/>, <see cref="KeysBefore"/>, <see cref="KeysAfter"/> and <see cref="Ranges"/>; keys that no
+/// query of a block attends to are skipped. The score of a key is cap(Scale · q·k) + DistanceBias + KeyBias.
 /// </remarks>
 public readonly record struct AttentionArguments(Block Query, Block Key, Block Value, Block Output)
 {
@@ -22,7 +22,7 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
     /// <summary>Key and value heads; divides <see cref="Heads"/>.</summary>
     public required int KeyHeads { get; init; }
 
-    /// <summary>Numbers per head.</summary>
+    /// <summary>Elements per head.</summary>
     public required int HeadSize { get; init; }
 
     /// <summary>Query tokens of each sequence.</summary>
@@ -40,7 +40,7 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
     /// <summary>Elements from one key or value row to the next.</summary>
     public required int KeyStride { get; init; }
 
-    /// <summary>Elements from one output row to the next; its heads are neighbours.</summary>
+    /// <summary>Elements from one output row to the next; its heads are adjacent.</summary>
     public required int OutputStride { get; init; }
 
     /// <summary>Elements from one query head to the next within a row; 0 means <see cref="HeadSize"/>.</summary>
@@ -49,18 +49,18 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
     /// <summary>Elements from one key or value head to the next within a row; 0 means <see cref="HeadSize"/>.</summary>
     public int KeyHeadStride { get; init; }
 
-    /// <summary>Query i sees keys up to its position i + KeyLength - QueryLength: as <see cref="KeysAfter"/> 0, whatever that says.</summary>
+    /// <summary>Query i attends to keys up to its position only, as with <see cref="KeysAfter"/> = 0, which it overrides.</summary>
     public bool Causal { get; init; }
 
-    /// <summary>A query at position p sees key j only if j ≥ p - KeysBefore. Null: no limit.</summary>
+    /// <summary>A query at position p attends to key j only if j ≥ p - KeysBefore. Null: no limit.</summary>
     public int? KeysBefore { get; init; }
 
-    /// <summary>A query at position p sees key j only if j ≤ p + KeysAfter. Null: no limit.</summary>
+    /// <summary>A query at position p attends to key j only if j ≤ p + KeysAfter. Null: no limit.</summary>
     public int? KeysAfter { get; init; }
 
     /// <summary>
-    /// I32, Batch × QueryLength × 2: the first key that query (b, i) may see and the end of those that it may see, as documents have them; within 0 to
-    /// <see cref="KeyLength"/>. Neither may fall from one query of a sequence to the next. Null: no limit.
+    /// I32, Batch × QueryLength × 2: the first key of query (b, i) and the end of its keys, such as those of its document; within 0 to
+    /// <see cref="KeyLength"/>. Neither may decrease from one query of a sequence to the next. Null: no limit.
     /// </summary>
     public Block? Ranges { get; init; }
 
@@ -78,7 +78,7 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
 
     /// <summary>
     /// Log-sum-exp of the scores of each (b, h, i), Batch × Heads × QueryLength; written forward, read backward. Null when no gradient follows.
-    /// A query that sees no key gets +∞, so that its weights come out as exp(-∞) = 0 backward; its output is zero.
+    /// A query without keys gets +∞, so that its weights are exp(-∞) = 0 backward; its output is zero.
     /// </summary>
     public Block? LogSumExp { get; init; }
 
@@ -90,7 +90,7 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
 
     /// <summary>
     /// Seed and stream of the dropout. Weight (b, h, i, j) is multiplied by element ((b · Heads + h) · QueryLength + i) · KeyLength + j
-    /// of what <see cref="Device.Random"/> draws as <see cref="RandomKind.KeepMask"/> with 1 - <see cref="Dropout"/>.
+    /// of the <see cref="RandomKind.KeepMask"/> that <see cref="Device.Random"/> generates with 1 - <see cref="Dropout"/>.
     /// </summary>
     public ulong Seed { get; init; }
 
@@ -109,14 +109,14 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
     /// <summary>A limit that no sequence reaches.</summary>
     internal const long NoLimit = 1L << 40;
 
-    /// <summary>How many keys before its position a query sees.</summary>
+    /// <summary>The number of keys before its position that a query attends to.</summary>
     internal long Before => KeysBefore ?? NoLimit;
 
-    /// <summary>How many keys after its position a query sees.</summary>
+    /// <summary>The number of keys after its position that a query attends to.</summary>
     internal long After => Causal ? 0 : KeysAfter ?? NoLimit;
 }
 
-/// <summary>What attention's backward pass reads and writes; layouts and strides are those of the forward operands.</summary>
+/// <summary>The gradients that attention's backward pass reads and writes; layouts and strides are those of the forward operands.</summary>
 /// <param name="Output">The gradient of the output; laid out as the output.</param>
 /// <param name="Query">Receives the gradient of the queries.</param>
 /// <param name="Key">Receives the gradient of the keys.</param>
@@ -141,7 +141,7 @@ public readonly record struct RotationArguments(Block Target, Block Angles)
     /// <summary>Heads that are rotated.</summary>
     public required int Heads { get; init; }
 
-    /// <summary>Numbers per head.</summary>
+    /// <summary>Elements per head.</summary>
     public required int HeadSize { get; init; }
 
     /// <summary>Numbers of a head that are rotated, its first ones; even. 0 means <see cref="HeadSize"/>.</summary>

@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Compute;
 
-/// <summary>What every rule states about itself.</summary>
+/// <summary>The declarations of a rule.</summary>
 public interface IRule
 {
-    /// <summary>What the rule does with each operand. Must be a constant expression, so that kernels specialise on it.</summary>
+    /// <summary>How the rule accesses each operand. A constant expression, so that kernels specialize on it.</summary>
     static abstract Access Access { get; }
 }
 

@@ -7,24 +7,24 @@ namespace ILGpuOptim.Compute;
 /// </summary>
 public interface IRowRule : IRule
 {
-    /// <summary>Whether the first reduction keeps the largest term instead of the sum.</summary>
+    /// <summary>True if the first reduction is a maximum instead of a sum.</summary>
     static abstract bool FirstIsMax { get; }
 
-    /// <summary>Whether there is a second reduction at all.</summary>
+    /// <summary>True if there is a second reduction.</summary>
     static abstract bool HasSecond { get; }
 
-    /// <summary>One element's term of the first reduction. Operands that are written have no value yet.</summary>
+    /// <summary>One element's term of the first reduction. Write-only operands have no value yet.</summary>
     L FirstTerm<L>(L a, L b, L c, L d, L e, L f) where L : struct, ILane<L>;
 
-    /// <summary>Once a row: turns the first total into the first statistic.</summary>
+    /// <summary>Once per row: computes the first statistic from the first total.</summary>
     L First<L>(L total) where L : struct, ILane<L>;
 
     /// <summary>One element's term of the second reduction, always a sum.</summary>
     L SecondTerm<L>(L first, L a, L b, L c, L d, L e, L f) where L : struct, ILane<L>;
 
-    /// <summary>Once a row: turns the second total into the second statistic.</summary>
+    /// <summary>Once per row: computes the second statistic from the second total.</summary>
     L Second<L>(L first, L total) where L : struct, ILane<L>;
 
-    /// <summary>Each element, with both statistics at hand. A per-row operand may be assigned a statistic.</summary>
+    /// <summary>Computes each element from both statistics. A per-row operand may be assigned a statistic.</summary>
     void Map<L>(L first, L second, ref L a, ref L b, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L>;
 }

@@ -32,10 +32,10 @@ public static class Philox
     public static float Unit(uint word) => (int)(word >> 8) * (1f / 16777216f);
 }
 
-/// <summary>What <see cref="Device.Random"/> makes of a counter's four words: elements 4·counter to 4·counter + 3.</summary>
+/// <summary>Elements 4·counter to 4·counter + 3 of <see cref="Device.Random"/>, from the four words of a counter.</summary>
 public static class RandomNumbers
 {
-    /// <summary>Four neighbouring elements.</summary>
+    /// <summary>Four adjacent elements.</summary>
     public static void Four(RandomKind kind, float scale, ulong seed, ulong stream, ulong counter, Span<float> target)
     {
         (uint a, uint b, uint c, uint d) = Philox.Generate(seed, stream, counter);
@@ -57,8 +57,8 @@ public static class RandomNumbers
         kind == RandomKind.Uniform ? unit * scale : unit < scale ? 1 / scale : 0;
 
     /// <summary>
-    /// Box and Muller: two normal numbers of deviation <paramref name="scale"/> from two in [0, 1), the first moved up by 2⁻²⁴ so
-    /// that its logarithm is finite. Every step is rounded once, so all devices draw the same numbers.
+    /// Box and Muller: two normal variates of standard deviation <paramref name="scale"/> from two uniform ones in [0, 1), the first plus 2⁻²⁴ so
+    /// that its logarithm is finite. Every step is rounded once, so all devices generate the same values.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void Normal<L>(L first, L second, L scale, out L x, out L y) where L : struct, ILane<L>

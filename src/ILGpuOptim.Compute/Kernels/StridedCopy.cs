@@ -3,9 +3,9 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute;
 
 /// <summary>One axis of <see cref="Device.CopyStrided"/>.</summary>
-/// <param name="Size">How many places it has.</param>
-/// <param name="SourceStride">Elements from one place to the next in the source: 0 repeats one element, a negative stride reverses the axis.</param>
-/// <param name="TargetStride">Elements from one place to the next in the target, at least 1.</param>
+/// <param name="Size">The number of elements along the axis.</param>
+/// <param name="SourceStride">Elements from one index to the next in the source: 0 repeats one element, a negative stride reverses the axis.</param>
+/// <param name="TargetStride">Elements from one index to the next in the target, at least 1.</param>
 public readonly record struct StridedAxis(long Size, long SourceStride, long TargetStride);
 
 /// <summary>A checked strided copy of at most six axes, the one with the longest target stride first. No axis has size 0 or 1.</summary>
@@ -49,8 +49,8 @@ public readonly struct StridedCopy
         }
     }
 
-    /// <summary>Sorts axes by target stride, longest first, and joins those that are one axis in both blocks. Sizes are at least 1.</summary>
-    /// <returns>How many axes are left at the beginning of the span.</returns>
+    /// <summary>Sorts axes by target stride, largest first, and merges axes that are contiguous in both blocks. Sizes are at least 1.</summary>
+    /// <returns>The number of axes that remain, at the start of the span.</returns>
     internal static int Join(Span<StridedAxis> axes)
     {
         axes.Sort(static (a, b) => b.TargetStride.CompareTo(a.TargetStride));

@@ -14,9 +14,9 @@ internal static partial class Validate
         if (!(a.Dropout >= 0 && a.Dropout < 1))
             throw new ArgumentOutOfRangeException(nameof(a), a.Dropout, "attention: dropout lies in [0, 1)");
         if (a.KeysBefore < 0 || a.KeysAfter < 0)
-            throw new ArgumentOutOfRangeException(nameof(a), a.KeysBefore < 0 ? a.KeysBefore : a.KeysAfter, "attention: a query sees 0 or more keys before and after its own; null is no limit");
+            throw new ArgumentOutOfRangeException(nameof(a), a.KeysBefore < 0 ? a.KeysBefore : a.KeysAfter, "attention: KeysBefore and KeysAfter are at least 0; null is no limit");
         if (!(a.SoftCap >= 0 && float.IsFinite(a.SoftCap)))
-            throw new ArgumentOutOfRangeException(nameof(a), a.SoftCap, "attention: a soft-cap is a positive number, or 0 for none");
+            throw new ArgumentOutOfRangeException(nameof(a), a.SoftCap, "attention: the soft cap is a positive number, or 0 for none");
         AttentionRows(a, a.Query, a.Key, a.Value, a.Output);
         if (a.LogSumExp is { } sums)
             Numbers("the log-sum-exp", sums, (Int128)a.Batch * a.Heads * a.QueryLength);
@@ -40,7 +40,7 @@ internal static partial class Validate
         if (gradients.DistanceBias is not { } distances)
             return;
         if (a.DistanceBias is null)
-            throw new ArgumentException("attention: the gradient of a distance bias is asked for, but there is no distance bias");
+            throw new ArgumentException("attention: a gradient of the distance bias is requested, but there is no distance bias");
         Numbers("the gradient of the distance bias", distances, DistanceNumbers(a));
     }
 
@@ -50,7 +50,7 @@ internal static partial class Validate
         for (int k = 2; k < ranges.Length; k++)
         {
             if (k % numbersOfSequence >= 2 && ranges[k] < ranges[k - 2])
-                throw new ArgumentException($"the ranges of attention fall from {ranges[k - 2]} to {ranges[k]} at query {k % numbersOfSequence / 2} of sequence {k / numbersOfSequence}; within a sequence neither first keys nor ends may");
+                throw new ArgumentException($"the ranges of attention decrease from {ranges[k - 2]} to {ranges[k]} at query {k % numbersOfSequence / 2} of sequence {k / numbersOfSequence}; within a sequence neither first keys nor ends may");
         }
     }
 

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Compute;
 
-/// <summary>Whether sizes, strides and types of a launch fit its blocks. <see cref="Device"/> asks before every launch: kernels themselves check nothing.</summary>
+/// <summary>Checks sizes, strides and types of a launch against its blocks. <see cref="Device"/> calls it before every launch; kernels check nothing.</summary>
 internal static partial class Validate
 {
     /// <summary>A block's elements lie within its memory. (Scales of I8 depend on the rectangle: see <see cref="Operand"/>.)</summary>
@@ -14,7 +14,7 @@ internal static partial class Validate
     /// <summary>So many of a block's stored bytes can be copied.</summary>
     public static void Bytes(in Block block, long bytes)
     {
-        // How many scales I8 has depends on its rows, which a block does not know.
+        // The number of I8 scales depends on the rows, which a block does not know.
         long stored = block.Type == DType.I8 ? block.Memory.Bytes - block.Offset : block.Type.Bytes(1, block.Length);
         if (bytes < 0 || bytes > stored)
             throw new ArgumentException($"{bytes} bytes do not lie within a block of {stored}");
@@ -84,7 +84,7 @@ internal static partial class Validate
         Matrix("B", g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB, g.Batch, g.BatchStrideB);
         Matrix("C", g.C, g.M, g.N, g.StrideC, g.Batch, g.BatchStrideC);
         if (g.Batch > 1 && g.BatchStrideC == 0 && g.M > 0 && g.N > 0)
-            throw new ArgumentException("the products of a batch must not be written on each other: BatchStrideC is 0", nameof(g));
+            throw new ArgumentException("the products of a batch would overwrite each other: BatchStrideC is 0", nameof(g));
         if (g.Batch > 1 && operands.Length > 0 && g.BatchStrideC != (long)g.M * (g.StrideC == 0 ? g.N : g.StrideC))
             throw new ArgumentException("a batched product with an epilogue must write its matrices one after the other", nameof(g));
         for (int k = 0; k < operands.Length; k++)

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>One double: the reference device computes with it, and so do finite differences.</summary>
+/// <summary>One double: the lane of the reference device and of finite differences.</summary>
 public readonly struct D1(double value) : ILane<D1>
 {
     /// <summary>The number.</summary>

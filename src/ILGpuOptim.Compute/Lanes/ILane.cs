@@ -78,7 +78,7 @@ public interface ILane<L> where L : struct, ILane<L>
 /// <typeparam name="L">The lane itself.</typeparam>
 public unsafe interface IVectorLane<L> : ILane<L> where L : struct, IVectorLane<L>
 {
-    /// <summary>How many floats a lane holds.</summary>
+    /// <summary>The number of floats of a lane.</summary>
     static abstract int Count { get; }
 
     /// <summary>Reads <see cref="Count"/> floats; no alignment is assumed.</summary>

@@ -9,7 +9,7 @@ public abstract class DeviceMemory
     /// <summary>The usable bytes.</summary>
     public abstract long Bytes { get; }
 
-    /// <summary>Counts how often it was returned: a block of an earlier lease must not be used any more.</summary>
+    /// <summary>The number of returns. Blocks of earlier leases must not be used any more.</summary>
     internal int Lease { get; set; }
 
     /// <summary>Releases the memory to the operating system or the driver; called once.</summary>
@@ -18,78 +18,78 @@ public abstract class DeviceMemory
 
 /// <summary>A typed range of device memory.</summary>
 /// <param name="Memory">The allocation.</param>
-/// <param name="Offset">Where the range begins, in bytes; a multiple of the element's size.</param>
+/// <param name="Offset">The start of the range, in bytes; a multiple of the element size.</param>
 /// <param name="Length">The number of elements.</param>
-/// <param name="Type">How the elements are stored.</param>
+/// <param name="Type">The storage type.</param>
 public readonly record struct Block(DeviceMemory Memory, long Offset, long Length, DType Type)
 {
-    /// <summary>For which lease of the memory the block stands.</summary>
+    /// <summary>The lease of the memory that the block belongs to.</summary>
     internal int Lease { get; init; }
 
-    /// <summary>Whether the memory went back to its pool, so that nobody may use the block any more.</summary>
+    /// <summary>True after the memory was returned to its pool; the block must not be used any more.</summary>
     public bool IsReturned => Memory?.Lease != Lease;
 
-    /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not where elements share scales).</summary>
-    /// <exception cref="ArgumentOutOfRangeException">They lie outside the block.</exception>
-    /// <exception cref="NotSupportedException">Elements share scales, so a part is no block of its own.</exception>
+    /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not of types whose elements share scales).</summary>
+    /// <exception cref="ArgumentOutOfRangeException">They are outside the block.</exception>
+    /// <exception cref="NotSupportedException">Elements share scales, so a slice has none of its own.</exception>
     public Block Slice(long start, long length)
     {
         if (start < 0 || length < 0 || start > Length - length)
-            throw new ArgumentOutOfRangeException(nameof(start), $"{length} elements from {start} on lie outside a block of {Length}");
+            throw new ArgumentOutOfRangeException(nameof(start), $"{length} elements from {start} on are outside a block of {Length}");
         if (Type.SharesScales() && length != Length)
-            throw new NotSupportedException($"a part of {Type} storage has no scales of its own");
+            throw new NotSupportedException($"a slice of {Type} storage has no scales of its own");
         return this with { Offset = Offset + Type.Bytes(1, start), Length = length };
     }
 }
 
-/// <summary>Where along a rectangle's axes an operand has elements of its own.</summary>
+/// <summary>The axes of a rectangle along which an operand has separate elements.</summary>
 public enum Layout
 {
     /// <summary>rows × columns elements, row-major.</summary>
     Full,
 
-    /// <summary>One element a row.</summary>
+    /// <summary>One element per row.</summary>
     PerRow,
 
-    /// <summary>One element a column.</summary>
+    /// <summary>One element per column.</summary>
     PerColumn,
 
-    /// <summary>One element in all.</summary>
+    /// <summary>A single element.</summary>
     Scalar,
 
-    /// <summary>Only for sums: one element a row, then one a column, in one block of rows + columns elements.</summary>
+    /// <summary>Only for sums: one element per row, then one per column, in one block of rows + columns elements.</summary>
     RowsAndColumns,
 }
 
 /// <summary>A block as an argument of a rule.</summary>
 /// <param name="Block">The memory.</param>
-/// <param name="Layout">Which elements it has.</param>
+/// <param name="Layout">The elements that it has.</param>
 /// <param name="Stride">Elements from one row to the next of a <see cref="Layout.Full"/> operand; 0 means the number of columns.</param>
 /// <param name="Factor">When not null, a device f32 scalar that multiplies each element as it is read (read-only operands).</param>
 public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, long Stride = 0, Block? Factor = null)
 {
     /// <summary>
-    /// When not 0, what is written in fewer than 32 bits is rounded stochastically (see <see cref="Rounding"/>) with this seed; 0 rounds to the nearest.
+    /// If not 0, results stored in fewer than 32 bits are rounded stochastically (see <see cref="Rounding"/>) with this seed; 0 rounds to the nearest.
     /// Each launch needs its own.
     /// </summary>
     public uint Seed { get; init; }
 
     /// <summary>
-    /// Whether the result is added to what is there instead of replacing it. For F32 operands that a map or a row program writes or sums. A sum is
-    /// added after it was computed, so its bits are those of the sum plus the old value.
+    /// Adds the result to the target instead of replacing it. For F32 operands that a map or row program writes or sums. A sum is
+    /// added after it was computed, so the result is the sum plus the old value.
     /// </summary>
     public bool Accumulate { get; init; }
 
     /// <summary>A full operand.</summary>
     public static implicit operator Operand(Block block) => new(block);
 
-    /// <summary>One element a row.</summary>
+    /// <summary>One element per row.</summary>
     public static Operand PerRow(Block block) => new(block, Layout.PerRow);
 
-    /// <summary>One element a column.</summary>
+    /// <summary>One element per column.</summary>
     public static Operand PerColumn(Block block) => new(block, Layout.PerColumn);
 
-    /// <summary>One element in all.</summary>
+    /// <summary>A single element.</summary>
     public static Operand Scalar(Block block) => new(block, Layout.Scalar);
 
     /// <summary>Sums over both axes in one pass: rows totals, then columns totals.</summary>

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Compute;
 
-/// <summary>How numbers are stored. Arithmetic is always f32 (f64 in the reference device).</summary>
+/// <summary>Storage types. Arithmetic is always f32 (f64 on the reference device).</summary>
 public enum DType
 {
     /// <summary>IEEE single precision.</summary>
@@ -24,14 +24,14 @@ public enum DType
     /// </summary>
     Float8,
 
-    /// <summary>As <see cref="Float8"/> for numbers that are never negative: 5 exponent and 3 fraction bits.</summary>
+    /// <summary>As <see cref="Float8"/> for non-negative values: 5 exponent and 3 fraction bits.</summary>
     UnsignedFloat8,
 }
 
-/// <summary>Sizes of stored numbers.</summary>
+/// <summary>Sizes of storage types.</summary>
 public static class DTypes
 {
-    /// <summary>How many neighbours in a row share a scale in <see cref="DType.I8"/>.</summary>
+    /// <summary>The number of adjacent elements of a row that share a scale.</summary>
     public const int QuantizedBlock = 256;
 
     /// <summary>The bytes of a rows × columns rectangle.</summary>
@@ -44,10 +44,10 @@ public static class DTypes
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "unknown storage type"),
     };
 
-    /// <summary>Whether neighbours share a scale, so that a single element cannot be written.</summary>
+    /// <summary>True if elements share scales, so that a single element cannot be written.</summary>
     public static bool SharesScales(this DType type) => type is DType.I8 or DType.Float8 or DType.UnsignedFloat8;
 
-    /// <summary>Whether it is one of the two kinds of 8-bit floats.</summary>
+    /// <summary>True for both 8-bit float types.</summary>
     public static bool IsFloat8(this DType type) => type is DType.Float8 or DType.UnsignedFloat8;
 
     /// <summary>Where the scales of a quantised rectangle begin, in bytes.</summary>

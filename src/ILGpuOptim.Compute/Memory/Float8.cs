@@ -10,7 +10,7 @@ namespace ILGpuOptim.Compute;
 /// </summary>
 public static unsafe class Float8
 {
-    /// <summary>What the largest code stands for, before the scale.</summary>
+    /// <summary>The value of the largest code, before the scale.</summary>
     public const float Largest = 1.875f;
 
     /// <summary>Magnitudes below this make a block of zeros: their scale could not be inverted.</summary>
@@ -25,7 +25,7 @@ public static unsafe class Float8
         return signed && code >= 128 ? -value : value;
     }
 
-    /// <summary>The code of a number that was divided by the scale, chosen by random bits between its two neighbours.</summary>
+    /// <summary>The code of a value that was divided by the scale, rounded down or up by random bits.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint Encode(float value, bool signed, uint random)
     {
@@ -50,7 +50,7 @@ public static unsafe class Float8
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Scale(float largest) => largest < float.PositiveInfinity ? largest < Smallest ? 0 : largest / Largest : float.NaN;
 
-    /// <summary>What numbers of a block are multiplied by before <see cref="Encode"/>.</summary>
+    /// <summary>The factor of a block's values before <see cref="Encode"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Inverse(float largest) => largest >= Smallest && largest < float.PositiveInfinity ? Largest / largest : 0;
 
@@ -90,7 +90,7 @@ public static unsafe class Float8
         }
     }
 
-    /// <summary>The bits of what code 0 would stand for.</summary>
+    /// <summary>The bits of the value that code 0 would have.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static uint Base(bool signed) => (127u - (signed ? 15u : 31u)) << 23;
 }

@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// Memory of one device, kept for reuse: a training step after the first takes everything from here. Sizes are
-/// rounded up to a quarter of a power of two, so that at most a fifth is unused; what stays for long (<see cref="Keep"/>) is not.
+/// A pool of device memory for reuse: training steps after the first allocate nothing. Sizes are
+/// rounded up to a quarter of a power of two, so that at most a fifth is unused; those of <see cref="Keep"/> are not.
 /// One thread at a time may use a device and its pool.
 /// </summary>
 public sealed class MemoryPool
@@ -14,24 +14,24 @@ public sealed class MemoryPool
 
     private bool isClosed;
 
-    /// <summary>Bytes lent now.</summary>
+    /// <summary>Bytes in use.</summary>
     public long LentBytes { get; private set; }
 
-    /// <summary>The most bytes ever lent at once.</summary>
+    /// <summary>The largest number of bytes in use since <see cref="ResetPeak"/>.</summary>
     public long PeakBytes { get; private set; }
 
-    /// <summary>Bytes held from the system, lent or idle.</summary>
+    /// <summary>Bytes allocated from the system, in use or idle.</summary>
     public long HeldBytes { get; private set; }
 
-    /// <summary>How often the system was asked for memory.</summary>
+    /// <summary>The number of allocations from the system.</summary>
     public long Allocations { get; private set; }
 
-    /// <summary>Lends memory for <paramref name="length"/> elements in one row, undefined contents.</summary>
-    /// <exception cref="DeviceMemoryException">The device has no room.</exception>
+    /// <summary>Rents a block of <paramref name="length"/> elements in one row, with undefined contents.</summary>
+    /// <exception cref="DeviceMemoryException">The device has too little memory.</exception>
     public Block Rent(long length, DType type = DType.F32) => Rent(1, length, type);
 
-    /// <summary>Lends memory for a rows × columns rectangle, undefined contents.</summary>
-    /// <exception cref="DeviceMemoryException">The device has no room.</exception>
+    /// <summary>Rents a block of rows × columns elements, with undefined contents.</summary>
+    /// <exception cref="DeviceMemoryException">The device has too little memory.</exception>
     public Block Rent(long rows, long columns, DType type = DType.F32)
     {
         using Device.Use use = device.Enter();
@@ -40,8 +40,8 @@ public sealed class MemoryPool
         return new Block(memory, 0, rows * columns, type) { Lease = memory.Lease };
     }
 
-    /// <summary>As <see cref="Rent(long, long, DType)"/> for what stays as long as a model: its size is not rounded up to one that others share.</summary>
-    /// <exception cref="DeviceMemoryException">The device has no room.</exception>
+    /// <summary>As <see cref="Rent(long, long, DType)"/>, for blocks that live as long as a model: the size is not rounded up for reuse.</summary>
+    /// <exception cref="DeviceMemoryException">The device has too little memory.</exception>
     public Block Keep(long rows, long columns, DType type = DType.F32)
     {
         using Device.Use use = device.Enter();
@@ -78,7 +78,7 @@ public sealed class MemoryPool
         }
         catch (DeviceMemoryException) when (HeldBytes > LentBytes)
         {
-            // What lies idle here may be what is missing.
+            // Releasing idle memory may make room.
             Trim();
             memory = device.Allocate(bytes);
         }
@@ -88,10 +88,10 @@ public sealed class MemoryPool
     }
 
     /// <summary>
-    /// Takes back what <see cref="Rent(long, DType)"/> or <see cref="Keep"/> lent: all of the memory behind the block. Blocks of it cannot be used any more. After
-    /// the device was disposed the memory goes back to the system.
+    /// Returns the memory of a block from <see cref="Rent(long, DType)"/> or <see cref="Keep"/>, all of it. Blocks of this memory cannot be used any more. After
+    /// the device was disposed, the memory is released to the system.
     /// </summary>
-    /// <exception cref="ArgumentException">The block has no memory, or it is another device's.</exception>
+    /// <exception cref="ArgumentException">The block has no memory, or belongs to another device.</exception>
     /// <exception cref="InvalidOperationException">The block was returned before.</exception>
     public void Return(in Block block)
     {
@@ -116,14 +116,14 @@ public sealed class MemoryPool
         stack.Push(memory);
     }
 
-    /// <summary>Gives idle memory back to the system, now and whenever more is returned.</summary>
+    /// <summary>Releases idle memory to the system, now and whenever more is returned.</summary>
     internal void Close()
     {
         isClosed = true;
         Trim();
     }
 
-    /// <summary>Gives idle memory back to the system.</summary>
+    /// <summary>Releases idle memory to the system.</summary>
     public void Trim()
     {
         using Device.Use use = isClosed ? default : device.Enter();
@@ -137,13 +137,13 @@ public sealed class MemoryPool
         }
     }
 
-    /// <summary>Restarts <see cref="PeakBytes"/> from what is lent now.</summary>
+    /// <summary>Resets <see cref="PeakBytes"/> to the bytes in use.</summary>
     public void ResetPeak() => PeakBytes = LentBytes;
 
     /// <summary>The bytes that <see cref="Keep"/> takes for a request of <paramref name="bytes"/>.</summary>
     public static long KeptBytes(long bytes) => Math.Max(256, bytes + 255 & ~255L);
 
-    /// <summary>The bytes that a request of <paramref name="bytes"/> takes: what memory plans must count.</summary>
+    /// <summary>The bytes that a request for <paramref name="bytes"/> takes; memory plans count these.</summary>
     public static long RoundUp(long bytes)
     {
         if (bytes <= 256)

@@ -9,7 +9,7 @@ namespace ILGpuOptim.Compute;
 /// </summary>
 public static unsafe class Quantized
 {
-    /// <summary>Widens neighbours of a row.</summary>
+    /// <summary>Widens adjacent elements of a row.</summary>
     /// <param name="source">The bytes.</param>
     /// <param name="scales">The scales of the row's blocks.</param>
     /// <param name="column">The place of the first byte in its row.</param>
@@ -106,7 +106,7 @@ public static unsafe class Quantized
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Scale(float largest) => largest < float.PositiveInfinity ? largest < Float8.Smallest ? 0 : largest / 127f : float.NaN;
 
-    /// <summary>What numbers of a block are multiplied by before they are rounded.</summary>
+    /// <summary>The factor of a block's values before rounding.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Inverse(float largest) => largest >= Float8.Smallest && largest < float.PositiveInfinity ? 127f / largest : 0f;
 

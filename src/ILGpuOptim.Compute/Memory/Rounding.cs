@@ -24,7 +24,7 @@ public static class Rounding
         return x ^ x >> 16;
     }
 
-    /// <summary>The bits of neighbours from <paramref name="first"/> on; <paramref name="places"/> counts them from 0.</summary>
+    /// <summary>The bits of adjacent elements from <paramref name="first"/> on; <paramref name="places"/> holds 0, 1, 2, ….</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector<uint> Bits(uint seed, long first, Vector<uint> places)
     {
@@ -36,10 +36,10 @@ public static class Rounding
         return x ^ x >> 16;
     }
 
-    /// <summary>What stands for random bits when rounding goes to the nearest.</summary>
+    /// <summary>In place of random bits, rounds to the nearest.</summary>
     public const uint Half = 0x80000000;
 
-    /// <summary>The bfloat16 below or above a number, chosen by random bits. NaN and infinity stay what they are.</summary>
+    /// <summary>Rounds to the bfloat16 below or above, chosen by random bits. NaN and infinity are kept.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort NarrowBf16(float value, uint random)
     {

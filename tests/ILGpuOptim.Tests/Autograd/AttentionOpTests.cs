@@ -119,7 +119,7 @@ public class AttentionOpTests
         Refused("the key bias: 6 elements are needed of a block of 3", () => tape.Attention(x, x, x, 2, two with { KeyBias = numbers.Slice(0, 3) }));
         Refused("attention: KeysBefore is -1; it must be at least 0", () => tape.Attention(x, x, x, 2, two with { KeysBefore = -1 }));
         Refused("the ranges of attention hold keys from 0 to the end of the 3 keys", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 4, 0, 1, 1, 2, 2, 3]) }));
-        Refused("the ranges of attention fall from 2 to 1 at query 2 of sequence 1", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 3, 0, 1, 1, 2, 1, 1]) }));
+        Refused("the ranges of attention decrease from 2 to 1 at query 2 of sequence 1", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 3, 0, 1, 1, 2, 1, 1]) }));
     }
 
     private static void Refused(string message, Action action) => Assert.Contains(message, Assert.ThrowsAny<ArgumentException>(action).Message);

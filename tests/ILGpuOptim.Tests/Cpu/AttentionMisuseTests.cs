@@ -41,10 +41,10 @@ public class AttentionMisuseTests
 
         Upload(0, 3, 0, 3, 0, 3, 0, 1, 1, 2, 2, 3);
         device.AttentionForward(good);
-        Refused<ArgumentOutOfRangeException>("a query sees 0 or more keys", good with { KeysBefore = -1 });
-        Refused<ArgumentOutOfRangeException>("a query sees 0 or more keys", good with { KeysAfter = -3 });
+        Refused<ArgumentOutOfRangeException>("KeysBefore and KeysAfter are at least 0", good with { KeysBefore = -1 });
+        Refused<ArgumentOutOfRangeException>("KeysBefore and KeysAfter are at least 0", good with { KeysAfter = -3 });
         foreach (float cap in (float[])[-1, float.NaN, float.PositiveInfinity])
-            Refused<ArgumentOutOfRangeException>("a soft-cap is a positive number", good with { SoftCap = cap });
+            Refused<ArgumentOutOfRangeException>("the soft cap is a positive number", good with { SoftCap = cap });
         Refused<ArgumentException>("queries: a stride of 3 from head to head is less than the 4 elements of a head", good with { QueryHeadStride = 3 });
         Refused<ArgumentException>("keys: a stride of -4 from head to head", good with { KeyHeadStride = -4 });
         Refused<ArgumentException>("keys: a stride of 8 is less than the 9 elements of a row", good with { KeyHeadStride = 5 });

@@ -3,10 +3,10 @@ using ILGpuOptim.Compute.Cpu;
 
 namespace ILGpuOptim.Compute;
 
-// Moving numbers in and out, between types, and by index.
+// Transfers, conversions, and access by index.
 public sealed unsafe partial class CpuDevice
 {
-    /// <summary>Columns that one piece of a scatter owns: pieces never share an element, so equal indices need no order among threads.</summary>
+    /// <summary>Columns of one work item of a scatter. Items never share an element, so the order of equal indices is that of one thread.</summary>
     private const int ScatterColumns = 64;
 
     /// <inheritdoc/>

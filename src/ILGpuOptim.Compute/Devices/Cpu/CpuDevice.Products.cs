@@ -2,7 +2,7 @@ using ILGpuOptim.Compute.Cpu;
 
 namespace ILGpuOptim.Compute;
 
-// The heavy shapes: matrix products and attention.
+// Matrix products and attention.
 public sealed unsafe partial class CpuDevice
 {
     private CpuGemm? gemm;

@@ -5,7 +5,7 @@ using ILGpuOptim.Compute.Cpu;
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// The processor: managed SIMD over a fixed pool of threads, nothing native to install. Launches are done when they
+/// The CPU: managed SIMD on a fixed pool of threads, without native libraries. Launches are complete when they
 /// return. Results are the same bits for every number of threads.
 /// </summary>
 public sealed unsafe partial class CpuDevice : Device
@@ -17,7 +17,7 @@ public sealed unsafe partial class CpuDevice : Device
     private CpuSlab? slab;
 
     /// <summary>Opens the processor.</summary>
-    /// <param name="threads">How many threads compute; 0 means one for each core that this process may use.</param>
+    /// <param name="threads">The number of threads; 0 means one for each core that this process may use.</param>
     /// <param name="vectorBits">128, 256 or 512 to use narrower vectors than the hardware's; 0 means the widest.</param>
     /// <exception cref="ArgumentOutOfRangeException">A negative number of threads, or a width that no lane has.</exception>
     public CpuDevice(int threads = 0, int vectorBits = 0)
@@ -36,10 +36,10 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     public override string Description => $"managed SIMD, {vectorBits}-bit vectors, {workers.Threads} thread{(workers.Threads == 1 ? "" : "s")}";
 
-    /// <summary>Bits of the vectors that it computes with: 128, 256 or 512.</summary>
+    /// <summary>The vector width in bits: 128, 256 or 512.</summary>
     public int VectorBits => vectorBits;
 
-    /// <summary>How many threads compute.</summary>
+    /// <summary>The number of threads.</summary>
     public int Threads => workers.Threads;
 
     /// <inheritdoc/>

@@ -126,7 +126,7 @@ public sealed partial class ReferenceDevice
         return weights;
     }
 
-    /// <summary>The keys that a query sees.</summary>
+    /// <summary>The keys that a query attends to.</summary>
     private static (int First, int End) Interval(in AttentionArguments a, int b, int i)
     {
         long position = (long)i + a.KeyLength - a.QueryLength, first = Math.Max(0, position - a.Before), end = Math.Min(a.KeyLength, position + a.After + 1);

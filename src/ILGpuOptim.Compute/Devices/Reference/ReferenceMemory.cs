@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace ILGpuOptim.Compute.Reference;
 
 /// <summary>
-/// Memory of the reference device: element i of an f32 or bf16 block is a double, of an i32 block an int. A rented
-/// chunk is used as one type until it is returned, so the representations never meet.
+/// Memory of the reference device: element i of an f32 or bf16 block is a double, of an i32 block an int. Rented
+/// memory is used as one type until it is returned, so the representations never mix.
 /// </summary>
 internal sealed class ReferenceMemory(long bytes) : DeviceMemory
 {
@@ -43,7 +43,7 @@ internal sealed class ReferenceMemory(long bytes) : DeviceMemory
     protected internal override void Free() => (numbers, integers, quantized) = (null, null, null);
 }
 
-/// <summary>Reads and writes elements of an operand, wherever its layout puts them.</summary>
+/// <summary>Reads and writes the elements of an operand by its layout.</summary>
 internal readonly struct ReferenceOperand
 {
     private readonly ReferenceMemory memory;

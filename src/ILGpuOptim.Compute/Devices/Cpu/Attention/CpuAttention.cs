@@ -12,12 +12,12 @@ internal unsafe struct CpuAttentionArguments
     public int Batch, Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride, QueryHeadStep, KeyHeadStep;
     public int* Ranges;
 
-    /// <summary>Keys before and after its position that a query sees.</summary>
+    /// <summary>Keys before and after its position that a query attends to.</summary>
     public long Before, After;
     public float Scale, SoftCap, Dropout;
     public ulong Seed, Stream;
 
-    /// <summary>Weights that <see cref="Keep"/> draws at once, at most.</summary>
+    /// <summary>The largest number of weights per call of <see cref="Keep"/>.</summary>
     public const int MostKept = 64;
 
     /// <summary>Query heads that read one key head.</summary>
@@ -27,8 +27,8 @@ internal unsafe struct CpuAttentionArguments
     public float* DistanceBias, DistanceGradient;
 
     /// <summary>
-    /// A copy of the biases, head by head, in which the bias of query i and key j has the place i - j + KeyLength - 1 for tiles (neighbouring queries are
-    /// neighbours), or j - i + QueryLength - 1 for a few queries; or null.
+    /// A copy of the biases, head by head, or null. The bias of query i and key j is at i - j + KeyLength - 1 for tiles (adjacent queries are
+    /// adjacent), or at j - i + QueryLength - 1 for a few queries.
     /// </summary>
     public float* Distances;
 
@@ -38,7 +38,7 @@ internal unsafe struct CpuAttentionArguments
     /// <summary>Numbers before and behind the biases of a head.</summary>
     public const int DistanceMargin = 64;
 
-    /// <summary>The first key that query <paramref name="i"/> sees, 0 to KeyLength. If it is not before <see cref="End"/>, the query sees none.</summary>
+    /// <summary>The first key of query <paramref name="i"/>, 0 to KeyLength. If it is not before <see cref="End"/>, the query has none.</summary>
     public readonly int First(int b, int i)
     {
         long first = (long)i + KeyLength - QueryLength - Before;
@@ -47,7 +47,7 @@ internal unsafe struct CpuAttentionArguments
         return (int)Math.Clamp(first, 0, KeyLength);
     }
 
-    /// <summary>The end of the keys that query <paramref name="i"/> sees, 0 to KeyLength.</summary>
+    /// <summary>The end of the keys of query <paramref name="i"/>, 0 to KeyLength.</summary>
     public readonly int End(int b, int i)
     {
         long end = (long)i + KeyLength - QueryLength + After + 1;
@@ -69,8 +69,8 @@ internal unsafe struct CpuAttentionArguments
     public readonly float* Bias(int b, int j) => KeyBias == null ? null : KeyBias + (nint)b * KeyLength + j;
 
     /// <summary>
-    /// What dropout multiplies the weights of a query by, from key <paramref name="key"/> on: 0 or 1 / (1 - p). At most
-    /// <see cref="MostKept"/> at once.
+    /// The dropout factors of a query's weights from key <paramref name="key"/> on: 0 or 1 / (1 - p). At most
+    /// <see cref="MostKept"/> per call.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void Keep(int b, int head, int query, int key, int count, float* target)
@@ -95,7 +95,7 @@ internal unsafe struct CpuAttentionArguments
 
 /// <summary>
 /// Scaled dot-product attention in blocks of queries and keys whose scores stay in cache, with a running maximum and
-/// sum (Dao et al., "FlashAttention", 2022). Work is cut so that every number has one owner and one order of summation.
+/// sum (Dao et al., "FlashAttention", 2022). Work is divided so that every element has one owner and one order of summation.
 /// </summary>
 internal static unsafe class CpuAttention
 {
@@ -135,8 +135,8 @@ internal static unsafe class CpuAttention
         int sequences = arguments.Batch * arguments.KeyHeads, rounds = (sequences + pool.Threads - 1) / pool.Threads;
         int queryBlocks = Blocks<L>(arguments.QueryLength), keyBlocks = Blocks<L>(arguments.KeyLength);
 
-        // Five products a block when one worker has a whole key head, seven when it is cut into blocks of keys and
-        // of queries, which recompute the weights. The numbers come out the same, so the quicker way may be taken.
+        // Five products per block if a worker has a whole key head; seven if it is divided into blocks of keys and
+        // of queries, which recompute the weights. The results are the same bits, so the faster way is taken.
         bool whole = 5L * rounds * pool.Threads <= 7L * sequences || Math.Max(queryBlocks, keyBlocks) == 1;
         var distances = new CpuAttentionDistances { Arguments = arguments, Blocks = whole ? 0 : keyBlocks };
         if (arguments.DistanceGradient != null)
@@ -175,7 +175,7 @@ internal static unsafe class CpuAttention
         return result;
     }
 
-    /// <summary>How many blocks hold so many queries, or keys.</summary>
+    /// <summary>The number of blocks for so many queries or keys.</summary>
     public static int Blocks<L>(int length) where L : struct, IVectorLane<L> =>
         (length + CpuAttentionTile<L>.Block - 1) / CpuAttentionTile<L>.Block;
 }

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>What one item of attention's backward pass computes.</summary>
+/// <summary>The work of one item of attention's backward pass.</summary>
 internal enum AttentionPart
 {
     /// <summary>All gradients of one key head of one sequence and of the query heads that read it.</summary>
@@ -17,7 +17,7 @@ internal enum AttentionPart
 
 /// <summary>
 /// The gradients of attention. Weights p are recomputed from the stored log-sum-exp; with g the gradient of the output,
-/// slopes are s_ij = p_ij (g_i · v_j - Σ_d g_id o_id) (Dao et al., "FlashAttention", 2022, appendix B.4).
+/// the score gradients are s_ij = p_ij (g_i · v_j - Σ_d g_id o_id) (Dao et al., "FlashAttention", 2022, appendix B.4).
 /// </summary>
 internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVectorLane<L>
 {
@@ -51,13 +51,13 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
         }
         else
         {
-            // At least once, so that queries without keys get gradients of zero.
+            // At least once: queries without keys get gradients of zero.
             for (int k0 = 0; k0 < Math.Max(a.KeyLength, 1); k0 += Block)
                 tile.Keys(index / a.KeyHeads, index % a.KeyHeads, k0, alone: false);
         }
     }
 
-    /// <summary>One worker's scratch, and what it does with it.</summary>
+    /// <summary>One worker's scratch memory and its computations.</summary>
     private ref struct Tile
     {
         private readonly CpuAttentionArguments a;
@@ -130,7 +130,7 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             CpuAttentionTile<L>.Store(valueGradient, width, count, size, a.KeyRow(a.ValueGradient, b, k0, keyHead), a.KeyStride, add: false);
         }
 
-        /// <summary>A block of queries against all keys that it sees.</summary>
+        /// <summary>A block of queries with all its keys.</summary>
         public void Queries(int b, int head, int q0)
         {
             int rows = Math.Min(Block, a.QueryLength - q0), begin = a.First(b, q0) / Block * Block, end = a.End(b, q0 + rows - 1);
@@ -196,8 +196,8 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
         }
 
         /// <summary>
-        /// Computes the weights of a tile and the gradients of its scores, and adds these to the sums by distance. With dropout, the mask becomes the
-        /// weights that were applied.
+        /// Computes the weights of a tile and the gradients of its scores, and adds these to the sums by distance. With dropout, the mask is replaced by the
+        /// weights after dropout.
         /// </summary>
         private readonly void Differentiate(int b, int head, int q0, int k0, float* sums)
         {

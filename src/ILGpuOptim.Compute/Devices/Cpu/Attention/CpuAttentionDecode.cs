@@ -4,15 +4,15 @@ using System.Runtime.Intrinsics.X86;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// Attention of a few queries, as in decoding: keys and values of all heads stream by once, in the order in which
-/// they lie. A sequence is cut into chunks of keys, each with a maximum, a sum and an output of its own, that are merged
+/// Attention of a few queries, as in decoding: keys and values of all heads are read once, in memory order.
+/// A sequence is divided into chunks of keys, each with its own maximum, sum and output, that are merged
 /// in order (Dao et al., "Flash-Decoding", 2023).
 /// </summary>
 internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : IWork where L : struct, IVectorLane<L>
 {
     private const int Chunk = 64;
 
-    /// <summary>Keys whose products are taken together, so that queries and outputs are loaded once for all of them.</summary>
+    /// <summary>Keys that are processed together, so that queries and outputs are loaded once for all.</summary>
     private const int Together = 4;
 
     /// <summary>Keys and values that are worth waking other workers.</summary>
@@ -28,13 +28,13 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
 
     public float* Scratch;
 
-    /// <summary>Whether an item is a sequence to merge instead of a chunk.</summary>
+    /// <summary>True if items are sequences to merge instead of chunks.</summary>
     public bool Merging;
 
-    /// <summary>How many items there are: sequences, cut between key heads, or chunks of sequences with all heads.</summary>
+    /// <summary>The number of items: sequences divided between key heads, or chunks of sequences with all heads.</summary>
     public readonly int Items => a.Batch * (partHeads > 0 ? (a.KeyHeads + partHeads - 1) / partHeads : Chunks);
 
-    /// <summary>Whether chunks are items, and a second loop must merge them.</summary>
+    /// <summary>True if items are chunks, which a second loop merges.</summary>
     public readonly bool MergesLater => partHeads == 0;
 
     /// <summary>Floats of one chunk's result.</summary>
@@ -49,19 +49,19 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// <summary>Chunks of one sequence.</summary>
     public readonly int Chunks => (a.KeyLength + Chunk - 1) / Chunk;
 
-    /// <summary>The chunks of a sequence of which some query sees a key; nothing is left by the others.</summary>
+    /// <summary>The chunks of a sequence that have keys of some query; the others write nothing.</summary>
     private readonly (int Begin, int End) ChunksOf(int b) =>
         a.QueryLength == 0 ? (0, 0) : (a.First(b, 0) / Chunk, (a.End(b, a.QueryLength - 1) + Chunk - 1) / Chunk);
 
-    /// <summary>Whether scores are capped, or biased by distance, before the biases of keys are added.</summary>
+    /// <summary>True if scores have a soft cap or distance bias, applied before the key biases.</summary>
     private readonly bool BiasesLater => a.SoftCap > 0 || a.Distances != null;
 
     /// <summary>Queries of all heads, head by head.</summary>
     private readonly int Rows => a.Heads * a.QueryLength;
 
     /// <summary>
-    /// Chooses the cut, which no number depends on. A worker that has some heads to itself merges their chunks while they are in
-    /// its cache; chunks are shared out when there are not heads enough for all.
+    /// Chooses the division, which does not affect results. A worker with heads of its own merges their chunks while they are in
+    /// its cache; chunks become items if there are too few heads for all workers.
     /// </summary>
     public void Cut(int threads)
     {
@@ -116,11 +116,11 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         part.Stream(b, chunk * Chunk, outputs + (nint)row * a.HeadSize, largest, largest + Rows, scratch);
     }
 
-    /// <summary>What a chunk of keys makes of all queries: outputs that are not yet divided, largest scores, sums of weights.</summary>
+    /// <summary>The results of a chunk for all queries: unnormalized outputs, maximum scores, sums of weights.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Stream(int b, int k0, float* outputs, float* largest, float* sums, float* weights)
     {
-        // From the first key that some query sees to the last.
+        // From the first key of some query to the last.
         int begin = Math.Max(a.First(b, 0) - k0, 0), count = Math.Max(begin, Math.Min(Chunk, a.End(b, a.QueryLength - 1) - k0)), size = a.HeadSize;
         int j = begin;
         for (; j <= count - Together; j += Together)
@@ -132,7 +132,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
             sums[row] = Weigh(b, row, k0, weights + row * Chunk, out largest[row]);
         new Span<float>(outputs, Rows * size).Clear();
 
-        // A key that some query does not see must not be touched for it: its value may be NaN.
+        // Masked keys must not be multiplied by zero: their values may be NaN.
         int seen = Math.Clamp(a.First(b, a.QueryLength - 1) - k0, begin, count), seenEnd = Math.Clamp(a.End(b, 0) - k0, 0, count);
         for (j = begin; j < seen; j++)
             AddOne(b, k0, j, weights + j, outputs);
@@ -208,7 +208,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         }
     }
 
-    /// <summary>Adds the weighted values of one key to the outputs of the queries that see it.</summary>
+    /// <summary>Adds the weighted values of one key to the outputs of the queries that attend to it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void AddOne(int b, int k0, int j, float* weight, float* outputs)
     {
@@ -230,8 +230,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     }
 
     /// <summary>
-    /// Asks for four successive rows of keys or values: those of a few heads lie too far apart for the processor to see where the
-    /// next will be.
+    /// Prefetches four consecutive rows of keys or values: those of a few heads are too far apart for hardware prefetching.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly void AskFor(float* row)
@@ -277,7 +276,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         }
     }
 
-    /// <summary>Turns the scores of a query into exp(score - largest), dropped or kept, and returns the sum before dropout.</summary>
+    /// <summary>Replaces the scores of a query by exp(score - maximum), applies dropout, and returns the sum before dropout.</summary>
     private readonly float Weigh(int b, int row, int k0, float* weights, out float largest)
     {
         int query = row % a.QueryLength, visible = Math.Clamp(a.End(b, query) - k0, 0, Chunk), first = Math.Clamp(a.First(b, query) - k0, 0, visible);

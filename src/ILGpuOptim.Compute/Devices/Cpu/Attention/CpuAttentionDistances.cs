@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// The gradient of biases by distance: one item is one head. Each block of keys of a sequence has sums of its own over its queries; they are added in the
-/// order of the blocks, then of the sequences, whoever computed them. Where a worker has a whole key head it adds the blocks itself.
+/// The gradient of distance biases; one item is one head. Each block of keys of a sequence has its own sums over its queries; they are added in the
+/// order of blocks, then of sequences. A worker with a whole key head adds its blocks itself.
 /// </summary>
 internal unsafe struct CpuAttentionDistances : IWork
 {
@@ -32,7 +32,7 @@ internal unsafe struct CpuAttentionDistances : IWork
     /// <summary>Adds the sums of the block of keys from <paramref name="k0"/> on to those of its head.</summary>
     public static void Add(in CpuAttentionArguments a, float* block, int k0, float* head)
     {
-        // Before these places are keys behind the last.
+        // Positions before these belong to keys beyond the last.
         int skip = Math.Max(0, k0 + Block - a.KeyLength), count = a.QueryLength + Block - 1 - skip;
         float* target = head + a.KeyLength - k0 - Block + skip, source = block + skip;
         for (int k = 0; k < count; k++)

@@ -19,7 +19,7 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
     {
         ref CpuAttentionArguments a = ref Arguments;
 
-        // Later queries see more keys, so they go first and the workers end together.
+        // Later queries have more keys, so they start first and the workers end together.
         int blocks = CpuAttention.Blocks<L>(a.QueryLength), q0 = (blocks - 1 - index % blocks) * Block;
         int head = index / blocks % a.Heads, b = index / blocks / a.Heads, keyHead = head / a.Group;
         int size = a.HeadSize, width = CpuAttentionTile<L>.Padded(size), queries = Math.Min(Block, a.QueryLength - q0);
@@ -56,8 +56,8 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
     }
 
     /// <summary>
-    /// Turns scores into exp(score - running maximum), updates maximum and sum, and leaves in <paramref name="factors"/>
-    /// what earlier results must be multiplied by.
+    /// Replaces scores by exp(score - running maximum), updates maximum and sum, and stores the factors that rescale
+    /// earlier results in <paramref name="factors"/>.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Weigh(float* scores, float* bias, in CpuAttentionIntervals seen, float* largest, float* sums, float* factors)
@@ -83,7 +83,7 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
                 top = L.Max(score, top);
             }
 
-            // Where everything so far is masked, a reference of zero gives weights of zero instead of NaN.
+            // If everything so far is masked, a maximum of zero gives weights of zero instead of NaN.
             L reference = L.Select(L.Equal(top, nothing), L.Splat(0), top), total = default;
             for (int j = begin; j < end; j++)
             {

@@ -4,8 +4,8 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// Which keys of a tile its queries see: query i those from <c>First[i]</c> to before <c>End[i]</c>, counted from the tile's first key. Neither falls
-/// from one query to the next, so the queries that see a key are neighbours too. Of a tile that all queries see whole, nothing is stored.
+/// The keys of a tile's queries: query i has those from <c>First[i]</c> to before <c>End[i]</c>, relative to the tile. Neither decreases
+/// from one query to the next, so the queries of a key are an interval too. Nothing is stored for unmasked tiles.
 /// </summary>
 internal unsafe struct CpuAttentionIntervals
 {
@@ -20,7 +20,7 @@ internal unsafe struct CpuAttentionIntervals
     /// <summary>The tile's queries and keys.</summary>
     public int Queries, Keys;
 
-    /// <summary>Whether every query sees every key.</summary>
+    /// <summary>True if every query attends to every key.</summary>
     public bool IsWhole;
 
     public CpuAttentionIntervals(float* scratch)
@@ -55,7 +55,7 @@ internal unsafe struct CpuAttentionIntervals
     /// <summary>Where only the position of a query counts; the first query's, from the tile's first key on, is <paramref name="position"/>.</summary>
     private readonly void Window(in CpuAttentionArguments a, long position)
     {
-        // What f32 rounds lies far outside of the tile.
+        // Values that f32 rounds are far outside the tile.
         Vector<float> first = Vector.Create((float)(position - a.Before)), end = Vector.Create((float)(position + a.After + 1));
         Vector<float> last = Vector.Create(Queries - 1f), most = Vector.Create((float)Keys);
         for (int i = 0; i < Block; i += Vector<float>.Count)
@@ -66,13 +66,13 @@ internal unsafe struct CpuAttentionIntervals
         }
     }
 
-    /// <summary>The first key that query <paramref name="i"/> sees, or some query after it.</summary>
+    /// <summary>The first key of query <paramref name="i"/> or any later query.</summary>
     public readonly int FirstKey(int i) => IsWhole ? 0 : (int)First[i];
 
-    /// <summary>The end of the keys that query <paramref name="i"/> sees, or some query before it.</summary>
+    /// <summary>The end of the keys of query <paramref name="i"/> or any earlier query.</summary>
     public readonly int EndKey(int i) => IsWhole ? Keys : (int)End[i];
 
-    /// <summary>The first query from <paramref name="query"/> on that sees key <paramref name="key"/>, or one after it.</summary>
+    /// <summary>The first query from <paramref name="query"/> on that attends to key <paramref name="key"/> or a later one.</summary>
     public readonly int FirstQuery(int query, int key)
     {
         while (!IsWhole && query < Queries && End[query] <= key)
@@ -80,7 +80,7 @@ internal unsafe struct CpuAttentionIntervals
         return query;
     }
 
-    /// <summary>The first query from <paramref name="query"/> on that sees no key before <paramref name="key"/>.</summary>
+    /// <summary>The first query from <paramref name="query"/> on that attends to no key before <paramref name="key"/>.</summary>
     public readonly int EndQuery(int query, int key)
     {
         if (IsWhole)
@@ -90,7 +90,7 @@ internal unsafe struct CpuAttentionIntervals
         return query;
     }
 
-    /// <summary>In whole register tiles, the keys that some query of the columns around <paramref name="column"/> sees.</summary>
+    /// <summary>The keys of the queries in the columns around <paramref name="column"/>, in whole register tiles.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly (int First, int End) Rows<L>(int column) where L : struct, IVectorLane<L>
     {

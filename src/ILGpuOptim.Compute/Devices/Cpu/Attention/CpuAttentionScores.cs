@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>What soft-cap and biases by distance do to a tile of scores, keys × queries.</summary>
+/// <summary>Applies soft cap and distance biases to a tile of scores, keys × queries.</summary>
 internal static unsafe class CpuAttentionScores<L> where L : struct, IVectorLane<L>
 {
     private const int Block = CpuAttentionTile<L>.Block;

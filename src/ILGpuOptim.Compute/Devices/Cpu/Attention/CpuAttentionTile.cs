@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// The small products of attention. Scores lie transposed, keys × queries, so that maxima and sums over keys run down
-/// the vectors and never across them. Scratch is padded to whole register tiles of <see cref="Rows"/> rows.
+/// The small products of attention. Scores are transposed, keys × queries, so that maxima and sums over keys are taken between
+/// vectors and never within one. Scratch is padded to whole register tiles of <see cref="Rows"/> rows.
 /// </summary>
 internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L>
 {
@@ -14,10 +14,10 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
     /// <summary>Rows of a register tile: eight rows of two vectors keep the multipliers of AVX-512 busy and divide a block.</summary>
     public const int Rows = 8;
 
-    /// <summary>Neighbouring queries that are treated as seeing the same keys until single weights are masked.</summary>
+    /// <summary>Adjacent queries that share one interval of keys until single weights are masked.</summary>
     public static int Columns => Math.Max(Rows, L.Count);
 
-    /// <summary>A row's numbers rounded up to whole vectors.</summary>
+    /// <summary>The elements of a row, rounded up to whole vectors.</summary>
     public static int Padded(int size) => (size + L.Count - 1) / L.Count * L.Count;
 
     /// <summary>Queries rounded up to whole <see cref="Columns"/>.</summary>
@@ -27,7 +27,7 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
     public static int PaddedRows(int keys) => (keys + Rows - 1) / Rows * Rows;
 
     /// <summary>
-    /// scores[key, query] = keys · queries, where some neighbour sees the pair. Keys lie in rows of <paramref name="width"/>, queries in columns
+    /// scores[key, query] = keys · queries, where the pair is unmasked for some adjacent query. Keys are rows of <paramref name="width"/>, queries columns
     /// of <see cref="Block"/>.
     /// </summary>
     public static void Scores(float* keys, int width, float* queriesAcross, float* scores, int size, in CpuAttentionIntervals seen)
@@ -43,7 +43,7 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
         }
     }
 
-    /// <summary>target[query] += Σ over the keys that it sees of weights[key, query] · keys[key].</summary>
+    /// <summary>target[query] += Σ weights[key, query] · keys[key] over the keys of the query.</summary>
     public static void SumOverKeys(float* weights, float* keys, float* target, int width, in CpuAttentionIntervals seen, bool add)
     {
         for (int query = 0; query < seen.Queries; query += Rows)
@@ -94,7 +94,7 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
             new Span<float>(target + i * Block + rows, columns - rows).Clear();
     }
 
-    /// <summary>Draws the dropout mask of a tile, keys × queries: zero where the query does not see the key.</summary>
+    /// <summary>Generates the dropout mask of a tile, keys × queries; zero for masked pairs.</summary>
     public static void Mask(in CpuAttentionArguments a, int b, int head, int q0, int k0, in CpuAttentionIntervals seen, float* mask)
     {
         float* rows = stackalloc float[Block * Block];

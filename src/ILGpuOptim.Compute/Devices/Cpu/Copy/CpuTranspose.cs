@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Rows become columns, eight by four or four by four in registers.</summary>
+/// <summary>Transposes in registers, eight by four or four by four elements.</summary>
 internal static unsafe class CpuTranspose
 {
     /// <summary>target[k · targetStride + i] = source[i · stride + k] for <paramref name="rows"/> i and <paramref name="depth"/> k.</summary>

@@ -15,8 +15,8 @@ internal unsafe struct CpuTransposedCopy : IWork
 
     /// <param name="copy">A copy that <see cref="AxisOf"/> accepts.</param>
     /// <param name="axis">The axis that is contiguous in the source.</param>
-    /// <param name="source">The element of place 0.</param>
-    /// <param name="target">The element of place 0.</param>
+    /// <param name="source">The element of index 0.</param>
+    /// <param name="target">The element of index 0.</param>
     public CpuTransposedCopy(in StridedCopy copy, int axis, float* source, float* target)
     {
         this.copy = copy;

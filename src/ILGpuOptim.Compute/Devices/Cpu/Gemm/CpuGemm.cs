@@ -10,8 +10,8 @@ internal interface IGemmEpilogue
 }
 
 /// <summary>
-/// Matrix product by packed panels. How C is cut into items may depend on the number of threads, but no element's sum
-/// does: k is cut at places that depend on the shape alone, so every thread count gives the same bits.
+/// Matrix product with packed panels. The division of C into items may depend on the number of threads, but no element's sum
+/// does: k is divided at positions that depend on the shape only, so every thread count gives the same bits.
 /// </summary>
 internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 {
@@ -95,7 +95,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         pool.Run(work.Items(batch), ref work);
     }
 
-    /// <summary>Chooses stretches and parts of k (by shape), then items; says whether B should be packed once for all.</summary>
+    /// <summary>Chooses ranges and parts of k (by shape), then items; returns whether B is packed once for all.</summary>
     private bool Cut<L, E>(ref GemmBlocks<L, E> work, int batch)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
@@ -131,7 +131,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         }
         else
         {
-            // Each item packs its own B: items are narrow rather than low. A that must be packed wants wide ones.
+            // Each item packs its own B, so items are narrow and tall; if A must be packed, they are wide.
             int leastPanels = work.A.IsPlain ? 1 : Math.Min(panels, 4);
             work.PanelsPerItem = Math.Max(leastPanels, Quotient(panels, wanted));
             if (work.Parts == 1 && batch == 1)

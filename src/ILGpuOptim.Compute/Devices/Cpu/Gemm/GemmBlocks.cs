@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// A product cut into blocks of C, and for a long k into parts of it; each block is one item of a parallel loop. Within
-/// an item: a stretch of k, then a strip of B's panels that fits the second cache, then rows of A that fit the first.
+/// A product divided into blocks of C, and for a long k into parts of it; each block is one item of a parallel loop. Within
+/// an item: a range of k, then a strip of B's panels that fits the second-level cache, then rows of A that fit the first.
 /// </summary>
 internal unsafe struct GemmBlocks<L, E> : IWork
     where L : struct, IVectorLane<L>
@@ -44,7 +44,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     public readonly int Items(int batch) => batch * Parts * RowItems * ColumnItems;
 
-    /// <summary>What an item needs: a tile of C, a sliver of A and a strip of B.</summary>
+    /// <summary>The scratch memory of an item: a tile of C, a strip of A and a strip of B.</summary>
     public readonly long ScratchFloats()
     {
         long depth = Math.Max(Depth, 1);
@@ -125,7 +125,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         float* tile = Scratch + worker * ScratchPerWorker;
         float* sliver = tile + Rounded(tileRows * Width);
 
-        // Rows that begin at the same place of a page compete for the same few lines of the first cache.
+        // Rows at the same offset of a page compete for the same few lines of the first-level cache.
         bool packs = !a.IsPlain || (a.Stride % 1024 == 0 && endPanel - firstPanel > 1);
         Panel work;
         work.K = depth;

@@ -5,7 +5,7 @@ namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
 /// A few rows times many stored rows, as in decoding with a transposed B, or a narrow projection: each element of C is a
-/// dot product, and the many rows stream by once at the speed of memory.
+/// dot product, and the many rows are read once at the speed of memory.
 /// </summary>
 internal unsafe struct GemmDots<L, E> : IWork
     where L : struct, IVectorLane<L>
@@ -20,8 +20,8 @@ internal unsafe struct GemmDots<L, E> : IWork
     private const int MostItems = 512;
 
     /// <summary>
-    /// How far ahead of its use a row is asked for. The processor's own prefetching ends with each page of 4 KiB; this goes on across
-    /// it, and memory delivers a fifth to a quarter more. Asking for what lies behind the last row does no harm.
+    /// The prefetch distance. Hardware prefetching stops at each 4 KiB page; software prefetching continues across
+    /// it, for a fifth to a quarter more bandwidth. Prefetching beyond the last row is harmless.
     /// </summary>
     private const int Ahead = 1024;
 
@@ -90,7 +90,7 @@ internal unsafe struct GemmDots<L, E> : IWork
         L s0 = default, s1 = default, s2 = default, s3 = default;
         int k = 0;
 
-        // Two wide sums keep up with memory; with four the loads run so far ahead of each other that memory delivers a twentieth less.
+        // Two wide sums suffice for the bandwidth of memory; with four it is a twentieth lower.
         for (; L.Count < 16 && k <= K - 4 * L.Count; k += 4 * L.Count)
         {
             Prefetch(b + k);
@@ -115,7 +115,7 @@ internal unsafe struct GemmDots<L, E> : IWork
         return sum;
     }
 
-    /// <summary>Two cache lines: what a turn of <see cref="Dot"/> reads.</summary>
+    /// <summary>Two cache lines: the reads of one iteration of <see cref="Dot"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Prefetch(float* b)
     {

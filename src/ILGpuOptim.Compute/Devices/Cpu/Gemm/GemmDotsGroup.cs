@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// A few products of one kind as one loop: queries, keys and values of a token, or the two halves of SwiGLU. Waking the workers and
-/// waiting for the last of them costs as much as 40 KB of weights.
+/// A few similar products as one loop: queries, keys and values of a token, or the two halves of SwiGLU. Waking the workers and
+/// waiting for the last one takes as long as reading 40 KB of weights.
 /// </summary>
 internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
 {
@@ -14,7 +14,7 @@ internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
     private Products products;
     private int count;
 
-    /// <summary>How many items all of them have.</summary>
+    /// <summary>The number of items of all products.</summary>
     public int Items { get; private set; }
 
     /// <summary>Floats that a worker needs.</summary>

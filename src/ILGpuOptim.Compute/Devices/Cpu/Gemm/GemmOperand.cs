@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>A stored matrix as a factor of a product, and how its pieces are packed for the inner loops.</summary>
+/// <summary>A stored matrix as a factor of a product, and its packing for the inner loops.</summary>
 internal unsafe struct GemmOperand
 {
     public byte* Data;
@@ -46,7 +46,7 @@ internal unsafe struct GemmOperand
             PackAcross(target, width, first, count, k0, depth);
     }
 
-    /// <summary>Strip elements are neighbours in a stored row; each k is another stored row.</summary>
+    /// <summary>Strip elements are adjacent in a stored row; each k is another stored row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void PackAlong(float* target, int width, int first, int count, int k0, int depth)
     {
@@ -86,7 +86,7 @@ internal unsafe struct GemmOperand
         }
     }
 
-    /// <summary>Neighbours of a stored row as f32: where they lie, or at <paramref name="target"/> when they must be widened.</summary>
+    /// <summary>Adjacent elements of a stored row as f32: in place, or widened at <paramref name="target"/>.</summary>
     public readonly float* Row(int row, int column, int count, float* target)
     {
         if (Type == DType.F32)

@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Copies pieces of stored rows into strips, widening them.</summary>
+/// <summary>Copies parts of stored rows into strips, widened to f32.</summary>
 internal static unsafe class GemmPacking
 {
     /// <summary>target[k · width + i] = source[k · stride + i].</summary>
@@ -26,7 +26,7 @@ internal static unsafe class GemmPacking
         }
     }
 
-    /// <summary>Zeros where a strip is wider than what fills it.</summary>
+    /// <summary>Pads a strip with zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Clear(float* target, int width, int count, int depth)
     {

@@ -26,7 +26,7 @@ internal unsafe struct Panel
 }
 
 /// <summary>
-/// The inner loops of the matrix product: a tile of C lives in registers while the k dimension streams by. Eight
+/// The inner loops of the matrix product: a tile of C stays in registers while the loop runs over k. Eight
 /// rows of three vectors fill the 32 registers of AVX-512 and of Arm, six of two the 16 registers of AVX2.
 /// </summary>
 internal static unsafe class GemmTiles
@@ -106,7 +106,7 @@ internal static unsafe class GemmTiles
             Tile<S, V, R, One>(panel);
     }
 
-    /// <summary>R × N accumulators; what exceeds R or N is known to the compiler and vanishes.</summary>
+    /// <summary>R × N accumulators; the compiler removes those beyond R or N.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile<S, V, R, N>(in Panel panel)
         where S : struct, IGemmVectors<V>

@@ -4,8 +4,8 @@ using System.Runtime.Intrinsics;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// The few operations of the inner loop, on the processor's own vector type. The loop uses these and not a lane: through
-/// the lane's struct the compiler does not see that an accumulator is updated in place, and adds a move to most products.
+/// The operations of the inner loop on the hardware's vector type. The loop uses these instead of a lane: through
+/// the lane's struct the JIT does not see that an accumulator is updated in place, and adds a move to most multiply-adds.
 /// </summary>
 internal unsafe interface IGemmVectors<V> where V : struct
 {

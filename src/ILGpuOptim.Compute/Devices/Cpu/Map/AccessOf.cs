@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// A rule's access as a field. The JIT compiles a field of an initialised class as a constant, where a property, asked for every operand, would use up
-/// its budget for inlining: loops over rules whose access is computed from type arguments took four times as long. Read it before the loops are compiled.
+/// A rule's access as a field. The JIT compiles a field of an initialized class as a constant, whereas a property, read for every operand, would exhaust
+/// its inlining budget: loops over rules whose access is computed from type arguments took four times as long. Read it before the loops are compiled.
 /// </summary>
 internal static class AccessOf<R> where R : unmanaged, IRule
 {

@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// How a rows × columns rectangle is cut into pieces of work. The cut depends on the shape alone, never on the
+/// Divides a rows × columns rectangle into pieces of work. The division depends on the shape only, never on the
 /// number of threads, so that sums are added in the same order everywhere.
 /// </summary>
 internal readonly struct CpuGrid

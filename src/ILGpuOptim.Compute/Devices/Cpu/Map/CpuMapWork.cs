@@ -3,16 +3,16 @@ using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Where the partial sums of one reducing operand of a launch are collected, one set for each piece of the grid.</summary>
+/// <summary>The partial sums of one reducing operand of a launch, one set per piece of the grid.</summary>
 internal unsafe struct CpuPartials
 {
-    /// <summary>One per row and column piece; null when the operand has no row sums.</summary>
+    /// <summary>One per row and column piece; null if the operand has no row sums.</summary>
     public float* Rows;
 
-    /// <summary>One per column and row piece; null when the operand has no column sums.</summary>
+    /// <summary>One per column and row piece; null if the operand has no column sums.</summary>
     public float* Columns;
 
-    /// <summary>One per piece; null when the operand is not a total.</summary>
+    /// <summary>One per piece; null if the operand is not a total.</summary>
     public double* Totals;
 }
 
@@ -27,8 +27,8 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     public const int Tile = 1024;
 
     /// <summary>
-    /// How far ahead of the loop, in floats, operands are fetched. Processors' own prefetching ends at each page of 4 KiB, and a rule that
-    /// reads one or two operands has too few loads under way to hide memory's latency without help.
+    /// The prefetch distance in floats. Hardware prefetching stops at each 4 KiB page, and a rule that
+    /// reads one or two operands has too few loads in flight to hide the latency of memory.
     /// </summary>
     private const int Ahead = 2048;
 

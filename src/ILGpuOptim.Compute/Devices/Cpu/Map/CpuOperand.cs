@@ -4,9 +4,9 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// An operand as the CPU's loops see it. A loop always reads and writes contiguous f32: in place where the operand
-/// is stored so, else through a tile of scratch that is widened before and narrowed after. Broadcast operands are
-/// sixteen copies of one number, read again and again by an index mask of zero.
+/// An operand of the CPU's loops. A loop always reads and writes contiguous f32: in place if the operand
+/// is stored so, else in a scratch tile that is widened before and narrowed after. Broadcast operands are
+/// sixteen copies of one value, read repeatedly through an index mask of zero.
 /// </summary>
 internal unsafe struct CpuOperand
 {
@@ -24,7 +24,7 @@ internal unsafe struct CpuOperand
     /// <summary>The f32 elements of an operand that collects sums.</summary>
     public readonly float* Target => (float*)data;
 
-    /// <summary>Whether the rectangle may be seen as one long row as far as this operand goes.</summary>
+    /// <summary>True if this operand allows to process the rectangle as one row.</summary>
     public readonly bool Flattens(long columns) =>
         layout == Layout.Scalar || (layout == Layout.Full && stride == columns && type != DType.I8);
 
@@ -70,7 +70,7 @@ internal unsafe struct CpuOperand
         return BeginOther(row, column, count, scratch, reads, out mask);
     }
 
-    /// <summary>Stores what a loop wrote to the address that <see cref="Begin"/> gave.</summary>
+    /// <summary>Stores the results at the address from <see cref="Begin"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly void End(long row, long column, int count, float* scratch)
     {

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>What <see cref="Device.Random"/> was asked for.</summary>
+/// <summary>The arguments of <see cref="Device.Random"/>.</summary>
 internal unsafe struct CpuRandom
 {
     public float* Target;
@@ -15,10 +15,10 @@ internal unsafe struct CpuRandom
     public ulong Stream;
 }
 
-/// <summary>Draws numbers piece by piece: words first, then vectors of them.</summary>
+/// <summary>Generates random values in pieces: words first, then vectors of values.</summary>
 internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
 {
-    /// <summary>Elements of a piece; a multiple of what <see cref="CpuPhilox"/> computes at once.</summary>
+    /// <summary>Elements of a piece; a multiple of the batch of <see cref="CpuPhilox"/>.</summary>
     public const int Piece = 4096;
 
     private const int Part = 512, Vectors = 16;
@@ -44,7 +44,7 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
         }
     }
 
-    /// <summary>Normal numbers, 32 at a time, without leaving the registers.</summary>
+    /// <summary>Normal variates, 32 at a time, in registers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void DrawNormal(long start, long end, float* last)
     {
@@ -67,7 +67,7 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
     private static F16 Units(Vector512<uint> words) =>
         new(Vector512.ConvertToSingle((words >> 8).AsInt32()) * Vector512.Create(1f / 16777216f));
 
-    /// <summary>Turns words into numbers; the second half of <paramref name="units"/> is scratch.</summary>
+    /// <summary>Converts words to values; the second half of <paramref name="units"/> is scratch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Draw(uint* words, float* units)
     {
@@ -78,7 +78,7 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
             return;
         }
 
-        // Words in even and in odd places apart, then the numbers together again.
+        // Separates words at even and odd positions, then interleaves the values again.
         float* even = units + Part, odd = even + Part / 2;
         for (int i = 0; i < Part / 2; i++)
         {

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>What the loops of maps and row programs do with a computed element, and how partial sums become results.</summary>
+/// <summary>Storing and reducing the elements of maps and row programs, and adding partial sums.</summary>
 internal static unsafe class CpuReduction
 {
     /// <summary>Stores a vector, or adds it to its sums, as the rule's access says.</summary>
@@ -49,7 +49,7 @@ internal static unsafe class CpuReduction
         where R : unmanaged, IRule =>
         AccessOf<R>.Value.At(k) == Slot.Max ? L.Max(value, total) : total + value;
 
-    /// <summary>Lays out partial sums for a launch; where one piece covers an axis, its sums go straight to the operand.</summary>
+    /// <summary>Allocates the partial sums of a launch; if one piece covers an axis, its sums are written to the operand.</summary>
     public static void Prepare<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid, CpuScratch scratch)
         where R : unmanaged, IRule
     {
@@ -118,7 +118,7 @@ internal static unsafe class CpuReduction
     }
 }
 
-/// <summary>Scratch for one launch: taken piece by piece, all given back at the next launch.</summary>
+/// <summary>Scratch memory of one launch, allocated in pieces and released at the next launch.</summary>
 internal sealed unsafe class CpuScratch : IDisposable
 {
     private readonly List<nint> full = [];

@@ -29,17 +29,17 @@ internal sealed unsafe class CpuMemory : DeviceMemory
 }
 
 /// <summary>
-/// A stretch of huge pages that allocations are carved from: a fresh 4 KiB page costs more than filling it, and products
-/// that walk down columns would miss the translation cache at every row.
+/// A range of huge pages that allocations are slices of: a fresh 4 KiB page costs more than filling it, and products
+/// that read columns would miss the TLB at every row.
 /// </summary>
 internal sealed unsafe class CpuSlab
 {
-    /// <summary>The size of a slab; what is larger than half of it has one of its own.</summary>
+    /// <summary>The size of a slab; allocations larger than half of it have one of their own.</summary>
     public const long Size = 32 << 20;
 
     private const long HugePage = 2 << 20;
 
-    /// <summary>Neighbours begin at different offsets within a page, so that they do not fall on the same cache sets.</summary>
+    /// <summary>Gaps give allocations different offsets within a page, so that they use different cache sets.</summary>
     private const long Gap = 192;
 
     private readonly long size;
@@ -47,7 +47,7 @@ internal sealed unsafe class CpuSlab
     private long used;
     private int lent;
 
-    /// <exception cref="OutOfMemoryException">The system has no room.</exception>
+    /// <exception cref="OutOfMemoryException">The system has too little memory.</exception>
     public CpuSlab(long bytes)
     {
         size = (bytes + HugePage - 1) / HugePage * HugePage;
@@ -56,7 +56,7 @@ internal sealed unsafe class CpuSlab
             _ = Advise(start, (nuint)size, 14);
     }
 
-    /// <summary>A part of the slab, or null when too little is left.</summary>
+    /// <summary>A slice of the slab, or null if too little is left.</summary>
     public byte* TryTake(long bytes)
     {
         if (bytes > size - used)
@@ -67,7 +67,7 @@ internal sealed unsafe class CpuSlab
         return result;
     }
 
-    /// <summary>Gives a part back; the slab goes when its last part does.</summary>
+    /// <summary>Releases a slice; the last one frees the slab.</summary>
     public void Release()
     {
         if (--lent > 0)
@@ -77,7 +77,7 @@ internal sealed unsafe class CpuSlab
         used = size;
     }
 
-    /// <summary>madvise(…, MADV_HUGEPAGE): a hint; whether the kernel follows it changes the speed alone.</summary>
+    /// <summary>madvise(…, MADV_HUGEPAGE): a hint that affects speed only.</summary>
     [DllImport("libc", EntryPoint = "madvise")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int Advise(void* address, nuint length, int advice);

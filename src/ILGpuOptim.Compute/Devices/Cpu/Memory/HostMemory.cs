@@ -3,7 +3,7 @@ using System.Globalization;
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// The memory that this process can still take: what the system has free, and what the limits of its control groups (containers, systemd, Slurm) leave.
+/// The memory that this process can still allocate: free memory of the system, within the limits of its control groups (containers, systemd, Slurm).
 /// Sources: Linux's <c>/proc/meminfo</c> and the memory controllers of cgroup v1 and v2; elsewhere, the runtime's own figures.
 /// </summary>
 internal static class HostMemory
@@ -31,7 +31,7 @@ internal static class HostMemory
         return available;
     }
 
-    /// <summary>What the limits of a group and of all groups above it leave. Inside a container the group's own path may be missing: then its root counts.</summary>
+    /// <summary>The free bytes within the limits of a group and all groups above it. Inside a container the group's path may be missing; then the root is used.</summary>
     private static long Left(string mount, string path, string limit, string usage, string reclaimable)
     {
         long left = long.MaxValue;

@@ -6,19 +6,19 @@ using System.Runtime.InteropServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// Persistent threads that share the items of a loop. Each has a stretch of successive items, so that it reads on where it was, and in
-/// the next loop of the same shape finds its own part in its cache. It claims them one by one; when its own are gone it
-/// claims those of others, so that a core that is slowed down by something else does fewer. Results must therefore not depend
-/// on who runs what. The caller works too, as worker 0.
+/// Persistent threads that share the items of a loop. Each has a range of consecutive items, so that it reads sequentially and, in
+/// the next loop of the same shape, finds its part in its cache. It claims its items one by one, then
+/// those of others, so that a slow core does fewer. Results must therefore not depend
+/// on which thread runs an item. The caller works too, as worker 0.
 /// </summary>
 /// <remarks>
-/// A stretch is counted in a word on cache lines of its own: the number of the loop above, the items claimed below. So nobody
-/// has to reset it, and claiming costs nothing as long as nobody else claims there.
+/// A range is counted in a word on cache lines of its own: the number of the loop in the upper bits, the items claimed in the lower. So it
+/// needs no reset, and claiming is cheap while no other thread claims there.
 ///
-/// A loop is over when its items are done, not when every thread has seen it: a thread that is still waking up is locked out by
-/// closing the gate, a word that has the number of the loop above and the threads inside below, and a bit between them that says
-/// closed. A thread enters by adding one to an open gate. The caller opens by writing the next number, closes by setting the bit and waits
-/// for the count to be zero. What a thread must know of the loop lies beside the gate: whoever sees it open has the rest in its cache.
+/// A loop ends when its items are done, not when every thread has seen it: a thread that is still waking up is excluded by
+/// closing the gate, a word with the number of the loop in the upper bits, the number of threads inside in the lower bits, and a bit between them for
+/// closed. A thread enters by incrementing an open gate. The caller opens it by writing the next number, closes it by setting the bit, and waits
+/// for the count to reach zero. The loop's data lies beside the gate, in the same cache lines.
 /// </remarks>
 internal sealed unsafe class WorkerPool : IDisposable
 {
@@ -59,7 +59,7 @@ internal sealed unsafe class WorkerPool : IDisposable
         claimed = (long*)(shared + 1);
         shared->Gate = Closed;
 
-        // Watching is worth a core only when there is a core to spare.
+        // Spinning is worthwhile only with a spare core.
         spinTicks = threads <= Environment.ProcessorCount ? SpinTicks : 0;
         this.threads = new Thread[threads - 1];
         for (int i = 0; i < this.threads.Length; i++)
@@ -74,7 +74,7 @@ internal sealed unsafe class WorkerPool : IDisposable
     public int Threads { get; }
 
     /// <summary>
-    /// Does items 0 to <paramref name="count"/> - 1 and returns when all are done. From within an item it runs in place.
+    /// Runs items 0 to <paramref name="count"/> - 1 and returns when all are done. A nested call runs them on the calling thread.
     /// When an item throws, items not yet begun are skipped and the first exception is thrown here.
     /// </summary>
     public void Run<T>(int count, ref T body) where T : struct, IWork
@@ -227,7 +227,7 @@ internal sealed unsafe class WorkerPool : IDisposable
         long start = Stopwatch.GetTimestamp(), waited = 0;
         do
         {
-            // Should the caller wait for this very core, it gets it.
+            // Yields this core if the caller waits for it.
             if (waited > YieldTicks)
                 Thread.Yield();
             for (int i = 0; i < 32; i++)
@@ -268,7 +268,7 @@ internal sealed unsafe class WorkerPool : IDisposable
         NativeMemory.AlignedFree(shared);
     }
 
-    /// <summary>What several threads read and write: the loop, and on other cache lines how many threads sleep.</summary>
+    /// <summary>Shared state: the loop, and on other cache lines the number of sleeping threads.</summary>
     [StructLayout(LayoutKind.Explicit, Size = 2 * LineBytes)]
     private struct Shared
     {
