@@ -99,7 +99,7 @@ public sealed class ArrayDevice : Device
     protected override void PickCore(in Block source, in Block indices, in Block target, long columns) => throw Unsupported();
 
     /// <inheritdoc/>
-    protected override void AddAtCore(in Block target, in Block indices, in Block value, long columns) => throw Unsupported();
+    protected override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow) => throw Unsupported();
 
     /// <inheritdoc/>
     protected override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)

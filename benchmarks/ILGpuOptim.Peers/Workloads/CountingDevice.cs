@@ -68,7 +68,7 @@ internal sealed class CountingDevice : DryDevice
 
     protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns) => throw new NotSupportedException();
 
-    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns) => throw new NotSupportedException();
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow) => throw new NotSupportedException();
 
     protected internal override void RotateCore(in RotationArguments arguments) => throw new NotSupportedException();
 }

@@ -202,10 +202,10 @@ public abstract class DelegatingDevice(Device inner) : Device
     }
 
     /// <inheritdoc/>
-    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
         using Scope scope = Begin(new(DeviceOperation.AddAt, null, indices.Length, columns));
-        inner.AddAtCore(target, indices, value, columns);
+        inner.AddAtCore(target, indices, value, columns, perRow);
     }
 
     /// <inheritdoc/>

@@ -86,7 +86,7 @@ public abstract partial class Device
     protected internal abstract void PickCore(in Block source, in Block indices, in Block target, long columns);
 
     /// <inheritdoc cref="AddAt"/>
-    protected internal abstract void AddAtCore(in Block target, in Block indices, in Block value, long columns);
+    protected internal abstract void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow);
 
     /// <summary>Rotary position embedding in place. By default launches one map for each head.</summary>
     protected internal virtual void RotateCore(in RotationArguments arguments)

@@ -279,19 +279,27 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// target[i, indices[i]] += value[i] for each row of <paramref name="columns"/> elements; rows with a negative index are skipped.
+    /// target[i, indices[i, j]] += value[i, j] for each row of <paramref name="columns"/> elements, equal indices of a row in the order of j. Negative indices are
+    /// skipped.
     /// </summary>
-    /// <exception cref="ArgumentOutOfRangeException">An index is not less than <paramref name="columns"/>. If only a GPU knows the indices, the row is skipped instead.</exception>
-    public void AddAt(in Block target, in Block indices, in Block value, long columns)
+    /// <param name="target">Rows × columns, F32.</param>
+    /// <param name="indices">Rows × <paramref name="perRow"/> columns of the target, I32.</param>
+    /// <param name="value">One element for each index, F32.</param>
+    /// <param name="columns">Elements of a row of the target.</param>
+    /// <param name="perRow">Indices of a row.</param>
+    /// <exception cref="ArgumentOutOfRangeException">An index is not below <paramref name="columns"/>. Where indices are known to a GPU alone, it is skipped instead.</exception>
+    public void AddAt(in Block target, in Block indices, in Block value, long columns, int perRow = 1)
     {
         using Use use = Enter();
         Check(target, DType.F32);
         Check(indices, DType.I32);
         Check(value, DType.F32);
-        Validate.Table("the target", target, indices.Length, columns);
+        if (perRow < 1 || indices.Length % perRow != 0)
+            throw new ArgumentOutOfRangeException(nameof(perRow), perRow, $"{indices.Length} indices are not a whole number of rows");
+        Validate.Table("the target", target, indices.Length / perRow, columns);
         Validate.Table("the values", value, indices.Length, 1);
         CheckIndices(indices, columns, allowsNegative: true);
-        AddAtCore(target, indices, value, columns);
+        AddAtCore(target, indices, value, columns, perRow);
     }
 
     /// <summary>

@@ -124,7 +124,7 @@ public class DryDevice(Device? like = null) : Device
     }
 
     /// <inheritdoc/>
-    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
     }
 

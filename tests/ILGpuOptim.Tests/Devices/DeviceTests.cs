@@ -294,6 +294,11 @@ public abstract class DeviceTests(Device device, bool isShared = false) : IDispo
             d.Fill(output, 0.5f);
             d.AddAt(output, Indices(d, maybe), Random(d, 5, 1), 33);
         });
+        Compare("add several at", 2 * 33, 1e-6, (d, output) =>
+        {
+            d.Fill(output, 0.5f);
+            d.AddAt(output, Indices(d, [3, -1, 3, 3, 32, 0, 7, 0, 0, -1]), Random(d, 10, 1), 33, perRow: 5);
+        });
     }
 
     public static TheoryData<string, StridedAxis[], int, int, int> StridedCopies => new()

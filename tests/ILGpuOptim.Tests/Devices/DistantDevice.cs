@@ -16,6 +16,9 @@ internal sealed class DistantDevice(Device inner) : DelegatingDevice(inner)
     /// <summary>Called before each allocation.</summary>
     public Action? Allocating { get; set; }
 
+    /// <summary>The elements that operations hold at once when they work in chunks; null for the CPU's.</summary>
+    public long? Chunk { get; init; }
+
     /// <summary>The number of times that the host waited for everything launched.</summary>
     public int Waits { get; private set; }
 
@@ -27,6 +30,8 @@ internal sealed class DistantDevice(Device inner) : DelegatingDevice(inner)
     public override string Description => "a test's";
 
     public override bool UsesHostMemory => false;
+
+    public override long ChunkLength => Chunk ?? base.ChunkLength;
 
     public override bool IsAsynchronous => true;
 

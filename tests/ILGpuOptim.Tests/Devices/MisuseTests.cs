@@ -83,6 +83,8 @@ public abstract class MisuseTests(Device device)
         Assert.Throws<ArgumentException>(() => device.Pick(rows, indices, three, 4));
         Assert.Throws<ArgumentException>(() => device.AddAt(few, indices, values, 4));
         Assert.Throws<ArgumentException>(() => device.AddAt(rows, indices, three, 4));
+        Assert.Throws<ArgumentOutOfRangeException>(() => device.AddAt(rows, indices, values, 4, perRow: 3));
+        Assert.Throws<ArgumentOutOfRangeException>(() => device.AddAt(rows, indices, values, 4, perRow: 0));
         foreach (long columns in (long[])[-1, -4, 1L << 31, 1L << 62, long.MaxValue, long.MinValue])
         {
             Assert.ThrowsAny<ArgumentException>(() => device.Gather(table, indices, rows, columns, false));

@@ -127,15 +127,18 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
         var result = (float*)At(target);
         var index = (int*)At(indices);
         var values = (float*)At(value);
-        for (long row = 0; row < indices.Length; row++)
+        for (long i = 0; i < indices.Length; i += perRow, result += columns)
         {
-            if (index[row] >= 0)
-                result[row * columns + index[row]] += values[row];
+            for (long j = i; j < i + perRow; j++)
+            {
+                if (index[j] >= 0)
+                    result[index[j]] += values[j];
+            }
         }
     }
 

@@ -14,7 +14,7 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int, int>? link;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>? scatterAdd;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? pick;
-    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? addAt;
+    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long, int>? addAt;
 
     private Action<KernelConfig, ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>? random;
 
@@ -183,13 +183,14 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
         pending.Launch();
         if (indices.Length == 0)
             return;
-        addAt ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.AddAt);
-        addAt((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(target), GpuMemory.View<int>(indices), GpuMemory.View<float>(value), (int)indices.Length, columns);
+        long rows = indices.Length / perRow;
+        addAt ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long, int>(GpuIndexKernels.AddAt);
+        addAt((Groups(Tiles(rows, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(target), GpuMemory.View<int>(indices), GpuMemory.View<float>(value), (int)rows, columns, perRow);
     }
 
     /// <inheritdoc/>

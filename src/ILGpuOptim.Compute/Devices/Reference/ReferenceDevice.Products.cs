@@ -78,13 +78,13 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
-    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns)
+    protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
         ReferenceOperand values = At(value), index = At(indices), result = At(target);
         for (long i = 0; i < indices.Length; i++)
         {
             if (index.Read(0, i) >= 0)
-                Add(result, i * columns + (long)index.Read(0, i), values.Read(0, i));
+                Add(result, i / perRow * columns + (long)index.Read(0, i), values.Read(0, i));
         }
     }
 }

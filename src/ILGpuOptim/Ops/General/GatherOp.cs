@@ -19,10 +19,10 @@ public static class GatherOp
         int[] shape = WithIndices("Gather", x, axis, indices);
         bool[] meant = Shapes.Axes("Gather", x, [axis]);
         Tensor moved = tape.MoveToEnd(tape.Wide(x), meant);
-        var places = new Places(shape, axis, x.Shape[axis], indices);
+        var places = new RowIndices(shape, axis, x.Shape[axis], indices);
         Tensor output = tape.Output([.. moved.Sizes()[..^1], shape[axis]], moved);
         if (output.Length > 0)
-            tape.Device.Gather(moved.Data, tape.Indices(places.Elements), output.Data, 1, accumulate: false);
+            places.Gather(tape, moved.Data, output.Data, accumulate: false);
         tape.Record(new GatherGradient(output, moved, places));
         return tape.MoveBack(output, meant);
     }
@@ -42,7 +42,7 @@ public static class GatherOp
         if (!source.Shape.SequenceEqual(shape))
             throw new ArgumentException($"ScatterAdd: {indices.Length} indices into axis {axis} of {x.Text()} are {Shapes.Text(shape)}, not {source.Text()}", nameof(source));
         bool[] meant = Shapes.Axes("ScatterAdd", x, [axis]);
-        var places = new Places(shape, axis, x.Shape[axis], indices);
+        var places = new RowIndices(shape, axis, x.Shape[axis], indices);
         x = tape.MoveToEnd(tape.Wide(x), meant);
         source = tape.MoveToEnd(tape.Wide(source), meant);
         Tensor output = tape.Output(x.Sizes(), x, source);
@@ -54,6 +54,8 @@ public static class GatherOp
 
     private static int[] WithIndices(string operation, Tensor x, int axis, ReadOnlySpan<int> indices)
     {
+        if (x.Length > int.MaxValue)
+            throw new ArgumentException($"{operation}: {x.Text()} has more than 2³¹ - 1 elements, which 32-bit indices cannot address", nameof(x));
         IndexSelectOp.Check(operation, x, axis, indices);
         int[] shape = [.. x.Sizes()];
         shape[axis] = 1;
@@ -64,50 +66,43 @@ public static class GatherOp
         return shape;
     }
 
-    /// <summary>Indices arranged for rows along the axis.</summary>
-    private sealed class Places
+    /// <summary>Indices of rows along the axis, in the order of a tensor whose axis was moved to the end.</summary>
+    private sealed class RowIndices
     {
         private readonly int[] columns;
-        private readonly int rows, count, size;
+        private readonly int size, perRow;
 
-        public Places(int[] shape, int axis, int size, ReadOnlySpan<int> indices)
+        public RowIndices(int[] shape, int axis, int size, ReadOnlySpan<int> indices)
         {
-            this.size = size;
-            count = shape[axis];
-            rows = count == 0 ? 0 : indices.Length / count;
-            Elements = new int[indices.Length];
+            (this.size, perRow) = (size, shape[axis]);
             columns = new int[indices.Length];
             int inner = (int)Shapes.Length(shape.AsSpan(axis + 1));
-            if (indices.Length > 0)
-                _ = checked(rows * size);
             for (int i = 0; i < indices.Length; i++)
             {
-                // Place i of the source is (outer, j, rest); its row is (outer, rest).
-                int outer = i / (count * inner), j = i / inner % count, row = outer * inner + i % inner;
-                Elements[row * count + j] = row * size + indices[i];
-                columns[j * rows + row] = indices[i];
+                // Index i is that of (outer, j, rest); its row is (outer, rest).
+                int outer = i / (perRow * inner), j = i / inner % perRow, row = outer * inner + i % inner;
+                columns[row * perRow + j] = indices[i];
             }
         }
 
-        /// <summary>The elements of rows along the axis, row by row.</summary>
-        public int[] Elements { get; }
+        /// <summary>target[row, j] (+)= table[row, index of (row, j)].</summary>
+        public void Gather(Tape tape, in Block table, in Block target, bool accumulate)
+        {
+            var elements = new int[columns.Length];
+            for (int i = 0; i < elements.Length; i++)
+                elements[i] = i / perRow * size + columns[i];
+            tape.Device.Gather(table, tape.Indices(elements), target, 1, accumulate);
+        }
 
-        /// <summary>Adds rows × count numbers to rows × size: one of each row at a time, so that each element has one writer and a fixed order.</summary>
+        /// <summary>target[row, index of (row, j)] += source[row, j], in the order of j.</summary>
         public void Scatter(Tape tape, in Block source, in Block target)
         {
-            if (rows == 0)
-                return;
-            Block transposed = tape.Scratch(source.Length);
-            Block indices = tape.Indices(columns);
-            tape.Device.CopyStrided(source, 0, transposed, 0, [new StridedAxis(count, 1, rows), new StridedAxis(rows, count, 1)]);
-            for (int j = 0; j < count; j++)
-                tape.Device.AddAt(target, indices.Slice((long)j * rows, rows), transposed.Slice((long)j * rows, rows), size);
-            tape.Release(indices);
-            tape.Release(transposed);
+            if (columns.Length > 0)
+                tape.Device.AddAt(target, tape.Indices(columns), source, size, perRow);
         }
     }
 
-    private sealed class GatherGradient(Tensor output, Tensor x, Places places) : Operation(output, x)
+    private sealed class GatherGradient(Tensor output, Tensor x, RowIndices places) : Operation(output, x)
     {
         public override void Backward(Tape tape)
         {
@@ -118,14 +113,14 @@ public static class GatherOp
         }
     }
 
-    private sealed class ScatterGradient(Tensor output, Tensor x, Tensor source, Places places) : Operation(output, x, source)
+    private sealed class ScatterGradient(Tensor output, Tensor x, Tensor source, RowIndices places) : Operation(output, x, source)
     {
         public override void Backward(Tape tape)
         {
             if (source.RequiresGradient && source.Length > 0)
             {
                 Block target = tape.GradientOf(source, out float beta);
-                tape.Device.Gather(Output.Gradient!.Value, tape.Indices(places.Elements), target, 1, accumulate: beta != 0);
+                places.Gather(tape, Output.Gradient!.Value, target, accumulate: beta != 0);
             }
 
             tape.PassGradient(Output, x);

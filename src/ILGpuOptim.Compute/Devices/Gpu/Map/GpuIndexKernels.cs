@@ -63,11 +63,18 @@ internal static class GpuIndexKernels
             target[row] = indices[row] < 0 ? 0 : indices[row] >= columns ? float.NaN : source[row * columns + indices[row]];
     }
 
-    /// <summary>One thread per row. A row whose index is outside keeps its values.</summary>
-    public static void AddAt(ArrayView<float> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns)
+    /// <summary>One thread a row, so that equal indices add up in their order. An index outside the row is skipped.</summary>
+    public static void AddAt(ArrayView<float> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns, int perRow)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;
-        if (row < rows && indices[row] >= 0 && indices[row] < columns)
-            target[row * columns + indices[row]] += value[row];
+        if (row >= rows)
+            return;
+        long first = (long)row * perRow;
+        for (int j = 0; j < perRow; j++)
+        {
+            int index = indices[first + j];
+            if (index >= 0 && index < columns)
+                target[row * columns + index] += value[first + j];
+        }
     }
 }
