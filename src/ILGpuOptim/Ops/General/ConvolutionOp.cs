@@ -61,26 +61,25 @@ public static class ConvolutionOp
         return output;
     }
 
-    /// <summary>For each group: outputs × windows = (outputs × taps) · (taps × windows), over some images at a time.</summary>
+    /// <summary>For each group: outputs × windows = (outputs × taps) · (taps × windows), over some windows at a time.</summary>
     private sealed class Product(ConvolutionWindows windows, int outputs, int groups)
     {
         private int Rows => outputs / groups;
 
         private int Depth => windows.Channels / groups * windows.Taps;
 
-        /// <summary>As many images as keep the device busy without filling its memory with windows.</summary>
-        private int Chunk(Device device) => (int)Math.Clamp(device.ChunkLength / Math.Max(1, (long)groups * Depth * windows.Windows), 1, Math.Max(1, windows.Images));
+        /// <summary>As many windows as keep the device busy without filling its memory with their taps and results.</summary>
+        private WindowRange First(Device device) => windows.First(device.ChunkLength / Math.Max(1, (long)groups * Depth + outputs));
 
         public void Forward(Tape tape, Block x, Block weight, Block? bias, Block output)
         {
             Device device = tape.Device;
-            int chunk = Chunk(device);
-            Block taps = tape.Scratch((long)groups * Depth * chunk * windows.Windows), results = tape.Scratch((long)outputs * chunk * windows.Windows);
-            for (int first = 0; first < windows.Images; first += chunk)
+            WindowRange largest = First(device);
+            Block taps = tape.Scratch(groups * Depth * windows.Count(largest)), results = tape.Scratch(outputs * windows.Count(largest));
+            foreach (WindowRange range in windows.Ranges(largest))
             {
-                int count = Math.Min(chunk, windows.Images - first);
-                int columns = checked((int)(count * windows.Windows));
-                windows.Gather(device, x, first, count, taps);
+                int columns = (int)windows.Count(range);
+                windows.Gather(device, x, range, taps);
                 var product = new GemmArguments(weight, taps, results, Rows, columns, Depth)
                 {
                     Batch = groups,
@@ -92,7 +91,7 @@ public static class ConvolutionOp
                     device.Gemm(product, new AddRule(), Operand.PerRow(added));
                 else
                     device.Gemm(product);
-                device.CopyStrided(results, 0, output, (long)first * outputs * windows.Windows, Exchange(count, outputs));
+                device.CopyStrided(results, 0, output, Start(range), Axes(range, toImages: true));
             }
 
             tape.Release(results);
@@ -102,8 +101,8 @@ public static class ConvolutionOp
         public void Backward(Tape tape, Tensor x, Tensor weight, Tensor? bias, Block gradient)
         {
             Device device = tape.Device;
-            int chunk = Chunk(device);
-            Block taps = tape.Scratch((long)groups * Depth * chunk * windows.Windows), results = tape.Scratch((long)outputs * chunk * windows.Windows);
+            WindowRange largest = First(device);
+            Block taps = tape.Scratch(groups * Depth * windows.Count(largest)), results = tape.Scratch(outputs * windows.Count(largest));
             Block images = default;
             if (x.RequiresGradient)
             {
@@ -112,16 +111,15 @@ public static class ConvolutionOp
                     device.Fill(images, 0);
             }
 
-            for (int first = 0; first < windows.Images; first += chunk)
+            foreach (WindowRange range in windows.Ranges(largest))
             {
-                int count = Math.Min(chunk, windows.Images - first);
-                int columns = checked((int)(count * windows.Windows));
-                device.CopyStrided(gradient, (long)first * outputs * windows.Windows, results, 0, Exchange(outputs, count));
+                int columns = (int)windows.Count(range);
+                device.CopyStrided(gradient, Start(range), results, 0, Axes(range, toImages: false));
                 if (bias is { RequiresGradient: true })
                     device.Map(new TotalRule(), outputs, columns, results, tape.GradientTarget(bias, Layout.PerRow));
                 if (weight.RequiresGradient)
                 {
-                    windows.Gather(device, x.Data, first, count, taps);
+                    windows.Gather(device, x.Data, range, taps);
                     Block target = tape.GradientOf(weight, out float beta);
                     device.Gemm(new GemmArguments(results, taps, target, Rows, Depth, columns)
                     {
@@ -144,20 +142,24 @@ public static class ConvolutionOp
                     BatchStrideB = (long)Rows * columns,
                     BatchStrideC = (long)Depth * columns,
                 });
-                windows.Scatter(device, taps, first, count, images);
+                windows.Scatter(device, taps, range, images);
             }
 
             tape.Release(results);
             tape.Release(taps);
         }
 
-        /// <summary>The axes of a copy from inner × outer × windows to outer × inner × windows.</summary>
-        private StridedAxis[] Exchange(int outer, int inner) =>
-        [
-            new StridedAxis(outer, windows.Windows, inner * windows.Windows),
-            new StridedAxis(inner, outer * windows.Windows, windows.Windows),
-            new StridedAxis(windows.Windows, 1, 1),
-        ];
+        /// <summary>The element of the output's first window of a range.</summary>
+        private long Start(WindowRange range) => range.FirstImage * outputs * windows.Windows + (long)range.FirstRow * windows.OutputWidth;
+
+        /// <summary>The axes of a copy between outputs × images × windows of a range and images × outputs × windows of the output, either way.</summary>
+        private StridedAxis[] Axes(WindowRange range, bool toImages)
+        {
+            long columns = windows.Count(range), some = columns / range.Images, all = windows.Windows;
+            return toImages
+                ? [new(range.Images, some, outputs * all), new(outputs, columns, all), new(some, 1, 1)]
+                : [new(range.Images, outputs * all, some), new(outputs, all, columns), new(some, 1, 1)];
+        }
     }
 
     private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor? bias, Product product) : Operation(output, x, weight, bias)

@@ -13,10 +13,10 @@ namespace ILGpuOptim.Ops;
 /// <param name="Dilation">Elements from one tap to the next.</param>
 internal sealed record ConvolutionWindows(int Images, int Channels, int Height, int Width, int KernelHeight, int KernelWidth, Extent Stride, Extent Dilation)
 {
-    /// <summary>How many windows lie below each other.</summary>
+    /// <summary>The number of windows below each other.</summary>
     public int OutputHeight { get; } = (Height - Dilation.Height * (KernelHeight - 1) - 1) / Stride.Height + 1;
 
-    /// <summary>How many windows lie beside each other.</summary>
+    /// <summary>The number of windows beside each other.</summary>
     public int OutputWidth { get; } = (Width - Dilation.Width * (KernelWidth - 1) - 1) / Stride.Width + 1;
 
     /// <summary>Taps of a window.</summary>
@@ -43,27 +43,47 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
     public static Tensor Padded(Tape tape, Tensor x, Extent padding, float value) =>
         padding is { Height: 0, Width: 0 } ? tape.Wide(x) : tape.Pad(x, [(padding.Height, padding.Height), (padding.Width, padding.Width)], value);
 
-    /// <summary>Every tap of every window: target[c, tap, image, window], for some of the images.</summary>
-    public void Gather(Device device, in Block images, int first, int count, in Block target)
+    /// <summary>All windows.</summary>
+    public WindowRange All => new(0, Images, 0, OutputHeight);
+
+    /// <summary>The first range of at most so many windows: whole images or, where not even one fits, rows of windows of one image, at least one row.</summary>
+    public WindowRange First(long most) =>
+        new(0, (int)Math.Clamp(most / Math.Max(1, Windows), 1, Math.Max(1, Images)), 0, (int)Math.Clamp(most / OutputWidth, 1, OutputHeight));
+
+    /// <summary>All windows, in ranges of the size of the first or, at the ends, less.</summary>
+    public IEnumerable<WindowRange> Ranges(WindowRange first)
     {
-        long windows = count * Windows;
-        device.CopyStrided(images, (long)first * Channels * Height * Width, target, 0,
+        for (int image = 0; image < Images; image += first.Images)
+        {
+            for (int row = 0; row < OutputHeight; row += first.Rows)
+                yield return new(image, Math.Min(first.Images, Images - image), row, Math.Min(first.Rows, OutputHeight - row));
+        }
+    }
+
+    /// <summary>The number of windows of a range.</summary>
+    public long Count(WindowRange range) => (long)range.Images * range.Rows * OutputWidth;
+
+    /// <summary>Every tap of every window: target[c, tap, image, window].</summary>
+    public void Gather(Device device, in Block images, WindowRange range, in Block target)
+    {
+        long windows = Count(range);
+        device.CopyStrided(images, Start(range), target, 0,
         [
             new StridedAxis(Channels, (long)Height * Width, Taps * windows),
             new StridedAxis(KernelHeight, (long)Dilation.Height * Width, KernelWidth * windows),
             new StridedAxis(KernelWidth, Dilation.Width, windows),
-            new StridedAxis(count, (long)Channels * Height * Width, Windows),
-            new StridedAxis(OutputHeight, (long)Stride.Height * Width, OutputWidth),
+            new StridedAxis(range.Images, (long)Channels * Height * Width, (long)range.Rows * OutputWidth),
+            new StridedAxis(range.Rows, (long)Stride.Height * Width, OutputWidth),
             new StridedAxis(OutputWidth, Stride.Width, 1),
         ]);
     }
 
     /// <summary>The transpose of <see cref="Gather"/>: adds every tap of every window to its place. One tap of all windows at a time, so that each place has one writer.</summary>
-    public void Scatter(Device device, in Block source, int first, int count, in Block images)
+    public void Scatter(Device device, in Block source, WindowRange range, in Block images)
     {
-        long windows = count * Windows;
+        long windows = Count(range);
         for (int tap = 0; tap < Taps; tap++)
-            AddTap(device, source, tap * windows, Taps * windows, Windows, first, count, tap, images);
+            AddTap(device, source, tap * windows, Taps * windows, (long)range.Rows * OutputWidth, range, tap, images);
     }
 
     /// <summary>Adds one number for each channel and window to that window's element under a tap.</summary>
@@ -72,18 +92,16 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
     /// <param name="start">The source's first element.</param>
     /// <param name="channelStride">From one channel to the next.</param>
     /// <param name="imageStride">From one image to the next.</param>
-    /// <param name="first">The first image.</param>
-    /// <param name="count">How many images.</param>
+    /// <param name="range">The windows.</param>
     /// <param name="tap">The tap.</param>
     /// <param name="images">What is added to.</param>
-    public void AddTap(Device device, in Block source, long start, long channelStride, long imageStride, int first, int count, int tap, in Block images)
+    public void AddTap(Device device, in Block source, long start, long channelStride, long imageStride, WindowRange range, int tap, in Block images)
     {
-        long target = (long)first * Channels * Height * Width + Offset(tap);
-        device.CopyStrided(source, start, images, target,
+        device.CopyStrided(source, start, images, Start(range) + Offset(tap),
         [
-            new StridedAxis(count, imageStride, (long)Channels * Height * Width),
+            new StridedAxis(range.Images, imageStride, (long)Channels * Height * Width),
             new StridedAxis(Channels, channelStride, (long)Height * Width),
-            new StridedAxis(OutputHeight, OutputWidth, (long)Stride.Height * Width),
+            new StridedAxis(range.Rows, OutputWidth, (long)Stride.Height * Width),
             new StridedAxis(OutputWidth, 1, Stride.Width),
         ],
         accumulate: true);
@@ -99,8 +117,18 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
         ],
         accumulate);
 
+    /// <summary>The element of an image under the first tap of a range's first window.</summary>
+    private long Start(WindowRange range) => ((long)range.FirstImage * Channels * Height + (long)range.FirstRow * Stride.Height) * Width;
+
     private long Offset(int tap) => (long)(tap / KernelWidth) * Dilation.Height * Width + (long)(tap % KernelWidth) * Dilation.Width;
 }
+
+/// <summary>Some rows of windows of some images; all rows where there is more than one image.</summary>
+/// <param name="FirstImage">The first image.</param>
+/// <param name="Images">The number of images.</param>
+/// <param name="FirstRow">The first row of windows of an image.</param>
+/// <param name="Rows">The number of rows.</param>
+internal readonly record struct WindowRange(int FirstImage, int Images, int FirstRow, int Rows);
 
 /// <summary>A number for each axis of an image.</summary>
 /// <param name="Height">From top to bottom.</param>

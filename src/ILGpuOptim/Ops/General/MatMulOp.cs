@@ -28,7 +28,9 @@ public static class MatMulOp
         if (k != inner)
             throw new ArgumentException($"MatMul: {pair}: inner sizes {k} and {inner} differ");
         int[] batch = Shapes.Broadcast("MatMul", batchA, batchB);
-        int count = checked((int)Shapes.Length(batch)), countA = checked((int)Shapes.Length(batchA)), countB = checked((int)Shapes.Length(batchB));
+        if (Math.Max(Shapes.Length(batch), Math.Max(Shapes.Length(batchA), Shapes.Length(batchB))) > int.MaxValue)
+            throw new ArgumentException($"MatMul: {pair}: there are more than 2³¹ - 1 products");
+        int count = (int)Shapes.Length(batch), countA = (int)Shapes.Length(batchA), countB = (int)Shapes.Length(batchB);
         a = tape.Wide(a);
         b = tape.Wide(b);
 
@@ -37,11 +39,11 @@ public static class MatMulOp
             (a, countA) = (tape.Expand(a, [.. batch, rowsA, columnsA]), count);
         if (countB != count && countB != 1)
             (b, countB) = (tape.Expand(b, [.. batch, rowsB, columnsB]), count);
-        if (countB == 1 && countA == count && !transposeA)
-            (m, count, countA) = (checked(m * count), 1, 1);
+        if (countB == 1 && countA == count && !transposeA && (long)m * count <= int.MaxValue)
+            (m, count, countA) = (m * count, 1, 1);
         int[] shape = [.. batch, .. a.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [transposeA ? columnsA : rowsA], .. b.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [n]];
-        Tensor output = tape.Output(shape, a, b);
-        var sizes = new Sizes(m, n, k, count, count > 1 && countA == 1, count > 1 && countB == 1, transposeA, transposeB);
+        Tensor output = tape.Output(Shapes.Result("MatMul", shape), a, b);
+        var sizes = new Sizes(m, n, k, count, count != 1 && countA == 1, count != 1 && countB == 1, transposeA, transposeB);
         tape.Device.Gemm(new GemmArguments(a.Data, b.Data, output.Data, m, n, k)
         {
             TransposeA = transposeA,
@@ -94,20 +96,32 @@ public static class MatMulOp
             }
         }
 
-        /// <summary>Adds products to a factor's gradient, and their sum where all products have the same factor.</summary>
+        /// <summary>Adds products to a factor's gradient: each to its own matrix, or the sum of all where they share the factor.</summary>
         private static void Into(Tape tape, Tensor factor, in GemmArguments product, bool isShared)
         {
+            Block target = tape.GradientOf(factor, out float beta);
             if (!isShared)
             {
-                Block target = tape.GradientOf(factor, out float beta);
                 tape.Device.Gemm(product with { C = target, Beta = beta });
                 return;
             }
 
-            Block each = tape.Scratch(product.Batch * factor.Length);
-            tape.Device.Gemm(product with { C = each });
-            tape.Device.Map(new TotalRule(), product.Batch, factor.Length, each, tape.GradientTarget(factor, Layout.PerColumn));
+            if (product.Batch == 0 && beta == 0)
+                tape.Device.Fill(target, 0);
+
+            // Some products at a time, as all of a large batch would take the batch's multiple of the factor's memory.
+            int chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, factor.Length), 1, Math.Max(1, product.Batch));
+            Block each = tape.Scratch(chunk * factor.Length);
+            for (int first = 0; first < product.Batch; first += chunk)
+            {
+                int count = Math.Min(chunk, product.Batch - first);
+                tape.Device.Gemm(product with { A = From(product.A, first * product.BatchStrideA), B = From(product.B, first * product.BatchStrideB), C = each, Batch = count });
+                tape.Device.Map(new TotalRule(), count, factor.Length, each, Operand.PerColumn(target) with { Accumulate = first > 0 || beta != 0 });
+            }
+
             tape.Release(each);
+
+            static Block From(in Block block, long start) => block.Slice(start, block.Length - start);
         }
     }
 }

@@ -98,7 +98,7 @@ public static class PoolingOps
             for (int tap = 0; tap < windows.Taps && gradient.Length > 0; tap++)
             {
                 tape.Device.Map(new ChosenRule(tap), 1, gradient.Length, place, gradient, chosen);
-                windows.AddTap(tape.Device, chosen, 0, windows.Windows, windows.Channels * windows.Windows, 0, windows.Images, tap, target);
+                windows.AddTap(tape.Device, chosen, 0, windows.Windows, windows.Channels * windows.Windows, windows.All, tap, target);
             }
 
             tape.Release(chosen);
@@ -113,7 +113,7 @@ public static class PoolingOps
             Block target = Zeroed(tape, x), gradient = Output.Gradient!.Value;
             tape.Device.Map(new ScaleRule(1f / windows.Taps), 1, gradient.Length, gradient);
             for (int tap = 0; tap < windows.Taps && gradient.Length > 0; tap++)
-                windows.AddTap(tape.Device, gradient, 0, windows.Windows, windows.Channels * windows.Windows, 0, windows.Images, tap, target);
+                windows.AddTap(tape.Device, gradient, 0, windows.Windows, windows.Channels * windows.Windows, windows.All, tap, target);
         }
     }
 
