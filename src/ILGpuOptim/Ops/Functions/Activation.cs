@@ -35,7 +35,7 @@ public abstract class Activation
     public static Activation Relu6 { get; } = Of(new Relu6());
 
     /// <summary>x or x/100.</summary>
-    public static Activation LeakyRelu { get; } = Of(new LeakyRelu(0.01f));
+    public static Activation LeakyRelu { get; } = WithDerivative(new LeakyRelu(0.01f));
 
     /// <summary>x or eˣ - 1.</summary>
     public static Activation Elu { get; } = Of(new Elu(1));

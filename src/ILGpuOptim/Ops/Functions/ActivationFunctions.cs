@@ -16,7 +16,7 @@ public readonly struct GeluTanh : IFunctionWithDerivative
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Apply<L>(L x) where L : struct, ILane<L>
     {
-        L half = x * L.Splat(0.5f);
+        L half = Limits.Below(x) * L.Splat(0.5f);
         return L.Fma(half, L.Tanh(Argument(x)), half);
     }
 
@@ -24,11 +24,11 @@ public readonly struct GeluTanh : IFunctionWithDerivative
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Differentiate<L>(L x, out L value, out L derivative) where L : struct, ILane<L>
     {
-        L tanh = L.Tanh(Argument(x)), half = L.Splat(0.5f);
-        L inner = L.Fma(x * x, L.Splat(3 * Inner * Cubic), L.Splat(Inner));
+        L below = Limits.Below(x), bounded = Limits.Above(below), tanh = L.Tanh(Argument(bounded)), half = L.Splat(0.5f);
+        L inner = L.Fma(bounded * bounded, L.Splat(3 * Inner * Cubic), L.Splat(Inner));
         L bend = (L.Splat(1) - tanh * tanh) * inner;
-        derivative = half * L.Fma(x, bend, L.Splat(1) + tanh);
-        value = L.Fma(half * x, tanh, half * x);
+        derivative = half * L.Fma(bounded, bend, L.Splat(1) + tanh);
+        value = L.Fma(half * below, tanh, half * below);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -42,7 +42,7 @@ public readonly struct GeluErf : IFunctionWithDerivative
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Apply<L>(L x) where L : struct, ILane<L>
     {
-        L half = x * L.Splat(0.5f);
+        L half = Limits.Below(x) * L.Splat(0.5f);
         return L.Fma(half, L.Erf(x * L.Splat(0.7071067812f)), half);
     }
 
@@ -51,9 +51,10 @@ public readonly struct GeluErf : IFunctionWithDerivative
     public void Differentiate<L>(L x, out L value, out L derivative) where L : struct, ILane<L>
     {
         L area = L.Fma(L.Erf(x * L.Splat(0.7071067812f)), L.Splat(0.5f), L.Splat(0.5f));
-        L density = L.Splat(0.3989422804f) * L.Exp(x * x * L.Splat(-0.5f));
-        derivative = L.Fma(x, density, area);
-        value = x * area;
+        L below = Limits.Below(x), bounded = Limits.Above(below);
+        L density = L.Splat(0.3989422804f) * L.Exp(bounded * bounded * L.Splat(-0.5f));
+        derivative = L.Fma(bounded, density, area);
+        value = below * area;
     }
 }
 
@@ -62,15 +63,15 @@ public readonly struct Silu : IFunctionWithDerivative
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => x * Logistic(x);
+    public L Apply<L>(L x) where L : struct, ILane<L> => Limits.Below(x) * Logistic(x);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Differentiate<L>(L x, out L value, out L derivative) where L : struct, ILane<L>
     {
         L logistic = Logistic(x);
-        value = x * logistic;
-        derivative = L.Fma(value, L.Splat(1) - logistic, logistic);
+        value = Limits.Below(x) * logistic;
+        derivative = L.Fma(Limits.Above(value), L.Splat(1) - logistic, logistic);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -95,7 +96,11 @@ public readonly struct QuickGelu : IFunction1
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => x * new Sigmoid().Apply(x * L.Splat(1.702f));
+    public L Apply<L>(L x) where L : struct, ILane<L> 
+    {
+        L bounded = Limits.Below(x);
+        return Limits.Identity(x, bounded * new Sigmoid().Apply(bounded * L.Splat(1.702f)));
+    }
 }
 
 /// <summary>max(x, 0), with the derivative 0 at 0.</summary>
@@ -137,13 +142,22 @@ public readonly struct Relu6 : IFunction1
 
 /// <summary>x where x is positive, else slope · x.</summary>
 /// <param name="slope">The factor of negative numbers.</param>
-public readonly struct LeakyRelu(float slope) : IFunction1
+public readonly struct LeakyRelu(float slope) : IFunctionWithDerivative
 {
     private readonly float slope = slope;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Apply<L>(L x) where L : struct, ILane<L> => L.Select(L.Less(L.Splat(0), x), x, x * L.Splat(slope));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Differentiate<L>(L x, out L value, out L derivative) where L : struct, ILane<L>
+    {
+        // By hand, as a dual lane multiplies x by the constant's derivative: -∞ · 0 is NaN.
+        value = Apply(x);
+        derivative = L.Select(L.Less(L.Splat(0), x), L.Splat(1), L.Splat(slope));
+    }
 }
 
 /// <summary>x where x is positive, else α (eˣ - 1) (Clevert et al., 2016).</summary>
@@ -157,7 +171,7 @@ public readonly struct Elu(float alpha) : IFunction1
     public L Apply<L>(L x) where L : struct, ILane<L>
     {
         // eˣ - 1 = tanh(x/2) (eˣ + 1) keeps the digits of a small x.
-        L below = L.Min(L.Splat(0), x);
+        L below = Limits.Below(L.Min(L.Splat(0), x));
         return L.Select(L.Less(L.Splat(0), x), x, L.Splat(alpha) * L.Tanh(below * L.Splat(0.5f)) * (L.Exp(below) + L.Splat(1)));
     }
 }
@@ -192,8 +206,8 @@ public readonly struct Mish : IFunction1
     public L Apply<L>(L x) where L : struct, ILane<L>
     {
         // tanh(ln(1 + e)) = n / (n + 2) with n = e (e + 2); from 20 on it rounds to 1.
-        L e = L.Exp(L.Min(L.Splat(20), x)), n = e * (e + L.Splat(2));
-        return x * (n / (n + L.Splat(2)));
+        L bounded = Limits.Below(x), e = L.Exp(L.Min(L.Splat(20), bounded)), n = e * (e + L.Splat(2));
+        return Limits.Identity(x, bounded * (n / (n + L.Splat(2))));
     }
 }
 
@@ -221,7 +235,12 @@ public readonly struct SoftCap(float cap) : IFunction1
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => L.Splat(cap) * L.Tanh(x / L.Splat(cap));
+    public L Apply<L>(L x) where L : struct, ILane<L> 
+    {
+        // Beyond 20 caps, tanh is 1 in double precision too.
+        L most = L.Splat(20 * cap);
+        return L.Splat(cap) * L.Tanh(L.Min(most, L.Max(-most, x)) / L.Splat(cap));
+    }
 }
 
 /// <summary>(1 + erf((x - μ) / (σ √2))) / 2 with μ = √½ and σ = 1/√(4π): MEGA's approximation of squared ReLU (Ma et al., 2023).</summary>
@@ -229,5 +248,26 @@ public readonly struct Laplace : IFunction1
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Apply<L>(L x) where L : struct, ILane<L> => L.Fma(L.Erf((x - L.Splat(0.707107f)) * L.Splat(2.5066264f)), L.Splat(0.5f), L.Splat(0.5f));
+    public L Apply<L>(L x) where L : struct, ILane<L> => L.Fma(L.Erf((Limits.Above(Limits.Below(x)) - L.Splat(0.707107f)) * L.Splat(2.5066264f)), L.Splat(0.5f), L.Splat(0.5f));
+}
+
+/// <summary>
+/// Bounds beyond which activations equal their limits in single precision. A factor that is bounded there gives the limit at ±∞ too, and so does its
+/// derivative, where ∞ · 0 would be NaN. NaN passes, being the second operand of Min and Max.
+/// </summary>
+internal static class Limits
+{
+    private const float Bound = 110;
+
+    /// <summary>max(-110, x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static L Below<L>(L x) where L : struct, ILane<L> => L.Max(L.Splat(-Bound), x);
+
+    /// <summary>min(110, x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static L Above<L>(L x) where L : struct, ILane<L> => L.Min(L.Splat(Bound), x);
+
+    /// <summary>x where it is above 110, else a function that nears x there.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static L Identity<L>(L x, L function) where L : struct, ILane<L> => L.Select(L.Less(L.Splat(Bound), x), x, function);
 }
