@@ -74,9 +74,9 @@ public static class CrossEntropyOp
             if (means is { } mean)
                 tape.Device.Map(new ScaledTotalRule(1f / vocabulary), count, vocabulary, new Operand(logits, Stride: stride), Operand.PerRow(mean.Slice(first, count)));
             if (keep)
-                tape.Device.RowProgram(new LogSumExpAndGradient(rule), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new SoftmaxRows<LogSumExpAndGradient>(new(rule)), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(weightsHere), Operand.PerRow(sums)]);
             else
-                tape.Device.RowProgram(new LogSumExp(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(sums)]);
+                tape.Device.RowProgram(new SoftmaxRows<LogSumExpRule>(), count, vocabulary, [new Operand(logits, Stride: stride), Operand.PerRow(sums)]);
         }
 
         if (means is { } smooth)
@@ -237,57 +237,18 @@ public static class CrossEntropyOp
         }
     }
 
-    /// <summary>The log-sum-exp of each row.</summary>
-    internal readonly struct LogSumExp : IRowRule
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Write);
-
-        public static bool FirstIsMax => true;
-
-        public static bool HasSecond => true;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L logit, L b, L c, L d, L e, L f) where L : struct, ILane<L> => logit;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L largest, L logit, L b, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(logit - largest);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L largest, L total) where L : struct, ILane<L> => largest + L.Log(total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L largest, L logSum, ref L logit, ref L result, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
-            result = logSum;
-    }
-
     /// <summary>The log-sum-exp of each row, whose logits become its weighted gradient.</summary>
-    private readonly struct LogSumExpAndGradient(LogitGradientRule rule) : IRowRule
+    private readonly struct LogSumExpAndGradient(LogitGradientRule rule) : ISoftmaxRule
     {
         private readonly LogitGradientRule rule = rule;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Write);
 
-        public static bool FirstIsMax => true;
-
-        public static bool HasSecond => true;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L OfSum<L>(L largest, L sum) where L : struct, ILane<L> => SoftmaxRows.LogSumExp(largest, sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L logit, L weight, L c, L d, L e, L f) where L : struct, ILane<L> => logit;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L largest, L logit, L weight, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(logit - largest);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L largest, L total) where L : struct, ILane<L> => largest + L.Log(total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L largest, L logSum, ref L logit, ref L weight, ref L result, ref L d, ref L e, ref L f) where L : struct, ILane<L>
+        public void Map<L>(L largest, L logSum, ref L logit, ref L weight, ref L result) where L : struct, ILane<L>
         {
             rule.Apply(ref logit, ref logSum, ref weight);
             result = logSum;

@@ -18,6 +18,7 @@ public static class LogSumExpOp
         long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
         x = tape.MoveToEnd(tape.Wide(x), meant);
         Tensor output = tape.Output(shape, x);
+        // Maps, not the row program of SoftmaxRows: they divide a long row among threads, and a reduction over all axes is one row.
         Block largest = tape.Scratch(rows);
         tape.Device.Map(new LargestRule(), rows, columns, x.Data, Operand.PerRow(largest));
         tape.Device.Map(new SumRule(), rows, columns, x.Data, Operand.PerRow(largest), Operand.PerRow(output.Data));
@@ -41,13 +42,13 @@ public static class LogSumExpOp
         public void Apply<L>(ref L x, ref L largest) where L : struct, ILane<L> => largest = x;
     }
 
-    /// <summary>Σ exp(x - largest); an infinite largest element is no place to compute around.</summary>
+    /// <summary>Σ exp(x - largest).</summary>
     private readonly struct SumRule : IMap3
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L x, ref L largest, ref L sum) where L : struct, ILane<L> => sum = L.Exp(x - Finite(largest));
+        public void Apply<L>(ref L x, ref L largest, ref L sum) where L : struct, ILane<L> => sum = L.Exp(x - SoftmaxRows.Origin(largest));
     }
 
     private readonly struct FinishRule : IMap2
@@ -55,7 +56,7 @@ public static class LogSumExpOp
         public static Access Access => Access.Of(Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L sum, ref L largest) where L : struct, ILane<L> => sum = L.Log(sum) + Finite(largest);
+        public void Apply<L>(ref L sum, ref L largest) where L : struct, ILane<L> => sum = SoftmaxRows.LogSumExp(SoftmaxRows.Origin(largest), sum);
     }
 
     /// <summary>gradient · exp(x - result); 0 where every element is -∞.</summary>
@@ -67,7 +68,4 @@ public static class LogSumExpOp
         public void Apply<L>(ref L x, ref L result, ref L gradient, ref L target) where L : struct, ILane<L> =>
             target = L.Select(L.Equal(result, L.Splat(float.NegativeInfinity)), L.Splat(0), gradient * L.Exp(x - result));
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static L Finite<L>(L value) where L : struct, ILane<L> => L.Select(L.Equal(L.Abs(value), L.Splat(float.PositiveInfinity)), L.Splat(0), value);
 }

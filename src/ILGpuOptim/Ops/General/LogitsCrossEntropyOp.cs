@@ -49,7 +49,7 @@ public static class LogitsCrossEntropyOp
         if (rows > 0)
         {
             Block picked = tape.Scratch(rows), mean = tape.Scratch(rows);
-            tape.Device.RowProgram(new CrossEntropyOp.LogSumExp(), rows, classes, [logits.Data, Operand.PerRow(logSums)]);
+            tape.Device.RowProgram(new SoftmaxRows<LogSumExpRule>(), rows, classes, [logits.Data, Operand.PerRow(logSums)]);
             tape.Device.Pick(logits.Data, places, picked, classes);
             if (labelSmoothing > 0)
                 tape.Device.Map(new ScaledTotalRule(1f / classes), rows, classes, logits.Data, Operand.PerRow(mean));

@@ -23,9 +23,9 @@ public static class SoftmaxOp
         x = tape.MoveToEnd(tape.Wide(x), meant);
         Tensor output = tape.Output(x.Sizes(), x);
         if (isLogarithm)
-            tape.Device.RowProgram(new LogarithmForward(), x.Rows, x.Columns, [x.Data, output.Data]);
+            tape.Device.RowProgram(new SoftmaxRows<LogSoftmaxRule>(), x.Rows, x.Columns, [x.Data, output.Data]);
         else
-            tape.Device.RowProgram(new Forward(), x.Rows, x.Columns, [x.Data, output.Data]);
+            tape.Device.RowProgram(new SoftmaxRows<SoftmaxRule>(), x.Rows, x.Columns, [x.Data, output.Data]);
         tape.Record(new Gradient(output, x, isLogarithm));
         return tape.MoveBack(output, meant);
     }
@@ -36,64 +36,36 @@ public static class SoftmaxOp
         {
             ReadOnlySpan<Operand> operands = [Output.Data, Output.Gradient!.Value, tape.GradientTarget(x)];
             if (isLogarithm)
-                tape.Device.RowProgram(new LogarithmBackward(), x.Rows, x.Columns, operands);
+                tape.Device.RowProgram(new LogSoftmaxBackward(), x.Rows, x.Columns, operands);
             else
-                tape.Device.RowProgram(new Backwards(), x.Rows, x.Columns, operands);
+                tape.Device.RowProgram(new SoftmaxBackward(), x.Rows, x.Columns, operands);
         }
     }
 
-    private readonly struct Forward : IRowRule
+    private readonly struct SoftmaxRule : ISoftmaxRule
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Write);
 
-        public static bool FirstIsMax => true;
-
-        public static bool HasSecond => true;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L OfSum<L>(L largest, L sum) where L : struct, ILane<L> => L.Splat(1) / sum;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L y, L c, L d, L e, L f) where L : struct, ILane<L> => x;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L largest, L x, L y, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(x - largest);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L largest, L total) where L : struct, ILane<L> => L.Splat(1) / total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L largest, L scale, ref L x, ref L y, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
-            y = L.Exp(x - largest) * scale;
+        public void Map<L>(L largest, L scale, ref L x, ref L y, ref L c) where L : struct, ILane<L> => y = L.Exp(x - largest) * scale;
     }
 
-    private readonly struct LogarithmForward : IRowRule
+    private readonly struct LogSoftmaxRule : ISoftmaxRule
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Write);
 
-        public static bool FirstIsMax => true;
-
-        public static bool HasSecond => true;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L OfSum<L>(L largest, L sum) where L : struct, ILane<L> => L.Log(sum);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L FirstTerm<L>(L x, L y, L c, L d, L e, L f) where L : struct, ILane<L> => x;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L First<L>(L total) where L : struct, ILane<L> => total;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L SecondTerm<L>(L largest, L x, L y, L c, L d, L e, L f) where L : struct, ILane<L> => L.Exp(x - largest);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Second<L>(L largest, L total) where L : struct, ILane<L> => L.Log(total);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Map<L>(L largest, L logarithm, ref L x, ref L y, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L> =>
-            y = x - largest - logarithm;
+        public void Map<L>(L largest, L logarithm, ref L x, ref L y, ref L c) where L : struct, ILane<L> => y = x - largest - logarithm;
     }
 
     /// <summary>y · (gradient - Σ gradient · y).</summary>
-    private readonly struct Backwards : IRowRule
+    private readonly struct SoftmaxBackward : IRowRule
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
 
@@ -119,7 +91,7 @@ public static class SoftmaxOp
     }
 
     /// <summary>gradient - eʸ Σ gradient.</summary>
-    private readonly struct LogarithmBackward : IRowRule
+    private readonly struct LogSoftmaxBackward : IRowRule
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
 
