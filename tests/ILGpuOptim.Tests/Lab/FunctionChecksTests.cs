@@ -66,6 +66,19 @@ public class FunctionChecksTests
         Assert.Null(FunctionRegistry.Find("four"));
     }
 
+    [Fact]
+    public void FunctionsAreAddedAndFoundByManyThreads()
+    {
+        Parallel.For(0, 400, i =>
+        {
+            FunctionRegistry.Add(new FunctionEntry($"of-thread-{i}", "", 1, (tape, x) => x[0]));
+            Assert.NotNull(FunctionRegistry.Find($"of-thread-{i}"));
+            Assert.NotNull(FunctionRegistry.Find("gelu"));
+        });
+        Assert.All(Enumerable.Range(0, 400), i => Assert.NotNull(FunctionRegistry.Find($"of-thread-{i}")));
+        Assert.Throws<UserException>(() => FunctionRegistry.Add(new FunctionEntry("of-thread-7", "", 1, (tape, x) => x[0])));
+    }
+
     private static void AllPass(FunctionEntry entry)
     {
         Check[] checks = [.. FunctionChecks.OnProcessor(entry)];

@@ -1,9 +1,11 @@
 namespace ILGpuOptim.Ops;
 
-/// <summary>Activations under the names that <c>config.json</c> has for them, and those that were added.</summary>
+/// <summary>Activations under the names that <c>config.json</c> has for them, and those that were added. Any thread may read and add.</summary>
 public static class ActivationNames
 {
-    private static readonly Dictionary<string, Activation> Known = new()
+    private static readonly Lock Adding = new();
+
+    private static readonly Dictionary<string, Activation> Standard = new()
     {
         ["gelu_new"] = Activation.GeluTanh,
         ["gelu_pytorch_tanh"] = Activation.GeluTanh,
@@ -27,31 +29,33 @@ public static class ActivationNames
         ["laplace"] = Activation.Laplace,
     };
 
-    private static readonly HashSet<string> Added = [];
+    /// <summary>Never changed, but replaced, so that readers need no lock.</summary>
+    private static volatile Dictionary<string, Activation> known = Standard;
 
     /// <summary>All names.</summary>
-    public static IReadOnlyCollection<string> Names => Known.Keys;
+    public static IReadOnlyCollection<string> Names => known.Keys;
 
     /// <summary>The activation of a name; null when it is not known.</summary>
-    public static Activation? Find(string name) => Known.GetValueOrDefault(name);
+    public static Activation? Find(string name) => known.GetValueOrDefault(name);
 
     /// <summary>Lets configurations name one more activation.</summary>
     /// <exception cref="UserException">The name is taken.</exception>
     public static void Add(string name, Activation activation)
     {
-        if (!Known.TryAdd(name, activation))
+        using Lock.Scope scope = Adding.EnterScope();
+        if (known.ContainsKey(name))
             throw new UserException($"there already is an activation \"{name}\"; choose another name");
-        Added.Add(name);
+        known = new(known) { [name] = activation };
     }
 
-    /// <summary>Whether a name is none of <c>transformers</c>', but was added.</summary>
-    internal static bool IsAdded(string name) => Added.Contains(name);
+    /// <summary>True if a name is none of <c>transformers</c>', but was added.</summary>
+    internal static bool IsAdded(string name) => known.ContainsKey(name) && !Standard.ContainsKey(name);
 
     /// <summary>Fails when an activation is not known.</summary>
     /// <exception cref="UserException">With the field, the name and those that are known.</exception>
     internal static void Require(string source, string field, string name)
     {
         if (Find(name) is null)
-            throw new UserException($"{source}: {field} = \"{name}\" is not supported{Nearest.Question(name, Known.Keys)} There are {string.Join(", ", Known.Keys)}");
+            throw new UserException($"{source}: {field} = \"{name}\" is not supported{Nearest.Question(name, Names)} There are {string.Join(", ", Names)}");
     }
 }
