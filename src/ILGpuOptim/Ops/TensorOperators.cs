@@ -11,73 +11,73 @@ public static class TensorOperators
         /// <summary>The sum of two tensors, broadcast to each other.</summary>
         /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
         /// <exception cref="InvalidOperationException">Neither operand belongs to a tape.</exception>
-        public static Tensor operator +(Tensor x, Tensor y) => TapeOf("+", x, y).Add(x, y);
+        public static Tensor operator +(Tensor x, Tensor y) => TapeOf("Add", x, y).Add(x, y);
 
         /// <summary>The difference of two tensors, broadcast to each other.</summary>
         /// <inheritdoc cref="extension(Tensor).op_Addition(Tensor, Tensor)"/>
-        public static Tensor operator -(Tensor x, Tensor y) => TapeOf("-", x, y).Subtract(x, y);
+        public static Tensor operator -(Tensor x, Tensor y) => TapeOf("Subtract", x, y).Subtract(x, y);
 
         /// <summary>The product of the elements of two tensors, broadcast to each other.</summary>
         /// <inheritdoc cref="extension(Tensor).op_Addition(Tensor, Tensor)"/>
-        public static Tensor operator *(Tensor x, Tensor y) => TapeOf("*", x, y).Multiply(x, y);
+        public static Tensor operator *(Tensor x, Tensor y) => TapeOf("Multiply", x, y).Multiply(x, y);
 
         /// <summary>The quotient of the elements of two tensors, broadcast to each other.</summary>
         /// <inheritdoc cref="extension(Tensor).op_Addition(Tensor, Tensor)"/>
-        public static Tensor operator /(Tensor x, Tensor y) => TapeOf("/", x, y).Divide(x, y);
+        public static Tensor operator /(Tensor x, Tensor y) => TapeOf("Divide", x, y).Divide(x, y);
 
         /// <summary>A number added to every element.</summary>
-        public static Tensor operator +(Tensor x, float y) => TapeOf("+", x).Affine(x, 1, y);
+        public static Tensor operator +(Tensor x, float y) => TapeOf("Affine", x).Affine(x, 1, y);
 
         /// <summary>A number added to every element.</summary>
-        public static Tensor operator +(float x, Tensor y) => TapeOf("+", y).Affine(y, 1, x);
+        public static Tensor operator +(float x, Tensor y) => TapeOf("Affine", y).Affine(y, 1, x);
 
         /// <summary>A number subtracted from every element.</summary>
-        public static Tensor operator -(Tensor x, float y) => TapeOf("-", x).Affine(x, 1, -y);
+        public static Tensor operator -(Tensor x, float y) => TapeOf("Affine", x).Affine(x, 1, -y);
 
         /// <summary>A number minus every element.</summary>
-        public static Tensor operator -(float x, Tensor y) => TapeOf("-", y).Affine(y, -1, x);
+        public static Tensor operator -(float x, Tensor y) => TapeOf("Affine", y).Affine(y, -1, x);
 
         /// <summary>A number times every element.</summary>
-        public static Tensor operator *(Tensor x, float y) => TapeOf("*", x).Affine(x, y);
+        public static Tensor operator *(Tensor x, float y) => TapeOf("Affine", x).Affine(x, y);
 
         /// <summary>A number times every element.</summary>
-        public static Tensor operator *(float x, Tensor y) => TapeOf("*", y).Affine(y, x);
+        public static Tensor operator *(float x, Tensor y) => TapeOf("Affine", y).Affine(y, x);
 
         /// <summary>Every element over a number.</summary>
-        public static Tensor operator /(Tensor x, float y) => TapeOf("/", x).Affine(x, 1 / y);
+        public static Tensor operator /(Tensor x, float y) => TapeOf("Divide", x).Divide(x, y);
 
         /// <summary>A number over every element.</summary>
-        public static Tensor operator /(float x, Tensor y) => TapeOf("/", y).Divide(x, y);
+        public static Tensor operator /(float x, Tensor y) => TapeOf("Divide", y).Divide(x, y);
 
         /// <summary>Every element negated.</summary>
-        public static Tensor operator -(Tensor x) => TapeOf("-", x).Affine(x, -1);
+        public static Tensor operator -(Tensor x) => TapeOf("Affine", x).Affine(x, -1);
 
         /// <summary>1 where the left is greater, else 0.</summary>
-        public static Tensor operator >(Tensor x, Tensor y) => TapeOf(">", x, y).Greater(x, y);
+        public static Tensor operator >(Tensor x, Tensor y) => TapeOf("Greater", x, y).Greater(x, y);
 
         /// <summary>1 where the left is less, else 0.</summary>
-        public static Tensor operator <(Tensor x, Tensor y) => TapeOf("<", x, y).Less(x, y);
+        public static Tensor operator <(Tensor x, Tensor y) => TapeOf("Less", x, y).Less(x, y);
 
         /// <summary>1 where the left is greater or equal, else 0.</summary>
-        public static Tensor operator >=(Tensor x, Tensor y) => TapeOf(">=", x, y).GreaterOrEqual(x, y);
+        public static Tensor operator >=(Tensor x, Tensor y) => TapeOf("GreaterOrEqual", x, y).GreaterOrEqual(x, y);
 
         /// <summary>1 where the left is less or equal, else 0.</summary>
-        public static Tensor operator <=(Tensor x, Tensor y) => TapeOf("<=", x, y).LessOrEqual(x, y);
+        public static Tensor operator <=(Tensor x, Tensor y) => TapeOf("LessOrEqual", x, y).LessOrEqual(x, y);
 
         /// <summary>1 where an element is greater than a number, else 0.</summary>
-        public static Tensor operator >(Tensor x, float y) => TapeOf(">", x).Greater(x, y);
+        public static Tensor operator >(Tensor x, float y) => TapeOf("Greater", x).Greater(x, y);
 
         /// <summary>1 where an element is less than a number, else 0.</summary>
-        public static Tensor operator <(Tensor x, float y) => TapeOf("<", x).Less(x, y);
+        public static Tensor operator <(Tensor x, float y) => TapeOf("Less", x).Less(x, y);
 
         /// <summary>1 where an element is greater than a number or equal to it, else 0.</summary>
-        public static Tensor operator >=(Tensor x, float y) => TapeOf(">=", x).GreaterOrEqual(x, y);
+        public static Tensor operator >=(Tensor x, float y) => TapeOf("GreaterOrEqual", x).GreaterOrEqual(x, y);
 
         /// <summary>1 where an element is less than a number or equal to it, else 0.</summary>
-        public static Tensor operator <=(Tensor x, float y) => TapeOf("<=", x).LessOrEqual(x, y);
+        public static Tensor operator <=(Tensor x, float y) => TapeOf("LessOrEqual", x).LessOrEqual(x, y);
     }
 
-    /// <summary>The tape that records an operation.</summary>
+    /// <summary>The tape that records an operation, which is named as the tape's method.</summary>
     /// <exception cref="InvalidOperationException">No operand belongs to one.</exception>
     internal static Tape TapeOf(string operation, params ReadOnlySpan<Tensor> operands)
     {
@@ -87,6 +87,6 @@ public static class TensorOperators
                 return tape;
         }
 
-        throw new InvalidOperationException($"{operation}: {operands[0].Text()} belongs to no tape, as parameters and foreign memory do not; call the operation of a tape, such as tape.Add(x, y)");
+        throw new InvalidOperationException($"{operation}: {operands[0].Text()} belongs to no tape, as parameters and foreign memory do not; call tape.{operation} of the tape that shall record it");
     }
 }

@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim;
 
@@ -48,7 +49,7 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <summary>A new result with undefined contents; it requires a gradient when any input does and the tape records.</summary>
     /// <param name="shape">Its sizes.</param>
     /// <param name="inputs">What it is computed from; null where an optional input is missing.</param>
-    /// <exception cref="ArgumentException">An input belongs to another tape.</exception>
+    /// <exception cref="ArgumentException">An input belongs to another tape, or the shape has more than 2⁶⁰ elements.</exception>
     /// <exception cref="InvalidOperationException">An input was recorded before the last backward pass or reset, which ended its recording.</exception>
     /// <exception cref="ObjectDisposedException">An input's memory was returned.</exception>
     public Tensor Output(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
@@ -64,10 +65,7 @@ public sealed partial class Tape(Device device) : IDisposable
                 Count(input);
         }
 
-        long length = 1;
-        foreach (int size in shape)
-            length = checked(length * size);
-        return new Tensor(Device, Scratch(length), shape) { Tape = this, Recording = recording, RequiresGradient = requires && IsRecording };
+        return new Tensor(Device, Scratch(Shapes.Length(shape)), shape) { Tape = this, Recording = recording, RequiresGradient = requires && IsRecording };
     }
 
     /// <summary>A new result of the shape of an input but for the last size. As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>.</summary>
@@ -87,14 +85,15 @@ public sealed partial class Tape(Device device) : IDisposable
     }
 
     /// <summary>
-    /// Another shape over a tensor's memory, which goes back when the tensor's does. The operation that makes it passes its gradient on to the tensor.
+    /// Another shape over a tensor's memory, or over a part of it, which goes back when the tensor's does. The operation that makes it passes its gradient on
+    /// to the tensor.
     /// </summary>
-    internal Tensor View(Tensor x, ReadOnlySpan<int> shape)
+    internal Tensor View(Tensor x, ReadOnlySpan<int> shape, long start = 0)
     {
         Check(x);
         if (isCounting)
             Count(x);
-        return new Tensor(x, shape) { Tape = this, Recording = recording, RequiresGradient = x.RequiresGradient && IsRecording };
+        return new Tensor(x, shape, start) { Tape = this, Recording = recording, RequiresGradient = x.RequiresGradient && IsRecording };
     }
 
     /// <summary>The same elements as an input that passes no gradient on. It shares the tensor's memory.</summary>

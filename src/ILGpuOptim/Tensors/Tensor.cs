@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
 
 namespace ILGpuOptim;
 
@@ -29,9 +30,9 @@ public class Tensor
             throw new ArgumentException($"a tensor of shape {this} has {Length} elements, not the {data.Length} of its memory", nameof(shape));
     }
 
-    /// <summary>Another shape over the memory of a tensor.</summary>
-    internal Tensor(Tensor memoryOf, ReadOnlySpan<int> shape)
-        : this(memoryOf.Device, memoryOf.Data, shape) => this.memoryOf = memoryOf;
+    /// <summary>Another shape over the memory of a tensor, or over a part of it.</summary>
+    internal Tensor(Tensor memoryOf, ReadOnlySpan<int> shape, long start = 0)
+        : this(memoryOf.Device, memoryOf.Data.Slice(start, LengthOf(shape)), shape) => this.memoryOf = memoryOf;
 
     /// <summary>Where the elements are.</summary>
     public Device Device { get; }
@@ -136,9 +137,8 @@ public class Tensor
 
     private static long LengthOf(ReadOnlySpan<int> shape)
     {
-        long length = 1;
         foreach (int size in shape)
-            length = size >= 0 ? checked(length * size) : throw new ArgumentOutOfRangeException(nameof(shape), size, "a size is negative");
-        return length;
+            ArgumentOutOfRangeException.ThrowIfNegative(size, nameof(shape));
+        return Shapes.Length(shape);
     }
 }

@@ -40,6 +40,11 @@ internal static partial class OpCases
         yield return Row("slice by step", [[3, 7, 2]], (tape, p) => tape.Slice(p[0], -2, 1.., 3), p => NdArray.Make([3, 2, 2], place => p[0][place[0], place[1] * 3 + 1, place[2]]));
         yield return Row("slice backwards", [[7, 3]], (tape, p) => tape.Slice(p[0], 0, 1..6, -2), p => NdArray.Make([3, 3], place => p[0][5 - 2 * place[0], place[1]]));
         yield return Row("slice nothing", [[7, 3]], (tape, p) => tape.Slice(p[0], 0, 3..3), p => new NdArray([0, 3], []));
+        yield return Row("slice rows", [[5, 7]], (tape, p) => tape.Slice(p[0], 0, 1..4), p => NdArray.Make([3, 7], place => p[0][place[0] + 1, place[1]]));
+        yield return Row("slice columns of one row", [[1, 37]], (tape, p) => tape.Tanh(tape.Slice(p[0], 1, 3..36)), p => NdArray.Make([1, 33], place => Math.Tanh(p[0][0, place[1] + 3])));
+        yield return Row("slices of a slice of rows", [[7, 3]], (tape, p) => tape.Slice(tape.Slice(tape.Exp(p[0]), 0, 1..6), 0, 2..) is var x ? tape.MatMul(x, x, transposeB: true) : x, p => NdArray.Make([3, 3], place => Enumerable.Range(0, 3).Sum(k => Math.Exp(p[0][place[0] + 3, k]) * Math.Exp(p[0][place[1] + 3, k]))));
+        yield return Row("select a row", [[3, 4]], (tape, p) => tape.Select(p[0], 0, ^1), p => NdArray.Make([4], place => p[0][2, place[0]]));
+        yield return Row("select an element", [[5]], (tape, p) => tape.Select(p[0], 0, 3), p => new NdArray([], [p[0][3]]));
         yield return Row("overlapping slices", [[7]], (tape, p) => tape.Multiply(tape.Slice(p[0], 0, ..5), tape.Slice(p[0], 0, 2..)), p => NdArray.Make([5], place => p[0][place[0]] * p[0][place[0] + 2]));
         yield return Row("select", [[3, 4]], (tape, p) => tape.Select(p[0], 1, ^2), p => NdArray.Make([3], place => p[0][place[0], 2]));
         yield return Row("flip", [[3, 4]], (tape, p) => tape.Flip(p[0]), p => NdArray.Make([3, 4], place => p[0][2 - place[0], 3 - place[1]]));
@@ -63,7 +68,7 @@ internal static partial class OpCases
         (int[] A, int[] B)[] shapes =
         [
             ([3, 4], [4, 5]), ([1, 1], [1, 1]), ([7, 33], [33, 31]), ([2, 3, 4], [4, 5]), ([2, 3, 4], [2, 4, 5]), ([3, 4], [2, 4, 5]), ([2, 1, 3, 4], [5, 4, 2]), ([1, 3, 4], [5, 4, 2]), ([2, 3, 3, 4], [1, 3, 4, 2]),
-            ([0, 4], [4, 5]), ([3, 0], [0, 5]), ([2, 3, 4], [2, 4, 0]),
+            ([0, 4], [4, 5]), ([3, 0], [0, 5]), ([2, 3, 4], [2, 4, 0]), ([3, 4], [0, 4, 5]), ([0, 3, 4], [4, 5]),
         ];
         foreach ((int[] a, int[] b) in shapes)
         {

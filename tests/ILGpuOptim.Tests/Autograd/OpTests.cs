@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Ops;
 using ILGpuOptim.Tests.Devices;
 
 namespace ILGpuOptim.Tests.Autograd;
@@ -62,6 +63,68 @@ public class OpTests
         {
             using var device = new CpuDevice(2, bits);
             AgreesWithReference(device, name);
+        }
+    }
+
+    /// <summary>Operations that work chunk by chunk give the same whatever a chunk holds.</summary>
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void SmallChunksAgreeWithDoublePrecision(string name)
+    {
+        if (!name.Contains("convolution", StringComparison.Ordinal) && !name.Contains("product", StringComparison.Ordinal))
+            return;
+        foreach (long chunk in (long[])[1, 40, 300])
+        {
+            using var inner = new CpuDevice(1);
+            using var device = new DistantDevice(inner) { Chunk = chunk };
+            AgreesWithReference(device, name);
+        }
+    }
+
+    /// <summary>Beyond its operands, results and gradients, a convolution and a product hold no more than a chunk of intermediate values.</summary>
+    [Fact]
+    public void IntermediateValuesFitAChunk()
+    {
+        using var device = new DryDevice();
+        long chunk = device.ChunkLength * 4 * 5 / 4;   // sizes in the pool are rounded up by at most an eighth
+        using var tape = new Tape(device);
+        Holds([new Parameter(device, "few channels to many", 64, 1, 32, 32), new Parameter(device, "weight", 1024, 1, 1, 1)], p => tape.Conv2d(p[0], p[1]));
+        Holds([new Parameter(device, "a large image", 1, 8, 1030, 1030), new Parameter(device, "weight", 2, 8, 5, 5)], p => tape.Conv2d(p[0], p[1]));
+        Holds([new Parameter(device, "a shared factor", 512, 512), new Parameter(device, "batch", 256, 512, 8)], p => tape.MatMul(p[0], p[1]));
+
+        void Holds(Parameter[] inputs, Func<Parameter[], Tensor> apply)
+        {
+            device.Pool.ResetPeak();
+            long before = device.Pool.LentBytes;
+            Tensor output = apply(inputs);
+            Assert.InRange(device.Pool.PeakBytes - device.Pool.LentBytes, 0, chunk);
+            tape.Backward(tape.Sum(output));
+
+            // The result, its gradient, and those of the inputs.
+            long rest = 2 * 4 * output.Length + inputs.Sum(input => 4 * input.Length);
+            Assert.InRange(device.Pool.PeakBytes - before, rest, rest * 5 / 4 + chunk);
+            tape.Reset();
+            tape.Gradients.Release();
+        }
+    }
+
+    /// <summary>The number of launches does not depend on the number of indices.</summary>
+    [Fact]
+    public void IndicesAreScatteredByOneLaunch()
+    {
+        using var inner = new CpuDevice(1);
+        int launches = 0;
+        using var device = new DistantDevice(inner) { Launching = () => launches++ };
+        Assert.Equal(Launches(1), Launches(50));
+
+        int Launches(int count)
+        {
+            using var tape = new Tape(device);
+            var x = new Parameter(device, "x", 3, 4);
+            launches = 0;
+            Tensor gathered = tape.Gather(x, 1, [.. Enumerable.Range(0, 3 * count).Select(i => i % 4)]);
+            tape.Backward(tape.Sum(tape.ScatterAdd(x, 1, [.. Enumerable.Range(0, 3 * count).Select(i => i % 3)], gathered)));
+            return launches;
         }
     }
 

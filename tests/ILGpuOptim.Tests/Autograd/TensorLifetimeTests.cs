@@ -139,6 +139,36 @@ public sealed class TensorLifetimeTests : IDisposable
     }
 
     [Fact]
+    public void SlicesOfRowsShareTheMemoryOfTheirTensor()
+    {
+        using var tape = new Tape(device);
+        var x = new Parameter(device, "x", 4, 3);
+        x.Load([.. Enumerable.Range(0, 12).Select(i => (float)i)]);
+        Tensor kept = tape.Square(x), other = tape.Square(x);
+        long before = device.Pool.LentBytes;
+        Tensor rows = tape.Slice(kept, 0, 1..3), row = tape.Select(rows, 0, 1), gone = tape.Slice(other, 0, ..1), columns = tape.Split(other, 0, 1, 3)[1];
+        Assert.Equal(before, device.Pool.LentBytes);
+        row.IsKept = true;
+        Assert.True(kept.IsKept && !other.IsKept);
+        tape.Backward(tape.Add(tape.Sum(row), tape.Add(tape.Sum(gone), tape.Sum(columns))));
+        Assert.Equal([36, 49, 64], row.ToArray());
+        Assert.Equal([9, 16, 25, 36, 49, 64], rows.ToArray());
+        Assert.Throws<ObjectDisposedException>(() => gone.ToArray());
+        var gradient = new float[12];
+        device.Download(tape.Gradients[x], gradient);
+        Assert.Equal([0, 2, 4, 6, 8, 10, 24, 28, 32, 18, 20, 22], gradient);
+        tape.Reset();
+        Assert.Throws<ObjectDisposedException>(() => row.ToArray());
+
+        // Without recording, a scope keeps the whole memory of a slice that it keeps.
+        tape.IsRecording = false;
+        Tensor last;
+        using (TapeScope scope = tape.Scope())
+            last = scope.Keep(tape.Slice(tape.Square(x), 0, 3..));
+        Assert.Equal([81, 100, 121], last.ToArray());
+    }
+
+    [Fact]
     public void TapesDoNotMixTensors()
     {
         using var other = new Tape(device);

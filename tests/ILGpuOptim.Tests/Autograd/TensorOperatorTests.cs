@@ -21,7 +21,7 @@ public sealed class TensorOperatorTests : IDisposable
         ["2 - x"] = ((x, y) => 2 - x, (tape, x, y) => tape.Affine(x, -1, 2)),
         ["x * 2"] = ((x, y) => x * 2, (tape, x, y) => tape.Affine(x, 2)),
         ["2 * x"] = ((x, y) => 2 * x, (tape, x, y) => tape.Affine(x, 2)),
-        ["x / 2"] = ((x, y) => x / 2, (tape, x, y) => tape.Affine(x, 0.5f)),
+        ["x / 3"] = ((x, y) => x / 3, (tape, x, y) => tape.Divide(x, 3)),
         ["2 / x"] = ((x, y) => 2 / x, (tape, x, y) => tape.Divide(2, x)),
         ["-x"] = ((x, y) => -x, (tape, x, y) => tape.Affine(x, -1)),
         ["x > y"] = ((x, y) => x > y, (tape, x, y) => tape.Greater(x, y)),
@@ -117,8 +117,61 @@ public sealed class TensorOperatorTests : IDisposable
         weight.Load([3, 4]);
         Assert.Equal([4, 6], (tape.Constant([1, 2]) + weight).ToArray());
         Assert.Equal([3, 8], (weight * tape.Constant([1, 2])).ToArray());
-        Assert.StartsWith("+: 2 belongs to no tape", Assert.Throws<InvalidOperationException>(() => weight + weight).Message, StringComparison.Ordinal);
-        Assert.StartsWith("Sum: 2 belongs to no tape", Assert.Throws<InvalidOperationException>(() => weight.Sum()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AnOperationOfNoTapeIsRefusedByTheNameOfTheTapesMethod()
+    {
+        var weight = new Parameter(device, "weight", 2);
+        Refused("Add", () => weight + weight);
+        Refused("Multiply", () => weight * weight);
+        Refused("Affine", () => 2 - weight);
+        Refused("Divide", () => weight / 2);
+        Refused("GreaterOrEqual", () => weight >= 1);
+        Refused("Sum", () => weight.Sum());
+
+        static void Refused(string operation, Func<Tensor> apply)
+        {
+            string message = Assert.Throws<InvalidOperationException>(apply).Message;
+            Assert.StartsWith($"{operation}: 2 belongs to no tape", message, StringComparison.Ordinal);
+            Assert.Contains($"call tape.{operation} of", message);
+        }
+    }
+
+    /// <summary>Operators with a number round once, as IEEE 754 has it, and keep the sign of zero.</summary>
+    [Theory]
+    [InlineData(128)]
+    [InlineData(256)]
+    [InlineData(512)]
+    public void NumbersAsOperandsRoundOnce(int bits)
+    {
+        using var processor = new CpuDevice(1, bits);
+        using var tape = new Tape(processor);
+        float[] special = [0, -0f, 1, -1, 1e-45f, -1e-45f, 1e-38f, 3e38f, -3e38f, float.PositiveInfinity, float.NegativeInfinity, float.NaN];
+        var random = new Random(1);
+        float[] values = [.. special, .. Enumerable.Range(0, 499).Select(_ => BitConverter.Int32BitsToSingle(random.Next(int.MinValue, int.MaxValue)))];
+        Tensor x = tape.Constant(values);
+        foreach (float y in (float[])[3, -0.1f, 1e-30f, 7e37f, .. special])
+        {
+            Same((x + y).ToArray(), value => value + y, "x + ", y);
+            Same((y + x).ToArray(), value => y + value, "+ x, ", y);
+            Same((x - y).ToArray(), value => value - y, "x - ", y);
+            Same((y - x).ToArray(), value => y - value, "- x, ", y);
+            Same((x * y).ToArray(), value => value * y, "x * ", y);
+            Same((x / y).ToArray(), value => value / y, "x / ", y);
+            Same((y / x).ToArray(), value => y / value, "/ x, ", y);
+        }
+
+        Same((-x).ToArray(), value => -value, "-x", 0);
+
+        void Same(float[] actual, Func<float, float> expected, string what, float y)
+        {
+            for (int i = 0; i < actual.Length; i++)
+            {
+                float right = expected(values[i]);
+                Assert.True(float.IsNaN(right) ? float.IsNaN(actual[i]) : BitConverter.SingleToInt32Bits(right) == BitConverter.SingleToInt32Bits(actual[i]), $"{what}{y:R} at {values[i]:R}: {actual[i]:R} instead of {right:R}");
+            }
+        }
     }
 
     public void Dispose() => device.Dispose();

@@ -14,13 +14,27 @@ public static class AddOp
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Subtract(this Tape tape, Tensor x, Tensor y) => tape.Combine("Subtract", x, y, -1);
 
-    /// <summary>factor · x + offset.</summary>
-    public static Tensor Affine(this Tape tape, Tensor x, float factor, float offset = 0)
+    /// <summary>factor · x + offset, rounded once.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="x">Any shape.</param>
+    /// <param name="factor">Multiplies every element.</param>
+    /// <param name="offset">Added to every product. Adding -0, unlike 0, keeps a product of -0.</param>
+    public static Tensor Affine(this Tape tape, Tensor x, float factor, float offset = -0f)
     {
         x = tape.Wide(x);
         Tensor output = tape.Output(x.Sizes(), x);
         tape.Device.Map(new AffineRule(factor, offset), 1, x.Length, x.Data, output.Data);
         tape.Record(new AffineGradient(output, x, factor));
+        return output;
+    }
+
+    /// <summary>x / divisor.</summary>
+    public static Tensor Divide(this Tape tape, Tensor x, float divisor)
+    {
+        x = tape.Wide(x);
+        Tensor output = tape.Output(x.Sizes(), x);
+        tape.Device.Map(new QuotientRule(divisor), 1, x.Length, x.Data, output.Data);
+        tape.Record(new QuotientGradient(output, x, divisor));
         return output;
     }
 
@@ -69,6 +83,15 @@ public static class AddOp
         }
     }
 
+    private sealed class QuotientGradient(Tensor output, Tensor x, float divisor) : Operation(output, x)
+    {
+        public override void Backward(Tape tape)
+        {
+            tape.Device.Map(new QuotientRule(divisor), 1, Output.Length, Output.Gradient!.Value, Output.Gradient!.Value);
+            tape.PassGradient(Output, x);
+        }
+    }
+
     /// <summary>c = a + sign · b.</summary>
     private readonly struct CombineRule(float sign) : IMap3
     {
@@ -90,5 +113,16 @@ public static class AddOp
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => b = L.Fma(L.Splat(factor), a, L.Splat(offset));
+    }
+
+    /// <summary>b = a / divisor.</summary>
+    private readonly struct QuotientRule(float divisor) : IMap2
+    {
+        private readonly float divisor = divisor;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => b = a / L.Splat(divisor);
     }
 }

@@ -27,11 +27,11 @@ public static class ConcatOp
             total += part.Shape[axis];
         }
 
-        shape[axis] = checked((int)total);
+        shape[axis] = Shapes.Size("Concat", parts[0], axis, total);
         var inputs = new Tensor[parts.Length];
         for (int i = 0; i < inputs.Length; i++)
             inputs[i] = tape.Wide(parts[i]);
-        Tensor output = tape.Output(shape, inputs);
+        Tensor output = tape.Output(Shapes.Result("Concat", shape), inputs);
         long start = 0, stride = Shapes.Strides(shape)[axis];
         foreach (Tensor part in inputs)
         {

@@ -14,7 +14,7 @@ public static class ConstantOps
     {
         if (shape.IsEmpty && values.Length != 1)
             shape = [values.Length];
-        if (HasNegative(shape) || Shapes.Length(shape) != values.Length)
+        if (HasNegative(shape) || Shapes.Length(Shapes.Result("Constant", shape.ToArray())) != values.Length)
             throw new ArgumentException($"Constant: {values.Length} numbers do not make {Shapes.Text(shape)}", nameof(shape));
         Tensor output = tape.Output(shape);
         tape.Device.Upload(values, output.Data);
@@ -65,7 +65,7 @@ public static class ConstantOps
     {
         if (HasNegative(shape))
             throw new ArgumentOutOfRangeException(nameof(shape), $"{operation}: {Shapes.Text(shape)} has a negative size");
-        return tape.Output(shape);
+        return tape.Output(Shapes.Result(operation, shape.ToArray()));
     }
 
     private static bool HasNegative(ReadOnlySpan<int> shape)

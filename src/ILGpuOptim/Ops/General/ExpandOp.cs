@@ -26,7 +26,7 @@ public static class ExpandOp
         if (own.AsSpan().SequenceEqual(sizes))
             return x;
         x = tape.Wide(x);
-        Tensor output = tape.Output(sizes, x);
+        Tensor output = tape.Output(Shapes.Result("Expand", sizes), x);
         Copy(tape.Device, x.Data, own, output.Data, sizes);
         tape.Record(new Gradient(output, x));
         return output;

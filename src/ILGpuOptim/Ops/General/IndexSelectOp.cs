@@ -25,8 +25,8 @@ public static class IndexSelectOp
         axis = Shapes.Axis("IndexSelect", x, axis);
         x = tape.MoveToFront(tape.Wide(x), axis);
         int[] shape = [.. x.Sizes()];
-        shape[0] = checked((int)indices.Length);
-        Tensor output = tape.Output(shape, x);
+        shape[0] = Shapes.Size("IndexSelect", x, 0, indices.Length);
+        Tensor output = tape.Output(Shapes.Result("IndexSelect", shape), x);
         long columns = Shapes.Length(shape.AsSpan(1));
         if (output.Length > 0)
             tape.Device.Gather(x.Data, indices, output.Data, columns, accumulate: false);

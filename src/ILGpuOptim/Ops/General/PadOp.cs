@@ -10,7 +10,7 @@ public static class PadOp
     /// <param name="x">Any shape.</param>
     /// <param name="padding">For each of the last axes, the outermost of them first: how many places before and behind it.</param>
     /// <param name="value">What the border holds.</param>
-    /// <exception cref="ArgumentException">There are more paddings than axes.</exception>
+    /// <exception cref="ArgumentException">There are more paddings than axes, or the result would be too large.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A padding is negative.</exception>
     public static Tensor Pad(this Tape tape, Tensor x, ReadOnlySpan<(int Before, int After)> padding, float value = 0)
     {
@@ -23,10 +23,10 @@ public static class PadOp
         {
             if (padding[k].Before < 0 || padding[k].After < 0)
                 throw new ArgumentOutOfRangeException(nameof(padding), $"Pad: axis {first + k} of {x.Text()} has a negative padding");
-            shape[first + k] = checked(shape[first + k] + padding[k].Before + padding[k].After);
+            shape[first + k] = Shapes.Size("Pad", x, first + k, (long)shape[first + k] + padding[k].Before + padding[k].After);
         }
 
-        Tensor output = tape.Output(shape, x);
+        Tensor output = tape.Output(Shapes.Result("Pad", shape), x);
         long[] own = Shapes.Strides(x.Sizes()), strides = Shapes.Strides(shape);
         long start = 0;
         for (int k = 0; k < padding.Length; k++)

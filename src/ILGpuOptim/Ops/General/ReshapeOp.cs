@@ -14,12 +14,14 @@ public static class ReshapeOp
         int[] sizes = shape.ToArray();
         int free = Array.IndexOf(sizes, -1);
         if (free >= 0)
-        {
             sizes[free] = 1;
+        Shapes.Result("Reshape", sizes);
+        if (free >= 0)
+        {
             long others = Shapes.Length(sizes);
             if (others <= 0 || x.Length % others != 0)
                 throw new ArgumentException($"Reshape: {x.Text()} has {x.Length} elements, which {Shapes.Text(shape)} does not divide", nameof(shape));
-            sizes[free] = checked((int)(x.Length / others));
+            sizes[free] = Shapes.Size("Reshape", x, free, x.Length / others);
         }
 
         if (sizes.Any(size => size < 0) || Shapes.Length(sizes) != x.Length)
@@ -39,7 +41,8 @@ public static class ReshapeOp
         if (end < start)
             throw new ArgumentException($"Flatten: axis {last} of {x.Text()} comes before axis {first}", nameof(last));
         int[] sizes = x.Sizes();
-        return tape.Reshape(x, [.. sizes[..start], checked((int)Shapes.Length(sizes.AsSpan(start, end - start + 1))), .. sizes[(end + 1)..]]);
+        int joined = Shapes.Size("Flatten", x, start, Shapes.Length(sizes.AsSpan(start, end - start + 1), "Flatten"));
+        return tape.Reshape(x, [.. sizes[..start], joined, .. sizes[(end + 1)..]]);
     }
 
     /// <summary>Leaves out axes of size 1: the given ones, or all when none is given.</summary>

@@ -5,6 +5,9 @@ namespace ILGpuOptim.Ops;
 /// <summary>Arithmetic on shapes: axes from the end, broadcasting, strides.</summary>
 internal static class Shapes
 {
+    /// <summary>The most elements of a tensor, so that their bytes are counted in 64 bits.</summary>
+    private const long MostElements = 1L << 60;
+
     /// <summary>A shape for messages: <c>2×3</c>.</summary>
     public static string Text(ReadOnlySpan<int> shape) => shape.IsEmpty ? "a scalar" : string.Join('×', shape.ToArray());
 
@@ -15,13 +18,35 @@ internal static class Shapes
     public static int[] Sizes(this Tensor x) => x.Shape as int[] ?? [.. x.Shape];
 
     /// <summary>The number of elements.</summary>
-    public static long Length(ReadOnlySpan<int> shape)
+    /// <exception cref="ArgumentException">There are more than 2⁶⁰.</exception>
+    public static long Length(ReadOnlySpan<int> shape, string? operation = null)
     {
+        if (shape.Contains(0))
+            return 0;
         long length = 1;
         foreach (int size in shape)
-            length = checked(length * size);
+        {
+            if (Int128.Abs((Int128)length * size) > MostElements)
+                throw new ArgumentException($"{operation}{(operation is null ? "" : ": ")}a tensor of {Text(shape)} would have more than 2⁶⁰ elements", nameof(shape));
+            length *= size;
+        }
+
         return length;
     }
+
+    /// <summary>The sizes of an operation's result.</summary>
+    /// <exception cref="ArgumentException">There would be more than 2⁶⁰ elements.</exception>
+    public static int[] Result(string operation, int[] shape)
+    {
+        Length(shape, operation);
+        return shape;
+    }
+
+    /// <summary>The size of a result's axis.</summary>
+    /// <exception cref="ArgumentException">It would be above 2³¹ - 1.</exception>
+    public static int Size(string operation, Tensor x, int axis, long size) => size <= int.MaxValue
+        ? (int)size
+        : throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} would become {size} long; an axis has at most 2³¹ - 1 places", nameof(size));
 
     /// <summary>An axis counted from the first, of one that may be counted from the end.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such axis.</exception>
@@ -95,7 +120,7 @@ internal static class Shapes
             shape[^k] = a == 1 ? b : a;
         }
 
-        return shape;
+        return Result(operation, shape);
     }
 
     /// <summary>The axes of a copy into a contiguous array of some shape, given the source's strides.</summary>

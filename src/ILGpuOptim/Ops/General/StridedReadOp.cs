@@ -5,7 +5,7 @@ namespace ILGpuOptim.Ops;
 /// <summary>Results whose elements are elements of the input, each of them at most once: permutations and slices.</summary>
 internal static class StridedReadOp
 {
-    /// <summary>result[i] = x[start + Σ iₖ · strideₖ].</summary>
+    /// <summary>result[i] = x[start + Σ iₖ · strideₖ]. The result shares x's memory where its elements lie there one behind the other.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="start">The element of place 0.</param>
@@ -13,9 +13,10 @@ internal static class StridedReadOp
     /// <param name="strides">Elements of x from one place of the result to the next; none is 0 where the size is not 1.</param>
     public static Tensor StridedRead(this Tape tape, Tensor x, long start, int[] shape, long[] strides)
     {
-        Tensor output = tape.Output(shape, x);
         StridedAxis[] axes = Shapes.CopyAxes(shape, strides);
-        if (output.Length > 0)
+        bool isView = axes.All(axis => axis.Size > 0 && (axis.Size == 1 || axis.SourceStride == axis.TargetStride));
+        Tensor output = isView ? tape.View(x, shape, start) : tape.Output(shape, x);
+        if (!isView && output.Length > 0)
             tape.Device.CopyStrided(x.Data, start, output.Data, 0, axes);
         tape.Record(new Gradient(output, x, start, axes));
         return output;
