@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Ops;
 
 namespace ILGpuOptim;
 
@@ -65,7 +64,7 @@ public sealed partial class Tape(Device device) : IDisposable
                 Count(input);
         }
 
-        return new Tensor(Device, Scratch(Shapes.Length(shape)), shape) { Tape = this, Recording = recording, RequiresGradient = requires && IsRecording };
+        return new Tensor(Device, Scratch(Tensor.LengthOf(shape)), shape) { Tape = this, Recording = recording, RequiresGradient = requires && IsRecording };
     }
 
     /// <summary>A new result of the shape of an input but for the last size. As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>.</summary>

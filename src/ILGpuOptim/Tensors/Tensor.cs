@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Ops;
 
 namespace ILGpuOptim;
 
@@ -25,6 +24,8 @@ public class Tensor
         Device = device;
         this.data = data;
         this.shape = shape.ToArray();
+        foreach (int size in shape)
+            ArgumentOutOfRangeException.ThrowIfNegative(size, nameof(shape));
         Length = LengthOf(shape);
         if (Length != data.Length)
             throw new ArgumentException($"a tensor of shape {this} has {Length} elements, not the {data.Length} of its memory", nameof(shape));
@@ -135,10 +136,20 @@ public class Tensor
             ? $"a tensor of shape {this} is read after its memory was returned to the pool of {Device.Name}"
             : Tape.WhyReturned(this);
 
-    private static long LengthOf(ReadOnlySpan<int> shape)
+    /// <summary>The number of elements of a shape.</summary>
+    /// <exception cref="ArgumentException">There would be more than 2⁶⁰, whose bytes 64 bits do not count.</exception>
+    internal static long LengthOf(ReadOnlySpan<int> shape, string? operation = null)
     {
+        if (shape.Contains(0))
+            return 0;
+        long length = 1;
         foreach (int size in shape)
-            ArgumentOutOfRangeException.ThrowIfNegative(size, nameof(shape));
-        return Shapes.Length(shape);
+        {
+            if (Int128.Abs((Int128)length * size) > 1L << 60)
+                throw new ArgumentException($"{operation}{(operation is null ? "" : ": ")}a tensor of {string.Join('×', shape.ToArray())} would have more than 2⁶⁰ elements", nameof(shape));
+            length *= size;
+        }
+
+        return length;
     }
 }

@@ -4,8 +4,8 @@ using ILGpuOptim.Ops.Functions;
 namespace ILGpuOptim.Ops;
 
 /// <summary>
-/// A non-linear function of feed-forward layers, with kernels that fuse it into matrix products. Any <see cref="IFunction1"/> is one: see
-/// <see cref="Of{F}"/>. Those with names in <c>config.json</c> are in <see cref="ActivationNames"/>.
+/// An activation function of feed-forward layers, with kernels that fuse it into matrix products. <see cref="Of{F}"/> makes one of any
+/// <see cref="IFunction1"/>. Those with names in <c>config.json</c> are in <see cref="ActivationNames"/>.
 /// </summary>
 public abstract class Activation
 {
@@ -13,10 +13,10 @@ public abstract class Activation
     {
     }
 
-    /// <summary>GELU by tanh, as GPT-2.</summary>
+    /// <summary>Tanh approximation of GELU, as in GPT-2.</summary>
     public static Activation GeluTanh { get; } = WithDerivative(new GeluTanh());
 
-    /// <summary>Exact GELU, as BERT.</summary>
+    /// <summary>Exact GELU, as in BERT.</summary>
     public static Activation GeluErf { get; } = WithDerivative(new GeluErf());
 
     /// <summary>x · σ(1.702 x).</summary>
@@ -55,48 +55,48 @@ public abstract class Activation
     /// <summary>x.</summary>
     public static Activation Identity { get; } = Of(new Identity());
 
-    /// <summary>The distribution function of a normal distribution, as MEGA.</summary>
+    /// <summary>The distribution function of a normal distribution, as in MEGA.</summary>
     public static Activation Laplace { get; } = Of(new Laplace());
 
-    /// <summary>A function as an activation; its derivative comes from dual lanes.</summary>
+    /// <summary>Makes an activation of a function; its derivative comes from dual lanes.</summary>
     public static Activation Of<F>(F function) where F : unmanaged, IFunction1 => new FusedActivation<Differentiated<F>>(new(function));
 
-    /// <summary>A function whose derivative is written by hand as an activation.</summary>
+    /// <summary>Makes an activation of a function whose derivative is written by hand.</summary>
     public static Activation WithDerivative<F>(F function) where F : unmanaged, IFunctionWithDerivative => new FusedActivation<F>(function);
 
     /// <summary>A product whose result becomes activation(result + bias).</summary>
-    /// <param name="device">Where.</param>
+    /// <param name="device">The device.</param>
     /// <param name="product">The product.</param>
-    /// <param name="bias">Of each column, or null.</param>
-    /// <param name="before">Where result + bias itself is kept for the gradient, or null.</param>
+    /// <param name="bias">One value per column, or null.</param>
+    /// <param name="before">Receives result + bias for the gradient, or null.</param>
     internal abstract void Product(Device device, in GemmArguments product, Block? bias, Block? before);
 
-    /// <summary>Makes of a result's gradient, in place, that of the activation's argument.</summary>
-    /// <param name="device">Where.</param>
-    /// <param name="rows">The rectangle.</param>
-    /// <param name="columns">The rectangle.</param>
+    /// <summary>Replaces the gradient of the result by the gradient of the activation's argument.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="rows">The rows of the gradient.</param>
+    /// <param name="columns">The columns of the gradient.</param>
     /// <param name="gradient">The gradient.</param>
     /// <param name="before">The argument.</param>
-    /// <param name="bias">Where the sum of each column goes, or null.</param>
+    /// <param name="bias">Receives the sum of each column, or null.</param>
     internal abstract void Backward(Device device, long rows, long columns, in Block gradient, in Block before, Operand? bias);
 
-    /// <summary>A product whose result u becomes u + bias, and beside it activation(gate) ∘ (u + bias).</summary>
-    /// <param name="device">Where.</param>
+    /// <summary>A product whose result u becomes u + bias, and a second result activation(gate) ∘ (u + bias).</summary>
+    /// <param name="device">The device.</param>
     /// <param name="product">The product.</param>
-    /// <param name="bias">Of each column, or null.</param>
-    /// <param name="gate">As the result.</param>
-    /// <param name="gated">What is made; may be the memory of <paramref name="gate"/>.</param>
+    /// <param name="bias">One value per column, or null.</param>
+    /// <param name="gate">The gate, of the result's shape.</param>
+    /// <param name="gated">The second result; may share the memory of <paramref name="gate"/>.</param>
     internal abstract void GatedProduct(Device device, in GemmArguments product, Block? bias, in Block gate, in Block gated);
 
-    /// <summary>gated = activation(gate + gateBias) ∘ (up + upBias), where biases may be missing.</summary>
+    /// <summary>gated = activation(gate + gateBias) ∘ (up + upBias), where biases may be null.</summary>
     internal abstract void Gate(Device device, long rows, long columns, in Operand gate, Block? gateBias, in Operand up, Block? upBias, in Block gated);
 
-    /// <summary>The gradients of activation(gate) ∘ up in the places of gate and up, and their sums over rows.</summary>
+    /// <summary>Replaces gate and up by the gradients of activation(gate) ∘ up, and sums these over rows.</summary>
     internal abstract void GateBackward(Device device, long rows, long columns, in Block gradient, in Block gate, in Block up, Operand? gateBias, Operand? upBias);
 
-    /// <summary>The gradients of activation(gate) ∘ up beside gate and up.</summary>
+    /// <summary>Writes the gradients of activation(gate) ∘ up to separate operands.</summary>
     internal abstract void GateBackward(Device device, long rows, long columns, in Block gradient, in Operand gate, in Operand up, in Operand gateGradient, in Operand upGradient);
 
-    /// <summary>activation(x), element by element.</summary>
+    /// <summary>activation(x), element-wise.</summary>
     internal abstract Tensor Apply(Tape tape, Tensor x);
 }

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-// The recorded operations of functions. Which inputs need gradients, and which were broadcast, are types: kernels specialise on them.
+// The recorded operations of functions. Kernels specialise on which inputs require gradients and which were broadcast, which are therefore types.
 public static partial class ApplyOp
 {
     private sealed class Gradient1<F>(F function, Tensor output, Tensor x) : Operation(output, x) where F : unmanaged, IFunction1
@@ -62,8 +62,8 @@ public static partial class ApplyOp
     {
         public override void Backward(Tape tape)
         {
-            // The first input with the result's shape comes to the first place, where its gradient replaces that of the result. When there is none, and
-            // all three were broadcast, two kernels share the three sums.
+            // The first input with the result's shape becomes the first argument, whose gradient replaces that of the result. If all three were
+            // broadcast, two kernels share the three sums.
             var targets = new GradientTargets(tape, Output, inputs);
             if (inputs.SlotOf(0) == Slot.Write)
                 First<F>(tape, function, targets, 0);

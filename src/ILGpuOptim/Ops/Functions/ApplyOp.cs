@@ -2,13 +2,13 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Element-wise functions that are written once: their gradients come from running them on dual lanes.</summary>
+/// <summary>Element-wise functions. Their gradients come from running them on dual lanes.</summary>
 public static partial class ApplyOp
 {
     private const string Name = "Apply";
 
-    /// <summary>f(x), element by element: one kernel, and one for the gradient.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>f(x), element-wise: one kernel, and one for the gradient.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="function">The function.</param>
     /// <param name="x">Any shape.</param>
     /// <returns>x's shape.</returns>
@@ -21,16 +21,16 @@ public static partial class ApplyOp
         return output;
     }
 
-    /// <summary>f(x, y), element by element, of inputs that are broadcast to each other as in NumPy: one kernel, and one for all gradients.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>f(x, y), element-wise, of inputs that are broadcast to each other as in NumPy: one kernel, and one for all gradients.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="function">The function.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="y">Any shape that can be broadcast with x's: sizes are aligned at the last, and a size of 1 repeats.</param>
+    /// <param name="y">Any shape that can be broadcast with x's: sizes are aligned at the last axis, and an axis of size 1 is repeated.</param>
     /// <returns>The shape that all inputs are broadcast to.</returns>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast to each other.</exception>
     public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2 => tape.Apply(Name, function, x, y);
 
-    /// <summary>The same, with the operation that messages name.</summary>
+    /// <summary>The same, with the name of the operation for messages.</summary>
     internal static Tensor Apply<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y);
@@ -41,7 +41,7 @@ public static partial class ApplyOp
     }
 
     /// <summary>f(x, y, z); otherwise as for two inputs.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="function">The function.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="y">Any shape that can be broadcast with the others.</param>
@@ -50,7 +50,7 @@ public static partial class ApplyOp
     /// <exception cref="ArgumentException">The shapes cannot be broadcast to each other.</exception>
     public static Tensor Apply<F>(this Tape tape, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3 => tape.Apply(Name, function, x, y, z);
 
-    /// <summary>The same, with the operation that messages name.</summary>
+    /// <summary>The same, with the name of the operation for messages.</summary>
     internal static Tensor Apply<F>(this Tape tape, string operation, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y, z);

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>The inputs of a recorded function, and where a backward kernel leaves their gradients.</summary>
+/// <summary>The inputs of a recorded function, broadcast to each other.</summary>
 internal sealed class FunctionInputs
 {
     private readonly Tensor[] tensors;
@@ -15,9 +15,9 @@ internal sealed class FunctionInputs
     /// <summary>The inputs, in the order of the function's arguments.</summary>
     public IReadOnlyList<Tensor> Tensors => tensors;
 
-    /// <summary>Broadcasts inputs to each other; those that are no rows, columns or scalars of one rectangle are repeated in memory.</summary>
-    /// <param name="tape">Where to record.</param>
-    /// <param name="operation">What the user asked for, for the message.</param>
+    /// <summary>Broadcasts inputs to each other; those that are not rows, columns or scalars of one rectangle are repeated in memory.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
+    /// <param name="operation">The name of the operation for messages.</param>
     /// <param name="tensors">The inputs.</param>
     /// <exception cref="ArgumentException">Their shapes do not fit.</exception>
     public static FunctionInputs Of(Tape tape, string operation, params Tensor[] tensors)
@@ -29,12 +29,12 @@ internal sealed class FunctionInputs
     /// <summary>An input as an operand of the rectangle.</summary>
     public Operand Operand(int index) => new(tensors[index].Data, Shape.Layouts[index]);
 
-    /// <summary>What becomes of the derivative with respect to an input.</summary>
+    /// <summary>The slot of the gradient of an input.</summary>
     public Slot SlotOf(int index) =>
         !tensors[index].RequiresGradient ? Slot.None : Shape.Layouts[index] == Layout.Full ? Slot.Write : Slot.Sum;
 }
 
-/// <summary>Where one backward kernel leaves gradients. The gradient of the result is not needed afterwards, so that of an input may take its memory.</summary>
+/// <summary>The targets of one backward kernel. The result's gradient is not needed afterwards, so the gradient of an input may take its memory.</summary>
 /// <param name="tape">The tape of the backward pass.</param>
 /// <param name="output">The function's result.</param>
 /// <param name="inputs">Its inputs.</param>
@@ -47,10 +47,10 @@ internal sealed class GradientTargets(Tape tape, Tensor output, FunctionInputs i
     /// <summary>The gradient of the result.</summary>
     public Operand Gradient => gradient;
 
-    /// <summary>Lets an input's gradient take the memory of <see cref="Gradient"/>.</summary>
+    /// <summary>Makes an input's gradient take the memory of <see cref="Gradient"/>.</summary>
     public void TakeGradient(int index) => inPlace = inputs.Tensors[index];
 
-    /// <summary>The operand for the gradient of an input; any operand where it needs none.</summary>
+    /// <summary>The operand for the gradient of an input; any operand if it requires none.</summary>
     public Operand Of(int index)
     {
         Tensor tensor = inputs.Tensors[index];
@@ -74,7 +74,7 @@ internal sealed class GradientTargets(Tape tape, Tensor output, FunctionInputs i
         return new Operand(sum, layout);
     }
 
-    /// <summary>After the kernel: adds the gradients of a tensor that is several arguments.</summary>
+    /// <summary>After the kernel: adds up the gradients of a tensor that is passed as several arguments.</summary>
     public void Complete()
     {
         if (inPlace is not null)

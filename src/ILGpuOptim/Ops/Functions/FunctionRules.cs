@@ -3,33 +3,33 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-// The kernels of functions: one forward, and one backward that leaves each partial derivative times the gradient where its slot says.
+// The kernels of functions: one forward, and one backward that writes or sums each partial derivative times the gradient, as its slot states.
 
-/// <summary>What a rule does with an operand that not every launch has: a type, so that it is a constant on which kernels specialise.</summary>
+/// <summary>The slot of an optional operand, as a type: a constant on which kernels specialise.</summary>
 internal interface ISlot
 {
     static abstract Slot Slot { get; }
 }
 
-/// <summary>There is no such operand.</summary>
+/// <summary>The operand is absent.</summary>
 internal readonly struct Absent : ISlot
 {
     public static Slot Slot => Slot.None;
 }
 
-/// <summary>It is read.</summary>
+/// <summary>The operand is read.</summary>
 internal readonly struct Present : ISlot
 {
     public static Slot Slot => Slot.Read;
 }
 
-/// <summary>It is written: the gradient of an input that has the result's shape.</summary>
+/// <summary>The operand is written: the gradient of an input that has the result's shape.</summary>
 internal readonly struct Written : ISlot
 {
     public static Slot Slot => Slot.Write;
 }
 
-/// <summary>It is summed: the gradient of an input that was broadcast.</summary>
+/// <summary>The operand is summed: the gradient of an input that was broadcast.</summary>
 internal readonly struct Summed : ISlot
 {
     public static Slot Slot => Slot.Sum;
@@ -68,7 +68,7 @@ internal readonly struct Forward3<F>(F function) : IMap4 where F : unmanaged, IF
     public void Apply<L>(ref L x, ref L y, ref L z, ref L result) where L : struct, ILane<L> => result = function.Apply(x, y, z);
 }
 
-/// <summary>dx = g · f'(x). The memory of dx may be that of g.</summary>
+/// <summary>dx = g · f'(x). dx may share the memory of g.</summary>
 internal readonly struct Backward1<F>(F function) : IMap3 where F : unmanaged, IFunction1
 {
     private readonly F function = function;
@@ -79,7 +79,7 @@ internal readonly struct Backward1<F>(F function) : IMap3 where F : unmanaged, I
     public void Apply<L>(ref L g, ref L x, ref L dx) where L : struct, ILane<L> => dx = g * function.Apply(new Dual<L>(x, L.Splat(1))).Derivative;
 }
 
-/// <summary>dx = g · ∂f/∂x, dy = g · ∂f/∂y. The memory of one of them may be that of g.</summary>
+/// <summary>dx = g · ∂f/∂x, dy = g · ∂f/∂y. One of them may share the memory of g.</summary>
 internal readonly struct Backward2<F, X, Y>(F function) : IMap5
     where F : unmanaged, IFunction2
     where X : unmanaged, ISlot
@@ -121,7 +121,7 @@ internal readonly struct Backward3<F, X, Y, Z>(F function) : IMap6
     }
 }
 
-/// <summary>f(z, x, y) as a function of (x, y, z): brings another argument to the first place.</summary>
+/// <summary>f(z, x, y) as a function of (x, y, z): makes another argument the first.</summary>
 internal readonly struct Rotated<F>(F function) : IFunction3 where F : unmanaged, IFunction3
 {
     private readonly F function = function;

@@ -3,8 +3,8 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Ops;
 
 /// <summary>
-/// The shape of an element-wise function's result by NumPy's rule, seen as a rectangle in which each input is whole, one number per row, one per column, or
-/// a scalar.
+/// The shape of an element-wise function's result by NumPy's rule, as a rectangle in which each input is whole, one value per row, one per column, or a
+/// scalar.
 /// </summary>
 internal sealed class FunctionShape
 {
@@ -17,13 +17,13 @@ internal sealed class FunctionShape
     /// <summary>The result's sizes.</summary>
     public int[] Sizes { get; }
 
-    /// <summary>The rectangle.</summary>
+    /// <summary>The rows of the rectangle.</summary>
     public long Rows { get; }
 
-    /// <inheritdoc cref="Rows"/>
+    /// <summary>The columns of the rectangle.</summary>
     public long Columns { get; }
 
-    /// <summary>How each input lies in the rectangle.</summary>
+    /// <summary>The layout of each input in the rectangle.</summary>
     public Layout[] Layouts { get; }
 
     /// <summary>The shape of a function of inputs that <see cref="Broadcasting.Fit"/> has prepared: some split into rows and columns suits all of them.</summary>

@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>The kernels of an activation. Operands that are not always there are types, so that kernels specialise on them.</summary>
+/// <summary>The kernels of an activation. Optional operands are types, on which kernels specialise.</summary>
 internal sealed class FusedActivation<F>(F function) : Activation where F : unmanaged, IFunctionWithDerivative
 {
     internal override void Product(Device device, in GemmArguments product, Block? bias, Block? before)
@@ -83,7 +83,7 @@ internal sealed class FusedActivation<F>(F function) : Activation where F : unma
         }
     }
 
-    /// <summary>y (the product) becomes f(y + bias); the sum itself is kept for the gradient.</summary>
+    /// <summary>y (the product) becomes f(y + bias); y + bias is kept for the gradient.</summary>
     private readonly struct Finish<B, K>(F function) : IMap3 where B : unmanaged, ISlot where K : unmanaged, ISlot
     {
         private readonly F function = function;
@@ -98,7 +98,7 @@ internal sealed class FusedActivation<F>(F function) : Activation where F : unma
         }
     }
 
-    /// <summary>The gradient goes through f, in place, and is summed for the bias.</summary>
+    /// <summary>Multiplies the gradient by f' in place, and sums it for the bias.</summary>
     private readonly struct FinishBackward<B>(F function) : IMap3 where B : unmanaged, ISlot
     {
         private readonly F function = function;
@@ -139,7 +139,7 @@ internal sealed class FusedActivation<F>(F function) : Activation where F : unma
             gated = function.Apply(A.Slot == Slot.None ? gate : gate + gateBias) * (B.Slot == Slot.None ? up : up + upBias);
     }
 
-    /// <summary>Both factors become their gradients.</summary>
+    /// <summary>Replaces both factors by their gradients.</summary>
     private readonly struct GatingBackward<A, B>(F function) : IMap5 where A : unmanaged, ISlot where B : unmanaged, ISlot
     {
         private readonly F function = function;

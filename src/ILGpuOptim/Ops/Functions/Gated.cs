@@ -2,11 +2,11 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Gated units (Shazeer, "GLU variants improve transformer", 2020): activation(gate) ∘ up, with SiLU called SwiGLU, with GELU GeGLU.</summary>
+/// <summary>Gated units (Shazeer, "GLU variants improve transformer", 2020): activation(gate) ∘ up, called SwiGLU with SiLU and GeGLU with GELU.</summary>
 public static class GatedOp
 {
-    /// <summary>activation(x Gᵀ + b) ∘ (x Uᵀ + c): two products, the second of which finishes the result in its epilogue.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>activation(x Gᵀ + b) ∘ (x Uᵀ + c): two products; the epilogue of the second computes the result.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">n × in.</param>
     /// <param name="gate">G, out × in.</param>
     /// <param name="up">U, out × in.</param>
@@ -19,7 +19,7 @@ public static class GatedOp
     {
         int outputs = ProductShape.Outputs("GatedProduct", x, gate, gateBias, transposed: true);
         if (ProductShape.Outputs("GatedProduct", x, up, upBias, transposed: true) != outputs)
-            throw new ArgumentException($"GatedProduct: the gate's weight is {gate} and the other {up}; they must have the same shape", nameof(up));
+            throw new ArgumentException($"GatedProduct: the weights of gate and up are {gate} and {up}; they must have the same shape", nameof(up));
         Tensor output = tape.Output(ProductShape.Of(x, outputs), x, gate, up, gateBias, upBias);
         Device device = tape.Device;
         bool keeps = output.RequiresGradient;
@@ -47,12 +47,12 @@ public static class GatedOp
         return output;
     }
 
-    /// <summary>Rows [a | b], the halves of each row, become activation(a) ∘ b: for a product that packs gate and up.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>activation(a) ∘ b of rows [a | b], the result of a product that packs gate and up.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="packed">n × 2m.</param>
     /// <param name="activation">The activation.</param>
     /// <returns>n × m.</returns>
-    /// <exception cref="ArgumentException">Rows have no two halves.</exception>
+    /// <exception cref="ArgumentException">The number of columns is odd.</exception>
     public static Tensor Gated(this Tape tape, Tensor packed, Activation activation)
     {
         if (packed.Shape.Count == 0 || packed.Columns % 2 != 0)

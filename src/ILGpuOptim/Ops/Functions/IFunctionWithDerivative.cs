@@ -10,7 +10,7 @@ public interface IFunctionWithDerivative : IFunction1
     void Differentiate<L>(L x, out L value, out L derivative) where L : struct, ILane<L>;
 }
 
-/// <summary>A function that differentiates itself.</summary>
+/// <summary>A function with the derivative that dual lanes compute.</summary>
 internal readonly struct Differentiated<F>(F function) : IFunctionWithDerivative where F : unmanaged, IFunction1
 {
     private readonly F function = function;

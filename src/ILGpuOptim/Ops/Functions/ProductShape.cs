@@ -1,13 +1,13 @@
 namespace ILGpuOptim.Ops;
 
-/// <summary>The shapes of products and other layers with weights, checked in the words of who made them: the layer's name, what it takes, and what it was given.</summary>
+/// <summary>Checks the shapes of products and other layers with weights. Messages name the layer, the shape it requires, and the shape it was given.</summary>
 internal static class ProductShape
 {
-    /// <summary>Up to so many rows a product is bound by reading its weight, so that launches and passes over the result count.</summary>
+    /// <summary>Up to this number of rows, reading the weight dominates a product, and the number of launches and passes over the result matters.</summary>
     public const int FewRows = 4;
 
     /// <summary>The columns of x W.</summary>
-    /// <exception cref="ArgumentException">The weight does not take x, or the bias is not one number for each output.</exception>
+    /// <exception cref="ArgumentException">The weight does not fit x, or the bias does not have one value per output.</exception>
     public static int Outputs(string operation, Tensor x, Tensor weight, Tensor? bias, bool transposed)
     {
         Matrix(operation, weight);
@@ -19,14 +19,14 @@ internal static class ProductShape
         return outputs;
     }
 
-    /// <summary>A weight has two axes.</summary>
+    /// <summary>Requires two axes of a weight.</summary>
     public static void Matrix(string operation, Tensor weight)
     {
         if (weight.Shape.Count != 2)
             throw new ArgumentException($"{Named(operation, weight)}: the weight is {weight}; a weight has two sizes", nameof(weight));
     }
 
-    /// <summary>A residual or an addend has the shape of the result: that of x but for the last size.</summary>
+    /// <summary>Requires the shape of the result for a residual or an addend: that of x except for the last size.</summary>
     public static void Added(string operation, Tensor weight, Tensor x, int outputs, Tensor? added)
     {
         if (added is null)

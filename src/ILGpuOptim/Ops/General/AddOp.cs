@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Sums and differences of two tensors, and linear functions of one. Their gradients need no input.</summary>
+/// <summary>Sums and differences of two tensors, and linear functions of one. Their gradients do not read the inputs.</summary>
 public static class AddOp
 {
     /// <summary>x + y, broadcast to each other.</summary>
@@ -15,7 +15,7 @@ public static class AddOp
     public static Tensor Subtract(this Tape tape, Tensor x, Tensor y) => tape.Combine("Subtract", x, y, -1);
 
     /// <summary>factor · x + offset, rounded once.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="factor">Multiplies every element.</param>
     /// <param name="offset">Added to every product. Adding -0, unlike 0, keeps a product of -0.</param>

@@ -1,11 +1,11 @@
 namespace ILGpuOptim.Ops;
 
-/// <summary>Inputs that are broadcast to each other, made ready for a map over a rectangle.</summary>
+/// <summary>Prepares inputs that are broadcast to each other for a map over a rectangle.</summary>
 internal static class Broadcasting
 {
     /// <summary>
-    /// Widens inputs, and repeats in memory, as little as possible, those that cannot be read as a rectangle's whole, a number for each row or column, or
-    /// a scalar. Images times a number for each channel, for example, repeat only these numbers for each image.
+    /// Converts inputs to f32. Inputs that cannot be read as a whole rectangle, one value per row or column, or a scalar are repeated in memory over as few axes
+    /// as possible. Images times one value per channel, for example, repeat only these values, for each image.
     /// </summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor[] Fit(this Tape tape, string operation, params Tensor[] inputs)
@@ -35,7 +35,7 @@ internal static class Broadcasting
         return fitted;
     }
 
-    /// <summary>The shape that an input must have in memory when rows are the axes before the split; null when its own will do.</summary>
+    /// <summary>The shape that an input needs in memory when rows are the axes before the split; null if its own suffices.</summary>
     private static int[]? Repeated(Tensor input, int[] shape, int split)
     {
         var own = new int[shape.Length];

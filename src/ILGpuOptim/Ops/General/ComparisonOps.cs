@@ -2,7 +2,10 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Comparisons, of two tensors that are broadcast to each other or of a tensor with a number. They have no gradient; with NaN they are 0, but for <see cref="NotEqual(Tape, Tensor, Tensor)"/>.</summary>
+/// <summary>
+/// Comparisons of two tensors, which are broadcast to each other, or of a tensor and a number. They have no gradient. Comparisons with NaN are 0, except
+/// <see cref="NotEqual(Tape, Tensor, Tensor)"/>.
+/// </summary>
 public static class ComparisonOps
 {
     /// <summary>1 where x &gt; y, else 0.</summary>
@@ -59,7 +62,7 @@ public static class ComparisonOps
         return tape.Apply(new WithNumber<F>(function, y), x);
     }
 
-    /// <summary>Nothing is recorded until its end.</summary>
+    /// <summary>Pauses recording until it is disposed.</summary>
     private readonly ref struct Unrecorded
     {
         private readonly Tape tape;

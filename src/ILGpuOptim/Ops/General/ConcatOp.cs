@@ -2,18 +2,18 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Tensors one behind the other.</summary>
+/// <summary>Concatenation.</summary>
 public static class ConcatOp
 {
     /// <summary>Joins tensors along an axis.</summary>
-    /// <param name="tape">Where to record.</param>
-    /// <param name="parts">At least one; all sizes but that of the axis agree.</param>
+    /// <param name="tape">The tape that records the operation.</param>
+    /// <param name="parts">At least one; all sizes except that of the axis agree.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public static Tensor Concat(this Tape tape, ReadOnlySpan<Tensor> parts, int axis = 0)
     {
         if (parts.IsEmpty)
-            throw new ArgumentException("Concat: there is nothing to join", nameof(parts));
+            throw new ArgumentException("Concat: no tensors are given", nameof(parts));
         axis = Shapes.Axis("Concat", parts[0], axis);
         int[] shape = [.. parts[0].Sizes()];
         long total = 0;
@@ -45,9 +45,9 @@ public static class ConcatOp
     }
 
     /// <summary>Joins tensors of one shape along a new axis.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="parts">At least one.</param>
-    /// <param name="axis">The place of the new axis in the result; -1 makes it the last.</param>
+    /// <param name="axis">The position of the new axis in the result; -1 makes it the last.</param>
     /// <exception cref="ArgumentException">The shapes differ.</exception>
     public static Tensor Stack(this Tape tape, ReadOnlySpan<Tensor> parts, int axis = 0)
     {
@@ -62,7 +62,7 @@ public static class ConcatOp
         return tape.Concat(rows, axis);
     }
 
-    /// <summary>The axes of a copy between a part and the whole, either way.</summary>
+    /// <summary>The axes of a copy between a part and the whole, in either direction.</summary>
     private static StridedAxis[] Axes(Tensor part, Tensor whole, bool toOutput)
     {
         int[] sizes = part.Sizes();

@@ -2,26 +2,26 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Tensors that come from no operation. They live until the tape is reset, and need no gradient.</summary>
+/// <summary>New tensors. They live until the tape is reset, and require no gradient.</summary>
 public static class ConstantOps
 {
-    /// <summary>Numbers from the host.</summary>
-    /// <param name="tape">For memory.</param>
-    /// <param name="values">Row-major.</param>
-    /// <param name="shape">Sizes with as many elements; none for a scalar of one number, else the vector of all.</param>
+    /// <summary>Copies values from the host.</summary>
+    /// <param name="tape">The tape that allocates the result.</param>
+    /// <param name="values">The elements, row-major.</param>
+    /// <param name="shape">The sizes. None makes a scalar of one value and a vector of several.</param>
     /// <exception cref="ArgumentException">The number of elements differs.</exception>
     public static Tensor Constant(this Tape tape, ReadOnlySpan<float> values, params ReadOnlySpan<int> shape)
     {
         if (shape.IsEmpty && values.Length != 1)
             shape = [values.Length];
         if (HasNegative(shape) || Shapes.Length(Shapes.Result("Constant", shape.ToArray())) != values.Length)
-            throw new ArgumentException($"Constant: {values.Length} numbers do not make {Shapes.Text(shape)}", nameof(shape));
+            throw new ArgumentException($"Constant: {values.Length} values do not fill {Shapes.Text(shape)}", nameof(shape));
         Tensor output = tape.Output(shape);
         tape.Device.Upload(values, output.Data);
         return output;
     }
 
-    /// <summary>One number everywhere.</summary>
+    /// <summary>A tensor filled with one value.</summary>
     public static Tensor Full(this Tape tape, float value, params ReadOnlySpan<int> shape)
     {
         Tensor output = tape.New("Full", shape);
@@ -45,7 +45,7 @@ public static class ConstantOps
         return tape.Constant(values, count);
     }
 
-    /// <summary>Normally distributed numbers from the tape's seed and its next stream.</summary>
+    /// <summary>Normally distributed values from the tape's seed and its next stream.</summary>
     public static Tensor RandomNormal(this Tape tape, float mean, float standardDeviation, params ReadOnlySpan<int> shape)
     {
         Tensor output = tape.New("RandomNormal", shape);
@@ -53,7 +53,7 @@ public static class ConstantOps
         return tape.Shifted(output, mean);
     }
 
-    /// <summary>Numbers distributed uniformly in [<paramref name="low"/>, <paramref name="high"/>) from the tape's seed and its next stream.</summary>
+    /// <summary>Values distributed uniformly in [<paramref name="low"/>, <paramref name="high"/>) from the tape's seed and its next stream.</summary>
     public static Tensor RandomUniform(this Tape tape, float low, float high, params ReadOnlySpan<int> shape)
     {
         Tensor output = tape.New("RandomUniform", shape);

@@ -2,18 +2,18 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Convolutions (cross-correlations, as the field says it) as matrix products over gathered windows.</summary>
+/// <summary>Convolutions (cross-correlations, as usual in the field), computed as matrix products over gathered windows (im2col).</summary>
 public static class ConvolutionOp
 {
-    /// <summary>Each output channel is the sum, over its group's input channels and a window, of inputs times weights.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>Two-dimensional convolution: each output is the sum of inputs times weights over a window and the input channels of its group.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Batch × channels × height × width.</param>
     /// <param name="weight">Outputs × (channels / groups) × kernel height × kernel width.</param>
     /// <param name="bias">Outputs, or null.</param>
     /// <param name="stride">Elements from one window to the next; null for 1.</param>
     /// <param name="padding">Zeros around an image; null for none.</param>
     /// <param name="dilation">Elements from one tap of a window to the next; null for 1.</param>
-    /// <param name="groups">Cuts the channels of input and output into as many parts, which see only each other.</param>
+    /// <param name="groups">The number of groups of input and output channels; outputs of a group read its inputs only.</param>
     /// <returns>Batch × outputs × output height × output width.</returns>
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public static Tensor Conv2d(this Tape tape, Tensor x, Tensor weight, Tensor? bias = null, Extent? stride = null, Extent? padding = null, Extent? dilation = null, int groups = 1)
@@ -23,15 +23,15 @@ public static class ConvolutionOp
         return tape.Convolve("Conv2d", x, weight, bias, stride ?? 1, padding ?? 0, dilation ?? 1, groups);
     }
 
-    /// <summary>As <see cref="Conv2d"/> over one axis.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>One-dimensional convolution; otherwise as <see cref="Conv2d"/>.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Batch × channels × length.</param>
     /// <param name="weight">Outputs × (channels / groups) × kernel length.</param>
     /// <param name="bias">Outputs, or null.</param>
     /// <param name="stride">Elements from one window to the next.</param>
-    /// <param name="padding">Zeros before and behind.</param>
+    /// <param name="padding">Zeros before and after.</param>
     /// <param name="dilation">Elements from one tap of a window to the next.</param>
-    /// <param name="groups">Cuts the channels of input and output into as many parts, which see only each other.</param>
+    /// <param name="groups">The number of groups of input and output channels; outputs of a group read its inputs only.</param>
     /// <returns>Batch × outputs × output length.</returns>
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public static Tensor Conv1d(this Tape tape, Tensor x, Tensor weight, Tensor? bias = null, int stride = 1, int padding = 0, int dilation = 1, int groups = 1)

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>The windows that a convolution or a pooling moves over padded images.</summary>
+/// <summary>The windows of a convolution or pooling over padded images.</summary>
 /// <param name="Images">N.</param>
 /// <param name="Channels">C.</param>
 /// <param name="Height">Of a padded image.</param>
@@ -78,7 +78,7 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
         ]);
     }
 
-    /// <summary>The transpose of <see cref="Gather"/>: adds every tap of every window to its place. One tap of all windows at a time, so that each place has one writer.</summary>
+    /// <summary>The transpose of <see cref="Gather"/>: adds every tap of every window to its element. One tap of all windows per launch, so that each element has one writer.</summary>
     public void Scatter(Device device, in Block source, WindowRange range, in Block images)
     {
         long windows = Count(range);
@@ -86,15 +86,15 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
             AddTap(device, source, tap * windows, Taps * windows, (long)range.Rows * OutputWidth, range, tap, images);
     }
 
-    /// <summary>Adds one number for each channel and window to that window's element under a tap.</summary>
-    /// <param name="device">Where the blocks are.</param>
-    /// <param name="source">Windows of an image are neighbours.</param>
+    /// <summary>Adds one value per channel and window to the window's element under a tap.</summary>
+    /// <param name="device">The device of the blocks.</param>
+    /// <param name="source">The windows of an image are contiguous.</param>
     /// <param name="start">The source's first element.</param>
     /// <param name="channelStride">From one channel to the next.</param>
     /// <param name="imageStride">From one image to the next.</param>
     /// <param name="range">The windows.</param>
     /// <param name="tap">The tap.</param>
-    /// <param name="images">What is added to.</param>
+    /// <param name="images">The target.</param>
     public void AddTap(Device device, in Block source, long start, long channelStride, long imageStride, WindowRange range, int tap, in Block images)
     {
         device.CopyStrided(source, start, images, Start(range) + Offset(tap),
@@ -130,12 +130,12 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
 /// <param name="Rows">The number of rows.</param>
 internal readonly record struct WindowRange(int FirstImage, int Images, int FirstRow, int Rows);
 
-/// <summary>A number for each axis of an image.</summary>
+/// <summary>A value for each axis of an image.</summary>
 /// <param name="Height">From top to bottom.</param>
 /// <param name="Width">From left to right.</param>
 public readonly record struct Extent(int Height, int Width)
 {
-    /// <summary>The same for both axes.</summary>
+    /// <summary>The same value for both axes.</summary>
     public static implicit operator Extent(int both) => new(both, both);
 
     /// <inheritdoc/>

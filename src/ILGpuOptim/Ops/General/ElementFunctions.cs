@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-// The functions of ElementOps. Their gradients come from dual lanes, so branches must have the right derivative where they meet.
+// The functions of ElementOps. Their gradients come from dual lanes, so the branches of a function must have the right derivative where they meet.
 
 internal readonly struct Product : IFunction2
 {
@@ -76,7 +76,7 @@ internal readonly struct Absolute : IFunction1
     public L Apply<L>(L x) where L : struct, ILane<L> => L.Abs(x);
 }
 
-/// <summary>x within limits, at which its derivative is 1; NaN stays.</summary>
+/// <summary>x clamped to limits. The derivative at the limits is 1; NaN stays.</summary>
 internal readonly struct Limited(float least, float most) : IFunction1
 {
     private readonly float least = least;
@@ -93,7 +93,7 @@ internal readonly struct Power : IFunction2
     public L Apply<L>(L x, L y) where L : struct, ILane<L> => Of(x, y);
 
     /// <summary>
-    /// xʸ as exp(y ln |x|) with a sign. A negative x has powers for integers y alone. At x = 0 the derivative counts as 0, but for y = 1.
+    /// xʸ as exp(y ln |x|) with a sign. A negative x has powers for integers y only. At x = 0 the derivative counts as 0, except for y = 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static L Of<L>(L x, L y) where L : struct, ILane<L>
@@ -130,7 +130,7 @@ internal readonly struct Masked(float value) : IFunction2
     public L Apply<L>(L x, L mask) where L : struct, ILane<L> => L.Select(L.Equal(mask, L.Splat(0)), x, L.Splat(value));
 }
 
-/// <summary>A function of an element and a number.</summary>
+/// <summary>A function of two arguments whose second is a constant.</summary>
 internal readonly struct WithNumber<F>(F function, float number) : IFunction1 where F : unmanaged, IFunction2
 {
     private readonly F function = function;

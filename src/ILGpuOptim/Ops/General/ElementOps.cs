@@ -3,7 +3,7 @@ using ILGpuOptim.Ops.Functions;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Element-wise functions of one or two tensors. Two are broadcast to each other as in NumPy.</summary>
+/// <summary>Element-wise functions of one or two tensors. Two tensors are broadcast to each other as in NumPy.</summary>
 public static class ElementOps
 {
     /// <summary>x · y.</summary>
@@ -17,19 +17,19 @@ public static class ElementOps
     /// <summary>numerator / x.</summary>
     public static Tensor Divide(this Tape tape, float numerator, Tensor x) => tape.Apply(new Reciprocal(numerator), x);
 
-    /// <summary>The greater of x and y; NaN where either is. Where they are equal, y has the gradient.</summary>
+    /// <summary>The greater of x and y; NaN where either is. At ties, y gets the gradient.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Maximum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Maximum", new Greatest(), x, y);
 
-    /// <summary>The lesser of x and y; NaN where either is. Where they are equal, y has the gradient.</summary>
+    /// <summary>The lesser of x and y; NaN where either is. At ties, y gets the gradient.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Minimum", new Least(), x, y);
 
-    /// <summary>xʸ. A negative x has powers for integers y alone, else NaN. At x = 0 the derivative counts as 0, but for y = 1.</summary>
+    /// <summary>xʸ. A negative x has powers for integers y only, else NaN. At x = 0 the derivative counts as 0, except for y = 1.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Pow(this Tape tape, Tensor x, Tensor y) => tape.Apply("Pow", new Power(), x, y);
 
-    /// <summary>x to the power of a number; -1, -½, 0, ½, 1, 2 and 3 without logarithms.</summary>
+    /// <summary>x to a constant power. Powers of -1, -½, 0, ½, 1, 2 and 3 use no logarithm.</summary>
     /// <inheritdoc cref="Pow(Tape, Tensor, Tensor)"/>
     public static Tensor Pow(this Tape tape, Tensor x, float exponent) => exponent switch
     {
@@ -70,16 +70,16 @@ public static class ElementOps
     /// <summary>max(x, 0), whose derivative at 0 is 0.</summary>
     public static Tensor Relu(this Tape tape, Tensor x) => tape.Apply(new Relu(), x);
 
-    /// <summary>x within limits.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>x clamped to limits.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="least">What lesser elements become.</param>
-    /// <param name="most">What greater elements become.</param>
-    /// <exception cref="ArgumentException">The limits are in the wrong order.</exception>
+    /// <param name="least">The lower limit.</param>
+    /// <param name="most">The upper limit.</param>
+    /// <exception cref="ArgumentException">The lower limit is above the upper.</exception>
     public static Tensor Clamp(this Tape tape, Tensor x, float least = float.NegativeInfinity, float most = float.PositiveInfinity)
     {
         if (!(least <= most))
-            throw new ArgumentException($"Clamp: {least} is not below {most}", nameof(least));
+            throw new ArgumentException($"Clamp: the lower limit {least} is above the upper limit {most}", nameof(least));
         return tape.Apply(new Limited(least, most), x);
     }
 
@@ -87,7 +87,7 @@ public static class ElementOps
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor Where(this Tape tape, Tensor condition, Tensor x, Tensor y) => tape.Apply("Where", new Choice(), condition, x, y);
 
-    /// <summary>A value where the mask is not 0, else x.</summary>
+    /// <summary>The value where the mask is not 0, else x.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
     public static Tensor MaskedFill(this Tape tape, Tensor x, Tensor mask, float value) => tape.Apply("MaskedFill", new Masked(value), x, mask);
 }

@@ -5,8 +5,8 @@ namespace ILGpuOptim.Ops;
 /// <summary>Broadcasting to a given shape.</summary>
 public static class ExpandOp
 {
-    /// <summary>Repeats axes of size 1, and puts axes before the first, so that the result has a given shape.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>Broadcasts to a given shape: repeats axes of size 1 and inserts axes before the first.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">A shape that can be broadcast.</param>
     /// <param name="shape">The result's sizes; -1 keeps x's.</param>
     /// <exception cref="ArgumentException">x cannot be broadcast to the shape.</exception>
@@ -32,14 +32,14 @@ public static class ExpandOp
         return output;
     }
 
-    /// <summary>Repeats numbers of one shape into an array of a larger one.</summary>
+    /// <summary>Copies an array of one shape, repeated, into one of a larger shape.</summary>
     internal static void Copy(Device device, in Block source, ReadOnlySpan<int> shape, in Block target, ReadOnlySpan<int> larger)
     {
         if (target.Length > 0)
             device.CopyStrided(source, 0, target, 0, Shapes.CopyAxes(larger, Shapes.BroadcastStrides(shape, larger)));
     }
 
-    /// <summary>Adds numbers, repeated to a tensor's shape, to its gradient.</summary>
+    /// <summary>Adds an array, broadcast to a tensor's shape, to the tensor's gradient.</summary>
     internal static void AddExpanded(Tape tape, in Block source, ReadOnlySpan<int> shape, Tensor x)
     {
         Block target = tape.GradientOf(x, out float beta);
@@ -48,7 +48,7 @@ public static class ExpandOp
             tape.Device.CopyStrided(source, 0, target, 0, Shapes.CopyAxes(sizes, Shapes.BroadcastStrides(shape, sizes)), accumulate: beta != 0);
     }
 
-    /// <summary>Adds the sum of a gradient of a larger shape over what a tensor was repeated along to the tensor's gradient.</summary>
+    /// <summary>Sums a gradient of a larger shape over the axes along which a tensor was repeated, and adds the sums to the tensor's gradient.</summary>
     internal static void AddReduced(Tape tape, in Block gradient, ReadOnlySpan<int> larger, Tensor x)
     {
         var axes = new bool[larger.Length];

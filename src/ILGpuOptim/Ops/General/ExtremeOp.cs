@@ -3,17 +3,17 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Largest and smallest elements over any axes, and where they are.</summary>
+/// <summary>Largest and smallest elements over any axes, and their indices.</summary>
 public static class ExtremeOp
 {
-    /// <summary>Places are exact as f32 up to this many.</summary>
-    private const int MostPlaces = 1 << 24;
+    /// <summary>Integers up to this one are exact in f32.</summary>
+    private const int MostIndices = 1 << 24;
 
     /// <summary>The largest element over some axes; NaN where one is NaN. Equal largest elements share the gradient evenly.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="axes">The axes, -1 for the last; none means all.</param>
-    /// <param name="keepDims">Whether the axes stay with size 1.</param>
+    /// <param name="axes">The axes; -1 is the last, none means all.</param>
+    /// <param name="keepDims">Keeps the axes with size 1.</param>
     /// <exception cref="ArgumentException">There are no elements to choose from.</exception>
     public static Tensor Max(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, bool keepDims = false) => tape.Extreme("Max", x, axes, keepDims, 1);
 
@@ -21,15 +21,15 @@ public static class ExtremeOp
     /// <inheritdoc cref="Max"/>
     public static Tensor Min(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, bool keepDims = false) => tape.Extreme("Min", x, axes, keepDims, -1);
 
-    /// <summary>The first place of the largest element along an axis, as a number; that of the first NaN where there is one. It has no gradient.</summary>
-    /// <param name="tape">For memory.</param>
+    /// <summary>The index of the first largest element along an axis, or of the first NaN if there is one. It has no gradient.</summary>
+    /// <param name="tape">The tape that allocates the result.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
-    /// <param name="keepDims">Whether the axis stays with size 1.</param>
+    /// <param name="keepDims">Keeps the axis with size 1.</param>
     /// <exception cref="ArgumentException">The axis is empty, or longer than 2²⁴.</exception>
     public static Tensor ArgMax(this Tape tape, Tensor x, int axis = -1, bool keepDims = false) => tape.Place("ArgMax", x, axis, keepDims, 1);
 
-    /// <summary>The first place of the smallest element along an axis, as a number; otherwise as <see cref="ArgMax"/>.</summary>
+    /// <summary>The index of the first smallest element along an axis; otherwise as <see cref="ArgMax"/>.</summary>
     /// <inheritdoc cref="ArgMax"/>
     public static Tensor ArgMin(this Tape tape, Tensor x, int axis = -1, bool keepDims = false) => tape.Place("ArgMin", x, axis, keepDims, -1);
 
@@ -42,15 +42,15 @@ public static class ExtremeOp
         tape.Release(nan);
     }
 
-    /// <summary>The first place along the axis that the layout lacks where x equals the value there, or both are NaN.</summary>
-    internal static void FirstPlace(Tape tape, in Block x, long rows, long columns, in Operand value, in Block place)
+    /// <summary>The first index along the axis that the layout lacks where x equals the value, or both are NaN.</summary>
+    internal static void FirstIndex(Tape tape, in Block x, long rows, long columns, in Operand value, in Block place)
     {
         bool alongRow = value.Layout == Layout.PerRow;
         var numbers = new float[alongRow ? columns : rows];
         for (int i = 0; i < numbers.Length; i++)
             numbers[i] = -i;
         Block places = tape.Numbers(numbers);
-        tape.Device.Map(new PlaceRule(), rows, columns, x, value, alongRow ? Operand.PerColumn(places) : Operand.PerRow(places), value with { Block = place });
+        tape.Device.Map(new IndexRule(), rows, columns, x, value, alongRow ? Operand.PerColumn(places) : Operand.PerRow(places), value with { Block = place });
         tape.Device.Map(new ScaleRule(-1), 1, place.Length, place);
         tape.Release(places);
     }
@@ -75,15 +75,15 @@ public static class ExtremeOp
         bool[] meant = Shapes.Axes(operation, x, [axis]);
         int[] shape = Shapes.Reduced(x.Sizes(), meant, keepDims);
         long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
-        if (columns is 0 or > MostPlaces)
-            throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} has {(columns == 0 ? "no elements to choose from" : $"more than {MostPlaces} places")}", nameof(x));
+        if (columns is 0 or > MostIndices)
+            throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} has {(columns == 0 ? "no elements to choose from" : $"more than {MostIndices} elements")}", nameof(x));
         x = tape.MoveToEnd(tape.Wide(x), meant);
         Tensor output = tape.Output(shape);
         if (rows == 0)
             return output;
         Block largest = tape.Scratch(rows);
         Largest(tape, x.Data, rows, columns, Operand.PerRow(largest), sign);
-        FirstPlace(tape, x.Data, rows, columns, Operand.PerRow(largest), output.Data);
+        FirstIndex(tape, x.Data, rows, columns, Operand.PerRow(largest), output.Data);
         tape.Release(largest);
         return output;
     }
@@ -101,7 +101,7 @@ public static class ExtremeOp
         }
     }
 
-    /// <summary>The largest of sign · x, and a sum that is NaN when an element is.</summary>
+    /// <summary>The largest of sign · x, and a sum that is NaN if an element is.</summary>
     private readonly struct LargestRule(float sign) : IMap3
     {
         private readonly float sign = sign;
@@ -127,14 +127,14 @@ public static class ExtremeOp
         public void Apply<L>(ref L largest, ref L nan) where L : struct, ILane<L> => largest = L.Splat(sign) * largest + nan;
     }
 
-    /// <summary>The largest of the negated places at which x has the value.</summary>
-    private readonly struct PlaceRule : IMap4
+    /// <summary>The largest of the negated indices at which x has the value.</summary>
+    private readonly struct IndexRule : IMap4
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Max);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L x, ref L value, ref L negative, ref L place) where L : struct, ILane<L> =>
-            place = L.Select(L.Equal(x, value), negative, L.Select(L.Equal(x, x), L.Splat(float.NegativeInfinity), negative));
+        public void Apply<L>(ref L x, ref L value, ref L negative, ref L index) where L : struct, ILane<L> =>
+            index = L.Select(L.Equal(x, value), negative, L.Select(L.Equal(x, x), L.Splat(float.NegativeInfinity), negative));
     }
 
     private readonly struct CountRule : IMap3

@@ -6,11 +6,11 @@ namespace ILGpuOptim.Ops;
 public static class GatherOp
 {
     /// <summary>result[…, j, …] = x[…, indices[…, j, …], …] along an axis.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape but that of a scalar.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
-    /// <param name="indices">Places of the axis in the order of the result, whose other sizes are x's.</param>
-    /// <returns>x's shape with another number of places along the axis.</returns>
+    /// <param name="indices">Indices into the axis, in the order of the result, whose other sizes are x's.</param>
+    /// <returns>x's shape with another size of the axis.</returns>
     /// <exception cref="ArgumentException">The number of indices does not fit x's other sizes.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
     public static Tensor Gather(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices)
@@ -27,12 +27,12 @@ public static class GatherOp
         return tape.MoveBack(output, meant);
     }
 
-    /// <summary>x with elements of another tensor added to those that indices name: result[…, indices[…, j, …], …] += source[…, j, …].</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>x with the elements of a source added at given indices: result[…, indices[…, j, …], …] += source[…, j, …].</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape but that of a scalar.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
-    /// <param name="indices">Places of x's axis in the order of the source.</param>
-    /// <param name="source">x's shape with another number of places along the axis.</param>
+    /// <param name="indices">Indices into x's axis, in the order of the source.</param>
+    /// <param name="source">x's shape with another size of the axis.</param>
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
     public static Tensor ScatterAdd(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices, Tensor source)
@@ -40,7 +40,7 @@ public static class GatherOp
         axis = Shapes.Axis("ScatterAdd", x, axis);
         int[] shape = WithIndices("ScatterAdd", x, axis, indices);
         if (!source.Shape.SequenceEqual(shape))
-            throw new ArgumentException($"ScatterAdd: {indices.Length} indices into axis {axis} of {x.Text()} are {Shapes.Text(shape)}, not {source.Text()}", nameof(source));
+            throw new ArgumentException($"ScatterAdd: {indices.Length} indices into axis {axis} of {x.Text()} require a source of {Shapes.Text(shape)}, not {source.Text()}", nameof(source));
         bool[] meant = Shapes.Axes("ScatterAdd", x, [axis]);
         var places = new RowIndices(shape, axis, x.Shape[axis], indices);
         x = tape.MoveToEnd(tape.Wide(x), meant);
@@ -61,7 +61,7 @@ public static class GatherOp
         shape[axis] = 1;
         long others = Shapes.Length(shape);
         if (others == 0 ? indices.Length > 0 : indices.Length % others != 0)
-            throw new ArgumentException($"{operation}: {indices.Length} indices are no whole number for each of the {others} places beside axis {axis} of {x.Text()}", nameof(indices));
+            throw new ArgumentException($"{operation}: {indices.Length} indices cannot be divided evenly among the {others} lines of {x.Text()} along axis {axis}", nameof(indices));
         shape[axis] = others == 0 ? 0 : (int)(indices.Length / others);
         return shape;
     }

@@ -2,15 +2,15 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Whole places of an axis by index.</summary>
+/// <summary>Whole slices of an axis by index.</summary>
 public static class IndexSelectOp
 {
-    /// <summary>The places of an axis that indices name, in their order.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>The slices of an axis at given indices, in their order.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape but that of a scalar.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
-    /// <param name="indices">Places of the axis; a place may come more than once.</param>
-    /// <returns>x's shape with as many places along the axis as there are indices.</returns>
+    /// <param name="indices">Indices into the axis; they may repeat.</param>
+    /// <returns>x's shape with one element along the axis for each index.</returns>
     /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
     public static Tensor IndexSelect(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices)
     {
@@ -18,7 +18,7 @@ public static class IndexSelectOp
         return tape.IndexSelect(x, axis, tape.Indices(indices));
     }
 
-    /// <summary>As the other, with indices on the device. Where only a GPU knows them, a place outside the axis is NaN.</summary>
+    /// <summary>The same with indices on the device. If only a GPU knows them, an index outside the axis gives NaN.</summary>
     /// <inheritdoc cref="IndexSelect(Tape, Tensor, int, ReadOnlySpan{int})"/>
     public static Tensor IndexSelect(this Tape tape, Tensor x, int axis, Block indices)
     {
@@ -34,12 +34,12 @@ public static class IndexSelectOp
         return tape.MoveFromFront(output, axis);
     }
 
-    /// <summary>x with the places of another tensor added to the places that indices name; equal indices add up in their order.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>x with the slices of a source added at given indices; equal indices add up in their order.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape but that of a scalar.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
-    /// <param name="indices">Places of x's axis, one for each place of the source's.</param>
-    /// <param name="source">x's shape with as many places along the axis as there are indices.</param>
+    /// <param name="indices">Indices into x's axis, one for each slice of the source.</param>
+    /// <param name="source">x's shape with one element along the axis for each index.</param>
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
     public static Tensor IndexAdd(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices, Tensor source)
@@ -49,7 +49,7 @@ public static class IndexSelectOp
         int[] expected = [.. x.Sizes()];
         expected[axis] = indices.Length;
         if (!source.Shape.SequenceEqual(expected))
-            throw new ArgumentException($"IndexAdd: {indices.Length} places of axis {axis} of {x.Text()} are {Shapes.Text(expected)}, not {source.Text()}", nameof(source));
+            throw new ArgumentException($"IndexAdd: {indices.Length} indices into axis {axis} of {x.Text()} require a source of {Shapes.Text(expected)}, not {source.Text()}", nameof(source));
         x = tape.MoveToFront(tape.Wide(x), axis);
         source = tape.MoveToFront(tape.Wide(source), axis);
         Tensor output = tape.Output(x.Sizes(), x, source);
@@ -62,9 +62,9 @@ public static class IndexSelectOp
         return tape.MoveFromFront(output, axis);
     }
 
-    /// <summary>Rows of zeros with a one at the place that each index names; a negative index makes a row of zeros.</summary>
-    /// <param name="tape">For memory.</param>
-    /// <param name="indices">Numbers below <paramref name="classes"/>.</param>
+    /// <summary>One-hot rows: zeros with a one at each index. A negative index gives a row of zeros.</summary>
+    /// <param name="tape">The tape that allocates the result.</param>
+    /// <param name="indices">Class indices below <paramref name="classes"/>.</param>
     /// <param name="classes">The length of a row.</param>
     /// <returns>indices × classes.</returns>
     /// <exception cref="ArgumentOutOfRangeException">An index is not below the number of classes.</exception>
@@ -73,7 +73,7 @@ public static class IndexSelectOp
         foreach (int index in indices)
         {
             if (index >= classes)
-                throw new ArgumentOutOfRangeException(nameof(indices), index, $"OneHot: {index} is none of {classes} classes");
+                throw new ArgumentOutOfRangeException(nameof(indices), index, $"OneHot: index {index} is not below the number of classes, {classes}");
         }
 
         Tensor output = tape.Zeros(indices.Length, classes);
@@ -86,7 +86,7 @@ public static class IndexSelectOp
         return output;
     }
 
-    /// <summary>Fails unless every index is a place of an axis.</summary>
+    /// <summary>Fails unless every index lies within the axis.</summary>
     internal static void Check(string operation, Tensor x, int axis, ReadOnlySpan<int> indices)
     {
         foreach (int index in indices)

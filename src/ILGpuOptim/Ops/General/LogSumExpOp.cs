@@ -3,14 +3,14 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>The logarithm of a sum of exponentials, computed around the largest of them.</summary>
+/// <summary>The logarithm of a sum of exponentials, computed relative to the largest of them.</summary>
 public static class LogSumExpOp
 {
     /// <summary>ln Σ eˣ over some axes.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="axes">The axes, -1 for the last; none means all.</param>
-    /// <param name="keepDims">Whether the axes stay with size 1.</param>
+    /// <param name="axes">The axes; -1 is the last, none means all.</param>
+    /// <param name="keepDims">Keeps the axes with size 1.</param>
     public static Tensor LogSumExp(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, bool keepDims = false)
     {
         bool[] meant = Shapes.Axes("LogSumExp", x, axes);

@@ -3,19 +3,19 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Cross-entropy of given logits. For logits that a linear head makes, <see cref="CrossEntropyOp"/> needs less memory.</summary>
+/// <summary>Cross-entropy of given logits. <see cref="CrossEntropyOp"/> computes the logits of a linear head itself, in less memory.</summary>
 public static class LogitsCrossEntropyOp
 {
     /// <summary>
     /// For each row z of logits with target class t: ln Σⱼ exp zⱼ - (1 - ε) zₜ - ε mean z, with the label smoothing ε (Szegedy et al., 2016). Rows
-    /// with the ignored target count nothing.
+    /// with the ignored target do not count.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="logits">…×classes.</param>
     /// <param name="targets">The class of each row, or the ignored one.</param>
-    /// <param name="ignored">The target of rows that count nothing.</param>
-    /// <param name="labelSmoothing">ε in [0, 1]: how much of a target is spread over all classes.</param>
-    /// <param name="reduction">The mean is over the rows that count; NaN when none does.</param>
+    /// <param name="ignored">The target of rows that do not count.</param>
+    /// <param name="labelSmoothing">ε in [0, 1]: the fraction of a target that is spread over all classes.</param>
+    /// <param name="reduction">The mean is over the rows that count; NaN if none does.</param>
     /// <returns>A scalar, or the shape of the logits without the last axis, in which ignored rows are 0.</returns>
     /// <exception cref="ArgumentException">There is not one target for each row.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A target is no class, or the smoothing lies outside [0, 1].</exception>
@@ -23,7 +23,7 @@ public static class LogitsCrossEntropyOp
         this Tape tape, Tensor logits, ReadOnlySpan<int> targets, int ignored = -100, float labelSmoothing = 0, LossReduction reduction = LossReduction.Mean)
     {
         if (logits.Shape.Count == 0)
-            throw new ArgumentException("CrossEntropy: a scalar is no row of logits", nameof(logits));
+            throw new ArgumentException("CrossEntropy: a scalar is not a row of logits", nameof(logits));
         int[] shape = logits.Sizes()[..^1];
         long rows = Shapes.Length(shape);
         int classes = logits.Columns;
@@ -38,7 +38,7 @@ public static class LogitsCrossEntropyOp
         {
             indices[i] = targets[i] == ignored ? -1 : targets[i];
             if (targets[i] != ignored && (targets[i] < 0 || targets[i] >= classes))
-                throw new ArgumentOutOfRangeException(nameof(targets), targets[i], $"CrossEntropy: target {targets[i]} of row {i} is none of {classes} classes, nor the ignored {ignored}");
+                throw new ArgumentOutOfRangeException(nameof(targets), targets[i], $"CrossEntropy: target {targets[i]} of row {i} is neither one of {classes} classes nor the ignored target {ignored}");
             counts[i] = targets[i] == ignored ? 0 : 1;
             counted += targets[i] == ignored ? 0 : 1;
         }
@@ -79,7 +79,7 @@ public static class LogitsCrossEntropyOp
             if (rows == 0)
                 return;
 
-            // The factor of a row, and what the target's logit gets beside it.
+            // The factor of each row, and the extra gradient of the target's logit.
             Block factors = tape.Scratch(rows), atTargets = tape.Scratch(rows);
             tape.Device.Map(new FactorRule(smoothing - 1), 1, rows, weights, Output.Gradient!.Value, factors, atTargets);
             Operand target = tape.GradientTarget(logits);
@@ -90,7 +90,7 @@ public static class LogitsCrossEntropyOp
         }
     }
 
-    /// <summary>log-sum-exp - (1 - ε) · picked - ε · mean; ignored rows are 0 even where they are not finite. Without smoothing, the mean counts nothing.</summary>
+    /// <summary>log-sum-exp - (1 - ε) · picked - ε · mean; ignored rows are 0 even where they are not finite. Without smoothing the mean does not count.</summary>
     private readonly struct LossRule(float smoothing) : IMap5
     {
         private readonly float smoothing = smoothing;

@@ -4,7 +4,7 @@ using ILGpuOptim.Ops.Functions;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>What becomes of the losses of single elements or rows.</summary>
+/// <summary>The reduction of the losses of single elements or rows.</summary>
 public enum LossReduction
 {
     /// <summary>Their mean.</summary>
@@ -13,59 +13,59 @@ public enum LossReduction
     /// <summary>Their sum.</summary>
     Sum,
 
-    /// <summary>They stay as they are.</summary>
+    /// <summary>None: one loss for each element or row.</summary>
     None,
 }
 
-/// <summary>Losses of elements against targets of the same shape, or of one that is repeated to it.</summary>
+/// <summary>Element-wise losses against targets of the same shape, or of a shape that is broadcast to it.</summary>
 public static class LossOps
 {
     /// <summary>(x - target)².</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="target">What x should be; its shape, or one that can be repeated to it.</param>
-    /// <param name="reduction">What becomes of the elements' losses.</param>
-    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x.</exception>
+    /// <param name="target">The target; x's shape, or one that can be broadcast to it.</param>
+    /// <param name="reduction">The reduction of the elements' losses.</param>
+    /// <exception cref="ArgumentException">The target cannot be broadcast to the shape of x.</exception>
     public static Tensor MseLoss(this Tape tape, Tensor x, Tensor target, LossReduction reduction = LossReduction.Mean) =>
         tape.Loss("MseLoss", new SquaredError(), x, target, reduction);
 
-    /// <summary>½ d² up to |d| = delta, from there on delta · (|d| - ½ delta), with d = x - target (Huber, 1964).</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>½ d² up to |d| = delta, beyond it delta · (|d| - ½ delta), with d = x - target (Huber, 1964).</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="target">What x should be; its shape, or one that can be repeated to it.</param>
-    /// <param name="delta">Where the loss becomes linear, above 0.</param>
-    /// <param name="reduction">What becomes of the elements' losses.</param>
-    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x, or delta is not above 0.</exception>
+    /// <param name="target">The target; x's shape, or one that can be broadcast to it.</param>
+    /// <param name="delta">The difference from which the loss is linear; positive.</param>
+    /// <param name="reduction">The reduction of the elements' losses.</param>
+    /// <exception cref="ArgumentException">The target cannot be broadcast to the shape of x, or delta is not positive.</exception>
     public static Tensor HuberLoss(this Tape tape, Tensor x, Tensor target, float delta = 1, LossReduction reduction = LossReduction.Mean)
     {
         if (!(delta > 0))
-            throw new ArgumentOutOfRangeException(nameof(delta), delta, "HuberLoss: delta is above 0");
+            throw new ArgumentOutOfRangeException(nameof(delta), delta, "HuberLoss: delta must be positive");
         return tape.Loss("HuberLoss", new HuberError(delta), x, target, reduction);
     }
 
     /// <summary>-target · ln σ(x) - (1 - target) · ln(1 - σ(x)) with the logistic function σ, computed without overflow.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="logits">x, any shape.</param>
     /// <param name="target">Probabilities in [0, 1].</param>
-    /// <param name="reduction">What becomes of the elements' losses.</param>
-    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x.</exception>
+    /// <param name="reduction">The reduction of the elements' losses.</param>
+    /// <exception cref="ArgumentException">The target cannot be broadcast to the shape of x.</exception>
     public static Tensor BinaryCrossEntropyWithLogits(this Tape tape, Tensor logits, Tensor target, LossReduction reduction = LossReduction.Mean) =>
         tape.Loss("BinaryCrossEntropyWithLogits", new LogisticError(), logits, target, reduction);
 
     /// <summary>target · (ln target - x): the Kullback–Leibler divergence of probabilities from those whose logarithms are x; 0 where the target is 0.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="logProbabilities">x, any shape.</param>
     /// <param name="target">Probabilities.</param>
-    /// <param name="reduction">What becomes of the elements' losses. The divergence of a batch of distributions is the sum over the batch size.</param>
-    /// <exception cref="ArgumentException">The target cannot be repeated to the shape of x.</exception>
+    /// <param name="reduction">The reduction of the elements' losses. The divergence of a batch of distributions is the sum over the batch size.</param>
+    /// <exception cref="ArgumentException">The target cannot be broadcast to the shape of x.</exception>
     public static Tensor KlDivergence(this Tape tape, Tensor logProbabilities, Tensor target, LossReduction reduction = LossReduction.Mean) =>
         tape.Loss("KlDivergence", new Divergence(), logProbabilities, target, reduction);
 
     private static Tensor Loss<F>(this Tape tape, string operation, F function, Tensor x, Tensor target, LossReduction reduction) where F : unmanaged, IFunction2
     {
-        // Numbers in a column against a row of targets would make a matrix of losses: all pairs, which nobody means.
+        // A column of values against a row of targets would give a matrix of losses of all pairs, which is never meant.
         if (!Shapes.Broadcast(operation, x.Sizes(), target.Sizes()).AsSpan().SequenceEqual(x.Sizes()))
-            throw new ArgumentException($"{operation}: a target of {target.Text()} cannot be repeated to the shape {x.Text()} of what it is compared with; reshape one of them", nameof(target));
+            throw new ArgumentException($"{operation}: a target of {target.Text()} cannot be broadcast to the shape {x.Text()} of the input; reshape one of them", nameof(target));
         Tensor losses = tape.Apply(operation, function, x, target);
         return reduction switch
         {

@@ -2,14 +2,14 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Matrix products as NumPy has them: of matrices, vectors, and batches of matrices.</summary>
+/// <summary>Products of matrices, vectors, and batches of matrices, by NumPy's rules.</summary>
 public static class MatMulOp
 {
     /// <summary>
     /// a · b over the last two axes. The axes before them are broadcast to each other. A vector is a row as the first factor and a column as the second;
     /// the result lacks its axis.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="a">…×m×k, or k.</param>
     /// <param name="b">…×k×n, or k.</param>
     /// <param name="transposeA">a is …×k×m.</param>
@@ -20,7 +20,7 @@ public static class MatMulOp
     {
         string pair = $"{a.Text()} and {b.Text()}";
         if (a.Shape.Count == 0 || b.Shape.Count == 0 || (transposeA && a.Shape.Count == 1) || (transposeB && b.Shape.Count == 1))
-            throw new ArgumentException($"MatMul: {pair}: {(a.Shape.Count == 0 || b.Shape.Count == 0 ? "a scalar is no matrix" : "a vector cannot be transposed")}");
+            throw new ArgumentException($"MatMul: {pair}: {(a.Shape.Count == 0 || b.Shape.Count == 0 ? "a scalar is not a matrix" : "a vector cannot be transposed")}");
         (int[] batchA, int rowsA, int columnsA) = Matrix(a, isRow: true);
         (int[] batchB, int rowsB, int columnsB) = Matrix(b, isRow: false);
         (int m, int k) = transposeA ? (columnsA, rowsA) : (rowsA, columnsA);
@@ -34,7 +34,7 @@ public static class MatMulOp
         a = tape.Wide(a);
         b = tape.Wide(b);
 
-        // A batch is repeated in memory only when it is neither one matrix nor the whole batch.
+        // A factor is repeated in memory only if it is neither one matrix nor the whole batch.
         if (countA != count && countA != 1)
             (a, countA) = (tape.Expand(a, [.. batch, rowsA, columnsA]), count);
         if (countB != count && countB != 1)

@@ -7,16 +7,16 @@ namespace ILGpuOptim.Ops;
 public static class NormOp
 {
     /// <summary>(Σ |x|ᵖ)^(1/p) over some axes; the largest |x| for p = ∞.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="axes">The axes, -1 for the last; none means all.</param>
-    /// <param name="order">p, above 0. The gradient of the Euclidean norm (p = 2) of zeros is 0.</param>
-    /// <param name="keepDims">Whether the axes stay with size 1.</param>
-    /// <exception cref="ArgumentOutOfRangeException">The order is not above 0.</exception>
+    /// <param name="axes">The axes; -1 is the last, none means all.</param>
+    /// <param name="order">p, positive. The gradient of the Euclidean norm (p = 2) of zeros is 0.</param>
+    /// <param name="keepDims">Keeps the axes with size 1.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The order is not positive.</exception>
     public static Tensor Norm(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, float order = 2, bool keepDims = false)
     {
         if (!(order > 0))
-            throw new ArgumentOutOfRangeException(nameof(order), order, "Norm: the order of a norm is above 0");
+            throw new ArgumentOutOfRangeException(nameof(order), order, "Norm: the order must be positive");
         return order switch
         {
             1 => tape.Sum(tape.Abs(x), axes, keepDims),

@@ -2,14 +2,14 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Tensors with a border.</summary>
+/// <summary>Padding.</summary>
 public static class PadOp
 {
-    /// <summary>Puts a value before and behind the places of the last axes.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>Pads the last axes with a value.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="padding">For each of the last axes, the outermost of them first: how many places before and behind it.</param>
-    /// <param name="value">What the border holds.</param>
+    /// <param name="padding">For each of the last axes, outermost first: the number of elements before and after.</param>
+    /// <param name="value">The value of the padding.</param>
     /// <exception cref="ArgumentException">There are more paddings than axes, or the result would be too large.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A padding is negative.</exception>
     public static Tensor Pad(this Tape tape, Tensor x, ReadOnlySpan<(int Before, int After)> padding, float value = 0)

@@ -1,10 +1,10 @@
 namespace ILGpuOptim.Ops;
 
-/// <summary>Another order of axes.</summary>
+/// <summary>Permutations of axes.</summary>
 public static class PermuteOp
 {
     /// <summary>result's axis k is x's axis <paramref name="axes"/>[k].</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="axes">Each axis of x once; -1 is the last.</param>
     /// <exception cref="ArgumentException">An axis is missing or named twice.</exception>
@@ -44,7 +44,7 @@ public static class PermuteOp
         return tape.Permute(x, axes);
     }
 
-    /// <summary>The axes that are not meant, in their order, and then those that are.</summary>
+    /// <summary>Moves the marked axes to the end; both groups keep their order.</summary>
     internal static Tensor MoveToEnd(this Tape tape, Tensor x, ReadOnlySpan<bool> meant)
     {
         var axes = new List<int>();

@@ -3,15 +3,15 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>The largest or the mean element of each window of an image.</summary>
+/// <summary>Maximum and average pooling.</summary>
 public static class PoolingOps
 {
     /// <summary>The largest element of each window; NaN where one is NaN. The first of equal largest elements gets the gradient.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Batch × channels × height × width.</param>
     /// <param name="window">Height and width of a window.</param>
     /// <param name="stride">Elements from one window to the next; null for the window's size.</param>
-    /// <param name="padding">Places around an image that are never chosen, at most half a window.</param>
+    /// <param name="padding">Elements around an image that are never chosen, at most half a window.</param>
     /// <param name="dilation">Elements from one tap of a window to the next; null for 1.</param>
     /// <returns>Batch × channels × output height × output width.</returns>
     /// <exception cref="ArgumentException">The window does not fit.</exception>
@@ -22,8 +22,8 @@ public static class PoolingOps
     public static Tensor MaxPool1d(this Tape tape, Tensor x, int window, int? stride = null, int padding = 0, int dilation = 1) =>
         tape.Squeeze(tape.MaxPool("MaxPool1d", Image("MaxPool1d", tape, x), new(1, window), new(1, stride ?? window), new(0, padding), new(1, dilation)), 2);
 
-    /// <summary>The mean of each window; places of the padding count as zeros.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>The mean of each window; elements of the padding count as zeros.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Batch × channels × height × width.</param>
     /// <param name="window">Height and width of a window.</param>
     /// <param name="stride">Elements from one window to the next; null for the window's size.</param>
@@ -60,7 +60,7 @@ public static class PoolingOps
                 windows.GatherTap(tape.Device, x.Data, tap, taps.Slice(tap * output.Length, output.Length), accumulate: false);
             ExtremeOp.Largest(tape, taps, windows.Taps, output.Length, Operand.PerColumn(output.Data), 1);
             if (output.RequiresGradient)
-                ExtremeOp.FirstPlace(tape, taps, windows.Taps, output.Length, Operand.PerColumn(output.Data), place);
+                ExtremeOp.FirstIndex(tape, taps, windows.Taps, output.Length, Operand.PerColumn(output.Data), place);
         }
 
         tape.Release(taps);

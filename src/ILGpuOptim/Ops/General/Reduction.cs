@@ -7,11 +7,11 @@ namespace ILGpuOptim.Ops;
 internal static class Reduction
 {
     /// <summary>target = factor · Σ source over the marked axes; the target is contiguous over the others.</summary>
-    /// <param name="tape">For memory.</param>
+    /// <param name="tape">Allocates intermediate sums.</param>
     /// <param name="source">Contiguous.</param>
     /// <param name="shape">The source's sizes.</param>
-    /// <param name="axes">Which axes are summed over.</param>
-    /// <param name="target">Where the sums go; its layout is ignored.</param>
+    /// <param name="axes">The axes to sum over.</param>
+    /// <param name="target">Receives the sums; its layout is ignored.</param>
     /// <param name="factor">Multiplies the sums.</param>
     public static void Sum(Tape tape, Block source, ReadOnlySpan<int> shape, ReadOnlySpan<bool> axes, Operand target, float factor = 1)
     {
@@ -34,7 +34,7 @@ internal static class Reduction
             groups = [new(kept, false), new(source.Length / kept, true)];
         }
 
-        // One end after the other, until a rectangle is left.
+        // Reduce one end after the other until a rectangle is left.
         if (groups.Count > 2)
         {
             int end = groups[^1].Sums ? groups.Count - 1 : 0;
@@ -59,7 +59,7 @@ internal static class Reduction
             tape.Device.Map(new ScaledTotalRule(factor), 1, first, source, target with { Layout = Layout.Scalar });
     }
 
-    /// <summary>A copy in which the axes that are summed over come last.</summary>
+    /// <summary>A copy in which the summed axes come last.</summary>
     private static Block SumsLast(Tape tape, Block source, List<Group> groups)
     {
         long[] strides = new long[groups.Count], targetStrides = new long[groups.Count];
@@ -83,7 +83,7 @@ internal static class Reduction
         return target;
     }
 
-    /// <summary>Neighbouring axes that are all summed over, or all kept.</summary>
+    /// <summary>Adjacent axes that are all summed over, or all kept.</summary>
     private readonly record struct Group(long Size, bool Sums)
     {
         public static List<Group> Of(ReadOnlySpan<int> shape, ReadOnlySpan<bool> axes)

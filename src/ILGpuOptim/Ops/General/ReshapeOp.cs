@@ -4,9 +4,9 @@ namespace ILGpuOptim.Ops;
 public static class ReshapeOp
 {
     /// <summary>The elements in their order under another shape.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="shape">Sizes with as many elements; one of them may be -1 and follows from the others.</param>
+    /// <param name="shape">Sizes with the same number of elements; one may be -1 and is derived from the others.</param>
     /// <exception cref="ArgumentException">The numbers of elements differ.</exception>
     public static Tensor Reshape(this Tape tape, Tensor x, params ReadOnlySpan<int> shape)
     {
@@ -20,18 +20,18 @@ public static class ReshapeOp
         {
             long others = Shapes.Length(sizes);
             if (others <= 0 || x.Length % others != 0)
-                throw new ArgumentException($"Reshape: {x.Text()} has {x.Length} elements, which {Shapes.Text(shape)} does not divide", nameof(shape));
+                throw new ArgumentException($"Reshape: {x.Text()} has {x.Length} elements, which cannot be divided into {Shapes.Text(shape)}", nameof(shape));
             sizes[free] = Shapes.Size("Reshape", x, free, x.Length / others);
         }
 
         if (sizes.Any(size => size < 0) || Shapes.Length(sizes) != x.Length)
-            throw new ArgumentException($"Reshape: {x.Text()} has {x.Length} elements, which do not make {Shapes.Text(shape)}", nameof(shape));
+            throw new ArgumentException($"Reshape: {x.Text()} has {x.Length} elements, which do not fill {Shapes.Text(shape)}", nameof(shape));
         Tensor output = tape.View(x, sizes);
         tape.Record(new Gradient(output, x));
         return output;
     }
 
-    /// <summary>Joins the axes from <paramref name="first"/> to <paramref name="last"/> (inclusive) to one.</summary>
+    /// <summary>Joins the axes from <paramref name="first"/> to <paramref name="last"/> (inclusive) into one.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such axis.</exception>
     public static Tensor Flatten(this Tape tape, Tensor x, int first = 0, int last = -1)
     {
@@ -45,7 +45,7 @@ public static class ReshapeOp
         return tape.Reshape(x, [.. sizes[..start], joined, .. sizes[(end + 1)..]]);
     }
 
-    /// <summary>Leaves out axes of size 1: the given ones, or all when none is given.</summary>
+    /// <summary>Removes axes of size 1: the given ones, or all if none is given.</summary>
     /// <exception cref="ArgumentException">A given axis has another size.</exception>
     public static Tensor Squeeze(this Tape tape, Tensor x, params ReadOnlySpan<int> axes)
     {
@@ -62,9 +62,9 @@ public static class ReshapeOp
     }
 
     /// <summary>Inserts an axis of size 1.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="axis">Its place in the result; -1 makes it the last.</param>
+    /// <param name="axis">Its position in the result; -1 makes it the last.</param>
     public static Tensor Unsqueeze(this Tape tape, Tensor x, int axis)
     {
         int place = Shapes.Axis("Unsqueeze", x.Text(), x.Shape.Count + 1, axis);

@@ -5,9 +5,6 @@ namespace ILGpuOptim.Ops;
 /// <summary>Arithmetic on shapes: axes from the end, broadcasting, strides.</summary>
 internal static class Shapes
 {
-    /// <summary>The most elements of a tensor, so that their bytes are counted in 64 bits.</summary>
-    private const long MostElements = 1L << 60;
-
     /// <summary>A shape for messages: <c>2×3</c>.</summary>
     public static string Text(ReadOnlySpan<int> shape) => shape.IsEmpty ? "a scalar" : string.Join('×', shape.ToArray());
 
@@ -17,22 +14,8 @@ internal static class Shapes
     /// <summary>A tensor's sizes.</summary>
     public static int[] Sizes(this Tensor x) => x.Shape as int[] ?? [.. x.Shape];
 
-    /// <summary>The number of elements.</summary>
-    /// <exception cref="ArgumentException">There are more than 2⁶⁰.</exception>
-    public static long Length(ReadOnlySpan<int> shape, string? operation = null)
-    {
-        if (shape.Contains(0))
-            return 0;
-        long length = 1;
-        foreach (int size in shape)
-        {
-            if (Int128.Abs((Int128)length * size) > MostElements)
-                throw new ArgumentException($"{operation}{(operation is null ? "" : ": ")}a tensor of {Text(shape)} would have more than 2⁶⁰ elements", nameof(shape));
-            length *= size;
-        }
-
-        return length;
-    }
+    /// <inheritdoc cref="Tensor.LengthOf"/>
+    public static long Length(ReadOnlySpan<int> shape, string? operation = null) => Tensor.LengthOf(shape, operation);
 
     /// <summary>The sizes of an operation's result.</summary>
     /// <exception cref="ArgumentException">There would be more than 2⁶⁰ elements.</exception>
@@ -46,9 +29,9 @@ internal static class Shapes
     /// <exception cref="ArgumentException">It would be above 2³¹ - 1.</exception>
     public static int Size(string operation, Tensor x, int axis, long size) => size <= int.MaxValue
         ? (int)size
-        : throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} would become {size} long; an axis has at most 2³¹ - 1 places", nameof(size));
+        : throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} would become {size} long; an axis has at most 2³¹ - 1 elements", nameof(size));
 
-    /// <summary>An axis counted from the first, of one that may be counted from the end.</summary>
+    /// <summary>The index of an axis that may be negative, counted from the end.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such axis.</exception>
     public static int Axis(string operation, Tensor x, int axis) => Axis(operation, x.Text(), x.Shape.Count, axis);
 
@@ -60,7 +43,7 @@ internal static class Shapes
         return axis < 0 ? axis + rank : axis;
     }
 
-    /// <summary>Which axes are meant; none given means all.</summary>
+    /// <summary>Marks the given axes; all if none is given.</summary>
     /// <exception cref="ArgumentException">An axis is named twice.</exception>
     public static bool[] Axes(string operation, Tensor x, ReadOnlySpan<int> axes)
     {
@@ -93,7 +76,7 @@ internal static class Shapes
         return [.. sizes];
     }
 
-    /// <summary>Elements from one place of each axis to the next of a contiguous array.</summary>
+    /// <summary>The strides of a contiguous array.</summary>
     public static long[] Strides(ReadOnlySpan<int> shape)
     {
         var strides = new long[shape.Length];
@@ -107,7 +90,7 @@ internal static class Shapes
         return strides;
     }
 
-    /// <summary>The shape that two shapes are broadcast to: sizes are aligned at the last, and a size of 1 repeats.</summary>
+    /// <summary>The shape that two shapes are broadcast to: aligned at the last axis, an axis of size 1 repeated.</summary>
     /// <exception cref="ArgumentException">They cannot be broadcast.</exception>
     public static int[] Broadcast(string operation, ReadOnlySpan<int> x, ReadOnlySpan<int> y)
     {
@@ -123,7 +106,7 @@ internal static class Shapes
         return Result(operation, shape);
     }
 
-    /// <summary>The axes of a copy into a contiguous array of some shape, given the source's strides.</summary>
+    /// <summary>The axes of a copy into a contiguous array, given the source's strides.</summary>
     public static StridedAxis[] CopyAxes(ReadOnlySpan<int> shape, ReadOnlySpan<long> sourceStrides)
     {
         long[] strides = Strides(shape);
@@ -133,7 +116,7 @@ internal static class Shapes
         return axes;
     }
 
-    /// <summary>The strides by which an array of one shape is read as one of a larger shape that it is broadcast to.</summary>
+    /// <summary>The strides that read an array as one of a larger shape that it is broadcast to.</summary>
     public static long[] BroadcastStrides(ReadOnlySpan<int> shape, ReadOnlySpan<int> larger)
     {
         long[] own = Strides(shape), strides = new long[larger.Length];

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Ops;
 public static class SoftmaxOp
 {
     /// <summary>eˣ / Σ eˣ along an axis.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape but that of a scalar.</param>
     /// <param name="axis">The axis; -1 is the last.</param>
     /// <returns>x's shape.</returns>

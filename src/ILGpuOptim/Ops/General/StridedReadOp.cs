@@ -2,15 +2,15 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Results whose elements are elements of the input, each of them at most once: permutations and slices.</summary>
+/// <summary>Results whose elements are elements of the input, each at most once: permutations and slices.</summary>
 internal static class StridedReadOp
 {
-    /// <summary>result[i] = x[start + Σ iₖ · strideₖ]. The result shares x's memory where its elements lie there one behind the other.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>result[i] = x[start + Σ iₖ · strideₖ]. The result shares x's memory where its elements are contiguous there.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="start">The element of place 0.</param>
+    /// <param name="start">The element of x at index 0.</param>
     /// <param name="shape">The result's sizes.</param>
-    /// <param name="strides">Elements of x from one place of the result to the next; none is 0 where the size is not 1.</param>
+    /// <param name="strides">The strides in x of the result's axes; not 0 where the size is not 1.</param>
     public static Tensor StridedRead(this Tape tape, Tensor x, long start, int[] shape, long[] strides)
     {
         StridedAxis[] axes = Shapes.CopyAxes(shape, strides);
@@ -22,10 +22,10 @@ internal static class StridedReadOp
         return output;
     }
 
-    /// <summary>Adds a gradient, or a part of one, to those elements of a tensor's gradient that strides reach; the others get 0 when there was none.</summary>
+    /// <summary>Adds a gradient, or a part of one, to a strided part of a tensor's gradient. If there was no gradient, the other elements become 0.</summary>
     /// <param name="tape">The tape of the backward pass.</param>
     /// <param name="x">The tensor whose gradient is written.</param>
-    /// <param name="gradient">What is added.</param>
+    /// <param name="gradient">The gradient to add.</param>
     /// <param name="gradientStart">Its first element.</param>
     /// <param name="start">The first element of the tensor's gradient.</param>
     /// <param name="axes">Axes whose target strides are those of the tensor's gradient, at least 1.</param>
@@ -45,7 +45,7 @@ internal static class StridedReadOp
     {
         public override void Backward(Tape tape)
         {
-            // An axis that was read backwards is written forwards, from its other end.
+            // An axis that was read backwards is written forwards from its other end.
             long first = start, gradientStart = 0;
             var reversed = new StridedAxis[axes.Length];
             for (int k = 0; k < axes.Length; k++)

@@ -6,10 +6,10 @@ namespace ILGpuOptim.Ops;
 public static class SumOp
 {
     /// <summary>The sum over some axes.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="axes">The axes, -1 for the last; none means all.</param>
-    /// <param name="keepDims">Whether the axes stay with size 1.</param>
+    /// <param name="axes">The axes; -1 is the last, none means all.</param>
+    /// <param name="keepDims">Keeps the axes with size 1.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such axis.</exception>
     public static Tensor Sum(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, bool keepDims = false) =>
         tape.ScaledSum(x, Shapes.Axes("Sum", x, axes), keepDims, 1);
@@ -22,7 +22,7 @@ public static class SumOp
         return tape.ScaledSum(x, meant, keepDims, 1f / Count(x, meant));
     }
 
-    /// <summary>The number of elements that a reduction over the marked axes takes together.</summary>
+    /// <summary>The number of elements that a reduction over the marked axes combines.</summary>
     internal static long Count(Tensor x, ReadOnlySpan<bool> axes)
     {
         long count = 1;

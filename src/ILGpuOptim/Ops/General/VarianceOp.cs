@@ -3,15 +3,15 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Variances over any axes, from squared distances to the mean.</summary>
+/// <summary>Variances over any axes, from squared deviations from the mean.</summary>
 public static class VarianceOp
 {
     /// <summary>Σ (x - mean)² / (n - correction) over some axes.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="axes">The axes, -1 for the last; none means all.</param>
-    /// <param name="correction">1 for the unbiased estimate of a sample's variance, 0 for the mean of the squares.</param>
-    /// <param name="keepDims">Whether the axes stay with size 1.</param>
+    /// <param name="axes">The axes; -1 is the last, none means all.</param>
+    /// <param name="correction">1 for the unbiased estimate from a sample, 0 for the population variance.</param>
+    /// <param name="keepDims">Keeps the axes with size 1.</param>
     public static Tensor Variance(this Tape tape, Tensor x, ReadOnlySpan<int> axes = default, int correction = 1, bool keepDims = false)
     {
         bool[] meant = Shapes.Axes("Variance", x, axes);
@@ -25,7 +25,7 @@ public static class VarianceOp
         if (columns == 0)
             tape.Device.Fill(output.Data, float.NaN);
         else
-            tape.Device.Map(new SquaredDistanceRule(factor), rows, columns, x.Data, Operand.PerRow(mean), Operand.PerRow(output.Data));
+            tape.Device.Map(new SquaredDeviationRule(factor), rows, columns, x.Data, Operand.PerRow(mean), Operand.PerRow(output.Data));
         tape.Record(new Gradient(output, x, mean, rows, columns, factor));
         return output;
     }
@@ -41,7 +41,7 @@ public static class VarianceOp
             tape.Device.Map(new GradientRule(2 * factor), rows, columns, x.Data, Operand.PerRow(mean), Operand.PerRow(Output.Gradient!.Value), tape.GradientTarget(x));
     }
 
-    private readonly struct SquaredDistanceRule(float factor) : IMap3
+    private readonly struct SquaredDeviationRule(float factor) : IMap3
     {
         private readonly float factor = factor;
 

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Parameters that are stored in fewer than 32 bits, as inputs of operations that read f32.</summary>
+/// <summary>Conversion of parameters stored in fewer than 32 bits for operations that read f32.</summary>
 internal static class WideOp
 {
     /// <summary>The tensor itself, or an f32 copy of it whose gradient is the tensor's.</summary>
