@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Ops.Functions;
 
