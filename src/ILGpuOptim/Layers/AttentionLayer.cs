@@ -3,7 +3,7 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>Scaled dot-product attention with its projections: output(softmax(cap(scale · q kᵀ) + bias) v).</summary>
+/// <summary>Scaled dot-product attention with its projections: output(softmax(cap(scale · q kᵀ) + bias) v). <see cref="TransformerBlock"/> makes it.</summary>
 public sealed class AttentionLayer : Layer
 {
     private readonly AttentionDescription description;
@@ -15,14 +15,14 @@ public sealed class AttentionLayer : Layer
     private readonly bool isPacked;
 
     /// <summary>Makes the projections and norms.</summary>
-    /// <param name="initializer">Where and how.</param>
-    /// <param name="description">What is computed.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
+    /// <param name="description">Heads, projections, norms, positions and windows.</param>
     /// <param name="hiddenSize">Columns of x and of the result.</param>
-    /// <param name="index">The number of its block, which is its place in a cache.</param>
-    /// <param name="isCausal">Whether a token sees itself and earlier ones only.</param>
-    /// <param name="tables">What the stack's layers share.</param>
+    /// <param name="index">The index of its block, also in a cache.</param>
+    /// <param name="isCausal">A token sees only itself and earlier tokens.</param>
+    /// <param name="tables">Tables that the layers of a stack share.</param>
     /// <exception cref="ArgumentException">The description contradicts itself.</exception>
-    /// <exception cref="ArgumentOutOfRangeException">A number of the description lies outside its range.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A scalar of the description lies outside its range.</exception>
     internal AttentionLayer(Initializer initializer, AttentionDescription description, int hiddenSize, int index, bool isCausal, SharedTables tables)
     {
         (this.description, this.index) = (description, index);
@@ -58,11 +58,11 @@ public sealed class AttentionLayer : Layer
         };
         settings.Check();
 
-        Linear Input(int part, int columns) => Add(new Linear(initializer, description.Inputs[part], hiddenSize, columns));
+        Linear Input(int index, int columns) => Add(new Linear(initializer, description.Inputs[index], hiddenSize, columns));
         Norm? AddNorm(NormDescription? norm, int heads) => norm is null ? null : Add(new Norm(initializer, norm, description.NormsHeads ? description.HeadSize : heads * description.HeadSize));
     }
 
-    /// <summary>Numbers of a token's keys, and as many of its values.</summary>
+    /// <summary>The size of a token's keys, and of its values.</summary>
     internal int KeyWidth => keyWidth;
 
     private bool IsByHeads => inputs.Length == 1 && description.Order == PackedOrder.Heads;
@@ -71,7 +71,7 @@ public sealed class AttentionLayer : Layer
     /// <param name="context">The pass.</param>
     /// <param name="x">(sequences · length) × hidden size.</param>
     /// <param name="residual">As x, added to the result after dropout; or null.</param>
-    /// <param name="dropout">Of the result before it is added.</param>
+    /// <param name="dropout">The probability of dropout of the result before it is added.</param>
     /// <returns>As x.</returns>
     public Tensor Forward(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
     {
@@ -119,7 +119,7 @@ public sealed class AttentionLayer : Layer
     private Tensor Output(Tape tape, Tensor mixed, Tensor? residual, float dropout) =>
         residual is null ? output.Forward(tape, mixed) : output.Forward(tape, mixed, residual, dropout);
 
-    /// <summary>Keeps the keys and values of new tokens and lets these attend to all tokens of their sequences so far.</summary>
+    /// <summary>Appends the keys and values of new tokens to the cache; the new tokens attend to all tokens of their sequences so far.</summary>
     private Tensor Decode(ForwardContext context, CacheWindow cache, AttentionSettings here, Tensor packed)
     {
         int size = description.HeadSize, stride = packed.Columns;
@@ -178,7 +178,7 @@ public sealed class AttentionLayer : Layer
         return mixed;
     }
 
-    /// <summary>Turns heads in place; with <paramref name="alternates"/> the number after each head is one of another kind that is turned as well.</summary>
+    /// <summary>Rotates heads in place; with <paramref name="alternates"/>, also the head after each one: keys follow queries.</summary>
     private void Rotate(Tensor x, Block angles, int heads, int headStride, bool alternates)
     {
         var rotation = new RotationArguments(x.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = description.HeadSize, Size = settings.RotatedSize, Stride = x.Columns, HeadStride = headStride };

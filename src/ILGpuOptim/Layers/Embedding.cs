@@ -9,15 +9,18 @@ public sealed class Embedding : Layer
     private readonly int? padding;
 
     /// <summary>Makes the table.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="name">The table's name without <c>.weight</c>.</param>
-    /// <param name="rows">How many vectors.</param>
-    /// <param name="columns">Numbers of a vector.</param>
-    /// <param name="standardDeviation">Of its fresh numbers.</param>
+    /// <param name="rows">The number of vectors.</param>
+    /// <param name="columns">The size of a vector.</param>
+    /// <param name="standardDeviation">The standard deviation of the initial values.</param>
     /// <param name="truncation">See <see cref="Initializer.Fill"/>.</param>
-    /// <param name="padding">The row that starts at zero and that lookups pass no gradient to; null: none.</param>
+    /// <param name="padding">The row that starts at zero and receives no gradient; null: none.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such padding row, or the standard deviation is negative, infinite or NaN.</exception>
     public Embedding(Initializer initializer, string name, int rows, int columns, float standardDeviation, float? truncation = null, int? padding = null)
     {
+        if (padding is { } missing && (uint)missing >= (uint)rows)
+            throw new ArgumentOutOfRangeException(nameof(padding), missing, $"Embedding '{name}' has {rows} rows, there is no padding row {missing}");
         this.padding = padding;
         Weight = Add(initializer, name + ".weight", ParameterRole.Other, standardDeviation, 0, truncation, rows, columns);
         if (padding is { } row)

@@ -3,8 +3,8 @@ using ILGpuOptim.Ops;
 namespace ILGpuOptim.Layers;
 
 /// <summary>
-/// A feed-forward layer of which each token uses a few of many experts: Σ s_e · expert_e(x) over the experts that a router chose; see
-/// <see cref="RouterOp.Route"/>. Each expert computes the tokens that chose it, and no others.
+/// A mixture of experts: Σ s_e · expert_e(x) over the few feed-forward experts that a router chose for each token; see <see cref="RouterOp.Route"/>.
+/// Each expert computes only the tokens that it was chosen for.
 /// </summary>
 public sealed class ExpertsLayer : Layer
 {
@@ -16,14 +16,14 @@ public sealed class ExpertsLayer : Layer
     private readonly float dropout;
 
     /// <summary>Makes the router, then expert after expert.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="columns">Columns of x, the hidden size.</param>
     /// <param name="description">With <see cref="FeedForwardDescription.Experts"/>; names of projections contain <c>{e}</c>.</param>
     /// <exception cref="ArgumentException">The description has no experts, or asks for what they do not have: packed gates, biases, weights stored inputs × outputs.</exception>
     public ExpertsLayer(Initializer initializer, int columns, FeedForwardDescription description)
     {
         this.description = description.Experts ?? throw new ArgumentException("the description has no experts", nameof(description));
-        int perToken = this.description.PerToken, inner = description.IntermediateSize;
+        int perToken = this.description.PerToken, intermediateSize = description.IntermediateSize;
         if (perToken < 1 || perToken > Count)
             throw new ArgumentException($"each token is computed by 1 to {Count} experts, not {perToken}", nameof(description));
         if (description.IsPacked)
@@ -36,26 +36,26 @@ public sealed class ExpertsLayer : Layer
         for (int e = 0; e < Count; e++)
         {
             if (gates is not null)
-                gates[e] = Projection(description.Gate!, e, columns, inner);
-            ups[e] = Projection(description.Up, e, columns, inner);
-            downs[e] = Projection(description.Down, e, inner, columns);
+                gates[e] = Projection(description.Gate!, e, columns, intermediateSize);
+            ups[e] = Projection(description.Up, e, columns, intermediateSize);
+            downs[e] = Projection(description.Down, e, intermediateSize, columns);
         }
 
-        Linear Projection(ProjectionDescription part, int number, int inputs, int outputs)
+        Linear Projection(ProjectionDescription projection, int expert, int inputs, int outputs)
         {
-            if (part.HasBias || part.InputsFirst)
-                throw new ArgumentException($"{part.Name}: weights of experts are outputs × inputs, without biases", nameof(description));
-            return Add(new Linear(initializer, part with { Name = part.Name.Replace("{e}", $"{number}", StringComparison.Ordinal) }, inputs, outputs));
+            if (projection.HasBias || projection.InputsFirst)
+                throw new ArgumentException($"{projection.Name}: weights of experts are outputs × inputs, without biases", nameof(description));
+            return Add(new Linear(initializer, projection with { Name = projection.Name.Replace("{e}", $"{expert}", StringComparison.Ordinal) }, inputs, outputs));
         }
     }
 
-    /// <summary>Experts.</summary>
+    /// <summary>The number of experts.</summary>
     public int Count => description.Count;
 
     /// <summary>Σ s_e · expert_e(x). Waits for the device, because experts are chosen on the host.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">tokens × columns.</param>
-    /// <param name="loss">Collects what the router does; or null.</param>
+    /// <param name="loss">Collects the router's probabilities and choices; or null.</param>
     /// <returns>As <paramref name="x"/>.</returns>
     public Tensor Forward(Tape tape, Tensor x, RouterLoss? loss = null)
     {

@@ -2,7 +2,7 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>The feed-forward part of a block: down(activation(up x)), or down(activation(gate x) ∘ up x), or a mixture of such experts.</summary>
+/// <summary>The feed-forward layer of a block: down(activation(up x)), or down(activation(gate x) ∘ up x), or a mixture of such experts.</summary>
 public sealed class FeedForwardLayer : Layer
 {
     private readonly ExpertsLayer? experts;
@@ -11,9 +11,9 @@ public sealed class FeedForwardLayer : Layer
     private readonly float dropout;
     private readonly bool isPacked;
 
-    /// <summary>Makes the products.</summary>
-    /// <param name="initializer">Where and how.</param>
-    /// <param name="description">Which products, and what is between them.</param>
+    /// <summary>Makes the projections.</summary>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
+    /// <param name="description">Projections, activation and dropout.</param>
     /// <param name="hiddenSize">Columns of x and of the result.</param>
     /// <exception cref="ArgumentException">The description contradicts itself.</exception>
     public FeedForwardLayer(Initializer initializer, FeedForwardDescription description, int hiddenSize)
@@ -28,17 +28,17 @@ public sealed class FeedForwardLayer : Layer
 
         if (description.Gate is not null && (isPacked || description.Gate.InputsFirst || description.Up.InputsFirst))
             throw new ArgumentException($"feed-forward layer with {description.Up.Name}: a gate is packed with the other product, or both have weights of their own, stored outputs × inputs", nameof(description));
-        int inner = description.IntermediateSize;
-        gate = description.Gate is { } gated ? Add(new Linear(initializer, gated, hiddenSize, inner)) : null;
-        up = Add(new Linear(initializer, description.Up, hiddenSize, isPacked ? 2 * inner : inner));
-        down = Add(new Linear(initializer, description.Down, inner, hiddenSize));
+        int intermediateSize = description.IntermediateSize;
+        gate = description.Gate is { } gated ? Add(new Linear(initializer, gated, hiddenSize, intermediateSize)) : null;
+        up = Add(new Linear(initializer, description.Up, hiddenSize, isPacked ? 2 * intermediateSize : intermediateSize));
+        down = Add(new Linear(initializer, description.Down, intermediateSize, hiddenSize));
     }
 
     /// <summary>The result, plus a residual where there is one.</summary>
     /// <param name="context">The pass.</param>
     /// <param name="x">rows × hidden size.</param>
     /// <param name="residual">As x, added to the result after dropout; or null.</param>
-    /// <param name="dropout">Of the result before it is added.</param>
+    /// <param name="dropout">The probability of dropout of the result before it is added.</param>
     /// <returns>As x.</returns>
     public Tensor Forward(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
     {
@@ -49,11 +49,11 @@ public sealed class FeedForwardLayer : Layer
             return residual is null ? mixed : tape.Add(residual, tape.Dropout(mixed, dropout));
         }
 
-        Tensor inner = tape.Dropout(Inner(tape, x), this.dropout);
-        return residual is null ? down!.Forward(tape, inner) : down!.Forward(tape, inner, residual, dropout);
+        Tensor intermediate = tape.Dropout(Intermediate(tape, x), this.dropout);
+        return residual is null ? down!.Forward(tape, intermediate) : down!.Forward(tape, intermediate, residual, dropout);
     }
 
-    private Tensor Inner(Tape tape, Tensor x) =>
+    private Tensor Intermediate(Tape tape, Tensor x) =>
         gate is not null ? tape.GatedProduct(x, gate.WeightFor(tape), up!.WeightFor(tape), gate.Bias, up.Bias, activation) :
         isPacked ? tape.Gated(up!.Forward(tape, x), activation) :
         up!.Forward(tape, x, activation);

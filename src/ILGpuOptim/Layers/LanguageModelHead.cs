@@ -3,7 +3,7 @@ using ILGpuOptim.Ops.Functions;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>From hidden states to logits, and to the loss.</summary>
+/// <summary>Computes logits, and their loss, from hidden states.</summary>
 public sealed class LanguageModelHead : Layer
 {
     private readonly HeadDescription description;
@@ -12,13 +12,16 @@ public sealed class LanguageModelHead : Layer
     private readonly Activation? activation;
 
     /// <summary>Makes the parameters that are the head's own.</summary>
-    /// <param name="initializer">Where and how.</param>
-    /// <param name="description">What the head computes.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
+    /// <param name="description">Transform, projection, bias, scale and soft cap.</param>
     /// <param name="hiddenSize">Columns of the states.</param>
     /// <param name="tokens">The token table, which a tied head reads: vocabulary × hidden size.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The scale is infinite or NaN, or the soft cap is not above 0.</exception>
     public LanguageModelHead(Initializer initializer, HeadDescription description, int hiddenSize, Parameter tokens)
     {
         this.description = description;
+        Scalars.Finite(nameof(LanguageModelHead), description.Scale, tokens, nameof(description.Scale));
+        Scalars.Positive(nameof(LanguageModelHead), description.SoftCap ?? 1, tokens, nameof(description.SoftCap));
         int vocabulary = tokens.Shape[0];
         if (description.Transform is { } transform)
         {
@@ -37,7 +40,7 @@ public sealed class LanguageModelHead : Layer
     /// <summary>Added to the logits; or null.</summary>
     public Parameter? Bias { get; }
 
-    /// <summary>What is multiplied by <see cref="Weight"/>: scale · the states, through the transform where there is one.</summary>
+    /// <summary>The factor of <see cref="Weight"/> in the logits: scale · the states, through the transform where there is one.</summary>
     public Tensor Transform(Tape tape, Tensor states)
     {
         Tensor x = dense is null ? states : norm!.Forward(tape, dense.Forward(tape, states, activation!));

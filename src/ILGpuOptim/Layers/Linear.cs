@@ -6,11 +6,11 @@ namespace ILGpuOptim.Layers;
 public sealed class Linear : Layer
 {
     /// <summary>Makes weight and bias (zero).</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="description">Name, bias, layout and standard deviation of the weight.</param>
     /// <param name="inputs">Columns of x.</param>
     /// <param name="outputs">Columns of the result.</param>
-    /// <param name="role">Of the weight, for its storage.</param>
+    /// <param name="role">The role of the weight, which decides its storage.</param>
     public Linear(Initializer initializer, ProjectionDescription description, int inputs, int outputs, ParameterRole role = ParameterRole.Product)
     {
         (Name, Inputs, Outputs, IsTransposed) = (description.Name, inputs, outputs, !description.InputsFirst);
@@ -27,13 +27,13 @@ public sealed class Linear : Layer
     /// <summary>Columns of the result.</summary>
     public int Outputs { get; }
 
-    /// <summary>Whether the weight is stored outputs × inputs; GPT-2 stores inputs × outputs.</summary>
+    /// <summary>True if the weight is stored outputs × inputs; GPT-2 stores inputs × outputs.</summary>
     public bool IsTransposed { get; }
 
     /// <summary>The matrix, without its adapter.</summary>
     public Parameter Weight { get; }
 
-    /// <summary>What is learnt beside the weight; or null.</summary>
+    /// <summary>The LoRA adapter of the weight; or null.</summary>
     public LoraAdapter? Adapter { get; internal set; }
 
     /// <summary>The matrix with its adapter.</summary>

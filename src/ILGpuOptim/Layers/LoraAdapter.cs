@@ -14,31 +14,38 @@ public sealed record LoraOptions
     [Range(0, Above = true)]
     public double Alpha { get; init; } = 16;
 
-    /// <summary>Which products are adapted: the last parts of their names, or patterns of whole names with *; empty means the model's usual ones.</summary>
+    /// <summary>The projections to adapt: the ends of their names, or patterns of whole names with *; empty: the model's default.</summary>
     public IReadOnlyList<string> Targets { get; init; } = [];
 }
 
-/// <summary>What is learnt beside a frozen weight W: W + alpha / rank · B A, with A random and B zero at the start.</summary>
+/// <summary>A low-rank adapter of a frozen weight W: W + alpha / rank · B A, with A random and B zero at the start.</summary>
 public sealed class LoraAdapter : Layer
 {
     private readonly Linear adapted;
 
-    /// <summary>Makes the two thin matrices beside a product.</summary>
+    /// <summary>Makes the two factors.</summary>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
+    /// <param name="adapted">The layer to adapt.</param>
+    /// <param name="rank">Rows of A and columns of B, at least 1.</param>
+    /// <param name="alpha">B A is multiplied by alpha / rank.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The rank is less than 1, or alpha is infinite or NaN.</exception>
     public LoraAdapter(Initializer initializer, Linear adapted, int rank, double alpha)
     {
+        Scalars.AtLeast(nameof(LoraAdapter), 1, rank);
+        Scalars.Finite(nameof(LoraAdapter), (float)alpha, adapted.Weight, nameof(alpha));
         this.adapted = adapted;
         (Rank, Alpha) = (rank, alpha);
         A = Add(initializer, adapted.Name + ".lora_A.weight", 1 / MathF.Sqrt(3f * adapted.Inputs), 0, rank, adapted.Inputs);
         B = Add(initializer, adapted.Name + ".lora_B.weight", 0, 0, adapted.Outputs, rank);
     }
 
-    /// <summary>The product beside which it learns.</summary>
+    /// <summary>The name of the adapted layer.</summary>
     public string Module => adapted.Name;
 
     /// <summary>Rows of A.</summary>
     public int Rank { get; }
 
-    /// <summary>B A counts alpha / rank.</summary>
+    /// <summary>B A is multiplied by alpha / rank.</summary>
     public double Alpha { get; }
 
     private float Scale => (float)(Alpha / Rank);
@@ -52,7 +59,7 @@ public sealed class LoraAdapter : Layer
     /// <summary>The adapted weight.</summary>
     internal Tensor WeightFor(Tape tape) => tape.LowRankSum(adapted.Weight, A, B, Scale, adapted.IsTransposed);
 
-    /// <summary>Makes the adapted weight the product's own.</summary>
+    /// <summary>Adds the adapter to the layer's weight and removes it.</summary>
     internal void Merge()
     {
         adapted.Weight.Device.AddLowRank(adapted.Weight, A, B, Scale, adapted.IsTransposed);

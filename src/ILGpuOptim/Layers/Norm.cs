@@ -2,13 +2,13 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>Layer normalisation or root mean square normalisation of rows, with its weight and maybe a bias.</summary>
+/// <summary>Layer normalisation or root mean square normalisation of rows, with a weight and an optional bias.</summary>
 public sealed class Norm : Layer
 {
     private readonly NormDescription description;
 
     /// <summary>Makes a weight of one (of zero where the factor is 1 + weight) and a bias of zero.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="description">The formula.</param>
     /// <param name="columns">Elements that are normalised together.</param>
     /// <exception cref="ArgumentOutOfRangeException">ε is negative, infinite or NaN.</exception>
@@ -20,7 +20,7 @@ public sealed class Norm : Layer
         Bias = description.HasBias ? Add(initializer, description.Name + ".bias", 0, 0, columns) : null;
     }
 
-    /// <summary>One factor a column.</summary>
+    /// <summary>One factor for each column.</summary>
     public Parameter Weight { get; }
 
     /// <summary>Added to each row; or null.</summary>

@@ -4,7 +4,7 @@ namespace ILGpuOptim.Layers;
 
 /// <summary>
 /// T5's learned bias of attention scores by the distance of key and query (Raffel et al., "Exploring the limits of transfer learning", 2020). Short
-/// distances have a bucket each, longer ones share buckets of logarithmic width, and each bucket has a number for each head. One table serves all
+/// distances have a bucket each, longer ones share buckets of logarithmic width, and each bucket has a value for each head. One table serves all
 /// blocks of a stack.
 /// </summary>
 public sealed class RelativeBias : Layer
@@ -13,7 +13,7 @@ public sealed class RelativeBias : Layer
     private readonly int half;
 
     /// <summary>Makes the table.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="description">Buckets and distances.</param>
     /// <param name="heads">Attention heads.</param>
     /// <exception cref="ArgumentException">There are too few buckets, or the largest distance lies within those of their own.</exception>

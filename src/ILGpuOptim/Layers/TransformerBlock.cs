@@ -2,7 +2,7 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>A layer of a transformer: attention, maybe cross-attention, and a feed-forward part, each added to the residual stream.</summary>
+/// <summary>A block of a transformer: attention, optional cross-attention, and a feed-forward layer, each added to the residual stream. <see cref="TransformerStack"/> makes it.</summary>
 public sealed class TransformerBlock : Layer
 {
     private readonly ResidualKind residual;
@@ -14,13 +14,13 @@ public sealed class TransformerBlock : Layer
     private readonly Branch attend, feed;
     private readonly Branch? attendAcross;
 
-    /// <summary>Makes the parts in the order in which a block applies them.</summary>
-    /// <param name="initializer">Where and how.</param>
-    /// <param name="description">The parts.</param>
-    /// <param name="hiddenSize">Numbers of a token in the residual stream.</param>
-    /// <param name="index">The block's number within its stack, which is its place in a cache.</param>
-    /// <param name="isCausal">Whether self-attention is causal.</param>
-    /// <param name="tables">What the stack's layers share.</param>
+    /// <summary>Makes the layers in the order in which the block applies them.</summary>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
+    /// <param name="description">The layers of the block.</param>
+    /// <param name="hiddenSize">The size of a token's residual stream.</param>
+    /// <param name="index">The block's index within its stack, also in a cache.</param>
+    /// <param name="isCausal">Makes self-attention causal.</param>
+    /// <param name="tables">Tables that the layers of a stack share.</param>
     /// <exception cref="ArgumentException">The description contradicts itself.</exception>
     internal TransformerBlock(Initializer initializer, BlockDescription description, int hiddenSize, int index, bool isCausal, SharedTables tables)
     {
@@ -44,10 +44,10 @@ public sealed class TransformerBlock : Layer
     /// <summary>Self-attention.</summary>
     internal AttentionLayer Attention => attention;
 
-    /// <summary>Attention to an encoder's states; null for none.</summary>
+    /// <summary>Attention to an encoder's states; null: none.</summary>
     internal AttentionLayer? CrossAttention => cross;
 
-    /// <summary>Takes the residual stream through the block.</summary>
+    /// <summary>Applies the block to the residual stream.</summary>
     /// <param name="context">The pass.</param>
     /// <param name="x">(sequences · length) × hidden size.</param>
     /// <returns>As x.</returns>

@@ -11,7 +11,7 @@ public sealed class TransformerEmbedding : Layer
     private readonly Norm? norm;
 
     /// <summary>Makes the tables.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="description">Which tables there are.</param>
     /// <param name="vocabulary">Rows of the token table.</param>
     /// <param name="hiddenSize">Columns of all tables.</param>
@@ -33,14 +33,14 @@ public sealed class TransformerEmbedding : Layer
     /// <summary>The residual stream of tokens.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="ids">Token ids, each within the table.</param>
-    /// <param name="places">As many rows of the position table.</param>
-    /// <param name="parts">As many segments.</param>
+    /// <param name="positionIds">As many rows of the position table.</param>
+    /// <param name="segmentIds">As many rows of the segment table.</param>
     /// <returns>ids × hidden size.</returns>
-    public Tensor Forward(Tape tape, ReadOnlySpan<int> ids, ReadOnlySpan<int> places, ReadOnlySpan<int> parts)
+    public Tensor Forward(Tape tape, ReadOnlySpan<int> ids, ReadOnlySpan<int> positionIds, ReadOnlySpan<int> segmentIds)
     {
-        Tensor? sum = positions?.Forward(tape, tape.Indices(places));
+        Tensor? sum = positions?.Forward(tape, tape.Indices(positionIds));
         if (segments is not null)
-            sum = segments.Forward(tape, tape.Indices(parts), sum);
+            sum = segments.Forward(tape, tape.Indices(segmentIds), sum);
         Tensor x = description.Scale == 1
             ? tokens.Forward(tape, tape.Indices(ids), sum)
             : Add(tape, tape.Affine(tokens.Forward(tape, tape.Indices(ids)), description.Scale), sum);

@@ -13,7 +13,7 @@ public sealed class TransformerStack : Layer
     private readonly SharedTables tables = new();
 
     /// <summary>Makes the blocks, first to last.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <param name="initializer">Allocates and fills the parameters.</param>
     /// <param name="description">The model's description, or that of its encoder.</param>
     /// <exception cref="ArgumentException">A block's description contradicts itself, or there is a router loss and blocks differ in their number of experts.</exception>
     public TransformerStack(Initializer initializer, TransformerDescription description)
@@ -35,16 +35,16 @@ public sealed class TransformerStack : Layer
             throw new ArgumentException($"a router loss needs as many experts in every block that has any, not {string.Join(" and ", experts)}; set {nameof(description.RouterLossCoefficient)} to 0 to train without it", nameof(description));
     }
 
-    /// <summary>Numbers of a token's keys in each block.</summary>
+    /// <summary>The size of a token's keys in each block.</summary>
     internal IReadOnlyList<int> KeyWidths => [.. blocks.Select(block => block.Attention.KeyWidth)];
 
-    /// <summary>Numbers of a token's keys in each block's cross-attention; empty where there is none.</summary>
+    /// <summary>The size of a token's keys in each block's cross-attention; empty where there is none.</summary>
     internal IReadOnlyList<int> CrossKeyWidths => [.. blocks.Where(block => block.CrossAttention is not null).Select(block => block.CrossAttention!.KeyWidth)];
 
-    /// <summary>What its layers share.</summary>
+    /// <summary>Tables that its layers share.</summary>
     internal SharedTables Tables => tables;
 
-    /// <summary>Takes the residual stream through all blocks.</summary>
+    /// <summary>Applies all blocks to the residual stream.</summary>
     /// <param name="context">The pass.</param>
     /// <param name="x">(sequences · length) × hidden size.</param>
     /// <returns>As x, before the final norm.</returns>
@@ -63,7 +63,7 @@ public sealed class TransformerStack : Layer
                 continue;
             }
 
-            // Without recording only the residual stream outlives a block, and each block's only the next.
+            // Without recording, only a block's result outlives it, and only until the next block is done.
             using (TapeScope scope = tape.Scope())
                 x = scope.Keep(block.Forward(context, before));
             if (i > 0 && !tape.IsRecording)
@@ -88,7 +88,7 @@ public sealed class TransformerStack : Layer
         }
     }
 
-    /// <summary>Whether rotated keys of a sequence stay what they are when it grows from one length to another.</summary>
+    /// <summary>True if the rotated keys of a sequence stay valid when it grows from one length to another.</summary>
     internal bool KeepsKeys(int before, int after)
     {
         for (int i = 0; i < tables.Rotations; i++)

@@ -77,13 +77,13 @@ public static class AttentionOp
         return output;
     }
 
-    /// <summary>Attention of queries to keys and values that lie apart, of the same sequences or, as cross-attention, of others.</summary>
+    /// <summary>Attention over separate queries, keys and values; keys and values may belong to other sequences (cross-attention).</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="query">(batch · query length) × heads · size.</param>
     /// <param name="key">(batch · key length) × key heads · size.</param>
-    /// <param name="value">As the keys.</param>
+    /// <param name="value">As <paramref name="key"/>.</param>
     /// <param name="batch">Independent sequences.</param>
-    /// <param name="settings">Heads, masks, biases and rotation. Angles turn queries and keys, which then must have as many rows.</param>
+    /// <param name="settings">Heads, masks, biases and rotation. With angles, queries and keys must have the same number of rows.</param>
     /// <returns>(batch · query length) × heads · size.</returns>
     /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A setting lies outside its range.</exception>
@@ -101,7 +101,7 @@ public static class AttentionOp
         if (settings.Angles is { } angles)
         {
             if (query.Rows != key.Rows)
-                throw new ArgumentException($"attention: query is {query} and key {key}, so that one table of angles cannot turn both; turn them with Rotate before", nameof(settings));
+                throw new ArgumentException($"attention: query is {query} and key {key}, so one table of angles cannot rotate both; rotate them with Rotate first", nameof(settings));
             query = tape.Rotate(query, heads, angles, settings.RotatedSize);
             key = tape.Rotate(key, keyHeads, angles, settings.RotatedSize);
         }
@@ -125,13 +125,13 @@ public static class AttentionOp
         return output;
     }
 
-    /// <summary>Turns the heads of each row by the angles of its row: rotary position embedding (RoPE; Su et al., 2021).</summary>
+    /// <summary>Rotates the heads of each row by the angles of its row: rotary position embedding (RoPE; Su et al., 2021).</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">Rows × heads · size.</param>
     /// <param name="heads">Heads of a row.</param>
     /// <param name="angles">Rows × rotated size: cosines, then sines, as <see cref="RotationArguments"/> has them.</param>
-    /// <param name="rotatedSize">Numbers of a head that are turned, its first ones; 0 means all.</param>
-    /// <returns>The turned rows.</returns>
+    /// <param name="rotatedSize">The number of leading elements of a head that are rotated; 0: all.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
     public static Tensor Rotate(this Tape tape, Tensor x, int heads, Block angles, int rotatedSize = 0)
     {
@@ -165,14 +165,14 @@ public static class AttentionOp
 
     private static void CheckAngles(Tensor x, in Block angles, int size, int rotatedSize)
     {
-        int turned = rotatedSize == 0 ? size : rotatedSize;
-        if (turned < 0 || turned > size || turned % 2 != 0)
-            throw new ArgumentException($"rotation: an even number of a head's {size} numbers can be turned, not {turned}", nameof(rotatedSize));
-        if (angles.Length != (long)x.Rows * turned)
-            throw new ArgumentException($"rotation: there are {angles.Length} angles; the {x.Rows} rows of {x} need {turned} each", nameof(angles));
+        int rotated = rotatedSize == 0 ? size : rotatedSize;
+        if (rotated < 0 || rotated > size || rotated % 2 != 0)
+            throw new ArgumentException($"rotation: an even number of a head's {size} elements can be rotated, not {rotated}", nameof(rotatedSize));
+        if (angles.Length != (long)x.Rows * rotated)
+            throw new ArgumentException($"rotation: there are {angles.Length} angles; the {x.Rows} rows of {x} need {rotated} each", nameof(angles));
     }
 
-    /// <summary>The arguments with what the settings and the tape say, once the shapes are known.</summary>
+    /// <summary>Completes the arguments with the settings and the tape's random stream.</summary>
     private static AttentionArguments Arguments(Tape tape, AttentionSettings settings, in AttentionArguments shape, Tensor output)
     {
         if (settings.DistanceBias is { } bias && (bias.Columns != shape.Heads || bias.Length != shape.Distances * shape.Heads))
@@ -196,7 +196,7 @@ public static class AttentionOp
 
     private static Block From(in Block packed, int start) => packed.Slice(Math.Min(start, packed.Length), Math.Max(0, packed.Length - start));
 
-    /// <summary>Turns queries and keys: one after the other where they alternate, else together.</summary>
+    /// <summary>Rotates queries and keys: in two launches where they alternate head by head, else in one.</summary>
     private static void Rotate(Device device, in RotationArguments rotation, bool byHeads)
     {
         device.Rotate(rotation);
@@ -204,10 +204,10 @@ public static class AttentionOp
             device.Rotate(rotation with { Target = From(rotation.Target, rotation.HeadSize) });
     }
 
-    /// <summary>Where keys and values begin in a packed row, and the distance between heads.</summary>
+    /// <summary>The offsets of keys and values in a packed row, and the stride between heads.</summary>
     private readonly record struct Layout(int Key, int Value, int HeadStride);
 
-    /// <summary>Memory that receives an input's gradient as the device writes it; <see cref="Finish"/> then adds it to what was there.</summary>
+    /// <summary>Memory for an input's gradient, which the device overwrites; <see cref="Finish"/> adds it to an earlier gradient.</summary>
     private readonly struct Received
     {
         private readonly Operand target;

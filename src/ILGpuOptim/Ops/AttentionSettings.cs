@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>What attention computes beside its operands; see <see cref="AttentionOp"/>.</summary>
+/// <summary>Settings of attention; see <see cref="AttentionOp"/>.</summary>
 public sealed record AttentionSettings
 {
     /// <summary>Query heads.</summary>
@@ -11,7 +11,7 @@ public sealed record AttentionSettings
     /// <summary>Key and value heads, a divisor of <see cref="Heads"/>; 0 means as many.</summary>
     public int KeyHeads { get; init; }
 
-    /// <summary>Numbers per head; 0 means what the operands' columns leave for each.</summary>
+    /// <summary>Elements per head; 0: derived from the operands' columns.</summary>
     public int HeadSize { get; init; }
 
     /// <summary>Multiplies the scores; null means 1 / √size.</summary>
@@ -20,10 +20,10 @@ public sealed record AttentionSettings
     /// <summary>A query sees no keys after its own position. With more keys than queries, the last query stands at the last key.</summary>
     public bool Causal { get; init; }
 
-    /// <summary>How many keys before its own position a query sees; null: all.</summary>
+    /// <summary>The number of keys before its own position that a query sees; null: all.</summary>
     public int? KeysBefore { get; init; }
 
-    /// <summary>How many keys after its own position a query sees; null: all. Causal attention sees none.</summary>
+    /// <summary>The number of keys after its own position that a query sees; null: all. Causal attention sees none.</summary>
     public int? KeysAfter { get; init; }
 
     /// <summary>Scores s become cap · tanh(s / cap) before biases and masks; 0: none.</summary>
@@ -45,12 +45,12 @@ public sealed record AttentionSettings
     public Tensor? DistanceBias { get; init; }
 
     /// <summary>
-    /// (batch · length) × <see cref="RotatedSize"/>: the cosines and sines of each row's position by which queries and keys are turned
+    /// (batch · length) × <see cref="RotatedSize"/>: the cosines and sines of each row's position by which queries and keys are rotated
     /// (RoPE; Su et al., 2021), as <see cref="RotationArguments"/> has them; null: none.
     /// </summary>
     public Block? Angles { get; init; }
 
-    /// <summary>Numbers of a head that <see cref="Angles"/> turn, its first ones; 0 means all.</summary>
+    /// <summary>The number of leading elements of a head that <see cref="Angles"/> rotate; 0: all.</summary>
     public int RotatedSize { get; init; }
 
     /// <summary>How a packed operand holds queries, keys and values.</summary>
@@ -62,8 +62,8 @@ public sealed record AttentionSettings
     /// </summary>
     internal bool RotatesInPlace { get; init; }
 
-    /// <summary>Checks the numbers that do not depend on the operands.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">A number lies outside its range.</exception>
+    /// <summary>Checks the scalars.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A scalar lies outside its range.</exception>
     internal void Check()
     {
         Scalars.AtLeast(AttentionOp.Name, 0, HeadSize);

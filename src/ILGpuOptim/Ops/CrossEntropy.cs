@@ -7,25 +7,25 @@ namespace ILGpuOptim.Ops;
 /// <summary>Cross-entropy of a linear head, without ever holding all logits of a large batch.</summary>
 public static class CrossEntropyOp
 {
-    /// <summary>Logits up to this many numbers are kept for the backward pass; beyond it they are computed again, chunk by chunk.</summary>
+    /// <summary>The largest number of logits that are kept for the backward pass; more are computed again, chunk by chunk.</summary>
     public const long MostKeptLogits = 1 << 25;
 
-    /// <summary>Chunks of more rows have a multiple of this, so that products are cut into whole tiles.</summary>
+    /// <summary>Longer chunks are cut to a multiple of this, so that products consist of whole tiles.</summary>
     private const int ChunkRows = 128;
 
     /// <summary>
     /// The mean over rows of ln Σⱼ exp zⱼ - (1 - ε) z_target - ε mean z, with the logits z = cap · tanh(l / cap) (or l without a cap), l = logitScale ·
-    /// (x · headᵀ + bias), and the label smoothing ε (Szegedy et al., 2016). Rows with a negative target count nothing.
+    /// (x · headᵀ + bias), and the label smoothing ε (Szegedy et al., 2016). Rows with a negative target are ignored.
     /// </summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">… × c, n rows in all.</param>
     /// <param name="head">vocabulary × c.</param>
     /// <param name="bias">vocabulary, or null.</param>
     /// <param name="targets">n classes; negative ones are ignored.</param>
-    /// <param name="scale">What the mean over the counted rows is multiplied by, for accumulation over several batches.</param>
+    /// <param name="scale">Multiplies the mean over the counted rows, for accumulation over several batches.</param>
     /// <param name="softCap">The cap of the logits; 0: none.</param>
     /// <param name="mostKept">See <see cref="MostKeptLogits"/>.</param>
-    /// <param name="labelSmoothing">ε in [0, 1]: how much of a target is spread over all classes.</param>
+    /// <param name="labelSmoothing">ε in [0, 1]: the fraction of a target that is spread over all classes.</param>
     /// <param name="logitScale">Multiplies the logits.</param>
     /// <returns>A scalar: the scaled mean, 0 when no row counts.</returns>
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
@@ -179,7 +179,7 @@ public static class CrossEntropyOp
         }
     }
 
-    /// <summary>Σ weight · (log-sum-exp - picked logit); rows of weight 0 count nothing even where they are not finite.</summary>
+    /// <summary>Σ weight · (log-sum-exp - picked logit); rows of weight 0 add nothing, even where they are not finite.</summary>
     private readonly struct LossRule : IMap4
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Sum);

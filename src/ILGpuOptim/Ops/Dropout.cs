@@ -2,12 +2,12 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>Dropout (Srivastava et al., 2014), scaled so that the expectation stays.</summary>
+/// <summary>Dropout (Srivastava et al., 2014), scaled so that the expected value is unchanged.</summary>
 public static class DropoutOp
 {
     /// <summary>
     /// Zeroes elements with a probability while the tape trains, and multiplies the others by 1 / (1 - probability).
-    /// The mask is drawn again for the gradient instead of being kept.
+    /// The backward pass samples the same mask again instead of keeping it.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The probability lies outside [0, 1).</exception>
     public static Tensor Dropout(this Tape tape, Tensor x, float probability)

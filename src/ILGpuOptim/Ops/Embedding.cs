@@ -10,9 +10,9 @@ public static class EmbeddingOp
     /// </summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="table">rows × columns.</param>
-    /// <param name="indices">n row numbers, each within the table.</param>
-    /// <param name="addend">Of n rows of so many columns, whose shape the result takes; or null.</param>
-    /// <param name="padding">A row that lookups pass no gradient to; null: none.</param>
+    /// <param name="indices">n row indices, each within the table.</param>
+    /// <param name="addend">n rows of as many columns as the table; the result takes its shape. Or null.</param>
+    /// <param name="padding">A row that receives no gradient; null: none.</param>
     /// <returns>n × columns, or the shape of the addend.</returns>
     /// <exception cref="ArgumentException">The table is no matrix, or the addend does not fit.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An index or the padding row lies outside the table. Where a GPU alone knows the indices, the row becomes NaN instead.</exception>
@@ -65,7 +65,7 @@ public static class EmbeddingOp
                 tape.PassGradient(Output, addend);
         }
 
-        /// <summary>Adds to every row, then gives one its old numbers back.</summary>
+        /// <summary>Adds to every row, then restores the old values of one.</summary>
         private void AddAllBut(Tape tape, in Block target, int row)
         {
             Block kept = target.Slice((long)row * table.Columns, table.Columns), before = tape.Scratch(table.Columns);

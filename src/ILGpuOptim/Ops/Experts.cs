@@ -4,14 +4,14 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Ops;
 
 /// <summary>
-/// What a mixture of experts computes once its router has chosen: rows are gathered by expert, each expert multiplies its own rows, and the weighted
-/// results are added up for each token. What the tape keeps depends on the number of tokens alone, not on how they spread over the experts.
+/// The operations of a mixture of experts after <see cref="RouterOp.Route"/>: rows are gathered by expert, each expert multiplies its own rows, and the
+/// weighted results are summed for each token. The memory that the tape keeps depends on the number of tokens only, not on their distribution.
 /// </summary>
 public static class ExpertsOp
 {
     /// <summary>The rows of x by slot: those of the first expert's tokens, then the second's, and so on.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="choice">Which expert computes which tokens.</param>
+    /// <param name="choice">The experts of each token, from <see cref="RouterOp.Route"/>.</param>
     /// <param name="x">tokens × columns.</param>
     /// <returns>slots × columns.</returns>
     /// <exception cref="ArgumentException">x has another number of tokens.</exception>
@@ -27,9 +27,9 @@ public static class ExpertsOp
 
     /// <summary>y[s] = [A_e x[s] | B_e x[s] | …] for each slot s of each expert e: the products of one or several weights of every expert, side by side.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="choice">Which slots are whose.</param>
+    /// <param name="choice">The experts of each token, from <see cref="RouterOp.Route"/>.</param>
     /// <param name="x">slots × inputs.</param>
-    /// <param name="weights">A, B, …, each a weight for every expert, outputs × inputs, no two the same tensor. One without slots gets a gradient of zero.</param>
+    /// <param name="weights">A, B, …, each a weight for every expert, outputs × inputs, no two the same tensor. The weights of an expert without slots get a gradient of zero.</param>
     /// <returns>slots × the sum of the outputs.</returns>
     /// <exception cref="ArgumentException">The number of slots or weights, or a weight's shape, differs.</exception>
     public static Tensor ExpertLinear(this Tape tape, RouterChoice choice, Tensor x, params IReadOnlyList<IReadOnlyList<Tensor>> weights)
@@ -71,7 +71,7 @@ public static class ExpertsOp
 
     /// <summary>y[t] = Σ s · x[slot] over the slots of token t, with the weights s of the choice, added from the most to the least probable expert.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="choice">Which expert computed which tokens, with their weights.</param>
+    /// <param name="choice">The experts of each token and their weights, from <see cref="RouterOp.Route"/>.</param>
     /// <param name="x">slots × columns.</param>
     /// <returns>tokens × columns.</returns>
     /// <exception cref="ArgumentException">x has another number of slots.</exception>

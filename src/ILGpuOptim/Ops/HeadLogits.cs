@@ -11,10 +11,10 @@ namespace ILGpuOptim.Ops;
 /// <param name="SoftCap">The cap; 0: none.</param>
 internal sealed record HeadLogits(Tensor X, Tensor Head, Tensor? Bias, float Scale, float SoftCap)
 {
-    /// <summary>What a capped logit is multiplied by within the derivative of the cap; 0 without a cap.</summary>
+    /// <summary>1 / cap, for the derivative of the cap; 0 without a cap.</summary>
     public float PerCap => SoftCap == 0 ? 0 : 1 / SoftCap;
 
-    /// <summary>From one row of logits to the next: a multiple of four, so that GPUs can move them in fours.</summary>
+    /// <summary>The stride between rows of logits: a multiple of four, so that GPUs can load four at a time.</summary>
     public static int Stride(int vocabulary) => (vocabulary + 3) / 4 * 4;
 
     /// <summary>Computes the logits of rows <paramref name="first"/> to first + <paramref name="count"/>.</summary>

@@ -14,7 +14,7 @@ public static class LayerNormOp
     /// <param name="x">n × groups · c.</param>
     /// <param name="weight">c.</param>
     /// <param name="bias">c; or null.</param>
-    /// <param name="epsilon">Keeps rows of equal numbers finite.</param>
+    /// <param name="epsilon">ε, at least 0; keeps rows of equal values finite.</param>
     /// <returns>As <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>
     /// <exception cref="ArgumentOutOfRangeException">ε is negative, infinite or NaN.</exception>
@@ -38,12 +38,12 @@ public static class LayerNormOp
         return output;
     }
 
-    /// <summary>Numbers that are normalised together: as many as the weight has.</summary>
+    /// <summary>The number of columns that are normalised together: the length of the weight.</summary>
     internal static int Columns(string operation, Tensor x, Tensor weight) => weight.Length > 0 && x.Columns % weight.Length == 0
         ? (int)weight.Length
         : throw new ArgumentException($"{ProductShape.Named(operation, weight)} takes {weight.Length} columns or a multiple of them, x is {x}", nameof(x));
 
-    /// <summary>Groups of columns of all rows.</summary>
+    /// <summary>The number of groups in all rows.</summary>
     internal static int Rows(Tensor x, int columns) => checked((int)(x.Length / columns));
 
     private static Block Zeros(Tape tape, int columns)

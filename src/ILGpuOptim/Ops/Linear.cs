@@ -10,10 +10,10 @@ public static class LinearOp
     /// </summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">… × in.</param>
-    /// <param name="weight">in × out (GPT-2's files), or out × in when <paramref name="transposed"/> (everybody else's).</param>
+    /// <param name="weight">in × out (GPT-2's files), or out × in when <paramref name="transposed"/> (all other families).</param>
     /// <param name="bias">out, or null.</param>
     /// <param name="residual">… × out, or null.</param>
-    /// <param name="transposed">Whether a row of the weight makes an output.</param>
+    /// <param name="transposed">The weight is stored out × in.</param>
     /// <returns>… × out.</returns>
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor Linear(this Tape tape, Tensor x, Tensor weight, Tensor? bias, Tensor? residual = null, bool transposed = false)
@@ -26,7 +26,7 @@ public static class LinearOp
         Device device = tape.Device;
         if (bias is null && residual is not null && x.Rows <= ProductShape.FewRows && !output.RequiresGradient)
         {
-            // A few rows are quicker added by the product itself than by an epilogue.
+            // For a few rows, adding within the product is faster than an epilogue.
             device.Copy(residual.Data, output.Data);
             device.Gemm(product with { Beta = 1 });
         }

@@ -11,7 +11,7 @@ public static class LinearActivationOp
     /// <param name="weight">in × out, or out × in when <paramref name="transposed"/>.</param>
     /// <param name="bias">out, or null.</param>
     /// <param name="activation">The activation.</param>
-    /// <param name="transposed">Whether a row of the weight makes an output.</param>
+    /// <param name="transposed">The weight is stored out × in.</param>
     /// <returns>n × out.</returns>
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor LinearActivation(this Tape tape, Tensor x, Tensor weight, Tensor? bias, Activation activation, bool transposed = false)

@@ -2,19 +2,19 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>A matrix and a product of two thin ones.</summary>
+/// <summary>The sum of a matrix and the product of two low-rank factors.</summary>
 public static class LowRankSumOp
 {
     /// <summary>
     /// W + scale · B A, or W + scale · (B A)ᵀ where W is stored inputs × outputs. LoRA's weight (Hu et al., 2021, equation 3):
-    /// made once a step, so that every operation that takes a weight takes an adapted one.
+    /// computed once a step, so that every operation on a weight can take an adapted one.
     /// </summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="weight">W, outputs × inputs; inputs × outputs when not <paramref name="transposed"/>.</param>
     /// <param name="a">A, rank × inputs.</param>
     /// <param name="b">B, outputs × rank.</param>
     /// <param name="scale">Multiplies the product.</param>
-    /// <param name="transposed">Whether a row of W makes an output, as in <see cref="LinearOp.Linear"/>.</param>
+    /// <param name="transposed">W is stored outputs × inputs, as in <see cref="LinearOp.Linear"/>.</param>
     /// <returns>As <paramref name="weight"/>.</returns>
     /// <exception cref="ArgumentException">The shapes do not fit each other.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The scale is infinite or NaN.</exception>

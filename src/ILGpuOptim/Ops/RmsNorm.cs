@@ -10,7 +10,7 @@ public static class RmsNormOp
     /// <param name="tape">Where to record.</param>
     /// <param name="x">n × groups · c.</param>
     /// <param name="weight">c.</param>
-    /// <param name="epsilon">Keeps rows of zeros finite.</param>
+    /// <param name="epsilon">ε, at least 0; keeps rows of zeros finite.</param>
     /// <param name="addsOne">The factor is 1 + weight.</param>
     /// <returns>As <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">The weight's length does not divide the columns.</exception>

@@ -11,13 +11,14 @@ public static class RouterOp
     /// by the sum of the chosen p. Of equal probabilities the expert of the lower number is chosen.
     /// </summary>
     /// <remarks>
-    /// The choice is made on the host, so this waits for the device. It passes no gradient; the weights do.
+    /// Experts are chosen on the host, so this call waits for the device. Gradients pass through the weights only.
     /// </remarks>
     /// <param name="tape">Where to record.</param>
     /// <param name="logits">z, tokens × experts.</param>
     /// <param name="perToken">k, from 1 to the number of experts.</param>
-    /// <param name="normalizes">Whether the weights of a token's experts are divided by their sum.</param>
-    /// <param name="loss">Collects the probabilities and the choice; or null.</param>
+    /// <param name="normalizes">Divides the weights of a token's experts by their sum.</param>
+    /// <param name="loss">Collects the probabilities and the choices; or null.</param>
+    /// <returns>The experts of each token and their weights.</returns>
     /// <exception cref="ArgumentException">The logits are no matrix.</exception>
     /// <exception cref="ArgumentOutOfRangeException">k is less than 1 or more than the number of experts.</exception>
     public static RouterChoice Route(this Tape tape, Tensor logits, int perToken, bool normalizes, RouterLoss? loss = null)
@@ -32,7 +33,7 @@ public static class RouterOp
         return choice;
     }
 
-    /// <summary>The chosen probabilities as a matrix of ranks × tokens, divided by its column sums if so wished, then in the order of slots.</summary>
+    /// <summary>The chosen probabilities as a matrix of ranks × tokens, divided by its column sums where they are normalised, then in the order of slots.</summary>
     private static Tensor Weights(Tape tape, RouterChoice choice, bool normalizes, RouterLoss? recomputed)
     {
         Device device = tape.Device;

@@ -4,7 +4,7 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Ops;
 
 /// <summary>
-/// Which experts compute which tokens, and with what weights. A slot is one token at one expert; slots are sorted by expert, those of one
+/// The experts of each token and their weights, as <see cref="RouterOp.Route"/> returns them. A slot is one token at one expert; slots are sorted by expert, those of one
 /// expert by token.
 /// </summary>
 public sealed class RouterChoice
@@ -30,7 +30,7 @@ public sealed class RouterChoice
     /// <summary>The probability of each token and expert, n × E.</summary>
     public required Tensor Probabilities { get; init; }
 
-    /// <summary>What each slot's result is multiplied by, n · k × 1.</summary>
+    /// <summary>The factor of each slot's result, n · k × 1.</summary>
     public Tensor Weights { get; internal set; } = null!;
 
     /// <summary>The number of tokens that an expert computes.</summary>
@@ -41,7 +41,7 @@ public sealed class RouterChoice
     /// <exception cref="ArgumentOutOfRangeException">There is no such expert.</exception>
     public int StartOf(int expert) => starts[Checked(expert)];
 
-    /// <summary>The tokens of an expert, ascending row numbers on the device.</summary>
+    /// <summary>The tokens of an expert, ascending row indices on the device.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such expert.</exception>
     public Block TokensOf(int expert) => TokensOfSlots.Slice(StartOf(expert), CountOf(expert));
 
@@ -107,7 +107,7 @@ public sealed class RouterChoice
     /// <param name="values">At least <paramref name="count"/>.</param>
     /// <param name="target">Receives the index of rank r at r · <paramref name="stride"/>.</param>
     /// <param name="stride">From one rank to the next.</param>
-    /// <param name="count">How many.</param>
+    /// <param name="count">The number of indices.</param>
     private static void Largest(ReadOnlySpan<float> values, Span<int> target, int stride, int count)
     {
         for (int i = 0; i < values.Length; i++)

@@ -7,8 +7,8 @@ namespace ILGpuOptim.Ops;
 public static class RouterJitterOp
 {
     /// <summary>
-    /// x · u with u uniform in [1 - ε, 1 + ε), drawn for each element from the tape's random stream while the tape trains; x itself otherwise.
-    /// The noise is drawn again for the gradient instead of being kept.
+    /// x · u with u uniform in [1 - ε, 1 + ε), sampled for each element from the tape's random stream while the tape trains; x itself otherwise.
+    /// The backward pass samples the same noise again instead of keeping it.
     /// </summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="x">Any shape.</param>

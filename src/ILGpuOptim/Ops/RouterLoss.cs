@@ -36,18 +36,18 @@ public sealed class RouterLoss
         Scalars.AtLeast(nameof(RouterLoss), 1, experts);
         Scalars.AtLeast(nameof(RouterLoss), 0, tokens);
         if (!mask.IsEmpty && mask.Length != tokens)
-            throw new ArgumentException($"a mask of {mask.Length} for {tokens} tokens", nameof(mask));
+            throw new ArgumentException($"RouterLoss: a mask of {mask.Length} for {tokens} tokens", nameof(mask));
         (this.tape, this.routers, this.experts) = (tape, routers, experts);
         this.mask = new int[tokens];
-        var numbers = new float[tokens];
+        var counted = new float[tokens];
         for (int i = 0; i < tokens; i++)
-            numbers[i] = this.mask[i] = mask.IsEmpty || mask[i] != 0 ? 1 : 0;
+            counted[i] = this.mask[i] = mask.IsEmpty || mask[i] != 0 ? 1 : 0;
         counts = new long[experts];
-        weights = tape.Numbers(numbers);
+        weights = tape.Numbers(counted);
         sums = tape.Scratch((long)routers * experts);
     }
 
-    /// <summary>Whether <see cref="Total"/> was taken: routers that come now are computed again.</summary>
+    /// <summary>True once <see cref="Total"/> was taken: routers that follow are recomputed ones.</summary>
     internal bool IsComplete { get; private set; }
 
     /// <summary>Counts a router's choice and sums its probabilities.</summary>
@@ -56,11 +56,11 @@ public sealed class RouterLoss
     internal void Add(Tensor probabilities, ReadOnlySpan<int> chosen)
     {
         if (probabilities.Shape[0] != mask.Length || probabilities.Shape[1] != experts)
-            throw new ArgumentException($"a router loss of {mask.Length} tokens and {experts} experts was given probabilities of {probabilities}", nameof(probabilities));
+            throw new ArgumentException($"RouterLoss: a loss of {mask.Length} tokens and {experts} experts was given probabilities of {probabilities}", nameof(probabilities));
         if (IsComplete)
             return;
         if (added == routers)
-            throw new InvalidOperationException($"a router loss of {routers} routers was given more");
+            throw new InvalidOperationException($"RouterLoss: a loss of {routers} routers was given more");
         for (int first = 0; first < chosen.Length; first += mask.Length)
         {
             for (int token = 0; token < mask.Length; token++)
@@ -80,7 +80,7 @@ public sealed class RouterLoss
     public Tensor Total()
     {
         if (IsComplete || added != routers)
-            throw new InvalidOperationException(IsComplete ? "a router loss is taken once" : $"{added} of {routers} routers were computed before their loss was taken");
+            throw new InvalidOperationException(IsComplete ? "RouterLoss: the loss is taken once" : $"RouterLoss: {added} of {routers} routers were computed before their loss was taken");
         IsComplete = true;
         double rows = (double)routers * mask.Sum();
         var shares = new float[experts];

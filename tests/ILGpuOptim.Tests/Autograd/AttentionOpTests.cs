@@ -109,11 +109,11 @@ public class AttentionOpTests
         Refused("attention: 2 key heads do not divide 3 query heads", () => tape.SelfAttention(packed, 2, new AttentionSettings { Heads = 3, KeyHeads = 2 }));
         Refused("attention: packed head by head, there must be as many key heads as query heads, not 1 of 2", () => tape.SelfAttention(packed, 2, two with { KeyHeads = 1, Order = PackedOrder.Heads }));
         Refused("rotation: there are 12 angles; the 6 rows of 6×24 need 4 each", () => tape.SelfAttention(packed, 2, two with { Angles = numbers }));
-        Refused("rotation: an even number of a head's 4 numbers can be turned, not 3", () => tape.SelfAttention(packed, 2, two with { Angles = numbers, RotatedSize = 3 }));
+        Refused("rotation: an even number of a head's 4 elements can be rotated, not 3", () => tape.SelfAttention(packed, 2, two with { Angles = numbers, RotatedSize = 3 }));
         Refused("rotation: x is 6×8; 3 heads do not divide its 8 columns", () => tape.Rotate(x, 3, numbers));
         Refused("attention: key is 6×4; it needs 8 columns, 2 key heads of 4", () => tape.Attention(x, narrow, narrow, 2, two));
         Refused("attention: value is 4×8 and key 6×8; they must have one shape", () => tape.Attention(x, x, y, 2, two));
-        Refused("attention: query is 6×8 and key 4×8, so that one table of angles cannot turn both", () => tape.Attention(x, y, y, 2, two with { Angles = numbers }));
+        Refused("attention: query is 6×8 and key 4×8, so one table of angles cannot rotate both", () => tape.Attention(x, y, y, 2, two with { Angles = numbers }));
         Refused("attention: query is 6×8; 3 heads do not fill its 8 columns", () => tape.Attention(x, x, x, 2, new AttentionSettings { Heads = 3 }));
         Refused("attention: the distance bias is 6×8; 3 queries and 2 keys of 2 heads need 4×2", () => tape.Attention(x, y, y, 2, two with { DistanceBias = x }));
         Refused("the key bias: 6 elements are needed of a block of 3", () => tape.Attention(x, x, x, 2, two with { KeyBias = numbers.Slice(0, 3) }));

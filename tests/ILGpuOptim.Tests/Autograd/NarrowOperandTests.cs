@@ -26,11 +26,7 @@ public class NarrowOperandTests
         ["Dropout"] = ([[3, 8]], (tape, p) => tape.Dropout(p[0], 0.3f)),
         ["Jitter"] = ([[3, 8]], (tape, p) => tape.Jitter(p[0], 0.3f)),
         ["Activate"] = ([[3, 8]], (tape, p) => tape.Activate(p[0], Activation.Silu)),
-        ["experts"] = ([[3, 8], [3, 2], [4, 8], [4, 8]], (tape, p) =>
-        {
-            RouterChoice choice = tape.Route(p[1], 2, normalizes: false);
-            return tape.FromExperts(choice, tape.ExpertLinear(choice, tape.ToExperts(choice, p[0]), [p[2], p[3]]));
-        }),
+        ["experts"] = ([[3, 8], [3, 2], [4, 8], [4, 8]], Experts),
     };
 
     public static TheoryData<string, DType> Cases => new(Table.Keys.SelectMany(name => new[] { (name, DType.BF16), (name, DType.I8) }));
@@ -54,6 +50,12 @@ public class NarrowOperandTests
         Near(unrecorded, alone, "result without recording");
         for (int i = 0; i < shapes.Length; i++)
             Near(gradients[i], others[i], $"input {i}");
+    }
+
+    private static Tensor Experts(Tape tape, Parameter[] p)
+    {
+        RouterChoice choice = tape.Route(p[1], 2, normalizes: false);
+        return tape.FromExperts(choice, tape.ExpertLinear(choice, tape.ToExperts(choice, p[0]), [p[2], p[3]]));
     }
 
     private static (float[] Values, float[] Unrecorded, float[][] Gradients) Run(CpuDevice device, Parameter[] inputs, Func<Tape, Parameter[], Tensor> output)
