@@ -35,9 +35,12 @@ internal static class CommonOptions
         Console.Out.Flush();
     }
 
-    /// <summary>Notes which tensors of a model's file are not used.</summary>
+    /// <summary>Prints notes on a loaded model: tensors that are not used, and a head that is not tied although config.json says so.</summary>
     public static void NoteUnused(Models.LanguageModel model, string folder)
     {
+        string config = Path.Combine(Models.ModelFiles.ConfigFolder(folder), Models.ModelFiles.Config);
+        if (!model.Config.TieWordEmbeddings && Models.ModelConfig.Load(config).TieWordEmbeddings)
+            Console.Error.WriteLine($"note: {config} has tie_word_embeddings = true, but {model.Config.HeadTensor} differs from {model.Config.TokenTensor} in the weights; the head is used as it is, untied");
         if (model.UnusedTensors.Count > 0)
             Console.Error.WriteLine($"note: {folder} has tensors of other heads ({string.Join(", ", model.UnusedTensors.Take(3))}{(model.UnusedTensors.Count > 3 ? $" and {model.UnusedTensors.Count - 3} more" : "")}), which are neither used nor saved");
     }

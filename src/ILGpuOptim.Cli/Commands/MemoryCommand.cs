@@ -1,25 +1,28 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>memory</c>: what a run would need.</summary>
+/// <summary><c>memory</c>: the memory that a run needs.</summary>
 internal static class MemoryCommand
 {
     public static Command Create()
     {
         var model = new Argument<string?>("model") { Description = "as --model: a configuration, its name in models/, or a folder that holds one", Arity = ArgumentArity.ZeroOrOne };
         var options = new TrainOptions { Model = model };
-        var command = new Command("memory", "Predict the memory of a run; takes the flags of train, and allocates nothing.") { model };
+        var command = new Command("memory", "Predict the memory of a run; takes the flags of train, and allocates none of it.") { model };
         foreach (Option option in options.All)
             command.Options.Add(option);
         command.SetAction(result =>
         {
             TrainingSettings settings = options.Settings(result);
-
-            ModelConfig config = Configuration(settings);
-            MemoryPlan plan = MemoryPlan.Of(config, settings);
+            ModelConfig config = Configuration(settings, result);
+            using Device device = CommonOptions.Open(settings.Device, settings.Threads);
+            MemoryPlan plan = MemoryPlan.Of(config, settings, device);
             if (result.GetValue(options.Json))
             {
                 CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total, plan.Process });
@@ -37,13 +40,18 @@ internal static class MemoryCommand
         return command;
     }
 
-    /// <summary>The model that would be trained. One with a vocabulary of its own needs no data; the presets' have that of the text.</summary>
-    private static ModelConfig Configuration(TrainingSettings settings)
+    /// <summary>
+    /// The configuration that <c>train</c> would use. Its vocabulary is that of the data; a model with a vocabulary of its own keeps that unless
+    /// flags name data or a tokenizer.
+    /// </summary>
+    private static ModelConfig Configuration(TrainingSettings settings, ParseResult result)
     {
-        if (settings.Model is not { VocabularySize: > 1 } model)
-            return TrainedModel.Configuration(settings, TrainingRun.LoadData(settings, settings.From));
-        ModelConfig config = model.Resized(positions: Math.Max(model.ContextLength, settings.Block), layers: settings.Layers, heads: settings.Heads, hiddenSize: settings.HiddenSize, dropout: settings.Dropout);
-        config.Check("settings");
-        return config;
+        string? run = result.GetValue<string?>("--resume"), checkpoint = run is null ? null : TrainingRun.Checkpoints(run).LastOrDefault().Path;
+        bool namesData = run is not null || settings.Data.Count > 0 || settings.Tokenizer != "char" || result.GetResult("--tokenizer") is OptionResult { Implicit: false };
+        int? own = namesData ? null : settings.From is not null ? 1 : settings.Model?.VocabularySize;
+        using Dataset data = own is > 1 || (settings.From is not null && !namesData) ? MemoryPlan.DataOf(settings, own!.Value) : TrainingRun.LoadData(settings, checkpoint ?? settings.From);
+        if (own is > 1)
+            Console.Error.WriteLine($"note: a vocabulary of {own} tokens, as the model has; with --data or --tokenizer it is that of the data, as in training");
+        return TrainedModel.Configuration(settings, data, checkpoint);
     }
 }

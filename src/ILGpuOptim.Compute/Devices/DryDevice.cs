@@ -7,6 +7,15 @@ namespace ILGpuOptim.Compute;
 /// <param name="like">The device whose chunk lengths and workspaces are counted; null for those of the CPU.</param>
 public class DryDevice(Device? like = null) : Device
 {
+    /// <summary>Rows of a product's tile at least: workspace grows with the number of tiles.</summary>
+    private const int RoutedStep = 64;
+
+    /// <summary>
+    /// Plans for mixtures of experts: the rows of a product in a list may be any number up to those given, as routers decide, and the one that needs
+    /// the most workspace counts.
+    /// </summary>
+    public bool HasRoutedProducts { get; init; }
+
     /// <inheritdoc/>
     public override long ChunkLength => like?.ChunkLength ?? base.ChunkLength;
 
@@ -86,6 +95,25 @@ public class DryDevice(Device? like = null) : Device
     {
         if (like?.WorkspaceOf(arguments) is { } length and > 0)
             Pool.Return(Pool.Rent(length));
+    }
+
+    /// <inheritdoc/>
+    protected internal override void GemmCore(ReadOnlySpan<GemmArguments> products)
+    {
+        long most = 0;
+        foreach (ref readonly GemmArguments product in products)
+        {
+            int rows = product.TransposeA ? product.K : product.M;
+            for (int count = HasRoutedProducts ? Math.Min(RoutedStep, rows) : rows; ; count = Math.Min(count + RoutedStep, rows))
+            {
+                most = Math.Max(most, like?.WorkspaceOf(product.TransposeA ? product with { K = count } : product with { M = count }) ?? 0);
+                if (count == rows)
+                    break;
+            }
+        }
+
+        if (most > 0)
+            Pool.Return(Pool.Rent(most));
     }
 
     /// <inheritdoc/>

@@ -54,9 +54,11 @@ public sealed class RelativeBias : Layer
     /// <returns>(queryLength + keyLength - 1) × heads.</returns>
     public Tensor Forward(Tape tape, int queryLength, int keyLength)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(queryLength, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(queryLength);
         ArgumentOutOfRangeException.ThrowIfLessThan(keyLength, queryLength);
-        var indices = new int[queryLength + keyLength - 1];
+
+        // Sequences without tokens have a row too, which nothing reads.
+        var indices = new int[Math.Max(queryLength + keyLength - 1, 1)];
         for (int row = 0; row < indices.Length; row++)
             indices[row] = BucketOf(row - (keyLength - 1));
         return tape.Embedding(Weight, tape.Indices(indices));

@@ -2,7 +2,7 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>A block of a transformer: attention, optional cross-attention, and a feed-forward layer, each added to the residual stream. <see cref="TransformerStack"/> makes it.</summary>
+/// <summary>A layer of a transformer: attention, optional cross-attention and a feed-forward layer, each added to the residual stream. A <see cref="TransformerStack"/> makes its blocks.</summary>
 public sealed class TransformerBlock : Layer
 {
     private readonly ResidualKind residual;

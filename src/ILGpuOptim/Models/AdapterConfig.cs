@@ -68,7 +68,7 @@ internal sealed class AdapterConfig
     /// <exception cref="UserException">The file is missing or damaged, or has a field that is not understood.</exception>
     public static AdapterConfig Load(string folder) => new(JsonFields.Open(Path.Combine(folder, AdapterFiles.Config), MaxFileBytes));
 
-    /// <summary>Whether the settings adapt a module. Settings with a pattern instead of names say nothing here: the tensors show it.</summary>
+    /// <summary>True if the settings adapt a module. With a pattern instead of names the tensors decide.</summary>
     public bool Adapts(string module) =>
         (targets is null || targets.Any(target => target == "all-linear" || Means(target, module))) && excluded?.Any(name => Means(name, module)) != true
         && (layers is null || layers.Count == 0 || layers.Contains(LayerOf(module)));
@@ -76,7 +76,7 @@ internal sealed class AdapterConfig
     /// <summary>The rank of a module's adapter.</summary>
     public int RankOf(string module) => Find(ranks, module) is { } pattern ? ranks!.RequiredInt(pattern) : rank;
 
-    /// <summary>What LoRA calls alpha: B A is multiplied by alpha / rank. Settings with <c>use_rslora</c> mean alpha / √rank.</summary>
+    /// <summary>LoRA's alpha: B A is multiplied by alpha / rank. Settings with <c>use_rslora</c> mean alpha / √rank.</summary>
     public double AlphaOf(string module)
     {
         double value = Find(alphas, module) is { } pattern ? alphas!.Number(pattern) ?? alpha : alpha;

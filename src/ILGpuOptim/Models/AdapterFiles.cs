@@ -17,7 +17,7 @@ public static class AdapterFiles
 
     private const string Prefix = "base_model.model.";
 
-    /// <summary>Whether a folder has adapters.</summary>
+    /// <summary>True if a folder has adapters.</summary>
     public static bool Exist(string folder) => File.Exists(Path.Combine(folder, Config));
 
     /// <summary>Writes a model's adapters into an existing folder, flushed to the disk.</summary>
@@ -30,7 +30,7 @@ public static class AdapterFiles
         var config = new JsonObject
         {
             ["peft_type"] = "LORA",
-            ["task_type"] = model.Config.Describe().Encoder is not null ? "SEQ_2_SEQ_LM" : model.IsCausal ? "CAUSAL_LM" : null,
+            ["task_type"] = model.HasEncoder ? "SEQ_2_SEQ_LM" : model.IsCausal ? "CAUSAL_LM" : null,
             ["base_model_name_or_path"] = baseModel,
             ["r"] = first.Rank,
             ["lora_alpha"] = Number(first.Alpha),
@@ -52,7 +52,7 @@ public static class AdapterFiles
         writer.Finish();
     }
 
-    /// <summary>Fills a model's adapters from a folder, making those that it does not have.</summary>
+    /// <summary>Loads a model's adapters from a folder, adding those that it lacks.</summary>
     /// <exception cref="UserException">A file is missing or damaged, or belongs to another model.</exception>
     public static void Load(string folder, LanguageModel model)
     {
@@ -73,7 +73,7 @@ public static class AdapterFiles
             found[linear] = isB ? (pair.A, name) : (name, pair.B);
         }
 
-        var initializer = new Initializer(model.Head.Device, 0);
+        var initializer = new Initializer(model.Device, 0);
         foreach ((Linear linear, (string? a, string? b)) in found)
         {
             // Shapes first: the rank may be any number where a tensor is empty.

@@ -2,67 +2,67 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>Checks of numbers in configurations; each fails with the file, the field and its value.</summary>
+/// <summary>Checks of values in configurations; messages name the file, the field and the value.</summary>
 internal static class ConfigChecks
 {
-    /// <summary>The most layers; more would fill the memory with objects alone.</summary>
+    /// <summary>The most layers; more would fill memory with objects alone.</summary>
     public const int MostLayers = 10_000;
 
-    /// <summary>The largest width, in numbers: sums of several widths stay within 32 bits.</summary>
+    /// <summary>The largest hidden or intermediate size; sums of several stay within 32 bits.</summary>
     public const int MostWidth = 1 << 24;
 
     /// <summary>The most token ids or positions.</summary>
     public const int MostRows = 1 << 28;
 
-    /// <summary>The largest head, in numbers; each has a table of angles.</summary>
+    /// <summary>The largest head size; each head has a table of angles.</summary>
     public const int MostHeadSize = 1 << 16;
 
     /// <summary>Activations that the families beside GPT-2 and BERT have, under the names of <c>config.json</c>.</summary>
     private static readonly string[] Activations = ["silu", "swish", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"];
 
-    /// <summary>Fails when a size is not positive, or larger than any model's.</summary>
+    /// <summary>Checks that a size is positive and not larger than any model's.</summary>
     public static void Size(string source, string field, int value, int most)
     {
         if (value < 1 || value > most)
             throw new UserException($"{source}: {field} = {value}; it must lie between 1 and {most}");
     }
 
-    /// <summary>Fails when a number that keeps normalisation finite is not a small positive one.</summary>
+    /// <summary>Checks the ε of a norm.</summary>
     public static void Epsilon(string source, string field, float value)
     {
         if (!(value >= MathF.ScaleB(1, -126) && value <= 1))
             throw new UserException($"{source}: {field} = {value}; it must be a normal 32-bit number above 0 and at most 1");
     }
 
-    /// <summary>Fails when a standard deviation is none.</summary>
+    /// <summary>Checks a standard deviation.</summary>
     public static void StandardDeviation(string source, string field, float value)
     {
         if (!(value >= 0 && value <= 1000))
             throw new UserException($"{source}: {field} = {value}; it must lie between 0 and 1000");
     }
 
-    /// <summary>Fails when a number is given that is not positive and finite.</summary>
+    /// <summary>Checks that an optional value is positive and finite.</summary>
     public static void Positive(string source, string field, double? value)
     {
         if (value is { } number && !(number > 0 && double.IsFinite(number)))
             throw new UserException($"{source}: {field} = {value}; it must be positive");
     }
 
-    /// <summary>Fails when a probability of dropping is none.</summary>
+    /// <summary>Checks a dropout probability.</summary>
     public static void Dropout(string source, string field, float value)
     {
         if (!(value >= 0 && value < 1))
             throw new UserException($"{source}: {field} = {value}; a dropout lies in [0, 1)");
     }
 
-    /// <summary>Fails when an activation is neither one that the families beside GPT-2 and BERT have nor one that was added.</summary>
+    /// <summary>Checks that an activation is one of the families beside GPT-2 and BERT, or was added.</summary>
     public static void Activation(string source, string field, string value)
     {
         if (!Activations.Contains(value) && !ActivationNames.IsAdded(value))
             throw new UserException($"{source}: {field} = \"{value}\" is not supported; there are {string.Join(", ", Activations)}");
     }
 
-    /// <summary>Fails when heads do not divide the width, and names head counts that do.</summary>
+    /// <summary>Checks that the heads divide a size; the message names head counts that do.</summary>
     public static void Divides(string source, string headsField, int heads, string widthField, int width)
     {
         if (width % heads == 0)
@@ -75,7 +75,7 @@ internal static class ConfigChecks
         throw new UserException($"{source}: {headsField} = {heads} does not divide {widthField} = {width}; use {below} or {above}");
     }
 
-    /// <summary>Fails when a mixture of experts contradicts itself.</summary>
+    /// <summary>Checks a mixture of experts.</summary>
     public static void Experts(string source, string field, int count, int perToken, float lossCoefficient)
     {
         Size(source, field, count, MostLayers);
@@ -85,7 +85,7 @@ internal static class ConfigChecks
             throw new UserException($"{source}: router_aux_loss_coef = {lossCoefficient}; it must not be negative");
     }
 
-    /// <summary>Fails when a list of one item a layer has another count, or items that are not known.</summary>
+    /// <summary>Checks a list with one item per layer: its length and its items.</summary>
     public static void PerLayer<T>(string source, string field, IReadOnlyList<T>? values, int layers, params T[] known)
     {
         if (values is null)

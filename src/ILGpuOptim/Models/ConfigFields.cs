@@ -4,12 +4,12 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// Fields of <c>config.json</c> that every class of configurations in Hugging Face's library has. They mean nothing for the
-/// mathematics, or are refused unless they say so.
+/// Fields of <c>config.json</c> that every class of configurations in Hugging Face's library has. They do not change the
+/// model, or are refused if they would.
 /// </summary>
 internal static class ConfigFields
 {
-    /// <summary>Notes on the file and its makers, and how the library computes what it computes.</summary>
+    /// <summary>Notes on the file, and settings of the reference library.</summary>
     private static readonly string[] Notes =
     [
         "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "use_bfloat16", "torchscript", "tf_legacy_loss",
@@ -18,7 +18,7 @@ internal static class ConfigFields
         "unsloth_fixed", "unsloth_version", "model_name",
     ];
 
-    /// <summary>Tokens with a meaning for tokenizers and samplers, which read them themselves.</summary>
+    /// <summary>Special tokens, which tokenizers and samplers read themselves.</summary>
     private static readonly string[] Tokens =
         ["bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "mask_token_id", "decoder_start_token_id", "bos_token", "eos_token", "pad_token", "unk_token"];
 
@@ -26,7 +26,7 @@ internal static class ConfigFields
     private static readonly string[] Tasks =
         ["task_specific_params", "finetuning_task", "id2label", "label2id", "num_labels", "_num_labels", "problem_type"];
 
-    /// <summary>Defaults of text generation that old files keep here; <c>sample</c> takes them from its flags.</summary>
+    /// <summary>Defaults of text generation in old files; <c>sample</c> takes them from its flags.</summary>
     private static readonly string[] Generation =
     [
         "max_length", "min_length", "max_new_tokens", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
@@ -35,7 +35,7 @@ internal static class ConfigFields
         "begin_suppress_tokens", "prefix",
     ];
 
-    /// <summary>Fields that would make another model, with what they mean.</summary>
+    /// <summary>Fields that are not modelled, with their meaning.</summary>
     private static readonly (string Name, Func<JsonElement, bool> Neutral, string Meaning)[] Refused =
     [
         ("quantization_config", IsEmpty, "the weights are stored in a quantised format, which is not read; take the model's files in F32, F16 or BF16"),
@@ -48,7 +48,7 @@ internal static class ConfigFields
         ("tie_encoder_decoder", IsFalse, "models of an encoder and a decoder are not modelled"),
     ];
 
-    /// <summary>Passes over the fields that change nothing, and refuses those that do.</summary>
+    /// <summary>Accepts the fields without effect and refuses those that are not modelled.</summary>
     /// <exception cref="UserException">With the field, its value and what it means.</exception>
     public static void ReadCommon(JsonFields fields)
     {
@@ -62,13 +62,13 @@ internal static class ConfigFields
         fields.Harmless([.. Notes, .. Tokens, .. Tasks, .. Generation]);
     }
 
-    /// <summary>Whether a value is false.</summary>
+    /// <summary>True for the value false.</summary>
     public static bool IsFalse(JsonElement value) => value.ValueKind == JsonValueKind.False;
 
-    /// <summary>Whether a value is the number 1.</summary>
+    /// <summary>True for the number 1.</summary>
     public static bool IsOne(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number == 1;
 
-    /// <summary>Whether a value is an object or array without contents.</summary>
+    /// <summary>True for an empty object or array.</summary>
     public static bool IsEmpty(JsonElement value) =>
         value.ValueKind == JsonValueKind.Object ? !value.EnumerateObject().Any() : value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0;
 }

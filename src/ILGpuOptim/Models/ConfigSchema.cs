@@ -124,8 +124,8 @@ internal sealed class ConfigSchema
     /// <param name="Property">The property.</param>
     /// <param name="Name">The field.</param>
     /// <param name="OtherName">Another name of the field; or null.</param>
-    /// <param name="IsRequired">Whether a file must have it.</param>
-    /// <param name="IsNullable">Whether null is a value of its own.</param>
+    /// <param name="IsRequired">True if a file must have it.</param>
+    /// <param name="IsNullable">True if null is a value of its own.</param>
     /// <param name="Default">The value of a new record.</param>
     /// <param name="Absent">The value where a file has no such field; null: the default.</param>
     private sealed record Field(PropertyInfo Property, string Name, string? OtherName, bool IsRequired, bool IsNullable, object? Default, object? Absent);
@@ -140,7 +140,7 @@ public sealed class OtherNameAttribute(string name) : Attribute
     public string Name { get; } = name;
 }
 
-/// <summary>What a file means that has no such field, where that is not the default of configurations made in code.</summary>
+/// <summary>The value of a field that a file lacks, if it differs from the default of configurations made in code.</summary>
 /// <param name="value">The value.</param>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class AbsentValueAttribute(object value) : Attribute

@@ -3,7 +3,7 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>Errors about files that were named in place of a model folder.</summary>
+/// <summary>Explains a file that was named in place of a model folder.</summary>
 internal static class ForeignModel
 {
     /// <summary>The first integer of llm.c's models.</summary>
@@ -12,7 +12,7 @@ internal static class ForeignModel
     /// <summary>"ak42", with which newer checkpoints of llama2.c begin.</summary>
     private const int Llama2CMagic = 0x616B3432;
 
-    /// <summary>The error that states what a file is, and what to do with it.</summary>
+    /// <summary>The kind of the file, and what to do with it.</summary>
     /// <exception cref="UserException">It cannot be read.</exception>
     public static UserException Explain(string path)
     {

@@ -1,57 +1,67 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
+using ILGpuOptim.Ops;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>A transformer over token ids.</summary>
+/// <summary>
+/// A language model: it computes logits from token ids. <see cref="Transformer"/> is the model of every built-in family. A class of your own overrides
+/// <see cref="Config"/> and <see cref="Logits(Tape, in TokenBatch)"/>; it is then trained, saved, resumed and evaluated like the others.
+/// </summary>
 public abstract class LanguageModel : Layer, IDisposable
 {
     private readonly List<LoraAdapter> adapters = [];
 
-    /// <summary>Sizes and names, as in <c>config.json</c>.</summary>
+    /// <summary>The configuration, as <c>config.json</c> holds it.</summary>
     public abstract ModelConfig Config { get; }
 
-    /// <summary>The matrix that turns hidden states into logits: vocabulary × columns.</summary>
-    public abstract Parameter Head { get; }
+    /// <summary>The output projection, vocabulary × hidden size, which gets no adapter; null for a model without one.</summary>
+    public virtual Parameter? Head => null;
 
-    /// <summary>Added to the logits, or null.</summary>
-    public virtual Parameter? HeadBias => null;
-
-    /// <summary>Whether the model is causal: each position predicts the next token. A masked language model predicts the masked tokens instead.</summary>
+    /// <summary>True if each position predicts the next token; false for masked language models, which predict the masked tokens.</summary>
     public virtual bool IsCausal => true;
 
-    /// <summary>Whether activations within a block are computed again in the backward pass instead of being kept.</summary>
+    /// <summary>Enables recomputation: activations within a block are computed again in the backward pass instead of being kept.</summary>
     public bool Recomputes { get; set; }
 
-    /// <summary>Whether an encoder reads one sequence and a decoder writes another: batches then have <see cref="TokenBatch.DecoderTokens"/>.</summary>
+    /// <summary>True if the model honours <see cref="Recomputes"/>. Training refuses <c>recompute</c> for other models.</summary>
+    public virtual bool SupportsRecomputation => false;
+
+    /// <summary>
+    /// True if the model honours <see cref="TokenBatch.Documents"/> and <see cref="TokenBatch.Mask"/>. Training and evaluation refuse <c>documents</c>
+    /// for other models.
+    /// </summary>
+    public virtual bool SupportsDocuments => false;
+
+    /// <summary>True for an encoder-decoder, whose batches have <see cref="TokenBatch.DecoderTokens"/>.</summary>
     public virtual bool HasEncoder => false;
 
-    /// <summary>Whether the model can write text: a causal <see cref="Transformer"/>, which keeps keys and values.</summary>
+    /// <summary>True if <see cref="Generation.TextGenerator"/> can generate text with the model: a causal <see cref="Transformer"/>, which has a key-value cache.</summary>
     public virtual bool WritesText => false;
 
-    /// <summary>The first token of a decoder's input beside an encoder.</summary>
+    /// <summary>The first token of an encoder-decoder's decoder input.</summary>
     internal virtual int StartToken => 0;
 
-    /// <summary>The decoder's input that predicts targets, beside an encoder; empty for models of one stack.</summary>
+    /// <summary>The decoder input that predicts targets; empty for models without an encoder.</summary>
     internal virtual int[] DecoderTokensFor(ReadOnlySpan<int> targets, int sequences) => [];
 
-    /// <summary>The tensors of <see cref="ModelConfig.OtherHeads"/> in the file that the weights were loaded from.</summary>
+    /// <summary>The tensors of other heads (<see cref="ModelConfig.OtherHeads"/>) in the file that the weights were loaded from; they are not used.</summary>
     public IReadOnlyList<string> UnusedTensors { get; internal set; } = [];
 
-    /// <summary>The <c>generation_config.json</c> beside the weights that were loaded, kept as it is; or null.</summary>
+    /// <summary>The bytes of the <c>generation_config.json</c> that lay beside the loaded weights; or null.</summary>
     internal byte[]? GenerationConfig { get; set; }
 
-    /// <summary>What is learnt beside frozen weights.</summary>
+    /// <summary>The LoRA adapters.</summary>
     public IReadOnlyList<LoraAdapter> Adapters => adapters;
 
     /// <summary>The model's parameters and those of its adapters.</summary>
     public IReadOnlyList<Parameter> AllParameters => [.. Parameters, .. adapters.SelectMany(adapter => adapter.Parameters)];
 
-    /// <summary>The products that can be adapted: all but a head of its own, which is read as one matrix.</summary>
+    /// <summary>The linear layers that can have an adapter: all but an untied head.</summary>
     internal IEnumerable<Linear> Adaptable => Linears.Where(linear => linear.Weight != Head);
 
-    /// <summary>The number of the model's numbers, without adapters.</summary>
+    /// <summary>The number of trainable and frozen elements, without adapters.</summary>
     public long ParameterCount
     {
         get
@@ -63,27 +73,13 @@ public abstract class LanguageModel : Layer, IDisposable
         }
     }
 
-    /// <summary>The states that <see cref="Head"/> multiplies: those of the last layer, through the head's own layers where it has any.</summary>
-    /// <param name="tape">Where to record.</param>
-    /// <param name="batch">The tokens, and what else the model reads.</param>
-    /// <returns>(sequences · length) × hidden size. Rows are the decoder's where there is an encoder.</returns>
-    /// <exception cref="ArgumentException">The batch's parts do not fit together, or are longer than the model's positions.</exception>
-    /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
-    public abstract Tensor Hidden(Tape tape, in TokenBatch batch);
-
-    /// <summary>As the other, for plain sequences.</summary>
-    /// <param name="tape">Where to record.</param>
-    /// <param name="tokens">batch · length ids, sequence by sequence.</param>
-    /// <param name="batch">How many sequences.</param>
-    public Tensor Hidden(Tape tape, ReadOnlySpan<int> tokens, int batch) => Hidden(tape, new TokenBatch(tokens, batch));
-
     /// <summary>
-    /// The mean cross-entropy, in nats a token, of targets (negative ones are ignored), with the routers' load-balancing loss where the
-    /// configuration adds it, times <paramref name="scale"/>.
+    /// The mean cross-entropy in nats per token, plus the routers' load-balancing loss if the configuration adds it, times <paramref name="scale"/>.
+    /// Negative targets are ignored.
     /// </summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="batch">The tokens, and what else the model reads.</param>
-    /// <param name="targets">What each position should predict, one id for each row of <see cref="Hidden(Tape, in TokenBatch)"/>.</param>
+    /// <param name="batch">The tokens with their optional masks and positions.</param>
+    /// <param name="targets">The token that each position should predict, one for each row of <see cref="Logits(Tape, in TokenBatch)"/>.</param>
     /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
     /// <returns>A scalar.</returns>
     public Tensor Loss(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1) => Losses(tape, batch, targets, scale).Total;
@@ -91,37 +87,57 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>As the other, for plain sequences.</summary>
     /// <param name="tape">Where to record.</param>
     /// <param name="tokens">batch · length ids.</param>
-    /// <param name="targets">As many ids: what each position should predict.</param>
-    /// <param name="batch">How many sequences.</param>
+    /// <param name="targets">The token that each position should predict.</param>
+    /// <param name="batch">The number of sequences.</param>
     /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
     public Tensor Loss(Tape tape, ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, int batch, float scale = 1) =>
         Loss(tape, new TokenBatch(tokens, batch), targets, scale);
 
-    /// <summary>As <see cref="Loss(Tape, in TokenBatch, ReadOnlySpan{int}, float)"/>, with the parts of the loss.</summary>
-    public abstract LossParts Losses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1);
+    /// <summary>
+    /// As <see cref="Loss(Tape, in TokenBatch, ReadOnlySpan{int}, float)"/>, with the terms of the loss. By default the cross-entropy of
+    /// <see cref="Logits(Tape, in TokenBatch)"/>; a <see cref="Transformer"/> computes it without holding all logits.
+    /// </summary>
+    public virtual LossParts Losses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1)
+    {
+        int[] counted = [.. targets];
+        int count = 0;
+        foreach (ref int target in counted.AsSpan())
+        {
+            target = Math.Max(target, -1);
+            count += target < 0 ? 0 : 1;
+        }
 
-    /// <summary>Logits of every position, rows × vocabulary. For checks and sampling; training never holds them.</summary>
+        Tensor sum = tape.CrossEntropy(Logits(tape, batch), counted, ignored: -1, reduction: LossReduction.Sum);
+        Tensor loss = tape.Affine(sum, scale / Math.Max(count, 1));
+        loss.IsKept = true;
+        return new LossParts(loss, loss, null);
+    }
+
+    /// <summary>The logits of every position, … × vocabulary, sequence by sequence. The rows are the decoder's in an encoder-decoder.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="batch">The tokens, and what else the model reads.</param>
+    /// <param name="batch">The tokens with their optional masks and positions.</param>
+    /// <exception cref="ArgumentException">The spans of the batch do not fit together, or a sequence is longer than the model's context.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
     public abstract Tensor Logits(Tape tape, in TokenBatch batch);
 
-    /// <summary>Logits of some positions, as many rows as <paramref name="rows"/> has × vocabulary.</summary>
+    /// <summary>The logits of some positions, rows × vocabulary.</summary>
     /// <param name="tape">Where to record.</param>
-    /// <param name="batch">The tokens, and what else the model reads.</param>
-    /// <param name="rows">Numbers of positions, counted through all sequences.</param>
-    public abstract Tensor LogitsOf(Tape tape, in TokenBatch batch, ReadOnlySpan<int> rows);
+    /// <param name="batch">The tokens with their optional masks and positions.</param>
+    /// <param name="rows">Indices of positions, counted through all sequences.</param>
+    public virtual Tensor LogitsOf(Tape tape, in TokenBatch batch, ReadOnlySpan<int> rows) =>
+        tape.IndexSelect(Logits(tape, batch).Reshape(-1, Config.VocabularySize), 0, rows);
 
     /// <summary>Logits of every position of plain sequences, (batch · length) × vocabulary.</summary>
     public Tensor Logits(Tape tape, ReadOnlySpan<int> tokens, int batch) => Logits(tape, new TokenBatch(tokens, batch));
 
     /// <summary>
-    /// What each position should predict, given labels as Hugging Face takes them: causal models of one stack shift them by one
-    /// (the last position of a sequence predicts nothing), and negative ones are ignored.
+    /// Targets from labels in Hugging Face's convention: decoder-only models shift them by one (the last position of a sequence has no target);
+    /// negative labels are ignored.
     /// </summary>
     /// <param name="labels">batch · length ids.</param>
-    /// <param name="batch">How many sequences.</param>
-    /// <returns>As many targets.</returns>
-    /// <exception cref="ArgumentException">The labels are not so many sequences of one length.</exception>
+    /// <param name="batch">The number of sequences.</param>
+    /// <returns>batch · length targets.</returns>
+    /// <exception cref="ArgumentException">The labels are not that many sequences of one length.</exception>
     public virtual int[] TargetsOf(ReadOnlySpan<int> labels, int batch)
     {
         if (batch < 0 || (batch == 0 ? labels.Length > 0 : labels.Length % batch != 0))
@@ -133,8 +149,8 @@ public abstract class LanguageModel : Layer, IDisposable
         return targets;
     }
 
-    /// <summary>Freezes every parameter and puts adapters beside some products; a rank above the short side of all of them is cut to that.</summary>
-    /// <exception cref="UserException">A target names no product.</exception>
+    /// <summary>Freezes every parameter and adds adapters to some linear layers. The rank is limited to the short side of the largest of them.</summary>
+    /// <exception cref="UserException">A target matches no linear layer.</exception>
     public void AddAdapters(LoraOptions options, Initializer initializer)
     {
         Ranges.Check(options);
@@ -143,7 +159,7 @@ public abstract class LanguageModel : Layer, IDisposable
         {
             Linear[] found = [.. Adaptable.Where(linear => IsTarget(linear.Name, target))];
             if (found.Length == 0)
-                throw UserException.NamingSettings($"{nameof(options.Targets):setting} {target}: the model has no such product; there are {string.Join(", ", Adaptable.Select(linear => LastPart(linear.Name)).Distinct())}");
+                throw UserException.NamingSettings($"{nameof(options.Targets):setting} {target}: the model has no such linear layer; it has {string.Join(", ", Adaptable.Select(linear => LastPart(linear.Name)).Distinct())}");
             adapted.AddRange(found.Where(linear => linear.Adapter is null && !adapted.Contains(linear)));
         }
 
@@ -152,7 +168,7 @@ public abstract class LanguageModel : Layer, IDisposable
             AddAdapter(linear, rank, options.Alpha, initializer);
     }
 
-    /// <summary>Freezes every parameter and puts an adapter beside one product.</summary>
+    /// <summary>Freezes every parameter and adds an adapter to one linear layer.</summary>
     internal LoraAdapter AddAdapter(Linear linear, int rank, double alpha, Initializer initializer)
     {
         foreach (Parameter parameter in Parameters)
@@ -163,7 +179,7 @@ public abstract class LanguageModel : Layer, IDisposable
         return adapter;
     }
 
-    /// <summary>Adds what the adapters learnt to the weights; there are none afterwards, and nothing is frozen.</summary>
+    /// <summary>Adds the adapters' products to the weights, removes the adapters and unfreezes every parameter.</summary>
     public void MergeAdapters()
     {
         foreach (LoraAdapter adapter in adapters)
@@ -185,18 +201,18 @@ public abstract class LanguageModel : Layer, IDisposable
         ? System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(target, name, ignoreCase: false)
         : name == target || name.EndsWith("." + target, StringComparison.Ordinal);
 
-    /// <summary>The device of the parameters.</summary>
+    /// <summary>The device that holds the parameters.</summary>
     internal Device Device => Parameters[0].Device;
 
-    /// <summary>Fails unless the parameters are on a device.</summary>
-    /// <exception cref="ArgumentException">They are on another.</exception>
+    /// <summary>Checks that the parameters are on a device.</summary>
+    /// <exception cref="ArgumentException">They are on another device.</exception>
     internal void CheckDevice(Device device)
     {
         if (!ReferenceEquals(Device, device))
             throw new ArgumentException($"the model is on another device ({Device.Name}) than the one given ({device.Name})", nameof(device));
     }
 
-    /// <summary>Gives the parameters' memory back to the device's pool. Disposing twice is harmless; using the model afterwards is an <see cref="ObjectDisposedException"/>.</summary>
+    /// <summary>Returns the parameters' memory to the device's pool. Disposing twice is harmless; using the model afterwards throws <see cref="ObjectDisposedException"/>.</summary>
     public void Dispose()
     {
         foreach (Parameter parameter in AllParameters)

@@ -2,7 +2,7 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>The mask token of a folder whose <c>config.json</c> does not name it: its tokenizer does.</summary>
+/// <summary>Finds the mask token in a folder's tokenizer, for a <c>config.json</c> that does not name it.</summary>
 internal static class MaskTokens
 {
     private static readonly string[] Texts = ["[MASK]", "<mask>"];

@@ -9,34 +9,34 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// What every model's <c>config.json</c> tells. Properties with a <see cref="JsonPropertyNameAttribute"/> are the fields of the file, under
+/// The configuration of a model, as <c>config.json</c> holds it. Properties with a <see cref="JsonPropertyNameAttribute"/> are the fields of the file, under
 /// Hugging Face's names; a family's record adds its own. A <see cref="ModelFamily"/> makes the record known.
 /// </summary>
 [JsonConverter(typeof(ModelConfigConverter))]
 [ChecksItself]
 public abstract record ModelConfig
 {
-    /// <summary>How many token ids there are.</summary>
+    /// <summary>The vocabulary size: token ids lie below it.</summary>
     [JsonPropertyName("vocab_size")]
     public required int VocabularySize { get; init; }
 
-    /// <summary>The id that fills up short sequences; null where there is none.</summary>
+    /// <summary>The padding token; null: none.</summary>
     [JsonPropertyName("pad_token_id")]
     public int? PadToken { get; init; }
 
-    /// <summary>The id of a masked language model's mask token; null where only the tokenizer has it.</summary>
+    /// <summary>The mask token of a masked language model; null if only the tokenizer has it.</summary>
     [JsonPropertyName("mask_token_id")]
     public int? MaskToken { get; init; }
 
-    /// <summary>Whether the head shares the token embedding.</summary>
+    /// <summary>Ties the head to the token embedding: both are one tensor.</summary>
     [JsonPropertyName("tie_word_embeddings")]
     public bool TieWordEmbeddings { get; init; }
 
-    /// <summary>What Hugging Face's library looks for.</summary>
+    /// <summary>The class names by which <c>transformers</c> finds the model class.</summary>
     [JsonPropertyName("architectures")]
     public IReadOnlyList<string> Architectures { get; init; } = [];
 
-    /// <summary>Fields of the file that mean nothing here, written back as they were.</summary>
+    /// <summary>Fields of the file that have no effect here; they are written back unchanged.</summary>
     public IReadOnlyDictionary<string, JsonElement>? Others { get; init; }
 
     /// <summary>The longest sequence, in tokens.</summary>
@@ -51,75 +51,86 @@ public abstract record ModelConfig
     /// <summary>Query heads of an attention layer.</summary>
     public abstract int Heads { get; init; }
 
-    /// <summary>The name of the family, for people.</summary>
+    /// <summary>The display name of the family.</summary>
     public virtual string Family => ModelFamilies.Of(this).Name;
 
-    /// <summary>The main sizes, for people.</summary>
+    /// <summary>The family and the main sizes, for display.</summary>
     public string Summary => $"{Family}, {Layers} layers, {Heads} heads, hidden size {HiddenSize}";
 
     private const long MaxFileBytes = 16 << 20;
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
-    /// <summary>Whether the model predicts masked tokens instead of next ones.</summary>
+    /// <summary>True for masked language models, which predict masked tokens instead of next ones.</summary>
     public virtual bool PredictsMaskedTokens => false;
 
-    /// <summary>The tokens of span corruption; null for models that do not learn by it.</summary>
+    /// <summary>The tokens of span corruption; null for models that are not trained by it.</summary>
     public virtual SpanTokens? SpanTokens => null;
 
-    /// <summary>Tensors of files that make no difference, by pattern: buffers that follow from the configuration.</summary>
+    /// <summary>Name patterns of tensors in files that are ignored: buffers that follow from the configuration.</summary>
     public virtual IReadOnlyList<string> IgnoredTensors => ["*rotary_emb.inv_freq"];
 
-    /// <summary>Tensors of files that only other heads use, by pattern; they are neither read nor written back.</summary>
+    /// <summary>Name patterns of tensors that only other heads use; they are neither read nor written back.</summary>
     public virtual IReadOnlyList<string> OtherHeads => [];
 
     /// <summary>The name of the head's own weight, where <see cref="TieWordEmbeddings"/> is false.</summary>
     public virtual string HeadTensor => "lm_head.weight";
 
-    /// <summary>The name of the token embedding.</summary>
-    public abstract string TokenTensor { get; }
+    /// <summary>The name of the token embedding, with which a tied head is compared; empty: the file has no tied tensors.</summary>
+    public virtual string TokenTensor => "";
 
-    /// <summary>Tensors that files may have beside a parameter with the same values: the copy's name and the parameter's.</summary>
-    public virtual IReadOnlyDictionary<string, string> TiedCopies => TieWordEmbeddings
+    /// <summary>Copies of parameters that files may hold: the copy's name and the parameter's. Their values must be equal.</summary>
+    public virtual IReadOnlyDictionary<string, string> TiedCopies => TieWordEmbeddings && TokenTensor.Length > 0
         ? new Dictionary<string, string> { [HeadTensor] = TokenTensor }
         : new Dictionary<string, string>();
 
-    /// <summary>The prefix of the base model's tensors, which some files have and others lack.</summary>
+    /// <summary>The prefix of the base model's tensor names, which some files omit.</summary>
     public virtual string BasePrefix => "";
 
-    /// <summary>Parts of names that other writers of the family's files use, and what they stand for.</summary>
+    /// <summary>Replacements in tensor names of files by other writers.</summary>
     public virtual IReadOnlyDictionary<string, string> OtherTensorNames => new Dictionary<string, string>();
 
-    /// <summary>The default LoRA targets: last parts of names of products.</summary>
+    /// <summary>The default LoRA targets: the last components of the names of linear layers.</summary>
     public virtual IReadOnlyList<string> LoraTargets => [];
 
-    /// <summary>What Hugging Face's classes put before the names of this model's parts, beyond our names.</summary>
+    /// <summary>The prefix of module names in Hugging Face's classes, beyond the parameter names here.</summary>
     public virtual string ModulePrefix => "";
 
-    /// <summary>Everything that a model of this configuration computes.</summary>
-    public abstract TransformerDescription Describe();
+    /// <summary>The transformer of this configuration; null, the default, if <see cref="Create"/> makes a model of another class.</summary>
+    public virtual TransformerDescription? Describe() => null;
 
-    /// <summary>A model of this configuration with fresh parameters.</summary>
+    /// <summary>Makes a model of this configuration with initial parameters. By default a <see cref="Transformer"/> built from <see cref="Describe"/>.</summary>
     public virtual LanguageModel Create(Layers.Initializer initializer) => new Transformer(this, initializer);
 
-    /// <summary>The configuration with other sizes; what is null stays, and widths inside keep their ratio to the channels.</summary>
+    /// <summary>
+    /// The configuration with other sizes; null keeps a size. Built-in families keep the ratio of intermediate to hidden size; by default only the
+    /// sizes here change.
+    /// </summary>
     /// <param name="vocabulary">Token ids.</param>
     /// <param name="positions">The longest sequence.</param>
     /// <param name="layers">Layers.</param>
     /// <param name="heads">Attention heads.</param>
     /// <param name="hiddenSize">The hidden size.</param>
     /// <param name="dropout">Every dropout that the model has.</param>
-    public abstract ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null);
+    public virtual ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this with
+    {
+        VocabularySize = vocabulary ?? VocabularySize,
+        PadToken = PadWithin(vocabulary),
+        ContextLength = positions ?? ContextLength,
+        Layers = layers ?? Layers,
+        Heads = heads ?? Heads,
+        HiddenSize = hiddenSize ?? HiddenSize,
+    };
 
     /// <summary>The configuration with a head of its own, for files whose head differs from the token embedding.</summary>
     public virtual ModelConfig Untied() => this with { TieWordEmbeddings = false };
 
-    /// <summary>The configuration with a mask token behind the vocabulary of a new text.</summary>
+    /// <summary>The configuration with a mask token added after the vocabulary of a new text.</summary>
     public virtual ModelConfig WithNewMask() => this with { MaskToken = VocabularySize, VocabularySize = VocabularySize + 1, PadToken = null };
 
     /// <summary>The configuration with other tokens of span corruption, for models that have them.</summary>
     /// <param name="tokens">The tokens.</param>
-    /// <param name="vocabulary">How many token ids there are with them.</param>
+    /// <param name="vocabulary">The vocabulary size with them.</param>
     public virtual ModelConfig WithSpanTokens(SpanTokens tokens, int vocabulary) => this;
 
     /// <summary>The names and shapes of all parameters in the order of the model's file; nothing is allocated.</summary>
@@ -143,15 +154,15 @@ public abstract record ModelConfig
     }
 
     /// <summary>
-    /// Declares the file's fields that no property has: <see cref="JsonFields.Harmless"/> for those that change nothing, <see cref="JsonFields.Only"/>
-    /// for those that are understood at one value alone. Fields that every family may have are declared already.
+    /// Declares the file's fields without a property: <see cref="JsonFields.Harmless"/> for those without effect, <see cref="JsonFields.Only"/> for those
+    /// that are supported at one value only. Fields of all families are declared already.
     /// </summary>
     /// <exception cref="UserException">A field has a value that is not modelled.</exception>
     protected virtual void ReadOthers(JsonFields fields)
     {
     }
 
-    /// <summary>Whether the token embedding has a row for <see cref="PadToken"/> that is not trained.</summary>
+    /// <summary>True if the token embedding's row of <see cref="PadToken"/> gets no gradient from lookups.</summary>
     protected virtual bool HasPaddingRow => true;
 
     /// <summary>

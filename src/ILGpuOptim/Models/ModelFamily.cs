@@ -3,23 +3,23 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>A family of models: how its <c>config.json</c> is read. Registered once, it is known to every command and file.</summary>
+/// <summary>A family of models: the class that reads its <c>config.json</c>. A registered family is known to every command and file.</summary>
 /// <param name="ModelType">The <c>model_type</c> of its <c>config.json</c>.</param>
-/// <param name="Name">Its name, for people.</param>
+/// <param name="Name">The display name.</param>
 /// <param name="ConfigType">The class of its configuration: a <see cref="ModelConfig"/> whose properties with a <c>JsonPropertyName</c> are its fields.</param>
 public sealed record ModelFamily(string ModelType, string Name, Type ConfigType)
 {
     /// <summary>The family of a configuration's class.</summary>
     /// <typeparam name="TConfig">A class with a constructor without parameters, whose values are the defaults.</typeparam>
     /// <param name="modelType">The <c>model_type</c> of its <c>config.json</c>.</param>
-    /// <param name="name">Its name, for people.</param>
+    /// <param name="name">The display name.</param>
     public static ModelFamily Of<TConfig>(string modelType, string name) where TConfig : ModelConfig => new(modelType, name, typeof(TConfig));
 
-    /// <summary>Reads a configuration; <see cref="JsonFields.Finish"/> is left to the caller.</summary>
+    /// <summary>Reads a configuration; the caller calls <see cref="JsonFields.Finish"/>.</summary>
     internal ModelConfig Read(JsonFields fields) => (ModelConfig)ConfigSchema.Of(ConfigType).Read(fields);
 }
 
-/// <summary>The families that are known. Others can be added at run time.</summary>
+/// <summary>The known families. Programs can register others.</summary>
 public static class ModelFamilies
 {
     private static readonly Lock Gate = new();

@@ -55,7 +55,7 @@ public static class ModelFiles
         return config;
     }
 
-    /// <summary>Fills a model from a folder, and merges the folder's adapters into it.</summary>
+    /// <summary>Loads a model's weights from a folder and merges the folder's adapters.</summary>
     internal static void LoadMerged(string folder, LanguageModel model)
     {
         LoadWeights(ConfigFolder(folder), model);
@@ -69,7 +69,7 @@ public static class ModelFiles
     public static string ConfigFolder(string folder) =>
         !File.Exists(Path.Combine(folder, Config)) && AdapterFiles.Exist(folder) ? AdapterFiles.BaseOf(folder) : folder;
 
-    /// <summary>Fills a model's parameters by their names from a safetensors file, the index of its shards, or a folder with either.</summary>
+    /// <summary>Loads a model's parameters by name from a safetensors file, the index of its shards, or a folder with either.</summary>
     /// <exception cref="UserException">A tensor is missing, has another shape, or belongs to no parameter.</exception>
     public static void LoadWeights(string path, LanguageModel model)
     {
@@ -87,11 +87,12 @@ public static class ModelFiles
         model.GenerationConfig = File.Exists(generation) ? SourceFile.ReadAllBytes(generation, GenerationConfig.MaxFileBytes, "it is no settings of generation") : null;
     }
 
-    /// <summary>Fails when a file has fewer tensors than a model has layers, or fewer numbers than its experts have.</summary>
+    /// <summary>Checks that a file has at least as many tensors as the model has layers, and as many elements as its experts.</summary>
     private static void CheckCounts(ModelConfig config, Safetensors file)
     {
         Layers(config.Layers);
-        TransformerDescription model = config.Describe();
+        if (config.Describe() is not { } model)
+            return;
         Layers(model.Blocks.Count + (model.Encoder?.Blocks.Count ?? 0));
         double experts = model.Blocks.Sum(block => (double)(block.FeedForward.Experts?.Count ?? 0) * block.FeedForward.IntermediateSize * model.HiddenSize);
         double numbers = file.Tensors.Values.Sum(tensor => (double)tensor.Length);

@@ -9,16 +9,16 @@ namespace ILGpuOptim.Models;
 /// </summary>
 public sealed record RotaryParameters : RotaryScaling
 {
-    /// <summary>Those of layers with full attention.</summary>
+    /// <summary>The parameters of layers with full attention.</summary>
     [JsonPropertyName("full_attention")]
     public RotaryScaling? Full { get; init; }
 
-    /// <summary>Those of layers with attention within a window.</summary>
+    /// <summary>The parameters of layers with a sliding window.</summary>
     [JsonPropertyName("sliding_attention")]
     public RotaryScaling? Sliding { get; init; }
 }
 
-/// <summary>Where a configuration's rotary positions come from: <c>rope_parameters</c>, then older fields of the file, then the family's defaults.</summary>
+/// <summary>The rotary fields of a configuration in order of precedence: <c>rope_parameters</c>, older fields, the family's defaults.</summary>
 /// <param name="Parameters">rope_parameters, or its part for a kind of layers; or null.</param>
 /// <param name="Scaling">rope_scaling; or null.</param>
 internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Scaling)
@@ -35,16 +35,16 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
     /// <summary>The family's base.</summary>
     public double DefaultTheta { get; init; } = 10000;
 
-    /// <summary>The rotated part of a head at the file's top level; or null.</summary>
+    /// <summary>The rotated fraction of a head at the file's top level; or null.</summary>
     public double? TopPart { get; init; }
 
     /// <summary>The name of <see cref="TopPart"/>, for messages.</summary>
     public string PartField { get; init; } = "partial_rotary_factor";
 
-    /// <summary>The family's rotated part of a head; null: the family rotates whole heads.</summary>
+    /// <summary>The family's rotated fraction of a head; null: the family rotates whole heads.</summary>
     public double? DefaultPart { get; init; }
 
-    /// <summary>The field of the top level that wins over the context of the first training; or null.</summary>
+    /// <summary>The top-level field that overrides the context length of pre-training; or null.</summary>
     public int? OriginalPositions { get; init; }
 
     /// <summary>The kinds that the family has.</summary>
@@ -56,7 +56,7 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
     /// <summary>The base.</summary>
     public double Theta => Parameters?.Theta ?? TopTheta ?? Scaling?.Theta ?? DefaultTheta;
 
-    /// <summary>The rotated part of a head.</summary>
+    /// <summary>The rotated fraction of a head.</summary>
     private double Part => Parameters?.Part ?? TopPart ?? Scaling?.Part ?? DefaultPart ?? 1;
 
     private string PartPlace => Parameters?.Part is not null ? Place + ".partial_rotary_factor"
@@ -65,7 +65,7 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
 
     private RotaryScaling? Given => Parameters ?? Scaling;
 
-    /// <summary>How frequencies are stretched; or null.</summary>
+    /// <summary>The scaling of the frequencies; or null.</summary>
     public RotaryScaling? Effective => Given is not { } given ? null : given with
     {
         Kind = OtherKinds.GetValueOrDefault(given.Name, given.Name),
@@ -85,7 +85,7 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
         return ConfigSchema.Of(plain.GetType()).Write(plain);
     }
 
-    /// <summary>Fails when fields contradict each other or are not understood.</summary>
+    /// <summary>Checks that the fields are supported and agree.</summary>
     /// <exception cref="UserException">With the field.</exception>
     public void Check(string source, int headSize, int positions)
     {

@@ -3,16 +3,16 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>The tokens with which a model of an encoder and a decoder learns by span corruption.</summary>
-/// <param name="Padding">What is behind the end of shorter sequences.</param>
-/// <param name="End">What ends a sequence; null where there is none.</param>
-/// <param name="Sentinels">What stands for hidden spans, in their order; empty where they are not known.</param>
+/// <summary>The special tokens of span corruption (Raffel et al., 2020).</summary>
+/// <param name="Padding">The padding token.</param>
+/// <param name="End">The end token; null: none.</param>
+/// <param name="Sentinels">The tokens that replace hidden spans, in order; empty if they are not known.</param>
 public sealed record SpanTokens(int Padding, int? End, IReadOnlyList<int> Sentinels)
 {
-    /// <summary>The tokens of a tokenizer; new ids behind its vocabulary stand for those that it has not.</summary>
+    /// <summary>The tokens of a tokenizer; those that it lacks get new ids after its vocabulary.</summary>
     /// <param name="tokenizer">Knows <c>&lt;pad&gt;</c>, <c>&lt;/s&gt;</c> and <c>&lt;extra_id_0&gt;</c>, …, or some of them.</param>
     /// <param name="vocabulary">Ids of the model lie below this; with new ones, below the value that it has afterwards.</param>
-    /// <param name="spans">How many sentinels are needed.</param>
+    /// <param name="spans">The number of sentinels needed.</param>
     public static SpanTokens For(ITokenizer tokenizer, ref int vocabulary, int spans)
     {
         int padding = tokenizer.IdOf("<pad>") ?? vocabulary++, end = tokenizer.IdOf("</s>") ?? vocabulary++;
@@ -22,7 +22,7 @@ public sealed record SpanTokens(int Padding, int? End, IReadOnlyList<int> Sentin
         return new SpanTokens(padding, end, sentinels);
     }
 
-    /// <summary>The last ids of a vocabulary, the very last first: the sentinels where nothing else is known.</summary>
+    /// <summary>The last ids of a vocabulary, last first: the sentinels if none are named.</summary>
     public static IReadOnlyList<int> Last(int count, int vocabulary) => [.. Enumerable.Range(1, count).Select(i => vocabulary - i)];
 
     /// <summary>The sentinels among the added tokens of a folder's <c>tokenizer.json</c>; empty where there are none that the model knows.</summary>

@@ -4,8 +4,8 @@ using ILGpuOptim.Layers;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// Where a model's parameters lie in a file: each in a tensor of its own, or, for experts, within a tensor that packs those of a layer. The header
-/// alone is read until <see cref="Load"/>.
+/// The places of a model's parameters in a file: each in its own tensor, or, for experts, within a tensor that packs those of a layer. Only the
+/// header is read until <see cref="Load"/>.
 /// </summary>
 internal sealed class StoredModel
 {
@@ -24,7 +24,7 @@ internal sealed class StoredModel
         ILookup<string, string> copies = config.TiedCopies.ToLookup(copy => copy.Value, copy => copy.Key);
         string? Find(string parameter) => names.Find(parameter) ?? copies[parameter].Select(names.Find).FirstOrDefault(name => name is not null);
 
-        Dictionary<string, PackedPart> packed = PackedPart.Of(config.Describe());
+        Dictionary<string, PackedPart> packed = config.Describe() is { } description ? PackedPart.Of(description) : [];
         var missing = new List<string>();
         foreach (Parameter parameter in model.Parameters)
         {
@@ -77,10 +77,10 @@ internal sealed class StoredModel
     }
 }
 
-/// <summary>A parameter's place in a tensor that packs those of all experts of a layer.</summary>
+/// <summary>A parameter's place in a tensor that packs the experts of a layer.</summary>
 /// <param name="Tensor">The tensor's name.</param>
 /// <param name="Shape">Its shape.</param>
-/// <param name="Offset">The parameter's first number.</param>
+/// <param name="Offset">The parameter's first element.</param>
 internal readonly record struct PackedPart(string Tensor, IReadOnlyList<int> Shape, long Offset)
 {
     /// <summary>The parameters of a model that files may pack, by name.</summary>

@@ -5,9 +5,9 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// Parameters in safetensors files with exactly the bits that they have in memory: F32, BF16, or I8 with the scales of its blocks in a
-/// tensor of its own, <c>NAME.scales</c>, rows × blocks of 256 along a row. The last is a layout of our own: <c>merge</c> writes such a model
-/// in F32 for everybody else.
+/// Parameters in safetensors files, bit for bit as in memory: F32, BF16, or I8 with the scales of its blocks in a
+/// separate tensor, <c>NAME.scales</c>, rows × blocks of 256 along a row. Other programs cannot read the last; <c>merge</c> writes such a model
+/// in F32.
 /// </summary>
 internal static class StoredParameter
 {
@@ -41,7 +41,7 @@ internal static class StoredParameter
     public static IEnumerable<string> Names(Safetensors file, string name) => file[name].Type == "I8" ? [name, name + Scales] : [name];
 
     /// <summary>Fills a parameter, whatever the two are stored in; the same storage gives the same bits.</summary>
-    /// <exception cref="SafetensorsException">The scales are missing or do not fit, or the numbers are of no known type.</exception>
+    /// <exception cref="SafetensorsException">The scales are missing or do not fit, or the type is not known.</exception>
     public static void Load(Safetensors file, string name, Parameter parameter)
     {
         if (file[name].Type != "I8")

@@ -4,8 +4,8 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// Finds a model's tensors in a file whatever prefix its maker gave them: Hugging Face's classes write the same weights with and without the
-/// prefix of their base model, such as <c>bert.</c>; old files call a norm's weight gamma, and a family may have more names.
+/// Finds a model's tensors in a file under any of their names: files hold the same weights with and without the base model's prefix, such as
+/// <c>bert.</c>; old files name a norm's weight gamma, and a family may have more names.
 /// </summary>
 internal sealed class TensorNames
 {
@@ -25,7 +25,7 @@ internal sealed class TensorNames
     public string? Find(string parameter) =>
         file.Tensors.ContainsKey(parameter) ? parameter : byBareName.GetValueOrDefault(Bare(parameter, config));
 
-    /// <summary>Fails when the file has tensors that are neither parameters nor known to be without effect.</summary>
+    /// <summary>Checks that every tensor of the file is a parameter or ignored.</summary>
     /// <exception cref="SafetensorsException">With the first of them.</exception>
     public void CheckOthers(IEnumerable<string> used, IReadOnlyList<string> ignored)
     {
@@ -40,11 +40,11 @@ internal sealed class TensorNames
     public IReadOnlyList<string> Matching(IReadOnlyList<string> patterns) =>
         [.. file.Tensors.Keys.Where(name => patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name, ignoreCase: false)))];
 
-    /// <summary>The first of some names, and how many there are.</summary>
+    /// <summary>The first three names, and the number of the others.</summary>
     public static string List(IReadOnlyList<string> names) =>
         string.Join(", ", names.Take(3)) + (names.Count > 3 ? $" and {names.Count - 3} more" : "");
 
-    /// <summary>A name without the prefix of the family's base model, in today's spelling.</summary>
+    /// <summary>A name without the base model's prefix, in its present spelling.</summary>
     internal static string Bare(string name, ModelConfig config)
     {
         if (config.BasePrefix.Length > 0 && name.StartsWith(config.BasePrefix, StringComparison.Ordinal))

@@ -48,8 +48,12 @@ public sealed class Parameter : Tensor
     public long Bytes => Data.Type.Bytes(Rows, Columns);
 
     /// <summary>Replaces the values, rounded to the nearest that can be stored.</summary>
+    /// <param name="values">All elements, row by row.</param>
+    /// <exception cref="ArgumentException">The number of values is not the number of elements.</exception>
     public void Load(ReadOnlySpan<float> values)
     {
+        if (values.Length != Length)
+            throw new ArgumentException($"{this} has {Length} elements, but {values.Length} values are given; give one value for each element, row by row", nameof(values));
         Block wide = IsNarrow ? Device.Pool.Rent(Length) : Data;
         Device.Upload(values, wide);
         if (IsNarrow)

@@ -67,6 +67,8 @@ public static class Evaluation
     {
         options ??= new EvaluationOptions();
         Ranges.Check(options);
+        if (documents is not null && !model.SupportsDocuments)
+            throw UserException.NamingSettings($"{nameof(TrainingSettings.Documents):setting}: {model.Config.Family} cannot keep documents apart; leave it out");
         int positions = model.Config.ContextLength;
         if (options.Block < 0 || options.Block > positions)
             throw UserException.NamingSettings($"{nameof(options.Block):setting} {options.Block}: the model has {positions} positions, so it must be from 1 to {positions}");

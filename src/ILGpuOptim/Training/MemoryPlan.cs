@@ -5,44 +5,48 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>The bytes that a run needs, before it begins.</summary>
-/// <param name="Weights">Parameters, as they are stored.</param>
-/// <param name="Gradients">The most of their gradients that exist at once.</param>
-/// <param name="State">The optimizer's state, as it is stored.</param>
-/// <param name="Activations">What the forward pass keeps for the backward pass, and all workspace, at the moment when most is in use.</param>
+/// <summary>The device memory of a training run in bytes, predicted before it is allocated.</summary>
+/// <param name="Weights">The parameters in their storage type.</param>
+/// <param name="Gradients">The largest sum of parameter gradients that exist at once.</param>
+/// <param name="State">The optimizer state in its storage type.</param>
+/// <param name="Activations">The activations kept for the backward pass, and all workspace, at the peak.</param>
+/// <remarks>
+/// The plan is the peak of a real run to the byte on processors. A mixture of experts has the same sizes however its routers choose: tensors hold one
+/// row for each token and chosen expert. Only the workspace of a GPU's products depends on the rows of an expert; the plan counts the most that any
+/// number of rows needs.
+/// </remarks>
 public sealed record MemoryPlan(long Weights, long Gradients, long State, long Activations)
 {
-    /// <summary>Memory of the program beside its tensors, measured on a two-core machine: the runtime, compiled code and managed objects.</summary>
+    /// <summary>Memory of the process without tensors, measured on a two-core machine: the runtime, compiled code and managed objects.</summary>
     private const long Runtime = 128L << 20;
 
-    /// <summary>Everything on the device: the most that is lent at once.</summary>
+    /// <summary>The peak of the allocated device memory.</summary>
     public long Total => Weights + Gradients + State + Activations;
 
     /// <summary>
-    /// The program's own memory, which is always the host's: the runtime with its compiled code, and the buffers through which the largest tensor
-    /// passes when it is loaded or saved. An estimate, unlike the rest.
+    /// An estimate of the process's own host memory: the runtime, compiled code, and the buffers for loading and saving the largest tensor.
     /// </summary>
     public long Process { get; init; }
 
-    /// <summary>The numbers of the model.</summary>
+    /// <summary>The number of elements of all parameters.</summary>
     public long Parameters { get; init; }
 
-    /// <summary>The largest single piece, in bytes.</summary>
+    /// <summary>The largest single allocation, in bytes.</summary>
     public long Largest { get; init; }
 
     /// <summary>
-    /// The plan of a model under some settings: training itself takes two steps on a device that only counts, so that everything is
-    /// in it whatever the model, the optimizer and the storage.
+    /// Predicts the memory of a run: two training steps run on a <see cref="DryDevice"/>, so the plan covers every model, optimizer and storage type.
     /// </summary>
-    /// <param name="config">The model.</param>
-    /// <param name="settings">How it is trained.</param>
+    /// <param name="config">The model; see <see cref="TrainedModel.Configuration"/>.</param>
+    /// <param name="settings">The training settings.</param>
     /// <param name="on">The device to train on; null: a processor.</param>
-    /// <exception cref="UserException">The settings do not work.</exception>
+    /// <exception cref="UserException">The settings contradict each other or the model.</exception>
     public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on = null)
     {
-        using var device = new DryDevice(on);
+        bool hasExperts = config.Describe()?.Blocks.Any(block => block.FeedForward.Experts is not null) ?? false;
+        using var device = new DryDevice(on) { HasRoutedProducts = hasExperts };
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
-        using Dataset data = Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), 1, null, 0, "memory", DocumentEnds.One(settings.Block + 1));
+        using Dataset data = DataOf(settings, 1);
         using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2 });
         if (trainer.Optimizer is LowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
@@ -69,22 +73,28 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     private static FormattableString Smaller =>
         $"a smaller {nameof(TrainingSettings.Batch):setting} (with {nameof(TrainingSettings.Accumulate):setting}), {nameof(TrainingSettings.Block):setting} or model";
 
-    /// <summary>Fails when a device has not the room.</summary>
-    /// <exception cref="UserException">With the sizes and what to make smaller.</exception>
+    /// <summary>The shortest data that settings can train on, for plans of models whose vocabulary does not follow data.</summary>
+    /// <param name="settings">The settings, with the block.</param>
+    /// <param name="vocabulary">The vocabulary size.</param>
+    public static Dataset DataOf(TrainingSettings settings, int vocabulary) =>
+        Dataset.FromTokens(TokenSequence.From(new int[settings.Block + 1]), vocabulary, null, 0, "memory", DocumentEnds.One(settings.Block + 1));
+
+    /// <summary>Checks that a device has enough free memory.</summary>
+    /// <exception cref="UserException">It has not. The message names the sizes and the settings that reduce them.</exception>
     public void CheckAgainst(Device device)
     {
-        // What the process holds already is not free any more, but counted in its own share.
+        // The process's present memory is no longer free, but part of Process.
         long own = device.UsesHostMemory ? Math.Max(0, Process - Environment.WorkingSet) : 0, available = device.AvailableBytes;
         if (Total > available - own)
         {
-            string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the program itself" : "")}";
+            string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the process itself" : "")}";
             FormattableString savings = $"{Smaller}, {nameof(TrainingSettings.Recompute):setting}, {nameof(TrainingSettings.ParameterType):setting}, {nameof(OptimizerSettings.StateType):setting}, {nameof(TrainingSettings.Layerwise):setting}, or an optimizer with less state";
             throw UserException.NamingSettings($"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({parts}), but {available / 1e9:F2} GB are free; use {savings}");
         }
 
         if (Largest > device.LargestAllocation)
         {
-            throw UserException.NamingSettings($"{device.Name}: the run needs {Largest / 1e9:F2} GB in one piece, but the driver gives at most {device.LargestAllocation / 1e9:F2} GB; use {Smaller}, or {nameof(TrainingSettings.Device):setting} cpu");
+            throw UserException.NamingSettings($"{device.Name}: the run needs {Largest / 1e9:F2} GB in one allocation, but the driver allows at most {device.LargestAllocation / 1e9:F2} GB; use {Smaller}, or {nameof(TrainingSettings.Device):setting} cpu");
         }
     }
 }

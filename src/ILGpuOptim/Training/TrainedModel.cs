@@ -31,8 +31,18 @@ public static class TrainedModel
             config = config.WithNewMask();
         if (config.SpanTokens is { } tokens)
             config = WithSpans(config, tokens, settings, data);
-        config.Check("settings");
+        if (settings.Dropout is not null && config.Resized(dropout: 0) == config.Resized(dropout: 0.5))
+            throw UserException.NamingSettings($"{nameof(settings.Dropout):setting} {settings.Dropout}: {config.Family} has no dropout; leave it out");
+        config.Check(SourceOf(settings));
         return config;
+    }
+
+    /// <summary>The origin of a configuration, for messages: the settings that replace its sizes.</summary>
+    private static string SourceOf(TrainingSettings settings)
+    {
+        (string Name, int? Value)[] sizes = [("layers", settings.Layers), ("heads", settings.Heads), ("hidden_size", settings.HiddenSize)];
+        string given = string.Join(", ", sizes.Where(size => size.Value is not null).Select(size => $"{size.Name} = {size.Value}"));
+        return given.Length == 0 ? "settings" : $"settings with {given}";
     }
 
     /// <summary>The configuration with the tokens and positions that span corruption of the data needs.</summary>
@@ -81,7 +91,7 @@ public static class TrainedModel
     internal static void Prepare(LanguageModel model, TrainingSettings settings)
     {
         if (settings.Lora is { } lora)
-            model.AddAdapters(lora, new Initializer(model.Head.Device, settings.Seed ^ AdapterSeed));
+            model.AddAdapters(lora, new Initializer(model.Device, settings.Seed ^ AdapterSeed));
         IReadOnlyList<Parameter> all = model.AllParameters;
         foreach (string pattern in settings.Freeze)
         {

@@ -43,6 +43,10 @@ public sealed class Trainer : IDisposable
         model.CheckDevice(device);
         if (data.VocabularySize > model.Config.VocabularySize)
             throw new UserException($"{data.Source}: the tokens reach {data.VocabularySize - 1}, but the model has a vocabulary of {model.Config.VocabularySize}");
+        if (settings.Recompute && !model.SupportsRecomputation)
+            throw UserException.NamingSettings($"{nameof(settings.Recompute):setting}: {model.Config.Family} cannot recompute activations ({model.GetType().Name} has no {nameof(LanguageModel.SupportsRecomputation)}); leave it out");
+        if (settings.Documents && !model.SupportsDocuments)
+            throw UserException.NamingSettings($"{nameof(settings.Documents):setting}: {model.Config.Family} cannot keep documents apart ({model.GetType().Name} has no {nameof(LanguageModel.SupportsDocuments)}); leave it out");
         Device = device;
         Model = model;
         model.Recomputes = settings.Recompute;

@@ -25,6 +25,11 @@ internal sealed class DistantDevice(Device inner) : DelegatingDevice(inner)
     /// <summary>The largest number of pending readbacks when one was waited for: 2 if a step was launched meanwhile.</summary>
     public int MostUnderWay { get; private set; }
 
+    /// <summary>Elements of the workspace of a product; null: none.</summary>
+    public Func<GemmArguments, long>? Workspace { get; init; }
+
+    internal override long WorkspaceOf(in GemmArguments product) => Workspace?.Invoke(product) ?? 0;
+
     public override string Name => "distant";
 
     public override string Description => "a test's";

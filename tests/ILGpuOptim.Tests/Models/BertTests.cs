@@ -26,7 +26,7 @@ public class BertTests
         using var model = new Transformer(Config, new Initializer(device, 1));
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         int[] tokens = [5, 7, 9, 11, 30];
-        float[] alone = model.Hidden(tape, tokens, 1).ToArray();
+        float[] alone = model.Hidden(tape, new TokenBatch(tokens, 1)).ToArray();
         float[] padded = model.Hidden(tape, new TokenBatch([.. tokens, 0, 0, 0], 1) { Mask = [1, 1, 1, 1, 1, 0, 0, 0] }).ToArray();
         Assert.All(alone.Zip(padded), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
     }
@@ -38,8 +38,8 @@ public class BertTests
         using var model = new Transformer(Config, new Initializer(device, 1));
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         int[] tokens = [5, 7, 9];
-        Assert.Equal(model.Hidden(tape, tokens, 1).ToArray(), model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 0] }).ToArray());
-        Assert.NotEqual(model.Hidden(tape, tokens, 1).ToArray(), model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 1] }).ToArray());
+        Assert.Equal(model.Hidden(tape, new TokenBatch(tokens, 1)).ToArray(), model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 0] }).ToArray());
+        Assert.NotEqual(model.Hidden(tape, new TokenBatch(tokens, 1)).ToArray(), model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 1] }).ToArray());
         Assert.Throws<ArgumentOutOfRangeException>(() => model.Hidden(tape, new TokenBatch(tokens, 1) { Segments = [0, 0, 2] }));
         Assert.Throws<ArgumentException>(() => model.Hidden(tape, new TokenBatch(tokens, 1) { Mask = [1] }));
     }

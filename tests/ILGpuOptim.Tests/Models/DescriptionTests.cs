@@ -18,7 +18,7 @@ public class DescriptionTests
         using Safetensors file = Safetensors.Open(folder);
         Dictionary<string, string> expected = file.Tensors.Where(tensor => !config.TiedCopies.ContainsKey(tensor.Key))
             .ToDictionary(tensor => tensor.Key, tensor => string.Join('×', tensor.Value.Shape));
-        Assert.Equal(expected.OrderBy(item => item.Key, StringComparer.Ordinal), DescribedParameters.Of(config.Describe())
+        Assert.Equal(expected.OrderBy(item => item.Key, StringComparer.Ordinal), DescribedParameters.Of(config.Describe()!)
             .Select(item => KeyValuePair.Create(item.Name, string.Join('×', item.Shape))).OrderBy(item => item.Key, StringComparer.Ordinal));
     }
 

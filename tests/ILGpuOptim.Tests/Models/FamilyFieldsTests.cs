@@ -100,7 +100,7 @@ public class FamilyFieldsTests
     public void FieldsAreUnderstoodAndWrittenBack(string family, string field, string value)
     {
         ModelConfig config = Parse(family, field, value);
-        Assert.NotEmpty(config.Describe().Blocks);
+        Assert.NotEmpty(config.Describe()!.Blocks);
         ModelConfig again = ModelConfig.Parse(config.ToJson(), "again");
         Assert.Equal(config.ToJson(), again.ToJson());
         JsonNode? written = JsonNode.Parse(config.ToJson())![field == "num_local_experts" ? "num_experts" : field];
@@ -200,7 +200,7 @@ public class FamilyFieldsTests
         ModelConfig resized = config.Resized(vocabulary: 300, positions: 40, layers: 7, heads: 2, hiddenSize: 48, dropout: 0.25);
         resized.Check("resized");
         Assert.Equal((300, 40, 7, 2, 48), (resized.VocabularySize, resized.ContextLength, resized.Layers, resized.Heads, resized.HiddenSize));
-        TransformerDescription description = resized.Describe();
+        TransformerDescription description = resized.Describe()!;
         Assert.Equal((300, 40, 7, 48), (description.VocabularySize, description.MaxPositions, description.Blocks.Count, description.HiddenSize));
         Assert.All(description.Blocks, block => Assert.Equal((2, 0.25f), (block.Attention.Heads, block.Attention.Dropout)));
         Assert.Equal(resized.ToJson(), ModelConfig.Parse(resized.ToJson(), "again").ToJson());

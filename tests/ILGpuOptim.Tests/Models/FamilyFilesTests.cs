@@ -112,11 +112,11 @@ public sealed class FamilyFilesTests : IDisposable
         Copy(golden, tensors => Different(tensors, head, tokens));
         float scale;
         using (LanguageModel tied = ModelFiles.Load(Goldens.Folder("models", golden), device))
-            scale = tied.Config.Describe().Head.Scale;
+            scale = tied.Config.Describe()!.Head.Scale;
         using LanguageModel model = ModelFiles.Load(folder.Path, device);
         Assert.False(model.Config.TieWordEmbeddings);
-        Assert.Equal(head, model.Head.Name);
-        Assert.Equal(scale, model.Config.Describe().Head.Scale);
+        Assert.Equal(head, model.Head!.Name);
+        Assert.Equal(scale, model.Config.Describe()!.Head.Scale);
         Assert.Equal(Read(folder.Path)[head].Values, model.Head.ToArray());
     }
 
@@ -164,7 +164,7 @@ public sealed class FamilyFilesTests : IDisposable
         Copy("t5v11-tiny", tensors => tensors, config => (config["tie_word_embeddings"], config["scale_decoder_outputs"]) = (true, false));
         AssertSame("t5v11-tiny");
         using LanguageModel model = ModelFiles.Load(folder.Path, device);
-        Assert.Equal((1f, "lm_head.weight"), (model.Config.Describe().Head.Scale, model.Head.Name));
+        Assert.Equal((1f, "lm_head.weight"), (model.Config.Describe()!.Head.Scale, model.Head!.Name));
     }
 
     [Theory]

@@ -151,7 +151,7 @@ public class FamilyRulesTests
         Assert.Equal(isTied, description.Head.Projection is null);
         ModelConfig config = ModelConfig.Parse(Json(family, fields).ToJsonString(), "config.json");
         Assert.Equal(isTied, config.TiedCopies.ContainsKey(config.HeadTensor));
-        Assert.Equal(config.HeadTensor, config.Untied().Describe().Head.Projection!.Name + ".weight");
+        Assert.Equal(config.HeadTensor, config.Untied().Describe()!.Head.Projection!.Name + ".weight");
     }
 
     [Theory]
@@ -166,7 +166,7 @@ public class FamilyRulesTests
         FeedForwardDescription part = description.Blocks[^1].FeedForward;
         Assert.Equal((activation, isGated, isTied), (part.Activation, part.Gate is not null, description.Head.Projection is null));
         Assert.Equal(scales ? (float)(1 / Math.Sqrt(512)) : 1, description.Head.Scale, 1e-9f);
-        TransformerDescription untied = ModelConfig.Parse(Json("t5", fields).ToJsonString(), "config.json").Untied().Describe();
+        TransformerDescription untied = ModelConfig.Parse(Json("t5", fields).ToJsonString(), "config.json").Untied().Describe()!;
         Assert.Equal((description.Head.Scale, true), (untied.Head.Scale, untied.Head.Projection is not null));
     }
 
@@ -240,14 +240,14 @@ public class FamilyRulesTests
     public void PositionsOfRobertaBeginBehindThePaddingId()
     {
         ModelConfig config = ModelConfig.Parse(Json("roberta", """{"max_position_embeddings":514}""").ToJsonString(), "config.json");
-        TransformerDescription description = config.Describe();
+        TransformerDescription description = config.Describe()!;
         Assert.Equal((512, 512, 514, 1), (config.ContextLength, description.MaxPositions, description.Embedding.Positions!.Rows, description.Embedding.Positions.PaddingToken));
-        Assert.Equal("gelu", ModelConfig.Parse(Json("roberta", """{"hidden_act":"relu"}""").ToJsonString(), "config.json").Describe().Head.Transform!.Activation);
+        Assert.Equal("gelu", ModelConfig.Parse(Json("roberta", """{"hidden_act":"relu"}""").ToJsonString(), "config.json").Describe()!.Head.Transform!.Activation);
 
         // A text without a padding id gets one behind its vocabulary.
         ModelConfig fresh = config.Resized(vocabulary: 30, positions: 8).WithNewMask();
         fresh.Check("fresh");
-        Assert.Equal((32, 30, 31, 8, 40), (fresh.VocabularySize, fresh.MaskToken!.Value, fresh.PadToken!.Value, fresh.ContextLength, fresh.Describe().Embedding.Positions!.Rows));
+        Assert.Equal((32, 30, 31, 8, 40), (fresh.VocabularySize, fresh.MaskToken!.Value, fresh.PadToken!.Value, fresh.ContextLength, fresh.Describe()!.Embedding.Positions!.Rows));
     }
 
     [Fact]
@@ -259,7 +259,7 @@ public class FamilyRulesTests
         Assert.All([block.AttentionNorm!, block.AttentionOutputNorm!, block.FeedForwardNorm!, block.FeedForwardOutputNorm!, block.Attention.QueryNorm!, block.Attention.KeyNorm!, description.FinalNorm!], norm => Assert.True(norm.AddsOne));
     }
 
-    private static TransformerDescription Describe(string family, string fields) => ModelConfig.Parse(Json(family, fields).ToJsonString(), "config.json").Describe();
+    private static TransformerDescription Describe(string family, string fields) => ModelConfig.Parse(Json(family, fields).ToJsonString(), "config.json").Describe()!;
 
     private static JsonObject Json(string family, string fields)
     {

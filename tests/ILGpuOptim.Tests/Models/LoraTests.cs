@@ -95,7 +95,7 @@ public sealed class LoraTests : IDisposable
     {
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", "llama-tiny"), device);
         string message = Refused(() => model.AddAdapters(new LoraOptions { Targets = ["c_attn"] }, new Initializer(device, 1)));
-        Assert.Contains("c_attn: the model has no such product; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj", message, StringComparison.Ordinal);
+        Assert.Contains("c_attn: the model has no such linear layer; it has q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj", message, StringComparison.Ordinal);
         Refused(() => model.AddAdapters(new LoraOptions { Targets = ["lm_head"] }, new Initializer(device, 1)));
         Refused(() => model.AddAdapters(new LoraOptions { Rank = 0 }, new Initializer(device, 1)));
         model.AddAdapters(new LoraOptions(), new Initializer(device, 1));

@@ -53,7 +53,7 @@ public class ModelConfigTests
     [InlineData("t5-large", 737_668_096)]
     [InlineData("t5-v1.1-small", 76_961_152)]
     public void SizesAreThoseOfThePapers(string name, long count) =>
-        Assert.Equal(count, DescribedParameters.Of(ModelConfig.Load(Path.Combine(Folder, name + ".json")).Describe()).Sum(item => item.Shape.Aggregate(1L, (product, size) => product * size)));
+        Assert.Equal(count, DescribedParameters.Of(ModelConfig.Load(Path.Combine(Folder, name + ".json")).Describe()!).Sum(item => item.Shape.Aggregate(1L, (product, size) => product * size)));
 
     [Fact]
     public void OtherSizesKeepTheirRatios()

@@ -126,7 +126,7 @@ public sealed class ModelFilesTests : IDisposable
         // Different values: the head has a matrix of its own, as in Hugging Face's library.
         using LanguageModel untied = ModelFiles.Load(folder.Path, device);
         Assert.False(untied.Config.TieWordEmbeddings);
-        Assert.Equal(tensors[copy].Values, untied.Head.ToArray());
+        Assert.Equal(tensors[copy].Values, untied.Head!.ToArray());
         Assert.Equal(tensors[original].Values, untied.Parameters.Single(parameter => parameter.Name == original).ToArray());
     }
 

@@ -224,7 +224,7 @@ public class RangeTests
         }
 
         using var optimizer = new Sgd();
-        Assert.Contains("Momentum 2: it must be a number of at least 0 and below 1", Assert.Throws<UserException>(() => optimizer.Add(model.Head, new SgdOptions { Momentum = 2 })).Message, StringComparison.Ordinal);
+        Assert.Contains("Momentum 2: it must be a number of at least 0 and below 1", Assert.Throws<UserException>(() => optimizer.Add(model.Head!, new SgdOptions { Momentum = 2 })).Message, StringComparison.Ordinal);
     }
 
     /// <summary>The numbers of training settings by their paths, with an optimizer that has the setting.</summary>

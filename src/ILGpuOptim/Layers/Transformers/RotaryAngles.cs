@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Layers;
 
 /// <summary>
-/// The angles of rotary position embedding: pair k of a head turns by position · f_k, see <see cref="RotaryFrequencies"/>. They are computed in
+/// The angles of rotary position embedding: pair k of a head is rotated by position · f_k, see <see cref="RotaryFrequencies"/>. They are computed in
 /// f64 and rounded to f32 once.
 /// </summary>
 public sealed class RotaryAngles
@@ -21,7 +21,7 @@ public sealed class RotaryAngles
         frequencies = new RotaryFrequencies(description);
     }
 
-    /// <summary>Rotated coordinates of a head: numbers in a row of angles.</summary>
+    /// <summary>The number of rotated coordinates of a head, the elements of a row of angles.</summary>
     public int Size => size;
 
     /// <summary>

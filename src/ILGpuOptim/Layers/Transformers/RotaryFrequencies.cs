@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Layers;
 
 /// <summary>
-/// The frequencies of rotary position embedding (Su et al., "RoFormer", 2021): pair k turns f_k = θ^(-2k/n) radians a token, stretched as the
+/// The frequencies of rotary position embedding (Su et al., "RoFormer", 2021): pair k is rotated by f_k = θ^(-2k/n) radians a token, scaled as the
 /// description says: linear (Chen et al., 2023), dynamic NTK, llama3 (Llama 3.1), yarn (Peng et al., 2023), longrope (Ding et al., 2024).
 /// </summary>
 internal sealed class RotaryFrequencies
@@ -28,10 +28,10 @@ internal sealed class RotaryFrequencies
             common = Compute(0);
     }
 
-    /// <summary>What cosines and sines are multiplied by.</summary>
+    /// <summary>The factor of cosines and sines.</summary>
     public double AttentionFactor { get; }
 
-    /// <summary>Whether the frequencies depend on the longest sequence.</summary>
+    /// <summary>True if the frequencies depend on the longest sequence.</summary>
     public bool DependsOnLength => kind is "dynamic" or "longrope";
 
     /// <summary>Lengths of one variant have the same frequencies. 0: those of sequences within the model's first context.</summary>

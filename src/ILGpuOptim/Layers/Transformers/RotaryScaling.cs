@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace ILGpuOptim.Layers;
 
 /// <summary>
-/// How rotary frequencies are stretched for contexts longer than a model was first trained on: <c>rope_scaling</c> of <c>config.json</c>, or
+/// The scaling of rotary frequencies for contexts longer than that of pre-training: <c>rope_scaling</c> of <c>config.json</c>, or
 /// <c>rope_parameters</c> in newer files. <see cref="RotaryFrequencies"/> has the formulas.
 /// </summary>
 public record RotaryScaling
@@ -16,27 +16,27 @@ public record RotaryScaling
     [JsonPropertyName("type")]
     public string? OldKind { get; init; }
 
-    /// <summary>Where newer files keep the base of the frequencies.</summary>
+    /// <summary>The base of the frequencies, in newer files.</summary>
     [JsonPropertyName("rope_theta")]
     public double? Theta { get; init; }
 
-    /// <summary>Where newer files keep the rotated part of a head.</summary>
+    /// <summary>The rotated fraction of a head, in newer files.</summary>
     [JsonPropertyName("partial_rotary_factor")]
     public double? Part { get; init; }
 
-    /// <summary>How many times longer the context is.</summary>
+    /// <summary>The factor by which the context is extended.</summary>
     [JsonPropertyName("factor")]
     public double? Factor { get; init; }
 
-    /// <summary>llama3: wavelengths above the original context divided by this are stretched in full.</summary>
+    /// <summary>llama3: wavelengths above the original context divided by this are scaled in full.</summary>
     [JsonPropertyName("low_freq_factor")]
     public double? LowFactor { get; init; }
 
-    /// <summary>llama3: wavelengths below the original context divided by this stay.</summary>
+    /// <summary>llama3: wavelengths below the original context divided by this are not scaled.</summary>
     [JsonPropertyName("high_freq_factor")]
     public double? HighFactor { get; init; }
 
-    /// <summary>The context of the first training; null: that of <c>max_position_embeddings</c>.</summary>
+    /// <summary>The context length of pre-training; null: <c>max_position_embeddings</c>.</summary>
     [JsonPropertyName("original_max_position_embeddings")]
     public int? OriginalPositions { get; init; }
 
@@ -44,11 +44,11 @@ public record RotaryScaling
     [JsonPropertyName("attention_factor")]
     public double? AttentionFactor { get; init; }
 
-    /// <summary>yarn: frequencies with at least this many turns in the original context stay.</summary>
+    /// <summary>yarn: frequencies with at least this many rotations in the original context are not scaled.</summary>
     [JsonPropertyName("beta_fast")]
     public double? FastTurns { get; init; }
 
-    /// <summary>yarn: frequencies with at most this many turns in the original context are stretched in full.</summary>
+    /// <summary>yarn: frequencies with at most this many rotations in the original context are scaled in full.</summary>
     [JsonPropertyName("beta_slow")]
     public double? SlowTurns { get; init; }
 
@@ -60,15 +60,15 @@ public record RotaryScaling
     [JsonPropertyName("mscale_all_dim")]
     public double? AllDimensionsScale { get; init; }
 
-    /// <summary>yarn: whether the borders between frequencies are whole numbers; null: they are.</summary>
+    /// <summary>yarn: rounds the borders between frequencies to integers; null: true.</summary>
     [JsonPropertyName("truncate")]
     public bool? Truncates { get; init; }
 
-    /// <summary>longrope: what each frequency is divided by in sequences longer than the original context.</summary>
+    /// <summary>longrope: the divisors of the frequencies in sequences longer than the original context.</summary>
     [JsonPropertyName("long_factor")]
     public IReadOnlyList<double>? LongFactors { get; init; }
 
-    /// <summary>longrope: what each frequency is divided by in other sequences.</summary>
+    /// <summary>longrope: the divisors of the frequencies in other sequences.</summary>
     [JsonPropertyName("short_factor")]
     public IReadOnlyList<double>? ShortFactors { get; init; }
 
@@ -89,7 +89,7 @@ public record RotaryScaling
     /// <summary>The kinds.</summary>
     internal static IReadOnlyCollection<string> Kinds => Fields.Keys;
 
-    /// <summary>Fails on kinds that are not known, on missing or wrong numbers, and on numbers that the kind does not read.</summary>
+    /// <summary>Checks the kind, its values, and that no values of another kind are given.</summary>
     /// <param name="place">The file and the field, for messages.</param>
     /// <param name="kinds">The kinds that the family has.</param>
     /// <param name="size">Rotated coordinates of a head.</param>

@@ -1,18 +1,18 @@
 namespace ILGpuOptim.Layers;
 
-/// <summary>What several layers of a stack share: kinds of rotary positions, and tables of relative position biases.</summary>
+/// <summary>The rotary angles and relative-bias tables that layers of a stack share.</summary>
 internal sealed class SharedTables
 {
     private readonly List<(RotaryDescription Description, RotaryAngles Angles)> rotations = [];
     private readonly List<(string Name, RelativeBias Table)> biases = [];
 
-    /// <summary>How many kinds of rotary positions there are.</summary>
+    /// <summary>The number of kinds of rotary positions.</summary>
     public int Rotations => rotations.Count;
 
-    /// <summary>How many tables of relative position biases there are.</summary>
+    /// <summary>The number of relative-bias tables.</summary>
     public int Biases => biases.Count;
 
-    /// <summary>The number of a kind of rotary positions, which is added when it is new; -1 for none.</summary>
+    /// <summary>The index of a kind of rotary positions, which is added if it is new; -1 for none.</summary>
     public int Add(RotaryDescription? description)
     {
         if (description is null)
@@ -23,11 +23,11 @@ internal sealed class SharedTables
         return found < 0 ? rotations.Count - 1 : found;
     }
 
-    /// <summary>The number of a table of relative position biases, which is made when it is new; -1 for none.</summary>
-    /// <param name="initializer">Where and how.</param>
+    /// <summary>The index of a relative-bias table, which is made if it is new; -1 for none.</summary>
+    /// <param name="initializer">Creates the parameters.</param>
     /// <param name="description">The table.</param>
     /// <param name="heads">Attention heads.</param>
-    /// <param name="made">The table that was made, which belongs to the layer that asked; null when there was one of this name.</param>
+    /// <param name="made">The new table, which belongs to the calling layer; null if there was one of this name.</param>
     public int Add(Initializer initializer, RelativeBiasDescription? description, int heads, out RelativeBias? made)
     {
         made = null;

@@ -3,18 +3,19 @@ using ILGpuOptim.Ops;
 namespace ILGpuOptim.Layers;
 
 /// <summary>
-/// Everything that a transformer computes, whatever its family: the one model class is built from it. A family's configuration
-/// translates the fields of its <c>config.json</c> into a description.
+/// The architecture of a transformer, from which <c>Transformer</c> builds the model of any family. It comes from
+/// <c>ModelConfig.Describe</c>, where a family's configuration translates the fields of its <c>config.json</c>; to change an architecture,
+/// override that method.
 /// </summary>
 public sealed record TransformerDescription
 {
-    /// <summary>Token ids.</summary>
+    /// <summary>The vocabulary size.</summary>
     public required int VocabularySize { get; init; }
 
-    /// <summary>Numbers of a token in the residual stream.</summary>
+    /// <summary>The hidden size: the elements of each token's vector in the residual stream.</summary>
     public required int HiddenSize { get; init; }
 
-    /// <summary>The longest sequence.</summary>
+    /// <summary>The longest sequence, in tokens.</summary>
     public required int MaxPositions { get; init; }
 
     /// <summary>Enables causal self-attention and next-token prediction. A bidirectional model predicts masked tokens instead.</summary>
@@ -36,15 +37,15 @@ public sealed record TransformerDescription
     public required HeadDescription Head { get; init; }
 
     /// <summary>
-    /// The encoder whose hidden states the blocks' cross-attention reads; null for a model of one stack. It embeds tokens with this
-    /// description's embedding; only its blocks, final norm and final dropout count.
+    /// The encoder whose hidden states the blocks' cross-attention reads; null for a decoder-only or encoder-only model. It shares this
+    /// description's embedding; only its blocks, final norm and final dropout are read.
     /// </summary>
     public TransformerDescription? Encoder { get; init; }
 
-    /// <summary>The first token of a decoder's input; null for a model of one stack.</summary>
+    /// <summary>The first token of the decoder's input; null without an encoder.</summary>
     public int? DecoderStartToken { get; init; }
 
-    /// <summary>What the routers' load-balancing loss is multiplied by before it is added to the loss; 0 leaves it out.</summary>
+    /// <summary>The coefficient of the routers' load-balancing loss in the training loss; 0: none.</summary>
     public float RouterLossCoefficient { get; init; }
 }
 
@@ -75,10 +76,10 @@ public sealed record EmbeddingDescription
     /// <summary>The id whose lookups pass no gradient to the table and whose row starts at zero; null where there is none.</summary>
     public int? PaddingToken { get; init; }
 
-    /// <summary>Standard deviation of fresh weights.</summary>
+    /// <summary>The standard deviation of initial weights.</summary>
     public float StandardDeviation { get; init; } = 0.02f;
 
-    /// <summary>Fresh weights come from the normal distribution cut at ± this many standard deviations; null: not cut.</summary>
+    /// <summary>Truncates the normal distribution of initial weights at ± this many standard deviations; null: no truncation.</summary>
     public float? Truncation { get; init; }
 }
 
@@ -173,10 +174,10 @@ public sealed record ProjectionDescription(string Name)
     /// <summary>The weight is stored inputs × outputs (GPT-2); otherwise outputs × inputs.</summary>
     public bool InputsFirst { get; init; }
 
-    /// <summary>Standard deviation of fresh weights.</summary>
+    /// <summary>The standard deviation of initial weights.</summary>
     public float StandardDeviation { get; init; } = 0.02f;
 
-    /// <summary>Fresh weights come from the normal distribution cut at ± this many standard deviations; null: not cut.</summary>
+    /// <summary>Truncates the normal distribution of initial weights at ± this many standard deviations; null: no truncation.</summary>
     public float? Truncation { get; init; }
 }
 
@@ -198,7 +199,7 @@ public sealed record AttentionDescription
     /// <summary>Key and value heads; divides <see cref="Heads"/>.</summary>
     public required int KeyHeads { get; init; }
 
-    /// <summary>Numbers per head.</summary>
+    /// <summary>The head size.</summary>
     public required int HeadSize { get; init; }
 
     /// <summary>Multiplies the scores.</summary>
@@ -207,10 +208,10 @@ public sealed record AttentionDescription
     /// <summary>Scores s become cap · tanh(s / cap); null: none.</summary>
     public float? SoftCap { get; init; }
 
-    /// <summary>How many keys before its own position a query sees; null: all.</summary>
+    /// <summary>The number of keys before its own position that a query attends to; null: all.</summary>
     public int? KeysBefore { get; init; }
 
-    /// <summary>How many keys after its own position a query of a bidirectional model sees; null: all. Causal models see none.</summary>
+    /// <summary>The number of keys after its own position that a query of a bidirectional model attends to; null: all. Causal models attend to none.</summary>
     public int? KeysAfter { get; init; }
 
     /// <summary>The norm of queries, applied before rotation; null: none.</summary>
@@ -219,7 +220,7 @@ public sealed record AttentionDescription
     /// <summary>The norm of keys, applied before rotation; null: none.</summary>
     public NormDescription? KeyNorm { get; init; }
 
-    /// <summary>Whether <see cref="QueryNorm"/> and <see cref="KeyNorm"/> act on each head (weights of one head's size) or on the whole projection.</summary>
+    /// <summary>True if <see cref="QueryNorm"/> and <see cref="KeyNorm"/> act on each head, with weights of the head size; false: on the whole projection.</summary>
     public bool NormsHeads { get; init; } = true;
 
     /// <summary>Rotary positions; null: none.</summary>
@@ -232,10 +233,10 @@ public sealed record AttentionDescription
     public float Dropout { get; init; }
 }
 
-/// <summary>Rotary positions: pairs (k, k + n/2) of the first n coordinates of a head turn with the position.</summary>
+/// <summary>Rotary positions: pairs (k, k + n/2) of the first n coordinates of a head are rotated by position · frequency.</summary>
 /// <param name="Theta">The base of the frequencies.</param>
 /// <param name="Size">n, even, at most the head's size; the other coordinates pass unchanged.</param>
-/// <param name="Scaling">How frequencies are stretched; null: not.</param>
+/// <param name="Scaling">The scaling of the frequencies; null: none.</param>
 public sealed record RotaryDescription(double Theta, int Size, RotaryScaling? Scaling = null)
 {
     /// <summary>max_position_embeddings, which dynamic and longrope scaling read.</summary>
@@ -245,11 +246,11 @@ public sealed record RotaryDescription(double Theta, int Size, RotaryScaling? Sc
 /// <summary>T5's bias by distance: a table of buckets × heads.</summary>
 /// <param name="Name">The table's name without <c>.weight</c>.</param>
 /// <param name="Buckets">Its rows.</param>
-/// <param name="MaxDistance">Distances from here on share the last bucket.</param>
+/// <param name="MaxDistance">Distances from this one on share the last bucket.</param>
 /// <param name="IsBidirectional">Half of the buckets are for keys after the query.</param>
 public sealed record RelativeBiasDescription(string Name, int Buckets, int MaxDistance, bool IsBidirectional)
 {
-    /// <summary>Standard deviation of fresh weights.</summary>
+    /// <summary>The standard deviation of initial weights.</summary>
     public float StandardDeviation { get; init; } = 0.02f;
 }
 
@@ -259,7 +260,7 @@ public sealed record FeedForwardDescription
     /// <summary>The activation's name as <c>config.json</c> has it; see <see cref="ActivationNames"/>.</summary>
     public required string Activation { get; init; }
 
-    /// <summary>The width between the two products.</summary>
+    /// <summary>The intermediate size.</summary>
     public required int IntermediateSize { get; init; }
 
     /// <summary>The gate of a gated layer; null: plain, or packed with <see cref="Up"/>.</summary>
@@ -282,9 +283,9 @@ public sealed record FeedForwardDescription
 }
 
 /// <summary>A mixture of experts (Shazeer et al., 2017; Jiang et al., "Mixtral of experts", 2024).</summary>
-/// <param name="Count">Experts.</param>
-/// <param name="PerToken">How many experts compute each token.</param>
-/// <param name="Normalizes">Whether the weights of the chosen experts are divided by their sum.</param>
+/// <param name="Count">The number of experts.</param>
+/// <param name="PerToken">The number of experts per token.</param>
+/// <param name="Normalizes">Normalises the weights of a token's experts to a sum of 1.</param>
 /// <param name="Router">The router's projection.</param>
 public sealed record ExpertsDescription(int Count, int PerToken, bool Normalizes, ProjectionDescription Router)
 {

@@ -7,15 +7,15 @@ namespace ILGpuOptim.Models;
 
 /// <summary>
 /// Checkpoints of llama2.c in its legacy format: a header, then all weights as f32, each kind for all layers together. llama2.c
-/// turns neighbours of a head by rotary positions, Hugging Face's layout turns number i and number i + size/2, so the
+/// rotates neighbouring elements of a head, Hugging Face's layout elements i and i + size/2, so the
 /// rows of query and key projections lie in another order. Weights go there and back bit for bit.
 /// </summary>
 public static class Llama2CFile
 {
-    /// <summary>What llama2.c adds to mean squares; it is no number of the file.</summary>
+    /// <summary>ε of llama2.c's RMSNorm, which the file does not hold.</summary>
     internal const float NormEpsilon = 1e-5f;
 
-    /// <summary>The base of llama2.c's rotary frequencies; it is no number of the file.</summary>
+    /// <summary>The base of llama2.c's rotary frequencies, which the file does not hold.</summary>
     private const double Theta = 10000;
 
     /// <summary>Reads a checkpoint.</summary>

@@ -3,17 +3,17 @@ using System.Buffers.Binary;
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// The seven little-endian numbers that a checkpoint of llama2.c in its legacy format begins with. A negative vocabulary says
+/// The header of a checkpoint of llama2.c in its legacy format: seven little-endian integers. A negative vocabulary says
 /// that the head has a matrix of its own.
 /// </summary>
-/// <param name="Width">Numbers for each token.</param>
-/// <param name="IntermediateSize">The width inside the feed-forward layer.</param>
+/// <param name="Width">The hidden size: the elements of each token's vector.</param>
+/// <param name="IntermediateSize">The intermediate size of the feed-forward layers.</param>
 /// <param name="Layers">Layers.</param>
 /// <param name="Heads">Query heads.</param>
 /// <param name="KeyHeads">Key and value heads.</param>
 /// <param name="VocabularySize">Token ids, without the sign.</param>
 /// <param name="Positions">The longest sequence.</param>
-/// <param name="Tied">Whether the head shares the token embedding.</param>
+/// <param name="Tied">Ties the head to the token embedding: both are one tensor.</param>
 internal readonly record struct Llama2CHeader(int Width, int IntermediateSize, int Layers, int Heads, int KeyHeads, int VocabularySize, int Positions, bool Tied)
 {
     /// <summary>Bytes of the header.</summary>

@@ -17,7 +17,7 @@ public static class Llama2CTokenizer
 
     /// <summary>Writes SentencePiece's <c>tokenizer.model</c> with the pieces of a <c>tokenizer.bin</c> into a folder.</summary>
     /// <param name="path">The tokenizer.</param>
-    /// <param name="vocabulary">How many ids the model has.</param>
+    /// <param name="vocabulary">The vocabulary size of the model.</param>
     /// <param name="folder">Where to.</param>
     /// <exception cref="UserException">The file cannot be read, or is none.</exception>
     public static void Import(string path, int vocabulary, string folder)

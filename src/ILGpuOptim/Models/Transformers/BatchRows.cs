@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Models;
 
 /// <summary>
-/// What follows from a batch for each of its tokens: positions, rows of the position table, masks. What plain batches of one shape need is
-/// computed once; the arrays of other batches are used again by the next, so that nothing is allocated in a step.
+/// Positions, position-table rows and masks of a batch's tokens. Those of plain batches are computed once for each shape; other batches reuse
+/// the arrays, so that a step allocates nothing.
 /// </summary>
 internal sealed class BatchRows
 {
@@ -24,7 +24,7 @@ internal sealed class BatchRows
         return positions;
     }
 
-    /// <summary>As many zeros: the first segment of every token.</summary>
+    /// <summary>Zeros: the first segment for every token.</summary>
     public ReadOnlySpan<int> Zeros(int count)
     {
         if (zeros.Length < count)
@@ -47,7 +47,7 @@ internal sealed class BatchRows
         return result;
     }
 
-    /// <summary>What is added to the scores of each key: nothing, or minus infinity for padding.</summary>
+    /// <summary>The bias of each key's scores: 0, or minus infinity for padding.</summary>
     public ReadOnlySpan<float> KeyBias(ReadOnlySpan<int> mask)
     {
         Span<float> values = Sized(ref keyBias, mask.Length);
@@ -56,7 +56,7 @@ internal sealed class BatchRows
         return values;
     }
 
-    /// <summary>The first key and the end of the keys of each token's document, within its sequence.</summary>
+    /// <summary>The first key of each token's document and the end of its keys, within the sequence.</summary>
     public ReadOnlySpan<int> Ranges(ReadOnlySpan<int> documents, int length)
     {
         Span<int> result = Sized(ref ranges, 2 * documents.Length);

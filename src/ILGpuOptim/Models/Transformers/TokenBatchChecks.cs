@@ -21,6 +21,8 @@ internal static class TokenBatchChecks
         {
             if (batch.DecoderTokens.IsEmpty && count > 0)
                 throw new ArgumentException($"{model.Config.Family} has an encoder and a decoder; the batch needs {nameof(TokenBatch.DecoderTokens)} beside the encoder's {nameof(TokenBatch.Tokens)}", nameof(batch));
+            if (batch.Tokens.IsEmpty && !batch.DecoderTokens.IsEmpty)
+                throw new ArgumentException($"the batch has {batch.DecoderTokens.Length} decoder tokens, but no {nameof(TokenBatch.Tokens)} for the encoder of {model.Config.Family} to read; give each sequence at least one", nameof(batch));
             if (!batch.Segments.IsEmpty || !batch.Positions.IsEmpty || !batch.Documents.IsEmpty)
                 throw new ArgumentException($"segments, positions and documents are for models of one stack; {model.Config.Family} has an encoder and a decoder", nameof(batch));
             return Length(batch.DecoderTokens, batch.Sequences, "decoder tokens", most, description.VocabularySize);

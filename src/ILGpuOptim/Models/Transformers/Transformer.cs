@@ -16,15 +16,16 @@ public class Transformer : LanguageModel
     private readonly LanguageModelHead head;
     private readonly BatchRows rows = new();
 
-    /// <summary>Makes a model with fresh parameters.</summary>
-    /// <param name="config">Its configuration, which describes it.</param>
-    /// <param name="initializer">Where the parameters are, and their random numbers.</param>
+    /// <summary>Makes a model with initial parameters.</summary>
+    /// <param name="config">The configuration, whose <see cref="ModelConfig.Describe"/> gives the architecture.</param>
+    /// <param name="initializer">Creates the parameters on a device, from a seed.</param>
+    /// <exception cref="ArgumentException">The configuration has no description.</exception>
     /// <exception cref="UserException">The configuration contradicts itself.</exception>
     public Transformer(ModelConfig config, Initializer initializer)
     {
         config.Check(config.Family);
         Config = config;
-        Description = config.Describe();
+        Description = config.Describe() ?? throw new ArgumentException($"{config.GetType().Name} describes no transformer; override {nameof(ModelConfig.Describe)}, or {nameof(ModelConfig.Create)} to make a model of your own class", nameof(config));
         embedding = Add(new TransformerEmbedding(initializer, Description.Embedding, Description.VocabularySize, Description.HiddenSize));
         encoder = Description.Encoder is { } first ? Add(new TransformerStack(initializer, first)) : null;
         stack = Add(new TransformerStack(initializer, Description));
@@ -34,7 +35,7 @@ public class Transformer : LanguageModel
     /// <inheritdoc/>
     public override ModelConfig Config { get; }
 
-    /// <summary>What it computes.</summary>
+    /// <summary>The architecture, from <see cref="ModelConfig.Describe"/>.</summary>
     public TransformerDescription Description { get; }
 
     /// <inheritdoc/>
@@ -52,13 +53,23 @@ public class Transformer : LanguageModel
     public override Parameter Head => head.Weight;
 
     /// <inheritdoc/>
-    public override Parameter? HeadBias => head.Bias;
-
-    /// <summary>The stack that a decoder runs.</summary>
-    internal TransformerStack Stack => stack;
+    public override bool SupportsRecomputation => true;
 
     /// <inheritdoc/>
-    public override Tensor Hidden(Tape tape, in TokenBatch batch) => head.Transform(tape, States(tape, batch, null));
+    public override bool SupportsDocuments => true;
+
+    /// <summary>The bias of the logits; null for a head without one.</summary>
+    public Parameter? HeadBias => head.Bias;
+
+    /// <summary>The decoder's stack, or the only one.</summary>
+    internal TransformerStack Stack => stack;
+
+    /// <summary>The hidden states that <see cref="Head"/> multiplies, (sequences · length) × hidden size: those of the last layer, after the head's transform if it has one.</summary>
+    /// <param name="tape">Where to record.</param>
+    /// <param name="batch">The tokens with their optional masks and positions.</param>
+    /// <exception cref="ArgumentException">As for <see cref="Logits"/>.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
+    public Tensor Hidden(Tape tape, in TokenBatch batch) => head.Transform(tape, States(tape, batch, null));
 
     /// <inheritdoc/>
     public override Tensor Logits(Tape tape, in TokenBatch batch) => head.Logits(tape, States(tape, batch, null));

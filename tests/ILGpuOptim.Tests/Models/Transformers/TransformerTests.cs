@@ -165,6 +165,29 @@ public class TransformerTests
         }
     }
 
+    /// <summary>A batch without tokens has a loss of zero and no logits, also beside an encoder.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    public void AnEmptyBatchHasNoLogits(int sequences)
+    {
+        using var device = new CpuDevice(1);
+        foreach (ModelConfig config in (ModelConfig[])[
+            new T5Config { VocabularySize = 11, HiddenSize = 8, HeadSize = 4, Heads = 2, IntermediateSize = 8, Layers = 1 },
+            new LlamaConfig { VocabularySize = 11, HiddenSize = 8, Heads = 2, IntermediateSize = 8, Layers = 1 }])
+        {
+            using LanguageModel model = config.Create(new Layers.Initializer(device, 1));
+            var tape = new Tape(device);
+            Assert.Equal([0, 11], model.Logits(tape, new TokenBatch([], sequences)).Shape);
+            if (model.HasEncoder && sequences > 0)
+                Assert.Contains("no Tokens for the encoder of T5", Assert.Throws<ArgumentException>(() => model.Logits(tape, new TokenBatch([], sequences) { DecoderTokens = [1, 2] })).Message, StringComparison.Ordinal);
+            tape.Reset();
+            Tensor loss = model.Loss(tape, new TokenBatch([], sequences), []);
+            Assert.Equal(0, loss.Item());
+            tape.Backward(loss);
+        }
+    }
+
     [Fact]
     public void APaddingRowIsZeroAtFirstAndStays()
     {

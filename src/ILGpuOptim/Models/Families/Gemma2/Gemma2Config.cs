@@ -28,7 +28,7 @@ public record Gemma2Config : DecoderConfig
     [JsonPropertyName("hidden_activation")]
     public override string Activation { get; init; } = "gelu_pytorch_tanh";
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; }
 
@@ -44,7 +44,7 @@ public record Gemma2Config : DecoderConfig
     [JsonPropertyName("final_logit_softcapping")]
     public virtual float? FinalCap { get; init; } = 30;
 
-    /// <summary>How many keys, its own included, a query of a sliding layer sees; null: all.</summary>
+    /// <summary>The window of sliding layers in tokens, the query's own included; null: no window.</summary>
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; } = 4096;
 

@@ -27,11 +27,11 @@ public record Gemma3Config : Gemma2Config
     [JsonPropertyName("final_logit_softcapping")]
     public override float? FinalCap { get; init; }
 
-    /// <summary>Every so many layers are full.</summary>
+    /// <summary>One layer of this many has full attention.</summary>
     [JsonPropertyName("sliding_window_pattern"), OtherName("_sliding_window_pattern")]
     public int SlidingPattern { get; init; } = 6;
 
-    /// <summary>Base of the rotary frequencies of sliding layers; null means 10000, or what <see cref="DecoderConfig.RopeParameters"/> say.</summary>
+    /// <summary>The base of the rotary frequencies of sliding layers; null: that of <see cref="DecoderConfig.RopeParameters"/>, or 10000.</summary>
     [JsonPropertyName("rope_local_base_freq")]
     public double? LocalTheta { get; init; }
 

@@ -19,11 +19,11 @@ public record Gpt2Config : ModelConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<Gpt2Config>("gpt2", "GPT-2");
 
-    /// <summary>The longest sequence.</summary>
+    /// <summary>The longest sequence, in tokens.</summary>
     [JsonPropertyName("n_positions"), OtherName("max_position_embeddings")]
     public override required int ContextLength { get; init; }
 
-    /// <summary>Numbers for each token.</summary>
+    /// <summary>The hidden size: the elements of each token's vector.</summary>
     [JsonPropertyName("n_embd"), OtherName("hidden_size")]
     public override required int HiddenSize { get; init; }
 
@@ -31,19 +31,19 @@ public record Gpt2Config : ModelConfig
     [JsonPropertyName("n_layer"), OtherName("num_hidden_layers")]
     public override required int Layers { get; init; }
 
-    /// <summary>Attention heads; divides the channels.</summary>
+    /// <summary>The number of attention heads, a divisor of the hidden size.</summary>
     [JsonPropertyName("n_head"), OtherName("num_attention_heads")]
     public override required int Heads { get; init; }
 
-    /// <summary>The width inside the feed-forward layer; null means four times the channels.</summary>
+    /// <summary>The intermediate size of the feed-forward layers; null: four times the hidden size.</summary>
     [JsonPropertyName("n_inner")]
     public int? IntermediateSize { get; init; }
 
-    /// <summary>Keeps layer normalisation finite.</summary>
+    /// <summary>ε of the layer norms.</summary>
     [JsonPropertyName("layer_norm_epsilon")]
     public float LayerNormEpsilon { get; init; } = 1e-5f;
 
-    /// <summary>Standard deviation of fresh weights; residual projections have it divided by √(2 · layers).</summary>
+    /// <summary>The standard deviation of initial weights; residual projections have it divided by √(2 · layers).</summary>
     [JsonPropertyName("initializer_range")]
     public float InitializerRange { get; init; } = 0.02f;
 
@@ -63,15 +63,15 @@ public record Gpt2Config : ModelConfig
     [JsonPropertyName("activation_function")]
     public string ActivationFunction { get; init; } = "gelu_new";
 
-    /// <summary>Whether attention's scores are divided by the square root of the size of a head.</summary>
+    /// <summary>Divides attention scores by the square root of the head size.</summary>
     [JsonPropertyName("scale_attn_weights")]
     public bool ScaleAttention { get; init; } = true;
 
-    /// <summary>Whether the scores of layer i, counted from 0, are also divided by i + 1.</summary>
+    /// <summary>Also divides the scores of layer i, counted from 0, by i + 1.</summary>
     [JsonPropertyName("scale_attn_by_inverse_layer_idx")]
     public bool ScaleAttentionByLayer { get; init; }
 
-    /// <summary>The width inside the feed-forward layer.</summary>
+    /// <summary>The intermediate size of the feed-forward layers.</summary>
     public int FeedForwardSize => IntermediateSize ?? 4 * HiddenSize;
 
     /// <inheritdoc/>
@@ -92,7 +92,7 @@ public record Gpt2Config : ModelConfig
     /// <inheritdoc/>
     protected override bool HasPaddingRow => false;
 
-    /// <summary>What a layer's attention scores are multiplied by.</summary>
+    /// <summary>The scale of a layer's attention scores.</summary>
     /// <param name="layer">Counted from 0.</param>
     public float AttentionScale(int layer) =>
         (ScaleAttention ? 1 / MathF.Sqrt((float)HiddenSize / Heads) : 1) / (ScaleAttentionByLayer ? layer + 1 : 1);

@@ -18,31 +18,31 @@ public record GptNeoXConfig : SizedConfig
     [JsonPropertyName("hidden_act")]
     public string Activation { get; init; } = "gelu";
 
-    /// <summary>Keeps normalisation finite.</summary>
+    /// <summary>ε of the norms.</summary>
     [JsonPropertyName("layer_norm_eps")]
     public float NormEpsilon { get; init; } = 1e-5f;
 
-    /// <summary>The part of a head that is rotated; null means a quarter, or what <see cref="RopeParameters"/> say.</summary>
+    /// <summary>The rotated fraction of a head; null: that of <see cref="RopeParameters"/>, or a quarter.</summary>
     [JsonPropertyName("rotary_pct"), OtherName("partial_rotary_factor")]
     public double? RotaryPart { get; init; }
 
-    /// <summary>Base of the rotary frequencies; null means 10000, or what <see cref="RopeParameters"/> say.</summary>
+    /// <summary>The base of the rotary frequencies; null: that of <see cref="RopeParameters"/>, or 10000.</summary>
     [JsonPropertyName("rotary_emb_base"), OtherName("rope_theta")]
     public double? RopeTheta { get; init; }
 
-    /// <summary>How the frequencies are stretched; or null.</summary>
+    /// <summary>The scaling of the rotary frequencies; or null.</summary>
     [JsonPropertyName("rope_scaling")]
     public RotaryScaling? RopeScaling { get; init; }
 
-    /// <summary>What newer files have instead of <see cref="RotaryPart"/>, <see cref="RopeTheta"/> and <see cref="RopeScaling"/>; or null.</summary>
+    /// <summary>Replaces <see cref="RotaryPart"/>, <see cref="RopeTheta"/> and <see cref="RopeScaling"/> in newer files; or null.</summary>
     [JsonPropertyName("rope_parameters")]
     public RotaryParameters? RopeParameters { get; init; }
 
-    /// <summary>Whether both branches read the same states.</summary>
+    /// <summary>Enables parallel residual branches: attention and feed-forward layer read the same input.</summary>
     [JsonPropertyName("use_parallel_residual")]
     public bool IsParallel { get; init; } = true;
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; } = true;
 

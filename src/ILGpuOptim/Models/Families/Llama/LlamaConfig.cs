@@ -14,18 +14,18 @@ public record LlamaConfig : DecoderConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<LlamaConfig>("llama", "LLaMA");
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; }
 
-    /// <summary>Whether the feed-forward products have biases.</summary>
+    /// <summary>Enables biases of the feed-forward projections.</summary>
     [JsonPropertyName("mlp_bias")]
     public bool MlpBias { get; init; }
 
     /// <summary>Base of the rotary frequencies; <see cref="DecoderConfig.RopeParameters"/> win over the older fields, as in Hugging Face's library.</summary>
     public double Theta => Rotary(slides: false).Theta;
 
-    /// <summary>How the rotary frequencies are stretched; or null.</summary>
+    /// <summary>The scaling of the rotary frequencies; or null.</summary>
     public RotaryScaling? Scaling => Rotary(slides: false).Effective;
 
     /// <inheritdoc/>

@@ -16,7 +16,7 @@ public record MistralConfig : DecoderConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<MistralConfig>("mistral", "Mistral");
 
-    /// <summary>How many keys, its own included, a query sees; null: all.</summary>
+    /// <summary>The attention window in tokens, the query's own included; null: no window.</summary>
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; } = 4096;
 

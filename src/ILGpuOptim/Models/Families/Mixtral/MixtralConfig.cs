@@ -18,7 +18,7 @@ public record MixtralConfig : DecoderConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<MixtralConfig>("mixtral", "Mixtral");
 
-    /// <summary>How many keys, its own included, a query sees; null: all.</summary>
+    /// <summary>The attention window in tokens, the query's own included; null: no window.</summary>
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; }
 
@@ -26,15 +26,15 @@ public record MixtralConfig : DecoderConfig
     [JsonPropertyName("num_local_experts"), OtherName("num_experts")]
     public int ExpertCount { get; init; } = 8;
 
-    /// <summary>How many experts compute each token.</summary>
+    /// <summary>The number of experts per token.</summary>
     [JsonPropertyName("num_experts_per_tok")]
     public int ExpertsPerToken { get; init; } = 2;
 
-    /// <summary>Whether the loss has the routers' load-balancing loss.</summary>
+    /// <summary>Adds the routers' load-balancing loss to the training loss.</summary>
     [JsonPropertyName("output_router_logits")]
     public bool AddsRouterLoss { get; init; }
 
-    /// <summary>What the load-balancing loss is multiplied by.</summary>
+    /// <summary>The coefficient of the load-balancing loss.</summary>
     [JsonPropertyName("router_aux_loss_coef")]
     public float RouterLossCoefficient { get; init; } = 0.001f;
 
@@ -45,7 +45,7 @@ public record MixtralConfig : DecoderConfig
     /// <inheritdoc/>
     protected override int? Window => SlidingWindow;
 
-    /// <summary>Newer writers keep the parts of the mixture under mlp.</summary>
+    /// <summary>Newer files name the router under <c>mlp</c>.</summary>
     public override IReadOnlyDictionary<string, string> OtherTensorNames => new Dictionary<string, string> { [".mlp.gate."] = ".block_sparse_moe.gate." };
 
     /// <inheritdoc/>

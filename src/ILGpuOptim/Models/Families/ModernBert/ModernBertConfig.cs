@@ -33,31 +33,31 @@ public record ModernBertConfig : SizedConfig
     [JsonPropertyName("classifier_activation")]
     public string HeadActivation { get; init; } = "gelu";
 
-    /// <summary>Keeps normalisation finite.</summary>
+    /// <summary>ε of the norms.</summary>
     [JsonPropertyName("norm_eps")]
     public float NormEpsilon { get; init; } = 1e-5f;
 
-    /// <summary>Whether norms have biases.</summary>
+    /// <summary>Enables biases of the norms.</summary>
     [JsonPropertyName("norm_bias")]
     public bool NormBias { get; init; }
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; }
 
-    /// <summary>Whether the feed-forward products have biases.</summary>
+    /// <summary>Enables biases of the feed-forward projections.</summary>
     [JsonPropertyName("mlp_bias")]
     public bool MlpBias { get; init; }
 
-    /// <summary>Whether the head's layer has a bias.</summary>
+    /// <summary>Enables the bias of the head's dense layer.</summary>
     [JsonPropertyName("classifier_bias")]
     public bool HeadLayerBias { get; init; }
 
-    /// <summary>Whether the logits have a bias.</summary>
+    /// <summary>Enables the bias of the logits.</summary>
     [JsonPropertyName("decoder_bias")]
     public bool LogitBias { get; init; } = true;
 
-    /// <summary>Every so many layers, from the first on, are full.</summary>
+    /// <summary>One layer of this many, from the first on, has full attention.</summary>
     [JsonPropertyName("global_attn_every_n_layers")]
     public int FullInterval { get; init; } = 3;
 
@@ -65,11 +65,11 @@ public record ModernBertConfig : SizedConfig
     [JsonPropertyName("layer_types")]
     public IReadOnlyList<string>? LayerTypes { get; init; }
 
-    /// <summary>Queries of a sliding layer see half of this many keys on each side.</summary>
+    /// <summary>The window of sliding layers: a query attends to half of this many keys on each side.</summary>
     [JsonPropertyName("local_attention")]
     public int LocalAttention { get; init; } = 128;
 
-    /// <summary>Base of the rotary frequencies of full layers; null means 160000, or what <see cref="RopeParameters"/> say.</summary>
+    /// <summary>The base of the rotary frequencies of full layers; null: that of <see cref="RopeParameters"/>, or 160000.</summary>
     [JsonPropertyName("global_rope_theta")]
     public double? FullTheta { get; init; }
 
@@ -77,7 +77,7 @@ public record ModernBertConfig : SizedConfig
     [JsonPropertyName("local_rope_theta")]
     public double? LocalTheta { get; init; } = 10000;
 
-    /// <summary>What newer files have instead of <see cref="FullTheta"/> and <see cref="LocalTheta"/>; or null.</summary>
+    /// <summary>Replaces <see cref="FullTheta"/> and <see cref="LocalTheta"/> in newer files; or null.</summary>
     [JsonPropertyName("rope_parameters")]
     public RotaryParameters? RopeParameters { get; init; }
 
@@ -93,7 +93,7 @@ public record ModernBertConfig : SizedConfig
     [JsonPropertyName("mlp_dropout")]
     public float MlpDropout { get; init; }
 
-    /// <summary>Fresh weights, whose standard deviation is divided by √(2 · layers) behind each branch, are cut at ± this many standard deviations.</summary>
+    /// <summary>Truncates the normal distribution of initial weights at ± this many standard deviations.</summary>
     [JsonPropertyName("initializer_cutoff_factor")]
     public float InitializerCutoff { get; init; } = 2;
 

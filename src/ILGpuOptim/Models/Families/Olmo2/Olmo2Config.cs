@@ -17,7 +17,7 @@ public record Olmo2Config : DecoderConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<Olmo2Config>("olmo2", "OLMo 2");
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; }
 

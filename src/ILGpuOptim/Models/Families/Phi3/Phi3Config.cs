@@ -5,7 +5,7 @@ using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>Phi-3 and Phi-4-mini (Abdin et al., 2024): packed projections, longrope scaling, maybe a window in every layer.</summary>
+/// <summary>Phi-3 and Phi-4-mini (Abdin et al., 2024): packed projections, longrope scaling, optionally a window in every layer.</summary>
 public record Phi3Config : DecoderConfig
 {
     private static readonly string[] RotaryKinds = ["default", "longrope"];
@@ -24,15 +24,15 @@ public record Phi3Config : DecoderConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<Phi3Config>("phi3", "Phi-3");
 
-    /// <summary>How many keys, its own included, a query sees; null: all.</summary>
+    /// <summary>The attention window in tokens, the query's own included; null: no window.</summary>
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; }
 
-    /// <summary>The part of a head that is rotated; null means all of it, or what <see cref="DecoderConfig.RopeParameters"/> say.</summary>
+    /// <summary>The rotated fraction of a head; null: that of <see cref="DecoderConfig.RopeParameters"/>, or 1.</summary>
     [JsonPropertyName("partial_rotary_factor")]
     public double? RotaryPart { get; init; }
 
-    /// <summary>The context of the first training.</summary>
+    /// <summary>The context length of pre-training, before scaling.</summary>
     [JsonPropertyName("original_max_position_embeddings")]
     public int OriginalPositions { get; init; } = 4096;
 

@@ -3,7 +3,7 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
-/// <summary>Qwen 2 and 2.5 (Yang et al., 2024): biases of queries, keys and values; upper layers may slide.</summary>
+/// <summary>Qwen 2 and 2.5 (Yang et al., 2024): biases of queries, keys and values; upper layers may have a sliding window.</summary>
 public record Qwen2Config : DecoderConfig
 {
     /// <summary>The defaults of <c>transformers</c>.</summary>
@@ -21,11 +21,11 @@ public record Qwen2Config : DecoderConfig
     [JsonPropertyName("use_sliding_window")]
     public bool UseSlidingWindow { get; init; }
 
-    /// <summary>How many keys, its own included, a query of a sliding layer sees.</summary>
+    /// <summary>The window of sliding layers in tokens, the query's own included.</summary>
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; } = 4096;
 
-    /// <summary>The first layer that slides.</summary>
+    /// <summary>The first layer with a sliding window.</summary>
     [JsonPropertyName("max_window_layers")]
     public int MaxWindowLayers { get; init; } = 28;
 

@@ -16,7 +16,7 @@ public record Qwen3Config : Qwen2Config
     /// <summary>The family.</summary>
     public static new ModelFamily Registration { get; } = ModelFamily.Of<Qwen3Config>("qwen3", "Qwen 3");
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; }
 

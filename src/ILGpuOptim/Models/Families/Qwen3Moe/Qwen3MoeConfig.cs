@@ -21,31 +21,31 @@ public record Qwen3MoeConfig : Qwen3Config
     [JsonPropertyName("num_experts"), OtherName("num_local_experts")]
     public int ExpertCount { get; init; } = 128;
 
-    /// <summary>How many experts compute each token.</summary>
+    /// <summary>The number of experts per token.</summary>
     [JsonPropertyName("num_experts_per_tok")]
     public int ExpertsPerToken { get; init; } = 8;
 
-    /// <summary>The width inside an expert.</summary>
+    /// <summary>The intermediate size of an expert.</summary>
     [JsonPropertyName("moe_intermediate_size")]
-    public int ExpertInner { get; init; } = 768;
+    public int ExpertIntermediateSize { get; init; } = 768;
 
-    /// <summary>Whether the weights of the chosen experts are divided by their sum.</summary>
+    /// <summary>Normalises the weights of a token's experts to a sum of 1.</summary>
     [JsonPropertyName("norm_topk_prob")]
     public bool NormalizesWeights { get; init; }
 
-    /// <summary>Every so many layers have experts.</summary>
+    /// <summary>One layer of this many has experts.</summary>
     [JsonPropertyName("decoder_sparse_step")]
     public int SparseStep { get; init; } = 1;
 
-    /// <summary>Layers without experts, counted from 0.</summary>
+    /// <summary>Indices of layers without experts.</summary>
     [JsonPropertyName("mlp_only_layers")]
     public IReadOnlyList<int> DenseLayers { get; init; } = [];
 
-    /// <summary>Whether the loss has the routers' load-balancing loss.</summary>
+    /// <summary>Adds the routers' load-balancing loss to the training loss.</summary>
     [JsonPropertyName("output_router_logits")]
     public bool AddsRouterLoss { get; init; }
 
-    /// <summary>What the load-balancing loss is multiplied by.</summary>
+    /// <summary>The coefficient of the load-balancing loss.</summary>
     [JsonPropertyName("router_aux_loss_coef")]
     public float RouterLossCoefficient { get; init; } = 0.001f;
 
@@ -64,7 +64,7 @@ public record Qwen3MoeConfig : Qwen3Config
         return new FeedForwardDescription
         {
             Activation = Activation,
-            IntermediateSize = ExpertInner,
+            IntermediateSize = ExpertIntermediateSize,
             Gate = Product(name + "experts.{e}.gate_proj", hasBias: false),
             Up = Product(name + "experts.{e}.up_proj", hasBias: false),
             Down = Product(name + "experts.{e}.down_proj", hasBias: false),
@@ -78,13 +78,13 @@ public record Qwen3MoeConfig : Qwen3Config
 
     /// <inheritdoc/>
     public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) =>
-        (Qwen3MoeConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with { ExpertInner = (int)((long)ExpertInner * (hiddenSize ?? HiddenSize) / HiddenSize) };
+        (Qwen3MoeConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with { ExpertIntermediateSize = (int)((long)ExpertIntermediateSize * (hiddenSize ?? HiddenSize) / HiddenSize) };
 
     /// <inheritdoc/>
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "moe_intermediate_size", ExpertInner, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "moe_intermediate_size", ExpertIntermediateSize, ConfigChecks.MostWidth);
         ConfigChecks.Size(source, "decoder_sparse_step", SparseStep, ConfigChecks.MostLayers);
         ConfigChecks.Experts(source, "num_experts", ExpertCount, ExpertsPerToken, RouterLossCoefficient);
     }

@@ -52,7 +52,7 @@ public record RobertaConfig : BertLikeConfig
         return resized.PadToken is null && PadToken is not null ? resized with { PadToken = resized.VocabularySize - 1, ContextLength = resized.ContextLength } : resized;
     }
 
-    /// <summary>Mask and padding id lie behind the vocabulary of the new text.</summary>
+    /// <summary>Adds the mask and the padding id after the vocabulary of the new text.</summary>
     public override ModelConfig WithNewMask() =>
         this with { MaskToken = VocabularySize, PadToken = VocabularySize + 1, VocabularySize = VocabularySize + 2, ContextLength = ContextLength };
 

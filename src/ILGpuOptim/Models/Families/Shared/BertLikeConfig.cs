@@ -10,11 +10,11 @@ public abstract record BertLikeConfig : SizedConfig
     /// <summary>The defaults of <c>transformers</c>.</summary>
     protected BertLikeConfig() => ContextLength = 512;
 
-    /// <summary>Segments of an input, such as two sentences.</summary>
+    /// <summary>The number of segments of an input, such as two sentences.</summary>
     [JsonPropertyName("type_vocab_size")]
     public int Segments { get; init; } = 2;
 
-    /// <summary>Keeps layer normalisation finite.</summary>
+    /// <summary>ε of the layer norms.</summary>
     [JsonPropertyName("layer_norm_eps")]
     public float LayerNormEpsilon { get; init; } = 1e-12f;
 

@@ -11,33 +11,33 @@ namespace ILGpuOptim.Models;
 /// </summary>
 public abstract record DecoderConfig : SizedConfig
 {
-    /// <summary>What <see cref="LayerTypes"/> says of a layer whose queries see all earlier keys.</summary>
+    /// <summary>The value in <see cref="LayerTypes"/> of a layer with full attention.</summary>
     protected const string FullAttention = "full_attention";
 
-    /// <summary>What <see cref="LayerTypes"/> says of a layer whose queries see the keys of a window.</summary>
+    /// <summary>The value in <see cref="LayerTypes"/> of a layer with a sliding window.</summary>
     protected const string SlidingAttention = "sliding_attention";
 
     /// <summary>Key and value heads; null means as many as query heads.</summary>
     [JsonPropertyName("num_key_value_heads")]
     public int? KeyHeads { get; init; }
 
-    /// <summary>Numbers per head; null means the channels divided by the query heads.</summary>
+    /// <summary>The head size; null: the hidden size divided by the query heads.</summary>
     [JsonPropertyName("head_dim")]
     public int? HeadSize { get; init; }
 
-    /// <summary>Keeps normalisation finite.</summary>
+    /// <summary>ε of the norms.</summary>
     [JsonPropertyName("rms_norm_eps")]
     public float NormEpsilon { get; init; } = 1e-6f;
 
-    /// <summary>Base of the rotary frequencies; null means the family's, or what the other fields say.</summary>
+    /// <summary>The base of the rotary frequencies; null: that of the other fields, or the family's.</summary>
     [JsonPropertyName("rope_theta")]
     public double? RopeTheta { get; init; }
 
-    /// <summary>How the frequencies are stretched; or null.</summary>
+    /// <summary>The scaling of the rotary frequencies; or null.</summary>
     [JsonPropertyName("rope_scaling")]
     public RotaryScaling? RopeScaling { get; init; }
 
-    /// <summary>What newer files have instead of <see cref="RopeTheta"/> and <see cref="RopeScaling"/>; or null.</summary>
+    /// <summary>Replaces <see cref="RopeTheta"/> and <see cref="RopeScaling"/> in newer files; or null.</summary>
     [JsonPropertyName("rope_parameters")]
     public RotaryParameters? RopeParameters { get; init; }
 
@@ -53,7 +53,7 @@ public abstract record DecoderConfig : SizedConfig
     [JsonPropertyName("attention_dropout")]
     public float AttentionDropout { get; init; }
 
-    /// <summary>Numbers per head.</summary>
+    /// <summary>The head size.</summary>
     public int SizeOfHead => HeadSize ?? HiddenSize / Heads;
 
     /// <summary>Key and value heads.</summary>
@@ -71,30 +71,30 @@ public abstract record DecoderConfig : SizedConfig
     /// <summary>The name of the activation's field.</summary>
     protected virtual string ActivationField => "hidden_act";
 
-    /// <summary>Whether the projections of queries, keys and values have biases.</summary>
+    /// <summary>Enables biases of the query, key and value projections.</summary>
     protected virtual bool HasInputBias => false;
 
-    /// <summary>Whether the output projection of attention has a bias.</summary>
+    /// <summary>Enables the bias of the attention output projection.</summary>
     protected virtual bool HasOutputBias => HasInputBias;
 
-    /// <summary>Whether the feed-forward products have biases.</summary>
+    /// <summary>Enables biases of the feed-forward projections.</summary>
     protected virtual bool HasMlpBias => false;
 
-    /// <summary>How many keys, its own included, a query of a sliding layer sees; null: the family's layers are all full.</summary>
+    /// <summary>The window of sliding layers in tokens, the query's own included; null: all layers have full attention.</summary>
     protected virtual int? Window => null;
 
-    /// <summary>Whether a layer slides by the family's rule, where there is a window and no <see cref="LayerTypes"/>.</summary>
+    /// <summary>True if a layer has a sliding window by the family's rule, which holds if there is a window and no <see cref="LayerTypes"/>.</summary>
     /// <param name="layer">Counted from 0.</param>
     protected virtual bool SlidesByRule(int layer) => true;
 
-    /// <summary>Whether a layer's queries see the keys of a window alone.</summary>
+    /// <summary>True if a layer has a sliding window.</summary>
     /// <param name="layer">Counted from 0.</param>
     protected bool Slides(int layer) => Window is not null && (LayerTypes is { } types ? types[layer] == SlidingAttention : SlidesByRule(layer));
 
-    /// <summary>What attention scores are multiplied by.</summary>
+    /// <summary>The scale of the attention scores.</summary>
     protected virtual float ScoreScale => 1 / MathF.Sqrt(SizeOfHead);
 
-    /// <summary>The rotary positions' fields of a layer that slides or not.</summary>
+    /// <summary>The rotary fields of layers with or without a sliding window.</summary>
     private protected virtual RotaryFields Rotary(bool slides) => new(RopeParameters, RopeScaling) { TopTheta = RopeTheta };
 
     /// <inheritdoc/>
@@ -159,7 +159,7 @@ public abstract record DecoderConfig : SizedConfig
     /// <summary>A product with the family's initialisation.</summary>
     protected ProjectionDescription Product(string name, bool hasBias) => new(name) { HasBias = hasBias, StandardDeviation = InitializerRange };
 
-    /// <summary>What the names of a layer's tensors begin with.</summary>
+    /// <summary>The prefix of a layer's tensor names.</summary>
     protected static string NameOf(int layer) => $"model.layers.{layer}.";
 
     /// <inheritdoc/>

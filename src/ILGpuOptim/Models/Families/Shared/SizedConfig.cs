@@ -5,11 +5,11 @@ namespace ILGpuOptim.Models;
 /// <summary>The sizes of a stack of equal blocks under the names that most families have for them, with their checks and how they change.</summary>
 public abstract record SizedConfig : ModelConfig
 {
-    /// <summary>Numbers for each token.</summary>
+    /// <summary>The hidden size: the elements of each token's vector.</summary>
     [JsonPropertyName("hidden_size")]
     public override required int HiddenSize { get; init; }
 
-    /// <summary>The width inside the feed-forward layer.</summary>
+    /// <summary>The intermediate size of the feed-forward layers.</summary>
     [JsonPropertyName("intermediate_size")]
     public required int IntermediateSize { get; init; }
 
@@ -21,15 +21,15 @@ public abstract record SizedConfig : ModelConfig
     [JsonPropertyName("num_attention_heads")]
     public override required int Heads { get; init; }
 
-    /// <summary>The longest sequence; where positions are a table, its rows.</summary>
+    /// <summary>The longest sequence, in tokens.</summary>
     [JsonPropertyName("max_position_embeddings")]
     public override int ContextLength { get; init; } = 2048;
 
-    /// <summary>Standard deviation of fresh weights.</summary>
+    /// <summary>The standard deviation of initial weights.</summary>
     [JsonPropertyName("initializer_range")]
     public float InitializerRange { get; init; } = 0.02f;
 
-    /// <summary>As <see cref="ModelConfig.Resized"/>, for the sizes alone: a family adds its dropouts and what else depends on a size.</summary>
+    /// <summary>As <see cref="ModelConfig.Resized"/>, for the sizes alone: a family adds its dropouts and other fields that depend on a size.</summary>
     /// <inheritdoc cref="ModelConfig.Resized"/>
     public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this with
     {

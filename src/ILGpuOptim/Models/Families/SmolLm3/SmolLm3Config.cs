@@ -23,7 +23,7 @@ public record SmolLm3Config : DecoderConfig
     [JsonPropertyName("no_rope_layers")]
     public IReadOnlyList<int>? RotaryLayers { get; init; }
 
-    /// <summary>Every so many layers have no rotary positions.</summary>
+    /// <summary>One layer of this many has no rotary positions.</summary>
     [JsonPropertyName("no_rope_layer_interval")]
     public int PlainInterval { get; init; } = 4;
 
@@ -31,15 +31,15 @@ public record SmolLm3Config : DecoderConfig
     [JsonPropertyName("use_sliding_window")]
     public bool UseSlidingWindow { get; init; }
 
-    /// <summary>How many keys, its own included, a query of a sliding layer sees.</summary>
+    /// <summary>The window of sliding layers in tokens, the query's own included.</summary>
     [JsonPropertyName("sliding_window")]
     public int? SlidingWindow { get; init; }
 
-    /// <summary>Whether attention's projections have biases.</summary>
+    /// <summary>Enables biases of the attention projections.</summary>
     [JsonPropertyName("attention_bias")]
     public bool AttentionBias { get; init; }
 
-    /// <summary>Whether the feed-forward products have biases.</summary>
+    /// <summary>Enables biases of the feed-forward projections.</summary>
     [JsonPropertyName("mlp_bias")]
     public bool MlpBias { get; init; }
 

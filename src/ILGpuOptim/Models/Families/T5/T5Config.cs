@@ -25,15 +25,15 @@ public record T5Config : ModelConfig
     /// <summary>The family.</summary>
     public static ModelFamily Registration { get; } = ModelFamily.Of<T5Config>("t5", "T5");
 
-    /// <summary>Numbers for each token.</summary>
+    /// <summary>The hidden size: the elements of each token's vector.</summary>
     [JsonPropertyName("d_model"), OtherName("hidden_size")]
     public override int HiddenSize { get; init; } = 512;
 
-    /// <summary>Numbers per head; heads need not be as wide as the model together.</summary>
+    /// <summary>The head size; heads times head size need not be the hidden size.</summary>
     [JsonPropertyName("d_kv"), OtherName("head_dim")]
     public int HeadSize { get; init; } = 64;
 
-    /// <summary>The width inside the feed-forward layer.</summary>
+    /// <summary>The intermediate size of the feed-forward layers.</summary>
     [JsonPropertyName("d_ff")]
     public int IntermediateSize { get; init; } = 2048;
 
@@ -53,19 +53,19 @@ public record T5Config : ModelConfig
     [JsonPropertyName("relative_attention_num_buckets")]
     public int Buckets { get; init; } = 32;
 
-    /// <summary>Distances from here on share a bucket.</summary>
+    /// <summary>Distances from this one on share the last bucket.</summary>
     [JsonPropertyName("relative_attention_max_distance")]
     public int MaxDistance { get; init; } = 128;
 
-    /// <summary>The longest sequence of the training. The mathematics has no limit.</summary>
+    /// <summary>The longest sequence of pre-training, in tokens. Relative positions have no limit of their own.</summary>
     [JsonPropertyName("n_positions")]
     public override int ContextLength { get; init; } = 512;
 
-    /// <summary>Keeps normalisation finite.</summary>
+    /// <summary>ε of the norms.</summary>
     [JsonPropertyName("layer_norm_epsilon")]
     public float NormEpsilon { get; init; } = 1e-6f;
 
-    /// <summary>An activation, or gated- and an activation.</summary>
+    /// <summary>The activation, with the prefix <c>gated-</c> for gated layers.</summary>
     [JsonPropertyName("feed_forward_proj")]
     public string FeedForwardKind { get; init; } = "relu";
 
@@ -73,11 +73,11 @@ public record T5Config : ModelConfig
     [JsonPropertyName("dropout_rate")]
     public float Dropout { get; init; } = 0.1f;
 
-    /// <summary>Multiplies the standard deviations of fresh weights.</summary>
+    /// <summary>Multiplies the standard deviations of initial weights.</summary>
     [JsonPropertyName("initializer_factor")]
     public float InitializerFactor { get; init; } = 1;
 
-    /// <summary>Whether the decoder's states are divided by the square root of their width before the head; null means where the head is tied.</summary>
+    /// <summary>Divides the decoder's states by √hidden size before the head; null: only for a tied head.</summary>
     [JsonPropertyName("scale_decoder_outputs")]
     public bool? ScaleDecoderOutputs { get; init; }
 
@@ -85,11 +85,11 @@ public record T5Config : ModelConfig
     [JsonPropertyName("decoder_start_token_id")]
     public int? DecoderStartToken { get; init; }
 
-    /// <summary>What ends the encoder's and the decoder's sequences; null: nothing.</summary>
+    /// <summary>The end token of the encoder's and the decoder's sequences; null: none.</summary>
     [JsonPropertyName("eos_token_id")]
     public int? EndToken { get; init; }
 
-    /// <summary>What stands for hidden spans, in their order; null where only the tokenizer has them.</summary>
+    /// <summary>The sentinel tokens of span corruption in order; null if only the tokenizer has them.</summary>
     [JsonPropertyName("sentinel_token_ids")]
     public IReadOnlyList<int>? SentinelTokens { get; init; }
 
@@ -127,7 +127,7 @@ public record T5Config : ModelConfig
     /// <summary>The head's own weight does not change how the decoder's states are scaled.</summary>
     public override ModelConfig Untied() => this with { TieWordEmbeddings = false, ScaleDecoderOutputs = ScalesOutputs };
 
-    /// <summary>A padding token of its own is also the first of the decoder's input.</summary>
+    /// <summary>A padding token is also the decoder's start token.</summary>
     public override ModelConfig WithSpanTokens(SpanTokens tokens, int vocabulary)
     {
         bool isNew = tokens.Padding != (PadToken ?? FirstToken);
@@ -257,7 +257,7 @@ public record T5Config : ModelConfig
         };
     }
 
-    /// <summary>The scores are not scaled: the initialisation of queries makes up for it.</summary>
+    /// <summary>Scores are not scaled; the initial query weights are smaller instead.</summary>
     private AttentionDescription Attention(string name) => new()
     {
         Inputs =

@@ -1,0 +1,50 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using ILGpuOptim.Data;
+
+namespace ILGpuOptim.Tests.Cli;
+
+/// <summary><c>memory</c> predicts what <c>train</c> with the same flags predicts.</summary>
+public sealed class MemoryCommandTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("--preset tiny")]
+    [InlineData("--model qwen3-0.6b --layers 1 --heads 4 --hidden-size 32 --tokenizer byte --block 16 --batch 2")]
+    [InlineData("--model gpt2-124m --layers 1 --heads 2 --hidden-size 16 --data text --block 16 --batch 2")]
+    [InlineData("--model bert-base --layers 1 --heads 2 --hidden-size 16 --data text --block 16 --batch 2 --dropout 0")]
+    [InlineData("--preset bert-tiny --data tokens.bin")]
+    [InlineData("--preset t5-tiny --tokenizer byte")]
+    [InlineData("--preset t5-tiny --data tokens.bin --documents --pad")]
+    [InlineData("--from {gpt2-tiny} --data tokens.bin --batch 2 --lora-rank 2")]
+    public void ThePredictionIsThatOfTraining(string flags)
+    {
+        File.WriteAllText(folder["text"], DefaultCorpus.Text[..5000]);
+        TokenFile.Write(folder["tokens.bin"], [.. Enumerable.Range(0, 2000).Select(i => i * i % 101)]);
+        string[] arguments = [.. flags.Replace("{gpt2-tiny}", Goldens.Folder("models", "gpt2-tiny"), StringComparison.Ordinal).Split(' ')];
+        string memory = Run(["memory", .. arguments, "--json"]), training = Run(["train", .. arguments, "--steps", "1", "--eval-batches", "0", "--out", "run"]);
+        double total = (double)JsonNode.Parse(memory)!["total"]!;
+        Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"memory     {total / 1e6:F1} MB predicted"), training, StringComparison.Ordinal);
+        Assert.Equal(memory, Run(["memory", "--resume", "run", "--json"]));
+    }
+
+    private string Run(string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
+        {
+            WorkingDirectory = folder.Path,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        using Process process = Process.Start(start)!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, error.Result);
+        return output;
+    }
+}
