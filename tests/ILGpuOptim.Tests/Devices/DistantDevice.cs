@@ -28,7 +28,7 @@ internal sealed class DistantDevice(Device inner) : DelegatingDevice(inner)
     /// <summary>Elements of the workspace of a product; null: none.</summary>
     public Func<GemmArguments, long>? Workspace { get; init; }
 
-    internal override long WorkspaceOf(in GemmArguments product) => Workspace?.Invoke(product) ?? 0;
+    protected internal override long WorkspaceOf(in GemmArguments product) => Workspace?.Invoke(product) ?? 0;
 
     public override string Name => "distant";
 
