@@ -4,12 +4,12 @@ using ILGpuOptim.Cli.Commands;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>The tool as a call: a program that adds an optimizer to the registry first has every command for it.</summary>
+/// <summary>The command line as a library call: a program can register its own optimizers first and use every command with them.</summary>
 public static class CommandLine
 {
-    /// <summary>Runs one command; what it has to say goes to the console.</summary>
-    /// <param name="args">As after <c>ilgpuoptim</c>: <c>"check", "mine"</c>.</param>
-    /// <returns>The exit code: 0 when all went well.</returns>
+    /// <summary>Runs one command; output goes to the console.</summary>
+    /// <param name="args">The arguments after <c>ilgpuoptim</c>, such as <c>"check", "mine"</c>.</param>
+    /// <returns>The exit code: 0 on success.</returns>
     public static int Run(params string[] args)
     {
         using IDisposable terminal = Terminal.Open();
@@ -21,7 +21,7 @@ public static class CommandLine
             if (ParseErrors.FirstOf(parsed) is { } error)
                 throw new UserException(error);
 
-            // Ctrl-C is the commands' own affair: training saves a checkpoint first.
+            // Commands handle Ctrl-C themselves: training saves a checkpoint first.
             return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
         }
         catch (Exception e)
@@ -34,17 +34,17 @@ public static class CommandLine
         }
     }
 
-    /// <summary>An error on another thread.</summary>
+    /// <summary>Reports an error of another thread.</summary>
     private static void EndAll(object sender, UnhandledExceptionEventArgs arguments) =>
         Environment.Exit(Failure.Report(arguments.ExceptionObject as Exception ?? new InvalidOperationException($"{arguments.ExceptionObject}"), Console.Error));
 
-    /// <summary>A command line as its parts; texts that begin with @ name no files of arguments.</summary>
+    /// <summary>Parses a command line. Arguments that begin with @ are not response files.</summary>
     internal static ParseResult Parse(params string[] args) => Commands().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 
-    /// <summary>All commands, as one tree.</summary>
+    /// <summary>All commands.</summary>
     internal static RootCommand Commands() =>
-        new("Train small language models in C# with memory-efficient optimizers; nothing native to install. " +
-            $"After an unexpected error, {Failure.DebugVariable}=1 prints where it came from.")
+        new("Train small language models in C# with memory-efficient optimizers, without native dependencies. " +
+            $"After an unexpected error, {Failure.DebugVariable}=1 prints the stack trace.")
         {
             TrainCommand.Create(),
             CompareCommand.Create(),

@@ -1,17 +1,18 @@
 using System.Reflection;
+using ILGpuOptim.Cli.Commands;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>Turns whatever ends a command into one line and an exit code.</summary>
+/// <summary>Converts the exception that ended a command to one line and an exit code.</summary>
 internal static class Failure
 {
-    /// <summary>Set to anything, it prints where an error came from.</summary>
+    /// <summary>If this environment variable is set, stack traces are printed.</summary>
     public const string DebugVariable = "ILGPUOPTIM_DEBUG";
 
     private const int Refused = 1, Unexpected = 70, ClosedPipe = 128 + 13;
 
-    /// <summary>Prints the line, and returns the exit code: 1 for what the message explains, 70 for a fault of the program, 141 for a closed pipe.</summary>
+    /// <summary>Prints the line, and returns the exit code: 1 for errors of the user or the environment, 70 for errors of the program, 141 for a closed pipe.</summary>
     public static int Report(Exception e, TextWriter output)
     {
         Exception all = e;
@@ -25,11 +26,11 @@ internal static class Failure
 
         (int code, string line) = e switch
         {
-            UserException => (Refused, $"error: {e.Message}"),
+            UserException error => (Refused, $"error: {error.MessageWith(SettingFlags.NameOf)}"),
             _ when Devices.Explain(e) is { } reason => (Refused, $"error: {reason}"),
             IOException or UnauthorizedAccessException => (Refused, $"error: {e.Message}"),
-            OutOfMemoryException => (Refused, "error: the memory does not suffice; use a smaller model, batch, block or file"),
-            _ => (Unexpected, $"unexpected error: {e.Message.TrimEnd('.')}; please report it with the command and the files that it read ({DebugVariable}=1 prints where it came from)"),
+            OutOfMemoryException => (Refused, "error: out of memory; use a smaller model, batch, block or file"),
+            _ => (Unexpected, $"unexpected error: {e.Message.TrimEnd('.')}; please report it with the command and its input files ({DebugVariable}=1 prints the stack trace)"),
         };
         try
         {

@@ -7,7 +7,7 @@ using OxyPlot.Series;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>Draws a run's metrics.</summary>
+/// <summary>Plots the metrics of a run.</summary>
 internal static class Metrics
 {
     /// <summary>Writes <c>loss.svg</c>: the loss of each step, smoothed, and the validations.</summary>
@@ -15,7 +15,7 @@ internal static class Metrics
     {
         var plot = new PlotModel { Title = Terminal.Line(title), Background = OxyColors.White, TitleFontSize = 14 };
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", MajorGridlineStyle = LineStyle.Dot });
-        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "nats a token", AxisTitleDistance = 14, MajorGridlineStyle = LineStyle.Dot });
+        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "nats per token", AxisTitleDistance = 14, MajorGridlineStyle = LineStyle.Dot });
         plot.Legends.Add(new Legend { LegendPosition = LegendPosition.RightTop });
         RunMetrics metrics = RunMetrics.Read(folder);
         var steps = new LineSeries { Title = "training", Color = OxyColor.FromRgb(150, 180, 220), StrokeThickness = 1 };

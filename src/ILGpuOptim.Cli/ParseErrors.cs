@@ -4,10 +4,10 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>Turns errors of the command line's parser into one line.</summary>
+/// <summary>Converts errors of the command-line parser to one line.</summary>
 internal static class ParseErrors
 {
-    /// <summary>The first error, with a pointer to the command's help; null when there is none.</summary>
+    /// <summary>The first error, with a reference to the command's help; null if there is none.</summary>
     public static string? FirstOf(ParseResult result)
     {
         if (result.Errors.Count == 0 || result.Action is { ClearsParseErrors: true })
@@ -21,13 +21,13 @@ internal static class ParseErrors
                 : $"a command is missing; there are {string.Join(", ", names)}; {help}";
         }
 
-        // What is not known at all explains the errors that follow from it.
+        // An unknown token is the cause of the errors after it.
         if (result.UnmatchedTokens.Count > 0)
         {
             string token = result.UnmatchedTokens[0];
             return token.StartsWith('-')
                 ? $"there is no flag {token}{Nearest.Question(token, result.CommandResult.Command.Options.Select(option => option.Name))} {help}"
-                : $"\"{token}\" belongs to no flag and is no argument of the command; {help}";
+                : $"\"{token}\" is neither the value of a flag nor an argument of the command; {help}";
         }
 
         return $"{Text(result.Errors[0])}; {help}";

@@ -18,15 +18,15 @@ internal sealed class StopSignals : IDisposable
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, Handle));
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, Handle));
 
-        // nohup starts processes that ignore it.
+        // nohup starts processes that ignore SIGHUP.
         if (!IgnoresHangup())
             registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGHUP, Handle));
     }
 
-    /// <summary>Asks to save and stop.</summary>
+    /// <summary>Cancelled when the command should save and stop.</summary>
     public CancellationToken Token => stop.Token;
 
-    /// <summary>Whether there is something to save.</summary>
+    /// <summary>True while there is something to save.</summary>
     public bool Saves
     {
         get => saves;
@@ -37,16 +37,16 @@ internal sealed class StopSignals : IDisposable
     {
         bool interrupts = context.Signal == PosixSignal.SIGINT;
 
-        // Whoever presses Ctrl-C again does not want to wait. Other signals may come twice: a closed terminal and its shell both send SIGHUP.
+        // A second Ctrl-C ends the process without saving. Other signals may come twice: a closed terminal and its shell both send SIGHUP.
         context.Cancel = saves && !(interrupts && stop.IsCancellationRequested);
         if (!context.Cancel)
             return;
         stop.Cancel();
         if (interrupts)
-            Console.Error.WriteLine("stopping after this step; Ctrl-C again ends at once, without saving");
+            Console.Error.WriteLine("stopping after this step; press Ctrl-C again to quit at once without saving");
     }
 
-    /// <summary>Linux tells which signals a process ignores as bits of a number in base sixteen.</summary>
+    /// <summary>Linux reports ignored signals as a hexadecimal bit mask.</summary>
     private static bool IgnoresHangup() => OperatingSystem.IsLinux() && File.ReadLines("/proc/self/status")
         .Where(line => line.StartsWith("SigIgn:", StringComparison.Ordinal))
         .Any(line => (ulong.Parse(line["SigIgn:".Length..], NumberStyles.HexNumber | NumberStyles.AllowLeadingWhite, CultureInfo.InvariantCulture) & 1) != 0);

@@ -7,20 +7,20 @@ using Spectre.Console.Rendering;
 namespace ILGpuOptim.Cli;
 
 /// <summary>
-/// What the tool writes to the console. Control characters of files, names and models would be commands to a terminal, so they are written as visible
-/// escapes, as <c>\x1b</c> or <c>\u202e</c>; line feeds and tabs stay. Generated text that goes into a file or a pipe stays as it is.
+/// Console output with escapes. Control characters in files, names and model output could be terminal commands, so they are written as visible escapes such
+/// as <c>\x1b</c> or <c>\u202e</c>, except line feeds and tabs. Generated text that is redirected to a file or a pipe is unchanged.
 /// </summary>
 internal static class Terminal
 {
     private static readonly SearchValues<char> Unsafe = SearchValues.Create(string.Concat(Enumerable.Range(0, 0x10000).Select(code => (char)code).Where(IsUnsafe)));
 
-    /// <summary>C0 and C1 controls, what changes the direction of writing, surrogates (which may stand alone) and what is no character.</summary>
+    /// <summary>C0 and C1 controls, bidirectional controls, surrogates (which may be unpaired) and noncharacters.</summary>
     private static bool IsUnsafe(char c) => (char.IsControl(c) && c is not ('\n' or '\t')) || c is >= '\u202a' and <= '\u202e' or >= '\u2066' and <= '\u2069' or >= '\ufffe' || char.IsSurrogate(c);
 
-    /// <summary>Sends all that is written through the escapes, until the result is disposed.</summary>
+    /// <summary>Escapes all console output until the result is disposed.</summary>
     public static IDisposable Open() => new Session();
 
-    /// <summary>The text with visible escapes; line feeds and tabs stay.</summary>
+    /// <summary>The text with visible escapes; line feeds and tabs are unchanged.</summary>
     public static string Escape(string text)
     {
         int next = text.AsSpan().IndexOfAny(Unsafe);
@@ -41,7 +41,7 @@ internal static class Terminal
         return result.ToString();
     }
 
-    /// <summary>The text as one line: with escapes for line ends, too.</summary>
+    /// <summary>The text as one line, with line ends escaped too.</summary>
     public static string Line(string text)
     {
         var result = new StringBuilder(text.Length);
@@ -58,7 +58,7 @@ internal static class Terminal
 
     private static void Append(StringBuilder result, char c) => result.Append(c < 0x100 ? "\\x" : "\\u").Append(((int)c).ToString(c < 0x100 ? "x2" : "x4", CultureInfo.InvariantCulture));
 
-    /// <summary>Writes text that a model or a tokenizer made: with escapes on a terminal, as it is into a file or a pipe.</summary>
+    /// <summary>Writes text of a model or a tokenizer: escaped on a terminal, unchanged to a file or a pipe.</summary>
     public static void WriteText(string text)
     {
         if (text.Length == 0)
@@ -73,7 +73,7 @@ internal static class Terminal
 
         public Session()
         {
-            // Spectre finds out what the terminal can do while it is the console's own writer, and writes its own commands to it.
+            // Spectre detects the terminal's capabilities from the original writer, and needs it for its own control sequences.
             AnsiConsole.Console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
             AnsiConsole.Console.Pipeline.Attach(new EscapingHook());
             Raw = output;

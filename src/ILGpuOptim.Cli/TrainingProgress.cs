@@ -6,7 +6,7 @@ using Spectre.Console;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>Shows how training goes: a live bar on a terminal, plain lines elsewhere, JSON lines for machines.</summary>
+/// <summary>Shows the progress of training: a progress bar on a terminal, otherwise plain lines, or JSON lines.</summary>
 internal abstract class TrainingProgress(TrainingRun run)
 {
     private readonly Stopwatch clock = new();
@@ -14,17 +14,17 @@ internal abstract class TrainingProgress(TrainingRun run)
 
     protected TrainingRun Training { get; } = run;
 
-    /// <summary>The way of showing that suits the output.</summary>
+    /// <summary>Chooses the display for the output.</summary>
     public static TrainingProgress For(TrainingRun run, bool json) =>
         json ? new JsonProgress(run) : Console.IsOutputRedirected || !AnsiConsole.Profile.Capabilities.Interactive ? new PlainProgress(run) : new LiveProgress(run);
 
-    /// <summary>Tells what will be trained.</summary>
+    /// <summary>Prints a summary of the run.</summary>
     public virtual void Begin()
     {
         TrainingSettings s = Training.Settings;
         Line($"run        {Training.Folder}");
         Line($"device     {Training.Trainer.Device.Name}: {Training.Trainer.Device.Description}");
-        Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, {Training.Data.VocabularySize} different");
+        Line($"data       {Training.Data.Source}: {Training.Data.Training.Length:N0} tokens to train on, {Training.Data.Validation.Length:N0} to validate with, vocabulary of {Training.Data.VocabularySize:N0}");
         if (s.Documents)
             Line($"documents  {Training.Data.TrainingDocuments!.Count:N0} to train on, {Training.Data.ValidationDocuments!.Count:N0} to validate with, {(s.Pad ? $"each padded to {s.Block} tokens or cut" : "packed")}");
         Line($"steps      {s.Steps:N0} of {Training.Trainer.TokensPerStep:N0} tokens: {Training.Trainer.EpochsAfter(s.Steps):F2} epochs{(s.Sampling == Sampling.Random ? ", at random positions" : "")}");
@@ -38,7 +38,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             Line($"resumed    after step {Training.Trainer.StepNumber}");
     }
 
-    /// <summary>Runs training while showing it.</summary>
+    /// <summary>Runs training with progress output.</summary>
     public virtual bool Run(Func<bool> train)
     {
         firstStep = Training.Trainer.StepNumber;
@@ -48,16 +48,16 @@ internal abstract class TrainingProgress(TrainingRun run)
         return train();
     }
 
-    /// <summary>Tells how it ended.</summary>
+    /// <summary>Prints the result.</summary>
     public virtual void End(bool finished, string? sample)
     {
         if (sample is not null)
             Line($"{Environment.NewLine}{sample}{Environment.NewLine}");
-        Line($"memory     {Training.Plan.Total / 1e6:F1} MB predicted, at most {Training.Trainer.Device.Pool.PeakBytes / 1e6:F1} MB used on {Training.Trainer.Device.Name}");
+        Line($"memory     {Training.Plan.Total / 1e6:F1} MB predicted, {Training.Trainer.Device.Pool.PeakBytes / 1e6:F1} MB peak on {Training.Trainer.Device.Name}");
         double? best = RunMetrics.Read(Training.Folder).Validations.Min(item => item.Validation);
         Line(finished
             ? $"done       {Training.Trainer.StepNumber} steps in {clock.Elapsed.TotalSeconds:F1} s{(best is null ? "" : $", best validation loss {best:F4}")}; loss.svg and checkpoints are in {Training.Folder}"
-            : $"stopped    after step {Training.Trainer.StepNumber}; the state is saved, go on with --resume {Training.Folder}");
+            : $"stopped    after step {Training.Trainer.StepNumber}; the state is saved, continue with --resume {Training.Folder}");
     }
 
     protected abstract void Stepped(StepResult result);
@@ -80,7 +80,7 @@ internal abstract class TrainingProgress(TrainingRun run)
 
         protected override void Stepped(StepResult result)
         {
-            // A line a second says enough.
+            // At most one line per second.
             if (clock.Elapsed.TotalSeconds < nextLine && result.Step < Training.Settings.Steps)
                 return;
             nextLine = clock.Elapsed.TotalSeconds + 1;

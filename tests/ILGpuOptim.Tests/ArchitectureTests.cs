@@ -77,6 +77,12 @@ public partial class ArchitectureTests
         Sources().SelectMany(file => DllImport().Matches(File.ReadAllText(file))),
         match => Assert.Equal("libc", match.Groups[1].Value));
 
+    /// <summary>The library names settings (<see cref="UserException.NamingSettings"/>); the tool shows them as flags.</summary>
+    [Fact]
+    public void TheToolAloneNamesFlags() => Assert.All(
+        Sources().Where(file => !file.Replace('\\', '/').Contains("/ILGpuOptim.Cli/", StringComparison.Ordinal)),
+        file => Assert.DoesNotMatch(FlagInText(), string.Join('\n', File.ReadLines(file).Where(line => !line.TrimStart().StartsWith("//", StringComparison.Ordinal)))));
+
     [Fact]
     public void FilesTellOneStory() => Assert.All(Sources(), file => Assert.True(File.ReadLines(file).Count() <= 400, file));
 
@@ -110,6 +116,9 @@ public partial class ArchitectureTests
             folder = Path.GetDirectoryName(folder);
         return folder ?? throw new InvalidOperationException("the tests run outside the repository");
     }
+
+    [GeneratedRegex("\"[^\"\n]*--[a-z]")]
+    private static partial Regex FlagInText();
 
     [GeneratedRegex(@"\bILGPU\.(?!\w*Optim)|using ILGPU\b")]
     private static partial Regex IlgpuUse();

@@ -5,14 +5,14 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>check</c>: what any optimizer and any differentiable function must hold, and the optimizers' rows of the state table.</summary>
+/// <summary><c>check</c>: checks optimizers and differentiable functions, and prints optimizer state.</summary>
 internal static class CheckCommand
 {
     public static Command Create()
     {
-        var names = new Argument<string[]>("names") { Description = "optimizers, as for train, or functions, as in config.json; \"all\", \"optimizers\" or \"functions\"", Arity = ArgumentArity.OneOrMore };
+        var names = new Argument<string[]>("names") { Description = "optimizers (as in train --optimizer) or functions (as in config.json); \"all\", \"optimizers\" or \"functions\"", Arity = ArgumentArity.OneOrMore };
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("check", "Check optimizers against double precision on every device here, and that they resume exactly, allocate what they declare, and more; print their state. Check functions' values and derivatives.")
+        var command = new Command("check", "Check optimizers (results against double precision on every device, exact resume, memory, …) and print their state; check the values and derivatives of functions.")
         {
             names, json,
         };
@@ -37,8 +37,8 @@ internal static class CheckCommand
         return command;
     }
 
-    /// <summary>What the names mean: an optimizer before a function.</summary>
-    /// <exception cref="UserException">Neither has such a name.</exception>
+    /// <summary>Finds optimizers and functions by name, optimizers first.</summary>
+    /// <exception cref="UserException">There is none of a name.</exception>
     private static (List<OptimizerEntry> Optimizers, List<FunctionEntry> Functions) Find(string[] names)
     {
         List<OptimizerEntry> optimizers = [];
@@ -63,7 +63,7 @@ internal static class CheckCommand
         return (optimizers, functions);
     }
 
-    /// <summary>Prints each check as it is made; returns how many failed.</summary>
+    /// <summary>Prints each check when it is done; returns the number of failures.</summary>
     private static int Print(string kind, string name, string summary, IEnumerable<Check> checks, bool json)
     {
         int passed = 0, skipped = 0, failed = 0;

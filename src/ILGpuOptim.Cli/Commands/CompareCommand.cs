@@ -7,7 +7,7 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>compare</c>: one model, several optimizers, one report.</summary>
+/// <summary><c>compare</c>: compares optimizers on one model.</summary>
 internal static class CompareCommand
 {
     public static Command Create()
@@ -15,19 +15,19 @@ internal static class CompareCommand
         var train = new TrainOptions();
         var optimizers = new Option<string[]>("--optimizers")
         {
-            Description = "who takes part, with commas between; name:setting=value changes a setting for one, as in apollo:rank=8",
+            Description = "optimizers to compare, separated by commas; name:setting=value changes a setting of one, as in apollo:rank=8",
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => ["adamw,adafactor,came,apollo,apollo-mini"],
         };
         var rates = new Option<string[]>("--lr")
         {
-            Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); by default " + string.Join(", ", Candidate.DefaultRates),
+            Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); default: " + string.Join(", ", Candidate.DefaultRates),
             AllowMultipleArgumentsPerToken = true,
         };
-        Option<int> seeds = Flag.Of("--seeds", "repeats of the best learning rate, each with the next seed", 1, typeof(ComparisonSettings).GetProperty(nameof(ComparisonSettings.Seeds))!.GetCustomAttribute<RangeAttribute>());
-        var complete = new Option<bool>("--no-pruning") { Description = "run every learning rate to the end; otherwise successive halving gives hopeless ones up at a quarter and half of the steps" };
-        var output = new Option<string>("--out") { Description = "the folder of the comparison; the same command goes on where it was stopped", DefaultValueFactory = _ => Path.Combine("runs", "comparison") };
-        var command = new Command("compare", "Train the same model with several optimizers, from the same seed on the same batches, and write one HTML report, CSV and Markdown.")
+        Option<int> seeds = Flag.Of("--seeds", "number of seeds for the best learning rate", 1, typeof(ComparisonSettings).GetProperty(nameof(ComparisonSettings.Seeds))!.GetCustomAttribute<RangeAttribute>());
+        var complete = new Option<bool>("--no-pruning") { Description = "train every learning rate to the end; otherwise successive halving stops the worse ones at a quarter and half of the steps" };
+        var output = new Option<string>("--out") { Description = "folder of the comparison; the same command continues a stopped comparison", DefaultValueFactory = _ => Path.Combine("runs", "comparison") };
+        var command = new Command("compare", "Train the same model with several optimizers, with the same seed and batches, and write a report as HTML, CSV and Markdown.")
         {
             optimizers, rates, seeds, complete, output,
         };
@@ -40,14 +40,14 @@ internal static class CompareCommand
         return command;
     }
 
-    /// <summary>A run keeps one checkpoint, and validates eight times unless told otherwise.</summary>
+    /// <summary>A run keeps one checkpoint and validates eight times by default.</summary>
     private static ComparisonSettings Settings(TrainOptions train, ParseResult result, string[] optimizers, string[] rates, int seeds, bool prunes)
     {
         TrainingSettings training = train.SharedSettings(result);
-        bool tells = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
+        bool isGiven = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
         return new ComparisonSettings
         {
-            Training = training with { Keep = 1, EvalInterval = tells ? training.EvalInterval : Math.Max(1, (training.Steps + 7) / 8) },
+            Training = training with { Keep = 1, EvalInterval = isGiven ? training.EvalInterval : Math.Max(1, (training.Steps + 7) / 8) },
             Candidates = Candidate.Parse(optimizers, rates, training.Optimizer),
             Seeds = seeds,
             Prunes = prunes,

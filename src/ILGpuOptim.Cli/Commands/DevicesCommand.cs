@@ -4,13 +4,13 @@ using Spectre.Console;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>devices</c>: what can compute here.</summary>
+/// <summary><c>devices</c>: lists the devices.</summary>
 internal static class DevicesCommand
 {
     public static Command Create()
     {
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("devices", "List what can compute here, and why something cannot.") { json };
+        var command = new Command("devices", "List the compute devices of this machine, with the reason if one is not usable.") { json };
         command.SetAction(result =>
         {
             IReadOnlyList<DeviceInfo> devices = Devices.List();
@@ -27,7 +27,7 @@ internal static class DevicesCommand
                 return;
             }
 
-            var table = new Table().AddColumns("device", "what it is", "memory");
+            var table = new Table().AddColumns("device", "description", "memory");
             foreach (DeviceInfo device in devices)
             {
                 string limits = string.Join(", ", device.Limits.Select(limit => $"{limit.Name} {limit.Value}"));

@@ -4,13 +4,13 @@ using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>doctor</c>: tries every device, with a word for each that fails.</summary>
+/// <summary><c>doctor</c>: verifies every device.</summary>
 internal static class DoctorCommand
 {
     public static Command Create()
     {
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("doctor", "Try every device on small problems and compare with the reference device.") { json };
+        var command = new Command("doctor", "Verify every device on small problems against the reference device.") { json };
         command.SetAction(result =>
         {
             bool healthy = true;

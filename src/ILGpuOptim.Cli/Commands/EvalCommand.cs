@@ -7,21 +7,21 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>eval</c>: how well a model predicts a text.</summary>
+/// <summary><c>eval</c>: measures the loss of a model on a text.</summary>
 internal static class EvalCommand
 {
     public static Command Create()
     {
-        var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
-        var data = new Option<string[]>("--data") { Description = "text to evaluate on; without it, the validation part of the run's data", AllowMultipleArgumentsPerToken = true };
+        var source = new Argument<string>("source") { Description = "run, checkpoint, or folder with config.json and model.safetensors" };
+        var data = new Option<string[]>("--data") { Description = "text or token files to evaluate on; default: the validation data of the run", AllowMultipleArgumentsPerToken = true };
         var defaults = new EvaluationOptions();
-        Option<int> stride = Flag.For<int>("--stride", "tokens from one window to the next; what overlaps is context. 0: windows do not overlap", defaults, nameof(defaults.Stride));
-        Option<int> block = Flag.For<int>("--block", $"tokens of a window; 0: the model's positions, at most {EvaluationOptions.MostBlock}", defaults, nameof(defaults.Block));
-        Option<bool?> documents = Flag.Of<bool?>("--documents", "keep documents apart, as train does; by default as the run was trained");
+        Option<int> stride = Flag.For<int>("--stride", "tokens from the start of one window to that of the next; overlapping tokens are context only. 0: no overlap", defaults, nameof(defaults.Stride));
+        Option<int> block = Flag.For<int>("--block", $"tokens per window. 0: the model's positions, at most {EvaluationOptions.MostBlock}", defaults, nameof(defaults.Block));
+        Option<bool?> documents = Flag.Of<bool?>("--documents", "keep documents apart, as train does; default: as the run was trained");
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("eval", "Measure loss, perplexity and bits per byte, or how many hidden tokens a BERT or a T5 finds.") { source, data, stride, block, documents, device, threads, json };
+        var command = new Command("eval", "Measure loss, perplexity and bits per byte; for BERT and T5, also the accuracy on masked tokens.") { source, data, stride, block, documents, device, threads, json };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(source);
@@ -38,7 +38,7 @@ internal static class EvalCommand
             {
                 Stride = result.GetValue(stride),
                 Block = result.GetValue(block),
-                MaskedPart = run?.MaskedPart ?? defaults.MaskedPart,
+                MaskedFraction = run?.MaskedFraction ?? defaults.MaskedFraction,
                 MeanSpan = run?.MeanSpan ?? defaults.MeanSpan,
             };
             EvaluationResult measured = Evaluation.Run(model, target, text.Tokens, text.Bytes, options, text.Documents);
@@ -49,12 +49,12 @@ internal static class EvalCommand
             }
 
             Console.WriteLine($"tokens         {measured.Tokens:N0}");
-            Console.WriteLine($"loss           {measured.Loss:F4} nats a token");
+            Console.WriteLine($"loss           {measured.Loss:F4} nats per token");
             Console.WriteLine($"perplexity     {measured.Perplexity:F4}");
             if (measured.BitsPerByte is { } bits)
                 Console.WriteLine($"bits per byte  {bits:F4}");
             if (measured.Accuracy is { } accuracy)
-                Console.WriteLine($"accuracy       {accuracy:P2} of the hidden tokens");
+                Console.WriteLine($"accuracy       {accuracy:P2} of the masked tokens");
         });
         return command;
     }
@@ -72,7 +72,7 @@ internal static class EvalCommand
         ITokenizer? tokenizer = Tokenizers.Load(folder);
         if (data.Length == 0)
         {
-            Dataset own = TrainingRun.LoadData((run ?? throw new UserException($"{path}: this is no run, so there is no data to evaluate on; give --data")) with { Documents = documents }, folder);
+            Dataset own = TrainingRun.LoadData((run ?? throw new UserException($"{path}: not a run, so there is no data to evaluate on; give --data")) with { Documents = documents }, folder);
             return new Source(own.Validation, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(own.Validation.ToArray())), own.ValidationDocuments, own.Notes);
         }
 
@@ -93,10 +93,10 @@ internal static class EvalCommand
         return new Source(apart.Training, null, apart.TrainingDocuments, apart.Notes);
     }
 
-    /// <summary>What is evaluated.</summary>
+    /// <summary>The tokens to evaluate on.</summary>
     /// <param name="Tokens">The tokens.</param>
-    /// <param name="Bytes">The bytes of their text, if known.</param>
-    /// <param name="Documents">Their documents; null where they are not told apart.</param>
+    /// <param name="Bytes">The number of bytes of their text, if known.</param>
+    /// <param name="Documents">Their documents; null where they are not kept apart.</param>
     /// <param name="Notes">How the documents were found.</param>
     private sealed record Source(TokenSequence Tokens, long? Bytes, DocumentEnds? Documents, IReadOnlyList<string> Notes);
 }

@@ -5,17 +5,17 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary>Flags whose values are read strictly and held against their ranges.</summary>
+/// <summary>Flags whose values are parsed strictly and checked against their ranges.</summary>
 internal static class Flag
 {
-    /// <summary>A flag of a number, an enumeration or a Boolean; its help text tells the range.</summary>
+    /// <summary>A flag for a number, an enumeration or a Boolean; its help text states the range.</summary>
     public static Option<T> Of<T>(string name, string description, RangeAttribute? range = null) => new(name)
     {
         Description = range is { } limits && limits.Limits() is { Length: > 0 } text ? $"{description} ({text})" : description,
         CustomParser = result => Parse<T>(result, name, range),
     };
 
-    /// <summary>A flag with a value for when it is not given.</summary>
+    /// <summary>A flag with a default value.</summary>
     public static Option<T> Of<T>(string name, string description, T otherwise, RangeAttribute? range = null)
     {
         Option<T> option = Of<T>(name, description, range);
@@ -23,7 +23,7 @@ internal static class Flag
         return option;
     }
 
-    /// <summary>A flag for a property of settings, with the range and the value that the property has.</summary>
+    /// <summary>A flag for a property of settings, with the range and the default value of the property.</summary>
     public static Option<T> For<T>(string name, string description, object defaults, string property)
     {
         PropertyInfo target = defaults.GetType().GetProperty(property)!;

@@ -6,12 +6,12 @@ using Spectre.Console;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>info RUN</c>: what a run is and how far it came.</summary>
+/// <summary><c>info RUN</c>: shows the settings and progress of a run.</summary>
 internal static class InfoCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "a run folder" };
+        var run = new Argument<string>("run") { Description = "run folder" };
         Option<bool> json = CommonOptions.Json();
         var command = new Command("info", "Show a run's settings, progress and checkpoints.") { run, json };
         command.SetAction(result =>
@@ -46,17 +46,17 @@ internal static class InfoCommand
                 AnsiConsole.Write(table);
             foreach ((long step, string path) in checkpoints)
             {
-                // A run that is training may just have removed it.
+                // A run in training may have just removed it.
                 if (Checkpoint.BytesOf(path) is { } bytes)
                     AnsiConsole.MarkupLineInterpolated($"checkpoint at step {step}: {Terminal.Line(path)} ({bytes / 1e6:F1} MB)");
             }
 
-            AnsiConsole.MarkupLineInterpolated($"{(checkpoints.Length > 0 ? checkpoints[^1].Step : 0)} of {settings.Steps} steps are safe");
+            AnsiConsole.MarkupLineInterpolated($"{(checkpoints.Length > 0 ? checkpoints[^1].Step : 0)} of {settings.Steps} steps are saved");
         });
         return command;
     }
 
-    /// <summary>The sizes of the model of a run's newest checkpoint, or without a run those of the settings.</summary>
+    /// <summary>A summary of the model of a run's newest checkpoint, or of the settings if there is none.</summary>
     private static string Model(TrainingSettings settings, string? run)
     {
         using ModelSource? newest = run is null ? null : ModelSource.Open(run);

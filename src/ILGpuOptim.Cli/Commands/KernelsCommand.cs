@@ -8,24 +8,24 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>kernels</c>: what an optimizer's rules become on a GPU.</summary>
+/// <summary><c>kernels</c>: prints GPU kernels.</summary>
 internal static class KernelsCommand
 {
     public static Command Create()
     {
-        var optimizer = new Argument<string>("optimizer") { Description = "its name, as for train; \"models\": the kernels of training models, and of the general operations; \"all\": those and every optimizer's" };
+        var optimizer = new Argument<string>("optimizer") { Description = "optimizer (as in train --optimizer); \"models\": the kernels of models and general operations; \"all\": those of models and of every optimizer" };
         var target = new Option<string>("--target") { Description = "ptx or opencl", DefaultValueFactory = _ => "ptx" };
-        Option<int> architecture = Flag.Of("--arch", "compute capability for ptx, such as 70, 80 or 90", 80, new RangeAttribute(50, 90));
-        Option<int> rows = Flag.Of("--rows", "rows of the matrix that is updated", 768, new RangeAttribute(1, 1 << 16));
-        Option<int> columns = Flag.Of("--columns", "its columns", 2304, new RangeAttribute(1, 1 << 16));
-        var list = new Option<bool>("--list") { Description = "only the kernels' names" };
-        var output = new Option<string?>("--out") { Description = "a folder for one file a kernel, instead of printing" };
-        var command = new Command("kernels", "Print the fused GPU kernels that an optimizer becomes; needs no GPU. Each begins with a line that names the kernel shape and the rule in it, as its class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
+        Option<int> architecture = Flag.Of("--arch", "compute capability for PTX, such as 70, 80 or 90", 80, new RangeAttribute(50, 90));
+        Option<int> rows = Flag.Of("--rows", "rows of the updated matrix", 768, new RangeAttribute(1, 1 << 16));
+        Option<int> columns = Flag.Of("--columns", "columns of the updated matrix", 2304, new RangeAttribute(1, 1 << 16));
+        var list = new Option<bool>("--list") { Description = "print only the names of the kernels" };
+        var output = new Option<string?>("--out") { Description = "write one file per kernel to this folder instead of printing" };
+        var command = new Command("kernels", "Print the fused GPU kernels of an optimizer; needs no GPU. Each begins with a line that names its kernel shape and rule: the class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
         command.SetAction(result =>
         {
             string kind = result.GetRequiredValue(target).ToLowerInvariant();
             if (!KernelRecorder.Targets.Contains(kind))
-                throw new UserException($"--target {kind}: there are {string.Join(" and ", KernelRecorder.Targets)}");
+                throw new UserException($"--target {kind}: it must be {string.Join(" or ", KernelRecorder.Targets)}");
             string chosen = result.GetRequiredValue(optimizer);
             var kernels = new Dictionary<string, KernelSource>();
             using var recorder = new KernelRecorder();

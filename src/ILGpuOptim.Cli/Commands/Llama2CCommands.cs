@@ -6,18 +6,18 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>import</c> and <c>export</c>: checkpoints of llama2.c.</summary>
+/// <summary><c>import</c> and <c>export</c>: read and write checkpoints of llama2.c.</summary>
 internal static class Llama2CCommands
 {
-    /// <summary>llama2.c also ends a text at the token that begins one.</summary>
+    /// <summary>llama2.c ends a text at the begin-of-text token too.</summary>
     private const string GenerationConfig = "{\n  \"bos_token_id\": 1,\n  \"eos_token_id\": [1, 2]\n}\n";
 
     public static Command CreateImport()
     {
-        var file = new Argument<string>("file") { Description = "a checkpoint of llama2.c in its legacy format" };
-        var output = new Option<string>("--out") { Description = "the folder to make", Required = true };
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "llama2.c's tokenizer.bin; without it the model reads and writes token ids" };
-        var command = new Command("import", "Turn a checkpoint of llama2.c into a folder in Hugging Face's layout.") { file, output, tokenizer };
+        var file = new Argument<string>("file") { Description = "llama2.c checkpoint in the legacy format" };
+        var output = new Option<string>("--out") { Description = "output folder", Required = true };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "llama2.c's tokenizer.bin; without it, the model reads and writes token ids" };
+        var command = new Command("import", "Convert a llama2.c checkpoint to a folder in Hugging Face's layout.") { file, output, tokenizer };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(file), folder = result.GetRequiredValue(output);
@@ -47,9 +47,9 @@ internal static class Llama2CCommands
 
     public static Command CreateExport()
     {
-        var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder with config.json and model.safetensors" };
-        var output = new Option<string>("--out") { Description = "the file to write", Required = true };
-        var command = new Command("export", "Write a LLaMA as a checkpoint of llama2.c, in its legacy format.") { source, output };
+        var source = new Argument<string>("source") { Description = "run, checkpoint, or folder with config.json and model.safetensors" };
+        var output = new Option<string>("--out") { Description = "output file", Required = true };
+        var command = new Command("export", "Write a LLaMA model as a llama2.c checkpoint in the legacy format.") { source, output };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(output);

@@ -7,19 +7,19 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>merge</c>: a fine-tuned model as one for everybody.</summary>
+/// <summary><c>merge</c>: merges adapters into a model.</summary>
 internal static class MergeCommand
 {
     public static Command Create()
     {
-        var source = new Argument<string>("source") { Description = "a run, a checkpoint, or a folder of adapters" };
-        var target = new Argument<string>("folder") { Description = "where the model is written; the folder must not exist" };
-        var command = new Command("merge", "Write a model in Hugging Face's layout, its adapters merged into its weights.") { source, target };
+        var source = new Argument<string>("source") { Description = "run, checkpoint, or folder with adapters" };
+        var target = new Argument<string>("folder") { Description = "output folder, which must not exist" };
+        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters merged into the weights.") { source, target };
         command.SetAction(result =>
         {
             string output = result.GetRequiredValue(target);
             if (Path.Exists(output))
-                throw new UserException($"{output}: there is something already; name a new folder");
+                throw new UserException($"{output}: it exists already; name a new folder");
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
             string folder = found.Folder;
             using var device = new CpuDevice();

@@ -6,18 +6,18 @@ using Spectre.Console;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>prepare</c>: text, JSON lines and Parquet become token files.</summary>
+/// <summary><c>prepare</c>: converts text, JSON lines and Parquet to token files.</summary>
 internal static class PrepareCommand
 {
     public static Command Create()
     {
         var data = new Option<string[]>("--data") { Description = "text, .jsonl and .parquet files (also .gz) or folders of them", AllowMultipleArgumentsPerToken = true, Required = true };
-        var tokenizer = new Option<string>("--tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer's file or folder", Required = true };
-        var output = new Option<string>("--out") { Description = "a folder for train.bin, val.bin, the ends of their documents (.ends) and the tokenizer", Required = true };
-        Option<double> validation = Flag.Of("--validation", "the part of the documents (of a text: of its pieces) that validates", 0.1, Preparation.ValidationRange);
-        var field = new Option<string>("--field") { Description = "the field of JSON lines, or the column of Parquet files", DefaultValueFactory = _ => "text" };
-        Option<int?> end = Flag.Of<int?>("--end", "the id between documents; by default that of <|endoftext|> where the tokenizer has it", new RangeAttribute(0));
-        var command = new Command("prepare", "Turn text, JSON lines and Parquet into token files, in little memory.") { data, tokenizer, output, validation, field, end };
+        var tokenizer = new Option<string>("--tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer file or folder", Required = true };
+        var output = new Option<string>("--out") { Description = "output folder for train.bin, val.bin, their document ends (.ends) and the tokenizer", Required = true };
+        Option<double> validation = Flag.Of("--validation", "fraction of the documents (for text files: of their pieces) used for validation", 0.1, Preparation.ValidationRange);
+        var field = new Option<string>("--field") { Description = "text field of JSON lines, or text column of Parquet files", DefaultValueFactory = _ => "text" };
+        Option<int?> end = Flag.Of<int?>("--end", "id of the token that ends documents; default: that of <|endoftext|> if the tokenizer has it", new RangeAttribute(0));
+        var command = new Command("prepare", "Convert text, JSON lines and Parquet to token files, with bounded memory.") { data, tokenizer, output, validation, field, end };
         command.SetAction(result =>
         {
             IReadOnlyList<string> files = DocumentSource.Files(result.GetRequiredValue(data));
@@ -33,7 +33,7 @@ internal static class PrepareCommand
         return command;
     }
 
-    /// <summary>A line for each file, and where there is much to read, one for each tenth.</summary>
+    /// <summary>Prints a line per file, and for large data one per tenth.</summary>
     private static Action<PreparationProgress> Lines()
     {
         string? file = null;

@@ -3,23 +3,23 @@ using ILGpuOptim.Data;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary>What a text begins with.</summary>
-/// <param name="Text">As it was given; null for ids when nothing can decode them.</param>
-/// <param name="Ids">Its tokens.</param>
+/// <summary>A prompt.</summary>
+/// <param name="Text">The text; null for ids that cannot be decoded.</param>
+/// <param name="Ids">Its token ids.</param>
 internal sealed record Prompt(string? Text, int[] Ids)
 {
-    /// <summary>The prompts of a command line; a line feed when there are none.</summary>
+    /// <summary>Reads the prompts of a command line; a line feed if there are none.</summary>
     /// <param name="texts">Texts; - is standard input.</param>
     /// <param name="ids">Lists of token ids.</param>
-    /// <param name="tokenizer">Makes tokens of texts; null where there is none.</param>
+    /// <param name="tokenizer">Encodes texts; null if the model has none.</param>
     /// <param name="folder">The model's folder, for messages.</param>
-    /// <param name="end">The token that ends a text, for models that answer it; null for those that go on with it.</param>
+    /// <param name="end">The end token of encoder–decoder models; null for causal models.</param>
     public static List<Prompt> Read(string[] texts, string[] ids, ITokenizer? tokenizer, string folder, int? end)
     {
         if (texts.Count(text => text == "-") > 1)
-            throw new UserException("--prompt -: standard input can be read once only");
+            throw new UserException("--prompt -: standard input can be read only once");
         if (texts.Length + ids.Length == 0 && end is not null)
-            throw new UserException($"{folder}: the model answers a text; give --prompt, with {SentinelTokenizer.TextOf(0)} where something is missing");
+            throw new UserException($"{folder}: the model is an encoder–decoder and needs an input; give --prompt, with {SentinelTokenizer.TextOf(0)} in place of a missing span");
         if (texts.Length + ids.Length == 0 && tokenizer is not null)
             texts = ["\n"];
         if (texts.Length + ids.Length == 0 || (texts.Length > 0 && tokenizer is null))
@@ -41,5 +41,5 @@ internal sealed record Prompt(string? Text, int[] Ids)
     }
 
     private static int Number(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
-        ? id : throw new UserException($"--prompt-ids: \"{text}\" is no token id; write ids as 1,2,3");
+        ? id : throw new UserException($"--prompt-ids: \"{text}\" is not a token id; write ids as 1,2,3");
 }

@@ -4,7 +4,7 @@ using ILGpuOptim.Generation;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary>Shows texts: a single one as it grows, several one after the other when they are done.</summary>
+/// <summary>Prints texts: a single one while it is generated, several in order when they are finished.</summary>
 internal sealed class SampleOutput
 {
     private readonly IReadOnlyList<int> endTokens;
@@ -12,11 +12,11 @@ internal sealed class SampleOutput
     private readonly Sample[] samples;
 
     /// <param name="prompts">The prompt of each text.</param>
-    /// <param name="tokenizer">Makes text of tokens; null shows ids.</param>
-    /// <param name="stops">A text ends before one of these.</param>
-    /// <param name="endTokens">A text ends with one of these.</param>
-    /// <param name="json">Whether texts are shown as JSON.</param>
-    /// <param name="answers">Whether a text answers its prompt, which then is not shown before it, instead of going on with it.</param>
+    /// <param name="tokenizer">Decodes tokens; null prints ids.</param>
+    /// <param name="stops">Stop strings: a text ends before them.</param>
+    /// <param name="endTokens">Ids of end tokens.</param>
+    /// <param name="json">True: prints JSON.</param>
+    /// <param name="answers">True: texts are answers, printed without their prompts. False: texts continue their prompts.</param>
     public SampleOutput(IReadOnlyList<Prompt> prompts, ITokenizer? tokenizer, IReadOnlyList<string> stops, IReadOnlyList<int> endTokens, bool json, bool answers)
     {
         (this.endTokens, this.json, this.answers) = (endTokens, json, answers);
@@ -25,14 +25,14 @@ internal sealed class SampleOutput
 
     private bool Streams => !json && samples.Length == 1;
 
-    /// <summary>Shows the prompt of a single text.</summary>
+    /// <summary>Prints the prompt of a single text.</summary>
     public void Begin()
     {
         if (Streams)
             Terminal.WriteText(Beginning(samples[0]));
     }
 
-    /// <summary>Takes a token; false when its text ends with it.</summary>
+    /// <summary>Adds a token; returns false if its text ends with it.</summary>
     public bool Take(GeneratedToken token)
     {
         Sample sample = samples[token.Sample];
@@ -54,7 +54,7 @@ internal sealed class SampleOutput
         return false;
     }
 
-    /// <summary>Shows what was held back, or all of several texts.</summary>
+    /// <summary>Prints the text that was held back, or all texts if there are several.</summary>
     public void Finish()
     {
         for (int i = 0; i < samples.Length; i++)
@@ -87,7 +87,7 @@ internal sealed class SampleOutput
         }
     }
 
-    /// <summary>What is shown before a text.</summary>
+    /// <summary>The prompt to print before a text.</summary>
     private string Beginning(Sample sample) => answers ? "" : sample.Prompt.Text ?? string.Join(',', sample.Prompt.Ids);
 
     private sealed class Sample(Prompt prompt, TextStream? stream)
@@ -102,7 +102,7 @@ internal sealed class SampleOutput
 
         public StringBuilder Text { get; } = new();
 
-        /// <summary>Why it ended: <c>length</c>, <c>stop</c> or <c>end</c>.</summary>
+        /// <summary>The reason for its end: <c>length</c>, <c>stop</c> or <c>end</c>.</summary>
         public string Finish { get; set; } = "length";
     }
 }

@@ -7,17 +7,17 @@ using Spectre.Console;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>tokenizer</c>: learn one from text, and look at what one does.</summary>
+/// <summary><c>tokenizer</c>: trains and applies tokenizers.</summary>
 internal static class TokenizerCommand
 {
-    public static Command Create() => new("tokenizer", "Learn a tokenizer from text, or see what one does.") { Train(), Encode(), Decode() };
+    public static Command Create() => new("tokenizer", "Train a tokenizer, or encode and decode text.") { Train(), Encode(), Decode() };
 
     private static Command Train()
     {
-        var data = new Option<string[]>("--data") { Description = "text files or folders; by default the embedded corpus", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
-        Option<int> size = Flag.Of("--vocab", "tokens, with the 256 bytes and the end of text", 4096, BytePairTrainer.VocabularyRange);
-        var output = new Option<string>("--out") { Description = "a folder for tokenizer.json, vocab.json, merges.txt and tokenizer_config.json", Required = true };
-        var command = new Command("train", "Learn a byte-level BPE, saved in Hugging Face's form.") { data, size, output };
+        var data = new Option<string[]>("--data") { Description = "text files or folders; default: the embedded corpus", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        Option<int> size = Flag.Of("--vocab", "vocabulary size, including the 256 bytes and the end-of-text token", 4096, BytePairTrainer.VocabularyRange);
+        var output = new Option<string>("--out") { Description = "output folder for tokenizer.json, vocab.json, merges.txt and tokenizer_config.json", Required = true };
+        var command = new Command("train", "Train a byte-level BPE tokenizer, saved in Hugging Face's format.") { data, size, output };
         command.SetAction(result =>
         {
             string[] paths = result.GetRequiredValue(data);
@@ -42,7 +42,7 @@ internal static class TokenizerCommand
             }
 
             int count = Tokenizers.Open(folder).Encode(text).Length;
-            Console.WriteLine($"{vocabulary.Tokens.Count} tokens in {folder}; the text's {text.Length:N0} characters are {count:N0} tokens, {(double)text.Length / Math.Max(1, count):F2} characters a token");
+            Console.WriteLine($"{vocabulary.Tokens.Count} tokens in {folder}; the text's {text.Length:N0} characters are {count:N0} tokens, {(double)text.Length / Math.Max(1, count):F2} characters per token");
         });
         return command;
     }
@@ -50,9 +50,9 @@ internal static class TokenizerCommand
     private static Command Encode()
     {
         var tokenizer = Name();
-        var text = new Argument<string>("text") { Description = "the text; - reads it from standard input" };
+        var text = new Argument<string>("text") { Description = "text; - reads standard input" };
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("encode", "The ids of a text.") { tokenizer, text, json };
+        var command = new Command("encode", "Print the token ids of a text.") { tokenizer, text, json };
         command.SetAction(result =>
         {
             string value = result.GetRequiredValue(text);
@@ -68,13 +68,13 @@ internal static class TokenizerCommand
     private static Command Decode()
     {
         var tokenizer = Name();
-        var ids = new Argument<string>("ids") { Description = "ids as 1,2,3" };
+        var ids = new Argument<string>("ids") { Description = "token ids, such as 1,2,3" };
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("decode", "The text of ids.") { tokenizer, ids, json };
+        var command = new Command("decode", "Print the text of token ids.") { tokenizer, ids, json };
         command.SetAction(result =>
         {
             int[] numbers = Array.ConvertAll(result.GetRequiredValue(ids).Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries), text =>
-                int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int id) ? id : throw new UserException($"\"{text}\" is no token id; write ids as 1,2,3"));
+                int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int id) ? id : throw new UserException($"\"{text}\" is not a token id; write ids as 1,2,3"));
             string decoded = Tokenizers.Open(result.GetRequiredValue(tokenizer)).Decode(numbers);
             if (result.GetValue(json))
                 CommonOptions.PrintJson(new { text = decoded });
@@ -84,5 +84,5 @@ internal static class TokenizerCommand
         return command;
     }
 
-    private static Argument<string> Name() => new("tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer's file or folder" };
+    private static Argument<string> Name() => new("tokenizer") { Description = "byte, o200k, cl100k, or a tokenizer file or folder" };
 }

@@ -6,13 +6,13 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>train</c>: a model from text, or a run that goes on.</summary>
+/// <summary><c>train</c>: trains a model, or resumes a run.</summary>
 internal static class TrainCommand
 {
     public static Command Create()
     {
         var options = new TrainOptions();
-        var command = new Command("train", "Train a model; without arguments a small GPT-2 on the embedded King James text, in about two minutes.");
+        var command = new Command("train", "Train a model. Without arguments: a small GPT-2 on the embedded King James Bible, in about two minutes.");
         foreach (Option option in options.All)
             command.Options.Add(option);
         command.SetAction(result => Run(options, result));
@@ -47,7 +47,7 @@ internal static class TrainCommand
         if (run.Data.Tokenizer is not { } tokenizer || !run.Trainer.Model.WritesText || run.Trainer.Model.HasEncoder)
             return null;
 
-        // Everything is saved: the model may become what it will be when it is loaded.
+        // The run is saved, so its adapters can be merged as on loading.
         run.Trainer.Model.MergeAdapters();
         int[] prompt = run.Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(run.Trainer.Model, run.Trainer.Device);

@@ -6,13 +6,13 @@ using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>tune</c>: measures which tiles a GPU's products should use.</summary>
+/// <summary><c>tune</c>: measures the fastest tiles of a GPU's matrix products.</summary>
 internal static class TuneCommand
 {
     public static Command Create()
     {
         var options = new TrainOptions();
-        var command = new Command("tune", "Measure the matrix products of one training step on a GPU, and keep what was fastest for later runs; takes the flags of train.");
+        var command = new Command("tune", "Measure the tiles of the matrix products of one training step on a GPU, and save the fastest for later runs. Takes the flags of train.");
         foreach (Option option in options.All)
             command.Options.Add(option);
         command.SetAction(result =>
@@ -27,11 +27,11 @@ internal static class TuneCommand
             using (var trainer = new Trainer(device, model, data, settings))
                 trainer.Step();
             device.Pool.Trim();
-            Console.WriteLine($"{"product",-28}{"chosen so far",-20}{"us",10}   {"fastest",-20}{"us",10}");
+            Console.WriteLine($"{"product",-28}{"current",-20}{"us",10}   {"fastest",-20}{"us",10}");
             foreach (TunedProduct product in tuning.Measure())
                 Console.WriteLine($"{product.Product,-28}{product.Rule.Plan,-20}{product.Rule.Microseconds,10:F1}   {product.Best.Plan,-20}{product.Best.Microseconds,10:F1}");
             tuning.Save();
-            Console.WriteLine($"kept in {tuning.Path}; remove it to go back to the rule");
+            Console.WriteLine($"saved in {tuning.Path}; remove the file to restore the default choice");
         });
         return command;
     }

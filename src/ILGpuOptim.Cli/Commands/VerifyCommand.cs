@@ -4,14 +4,14 @@ using ILGpuOptim.Lab;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>verify</c>: our numbers against recorded ones of reference implementations.</summary>
+/// <summary><c>verify</c>: compares results with those of reference implementations.</summary>
 internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var command = new Command("verify", "Compare with recorded results of reference implementations.");
-        command.Subcommands.Add(Create("model", "A folder with config.json, model.safetensors, expected.safetensors and expected.json.", ModelVerification.Run));
-        command.Subcommands.Add(Create("optimizers", "A folder with index.json and a safetensors file for each case.", OptimizerVerification.Run));
+        var command = new Command("verify", "Compare results with recorded ones of reference implementations.");
+        command.Subcommands.Add(Create("model", "Folder with config.json, model.safetensors, expected.safetensors and expected.json.", ModelVerification.Run));
+        command.Subcommands.Add(Create("optimizers", "Folder with index.json and a safetensors file per case.", OptimizerVerification.Run));
         return command;
     }
 

@@ -163,9 +163,9 @@ public sealed class Dataset : IDisposable
     public void CheckBlock(int block)
     {
         if (Training.Length <= block)
-            throw new UserException($"{Source}: {Training.Length} tokens to train on are too few for a block of {block}; give more text or a smaller --block");
+            throw UserException.NamingSettings($"{Source}: {Training.Length} tokens to train on are too few for a block of {block}; give more text or a smaller {"Block":setting}");
         if (Validation.Length > 0 && Validation.Length <= block)
-            throw new UserException($"{Source}: {Validation.Length} tokens to validate with are too few for a block of {block}; give more text, a smaller --block or a larger --validation");
+            throw UserException.NamingSettings($"{Source}: {Validation.Length} tokens to validate with are too few for a block of {block}; give more text, a smaller {"Block":setting} or a larger {"Validation":setting}");
     }
 
     /// <summary>Closes the token files.</summary>

@@ -36,7 +36,7 @@ public sealed class DocumentSource(string field = "text")
         if (File.Exists(path))
             return [path];
         if (!Directory.Exists(path))
-            throw new UserException($"{path}: there is no such file or folder; check the name given to --data");
+            throw new UserException($"{path}: there is no such file or folder; check its name");
         string[] found = [.. Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Where(file => Extensions.Contains(KindOf(file))).Order(StringComparer.Ordinal)];
         return found.Length > 0 ? found : throw new UserException($"{path}: the folder has no {string.Join(", ", Extensions)} file; name the files themselves");
     })];
@@ -177,9 +177,9 @@ public sealed class DocumentSource(string field = "text")
             JsonElement[] found = [.. json.RootElement.EnumerateObject().Where(item => item.NameEquals(field)).Select(item => item.Value)];
             return found switch
             {
-                [] => throw new UserException($"{path}: line {number} has no field \"{field}\"; name the field that holds the text with --field"),
+                [] => throw UserException.NamingSettings($"{path}: line {number} has no field \"{field}\"; name the field that holds the text with {nameof(field):setting}"),
                 [{ ValueKind: JsonValueKind.String } text] => text.GetString()!,
-                [var other] => throw new UserException($"{path}: the field \"{field}\" of line {number} is {JsonFields.Describe(other)}; it must be a string. Remove the line, or name another field with --field"),
+                [var other] => throw UserException.NamingSettings($"{path}: the field \"{field}\" of line {number} is {JsonFields.Describe(other)}; it must be a string. Remove the line, or name another field with {nameof(field):setting}"),
                 _ => throw new UserException($"{path}: line {number} has the field \"{field}\" twice"),
             };
         }
@@ -210,8 +210,8 @@ public sealed class DocumentSource(string field = "text")
             Position = stream.Length / reader.RowGroups.Count * group;
             for (int row = 0; row < texts.Length; row++)
             {
-                yield return new(texts[row] ?? throw new UserException(
-                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with --field"), true);
+                yield return new(texts[row] ?? throw UserException.NamingSettings(
+                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with {nameof(field):setting}"), true);
             }
         }
     }
@@ -219,9 +219,9 @@ public sealed class DocumentSource(string field = "text")
     private DataField ColumnOf(string path, DataField[] columns)
     {
         DataField column = columns.FirstOrDefault(item => item.Path.ToString() == field)
-            ?? throw new UserException($"{path}: there is no column \"{field}\"; there are {string.Join(", ", columns.Select(item => item.Path))}, name one with --field");
+            ?? throw UserException.NamingSettings($"{path}: there is no column \"{field}\"; there are {string.Join(", ", columns.Select(item => item.Path))}, name one with {nameof(field):setting}");
         return (column.ClrType == typeof(string) || column.ClrType == typeof(ReadOnlyMemory<char>)) && !column.IsArray ? column
-            : throw new UserException($"{path}: the column \"{field}\" holds {column.ClrType.Name}, no text; name another with --field");
+            : throw UserException.NamingSettings($"{path}: the column \"{field}\" holds {column.ClrType.Name}, no text; name another with {nameof(field):setting}");
     }
 
     /// <summary>The library reads the column of a row group as a whole: that is what it takes in memory.</summary>

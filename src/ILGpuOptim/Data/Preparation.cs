@@ -44,9 +44,9 @@ public sealed class Preparation
     public Preparation(ITokenizer tokenizer, double validation, string field, int? end)
     {
         if (!ValidationRange.Contains(validation))
-            throw new UserException($"--validation {validation}: it must be {Values.Describe(typeof(double), ValidationRange)}");
+            throw UserException.NamingSettings($"{nameof(validation):setting} {validation}: it must be {Values.Describe(typeof(double), ValidationRange)}");
         if (end is < 0 || end >= tokenizer.VocabularySize)
-            throw new UserException($"--end {end}: the tokenizer has ids from 0 to {tokenizer.VocabularySize - 1}");
+            throw UserException.NamingSettings($"{nameof(end):setting} {end}: the tokenizer has ids from 0 to {tokenizer.VocabularySize - 1}");
         (this.tokenizer, this.validation, this.field) = (tokenizer, validation, field);
         this.end = end ?? tokenizer.IdOf(Tokenization.BytePairTrainer.EndOfText);
     }
@@ -66,7 +66,7 @@ public sealed class Preparation
         }
         catch (AggregateException e) when (e.InnerException is UserException reason)
         {
-            throw new UserException(reason.Message, e);
+            throw UserException.NamingSettings($"{reason}", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -106,7 +106,7 @@ public sealed class Preparation
         }
 
         if (training.Count == 0 || validating.Count == 0)
-            throw new UserException($"{number} parts with --validation {validation} leave {(training.Count == 0 ? "nothing to train on" : "nothing to validate with")}; give more data or another fraction");
+            throw UserException.NamingSettings($"{number} parts with {nameof(validation):setting} {validation} leave {(training.Count == 0 ? "nothing to train on" : "nothing to validate with")}; give more data or another fraction");
         training.Finish();
         validating.Finish();
         tokenizer.Save(folder);

@@ -32,7 +32,7 @@ public sealed class SequentialWindows
         this.documents = documents;
         Targets = tokens.Length - (documents?.Count ?? 1);
         if (Targets < 1)
-            throw new UserException("no document has two tokens, so there is nothing to predict; evaluate without --documents");
+            throw UserException.NamingSettings($"no document has two tokens, so there is nothing to predict; evaluate without {nameof(documents):setting}");
         this.block = block;
         this.stride = stride == 0 ? block : stride;
         Count = 1 + Math.Max(0, (tokens.Length - 1 - block + this.stride - 1) / this.stride);

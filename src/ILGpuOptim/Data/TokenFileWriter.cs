@@ -58,7 +58,7 @@ public sealed class TokenFileWriter : IDisposable
         foreach (int id in ids)
         {
             if ((uint)id > ushort.MaxValue)
-                throw new UserException($"{path}: the id {id} does not fit 16 bits; use --format {TokenFormat.LlmCWide}");
+                throw new UserException($"{path}: the id {id} does not fit 16 bits; use the format {TokenFormat.LlmCWide}");
             BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)id);
             file.Stream.Write(bytes);
         }

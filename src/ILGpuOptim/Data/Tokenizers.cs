@@ -136,7 +136,7 @@ public sealed class CharTokenizer : ITokenizer
         foreach (Rune rune in text.EnumerateRunes())
         {
             if (!ids.TryGetValue(rune, out int id))
-                throw new UserException($"the character {Show(rune)} at position {result.Count} is not among the {characters.Length} that the model was trained on; leave it out or train with --tokenizer byte");
+                throw UserException.NamingSettings($"the character {Show(rune)} at position {result.Count} is not among the {characters.Length} that the model was trained on; leave it out or train with {"Tokenizer":setting} byte");
             result.Add(id);
         }
 

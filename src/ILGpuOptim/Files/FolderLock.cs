@@ -33,7 +33,7 @@ internal sealed class FolderLock : IDisposable
         }
         catch (IOException e) when (e.HResult is Locked or LockedOnMacOS or LockedOnWindows)
         {
-            throw new UserException($"{folder}: {Owner(folder)} works in this folder; wait until it ends, or choose another --out", e);
+            throw UserException.NamingSettings($"{folder}: {Owner(folder)} works in this folder; wait until it ends, or choose another {nameof(folder):setting}", e);
         }
 
         try
@@ -62,7 +62,7 @@ internal sealed class FolderLock : IDisposable
         foreach (string path in (string[])[Path.Combine(folder, FileName), Path.Combine(folder, OwnerFile)])
         {
             if (Path.Exists(path) && !Owns(path))
-                throw new UserException($"{path}: a run keeps its lock under this name, but this file is another's; move it away, or choose another --out");
+                throw UserException.NamingSettings($"{path}: a run keeps its lock under this name, but the file is not a lock; move it away, or choose another {nameof(folder):setting}");
         }
     }
 

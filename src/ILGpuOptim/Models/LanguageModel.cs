@@ -143,7 +143,7 @@ public abstract class LanguageModel : Layer, IDisposable
         {
             Linear[] found = [.. Adaptable.Where(linear => IsTarget(linear.Name, target))];
             if (found.Length == 0)
-                throw new UserException($"--lora-targets {target}: the model has no such product; there are {string.Join(", ", Adaptable.Select(linear => LastPart(linear.Name)).Distinct())}");
+                throw UserException.NamingSettings($"{nameof(options.Targets):setting} {target}: the model has no such product; there are {string.Join(", ", Adaptable.Select(linear => LastPart(linear.Name)).Distinct())}");
             adapted.AddRange(found.Where(linear => linear.Adapter is null && !adapted.Contains(linear)));
         }
 

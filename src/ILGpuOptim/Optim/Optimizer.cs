@@ -219,7 +219,7 @@ public abstract class Optimizer : IDisposable
         }
         catch (UserException e)
         {
-            throw new UserException($"{Name}: {parameter.Name} ({parameter}): {e.Message}", e);
+            throw UserException.NamingSettings($"{Name}: {parameter.Name} ({parameter}): {e}", e);
         }
 
         var state = new ParameterState(parameter, options, states.Count, declared);

@@ -54,7 +54,7 @@ public sealed class OptimizerSetting
     {
         string wanted = name.Replace('-', '_');
         return All.FirstOrDefault(setting => setting.Name.Equals(wanted, StringComparison.OrdinalIgnoreCase))
-            ?? throw new UserException($"\"{name}\" is no setting of an optimizer{Nearest.Question(wanted, All.Select(setting => setting.Name))} There are {string.Join(", ", All.Select(setting => setting.Name))}");
+            ?? throw new UserException($"\"{name}\" is not a setting of an optimizer{Nearest.Question(wanted, All.Select(setting => setting.Name))} There are {string.Join(", ", All.Select(setting => setting.Name))}");
     }
 
     /// <summary>Whether an optimizer has it.</summary>

@@ -4,143 +4,143 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Optim;
 
 /// <summary>The learning rate of some parameters.</summary>
-/// <param name="Pattern">Their names; * stands for anything.</param>
-/// <param name="Factor">Multiplies their learning rate; 0 leaves them where they are.</param>
+/// <param name="Pattern">Matches their names; * stands for anything.</param>
+/// <param name="Factor">Multiplies their learning rate; 0 leaves them unchanged.</param>
 public sealed record RateFactor(string Pattern, [property: Range(0)] double Factor);
 
 /// <summary>
-/// An optimizer by name with its settings; what is null keeps the optimizer's own default. Several optimizers may share settings, so that one that
-/// lacks some is no error until <see cref="Check"/>.
+/// An optimizer's name and settings; null means the optimizer's own default. Several optimizers may share these settings, so settings that an
+/// optimizer does not have are no error until <see cref="Check"/>.
 /// </summary>
 public sealed record OptimizerSettings : IRangeSource
 {
-    /// <summary>The optimizer.</summary>
+    /// <summary>The name of the optimizer.</summary>
     public string Name { get; init; } = "adamw";
 
-    /// <summary>The learning rate at its peak.</summary>
+    /// <summary>The peak learning rate.</summary>
     public double LearningRate { get; init; } = 1e-3;
 
     /// <summary>Weight decay of matrices; vectors have none.</summary>
     public double WeightDecay { get; init; } = 0.1;
 
-    /// <summary>Decay of the momentum.</summary>
+    /// <summary>Decay rate of the first moment.</summary>
     public double? Beta1 { get; init; }
 
-    /// <summary>Decay of the second moment.</summary>
+    /// <summary>Decay rate of the second moment.</summary>
     public double? Beta2 { get; init; }
 
-    /// <summary>CAME's decay of the instability.</summary>
+    /// <summary>Decay rate of CAME's confidence statistic.</summary>
     public double? Beta3 { get; init; }
 
-    /// <summary>Keeps divisions finite.</summary>
+    /// <summary>The term added to denominators.</summary>
     public double? Epsilon { get; init; }
 
-    /// <summary>What Adafactor and CAME add to squared gradients, or keep them above.</summary>
+    /// <summary>The term that CAME and Adafactor add to squared gradients; in PyTorch's Adafactor, its square is the lower bound of the second moment.</summary>
     public double? Epsilon1 { get; init; }
 
-    /// <summary>The least size of a parameter for Adafactor; what CAME adds to squared deviations.</summary>
+    /// <summary>The lower bound of the parameter scale in Adafactor; the term that CAME adds to squared residuals.</summary>
     public double? Epsilon2 { get; init; }
 
     /// <summary>Momentum of SGD and Muon.</summary>
     public double? Momentum { get; init; }
 
-    /// <summary>Weakens what enters SGD's momentum.</summary>
+    /// <summary>Dampening of SGD's momentum.</summary>
     public double? Dampening { get; init; }
 
-    /// <summary>Nesterov's momentum, of SGD and Muon.</summary>
+    /// <summary>Enables Nesterov momentum in SGD and Muon.</summary>
     public bool? Nesterov { get; init; }
 
-    /// <summary>Adam and AdamW divide by the largest second moment so far.</summary>
+    /// <summary>Enables AMSGrad in Adam and AdamW.</summary>
     public bool? AmsGrad { get; init; }
 
-    /// <summary>The root mean square above which Adafactor and CAME scale updates down.</summary>
+    /// <summary>The root mean square to which Adafactor and CAME clip updates.</summary>
     public double? ClipThreshold { get; init; }
 
-    /// <summary>The power of t by which the second moment of PyTorch's Adafactor moves.</summary>
+    /// <summary>The exponent of t in the second-moment decay of PyTorch's Adafactor.</summary>
     public double? Beta2Decay { get; init; }
 
-    /// <summary>The same of Hugging Face's.</summary>
+    /// <summary>The exponent of t in the second-moment decay of Hugging Face's Adafactor.</summary>
     public double? DecayRate { get; init; }
 
-    /// <summary>Whether steps of Hugging Face's Adafactor are relative to the size of the parameter; off by default.</summary>
+    /// <summary>Scales the steps of Hugging Face's Adafactor by the size of the parameter; off by default.</summary>
     public bool? ScaleParameter { get; init; }
 
-    /// <summary>Whether Hugging Face's Adafactor chooses its steps itself, instead of the learning rate; off by default.</summary>
+    /// <summary>Lets Hugging Face's Adafactor choose its step size instead of the learning rate; off by default.</summary>
     public bool? RelativeStep { get; init; }
 
-    /// <summary>Whether those steps begin at 10⁻⁶ t.</summary>
+    /// <summary>Warms up the relative steps of Hugging Face's Adafactor, from 10⁻⁶ t.</summary>
     public bool? WarmupInit { get; init; }
 
-    /// <summary>Whether LAMB (on by default) and CAME (off) correct the bias of their moments.</summary>
+    /// <summary>Enables bias correction of the moments, in LAMB (on by default) and CAME (off).</summary>
     public bool? BiasCorrection { get; init; }
 
-    /// <summary>Whether LAMB weights what enters its mean of gradients.</summary>
+    /// <summary>Weights the gradient by 1 − β1 in LAMB's first moment.</summary>
     public bool? GradientAveraging { get; init; }
 
-    /// <summary>The norm of all gradients above which LAMB scales them down; 0 never.</summary>
+    /// <summary>The global norm to which LAMB clips gradients; 0 disables clipping.</summary>
     public double? MaxGradientNorm { get; init; }
 
-    /// <summary>Never lets LAMB's trust ratio exceed 1.</summary>
+    /// <summary>Limits LAMB's trust ratio to 1.</summary>
     public bool? TrustClip { get; init; }
 
-    /// <summary>Applies LAMB's trust ratio without weight decay too.</summary>
+    /// <summary>Applies LAMB's trust ratio also to parameters without weight decay.</summary>
     public bool? AlwaysAdapt { get; init; }
 
-    /// <summary>Whether LAMB has a trust ratio at all.</summary>
+    /// <summary>Enables LAMB's trust ratio.</summary>
     public bool? TrustRatio { get; init; }
 
-    /// <summary>LAMB drops the parts of an update that the gradient does not agree with.</summary>
+    /// <summary>Masks elements of LAMB's update whose sign differs from the gradient's (cautious update).</summary>
     public bool? Cautious { get; init; }
 
-    /// <summary>LAMB's decay multiplies the parameter instead of entering the ratio.</summary>
+    /// <summary>Applies LAMB's weight decay directly to the parameter instead of including it in the trust ratio.</summary>
     public bool? DecoupledDecay { get; init; }
 
-    /// <summary>That decay falls with the square of the learning rate.</summary>
+    /// <summary>Scales the decoupled weight decay with the square of the learning rate.</summary>
     public bool? CorrectedDecay { get; init; }
 
-    /// <summary>Which algorithm of the name of LAMB.</summary>
+    /// <summary>The variant of LAMB.</summary>
     public LambForm? LambForm { get; init; }
 
-    /// <summary>How large Muon's updates are; Moonlight's by default.</summary>
+    /// <summary>The scaling of Muon's updates; Moonlight's by default.</summary>
     public MuonScaling? MuonScaling { get; init; }
 
-    /// <summary>Whose details of Muon.</summary>
+    /// <summary>The variant of Muon.</summary>
     public MuonForm? MuonForm { get; init; }
 
-    /// <summary>Muon's Newton–Schulz iterations.</summary>
+    /// <summary>The number of Newton–Schulz iterations in Muon.</summary>
     public int? Iterations { get; init; }
 
-    /// <summary>Adds Muon's weight decay to the gradient.</summary>
+    /// <summary>Adds Muon's weight decay to the gradient (coupled weight decay).</summary>
     public bool? CoupledDecay { get; init; }
 
-    /// <summary>Rank of GaLore, Fira and APOLLO.</summary>
+    /// <summary>The projection rank of GaLore, Fira and APOLLO.</summary>
     public int? Rank { get; init; }
 
-    /// <summary>Steps between projections.</summary>
+    /// <summary>Steps between updates of the projection.</summary>
     public int? UpdateProjectionGap { get; init; }
 
-    /// <summary>Which side GaLore, Fira and APOLLO project.</summary>
+    /// <summary>The side of the gradient that GaLore, Fira and APOLLO project.</summary>
     public ProjectionType? ProjectionType { get; init; }
 
-    /// <summary>Whether they project by random numbers or singular vectors.</summary>
+    /// <summary>The basis of the projection: random or singular vectors.</summary>
     public ProjectionBasis? ProjectionBasis { get; init; }
 
-    /// <summary>Rounds of randomized subspace iteration.</summary>
+    /// <summary>Power iterations of the randomized SVD.</summary>
     public int? PowerIterations { get; init; }
 
-    /// <summary>Whether a random projection is kept instead of drawn again each step.</summary>
+    /// <summary>Stores a random projection instead of generating it again each step.</summary>
     public bool? StoreProjection { get; init; }
 
-    /// <summary>Seeds random projections.</summary>
+    /// <summary>The seed of random projections.</summary>
     public ulong? ProjectionSeed { get; init; }
 
-    /// <summary>Whether their step sizes correct the bias of the moments.</summary>
+    /// <summary>Enables bias correction of the moments in GaLore, Fira and APOLLO.</summary>
     public bool? CorrectBias { get; init; }
 
-    /// <summary>The scale of GaLore, Fira (alpha) and APOLLO.</summary>
+    /// <summary>The scale of the update in GaLore, Fira (α) and APOLLO.</summary>
     public double? Scale { get; init; }
 
-    /// <summary>What shares a factor in APOLLO.</summary>
+    /// <summary>The granularity of APOLLO's scaling factors.</summary>
     public ScaleType? ScaleType { get; init; }
 
     /// <summary>Applies APOLLO's scale before its limiter.</summary>
@@ -149,31 +149,31 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>Turns off the norm-growth limiter of Fira and APOLLO.</summary>
     public bool? DisableLimiter { get; init; }
 
-    /// <summary>Lets gradients of zeros leave that limiter alone.</summary>
+    /// <summary>Keeps zero gradients from changing the state of the norm-growth limiter.</summary>
     public bool? LimiterIgnoresZero { get; init; }
 
-    /// <summary>Takes the whole projection out of Fira's residual, as in the paper.</summary>
+    /// <summary>Subtracts the whole projection in Fira's residual, as in the paper.</summary>
     public bool? WholeResidual { get; init; }
 
-    /// <summary>Numbers of an attention head, whose second moments Adam-mini shares; training takes it from the model.</summary>
+    /// <summary>Elements per attention head, which share a second moment in Adam-mini; training takes it from the model.</summary>
     public int? HeadSize { get; init; }
 
-    /// <summary>How state is stored that may be stored in fewer bits.</summary>
+    /// <summary>The storage type of optimizer state; state that needs f32 keeps it.</summary>
     public StateStorage StateType { get; init; }
 
-    /// <summary>The matrices inside the blocks of GPT-2, LLaMA and BERT; a model has some of the names only.</summary>
+    /// <summary>The matrices inside the blocks of GPT-2, LLaMA and BERT; a model has only some of these names.</summary>
     internal static readonly IReadOnlyList<string> UsualLowRank = ["*attn*", "*mlp*", "*attention*", "*intermediate*", "*output.dense*"];
 
-    /// <summary>Names of matrices that are trained at low rank; * stands for anything.</summary>
+    /// <summary>Names of matrices trained at low rank; * matches anything.</summary>
     public IReadOnlyList<string> LowRank { get; init; } = UsualLowRank;
 
-    /// <summary>Groups whose learning rate is a multiple of the others'; where several match, their factors multiply.</summary>
+    /// <summary>Learning-rate factors of parameter groups; where several match, their factors multiply.</summary>
     public IReadOnlyList<RateFactor> LearningRateFor { get; init; } = [];
 
-    /// <summary>Names of parameters without weight decay, beside vectors.</summary>
+    /// <summary>Names of parameters without weight decay; vectors never have any.</summary>
     public IReadOnlyList<string> NoDecay { get; init; } = [];
 
-    /// <summary>The same for another optimizer, without the settings that it does not have.</summary>
+    /// <summary>These settings for another optimizer, without those that it does not have.</summary>
     /// <exception cref="UserException">There is no such optimizer.</exception>
     public OptimizerSettings For(string name)
     {
@@ -182,12 +182,12 @@ public sealed record OptimizerSettings : IRangeSource
         return OptimizerSetting.All.Where(setting => setting.IsSet(this) && !setting.IsOf(entry)).Aggregate(named, (settings, setting) => setting.Without(settings));
     }
 
-    /// <summary>Changes a setting by its name in files, as <c>limiter_ignores_zero=true</c>.</summary>
-    /// <exception cref="UserException">There is no such setting, or it cannot be that.</exception>
+    /// <summary>Sets one setting by its name in files, as <c>limiter_ignores_zero=true</c>.</summary>
+    /// <exception cref="UserException">There is no such setting, or the value is invalid.</exception>
     public OptimizerSettings With(string assignment)
     {
         string[] pair = assignment.Split('=', 2, StringSplitOptions.TrimEntries);
-        return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is no setting of an optimizer; write it as rank=8");
+        return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is not a setting of an optimizer; write it as rank=8");
     }
 
     /// <summary>The range that the optimizer declares for a setting; null when it has no such setting.</summary>
@@ -195,16 +195,16 @@ public sealed record OptimizerSettings : IRangeSource
     /// <exception cref="UserException">There is no such optimizer.</exception>
     public RangeAttribute? RangeOf(PropertyInfo property) => OptimizerSetting.RangeOf(property, Registry.Find(Name));
 
-    /// <summary>Fails on settings that the optimizer does not have, which would change nothing, and on values outside their ranges.</summary>
+    /// <summary>Throws on settings that the optimizer does not have, and on values outside their ranges.</summary>
     /// <exception cref="SettingException">A value lies outside its range.</exception>
-    /// <exception cref="UserException">With the optimizers that have the setting.</exception>
+    /// <exception cref="UserException">The optimizer does not have a setting; the message lists those that do.</exception>
     public void Check()
     {
         OptimizerEntry entry = Registry.Find(Name);
         if (OptimizerSetting.All.FirstOrDefault(setting => setting.IsSet(this) && !setting.IsOf(entry)) is { } foreign)
-            throw new UserException($"{entry.Name} has no {foreign.Name}; leave it out, or take {string.Join(", ", Registry.Entries.Where(foreign.IsOf).Select(other => other.Name))}");
+            throw new UserException($"{entry.Name} has no {foreign.Name}; leave it out, or use {string.Join(", ", Registry.Entries.Where(foreign.IsOf).Select(other => other.Name))}");
         if (!entry.ChoosesMatrices && !LowRank.SequenceEqual(UsualLowRank))
-            throw new UserException($"{entry.Name} has no low_rank; leave it out, or take {string.Join(", ", Registry.Entries.Where(other => other.ChoosesMatrices).Select(other => other.Name))}");
+            throw new UserException($"{entry.Name} has no low_rank; leave it out, or use {string.Join(", ", Registry.Entries.Where(other => other.ChoosesMatrices).Select(other => other.Name))}");
         Ranges.Check(this);
     }
 }

@@ -114,11 +114,11 @@ public static class Registry
         }
 
         foreach (RateFactor item in settings.LearningRateFor)
-            Require(parameters, item.Pattern, $"--lr-for {item.Pattern}={item.Factor}", "parameter");
+            Require(parameters, item.Pattern, $"{nameof(settings.LearningRateFor):setting} {item.Pattern}={item.Factor}", "parameter");
         foreach (string pattern in settings.NoDecay)
-            Require(parameters, pattern, $"--no-decay {pattern}", "parameter");
+            Require(parameters, pattern, $"{nameof(settings.NoDecay):setting} {pattern}", "parameter");
         foreach (string pattern in entry.ChoosesMatrices ? settings.LowRank.Except(OptimizerSettings.UsualLowRank) : [])
-            Require(parameters.Where(parameter => parameter.Shape.Count == 2), pattern, $"--low-rank {pattern}", "matrix");
+            Require(parameters.Where(parameter => parameter.Shape.Count == 2), pattern, $"{nameof(settings.LowRank):setting} {pattern}", "matrix");
         groups = [.. made.Select(pair => new ParameterGroup(pair.Key, pair.Value))];
         return optimizer;
     }
@@ -128,10 +128,10 @@ public static class Registry
         entry.ChoosesMatrices && shape.Count == 2 && Matches(settings.LowRank, name);
 
     /// <summary>Refuses a pattern that would change nothing.</summary>
-    private static void Require(IEnumerable<Parameter> parameters, string pattern, string setting, string kind)
+    private static void Require(IEnumerable<Parameter> parameters, string pattern, FormattableString setting, string kind)
     {
         if (!parameters.Any(parameter => Matches([pattern], parameter.Name)))
-            throw new UserException($"{setting}: the model has no such {kind}; there are {NamesOf(parameters)}");
+            throw UserException.NamingSettings($"{setting}: the model has no such {kind}; there are {NamesOf(parameters)}");
     }
 
     /// <summary>Names as patterns, one for all layers: <c>wte.weight, h.*.ln_1.weight</c>.</summary>

@@ -11,19 +11,19 @@ using ILGpuOptim.Optim;
 namespace ILGpuOptim.Training;
 
 /// <summary>
-/// Everything needed to go on: the model in Hugging Face's layout, the optimizer's state as safetensors, and
-/// <c>checkpoint.json</c> with counters and the SHA-256 of each file. Data position and random numbers follow from
+/// Everything needed to resume a run: the model in Hugging Face's layout, the optimizer's state as safetensors, and
+/// <c>checkpoint.json</c> with counters and the SHA-256 of each file. The data position and random numbers follow from
 /// the step and the seed.
 /// </summary>
 public sealed record Checkpoint
 {
-    /// <summary>The file that describes the others.</summary>
+    /// <summary>The name of the file that describes the checkpoint.</summary>
     public const string FileName = "checkpoint.json";
 
-    /// <summary>The file of the optimizer's state.</summary>
+    /// <summary>The name of the file with the optimizer's state.</summary>
     public const string OptimizerFile = "optimizer.safetensors";
 
-    /// <summary>Finished updates.</summary>
+    /// <summary>The number of updates so far.</summary>
     [JsonPropertyName("step")]
     public required long Step { get; init; }
 
@@ -31,7 +31,7 @@ public sealed record Checkpoint
     [JsonPropertyName("optimizer")]
     public required string Optimizer { get; init; }
 
-    /// <summary>Random draws so far.</summary>
+    /// <summary>The position of the random stream; see <see cref="Tape.RandomStream"/>.</summary>
     [JsonPropertyName("random_stream")]
     public required ulong RandomStream { get; init; }
 
@@ -39,25 +39,25 @@ public sealed record Checkpoint
     [JsonPropertyName("validation_loss")]
     public double? ValidationLoss { get; init; }
 
-    /// <summary>Updates of each parameter.</summary>
+    /// <summary>The number of updates of each parameter.</summary>
     [JsonPropertyName("parameter_steps")]
     public required IReadOnlyDictionary<string, long> ParameterSteps { get; init; }
 
-    /// <summary>The SHA-256 of each file.</summary>
+    /// <summary>The SHA-256 of each file, in hexadecimal.</summary>
     [JsonPropertyName("files")]
     public required IReadOnlyDictionary<string, string> Files { get; init; }
 
-    /// <summary>The largest description that is read: parameters and their steps take a few megabytes at most.</summary>
+    /// <summary>The size limit of <see cref="FileName"/>: parameters and their steps take a few megabytes at most.</summary>
     private const long MostBytes = 64 << 20;
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
-    /// <summary>Writes a checkpoint folder; it appears whole or not at all, and never with a step that diverged.</summary>
-    /// <param name="folder">Where.</param>
-    /// <param name="trainer">What to save.</param>
-    /// <param name="tokenizer">Saved beside the model when known.</param>
-    /// <param name="validationLoss">The last one.</param>
-    /// <exception cref="UserException">The folder cannot be written, or holds something that is no checkpoint; an older checkpoint of that name is intact.</exception>
+    /// <summary>Writes a checkpoint folder, completely or not at all. Diverged steps are never saved.</summary>
+    /// <param name="folder">The checkpoint folder.</param>
+    /// <param name="trainer">The trainer to save.</param>
+    /// <param name="tokenizer">The tokenizer to save with the model; null if unknown.</param>
+    /// <param name="validationLoss">The last validation loss, or null.</param>
+    /// <exception cref="UserException">The folder cannot be written, or holds something other than a checkpoint; an older checkpoint of that name is intact.</exception>
     /// <exception cref="DivergedException">A step since the last checkpoint diverged; nothing is written.</exception>
     public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss)
     {
@@ -85,12 +85,12 @@ public sealed record Checkpoint
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserException($"{folder}: the checkpoint could not be written: {e.Message}; free some space or choose another --out. Earlier checkpoints are intact", e);
+            throw new UserException($"{folder}: the checkpoint could not be written: {e.Message}; free some space, or choose another run folder. Earlier checkpoints are intact", e);
         }
     }
 
-    /// <summary>Reads a checkpoint's description and checks every file against it.</summary>
-    /// <exception cref="UserException">A file is missing or was changed, or the description is damaged.</exception>
+    /// <summary>Reads a checkpoint's <see cref="FileName"/> and verifies the hash of every file.</summary>
+    /// <exception cref="UserException">A file is missing or was changed, or <see cref="FileName"/> is damaged.</exception>
     public static Checkpoint Open(string folder)
     {
         string path = Path.Combine(folder, FileName);
@@ -110,7 +110,7 @@ public sealed record Checkpoint
             foreach ((string file, string hash) in checkpoint.Files)
             {
                 if (Hash(Path.Combine(folder, file)) != hash)
-                    throw new UserException($"{Path.Combine(folder, file)}: the file is not the one that was saved; it was cut short or changed. Remove {folder} to go on from the checkpoint before it");
+                    throw new UserException($"{Path.Combine(folder, file)}: the file differs from the one that was saved; it was truncated or changed. Remove {folder} to go on from the checkpoint before it");
             }
 
             return checkpoint;
@@ -121,13 +121,13 @@ public sealed record Checkpoint
         }
     }
 
-    /// <summary>Reads a checkpoint's description.</summary>
+    /// <summary>Reads a checkpoint's <see cref="FileName"/>.</summary>
     /// <exception cref="UserException">It is damaged.</exception>
     private static Checkpoint Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
         if (SourceFile.Length(path) is var length && length > MostBytes)
-            throw new UserException($"{path}: {length:N0} bytes are too many");
+            throw new UserException($"{path}: {length:N0} bytes are more than a checkpoint's description has");
         byte[] bytes = new byte[length];
         using (FileStream stream = OpenShared(path))
             stream.ReadExactly(bytes);
@@ -137,7 +137,7 @@ public sealed record Checkpoint
         {
             Step = fields.RequiredCount("step"),
             Optimizer = fields.RequiredText("optimizer"),
-            RandomStream = random is { ValueKind: JsonValueKind.Number } && random.Value.TryGetUInt64(out ulong draws) ? draws : throw fields.Error("random_stream", "must be an integer of 64 bits"),
+            RandomStream = random is { ValueKind: JsonValueKind.Number } && random.Value.TryGetUInt64(out ulong position) ? position : throw fields.Error("random_stream", "must be an integer of 64 bits"),
             ValidationLoss = fields.Number("validation_loss"),
             ParameterSteps = steps.Names.ToDictionary(name => name, steps.RequiredCount),
             Files = files.Names.ToDictionary(name => name, files.RequiredText),
@@ -145,21 +145,21 @@ public sealed record Checkpoint
         fields.Finish();
         foreach (string name in checkpoint.Files.Keys)
         {
-            // Nothing outside the folder is ever opened or removed.
+            // Files outside the folder are never opened or removed.
             if (!FolderFiles.IsInside(name) || name == FileName)
-                throw files.Error($"\"{name}\"", "is no name of a file beside it");
+                throw files.Error($"\"{name}\"", "is not the name of a file beside it");
         }
 
         return new[] { ModelFiles.Config, ModelFiles.Weights, OptimizerFile }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing
             ? throw fields.Error("files", $"lacks {missing}") : checkpoint;
     }
 
-    /// <summary>Opens a file that another process may replace or remove at any time.</summary>
+    /// <summary>Opens a file that other processes may replace or remove.</summary>
     private static FileStream OpenShared(string path) => new(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
 
     /// <summary>
-    /// Keeps a checkpoint from being removed by the run that made it (<see cref="Remove"/>) for as long as the result is open. Null when the folder is
-    /// no checkpoint.
+    /// Prevents the run that made a checkpoint from removing it (<see cref="Remove"/>) until the result is disposed. Null if the folder is not a
+    /// checkpoint.
     /// </summary>
     /// <exception cref="IOException">The checkpoint was just removed, or is about to be.</exception>
     internal static IDisposable? Hold(string folder)
@@ -175,7 +175,7 @@ public sealed record Checkpoint
     }
 
     /// <summary>
-    /// Removes a checkpoint. It stays when a process reads it, when it is a link, or when it holds anything that was not saved with it.
+    /// Removes a checkpoint, unless a process reads it, it is a link, or it holds anything that was not saved with it.
     /// </summary>
     internal static void Remove(string folder)
     {
@@ -185,21 +185,21 @@ public sealed record Checkpoint
                 return;
             using var claim = new FileStream(Path.Combine(folder, FileName), FileMode.Open, FileAccess.Read, FileShare.None);
 
-            // Windows renames no folder with open files, a reader's included.
+            // Windows cannot rename a folder with open files, including those of readers.
             if (OperatingSystem.IsWindows())
                 claim.Dispose();
 
-            // Under another name first: what is half removed is no checkpoint.
+            // Renamed first, so that a partly removed folder does not look like a checkpoint.
             using var partial = new PartialFolder(folder);
             Directory.Move(folder, partial.New);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // The next one removes it.
+            // The next removal tries again.
         }
     }
 
-    /// <summary>What keeps a folder from being removed or replaced as a checkpoint of ours; null when nothing does.</summary>
+    /// <summary>The reason why a folder must not be removed or replaced as a checkpoint; null if there is none.</summary>
     private static string? Addition(string folder)
     {
         try
@@ -214,7 +214,7 @@ public sealed record Checkpoint
         }
     }
 
-    /// <summary>The bytes of a checkpoint's files; null when it is gone.</summary>
+    /// <summary>The total size of a checkpoint's files in bytes; null if it was removed.</summary>
     public static long? BytesOf(string folder)
     {
         try
@@ -227,7 +227,7 @@ public sealed record Checkpoint
         }
     }
 
-    /// <summary>The validation loss that a checkpoint was saved with; infinite when it has none or cannot be read.</summary>
+    /// <summary>The validation loss of a checkpoint; infinity if it has none or cannot be read.</summary>
     internal static double ValidationLossOf(string folder)
     {
         try
@@ -240,7 +240,7 @@ public sealed record Checkpoint
         }
     }
 
-    /// <summary>Puts a trainer where the checkpoint was saved.</summary>
+    /// <summary>Restores the state of a trainer from the checkpoint.</summary>
     /// <exception cref="UserException">The checkpoint belongs to another model or optimizer.</exception>
     public void Restore(string folder, Trainer trainer)
     {
@@ -248,7 +248,7 @@ public sealed record Checkpoint
             throw new UserException($"{folder}: the checkpoint was made with {Optimizer}, not {trainer.Optimizer.Name}; resume with the same optimizer");
         ModelConfig saved = ModelConfig.Load(Path.Combine(folder, ModelFiles.Config));
         if (saved.ToJson() != trainer.Model.Config.ToJson())
-            throw new UserException($"{folder}: the checkpoint's config.json is that of another model than the settings make; a run keeps its model, so leave out --model, --layers, --heads, --hidden-size and --block, or start a new run");
+            throw UserException.NamingSettings($"{folder}: the checkpoint's config.json describes another model than the settings; a run keeps its model, so leave out {nameof(TrainingSettings.Model):setting}, {nameof(TrainingSettings.Layers):setting}, {nameof(TrainingSettings.Heads):setting}, {nameof(TrainingSettings.HiddenSize):setting} and {nameof(TrainingSettings.Block):setting}, or start a new run");
         if (trainer.Optimizer.States.FirstOrDefault(state => !ParameterSteps.ContainsKey(state.Parameter.Name)) is { } unknown)
             throw new UserException($"{Path.Combine(folder, FileName)}: parameter_steps has no {unknown.Parameter.Name}; the checkpoint is damaged");
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);
@@ -261,7 +261,7 @@ public sealed record Checkpoint
         trainer.Tape.RandomStream = RandomStream;
     }
 
-    /// <summary>Writes an optimizer's state.</summary>
+    /// <summary>Writes an optimizer's state tensors.</summary>
     internal static void SaveState(string path, Optimizer optimizer)
     {
         var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state.Blocks[i]))).ToArray();
@@ -278,7 +278,7 @@ public sealed record Checkpoint
         writer.Finish();
     }
 
-    /// <summary>Reads what <see cref="SaveState"/> wrote; <see cref="ParameterState.Step"/> stands elsewhere.</summary>
+    /// <summary>Reads the state tensors that <see cref="SaveState"/> wrote; <see cref="ParameterState.Step"/> is in <see cref="FileName"/>.</summary>
     internal static void LoadState(string path, Optimizer optimizer)
     {
         using SafetensorsFile file = SafetensorsFile.Open(path);
@@ -295,7 +295,7 @@ public sealed record Checkpoint
         }
     }
 
-    /// <summary>The SHA-256 of a file. Devices and pipes are as empty files, of which a checkpoint has none; they are not opened.</summary>
+    /// <summary>The SHA-256 of a file; empty for empty files, devices and pipes, which are not opened and never part of a checkpoint.</summary>
     private static string Hash(string path)
     {
         if (!SourceFile.HasContents(path))

@@ -6,37 +6,37 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>How well a model predicts a text.</summary>
-/// <param name="Tokens">Predicted tokens.</param>
-/// <param name="Loss">Nats a token.</param>
-/// <param name="BitsPerByte">Bits for each byte of the text; null when its bytes are not known, and where tokens were masked or hidden.</param>
-/// <param name="Accuracy">The fraction of masked tokens, or of the targets of hidden spans, that the model predicts; null for causal models.</param>
+/// <summary>The result of an evaluation.</summary>
+/// <param name="Tokens">The number of predicted tokens.</param>
+/// <param name="Loss">The mean loss in nats per token.</param>
+/// <param name="BitsPerByte">Bits per byte of the text; null if the number of bytes is unknown, and for masked and encoder–decoder models.</param>
+/// <param name="Accuracy">The fraction of masked tokens, or of targets of hidden spans, for which the most probable token is correct; null for causal models.</param>
 public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerByte, double? Accuracy = null)
 {
-    /// <summary>e to the loss.</summary>
+    /// <summary>The exponential of the loss.</summary>
     public double Perplexity => Math.Exp(Loss);
 }
 
-/// <summary>How to measure.</summary>
+/// <summary>Options of an evaluation.</summary>
 public sealed record EvaluationOptions
 {
-    /// <summary>Tokens of a window; 0 means the model's positions, but at most <see cref="MostBlock"/>.</summary>
+    /// <summary>Tokens per window; 0 means the model's positions, but at most <see cref="MostBlock"/>.</summary>
     [Range(0)]
     public int Block { get; init; }
 
-    /// <summary>From one window to the next; 0 means windows that do not overlap. What overlaps is context and not predicted again.</summary>
+    /// <summary>Tokens from the start of one window to that of the next; 0 means no overlap. Overlapping tokens are context and are not predicted again.</summary>
     [Range(0)]
     public int Stride { get; init; }
 
-    /// <summary>The part of the tokens that a masked language model, or one of an encoder and a decoder, has to predict.</summary>
+    /// <summary>The fraction of tokens that a masked language model or an encoder–decoder model has to predict.</summary>
     [Range(0, 1, Above = true, Below = true)]
-    public double MaskedPart { get; init; } = 0.15;
+    public double MaskedFraction { get; init; } = 0.15;
 
-    /// <summary>The mean number of tokens of a hidden span, for models of an encoder and a decoder.</summary>
+    /// <summary>The mean number of tokens of a hidden span, for encoder–decoder models.</summary>
     [Range(1, 1 << 20)]
     public double MeanSpan { get; init; } = 3;
 
-    /// <summary>Repeats the same masks or spans.</summary>
+    /// <summary>The seed of masks and spans.</summary>
     [Range(0)]
     public ulong Seed { get; init; } = 1;
 
@@ -44,35 +44,34 @@ public sealed record EvaluationOptions
     public const int MostBlock = 2048;
 }
 
-/// <summary>Measures a model on the whole of a text, window by window.</summary>
+/// <summary>Measures the loss of a model on a whole text, window by window.</summary>
 public static class Evaluation
 {
     private const int BatchTokens = 4096;
 
     /// <summary>
-    /// Predicts each token but the first once, given those before it in its window; or, for a masked language model, hidden
-    /// tokens of each window given the others; or, for a model of an encoder and a decoder, hidden spans with their sentinels and the end, each token given
-    /// the visible ones and those before it.
+    /// Causal models predict each token but the first once, given those before it in its window. Masked language models predict the masked tokens of each
+    /// window. Encoder–decoder models predict hidden spans with their sentinels and the end token, each token given the visible ones and those before it.
     /// </summary>
     /// <param name="model">The model.</param>
-    /// <param name="device">Where it is.</param>
-    /// <param name="tokens">At least two.</param>
-    /// <param name="bytes">The text's bytes, if known.</param>
-    /// <param name="options">Windows and masks.</param>
+    /// <param name="device">The device of the model.</param>
+    /// <param name="tokens">At least two tokens.</param>
+    /// <param name="bytes">The number of bytes of the text, if known.</param>
+    /// <param name="options">The options; null means the defaults.</param>
     /// <param name="documents">
     /// The ends of the tokens' documents: attention stays within a document, positions restart with each, and first tokens are not predicted, so that there are
     /// no bits per byte. Null: all tokens are one document.
     /// </param>
-    /// <exception cref="UserException">There are fewer than two tokens, or the options make no sense.</exception>
+    /// <exception cref="UserException">There are fewer than two tokens, or an option is invalid.</exception>
     public static EvaluationResult Run(LanguageModel model, Device device, TokenSequence tokens, long? bytes, EvaluationOptions? options = null, DocumentEnds? documents = null)
     {
         options ??= new EvaluationOptions();
         Ranges.Check(options);
         int positions = model.Config.ContextLength;
         if (options.Block < 0 || options.Block > positions)
-            throw new UserException($"--block {options.Block}: the model has {positions} positions, so it lies between 1 and {positions}");
+            throw UserException.NamingSettings($"{nameof(options.Block):setting} {options.Block}: the model has {positions} positions, so it must be from 1 to {positions}");
         if (tokens.Max() >= model.Config.VocabularySize)
-            throw new UserException($"the tokens reach {tokens.Max()}, but the model knows {model.Config.VocabularySize}; they were made by another tokenizer than the model's");
+            throw new UserException($"the token ids reach {tokens.Max()}, but the model has a vocabulary of {model.Config.VocabularySize}; they are from another tokenizer than the model's");
         int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
         if (model.HasEncoder && options.Block == 0)
             block = LargestWithin(positions, block, options);
@@ -108,7 +107,7 @@ public static class Evaluation
         Add(exceptLast: 0);
         return new EvaluationResult(windows.Targets, sum / windows.Targets, bytes > 0 ? sum / Math.Log(2) / bytes : null);
 
-        // A batch's loss is asked for when the device has the next one to work on.
+        // The loss of a batch is read once the device works on the next one.
         void Add(int exceptLast)
         {
             while (losses.Count > exceptLast)
@@ -121,7 +120,7 @@ public static class Evaluation
 
     private static EvaluationResult RunMasked(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, EvaluationOptions options, int block, int batch)
     {
-        var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.VocabularySize, block, options.MaskedPart, options.Seed);
+        var masking = new TokenMasking(Trainer.MaskOf(model), model.Config.VocabularySize, block, options.MaskedFraction, options.Seed);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         double sum = 0;
         long counted = 0, found = 0;
@@ -141,7 +140,7 @@ public static class Evaluation
 
     private static EvaluationResult RunSpans(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, EvaluationOptions options, int block, int batch)
     {
-        SpanCorruption corruption = TrainingBatches.CorruptionOf(model, block, options.MaskedPart, options.MeanSpan, options.Seed)!;
+        SpanCorruption corruption = TrainingBatches.CorruptionOf(model, block, options.MaskedFraction, options.MeanSpan, options.Seed)!;
         var windows = new DocumentWindows(documents ?? DocumentEnds.One(tokens.Length), block, predictsNext: false);
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         double sum = 0;
@@ -160,15 +159,15 @@ public static class Evaluation
         return new EvaluationResult(counted, sum / counted, null, (double)found / counted);
     }
 
-    /// <summary>The most tokens of a window whose input and target a model has positions for, at most <paramref name="block"/>.</summary>
+    /// <summary>The largest window whose input and target fit the model's positions, at most <paramref name="block"/>.</summary>
     private static int LargestWithin(int positions, int block, EvaluationOptions options)
     {
-        while (block > 1 && SpanCounts.Of(block, options.MaskedPart, options.MeanSpan) is var counts && Math.Max(counts.InputLength, counts.TargetLength) > positions)
+        while (block > 1 && SpanCounts.Of(block, options.MaskedFraction, options.MeanSpan) is var counts && Math.Max(counts.InputLength, counts.TargetLength) > positions)
             block--;
         return block;
     }
 
-    /// <summary>Adds up the losses of the targets of a batch, their number, and how many are the likeliest token.</summary>
+    /// <summary>Accumulates the losses of a batch's targets, their number, and the number predicted correctly.</summary>
     private static void Predict(LanguageModel model, Tape tape, in TokenBatch batch, int[] targets, ref double sum, ref long counted, ref long found)
     {
         (int[] hidden, int[] expected) = LanguageModelHead.Counted(targets);
@@ -178,23 +177,23 @@ public static class Evaluation
         for (int i = 0; i < expected.Length; i++)
         {
             ReadOnlySpan<float> row = logits.AsSpan(i * vocabulary, vocabulary);
-            (double logSum, int likeliest) = Summary(row);
+            (double logSum, int best) = Summary(row);
             sum += logSum - row[expected[i]];
-            found += likeliest == expected[i] ? 1 : 0;
+            found += best == expected[i] ? 1 : 0;
         }
 
         counted += expected.Length;
     }
 
-    /// <summary>The logarithm of the sum of exponentials, and the first of the largest.</summary>
+    /// <summary>The log-sum-exp and the first index of the maximum.</summary>
     private static (double LogSum, int ArgMax) Summary(ReadOnlySpan<float> logits)
     {
-        int likeliest = 0;
+        int best = 0;
         for (int i = 1; i < logits.Length; i++)
-            likeliest = logits[i] > logits[likeliest] ? i : likeliest;
+            best = logits[i] > logits[best] ? i : best;
         double sum = 0;
         foreach (float logit in logits)
-            sum += Math.Exp((double)logit - logits[likeliest]);
-        return (logits[likeliest] + Math.Log(sum), likeliest);
+            sum += Math.Exp((double)logit - logits[best]);
+        return (logits[best] + Math.Log(sum), best);
     }
 }

@@ -4,8 +4,7 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Training;
 
 /// <summary>
-/// Clips gradients by their global norm without a pass of its own: the norm becomes a device scalar that optimizers
-/// multiply gradients by as they read them.
+/// Clips gradients by their global norm without a separate pass: optimizers multiply gradients by a device scalar as they read them.
 /// </summary>
 public sealed class GradientClipping : IDisposable
 {
@@ -49,7 +48,7 @@ public sealed class GradientClipping : IDisposable
     public void Add(Gradients gradients, Parameter parameter) =>
         device.Map(new SquaresRule(), 1, parameter.Length, gradients[parameter], Operand.Scalar(squares.Slice(places[parameter], 1)));
 
-    /// <summary>The norm of all that was measured; returns as <see cref="Measure"/>.</summary>
+    /// <summary>Computes the norm of all measured gradients; returns as <see cref="Measure"/>.</summary>
     public Block? Total(double limit)
     {
         Block total = device.Pool.Rent(1);
@@ -66,7 +65,7 @@ public sealed class GradientClipping : IDisposable
         return limit > 0 ? factor : null;
     }
 
-    /// <summary>Gives the memory back; again, does nothing.</summary>
+    /// <summary>Returns the memory to the pool. Further calls do nothing.</summary>
     public void Dispose()
     {
         if (isDisposed)

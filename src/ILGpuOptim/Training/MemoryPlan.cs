@@ -66,6 +66,9 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         };
     }
 
+    private static FormattableString Smaller =>
+        $"a smaller {nameof(TrainingSettings.Batch):setting} (with {nameof(TrainingSettings.Accumulate):setting}), {nameof(TrainingSettings.Block):setting} or model";
+
     /// <summary>Fails when a device has not the room.</summary>
     /// <exception cref="UserException">With the sizes and what to make smaller.</exception>
     public void CheckAgainst(Device device)
@@ -74,17 +77,14 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         long own = device.UsesHostMemory ? Math.Max(0, Process - Environment.WorkingSet) : 0, available = device.AvailableBytes;
         if (Total > available - own)
         {
-            throw new UserException(
-                $"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, " +
-                $"{Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the program itself" : "")}), but {available / 1e9:F2} GB are free; use a smaller --batch (with --accumulate), --block or model, " +
-                "--recompute, --parameter-type, --state-type, --layerwise, or an optimizer with less state");
+            string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the program itself" : "")}";
+            FormattableString savings = $"{Smaller}, {nameof(TrainingSettings.Recompute):setting}, {nameof(TrainingSettings.ParameterType):setting}, {nameof(OptimizerSettings.StateType):setting}, {nameof(TrainingSettings.Layerwise):setting}, or an optimizer with less state";
+            throw UserException.NamingSettings($"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({parts}), but {available / 1e9:F2} GB are free; use {savings}");
         }
 
         if (Largest > device.LargestAllocation)
         {
-            throw new UserException(
-                $"{device.Name}: the run needs {Largest / 1e9:F2} GB in one piece, but the driver gives at most {device.LargestAllocation / 1e9:F2} GB; " +
-                "use a smaller --batch (with --accumulate), --block or model, or --device cpu");
+            throw UserException.NamingSettings($"{device.Name}: the run needs {Largest / 1e9:F2} GB in one piece, but the driver gives at most {device.LargestAllocation / 1e9:F2} GB; use {Smaller}, or {nameof(TrainingSettings.Device):setting} cpu");
         }
     }
 }

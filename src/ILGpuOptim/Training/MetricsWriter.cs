@@ -4,13 +4,13 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>The end of a run's <see cref="TrainingRun.MetricsFile"/>, where a line a step and a line a validation are added.</summary>
+/// <summary>Appends lines to a run's <see cref="TrainingRun.MetricsFile"/>: one per step and per validation.</summary>
 internal sealed class MetricsWriter : IDisposable
 {
     private readonly string folder, path;
     private readonly StreamWriter writer;
 
-    /// <summary>Opens the file, or makes it.</summary>
+    /// <summary>Opens or creates the file.</summary>
     /// <exception cref="UserException">It cannot be written.</exception>
     public MetricsWriter(string folder)
     {
@@ -25,17 +25,17 @@ internal sealed class MetricsWriter : IDisposable
         }
     }
 
-    /// <summary>Adds a line.</summary>
+    /// <summary>Appends an object as a line of JSON.</summary>
     /// <exception cref="UserException">The disk is full.</exception>
     public void Append(object line) => Write(() => writer.WriteLine(JsonSerializer.Serialize(line)));
 
-    /// <summary>Hands all lines to the operating system.</summary>
+    /// <summary>Passes all buffered lines to the operating system.</summary>
     /// <exception cref="UserException">The disk is full.</exception>
     public void Flush() => Write(writer.Flush);
 
     /// <summary>
-    /// Drops the lines of steps that were lost with a killed process, and what stands behind the last line that stays. A damaged line before that one
-    /// stays as it is; readers skip it.
+    /// Removes the lines of steps after <paramref name="lastStep"/>, which were lost with a killed process, and damaged lines at the end. Earlier
+    /// damaged lines stay; readers skip them.
     /// </summary>
     /// <exception cref="UserException">The file cannot be read or written.</exception>
     public static void Trim(string folder, long lastStep)
@@ -48,7 +48,7 @@ internal sealed class MetricsWriter : IDisposable
             var kept = new StringBuilder();
             var damaged = new StringBuilder();
 
-            // Latin-1 takes every byte there and back.
+            // Latin-1 round-trips every byte.
             foreach (string line in SourceFile.HasContents(path) ? File.ReadLines(path, Encoding.Latin1) : [])
             {
                 if (RunMetrics.StepOf(line) is not { } step)
@@ -61,7 +61,7 @@ internal sealed class MetricsWriter : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserException($"{path}: {e.Message}; free some space, or check the right to write it", e);
+            throw new UserException($"{path}: {e.Message}; free some space, or check the write permission", e);
         }
     }
 
@@ -77,9 +77,10 @@ internal sealed class MetricsWriter : IDisposable
         }
     }
 
-    private UserException Failed(Exception e) => new($"{path}: the losses cannot be written: {e.Message}; free some space, or check the right to write it, and go on with --resume {folder}", e);
+    private UserException Failed(Exception e) =>
+        UserException.NamingSettings($"{path}: the losses cannot be written: {e.Message}; free some space, or check the write permission, and continue with {TrainingRun.ResumePath:setting} {folder}", e);
 
-    /// <summary>Closes the file. Lines that do not fit the disk are lost; <see cref="Flush"/> reports them.</summary>
+    /// <summary>Closes the file. Lines that do not fit on the disk are lost; <see cref="Flush"/> reports them.</summary>
     public void Dispose()
     {
         try

@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Training;
 
 /// <summary>
-/// The folder of a model that is about to be read: a folder in Hugging Face's layout, a checkpoint, or the newest checkpoint of a run. A run that
-/// is training does not remove that checkpoint until this is disposed.
+/// The folder of a model to read: a folder in Hugging Face's layout, a checkpoint, or the newest checkpoint of a run. A run that is training does
+/// not remove that checkpoint until this object is disposed.
 /// </summary>
 public sealed class ModelSource : IDisposable
 {
@@ -12,7 +12,7 @@ public sealed class ModelSource : IDisposable
 
     private ModelSource(string folder, IDisposable? held) => (Folder, this.held) = (folder, held);
 
-    /// <summary>Where the model is.</summary>
+    /// <summary>The folder of the model.</summary>
     public string Folder { get; }
 
     /// <summary>Finds the model of a path.</summary>

@@ -3,7 +3,7 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>Named starting points for settings.</summary>
+/// <summary>Named default settings.</summary>
 public static class Presets
 {
     private static readonly TrainingSettings ShakespeareChar = new()
@@ -23,19 +23,19 @@ public static class Presets
 
     private static readonly (TrainingSettings Settings, string Summary)[] All =
     [
-        (ShakespeareChar with { Preset = "default", Steps = 3000, EvalInterval = 300, CheckpointInterval = 600 }, "a small character model, about two minutes on two cores"),
-        (ShakespeareChar, "nanoGPT's recipe for a laptop: 4 layers, 128 channels, 2000 steps"),
-        (Tiny, "seconds; for trying things out"),
-        (ShakespeareChar with { Preset = "small", Layers = 6, Heads = 6, HiddenSize = 384, Block = 256, Batch = 32, Dropout = 0.2, Steps = 5000 }, "nanoGPT's character model for a GPU; hours on a laptop"),
-        (ShakespeareChar with { Preset = "llama-char", Model = Llama }, "a LLaMA of the size of shakespeare-char, two query heads for each key head"),
-        (ShakespeareChar with { Preset = "bert-char", Model = Bert }, "a BERT of that size, which fills in hidden characters"),
-        (ShakespeareChar with { Preset = "t5-char", Model = T5 }, "a T5 of 3 + 3 layers, which writes what is hidden"),
-        (Tiny with { Preset = "llama-tiny", Model = Llama }, "a LLaMA in seconds"),
-        (Tiny with { Preset = "bert-tiny", Model = Bert }, "a BERT in seconds"),
-        (Tiny with { Preset = "t5-tiny", Model = T5 }, "a T5 in seconds"),
+        (ShakespeareChar with { Preset = "default", Steps = 3000, EvalInterval = 300, CheckpointInterval = 600 }, "a small character-level GPT-2, about two minutes on two cores"),
+        (ShakespeareChar, "nanoGPT's settings for a laptop: 4 layers, hidden size 128, 2000 steps"),
+        (Tiny, "a tiny GPT-2 that trains in seconds"),
+        (ShakespeareChar with { Preset = "small", Layers = 6, Heads = 6, HiddenSize = 384, Block = 256, Batch = 32, Dropout = 0.2, Steps = 5000 }, "nanoGPT's character model for a GPU, hours on a laptop"),
+        (ShakespeareChar with { Preset = "llama-char", Model = Llama }, "a LLaMA of the same size, with two query heads per key head"),
+        (ShakespeareChar with { Preset = "bert-char", Model = Bert }, "a BERT of the same size, which predicts masked characters"),
+        (ShakespeareChar with { Preset = "t5-char", Model = T5 }, "a T5 of 3 + 3 layers, which predicts masked spans"),
+        (Tiny with { Preset = "llama-tiny", Model = Llama }, "a tiny LLaMA"),
+        (Tiny with { Preset = "bert-tiny", Model = Bert }, "a tiny BERT"),
+        (Tiny with { Preset = "t5-tiny", Model = T5 }, "a tiny T5"),
     ];
 
-    /// <summary>The presets with a line about each.</summary>
+    /// <summary>The names of the presets, each with a one-line summary.</summary>
     public static IEnumerable<(string Name, string Summary)> Names => All.Select(preset => (preset.Settings.Preset, preset.Summary));
 
     /// <summary>Finds a preset.</summary>

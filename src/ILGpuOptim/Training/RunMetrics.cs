@@ -5,7 +5,7 @@ namespace ILGpuOptim.Training;
 
 /// <summary>The losses in a run folder's <see cref="TrainingRun.MetricsFile"/>.</summary>
 /// <param name="Steps">The loss of each update's batches.</param>
-/// <param name="Validations">Losses on training and on validation batches; null where they were no number or nothing validates.</param>
+/// <param name="Validations">Losses on training and on validation batches; null where a loss was not finite or there was no validation.</param>
 public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, IReadOnlyList<(long Step, double? Training, double? Validation)> Validations)
 {
     /// <summary>Reads a run's losses; empty when there are none yet. A line that is damaged, or that is being written, is skipped.</summary>
@@ -68,7 +68,7 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
         return null;
     }
 
-    /// <summary>Losses as a running mean: of all so far, and when they are more than fifty, one that forgets 2 % a step.</summary>
+    /// <summary>A running mean of the losses: of all so far, and after fifty steps an exponential one with a decay of 2 % per step.</summary>
     public IEnumerable<(long Step, double Loss)> Smoothed()
     {
         double smooth = 0;

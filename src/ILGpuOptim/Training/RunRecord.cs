@@ -9,22 +9,22 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>Tells data sets apart: the number of tokens, and a hash of all of them.</summary>
+/// <summary>Identifies a data set: the number of tokens, and a hash of all of them.</summary>
 public sealed record DataFingerprint
 {
-    /// <summary>Tokens to train on.</summary>
+    /// <summary>The number of training tokens.</summary>
     public long Training { get; init; }
 
-    /// <summary>Tokens to validate with.</summary>
+    /// <summary>The number of validation tokens.</summary>
     public long Validation { get; init; }
 
-    /// <summary>XXH128 of all ids as 32-bit little-endian integers, first those to train on; in base sixteen.</summary>
+    /// <summary>XXH128 of all ids as 32-bit little-endian integers, training tokens first, in hexadecimal.</summary>
     public string Hash { get; init; } = "";
 
-    /// <summary>XXH128 of all ends of documents as 64-bit little-endian integers, first of those to train on; null where documents are not told apart.</summary>
+    /// <summary>XXH128 of all ends of documents as 64-bit little-endian integers, training documents first; null where documents are not kept apart.</summary>
     public string? Documents { get; init; }
 
-    /// <summary>Reads every token and end once.</summary>
+    /// <summary>Computes the fingerprint; reads every token and document end once.</summary>
     public static DataFingerprint Of(Dataset data)
     {
         var hash = new XxHash128();
@@ -65,11 +65,11 @@ public sealed record DataFingerprint
         return Convert.ToHexStringLower(hash.GetCurrentHash());
     }
 
-    /// <summary>Whether the data is the same; documents count where both told them apart.</summary>
+    /// <summary>True if the data is the same; ends of documents are compared where both have them.</summary>
     internal bool IsSame(DataFingerprint other) =>
         this == (Documents is null || other.Documents is null ? other with { Documents = Documents } : other);
 
-    /// <summary>What is different about other data, in words.</summary>
+    /// <summary>The difference between two data sets, in words.</summary>
     internal string Difference(DataFingerprint now) => Training != now.Training || Validation != now.Validation
         ? string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with before, {now.Training:N0} and {now.Validation:N0} now")
         : string.Create(CultureInfo.InvariantCulture, $"{Training:N0} tokens to train on and {Validation:N0} to validate with as before, but other {(Hash == now.Hash ? "ends of documents" : "tokens")}");
@@ -80,10 +80,10 @@ public sealed record DataFingerprint
 /// <param name="Changes">What changed: "steps: 10 → 20".</param>
 public sealed record SettingsChange(long Step, IReadOnlyList<string> Changes);
 
-/// <summary>What a run keeps beside its settings, in the field <see cref="Field"/> of the same file.</summary>
+/// <summary>The record of a run, in the field <see cref="Field"/> of its settings file.</summary>
 public sealed record RunRecord
 {
-    /// <summary>The field of <c>settings.json</c>; a file of settings for a new run may have it, and it is not read then.</summary>
+    /// <summary>The field of <c>settings.json</c>. A settings file of a new run may have it, but it is not read.</summary>
     public const string Field = "run";
 
     /// <summary>The data that the run trains on; null in runs of earlier versions.</summary>
@@ -98,7 +98,7 @@ public sealed record RunRecord
     public static RunRecord Load(string path) =>
         JsonFields.Open(path).Object(Field) is { } fields ? (RunRecord)SettingsReader.Read(fields, new RunRecord()) : new RunRecord();
 
-    /// <summary>Settings and record as the run's file holds them.</summary>
+    /// <summary>Settings and record as JSON, as in the run's file.</summary>
     internal string ToJson(TrainingSettings settings)
     {
         JsonObject json = JsonSerializer.SerializeToNode(settings, TrainingSettings.Options)!.AsObject();
@@ -106,7 +106,7 @@ public sealed record RunRecord
         return json.ToJsonString(TrainingSettings.Options);
     }
 
-    /// <summary>The record of a run that goes on.</summary>
+    /// <summary>The record of a run that is resumed.</summary>
     /// <param name="step">Finished updates.</param>
     /// <param name="before">Its settings so far.</param>
     /// <param name="now">The settings from now on.</param>

@@ -1,27 +1,27 @@
 namespace ILGpuOptim.Training;
 
-/// <summary>How the learning rate changes over a run.</summary>
+/// <summary>Learning-rate schedules.</summary>
 public enum ScheduleKind
 {
-    /// <summary>It stays.</summary>
+    /// <summary>Constant after the warm-up.</summary>
     Constant,
 
-    /// <summary>It falls on a line.</summary>
+    /// <summary>Linear decay.</summary>
     Linear,
 
-    /// <summary>It falls along half a cosine.</summary>
+    /// <summary>Decay along half a cosine.</summary>
     Cosine,
 
-    /// <summary>Warm-up, stable, decay: it stays, then falls on a line over the last part.</summary>
+    /// <summary>Warm-up, stable, decay: constant, then linear decay over the last fraction of the run.</summary>
     Wsd,
 }
 
-/// <summary>The factor of the learning rate at each step: a linear warm-up, then a shape that ends at a fraction of the peak.</summary>
-/// <param name="Kind">The shape after the warm-up.</param>
+/// <summary>The learning-rate factor of each step: a linear warm-up, then a decay to a fraction of the peak.</summary>
+/// <param name="Kind">The decay after the warm-up.</param>
 /// <param name="Steps">Steps of the whole run.</param>
 /// <param name="Warmup">Steps of the warm-up.</param>
 /// <param name="Final">The factor at the end.</param>
-/// <param name="DecayFraction">The part of the run in which <see cref="ScheduleKind.Wsd"/> falls.</param>
+/// <param name="DecayFraction">The fraction of the run over which <see cref="ScheduleKind.Wsd"/> decays.</param>
 public sealed record Schedule(ScheduleKind Kind, int Steps, int Warmup, double Final, double DecayFraction = 0.2)
 {
     /// <summary>The factor at a step, from 0.</summary>

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>What one update did. On a GPU it may be under way still: asking for the loss or the norm waits for it, and for nothing launched since.</summary>
+/// <summary>The result of one update. On a GPU the update may still be running: reading the loss or the norm waits for it, and for nothing launched since.</summary>
 public sealed class StepResult
 {
     private readonly Readback measures;
@@ -15,24 +15,24 @@ public sealed class StepResult
         this.measures = measures;
     }
 
-    /// <summary>Which update, from 1.</summary>
+    /// <summary>The number of the update, from 1.</summary>
     public long Step { get; }
 
-    /// <summary>Epochs that are done after this update: 1.5 is the middle of the second. With <see cref="Data.Sampling.Random"/>, as many windows as 1.5 epochs have.</summary>
+    /// <summary>Epochs completed after this update: 1.5 is the middle of the second. With <see cref="Data.Sampling.Random"/>, 1.5 means as many windows as 1.5 epochs have.</summary>
     public double Epoch { get; }
 
-    /// <summary>The rate that was used.</summary>
+    /// <summary>The learning rate of the update.</summary>
     public double LearningRate { get; }
 
-    /// <summary>The mean loss of the update's batches, in nats a token.</summary>
+    /// <summary>The mean loss of the update's batches, in nats per token.</summary>
     public float Loss => measures.Wait()[0];
 
     /// <summary>The global norm of the gradient before clipping.</summary>
     public float GradientNorm => measures.Wait()[1];
 
-    /// <summary>The time that <see cref="Trainer.Step"/> took; on a GPU that of the work only with <see cref="Trainer.TimesUpdates"/>, else of launching it.</summary>
+    /// <summary>The duration of <see cref="Trainer.Step"/>. On a GPU it includes the computation only with <see cref="Trainer.TimesUpdates"/>; otherwise it is the launch time.</summary>
     public TimeSpan Duration { get; internal set; }
 
-    /// <summary>The optimizer's part of it, likewise.</summary>
+    /// <summary>The duration of the optimizer's update within it, measured in the same way.</summary>
     public TimeSpan UpdateDuration { get; internal set; }
 }

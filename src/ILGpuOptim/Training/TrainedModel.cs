@@ -7,16 +7,16 @@ using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>The model that settings and data ask for.</summary>
+/// <summary>Creates the model for settings and data.</summary>
 public static class TrainedModel
 {
-    /// <summary>Keeps the random streams of adapters apart from those of fresh weights.</summary>
+    /// <summary>Separates the random streams of adapters from those of initial weights.</summary>
     private const ulong AdapterSeed = 0x4C6F5241_00000000;
 
     /// <summary>The configuration of the model: that of <see cref="TrainingSettings.From"/>, or the sizes of the settings and the vocabulary of the data.</summary>
     /// <param name="settings">The settings.</param>
     /// <param name="data">The tokens.</param>
-    /// <param name="checkpoint">Where the run stopped, which has all that it took from elsewhere; or null.</param>
+    /// <param name="checkpoint">The checkpoint of a resumed run, used instead of <see cref="TrainingSettings.From"/>; or null.</param>
     /// <exception cref="UserException">The sizes contradict each other.</exception>
     public static ModelConfig Configuration(TrainingSettings settings, Dataset data, string? checkpoint = null)
     {
@@ -24,7 +24,7 @@ public static class TrainedModel
             return Known(checkpoint ?? folder, settings);
         ModelConfig basis = settings.Model ?? new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = settings.Block, HiddenSize = 128, Layers = 4, Heads = 4 };
 
-        // Ids of token files may well stop short of the vocabulary that made them.
+        // The vocabulary of a token file may be larger than its largest id.
         int vocabulary = data.Tokenizer is null ? Math.Max(data.VocabularySize, basis.VocabularySize) : data.VocabularySize;
         ModelConfig config = basis.Resized(vocabulary, settings.Block, settings.Layers, settings.Heads, settings.HiddenSize, settings.Dropout);
         if (config.PredictsMaskedTokens && (config.MaskToken is null || data.Tokenizer is not null))
@@ -38,7 +38,7 @@ public static class TrainedModel
     /// <summary>The configuration with the tokens and positions that span corruption of the data needs.</summary>
     private static ModelConfig WithSpans(ModelConfig config, SpanTokens tokens, TrainingSettings settings, Dataset data)
     {
-        SpanCounts counts = SpanCounts.Of(settings.Block, settings.MaskedPart, settings.MeanSpan);
+        SpanCounts counts = SpanCounts.Of(settings.Block, settings.MaskedFraction, settings.MeanSpan);
         int vocabulary = config.VocabularySize;
         if (data.Tokenizer is { } tokenizer)
         {
@@ -53,12 +53,12 @@ public static class TrainedModel
         return config.WithSpanTokens(tokens, vocabulary).Resized(positions: Math.Max(settings.Block, Math.Max(counts.InputLength, counts.TargetLength)));
     }
 
-    /// <summary>The model with its first weights: fresh ones, or those of <see cref="TrainingSettings.From"/>.</summary>
+    /// <summary>Creates the model with initial weights, or with those of <see cref="TrainingSettings.From"/>.</summary>
     /// <param name="config">See <see cref="Configuration"/>.</param>
     /// <param name="settings">The settings.</param>
-    /// <param name="device">The device of its memory.</param>
-    /// <param name="loads">Whether weights are read; otherwise a checkpoint will bring them.</param>
-    /// <exception cref="UserException">The folder's weights cannot be read, or a pattern names nothing.</exception>
+    /// <param name="device">The device that holds the model.</param>
+    /// <param name="loads">True: reads the weights of <see cref="TrainingSettings.From"/>. False: leaves that to a checkpoint.</param>
+    /// <exception cref="UserException">The folder's weights cannot be read, or a pattern matches nothing.</exception>
     public static LanguageModel Create(ModelConfig config, TrainingSettings settings, Device device, bool loads = true)
     {
         LanguageModel model = config.Create(new Initializer(device, settings.Seed) { Storage = settings.ParameterType });
@@ -77,7 +77,7 @@ public static class TrainedModel
     }
 
     /// <summary>Adds the adapters and freezes the parameters that settings name.</summary>
-    /// <exception cref="UserException">A pattern names nothing, or nothing is left to train.</exception>
+    /// <exception cref="UserException">A pattern matches nothing, or nothing is left to train.</exception>
     internal static void Prepare(LanguageModel model, TrainingSettings settings)
     {
         if (settings.Lora is { } lora)
@@ -87,35 +87,35 @@ public static class TrainedModel
         {
             Parameter[] found = [.. all.Where(parameter => FileSystemName.MatchesSimpleExpression(pattern, parameter.Name))];
             if (found.Length == 0)
-                throw new UserException($"--freeze {pattern}: the model has no such parameter; there are {Optim.Registry.NamesOf(all)}");
+                throw UserException.NamingSettings($"{nameof(settings.Freeze):setting} {pattern}: the model has no such parameter; there are {Optim.Registry.NamesOf(all)}");
             foreach (Parameter parameter in found)
                 parameter.IsFrozen = true;
         }
 
         if (all.All(parameter => parameter.IsFrozen))
-            throw new UserException($"--freeze {string.Join(' ', settings.Freeze)}: nothing is left to train");
+            throw UserException.NamingSettings($"{nameof(settings.Freeze):setting} {string.Join(' ', settings.Freeze)}: nothing is left to train");
     }
 
-    /// <summary>The settings with a block that is no longer than the positions of the model of <see cref="TrainingSettings.From"/>.</summary>
+    /// <summary>The settings, with the block limited to the positions of the model of <see cref="TrainingSettings.From"/>.</summary>
     /// <exception cref="UserException">The model's configuration cannot be read.</exception>
     public static TrainingSettings Fitted(TrainingSettings settings) => settings.From is { } folder
         ? settings with { Block = Math.Min(settings.Block, ModelFiles.LoadConfig(folder).ContextLength) }
         : settings;
 
-    /// <summary>A tokenizer that was chosen for a model, if its ids fit the model's vocabulary.</summary>
+    /// <summary>Checks that the ids of a tokenizer fit a model's vocabulary, and returns the tokenizer.</summary>
     /// <exception cref="UserException">They do not.</exception>
     internal static ITokenizer Fitting(ITokenizer tokenizer, string name, string folder)
     {
         int vocabulary = ModelFiles.LoadConfig(folder).VocabularySize;
         return tokenizer.VocabularySize <= vocabulary ? tokenizer
-            : throw new UserException($"--tokenizer {name}: it has {tokenizer.VocabularySize} ids, but the model of {folder} knows {vocabulary}; leave it out to use the model's own");
+            : throw UserException.NamingSettings($"{nameof(TrainingSettings.Tokenizer):setting} {name}: it has {tokenizer.VocabularySize} ids, but the model of {folder} has a vocabulary of {vocabulary}; leave it out to use the model's own");
     }
 
     private static ModelConfig Known(string folder, TrainingSettings settings)
     {
         ModelConfig config = ModelFiles.LoadConfig(folder).Resized(dropout: settings.Dropout);
         if (settings.Block > config.ContextLength)
-            throw new UserException($"--block {settings.Block}: the model of {folder} has {config.ContextLength} positions; use at most that");
+            throw UserException.NamingSettings($"{nameof(settings.Block):setting} {settings.Block}: the model of {folder} has {config.ContextLength} positions; use at most that");
         return config;
     }
 }

@@ -6,11 +6,11 @@ using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>The loss stopped being a number.</summary>
-/// <param name="message">At which step, in which tensor, and what to do.</param>
+/// <summary>A loss or gradient norm is not finite.</summary>
+/// <param name="message">The step, the tensor and the remedy.</param>
 public sealed class DivergedException(string message) : UserException(message);
 
-/// <summary>Trains a model on a data set: batches, gradients, clipping, schedule, updates. It writes no files.</summary>
+/// <summary>Trains a model on a data set: batches, gradients, clipping, learning-rate schedule, updates. Writes no files.</summary>
 public sealed class Trainer : IDisposable
 {
     private readonly Dataset data;
@@ -22,27 +22,27 @@ public sealed class Trainer : IDisposable
     private bool isDisposed, hasUpdated;
     private int stepping;
 
-    /// <summary>The tape's random stream before a step that has not come to its end.</summary>
+    /// <summary>The tape's random stream before an unfinished step.</summary>
     private ulong? unfinished;
 
-    /// <summary>The step in whose update something failed: some parameters may be updated and others not.</summary>
+    /// <summary>The step whose update failed: some parameters may be updated and others not.</summary>
     private long? halfDone;
 
-    /// <summary>The loss and the gradient's norm on the device, read back together.</summary>
+    /// <summary>The loss and the gradient norm on the device, read back together.</summary>
     private readonly Block measures;
 
-    /// <summary>Steps that were launched and whose loss and norm were not checked yet.</summary>
-    private readonly Queue<StepResult> unseen = [];
+    /// <summary>Launched steps whose loss and norm were not checked yet.</summary>
+    private readonly Queue<StepResult> launched = [];
 
-    /// <summary>Prepares training from the model's present parameters.</summary>
-    /// <exception cref="UserException">The settings, the data and the model do not fit together.</exception>
+    /// <summary>Creates a trainer that starts from the model's current parameters.</summary>
+    /// <exception cref="UserException">The settings, the data and the model contradict each other.</exception>
     /// <exception cref="ArgumentException">The model is on another device.</exception>
     public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings)
     {
         settings.Check();
         model.CheckDevice(device);
         if (data.VocabularySize > model.Config.VocabularySize)
-            throw new UserException($"{data.Source}: the tokens reach {data.VocabularySize - 1}, but the model knows {model.Config.VocabularySize}");
+            throw new UserException($"{data.Source}: the tokens reach {data.VocabularySize - 1}, but the model has a vocabulary of {model.Config.VocabularySize}");
         Device = device;
         Model = model;
         model.Recomputes = settings.Recompute;
@@ -58,7 +58,7 @@ public sealed class Trainer : IDisposable
         if (settings.Layerwise)
         {
             if (Optimizer.NeedsAllGradients)
-                throw new UserException($"--layerwise: {Optimizer.Name} scales gradients by the norm of all of them, which is not known when the first parameter is updated; take another optimizer");
+                throw UserException.NamingSettings($"{nameof(settings.Layerwise):setting}: {Optimizer.Name} scales gradients by the norm of all of them, which is not known when the first parameter is updated; take another optimizer");
             Tape.GradientReady = UpdateOne;
         }
 
@@ -66,65 +66,65 @@ public sealed class Trainer : IDisposable
         measures = device.Pool.Rent(2);
     }
 
-    /// <summary>Where everything runs.</summary>
+    /// <summary>The device of the model.</summary>
     public Device Device { get; }
 
-    /// <summary>How it is trained.</summary>
+    /// <summary>The training settings.</summary>
     public TrainingSettings Settings { get; }
 
-    /// <summary>What is trained.</summary>
+    /// <summary>The model.</summary>
     public LanguageModel Model { get; }
 
-    /// <summary>What changes it.</summary>
+    /// <summary>The optimizer.</summary>
     public Optimizer Optimizer { get; }
 
-    /// <summary>How the parameters were grouped.</summary>
+    /// <summary>The parameter groups of the optimizer.</summary>
     public IReadOnlyList<ParameterGroup> Groups { get; }
 
-    /// <summary>Settings that were cut to what is possible, for people.</summary>
+    /// <summary>Notes for the user about settings that were reduced to what is possible.</summary>
     public IReadOnlyList<string> Notes { get; }
 
-    /// <summary>Records forward passes; holds the counter of random draws.</summary>
+    /// <summary>The tape of forward passes, with the counter of the random stream.</summary>
     public Tape Tape { get; }
 
-    /// <summary>Updates that were made, or on a GPU launched.</summary>
+    /// <summary>The number of updates made; on a GPU, of updates launched.</summary>
     public long StepNumber { get; internal set; }
 
-    /// <summary>Tokens of an update, with padding.</summary>
+    /// <summary>Tokens per update, including padding.</summary>
     public long TokensPerStep => (long)batches.Length * Settings.Accumulate;
 
-    /// <summary>Epochs that a number of updates takes: 1.5 ends in the middle of the second.</summary>
+    /// <summary>The number of epochs after a number of updates: 1.5 is the middle of the second.</summary>
     public double EpochsAfter(long steps) => batches.Epochs((double)steps * Settings.Accumulate);
 
-    /// <summary>Whether each step waits for the device after its update, so that <see cref="StepResult.UpdateDuration"/> is the time of the work, not of launching it.</summary>
+    /// <summary>Makes each step wait for the device after its update, so that <see cref="StepResult.UpdateDuration"/> measures the computation instead of its launch.</summary>
     public bool TimesUpdates { get; set; }
 
-    /// <summary>Ends a step between two of its batches (<see cref="TrainingSettings.Accumulate"/>).</summary>
+    /// <summary>Cancels a step between two of its batches (<see cref="TrainingSettings.Accumulate"/>).</summary>
     public CancellationToken Stop { get; set; }
 
-    /// <summary>Called with each step, in their order, as soon as its loss and norm were seen to be numbers.</summary>
+    /// <summary>Called with each step, in order, once its loss and gradient norm are known to be finite.</summary>
     public Action<StepResult>? Measured { get; set; }
 
     /// <summary>
     /// Makes one update. On asynchronous devices this call does not block: it launches the update, then checks the loss and gradient norm of the
     /// previous step.
     /// </summary>
-    /// <exception cref="OperationCanceledException"><see cref="Stop"/> ended the step; it left no trace.</exception>
+    /// <exception cref="OperationCanceledException"><see cref="Stop"/> cancelled the step, which changed nothing.</exception>
     /// <exception cref="DivergedException">
-    /// A loss or norm is no number. Where launches return when their work is done, it is this step's, and the parameters are those of the step
-    /// before, unless updates are layer-wise and only a gradient was none. Elsewhere it is an earlier step's, which has gone into the parameters.
+    /// A loss or norm is not finite. On synchronous devices it is this step's, and the parameters are those of the previous step, unless updates are
+    /// layer-wise and only a gradient is not finite. On asynchronous devices it is an earlier step's, whose update has already been applied.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The trainer, its model or its device was disposed.</exception>
-    /// <exception cref="InvalidOperationException">An earlier step failed within its update, so that parameters of two steps are mixed.</exception>
+    /// <exception cref="InvalidOperationException">An earlier step failed within its update, so some parameters are a step ahead of others.</exception>
     /// <remarks>
-    /// A step that fails before its update leaves everything as it was: no gradients, no memory lent, no random numbers drawn. The next is the one that would
-    /// have come. Gradients that were added before the step are dropped.
+    /// A step that fails before its update changes nothing: no gradients, no memory in use, no random numbers consumed. The next call repeats the step.
+    /// Gradients that were added before the step are dropped.
     /// </remarks>
     public StepResult Step()
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
         if (halfDone is { } failed)
-            throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; go on from the last checkpoint");
+            throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; continue from the last checkpoint");
         long began = Stopwatch.GetTimestamp();
         double rate = schedule.Factor(StepNumber);
         StepResult result;
@@ -149,8 +149,8 @@ public sealed class Trainer : IDisposable
 
         result.UpdateDuration = updates;
         result.Duration = Stopwatch.GetElapsedTime(began);
-        unseen.Enqueue(result);
-        See(Device.IsAsynchronous && !TimesUpdates ? 1 : 0);
+        launched.Enqueue(result);
+        CheckLaunched(Device.IsAsynchronous && !TimesUpdates ? 1 : 0);
         return result;
     }
 
@@ -195,7 +195,7 @@ public sealed class Trainer : IDisposable
         return result;
     }
 
-    /// <summary>Leaves no trace of a step that failed, but for what its update has changed.</summary>
+    /// <summary>Undoes a failed step, except for what its update has changed.</summary>
     private void Undo()
     {
         if (unfinished is not { } stream)
@@ -203,7 +203,7 @@ public sealed class Trainer : IDisposable
         Tape.Reset();
         Tape.RandomStream = stream;
 
-        // After a first update gradients keep their memory, unless updates are layer-wise.
+        // After the first update, gradients keep their memory unless updates are layer-wise.
         if (hasUpdated && !Settings.Layerwise)
             Tape.Gradients.Clear();
         else
@@ -211,7 +211,7 @@ public sealed class Trainer : IDisposable
         unfinished = null;
     }
 
-    /// <summary>Undoes a step now, or before the next one while another thread uses the device: the first error is the one to report.</summary>
+    /// <summary>Undoes a step now, or before the next one if another thread uses the device. Errors are ignored, since the first one is reported.</summary>
     private void TryUndo()
     {
         try
@@ -223,15 +223,15 @@ public sealed class Trainer : IDisposable
         }
     }
 
-    /// <summary>Waits for every step that was launched: none of them can turn out to have diverged afterwards.</summary>
-    /// <exception cref="DivergedException">One has.</exception>
-    public void Settle() => See(0);
+    /// <summary>Waits for every launched step and checks it for divergence.</summary>
+    /// <exception cref="DivergedException">A step diverged.</exception>
+    public void Settle() => CheckLaunched(0);
 
-    private void See(int exceptLast)
+    private void CheckLaunched(int exceptLast)
     {
-        while (unseen.Count > exceptLast)
+        while (launched.Count > exceptLast)
         {
-            StepResult result = unseen.Dequeue();
+            StepResult result = launched.Dequeue();
             Check(result);
             Measured?.Invoke(result);
         }
@@ -242,12 +242,12 @@ public sealed class Trainer : IDisposable
         if (float.IsFinite(result.Loss) && float.IsFinite(result.GradientNorm))
             return;
         throw new DivergedException(Device.IsAsynchronous
-            ? $"step {result.Step}: the loss is {result.Loss} and the gradient's norm {result.GradientNorm}; the parameters on {Device.Name} are spoilt by it, checkpoints are not: " +
-                "lower --lr, warm up longer or clip harder, and go on from the last checkpoint"
+            ? $"step {result.Step}: the loss is {result.Loss} and the gradient norm {result.GradientNorm}; the parameters on {Device.Name} are invalid, checkpoints are not: " +
+                "lower the learning rate, warm up longer or clip harder, and continue from the last checkpoint"
             : Describe(result.Loss));
     }
 
-    /// <summary>Updates a parameter within the backward pass and gives its gradient back.</summary>
+    /// <summary>Updates a parameter within the backward pass and frees its gradient.</summary>
     private void UpdateOne(Parameter parameter)
     {
         if (TimesUpdates)
@@ -262,7 +262,7 @@ public sealed class Trainer : IDisposable
         updates += Stopwatch.GetElapsedTime(updating);
     }
 
-    /// <summary>The mean loss over batches that are the same each time, in nats a token; NaN when nothing validates.</summary>
+    /// <summary>The mean loss in nats per token, over batches that are the same each time; NaN if there are none.</summary>
     public double Validate(int batches, bool onTraining = false)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
@@ -292,30 +292,30 @@ public sealed class Trainer : IDisposable
     }
 
     /// <summary>Token masking for masked language models; null for causal models.</summary>
-    /// <exception cref="UserException">The model does not say which token is the mask.</exception>
+    /// <exception cref="UserException">The model's configuration does not name the mask token.</exception>
     internal static TokenMasking? MaskingOf(LanguageModel model, TrainingSettings settings) => model.IsCausal
         ? null
-        : new TokenMasking(MaskOf(model), model.Config.VocabularySize, settings.Block, settings.MaskedPart, settings.Seed);
+        : new TokenMasking(MaskOf(model), model.Config.VocabularySize, settings.Block, settings.MaskedFraction, settings.Seed);
 
-    /// <summary>The id of a masked language model's mask.</summary>
-    /// <exception cref="UserException">The model does not say.</exception>
+    /// <summary>The id of a masked language model's mask token.</summary>
+    /// <exception cref="UserException">The model's configuration does not name it.</exception>
     internal static int MaskOf(LanguageModel model) => model.Config.MaskToken
-        ?? throw new UserException("the model's config.json has no mask_token_id, so there is nothing to hide tokens behind; add it (the line of [MASK] in vocab.txt, counted from 0)");
+        ?? throw new UserException("the model's config.json has no mask_token_id, so tokens cannot be masked; add it (the line of [MASK] in vocab.txt, counted from 0)");
 
     private static IEnumerable<string> NotesOn(TrainingSettings settings, LanguageModel model, Optimizer optimizer)
     {
         if (model.HasEncoder && model.Config.SpanTokens is { Sentinels.Count: 0 })
-            yield return "neither config.json nor the tokenizer names sentinel tokens, so the last ids of the vocabulary stand for hidden spans; if others were meant, add sentinel_token_ids to config.json";
+            yield return "neither config.json nor the tokenizer names sentinel tokens, so the last ids of the vocabulary are used as sentinels; to use others, add sentinel_token_ids to config.json";
         if (settings.Warmup > settings.Steps)
             yield return $"warm-up of {settings.Warmup} steps is longer than the run; it is shortened to {settings.Steps}";
         if (settings.Lora is { } lora && model.Adapters.Count > 0 && model.Adapters[0].Rank < lora.Rank)
-            yield return $"LoRA rank {lora.Rank} is above the short side of every adapted matrix; it is cut to {model.Adapters[0].Rank}";
+            yield return $"LoRA rank {lora.Rank} exceeds the short side of every adapted matrix; it is reduced to {model.Adapters[0].Rank}";
         int rank = (Registry.Find(settings.Optimizer.Name).Options(settings.Optimizer, true) as LowRankOptions)?.Rank ?? 0;
         foreach (var cut in optimizer.States
             .Where(state => state.Options is LowRankOptions options && options.Rank > 0 && options.Rank < rank)
             .GroupBy(state => ((LowRankOptions)state.Options).Rank))
         {
-            yield return $"rank {rank} is above the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is cut to {cut.Key}";
+            yield return $"rank {rank} exceeds the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is reduced to {cut.Key}";
         }
     }
 
@@ -327,11 +327,11 @@ public sealed class Trainer : IDisposable
             if (broken is not null)
             {
                 return $"step {StepNumber + 1}: the loss is {loss}, and {broken}{parameter.Name} is not finite; " +
-                    "lower --lr, warm up longer or clip harder, and go on from the last checkpoint";
+                    "lower the learning rate, warm up longer or clip harder, and continue from the last checkpoint";
             }
         }
 
-        return $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower --lr, warm up longer or clip harder";
+        return $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower the learning rate, warm up longer or clip harder";
     }
 
     private static bool AllFinite(float[] values) => Array.TrueForAll(values, float.IsFinite);
@@ -343,7 +343,7 @@ public sealed class Trainer : IDisposable
         return values;
     }
 
-    /// <summary>Gives all memory but the model's back; again, does nothing.</summary>
+    /// <summary>Frees all memory except the model's. Further calls do nothing.</summary>
     public void Dispose()
     {
         if (isDisposed)

@@ -3,7 +3,7 @@ using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>The batches of a run, one at a time in the same arrays: training and validation windows, documents, padding, masked tokens. Filling allocates nothing.</summary>
+/// <summary>Fills the batches of a run into the same arrays: training and validation windows, documents, padding, masked tokens. Filling allocates nothing.</summary>
 internal sealed class TrainingBatches
 {
     private const ulong TrainingStream = 0, ValidationStream = 1;
@@ -16,8 +16,8 @@ internal sealed class TrainingBatches
     private readonly int rows;
     private readonly int[] inputs, next, documents = [], mask = [], lengths = [], read = [], readMask = [];
 
-    /// <summary>Prepares batches.</summary>
-    /// <exception cref="UserException">The data has no whole window, or nothing to predict.</exception>
+    /// <summary>Allocates the arrays.</summary>
+    /// <exception cref="UserException">The data is too short for a window, or has nothing to predict.</exception>
     public TrainingBatches(Dataset data, LanguageModel model, TrainingSettings settings)
     {
         this.data = data;
@@ -25,19 +25,19 @@ internal sealed class TrainingBatches
         training = new BatchSampler(settings.Block, rows, settings.Seed, settings.Sampling);
         validating = new BatchSampler(settings.Block, rows, settings.Seed);
         masking = Trainer.MaskingOf(model, settings);
-        corruption = CorruptionOf(model, settings.Block, settings.MaskedPart, settings.MeanSpan, settings.Seed);
+        corruption = CorruptionOf(model, settings.Block, settings.MaskedFraction, settings.MeanSpan, settings.Seed);
         inputs = new int[rows * settings.Block];
         next = Targets = new int[inputs.Length];
         if (corruption is not null)
         {
             int visible = data.VocabularySize, first = model.Config.VocabularySize - corruption.Counts.Spans;
             if (model.Config.SpanTokens is { Sentinels.Count: 0 } && visible > first)
-                throw new UserException($"{data.Source}: the tokens reach {visible - 1}, but the model's last ids, from {first} on, stand for hidden spans; add sentinel_token_ids to its config.json");
+                throw new UserException($"{data.Source}: the token ids reach {visible - 1}, but the model's last ids, from {first} on, are sentinels; add sentinel_token_ids to its config.json");
             read = new int[rows * corruption.Counts.InputLength];
             readMask = new int[read.Length];
             Targets = new int[rows * corruption.Counts.TargetLength];
             if (settings.Documents && !settings.Pad)
-                throw new UserException($"--documents: {model.Config.Family} reads one document in a sequence; add --pad");
+                throw UserException.NamingSettings($"{nameof(settings.Documents):setting}: {model.Config.Family} reads one document in a sequence; add {nameof(settings.Pad):setting}");
         }
 
         if (!settings.Pad)
@@ -45,7 +45,7 @@ internal sealed class TrainingBatches
         if (!settings.Documents)
             return;
         if (data.TrainingDocuments is not { } left || data.ValidationDocuments is not { } right)
-            throw new UserException($"{data.Source}: --documents needs the ends of documents; open the data with them");
+            throw UserException.NamingSettings($"{data.Source}: {nameof(settings.Documents):setting} needs the ends of documents; open the data with them");
         if (settings.Pad)
         {
             (mask, lengths) = (new int[inputs.Length], new int[rows]);
@@ -59,24 +59,24 @@ internal sealed class TrainingBatches
         CheckTargets(right, "validate with");
     }
 
-    /// <summary>What each position of the present batch should predict; negative ones are ignored.</summary>
+    /// <summary>The target of each position of the current batch; negative targets are ignored.</summary>
     public int[] Targets { get; }
 
-    /// <summary>The present batch.</summary>
+    /// <summary>The current batch.</summary>
     public TokenBatch Tokens => corruption is null ? new(inputs, rows) { Documents = documents, Mask = mask } : new(read, rows) { Mask = readMask };
 
-    /// <summary>Tokens of a batch, with padding, before any are hidden.</summary>
+    /// <summary>Tokens per batch, including padding, before masking.</summary>
     public int Length => inputs.Length;
 
-    /// <summary>Fills the training batch of a number.</summary>
+    /// <summary>Fills a training batch by its number.</summary>
     public void FillTraining(ulong batch) => Fill(training, onTraining: true, TrainingStream, batch);
 
-    /// <summary>Fills a batch that is the same each time.</summary>
-    /// <param name="onTraining">Whether of the training tokens.</param>
+    /// <summary>Fills a validation batch by its number.</summary>
+    /// <param name="onTraining">True: from the training tokens.</param>
     /// <param name="batch">Its number.</param>
     public void FillValidation(bool onTraining, ulong batch) => Fill(validating, onTraining, ValidationStream, batch);
 
-    /// <summary>Epochs that a number of training batches takes.</summary>
+    /// <summary>The number of epochs in a number of training batches.</summary>
     public double Epochs(double batches) =>
         trainingWindows is null ? training.Epochs(data.Training.Length, batches) : training.Epochs(trainingWindows, batches);
 
@@ -105,27 +105,27 @@ internal sealed class TrainingBatches
         masking?.Apply(stream, batch, inputs, Targets);
     }
 
-    /// <summary>Span corruption for models of an encoder and a decoder; null for others.</summary>
+    /// <summary>Span corruption for encoder–decoder models; null for other models.</summary>
     /// <exception cref="UserException">The model has too few sentinels or positions, or its configuration does not name the tokens.</exception>
-    internal static SpanCorruption? CorruptionOf(LanguageModel model, int block, double part, double meanSpan, ulong seed)
+    internal static SpanCorruption? CorruptionOf(LanguageModel model, int block, double fraction, double meanSpan, ulong seed)
     {
         if (!model.HasEncoder)
             return null;
         SpanTokens tokens = model.Config.SpanTokens
-            ?? throw new UserException($"{model.Config.Family} answers one text with another, but its configuration has no tokens to hide spans of single texts behind; train it from code, with pairs as a {nameof(TokenBatch)}");
-        SpanCounts counts = SpanCounts.Of(block, part, meanSpan);
-        string settings = FormattableString.Invariant($"--block {block} with --masked-part {part} and --mean-span {meanSpan}");
+            ?? throw new UserException($"{model.Config.Family} is an encoder–decoder model, but its configuration has no sentinel tokens for span corruption; train it from code, with pairs as a {nameof(TokenBatch)}");
+        SpanCounts counts = SpanCounts.Of(block, fraction, meanSpan);
+        FormattableString settings = $"{nameof(TrainingSettings.Block):setting} {block} with {nameof(TrainingSettings.MaskedFraction):setting} {fraction} and {nameof(TrainingSettings.MeanSpan):setting} {meanSpan}";
         int positions = model.Config.ContextLength, vocabulary = model.Config.VocabularySize;
         if (Math.Max(counts.InputLength, counts.TargetLength) > positions)
-            throw new UserException($"{settings}: the encoder reads {counts.InputLength} tokens and the decoder {counts.TargetLength}, but the model has {positions} positions; use a smaller --block");
+            throw UserException.NamingSettings($"{settings}: the encoder reads {counts.InputLength} tokens and the decoder {counts.TargetLength}, but the model has {positions} positions; use a smaller {nameof(TrainingSettings.Block):setting}");
         IReadOnlyList<int> sentinels = tokens.Sentinels.Count == 0 ? SpanTokens.Last(Math.Min(counts.Spans, vocabulary), vocabulary) : tokens.Sentinels;
         if (sentinels.Count < counts.Spans)
-            throw new UserException($"{settings}: {counts.Spans} spans are hidden, but the model has {sentinels.Count} sentinel tokens; use a larger --mean-span, or a smaller --masked-part or --block");
+            throw UserException.NamingSettings($"{settings}: {counts.Spans} spans are hidden, but the model has {sentinels.Count} sentinel tokens; use a larger {nameof(TrainingSettings.MeanSpan):setting}, or a smaller {nameof(TrainingSettings.MaskedFraction):setting} or {nameof(TrainingSettings.Block):setting}");
         if (tokens.End is not { } end || (uint)end >= (uint)vocabulary)
-            throw new UserException("the model's config.json has no eos_token_id within its vocabulary, so there is nothing to end sequences with; add it");
+            throw new UserException("the model's config.json has no eos_token_id within its vocabulary, so sequences cannot end; add it");
         if (sentinels.Contains(end) || sentinels.Contains(tokens.Padding) || sentinels.Distinct().Count() < sentinels.Count)
             throw new UserException("the model's sentinel tokens must differ from each other, from eos_token_id and from pad_token_id; correct sentinel_token_ids in its config.json");
-        return new SpanCorruption(sentinels, end, tokens.Padding, block, part, meanSpan, seed);
+        return new SpanCorruption(sentinels, end, tokens.Padding, block, fraction, meanSpan, seed);
     }
 
     private DocumentWindows WindowsOf(DocumentEnds ends, string use, int block)
@@ -141,5 +141,5 @@ internal sealed class TrainingBatches
     }
 
     private UserException NothingToPredict(string use) =>
-        new($"{data.Source}: with --documents there is nothing to {use}, since no document has two tokens; leave --documents out, or check how the ends were found");
+        UserException.NamingSettings($"{data.Source}: with {nameof(TrainingSettings.Documents):setting} there is nothing to {use}, since no document has two tokens; leave {nameof(TrainingSettings.Documents):setting} out, or check how the ends were found");
 }

@@ -9,18 +9,21 @@ using ILGpuOptim.Models;
 namespace ILGpuOptim.Training;
 
 /// <summary>
-/// A run folder: <c>settings.json</c>, <c>metrics.jsonl</c> (a line a step and a line a validation) and
-/// <c>checkpoints/step-…</c>. The loop that fills it, and that goes on where it stopped.
+/// A training run in a folder: <c>settings.json</c>, <c>metrics.jsonl</c> (a line per step and per validation) and
+/// <c>checkpoints/step-…</c>. A stopped run continues from its newest checkpoint.
 /// </summary>
 public sealed class TrainingRun : IDisposable
 {
-    /// <summary>The file of the settings.</summary>
+    /// <summary>The name of the settings file.</summary>
     public const string SettingsFile = "settings.json";
 
-    /// <summary>The file of the losses.</summary>
+    /// <summary>The name of the metrics file.</summary>
     public const string MetricsFile = "metrics.jsonl";
 
     private const string CheckpointFolder = "checkpoints";
+
+    /// <summary>How messages name <see cref="Resume"/>; see <see cref="UserException.MessageWith"/>.</summary>
+    internal const string ResumePath = $"{nameof(TrainingRun)}.{nameof(Resume)}";
 
     private readonly ITokenizer? tokenizer;
     private readonly FolderLock folderLock;
@@ -42,35 +45,35 @@ public sealed class TrainingRun : IDisposable
         Notes = [.. trainer.Notes, .. data.Notes];
     }
 
-    /// <summary>Where everything is written.</summary>
+    /// <summary>The run folder.</summary>
     public string Folder { get; }
 
     /// <summary>The settings.</summary>
     public TrainingSettings Settings { get; }
 
-    /// <summary>The model, its optimizer and their state.</summary>
+    /// <summary>The trainer, with the model and its optimizer.</summary>
     public Trainer Trainer { get; }
 
-    /// <summary>The tokens.</summary>
+    /// <summary>The training and validation tokens.</summary>
     public Dataset Data { get; }
 
-    /// <summary>The memory that was predicted before anything was allocated.</summary>
+    /// <summary>The memory plan, predicted before any allocation.</summary>
     public MemoryPlan Plan { get; }
 
-    /// <summary>What to tell the user before training: settings that were cut to what is possible, and those that changed since the run began.</summary>
+    /// <summary>Notes for the user: settings that were reduced to what is possible, and those that changed since the run began.</summary>
     public IReadOnlyList<string> Notes { get; private set; }
 
-    /// <summary>Called with each update in its order; on a GPU when the next one has been launched.</summary>
+    /// <summary>Called after each update, in order; on a GPU once the next one has been launched.</summary>
     public Action<StepResult>? Stepped { get; set; }
 
-    /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches, NaN without text for them.</summary>
+    /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches; NaN where there is no such data.</summary>
     public Action<long, double, double>? Validated { get; set; }
 
-    /// <summary>Called when a checkpoint is on the disk.</summary>
+    /// <summary>Called with the folder of each saved checkpoint.</summary>
     public Action<string>? Saved { get; set; }
 
     /// <summary>Begins a run in a new folder.</summary>
-    /// <exception cref="UserException">The folder holds something already, cannot be written, or another process works in it, or the settings do not work.</exception>
+    /// <exception cref="UserException">The folder is not empty, cannot be written or is in use by another process, or the settings are invalid.</exception>
     public static TrainingRun Begin(string folder, TrainingSettings settings, Device device)
     {
         CheckNew(folder);
@@ -91,7 +94,7 @@ public sealed class TrainingRun : IDisposable
         {
             run?.Dispose();
             if (e is IOException or UnauthorizedAccessException)
-                throw new UserException($"{folder}: the run folder cannot be written: {e.Message}; choose another --out", e);
+                throw UserException.NamingSettings($"{folder}: the run folder cannot be written: {e.Message}; choose another {nameof(folder):setting}", e);
             throw;
         }
     }
@@ -99,17 +102,17 @@ public sealed class TrainingRun : IDisposable
     private static void CheckNew(string folder)
     {
         if (File.Exists(Path.Combine(folder, SettingsFile)))
-            throw new UserException($"{folder}: there is a run already; go on with --resume {folder}, or choose another --out");
+            throw UserException.NamingSettings($"{folder}: there is a run already; continue it with {ResumePath:setting} {folder}, or choose another {nameof(folder):setting}");
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).FirstOrDefault(entry => !FolderLock.Owns(entry)) is { } entry)
-            throw new UserException($"{folder}: the folder holds {Path.GetFileName(entry)} already; choose another --out");
+            throw UserException.NamingSettings($"{folder}: the folder already holds {Path.GetFileName(entry)}; choose another {nameof(folder):setting}");
     }
 
-    /// <summary>Goes on with a run from its newest checkpoint, or from the start when there is none.</summary>
-    /// <param name="folder">The run.</param>
-    /// <param name="device">Where it goes on.</param>
-    /// <param name="change">What may differ from the run's settings, such as its number of steps. The run keeps the changed settings, and a history of the changes.</param>
-    /// <param name="allowsOtherData">Goes on although the tokens are not those that the run began with, and keeps that in the history.</param>
-    /// <exception cref="UserException">There is no run, another process works on it, its newest checkpoint is damaged, or its data changed.</exception>
+    /// <summary>Resumes a run from its newest checkpoint, or from the start if there is none.</summary>
+    /// <param name="folder">The run folder.</param>
+    /// <param name="device">Opens the device of the settings.</param>
+    /// <param name="change">Changes the run's settings, such as the number of steps. The run keeps the changed settings, and a history of the changes.</param>
+    /// <param name="allowsOtherData">Resumes even if the tokens differ from those that the run began with, and records that in the history.</param>
+    /// <exception cref="UserException">There is no run, it is in use by another process, its newest checkpoint is damaged, or its data changed.</exception>
     public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null, bool allowsOtherData = false)
     {
         string path = Path.Combine(folder, SettingsFile);
@@ -124,7 +127,7 @@ public sealed class TrainingRun : IDisposable
             AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
             TrainingSettings before = TrainingSettings.LoadRun(path), settings = change?.Invoke(before) ?? before;
             if (settings.From != before.From || settings.Tokenizer != before.Tokenizer)
-                throw new UserException($"{folder}: a run keeps the weights and the tokenizer that it began with; leave out {(settings.From != before.From ? "--from" : "--tokenizer")}, or begin a new run");
+                throw UserException.NamingSettings($"{folder}: a run keeps the weights and the tokenizer that it began with; leave out {(settings.From != before.From ? nameof(settings.From) : nameof(settings.Tokenizer)):setting}, or begin a new run");
             RunRecord record = RunRecord.Load(path);
             run = Open(folder, settings, device(settings), () => held);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
@@ -133,7 +136,7 @@ public sealed class TrainingRun : IDisposable
                 Checkpoint checkpoint = Checkpoint.Open(checkpoints[^1].Path);
                 checkpoint.Restore(checkpoints[^1].Path, run.Trainer);
                 if (settings.Steps < run.Trainer.StepNumber)
-                    throw new UserException($"--steps {settings.Steps}: the run {folder} is at step {run.Trainer.StepNumber} already; give at least that many");
+                    throw UserException.NamingSettings($"{nameof(settings.Steps):setting} {settings.Steps}: the run {folder} is at step {run.Trainer.StepNumber} already; give at least that many");
                 run.validation = checkpoint.ValidationLoss;
             }
 
@@ -152,13 +155,13 @@ public sealed class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>Keeps what changed since the run was last open.</summary>
-    /// <exception cref="UserException">The data changed, and that is not allowed.</exception>
+    /// <summary>Records what changed since the run was last open.</summary>
+    /// <exception cref="UserException">The data changed, and <paramref name="allowsOtherData"/> is false.</exception>
     private void Continue(RunRecord saved, TrainingSettings before, bool allowsOtherData)
     {
         DataFingerprint data = record.Data!;
         if (saved.Data is { } began && !began.IsSame(data) && !allowsOtherData)
-            throw new UserException($"{Folder}: the data changed since the run began ({began.Difference(data)}), so that it would not repeat the losses of a run never stopped; give the old data, or go on with --allow-data-change");
+            throw UserException.NamingSettings($"{Folder}: the data changed since the run began ({began.Difference(data)}), so the losses would differ from those of an uninterrupted run; give the old data, or continue with {nameof(allowsOtherData):setting}");
         record = saved.Resumed(Trainer.StepNumber, before, Settings, data);
         if (record.History.Count > saved.History.Count)
             Notes = [.. Notes, $"settings changed at step {Trainer.StepNumber}: {string.Join("; ", record.History[^1].Changes)}"];
@@ -166,17 +169,17 @@ public sealed class TrainingRun : IDisposable
             AtomicFolder.WriteText(Path.Combine(Folder, SettingsFile), record.ToJson(Settings));
     }
 
-    /// <summary>The folder of a run's newest checkpoint, or the folder itself when it holds a model or adapters of one.</summary>
+    /// <summary>The folder of a run's newest checkpoint, or the folder itself if it holds a model or adapters.</summary>
     /// <exception cref="UserException">It is neither.</exception>
     public static string ModelFolder(string path)
     {
         if (File.Exists(Path.Combine(path, ModelFiles.Config)) || AdapterFiles.Exist(path))
             return path;
-        return Checkpoints(path).LastOrDefault().Path ?? throw new UserException(
+        return Checkpoints(path).LastOrDefault().Path ?? throw (
             File.Exists(path) ? ForeignModel.Explain(path)
             : ModelConfig.Locate(path) is { } config ? ForeignModel.Explain(config)
-            : Directory.Exists(path) ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
-            : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors");
+            : new UserException(Directory.Exists(path) ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
+                : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors"));
     }
 
     /// <summary>A run's checkpoints, oldest first.</summary>
@@ -192,13 +195,12 @@ public sealed class TrainingRun : IDisposable
     }
 
     /// <summary>
-    /// Trains to the last step, validating and saving on the way. When <paramref name="stop"/> is asked for, the
-    /// present state is saved first.
+    /// Trains to the last step, with validations and checkpoints. On cancellation of <paramref name="stop"/> the current state is saved first.
     /// </summary>
-    /// <returns>Whether the run is finished.</returns>
-    /// <exception cref="DivergedException">The loss stopped being a number; the last checkpoint stays.</exception>
-    /// <exception cref="UserException">The device was lost or has no room any more; the last checkpoint stays. Or a file cannot be written; the present state is saved first where it can be.</exception>
-    /// <exception cref="IOException">A callback could not write; the present state is saved first.</exception>
+    /// <returns>True if the run is finished.</returns>
+    /// <exception cref="DivergedException">The loss is no longer finite; the last checkpoint is kept.</exception>
+    /// <exception cref="UserException">The device was lost or is out of memory; the last checkpoint is kept. Or a file cannot be written; the current state is saved first if possible.</exception>
+    /// <exception cref="IOException">A callback could not write; the current state is saved first.</exception>
     public bool Train(CancellationToken stop)
     {
         try
@@ -210,9 +212,8 @@ public sealed class TrainingRun : IDisposable
         catch (Exception e) when (Devices.Explain(e) is { } reason)
         {
             long saved = Checkpoints(Folder).LastOrDefault().Step;
-            throw new UserException(
-                $"{Trainer.Device.Name}: {reason.TrimEnd('.')}. {(saved > 0 ? $"The run is whole up to its checkpoint of step {saved}" : "The run has no checkpoint yet and starts anew")}: " +
-                $"go on with --resume {Folder}, or with --resume {Folder} --device cpu", e);
+            string state = saved > 0 ? $"The run is intact up to its checkpoint of step {saved}" : "The run has no checkpoint yet and starts from the beginning";
+            throw UserException.NamingSettings($"{Trainer.Device.Name}: {reason.TrimEnd('.')}. {state}: continue with {ResumePath:setting} {Folder}, or with {ResumePath:setting} {Folder} {nameof(Settings.Device):setting} cpu", e);
         }
     }
 
@@ -252,7 +253,7 @@ public sealed class TrainingRun : IDisposable
         return Trainer.StepNumber >= Settings.Steps;
     }
 
-    /// <summary>Records or shows something. When that fails, the loop ends after the step that is being made, and saves.</summary>
+    /// <summary>Runs an action that records or displays a result. If it fails, the loop saves and ends after the current step.</summary>
     private void Report(Action action)
     {
         try
@@ -292,7 +293,7 @@ public sealed class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>The tokens that settings name; a run that goes on keeps its tokenizer.</summary>
+    /// <summary>Loads the data that settings name. A resumed run keeps its tokenizer.</summary>
     public static Dataset LoadData(TrainingSettings settings, string? checkpoint = null)
     {
         bool begins = checkpoint is null || checkpoint == settings.From;
@@ -301,7 +302,7 @@ public sealed class TrainingRun : IDisposable
             if (!begins || settings.Tokenizer == "char")
                 return tokens;
             tokens.Dispose();
-            throw new UserException($"--tokenizer {settings.Tokenizer}: {string.Join(", ", settings.Data)} holds tokens, which have their ids already; leave --tokenizer out, or give the text");
+            throw UserException.NamingSettings($"{nameof(settings.Tokenizer):setting} {settings.Tokenizer}: {string.Join(", ", settings.Data)} holds token ids already; leave {nameof(settings.Tokenizer):setting} out, or give the text");
         }
 
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
@@ -311,7 +312,7 @@ public sealed class TrainingRun : IDisposable
         if (settings.From is { } from && checkpoint == from && settings.Tokenizer != "char")
             own = TrainedModel.Fitting(Tokenizers.Open(settings.Tokenizer), settings.Tokenizer, from);
         if (settings.From is not null && checkpoint is not null && own is null)
-            throw new UserException($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; name one with --tokenizer, or give token files");
+            throw UserException.NamingSettings($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; name one with {nameof(settings.Tokenizer):setting}, or give token files");
         ITokenizer tokenizer = own ?? (settings.Tokenizer == "char" ? CharTokenizer.From(text) : Tokenizers.Open(settings.Tokenizer));
         return settings.Documents
             ? Dataset.FromDocuments(text, fileEnds.Count == 0 ? [text.Length] : fileEnds, tokenizer, settings.Validation, source)
@@ -352,7 +353,7 @@ public sealed class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>Gives all memory back.</summary>
+    /// <summary>Frees the model, the optimizer and the data, and releases the lock of the folder.</summary>
     public void Dispose()
     {
         Trainer.Dispose();

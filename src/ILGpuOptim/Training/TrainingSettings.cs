@@ -10,124 +10,125 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>Everything that determines a training run. A run writes it back with every default filled in.</summary>
+/// <summary>Everything that determines a training run. A run saves its settings with every default filled in.</summary>
 public sealed record TrainingSettings
 {
-    /// <summary>What the other settings start from.</summary>
+    /// <summary>The name of the preset that supplies the defaults; see <see cref="Presets"/>.</summary>
     public string Preset { get; init; } = "default";
 
-    /// <summary>Text files or folders, or token files; empty means the embedded corpus.</summary>
+    /// <summary>Text files, folders or token files; empty means the embedded corpus.</summary>
     public IReadOnlyList<string> Data { get; init; } = [];
 
-    /// <summary>char or byte.</summary>
+    /// <summary>The tokenizer: <c>char</c>, <c>byte</c>, a built-in encoding, or a path, as for <see cref="Tokenizers.Open"/>.</summary>
     public string Tokenizer { get; init; } = "char";
 
-    /// <summary>The part of the text that validates; 0 trains on all of it.</summary>
+    /// <summary>The fraction of the text used for validation; 0 trains on all of it.</summary>
     [Range(0, 1, Below = true)]
     public double Validation { get; init; } = 0.1;
 
-    /// <summary>The model to train from fresh weights, as in <c>config.json</c>; null means a GPT-2. Its vocabulary follows the data.</summary>
+    /// <summary>The configuration of a model to train from scratch, as in <c>config.json</c>; null means a GPT-2. Its vocabulary is that of the data.</summary>
     public ModelConfig? Model { get; init; }
 
-    /// <summary>The folder of a model whose weights training begins with, instead of <see cref="Model"/>; or null.</summary>
+    /// <summary>The folder of a model whose weights training starts from, instead of <see cref="Model"/>; or null.</summary>
     public string? From { get; init; }
 
-    /// <summary>Names of parameters that stay as they are; * stands for anything.</summary>
+    /// <summary>Names of frozen parameters; * matches anything.</summary>
     public IReadOnlyList<string> Freeze { get; init; } = [];
 
-    /// <summary>Trains low-rank adapters beside frozen weights; null trains the weights.</summary>
+    /// <summary>Trains low-rank adapters and freezes the weights; null trains the weights.</summary>
     public LoraOptions? Lora { get; init; }
 
-    /// <summary>Transformer layers; null means those of <see cref="Model"/>, or 4.</summary>
+    /// <summary>The number of transformer layers; null means that of <see cref="Model"/>, or 4.</summary>
     [Range(1, 1000)]
     public int? Layers { get; init; }
 
-    /// <summary>Attention heads; null means those of <see cref="Model"/>, or 4.</summary>
+    /// <summary>The number of attention heads; null means that of <see cref="Model"/>, or 4.</summary>
     [Range(1, 1 << 20)]
     public int? Heads { get; init; }
 
-    /// <summary>Numbers for each token; null means those of <see cref="Model"/>, or 128.</summary>
+    /// <summary>The hidden size; null means that of <see cref="Model"/>, or 128.</summary>
     [Range(1, 1 << 20)]
     [FormerName("channels")]
     public int? HiddenSize { get; init; }
 
-    /// <summary>Tokens of a training sequence, and the positions of a fresh model.</summary>
+    /// <summary>Tokens per training sequence, and positions of a new model.</summary>
     [Range(1, 1 << 24)]
     public int Block { get; init; } = 64;
 
-    /// <summary>How parameters are stored while they are trained; adapters stay in f32.</summary>
+    /// <summary>Storage type of parameters during training; adapters stay in f32.</summary>
     public ParameterStorage ParameterType { get; init; }
 
-    /// <summary>Dropout everywhere; null means that of <see cref="Model"/>, or none.</summary>
+    /// <summary>Dropout probability of all layers; null means that of <see cref="Model"/>, or none.</summary>
     [Range(0, 1, Below = true)]
     public double? Dropout { get; init; }
 
-    /// <summary>The part of the tokens that a masked language model, or one of an encoder and a decoder, has to predict.</summary>
+    /// <summary>The fraction of tokens that a masked language model or an encoder–decoder model has to predict.</summary>
     [Range(0, 1, Above = true, Below = true)]
-    public double MaskedPart { get; init; } = 0.15;
+    [FormerName("masked_part")]
+    public double MaskedFraction { get; init; } = 0.15;
 
-    /// <summary>The mean number of tokens of a hidden span, for models of an encoder and a decoder.</summary>
+    /// <summary>The mean number of tokens of a hidden span, for encoder–decoder models.</summary>
     [Range(1, 1 << 20)]
     public double MeanSpan { get; init; } = 3;
 
-    /// <summary>Sequences of a batch.</summary>
+    /// <summary>Sequences per batch.</summary>
     [Range(1, 1 << 24)]
     public int Batch { get; init; } = 12;
 
     /// <summary>
-    /// How the windows of training batches are drawn: every window once an epoch, or independent random positions. Validation batches are random
-    /// positions, the same each time.
+    /// How training windows are sampled: every window once per epoch, or independent random positions. Validation batches are at random positions, the
+    /// same each time.
     /// </summary>
     public Sampling Sampling { get; init; }
 
     /// <summary>
-    /// Whether training and validation keep documents apart: attention stays within a document, positions restart with each, and the first token of a
-    /// document is not predicted. Windows hold several documents, or parts of them.
+    /// Keeps documents apart in training and validation: attention stays within a document, positions restart with each, and the first token of a
+    /// document is not predicted. A window holds several documents, or parts of them.
     /// </summary>
     public bool Documents { get; init; }
 
-    /// <summary>With <see cref="Documents"/>: each window lies within one document and is padded to the block, instead of holding several.</summary>
+    /// <summary>With <see cref="Documents"/>: each window lies within one document and is padded to <see cref="Block"/>.</summary>
     public bool Pad { get; init; }
 
-    /// <summary>Batches whose gradients are added up before an update.</summary>
+    /// <summary>Batches per update, whose gradients are summed.</summary>
     [Range(1)]
     public int Accumulate { get; init; } = 1;
 
-    /// <summary>Updates.</summary>
+    /// <summary>The number of updates.</summary>
     [Range(0)]
     public int Steps { get; init; } = 2000;
 
     /// <summary>The optimizer and its settings.</summary>
     public OptimizerSettings Optimizer { get; init; } = new();
 
-    /// <summary>How the learning rate changes.</summary>
+    /// <summary>The learning-rate schedule.</summary>
     public ScheduleKind Schedule { get; init; } = ScheduleKind.Cosine;
 
-    /// <summary>Steps of warm-up.</summary>
+    /// <summary>Warm-up steps of the learning rate.</summary>
     [Range(0)]
     public int Warmup { get; init; } = 100;
 
-    /// <summary>The learning rate at the end, as a part of its peak.</summary>
+    /// <summary>The learning rate at the end, as a fraction of its peak.</summary>
     [Range(0, 1)]
     public double FinalRate { get; init; } = 0.1;
 
-    /// <summary>The global norm above which gradients are scaled down; 0 never.</summary>
+    /// <summary>Gradients are clipped to this global norm; 0 disables clipping.</summary>
     [Range(0)]
     public double Clip { get; init; } = 1;
 
     /// <summary>
-    /// Whether each parameter is updated as soon as its gradient is complete, within the backward pass, and the gradient's memory given back: the
-    /// gradients of one operation exist at once, not all. Without clipping by the global norm and without accumulation.
+    /// Updates each parameter within the backward pass, as soon as its gradient is complete, and then frees the gradient: only the gradients of one
+    /// operation exist at a time. Excludes clipping by the global norm and accumulation.
     /// </summary>
     public bool Layerwise { get; init; }
 
     /// <summary>
-    /// Whether activations within a block are computed again in the backward pass instead of being kept: about a third more time, and memory for one
-    /// block's activations and the residual stream of each. Losses and gradients keep their bits.
+    /// Recomputes the activations of a transformer block in the backward pass instead of keeping them: about a third more time, and memory for one
+    /// block's activations and the residual stream of each. Losses and gradients are the same bit for bit.
     /// </summary>
     public bool Recompute { get; init; }
 
-    /// <summary>Repeats initialisation, batches and dropout.</summary>
+    /// <summary>The seed of initialisation, batches and dropout.</summary>
     [Range(0)]
     public ulong Seed { get; init; } = 1;
 
@@ -135,26 +136,26 @@ public sealed record TrainingSettings
     [Range(1)]
     public int EvalInterval { get; init; } = 250;
 
-    /// <summary>Batches of a validation; 0 validates nothing.</summary>
+    /// <summary>Batches per validation; 0 disables validation.</summary>
     [Range(0, 1_000_000)]
     public int EvalBatches { get; init; } = 60;
 
-    /// <summary>Steps between checkpoints; 0 saves at the end alone.</summary>
+    /// <summary>Steps between checkpoints; 0 saves only at the end.</summary>
     [Range(0)]
     public int CheckpointInterval { get; init; } = 250;
 
-    /// <summary>The newest checkpoints that are kept, beside the best.</summary>
+    /// <summary>The number of recent checkpoints to keep, in addition to the best.</summary>
     [Range(1)]
     public int Keep { get; init; } = 2;
 
-    /// <summary>cpu or reference.</summary>
+    /// <summary>The device: <c>cpu</c>, <c>cuda</c>, <c>opencl</c>, <c>auto</c> or <c>reference</c>.</summary>
     public string Device { get; init; } = "cpu";
 
-    /// <summary>Threads of the cpu; 0 means one for each core.</summary>
+    /// <summary>Threads of the CPU device; 0 means one per core.</summary>
     [Range(0, 1024)]
     public int Threads { get; init; }
 
-    /// <summary>The most tokens of a batch; their ids are kept in memory, and each needs far more than that on the device.</summary>
+    /// <summary>The largest number of tokens in a batch. Their ids are kept in memory, and each token needs far more on the device.</summary>
     private const int MostTokens = 1 << 24;
 
     internal static readonly JsonSerializerOptions Options = new()
@@ -169,17 +170,17 @@ public sealed record TrainingSettings
     public string ToJson() => JsonSerializer.Serialize(this, Options);
 
     /// <summary>
-    /// Reads settings; what the file does not say stays as in the preset it names. A run's record in the file is not read, but where there is one, the
-    /// file is taken as <see cref="LoadRun"/> takes it: settings of earlier runs give the same losses again.
+    /// Reads settings; those that the file omits have the values of the preset that it names. A run's record in the file is not read, but a file with one
+    /// is read as by <see cref="LoadRun"/>, so that the settings of earlier runs give the same losses again.
     /// </summary>
-    /// <exception cref="UserException">The file is missing, has something that is no setting, or a value outside its range.</exception>
+    /// <exception cref="UserException">The file is missing, or has an unknown setting or a value outside its range.</exception>
     public static TrainingSettings Load(string path) => Read(JsonFields.Open(path));
 
-    /// <summary>Reads the settings of a run. Runs of earlier versions do not name the <see cref="Sampling"/>; theirs is random.</summary>
+    /// <summary>Reads the settings of a run. Runs of earlier versions omit <see cref="Sampling"/>; theirs is random.</summary>
     /// <exception cref="UserException">As for <see cref="Load"/>.</exception>
     public static TrainingSettings LoadRun(string path) => Read(JsonFields.Open(path), isRun: true);
 
-    /// <summary>As <see cref="Load"/>, from text.</summary>
+    /// <summary>Reads settings from text, as <see cref="Load"/> does from a file.</summary>
     /// <exception cref="UserException">As for <see cref="Load"/>.</exception>
     public static TrainingSettings Parse(string json) => Read(JsonFields.Parse(Encoding.UTF8.GetBytes(json), "settings"));
 
@@ -197,13 +198,13 @@ public sealed record TrainingSettings
         }
         catch (SettingException e)
         {
-            throw e.Named($"{fields.Source}: {string.Join('.', e.Path.Split('.').Select(Values.NameOf))}");
+            throw new UserException(e.MessageWith(path => $"{fields.Source}: {Values.PathOf(path)}"), e);
         }
 
         return settings;
     }
 
-    /// <summary>What a field names, such as a preset.</summary>
+    /// <summary>Finds what a field names, such as a preset.</summary>
     private static T Named<T>(JsonFields fields, string field, Func<string?, T> find)
     {
         string? name = fields.Text(field);
@@ -217,21 +218,21 @@ public sealed record TrainingSettings
         }
     }
 
-    /// <summary>Fails on values that cannot work. What the optimizer does not have is no error here: see <see cref="OptimizerSettings.Check"/>.</summary>
+    /// <summary>Throws on invalid settings. Settings that the optimizer does not have are no error here: see <see cref="OptimizerSettings.Check"/>.</summary>
     /// <exception cref="SettingException">A setting is out of range.</exception>
     /// <exception cref="UserException">Settings contradict each other.</exception>
     public void Check()
     {
         Ranges.Check(this);
         if (From is not null && (Model is not null || Layers is not null || Heads is not null || HiddenSize is not null))
-            throw new UserException($"--from {From}: that model has sizes of its own; leave out --model, --layers, --heads and --hidden-size");
+            throw UserException.NamingSettings($"{nameof(From):setting} {From}: that model has its own sizes; leave out {nameof(Model):setting}, {nameof(Layers):setting}, {nameof(Heads):setting} and {nameof(HiddenSize):setting}");
         if ((long)Batch * Block > MostTokens)
-            throw new UserException($"--batch {Batch} with --block {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MostTokens:N0}; use a smaller --batch (with --accumulate) or --block");
+            throw UserException.NamingSettings($"{nameof(Batch):setting} {Batch} with {nameof(Block):setting} {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MostTokens:N0}; use a smaller {nameof(Batch):setting} (with {nameof(Accumulate):setting}) or {nameof(Block):setting}");
         if (Pad && !Documents)
-            throw new UserException("--pad gives each document windows of its own, so it needs their ends; add --documents");
+            throw UserException.NamingSettings($"{nameof(Pad):setting} gives each document windows of its own, so it needs their ends; add {nameof(Documents):setting}");
         if (Layerwise && Clip > 0)
-            throw new UserException($"--layerwise updates parameters before the norm of all gradients is known, so it cannot clip by it (--clip {Clip}); add --clip 0");
+            throw UserException.NamingSettings($"{nameof(Layerwise):setting} updates parameters before the norm of all gradients is known, so it cannot clip by it ({nameof(Clip):setting} {Clip}); add {nameof(Clip):setting} 0");
         if (Layerwise && Accumulate > 1)
-            throw new UserException($"--layerwise keeps no gradients from one batch to the next, so it cannot add up those of {Accumulate} batches; leave out --accumulate and raise --batch");
+            throw UserException.NamingSettings($"{nameof(Layerwise):setting} keeps no gradients from one batch to the next, so it cannot add up those of {Accumulate} batches; leave out {nameof(Accumulate):setting} and raise {nameof(Batch):setting}");
     }
 }

@@ -84,6 +84,9 @@ public static class Values
     /// <summary>The name of a property or of an enumeration's member in files: in snake case.</summary>
     public static string NameOf(string name) => JsonNamingPolicy.SnakeCaseLower.ConvertName(name);
 
+    /// <summary>The place of a setting in files: <c>optimizer.beta1</c> for <c>Optimizer.Beta1</c>.</summary>
+    public static string PathOf(string property) => string.Join('.', property.Split('.').Select(NameOf));
+
     private static Type Underlying(Type type) => Nullable.GetUnderlyingType(type) ?? type;
 
     private static readonly RangeAttribute Everything = new(double.NegativeInfinity);

@@ -25,7 +25,7 @@ public class CliTests
         Assert.Contains("<svg", File.ReadAllText(Path.Combine(run, "loss.svg")), StringComparison.Ordinal);
         Assert.Equal(0, Run("sample", run, "--prompt", "And", "--tokens", "8").Code);
         Assert.Contains("perplexity", Run("eval", run).Output, StringComparison.Ordinal);
-        Assert.Contains("20 of 20 steps are safe", Run("info", run).Output, StringComparison.Ordinal);
+        Assert.Contains("20 of 20 steps are saved", Run("info", run).Output, StringComparison.Ordinal);
         Assert.Contains("cpu", Run("devices").Output, StringComparison.Ordinal);
         foreach (string[] command in (string[][])[["sample", run, "--tokens", "4", "--json"], ["eval", run, "--json"], ["info", run, "--json"], ["devices", "--json"]])
             Assert.NotEqual(JsonValueKind.Undefined, JsonDocument.Parse(Run(command).Output).RootElement.ValueKind);
@@ -40,7 +40,7 @@ public class CliTests
     {
         using var folder = new TemporaryFolder();
         string run = folder["run"];
-        Outcome trained = Run("train", "--preset", "t5-tiny", "--steps", "20", "--eval-interval", "10", "--masked-part", "0.3", "--mean-span", "2", "--out", run);
+        Outcome trained = Run("train", "--preset", "t5-tiny", "--steps", "20", "--eval-interval", "10", "--masked-fraction", "0.3", "--mean-span", "2", "--out", run);
         Assert.Equal((0, ""), (trained.Code, trained.Error));
         Assert.Contains("T5, 2 layers", trained.Output, StringComparison.Ordinal);
         Assert.Matches("accuracy .*of the hidden tokens", Run("eval", run).Output);
@@ -152,9 +152,9 @@ public class CliTests
         { "no text", ["train", "--data", "BINARY"] },
         { "too few for a block of 64", ["train", "--data", "SHORT"] },
         { "did you mean adamw", ["train", "--optimizer", "adamww"] },
-        { "came has no rank; leave it out, or take galore, fira, apollo, apollo-mini", ["train", "--optimizer", "came", "--rank", "2"] },
+        { "came has no rank; leave it out, or use galore, fira, apollo, apollo-mini", ["train", "--optimizer", "came", "--rank", "2"] },
         { "adamw has no limiter_ignores_zero", ["train", "--optimizer-option", "limiter_ignores_zero=true"] },
-        { "--optimizer-option rnk=2: \"rnk\" is no setting of an optimizer; did you mean rank", ["train", "--optimizer-option", "rnk=2"] },
+        { "--optimizer-option rnk=2: \"rnk\" is not a setting of an optimizer; did you mean rank", ["train", "--optimizer-option", "rnk=2"] },
         { "channel scaling needs the short side", ["train", "--optimizer", "apollo", "--optimizer-option", "rank=4", "projection_type=right"] },
         { "came:rank=2: came has no rank", ["compare", "--optimizers", "came:rank=2"] },
         { "did you mean shakespeare-char", ["train", "--preset", "shakespear-char"] },
@@ -172,7 +172,7 @@ public class CliTests
         { "no run in this folder", ["info", "nowhere"] },
         { "--prompt-ids 1,2,3", ["sample", TinyModel, "--prompt", "text"] },
         { "--prompt-ids 1,2,3", ["sample", TinyModel] },
-        { "is no token id", ["sample", TinyModel, "--prompt-ids", "1,x"] },
+        { "is not a token id", ["sample", TinyModel, "--prompt-ids", "1,x"] },
         { "vocabulary ends at", ["sample", TinyModel, "--prompt-ids", "1,999999"] },
         { "--top-p 2: it must be a number from 0 to 1", ["sample", TinyModel, "--prompt-ids", "1", "--top-p", "2"] },
         { "--count 0", ["sample", TinyModel, "--prompt-ids", "1", "--count", "0"] },

@@ -132,7 +132,7 @@ public abstract class GpuSuite(GpuDevice device)
         using (TrainingRun run = TrainingRun.Begin(path, settings, device))
         {
             DivergedException error = Assert.Throws<DivergedException>(() => run.Train(CancellationToken.None));
-            Assert.Matches(@"^step \d+: the loss is .*checkpoints are not: lower --lr, .* the last checkpoint$", error.Message);
+            Assert.Matches(@"^step \d+: the loss is .*checkpoints are not: lower the learning rate, .* the last checkpoint$", error.Message);
         }
 
         Assert.All(RunMetrics.Read(path).Steps, step => Assert.True(double.IsFinite(step.Loss)));

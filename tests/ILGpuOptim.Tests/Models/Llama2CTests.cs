@@ -80,7 +80,7 @@ public class Llama2CTests
         }
 
         BinaryPrimitives.WriteInt32LittleEndian(whole, 0x616B3432);
-        Assert.Contains("--version 0", Refused(whole), StringComparison.Ordinal);
+        Assert.Contains("as version 0", Refused(whole), StringComparison.Ordinal);
 
         string Refused(byte[] bytes)
         {

@@ -48,9 +48,9 @@ public class ChangedSettingsTests
         using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder), device))
             Assert.True(run.Train(CancellationToken.None));
         string before = File.ReadAllText(path);
-        string fewer = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 3 })).Message;
+        string fewer = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 3 })).InFlags();
         Assert.Equal($"--steps 3: the run {folder["run"]} is at step 4 already; give at least that many", fewer);
-        string other = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Layers = saved.Layers + 1 })).Message;
+        string other = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Layers = saved.Layers + 1 })).InFlags();
         Assert.Contains("leave out --model, --layers", other, StringComparison.Ordinal);
         Assert.Equal(before, File.ReadAllText(path));
     }
@@ -60,7 +60,7 @@ public class ChangedSettingsTests
     {
         using var folder = new TemporaryFolder();
         Assert.Equal(4, TokensOf("char").Validation.Length);
-        string message = Assert.Throws<UserException>(() => TokensOf("byte")).Message;
+        string message = Assert.Throws<UserException>(() => TokensOf("byte")).InFlags();
         Assert.Contains("--tokenizer byte: ", message, StringComparison.Ordinal);
         Assert.Contains("leave --tokenizer out", message, StringComparison.Ordinal);
         Assert.Contains("train makes it from its text", Assert.Throws<UserException>(() => Tokenizers.Open("char")).Message, StringComparison.Ordinal);
@@ -84,7 +84,7 @@ public class ChangedSettingsTests
             Assert.True(run.Train(CancellationToken.None));
         string text = File.ReadAllText(folder["text.txt"]), before = File.ReadAllText(folder["run", TrainingRun.SettingsFile]);
         File.WriteAllText(folder["text.txt"], kind == "longer" ? text + text[..50] : string.Concat(text.Skip(1).Append(text[0])));
-        string message = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 9 })).Message;
+        string message = Assert.Throws<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Steps = 9 })).InFlags();
         Assert.Contains(kind == "longer" ? "3,600 tokens to train on and 400 to validate with before, 3,645 and 405 now" : "as before, but other tokens", message, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", message, StringComparison.Ordinal);
         Assert.Equal(before, File.ReadAllText(folder["run", TrainingRun.SettingsFile]));
@@ -136,7 +136,7 @@ public class ChangedSettingsTests
             return;
         }
 
-        string message = Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], settings, device)).Message;
+        string message = Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], settings, device)).InFlags();
         Assert.Contains($"--low-rank {pattern}: the model has no such matrix; there are wte.weight, wpe.weight, h.*.attn.c_attn.weight", message, StringComparison.Ordinal);
     }
 
@@ -150,7 +150,7 @@ public class ChangedSettingsTests
         using var device = new CpuDevice(1);
         TrainingSettings settings = Settings(folder);
         using TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = new OptimizerSettings { Name = optimizer, Rank = 1000 } }, device);
-        Assert.Contains($"rank 1000 is above the short side of 4 matrices, such as h.0.attn.c_attn.weight; it is cut to {width}", run.Notes);
+        Assert.Contains($"rank 1000 exceeds the short side of 4 matrices, such as h.0.attn.c_attn.weight; it is reduced to {width}", run.Notes);
         using TrainingRun exact = TrainingRun.Begin(folder["exact"], settings with { Optimizer = new OptimizerSettings { Name = optimizer, Rank = width } }, device);
         Assert.Equal(exact.Trainer.Optimizer.StateBytes, run.Trainer.Optimizer.StateBytes);
         Assert.Equal(exact.Trainer.Step().GradientNorm, run.Trainer.Step().GradientNorm);
@@ -162,7 +162,7 @@ public class ChangedSettingsTests
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
         using TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder) with { Lora = new LoraOptions { Rank = 1000 } }, device);
-        Assert.Contains("LoRA rank 1000 is above the short side of every adapted matrix; it is cut to 12", run.Notes);
+        Assert.Contains("LoRA rank 1000 exceeds the short side of every adapted matrix; it is reduced to 12", run.Notes);
         Assert.All(run.Trainer.Model.Adapters, adapter => Assert.Equal(12, adapter.Rank));
     }
 

@@ -74,7 +74,7 @@ public class DistantTrainingTests
         using (TrainingRun run = TrainingRun.Begin(path, Settings() with { Clip = 0, CheckpointInterval = 1, Warmup = 0, Optimizer = new() { Name = "sgd", LearningRate = 1e12 } }, new DistantDevice(cpu)))
         {
             DivergedException error = Assert.Throws<DivergedException>(() => run.Train(CancellationToken.None));
-            Assert.Matches(@"^step \d+: the loss is .*checkpoints are not: lower --lr, .* the last checkpoint$", error.Message);
+            Assert.Matches(@"^step \d+: the loss is .*checkpoints are not: lower the learning rate, .* the last checkpoint$", error.Message);
         }
 
         (long Step, string Path)[] checkpoints = [.. TrainingRun.Checkpoints(path)];
@@ -120,7 +120,7 @@ public class DistantTrainingTests
                     distant.Launching = () => throw new CLException(CLError.CL_OUT_OF_RESOURCES);
             };
             UserException error = Assert.Throws<UserException>(() => run.Train(CancellationToken.None));
-            Assert.Matches(@"^distant: .*CL_OUT_OF_RESOURCES.* checkpoint of step 8: go on with --resume \S+run, or with --resume \S+run --device cpu$", error.Message);
+            Assert.Matches(@"^distant: .*CL_OUT_OF_RESOURCES.* checkpoint of step 8: continue with --resume \S+run, or with --resume \S+run --device cpu$", error.InFlags());
             Assert.DoesNotContain('\n', error.Message);
         }
 

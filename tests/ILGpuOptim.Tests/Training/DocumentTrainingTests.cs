@@ -157,7 +157,7 @@ public sealed class DocumentTrainingTests : IDisposable
         using var device = new CpuDevice(1);
         WriteTokens(50, longest: 1, "tiny");
         TrainingSettings settings = Presets.Find("tiny") with { Data = [folder["tokens"]], Block = 4, Pad = true };
-        string Message(TrainingSettings wrong) => Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], wrong, device)).Message;
+        string Message(TrainingSettings wrong) => Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], wrong, device)).InFlags();
         Assert.Contains("add --documents", Message(settings), StringComparison.Ordinal);
         Assert.Contains("there is nothing to train on, since no document has two tokens", Message(settings with { Documents = true }), StringComparison.Ordinal);
         Assert.Contains("there is nothing to train on, since no document has two tokens", Message(settings with { Documents = true, Pad = false }), StringComparison.Ordinal);

@@ -125,7 +125,7 @@ public sealed class FineTuningTests : IDisposable
         return folder[name];
     }
 
-    private string Refused(TrainingSettings settings) => Assert.ThrowsAny<UserException>(() => TrainingRun.Begin(folder[$"refused-{Guid.NewGuid()}"], settings, device)).Message;
+    private string Refused(TrainingSettings settings) => Assert.ThrowsAny<UserException>(() => TrainingRun.Begin(folder[$"refused-{Guid.NewGuid()}"], settings, device)).InFlags();
 
     private string Checkpoint(string run, int step) => Path.Combine(folder[run], "checkpoints", $"step-{step:D7}");
 

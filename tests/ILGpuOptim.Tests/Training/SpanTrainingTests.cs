@@ -76,7 +76,7 @@ public sealed class SpanTrainingTests : IDisposable
     {
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", "t5-tiny"), device);
         int[] text = [.. Enumerable.Range(0, 95).Select(i => 5 + (i * i % 41))];
-        var options = new EvaluationOptions { Block = 20, MaskedPart = 0.3, MeanSpan = 2, Seed = 9 };
+        var options = new EvaluationOptions { Block = 20, MaskedFraction = 0.3, MeanSpan = 2, Seed = 9 };
         EvaluationResult result = Evaluation.Run(model, device, TokenSequence.From(text), 95, options);
         var corruption = new SpanCorruption([62, 61, 60], 1, 0, 20, 0.3, 2, 9);
         int[] inputs = new int[5 * corruption.Counts.InputLength], mask = new int[inputs.Length], targets = new int[5 * corruption.Counts.TargetLength];
@@ -121,13 +121,13 @@ public sealed class SpanTrainingTests : IDisposable
     [InlineData(13, 0.5, 1)]
     public void AnyBlockTrains(int block, double part, double meanSpan)
     {
-        TrainingSettings settings = Settings() with { Block = block, MaskedPart = part, MeanSpan = meanSpan };
+        TrainingSettings settings = Settings() with { Block = block, MaskedFraction = part, MeanSpan = meanSpan };
         using Dataset data = Dataset.FromText(Text(), CharTokenizer.From(Text()), 0.1, "text");
         using LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device);
         using var trainer = new Trainer(device, model, data, settings);
         Assert.True(float.IsFinite(trainer.Step().Loss));
         Assert.True(double.IsFinite(trainer.Validate(2)));
-        Assert.True(double.IsFinite(Evaluation.Run(model, device, data.Validation, null, new EvaluationOptions { MaskedPart = part, MeanSpan = meanSpan }).Loss));
+        Assert.True(double.IsFinite(Evaluation.Run(model, device, data.Validation, null, new EvaluationOptions { MaskedFraction = part, MeanSpan = meanSpan }).Loss));
     }
 
     /// <summary>A tokenizer that has sentinels says which they are, for fresh models and for those of a folder.</summary>
@@ -151,9 +151,9 @@ public sealed class SpanTrainingTests : IDisposable
 
         // Three sentinels are not enough for every setting.
         using LanguageModel loaded = ModelFiles.Load(folder.Path, device);
-        string Refused(TrainingSettings wrong) => Assert.Throws<UserException>(() => new Trainer(device, loaded, data, wrong)).Message;
-        Assert.Contains("--block 16 with --masked-part 0.4 and --mean-span 1.5: 4 spans are hidden, but the model has 3 sentinel tokens; use a larger --mean-span", Refused(settings with { MaskedPart = 0.4, MeanSpan = 1.5 }), StringComparison.Ordinal);
-        Assert.Contains("the decoder 17, but the model has 16 positions; use a smaller --block", Refused(settings with { MaskedPart = 0.95, MeanSpan = 3 }), StringComparison.Ordinal);
+        string Refused(TrainingSettings wrong) => Assert.Throws<UserException>(() => new Trainer(device, loaded, data, wrong)).InFlags();
+        Assert.Contains("--block 16 with --masked-fraction 0.4 and --mean-span 1.5: 4 spans are hidden, but the model has 3 sentinel tokens; use a larger --mean-span", Refused(settings with { MaskedFraction = 0.4, MeanSpan = 1.5 }), StringComparison.Ordinal);
+        Assert.Contains("the decoder 17, but the model has 16 positions; use a smaller --block", Refused(settings with { MaskedFraction = 0.95, MeanSpan = 3 }), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -176,7 +176,7 @@ public sealed class SpanTrainingTests : IDisposable
 
         using Dataset documents = Dataset.FromDocuments(Text(), [Text().Length], CharTokenizer.From(Text()), 0.1, "text");
         using LanguageModel own = TrainedModel.Create(TrainedModel.Configuration(settings, documents), settings, device);
-        Assert.Contains("--documents: T5 reads one document in a sequence; add --pad", Assert.Throws<UserException>(() => new Trainer(device, own, documents, settings with { Documents = true })).Message, StringComparison.Ordinal);
+        Assert.Contains("--documents: T5 reads one document in a sequence; add --pad", Assert.Throws<UserException>(() => new Trainer(device, own, documents, settings with { Documents = true })).InFlags(), StringComparison.Ordinal);
     }
 
     private static string Text() => string.Concat(Enumerable.Repeat(Alphabet, 200));

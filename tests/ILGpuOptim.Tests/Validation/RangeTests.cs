@@ -157,7 +157,7 @@ public class RangeTests
     [InlineData("--arch 91: it must be a whole number from 50 to 90; see ilgpuoptim kernels --help", "kernels", "lion", "--arch", "91")]
     [InlineData("--state-type 1: it must be f32, bf16 or fp8; see ilgpuoptim train --help", "train", "--state-type", "1")]
     [InlineData("--vocab 257: it must be a whole number from 258 to 2147483647; see ilgpuoptim tokenizer train --help", "tokenizer", "train", "--out", "x", "--vocab", "257")]
-    [InlineData("\"maybe\" belongs to no flag and is no argument of the command; see ilgpuoptim train --help", "train", "--layerwise", "maybe")]
+    [InlineData("\"maybe\" is neither the value of a flag nor an argument of the command; see ilgpuoptim train --help", "train", "--layerwise", "maybe")]
     public void AMistypedCommandGetsOneLine(string expected, params string[] arguments) => Assert.Equal(expected, ErrorOf(arguments));
 
     [Fact]

@@ -80,7 +80,7 @@ public static class Llama2CFile
     private static void Require(bool holds, string has, string needs)
     {
         if (!holds)
-            throw new UserException($"config.json: {has} cannot be exported, because llama2.c has {needs}; train a model with that (--preset llama-char, or --model with such a config.json)");
+            throw new UserException($"config.json: {has} cannot be exported, because llama2.c has {needs}; train a model with that (the preset llama-char, or a config.json that has it)");
     }
 
     private static LlamaConfig Config(Llama2CHeader header) => new()

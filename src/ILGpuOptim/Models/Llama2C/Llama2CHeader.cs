@@ -46,9 +46,9 @@ internal readonly record struct Llama2CHeader(int Width, int IntermediateSize, i
         for (int i = 0; i < numbers.Length; i++)
             numbers[i] = BinaryPrimitives.ReadInt32LittleEndian(bytes[(i * sizeof(int))..]);
         if (numbers[0] == NewMagic)
-            throw new UserException($"{path}: this is version {numbers[1]} of llama2.c's format; only the legacy format is read, which export.py writes with --version 0");
+            throw new UserException($"{path}: this is version {numbers[1]} of llama2.c's format; only the legacy format is read, which export.py writes as version 0");
         if (numbers[0] == ForeignModel.LlmCMagic)
-            throw new UserException(ForeignModel.Explain(path));
+            throw ForeignModel.Explain(path);
         var header = new Llama2CHeader(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5] == int.MinValue ? 0 : Math.Abs(numbers[5]), numbers[6], numbers[5] > 0);
         string sizes = $"dim {numbers[0]}, hidden_dim {numbers[1]}, n_layers {numbers[2]}, n_heads {numbers[3]}, n_kv_heads {numbers[4]}, vocab_size {numbers[5]}, seq_len {numbers[6]}";
         if (header.Width < 1 || header.IntermediateSize < 1 || header.Layers < 1 || header.Heads < 1 || header.KeyHeads < 1 || header.VocabularySize < 1 || header.Positions < 1)

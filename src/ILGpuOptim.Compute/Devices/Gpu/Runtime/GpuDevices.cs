@@ -38,7 +38,7 @@ internal static class GpuDevices
             string? problem = List(kind).FirstOrDefault(info => info.Problem is not null)?.Problem;
             throw new DeviceException(found.Count > 0
                 ? $"{name}: there {(found.Count == 1 ? $"is only one {kind} device, {kind}" : $"are only {found.Count} {kind} devices, {kind} to {kind}:{found.Count - 1}")}"
-                : $"{kind}: {problem ?? "there is no such device"}; use --device cpu, or see what `doctor` says");
+                : $"{kind}: {problem ?? "there is no such device"}; use the device cpu, or see what `doctor` reports");
         }
         catch (Exception e)
         {
