@@ -3,12 +3,12 @@ using System.Text;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>The reader of a pipe that the tool writes to has ended.</summary>
+/// <summary>The reader of the output pipe has exited.</summary>
 internal sealed class ClosedOutputException() : IOException("the output was closed");
 
 /// <summary>
-/// Standard output whose writes fail on a closed pipe and on a full disk; .NET's own console ignores a closed pipe, so that a command would run to its
-/// end without output. A closed terminal is no error: SIGHUP ends the process, unless nohup started it.
+/// Standard output whose writes fail on a closed pipe and on a full disk. .NET's console ignores a closed pipe, so a command would run to its end without
+/// output. A closed terminal is not an error: SIGHUP ends the process, unless nohup started it.
 /// </summary>
 internal sealed class StandardOutput : Stream
 {
@@ -16,7 +16,7 @@ internal sealed class StandardOutput : Stream
 
     private readonly Stream? terminal = Console.IsOutputRedirected ? null : Console.OpenStandardOutput();
 
-    /// <summary>Makes it the console's writer. Windows keeps its own.</summary>
+    /// <summary>Installs it as the console's writer, except on Windows.</summary>
     public static void Install()
     {
         if (!OperatingSystem.IsWindows())
@@ -62,7 +62,7 @@ internal sealed class StandardOutput : Stream
             if (error == BrokenPipe)
                 throw new ClosedOutputException();
 
-            // A pipe that does not block is full.
+            // A non-blocking pipe is full.
             if (error == (OperatingSystem.IsLinux() ? 11 : 35))
                 Thread.Sleep(1);
             else if (error != Interrupted)

@@ -11,7 +11,7 @@ internal static class Flag
     /// <summary>A flag for a number, an enumeration or a Boolean; its help text states the range.</summary>
     public static Option<T> Of<T>(string name, string description, RangeAttribute? range = null) => new(name)
     {
-        Description = range is { } limits && limits.Limits() is { Length: > 0 } text ? $"{description} ({text})" : description,
+        Description = range is { } limits && limits.Limits() is { Length: > 0 } text ? $"{description} ({(text.StartsWith("of ", StringComparison.Ordinal) ? text[3..] : text)})" : description,
         CustomParser = result => Parse<T>(result, name, range),
     };
 

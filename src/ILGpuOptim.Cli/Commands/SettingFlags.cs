@@ -13,6 +13,9 @@ internal static class SettingFlags
         ["folder"] = "--out",
         ["field"] = "--field",
         ["end"] = "--end",
+        ["optimizers"] = "--optimizers",
+        ["rates"] = "--lr",
+        ["seeds"] = "--seeds",
     };
 
     /// <summary>The flag of a setting; its name in files where it has none.</summary>

@@ -19,27 +19,27 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
     public string FileName => string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
 
     /// <summary>Reads the candidates of a command line.</summary>
-    /// <param name="names">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>
+    /// <param name="optimizers">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>
     /// <param name="rates">Rates for all, such as <c>1e-3,3e-3</c>, or for one, such as <c>came=1e-3,3e-3</c>.</param>
     /// <param name="shared">The settings that all start from.</param>
     /// <exception cref="UserException">A name, a setting or a number is wrong, or a candidate stands there twice.</exception>
-    public static IReadOnlyList<Candidate> Parse(IEnumerable<string> names, IEnumerable<string> rates, OptimizerSettings shared)
+    public static IReadOnlyList<Candidate> Parse(IEnumerable<string> optimizers, IEnumerable<string> rates, OptimizerSettings shared)
     {
-        string[] labels = [.. names.SelectMany(Split)];
+        string[] labels = [.. optimizers.SelectMany(Split)];
         if (labels.Length == 0)
-            throw new UserException($"--optimizers names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
+            throw UserException.NamingSettings($"{nameof(optimizers):setting} names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
         List<Candidate> candidates = [.. labels.Select(label => Named(label, shared))];
         labels = [.. candidates.Select(candidate => candidate.Label)];
         if (labels.GroupBy(label => label, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw new UserException($"--optimizers: {twice.Key} stands there twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
+            throw UserException.NamingSettings($"{nameof(optimizers):setting}: {twice.Key} is named twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
         foreach (string argument in rates.OrderBy(argument => argument.Contains('=', StringComparison.Ordinal)))
         {
             int mark = argument.LastIndexOf('=');
-            double[] grid = Grid(argument[(mark + 1)..]);
+            double[] grid = Grid(argument[(mark + 1)..], nameof(rates));
             string? whose = mark < 0 ? null : argument[..mark].Trim();
             int[] meant = [.. Enumerable.Range(0, candidates.Count).Where(i => whose is null || Is(candidates[i].Label, whose) || Is(candidates[i].Optimizer.Name, whose))];
             if (meant.Length == 0)
-                throw new UserException($"--lr {argument}: there is no {whose} among the optimizers compared ({string.Join(", ", labels)})");
+                throw UserException.NamingSettings($"{nameof(rates):setting} {argument}: there is no {whose} among the optimizers compared ({string.Join(", ", labels)})");
             foreach (int i in meant)
                 candidates[i] = candidates[i] with { Rates = grid };
         }
@@ -51,15 +51,18 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
 
     private static string[] Split(string list) => list.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 
-    private static double[] Grid(string list)
+    private static double[] Grid(string list, string setting)
     {
         string[] words = Split(list);
         if (words.Length == 0)
-            throw new UserException("--lr names no learning rate; give some such as 1e-3,3e-3, or came=1e-3,3e-3 for one optimizer");
+            throw UserException.NamingSettings($"{setting:setting} names no learning rate; give some such as 1e-3,3e-3, or came=1e-3,3e-3 for one optimizer");
         var grid = new SortedSet<double>();
         foreach (string word in words)
         {
-            grid.Add((double)Values.Require("--lr", typeof(double), word, RateRange));
+            object? rate = Values.Parse(typeof(double), word);
+            if (rate is null || !RateRange.Contains(rate))
+                throw UserException.NamingSettings($"{setting:setting} {word}: {Values.Rule(typeof(double), RateRange, rate)}");
+            grid.Add((double)rate);
         }
 
         return [.. grid];

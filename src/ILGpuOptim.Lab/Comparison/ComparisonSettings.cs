@@ -34,8 +34,8 @@ public sealed record ComparisonSettings
         Ranges.Check(this);
         Training.Check();
         if (Training.Steps < 1)
-            throw new UserException($"--steps {Training.Steps}: a comparison needs at least one");
+            throw UserException.NamingSettings($"{nameof(Training.Steps):setting} {Training.Steps}: a comparison needs at least one");
         if (Training.EvalBatches == 0 || Training.Validation == 0)
-            throw new UserException("a comparison goes by the validation loss; --eval-batches and --validation must not be 0");
+            throw UserException.NamingSettings($"a comparison uses the validation loss; {nameof(Training.EvalBatches):setting} and {nameof(Training.Validation):setting} must not be 0");
     }
 }

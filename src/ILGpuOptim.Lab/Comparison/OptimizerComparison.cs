@@ -89,7 +89,7 @@ public sealed class OptimizerComparison : IDisposable
         {
             folderLock?.Dispose();
             if (e is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
-                throw new UserException($"{folder}: the comparison cannot be written or read: {e.Message}; choose another --out", e);
+                throw UserException.NamingSettings($"{folder}: the comparison cannot be written or read: {e.Message}; choose another {nameof(folder):setting}", e);
             throw;
         }
     }
@@ -103,11 +103,11 @@ public sealed class OptimizerComparison : IDisposable
             if (SettingsDifferences.Of(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it holds no settings"), settings.ToJson())
                 .Where(item => item is not ({ Path: "training.sampling", Left: "null", Right: "\"random\"" } or { Path: "training.mean_span", Left: "null" } or { Left: "null", Right: "false" }))
                 .Select(item => $"{item.Path}: {item.Left} there, {item.Right} here").FirstOrDefault() is { } difference)
-                throw new UserException($"{folder}: it holds another comparison ({difference}); choose another --out, or repeat the command that began it");
+                throw UserException.NamingSettings($"{folder}: it holds another comparison ({difference}); choose another {nameof(folder):setting}, or continue that one with its own settings");
         }
         else if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !FolderLock.Owns(entry)))
         {
-            throw new UserException($"{folder}: the folder is not empty and holds no comparison; choose another --out");
+            throw UserException.NamingSettings($"{folder}: the folder is not empty and holds no comparison; choose another {nameof(folder):setting}");
         }
     }
 

@@ -7,10 +7,10 @@ namespace ILGpuOptim.Training;
 /// <summary>Training settings by the path of their property, such as <c>Optimizer.Beta1</c>.</summary>
 public static class SettingPath
 {
-    /// <summary>The settings with one value changed; settings on the way that are null begin with their defaults.</summary>
+    /// <summary>The settings with one value changed; nested settings that are null start from their defaults.</summary>
     public static TrainingSettings With(TrainingSettings settings, string path, object? value) => (TrainingSettings)With((object)settings, path.Split('.'), value);
 
-    /// <summary>The range of a setting; null where it has none, and where it depends on the optimizer.</summary>
+    /// <summary>The range of a setting; null if it has none, or if it depends on the optimizer.</summary>
     public static RangeAttribute? RangeOf(string path)
     {
         Type type = typeof(TrainingSettings);

@@ -7,20 +7,20 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>Reads records of settings from JSON by their properties: what the file does not say stays, and what is no setting is refused.</summary>
+/// <summary>Reads records of settings from JSON: settings that the file omits keep their values, and unknown fields are errors.</summary>
 internal static class SettingsReader
 {
-    /// <summary>Reads an object over settings that it may leave unchanged.</summary>
+    /// <summary>Reads an object into a copy of settings.</summary>
     /// <param name="fields">The object.</param>
-    /// <param name="start">The settings that it starts from; they do not change.</param>
-    /// <param name="others">Fields that are read elsewhere.</param>
-    /// <exception cref="UserException">With the file, the field, the value and what it must be.</exception>
+    /// <param name="start">The settings to start from; they are not changed.</param>
+    /// <param name="others">Names of fields that are read elsewhere.</param>
+    /// <exception cref="UserException">A field is unknown, or its value is invalid.</exception>
     public static object Read(JsonFields fields, object start, params IReadOnlyList<string> others)
     {
         PropertyInfo[] properties = [.. Ranges.SettingsOf(start.GetType())];
         string[] names = [.. properties.Select(property => NameIn(fields, property))];
         if (fields.Names.FirstOrDefault(name => !names.Contains(name) && !others.Contains(name)) is { } unknown)
-            throw fields.Error(unknown, $"is no setting{Nearest.Question(unknown, names)}");
+            throw fields.Error(unknown, $"is not a setting{Nearest.Question(unknown, names)}");
         object settings = Copy(start);
         for (int i = 0; i < properties.Length; i++)
         {
@@ -31,14 +31,14 @@ internal static class SettingsReader
         return settings;
     }
 
-    /// <summary>The name of a setting in a file: its former one, if the file has that and not the present one.</summary>
+    /// <summary>The name of a setting in a file: the former name, if the file has only that.</summary>
     private static string NameIn(JsonFields fields, PropertyInfo property)
     {
         string name = Values.NameOf(property.Name);
         return property.GetCustomAttribute<FormerNameAttribute>() is { } former && fields.Names.Contains(former.Name) && !fields.Names.Contains(name) ? former.Name : name;
     }
 
-    /// <summary>A record with the same values.</summary>
+    /// <summary>Copies a record.</summary>
     public static object Copy(object record) => record.GetType().GetMethod("<Clone>$")!.Invoke(record, null)!;
 
     private static object? ValueOf(JsonFields fields, PropertyInfo property, string name, object? present, RangeAttribute? range)
@@ -67,7 +67,7 @@ internal static class SettingsReader
         return Read(fields.Object(name)!, present ?? Activator.CreateInstance(type)!);
     }
 
-    /// <summary>A list of records whose constructor takes every field.</summary>
+    /// <summary>Reads a list of records whose constructor takes every field.</summary>
     private static Array ListOf(IReadOnlyList<JsonFields> items, Type type)
     {
         var list = Array.CreateInstance(type, items.Count);
@@ -78,14 +78,14 @@ internal static class SettingsReader
             if (properties.FirstOrDefault(property => !item.Names.Contains(Values.NameOf(property.Name))) is { } missing)
                 throw item.Error(Values.NameOf(missing.Name), "is missing");
             if (item.Names.FirstOrDefault(name => !properties.Any(property => Values.NameOf(property.Name) == name)) is { } unknown)
-                throw item.Error(unknown, $"is no setting; there are {string.Join(" and ", properties.Select(property => Values.NameOf(property.Name)))}");
+                throw item.Error(unknown, $"is not a setting; there are {string.Join(" and ", properties.Select(property => Values.NameOf(property.Name)))}");
             list.SetValue(Activator.CreateInstance(type, [.. properties.Select(property => ValueOf(item, property, Values.NameOf(property.Name), null, property.GetCustomAttribute<RangeAttribute>()))]), i);
         }
 
         return list;
     }
 
-    /// <summary>A model's configuration; what it does not say comes from a present one of the same type.</summary>
+    /// <summary>Reads a model's configuration; omitted fields come from the current one if it is of the same type.</summary>
     private static ModelConfig Model(JsonFields fields, string name, ModelConfig? present)
     {
         JsonFields given = fields.Object(name)!;
@@ -101,7 +101,7 @@ internal static class SettingsReader
         return ModelConfig.Parse(text, source);
     }
 
-    /// <summary>The member of an enumeration that had this name in earlier versions.</summary>
+    /// <summary>Finds the member of an enumeration that had a name in earlier versions.</summary>
     private static object? Former(Type type, string name) =>
         type.GetFields().FirstOrDefault(member => member.GetCustomAttribute<FormerNameAttribute>()?.Name == name)?.GetValue(null);
 

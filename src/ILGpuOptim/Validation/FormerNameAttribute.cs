@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Validation;
 
-/// <summary>The name of a setting, or of one of its values, in files that earlier versions wrote; it is still read.</summary>
+/// <summary>The former name of a setting or of one of its values, which is still read from files of earlier versions.</summary>
 /// <param name="name">The former name in snake case, such as <c>channels</c>.</param>
 [AttributeUsage(AttributeTargets.Property | AttributeTargets.Field)]
 public sealed class FormerNameAttribute(string name) : Attribute

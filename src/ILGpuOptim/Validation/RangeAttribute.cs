@@ -3,18 +3,18 @@ using System.Globalization;
 namespace ILGpuOptim.Validation;
 
 /// <summary>
-/// The range of a number, declared on its property. Validation, the readers of files and flags, help texts and error messages derive from it.
-/// Infinities and NaN lie outside every range, and so do numbers that are infinite in single precision.
+/// The valid range of a number, declared on its property. Validation, the readers of files and flags, help texts and error messages use it.
+/// Infinities and NaN are outside every range, as are numbers that are infinite in single precision.
 /// </summary>
-/// <param name="least">The least value.</param>
-/// <param name="most">The largest value; the default means that there is no limit but that of the type.</param>
+/// <param name="least">The smallest value.</param>
+/// <param name="most">The largest value; by default the limit of the type.</param>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class RangeAttribute(double least, double most = double.PositiveInfinity) : Attribute
 {
-    /// <summary>The least value; negative infinity means that there is no limit.</summary>
+    /// <summary>The smallest value; negative infinity means no limit.</summary>
     public double Least => least;
 
-    /// <summary>The largest value; infinity means that there is no limit.</summary>
+    /// <summary>The largest value; infinity means no limit.</summary>
     public double Most => most;
 
     /// <summary>Excludes <see cref="Least"/> itself, also after rounding to single precision.</summary>
@@ -23,7 +23,7 @@ public sealed class RangeAttribute(double least, double most = double.PositiveIn
     /// <summary>Excludes <see cref="Most"/> itself, also after rounding to single precision.</summary>
     public bool Below { get; set; }
 
-    /// <summary>Whether a value lies in the range.</summary>
+    /// <summary>True if a value is in the range.</summary>
     /// <param name="value">A number of any built-in type.</param>
     public bool Contains(object value)
     {
@@ -32,7 +32,7 @@ public sealed class RangeAttribute(double least, double most = double.PositiveIn
         return float.IsFinite(single) && number >= least && number <= most && !(Above && single <= (float)least) && !(Below && single >= (float)most);
     }
 
-    /// <summary>The range in words, without "a number": "of at least 0 and below 1". Empty when every number of the type lies in it.</summary>
+    /// <summary>The range in words, without "a number": "of at least 0 and below 1". Empty if it has no limits.</summary>
     public string Limits()
     {
         string lower = double.IsNegativeInfinity(least) ? "" : Invariant($"{(Above ? "above" : "of at least")} {least}");

@@ -4,23 +4,23 @@ using System.Reflection;
 
 namespace ILGpuOptim.Validation;
 
-/// <summary>Settings whose ranges are declared elsewhere than on their own properties.</summary>
+/// <summary>Settings whose ranges are not declared on their own properties.</summary>
 public interface IRangeSource
 {
-    /// <summary>The range of one of the settings; null when it has none.</summary>
+    /// <summary>The range of a setting; null if it has none.</summary>
     /// <param name="property">A property of the settings.</param>
     RangeAttribute? RangeOf(PropertyInfo property);
 }
 
-/// <summary>Checks settings against the ranges that they declare.</summary>
+/// <summary>Checks settings against their declared ranges.</summary>
 public static class Ranges
 {
-    /// <summary>The settings of a record: its public properties that can be set.</summary>
+    /// <summary>The settings of a record: its public settable properties.</summary>
     public static IEnumerable<PropertyInfo> SettingsOf(Type type) =>
         type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property is { CanRead: true, CanWrite: true } && property.GetIndexParameters().Length == 0);
 
     /// <summary>
-    /// Checks every number, enumeration and missing value of settings, and of the settings within them.
+    /// Checks the numbers, enumerations and missing values of settings, including nested settings.
     /// </summary>
     /// <param name="settings">A record of settings.</param>
     /// <exception cref="SettingException">The first value outside its range.</exception>
@@ -67,11 +67,11 @@ public static class Ranges
         }
     }
 
-    /// <summary>The range of a property of settings; null when none is declared.</summary>
+    /// <summary>The range of a property; null if none is declared.</summary>
     public static RangeAttribute? RangeOf(object settings, PropertyInfo property) =>
         property.GetCustomAttribute<RangeAttribute>() ?? (settings as IRangeSource)?.RangeOf(property);
 
-    /// <summary>Whether a property accepts null.</summary>
+    /// <summary>True if a property accepts null.</summary>
     public static bool CanBeNull(PropertyInfo property) => property.PropertyType.IsValueType
         ? Nullable.GetUnderlyingType(property.PropertyType) is not null
         : new NullabilityInfoContext().Create(property).WriteState != NullabilityState.NotNull;

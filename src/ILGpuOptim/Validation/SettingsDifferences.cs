@@ -5,7 +5,7 @@ namespace ILGpuOptim.Validation;
 /// <summary>Compares settings as JSON.</summary>
 internal static class SettingsDifferences
 {
-    /// <summary>Every value in which two texts differ, with its place such as <c>optimizer.beta1</c>.</summary>
+    /// <summary>All values that differ between two JSON texts, each with its path such as <c>optimizer.beta1</c>.</summary>
     public static IEnumerable<(string Path, string Left, string Right)> Of(string left, string right) => Of(JsonNode.Parse(left), JsonNode.Parse(right), "");
 
     private static IEnumerable<(string Path, string Left, string Right)> Of(JsonNode? left, JsonNode? right, string path)

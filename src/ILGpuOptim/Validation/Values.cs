@@ -3,18 +3,18 @@ using System.Text.Json;
 
 namespace ILGpuOptim.Validation;
 
-/// <summary>Values of settings as text: strict and the same in every culture, without group separators, white space, or numbers in place of names.</summary>
+/// <summary>Parses and formats values of settings strictly, in the invariant culture: no group separators, no white space, no numbers in place of names.</summary>
 public static class Values
 {
     private const string NumberCharacters = "0123456789+-.eE";
 
-    /// <summary>Whether settings of a type are numbers.</summary>
+    /// <summary>True for numeric types.</summary>
     public static bool IsNumber(Type type) => Type.GetTypeCode(type = Underlying(type)) is >= TypeCode.SByte and <= TypeCode.Double && !type.IsEnum;
 
     /// <summary>Reads a number, a Boolean, or the name of an enumeration's member (<c>randomized_svd</c> or <c>randomized-svd</c>).</summary>
-    /// <param name="type">Its type; a nullable one counts as the one below it.</param>
+    /// <param name="type">The type of the value, which may be nullable.</param>
     /// <param name="text">The text.</param>
-    /// <returns>The value, or null when the text is no value of the type.</returns>
+    /// <returns>The value; null if the text is not a value of the type.</returns>
     public static object? Parse(Type type, string text)
     {
         type = Underlying(type);
@@ -33,7 +33,7 @@ public static class Values
             TypeCode.UInt64 => ulong.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out ulong whole) ? whole : null,
             TypeCode.Single => float.TryParse(text, Fraction, invariant, out float number) ? number : null,
             TypeCode.Double => double.TryParse(text, Fraction, invariant, out double number) ? number : null,
-            _ => throw new ArgumentException($"{type} is no type of settings", nameof(type)),
+            _ => throw new ArgumentException($"settings cannot have the type {type}", nameof(type)),
         };
     }
 
@@ -42,7 +42,7 @@ public static class Values
     /// <param name="type">As for <see cref="Parse"/>.</param>
     /// <param name="text">The text.</param>
     /// <param name="range">The allowed range; null: all of the type.</param>
-    /// <exception cref="UserException">The text is no such value.</exception>
+    /// <exception cref="UserException">The text is not a value of the type, or it is out of range.</exception>
     public static object Require(string name, Type type, string text, RangeAttribute? range = null)
     {
         object? value = Parse(type, text);
@@ -51,10 +51,10 @@ public static class Values
         throw new UserException($"{name} {(text.Length == 0 ? "\"\"" : text)}: {Rule(type, range, value)}{(text.Contains(',', StringComparison.Ordinal) && IsNumber(type) ? "; numbers are written as 0.001 or 1e-3, without commas" : "")}");
     }
 
-    /// <summary>What a value outside its range must be: the end of an error message.</summary>
+    /// <summary>The end of an error message about an invalid value: what it must be.</summary>
     /// <param name="type">The type of the setting.</param>
     /// <param name="range">Its range.</param>
-    /// <param name="value">The value; null where the text is none.</param>
+    /// <param name="value">The value; null if the text is not a value of the type.</param>
     internal static string Rule(Type type, RangeAttribute? range, object? value)
     {
         double number = value is null || !IsNumber(value.GetType()) ? 0 : Convert.ToDouble(value, CultureInfo.InvariantCulture);
@@ -63,7 +63,7 @@ public static class Values
         return $"it must be {Describe(type, range)}{rounding}";
     }
 
-    /// <summary>What a setting may be, in words: "a whole number of at least 1", "true or false", "f32, bf16 or int8".</summary>
+    /// <summary>The valid values of a setting, in words: "a whole number of at least 1", "true or false", "f32, bf16 or int8".</summary>
     public static string Describe(Type type, RangeAttribute? range = null)
     {
         type = Underlying(type);

@@ -105,7 +105,7 @@ public class OptimizerComparisonTests
         Assert.Contains("candidates", Error(path, Settings(folder, "came", "1e-2")), StringComparison.Ordinal);
         using (OptimizerComparison.Open(path, settings with { Training = settings.Training with { Threads = 1 } }))
             Assert.Contains("not empty", Error(folder.Path, settings), StringComparison.Ordinal);
-        Assert.Contains("Seeds 0: it must be", Error(path, settings with { Seeds = 0 }), StringComparison.Ordinal);
+        Assert.Contains("--seeds 0: it must be", Error(path, settings with { Seeds = 0 }), StringComparison.Ordinal);
         Assert.Contains("--eval-batches", Error(path, settings with { Training = settings.Training with { EvalBatches = 0 } }), StringComparison.Ordinal);
     }
 
@@ -129,7 +129,7 @@ public class OptimizerComparisonTests
         OptimizerComparison.Open(folder["comparison"], settings with { Training = settings.Training with { Sampling = Sampling.Random } }).Dispose();
     }
 
-    private static string Error(string path, ComparisonSettings settings) => Assert.ThrowsAny<UserException>(() => OptimizerComparison.Open(path, settings)).Message;
+    private static string Error(string path, ComparisonSettings settings) => Assert.ThrowsAny<UserException>(() => OptimizerComparison.Open(path, settings)).InFlags();
 
     private static bool Run(string folder, ComparisonSettings settings, Device device, CancellationToken stop, Action? stepped = null)
     {

@@ -76,7 +76,7 @@ public sealed class FineTuningTests : IDisposable
         Assert.Contains("nothing is left to train", Refused(settings with { Freeze = ["*"] }), StringComparison.Ordinal);
         Assert.Contains("--lr-for nothing*=2", Refused(settings with { Optimizer = new() { LearningRateFor = [new("nothing*", 2)] } }), StringComparison.Ordinal);
         Assert.Contains("use at most that", Refused(settings with { Block = 1000 }), StringComparison.Ordinal);
-        Assert.Contains("sizes of its own", Refused(settings with { Layers = 3 }), StringComparison.Ordinal);
+        Assert.Contains("its own sizes", Refused(settings with { Layers = 3 }), StringComparison.Ordinal);
         Assert.Contains("no tokenizer beside the model", Refused(settings with { Data = [] }), StringComparison.Ordinal);
         TokenFile.Write(folder["large.bin"], [.. Enumerable.Range(0, 500).Select(i => i % 200)]);
         Assert.Contains("the tokens reach 199, but the model knows", Refused(settings with { Data = [folder["large.bin"]] }), StringComparison.Ordinal);

@@ -164,10 +164,10 @@ public class RangeTests
     public void ATextMayBeginWithAnAt() => Assert.Null(ErrorOf(["sample", "model", "--prompt", "@reader"]));
 
     [Theory]
-    [InlineData("""{"stepss": 4}""", "stepss is no setting; did you mean steps?")]
-    [InlineData("""{"stepss": null}""", "stepss is no setting; did you mean steps?")]
-    [InlineData("""{"optimizer": {"betta1": 0.5}}""", "optimizer.betta1 is no setting; did you mean beta1?")]
-    [InlineData("""{"lora": {"rnk": 2}}""", "lora.rnk is no setting; did you mean rank?")]
+    [InlineData("""{"stepss": 4}""", "stepss is not a setting; did you mean steps?")]
+    [InlineData("""{"stepss": null}""", "stepss is not a setting; did you mean steps?")]
+    [InlineData("""{"optimizer": {"betta1": 0.5}}""", "optimizer.betta1 is not a setting; did you mean beta1?")]
+    [InlineData("""{"lora": {"rnk": 2}}""", "lora.rnk is not a setting; did you mean rank?")]
     [InlineData("""{"steps": 3, "steps": 4}""", "steps appears twice")]
     [InlineData("""{"schedule": 1}""", "schedule is 1; it must be constant, linear, cosine or wsd")]
     [InlineData("""{"schedule": "1"}""", "schedule is \"1\"; it must be constant, linear, cosine or wsd")]
