@@ -3,14 +3,14 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Draws windows of tokens. A batch depends on the seed, the stream and its number alone, so that a run that is resumed
-/// goes on exactly: row r of batch i is sample i · rows + r. <see cref="Sampling.Random"/> samples start where <see cref="Philox"/> sends their
-/// number, the 64 bits scaled to the number of positions; <see cref="Sampling.Epochs"/> is told by <see cref="EpochWindows"/>.
+/// Samples windows of tokens. A batch depends only on the seed, the stream and its number, so that a resumed run
+/// continues exactly: row r of batch i is sample i · rows + r. <see cref="Sampling.Random"/> samples start at a 64-bit number of <see cref="Philox"/>,
+/// scaled to the number of positions; for <see cref="Sampling.Epochs"/> see <see cref="EpochWindows"/>.
 /// </summary>
-/// <param name="block">Tokens of a window.</param>
-/// <param name="rows">Windows of a batch.</param>
-/// <param name="seed">Repeats the same batches.</param>
-/// <param name="sampling">Whether windows are drawn with replacement.</param>
+/// <param name="block">Tokens per window.</param>
+/// <param name="rows">Windows per batch.</param>
+/// <param name="seed">The seed of the batches.</param>
+/// <param name="sampling">Sampling with or without replacement.</param>
 public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampling = Sampling.Random)
 {
     /// <summary>Keeps the counters apart from those of dropout and initial weights, which count streams from zero.</summary>
@@ -18,9 +18,9 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
 
     private readonly EpochWindows epochs = new(block, seed);
 
-    /// <summary>Fills a batch; targets are the inputs moved by one. Allocates nothing.</summary>
+    /// <summary>Fills a batch; targets are the inputs shifted by one. Allocates nothing.</summary>
     /// <param name="tokens">At least block + 1 of them.</param>
-    /// <param name="stream">Tells sequences of random batches apart, such as training and validation; below 2²⁴. Epochs do not depend on it.</param>
+    /// <param name="stream">Selects a sequence of random batches, such as training or validation; below 2²⁴. Epochs do not depend on it.</param>
     /// <param name="batch">The batch's number.</param>
     /// <param name="inputs">rows · block ids.</param>
     /// <param name="targets">rows · block ids.</param>
@@ -32,12 +32,12 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     }
 
     /// <summary>
-    /// Fills a batch of packed documents: windows as those of the other, in which each token has the number of its document, and the first token of a
-    /// document is no target (<see cref="SequentialWindows.Ignored"/>). Allocates nothing.
+    /// Fills a batch of packed documents: each token has the number of its document, and first tokens of documents are no targets
+    /// (<see cref="SequentialWindows.Ignored"/>). Allocates nothing.
     /// </summary>
     /// <param name="tokens">At least block + 1 of them.</param>
     /// <param name="ends">The ends of their documents.</param>
-    /// <param name="stream">As for the other.</param>
+    /// <param name="stream">As for the other overload.</param>
     /// <param name="batch">The batch's number.</param>
     /// <param name="inputs">rows · block ids.</param>
     /// <param name="targets">rows · block ids.</param>
@@ -54,16 +54,16 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     }
 
     /// <summary>
-    /// Fills a batch of documents of their own: each row is a window of one document, and what is behind it is padding. Epochs have each window
-    /// once (<see cref="DocumentWindows"/>), and do not move their boundaries. Allocates nothing.
+    /// Fills a batch of padded documents: each row is a window of one document, followed by padding. An epoch has each window once
+    /// (<see cref="DocumentWindows"/>), with fixed boundaries. Allocates nothing.
     /// </summary>
     /// <param name="tokens">The tokens.</param>
     /// <param name="windows">The windows of their documents, of this block.</param>
-    /// <param name="stream">As for the other.</param>
+    /// <param name="stream">As for the other overload.</param>
     /// <param name="batch">The batch's number.</param>
     /// <param name="inputs">rows · block ids; padding is 0.</param>
     /// <param name="targets">rows · block ids; those of padding are ignored.</param>
-    /// <param name="lengths">The tokens of each row.</param>
+    /// <param name="lengths">The number of tokens of each row.</param>
     public void Fill(TokenSequence tokens, DocumentWindows windows, ulong stream, ulong batch, Span<int> inputs, Span<int> targets, Span<int> lengths)
     {
         for (int row = 0; row < rows; row++)
@@ -74,7 +74,7 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
         }
     }
 
-    /// <summary>Where a row's window begins, in [0, <paramref name="length"/> − block).</summary>
+    /// <summary>The start of a row's window, in [0, <paramref name="length"/> − block).</summary>
     public long Start(long length, ulong stream, ulong batch, int row)
     {
         ulong sample = (batch * (ulong)rows) + (ulong)row;
@@ -101,9 +101,9 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
         return (long)Math.BigMul((ulong)a << 32 | b, (ulong)count, out _);
     }
 
-    /// <summary>How often the windows of <paramref name="length"/> tokens were passed in a number of batches: 1.5 is the middle of the second epoch.</summary>
+    /// <summary>The number of epochs of <paramref name="length"/> tokens in a number of batches: 1.5 is the middle of the second epoch.</summary>
     public double Epochs(long length, double batches) => batches * rows / epochs.Count(length);
 
-    /// <summary>As the other, for the windows of documents.</summary>
+    /// <summary>The number of epochs in a number of batches, for windows of documents.</summary>
     public double Epochs(DocumentWindows windows, double batches) => batches * rows / windows.Count;
 }

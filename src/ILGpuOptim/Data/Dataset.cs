@@ -2,7 +2,7 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Tokens to train on and to validate with.</summary>
+/// <summary>Training and validation tokens.</summary>
 public sealed class Dataset : IDisposable
 {
     private Dataset(TokenSequence training, TokenSequence validation, int vocabulary, ITokenizer? tokenizer, string source)
@@ -11,46 +11,46 @@ public sealed class Dataset : IDisposable
         (VocabularySize, Tokenizer, Source) = (vocabulary, tokenizer, source);
     }
 
-    /// <summary>Ids lie below this.</summary>
+    /// <summary>The vocabulary size: all ids are below it.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>What made the tokens, if known.</summary>
+    /// <summary>The tokenizer of the tokens, if known.</summary>
     public ITokenizer? Tokenizer { get; }
 
-    /// <summary>Where they come from, for messages.</summary>
+    /// <summary>The name of the source, for messages.</summary>
     public string Source { get; }
 
-    /// <summary>Tokens to train on.</summary>
+    /// <summary>The training tokens.</summary>
     public TokenSequence Training { get; }
 
-    /// <summary>Tokens to validate with.</summary>
+    /// <summary>The validation tokens.</summary>
     public TokenSequence Validation { get; }
 
-    /// <summary>The documents of <see cref="Training"/>; null when they were not asked for.</summary>
+    /// <summary>The documents of <see cref="Training"/>; null if not requested.</summary>
     public DocumentEnds? TrainingDocuments { get; private init; }
 
-    /// <summary>The documents of <see cref="Validation"/>; null when they were not asked for.</summary>
+    /// <summary>The documents of <see cref="Validation"/>; null if not requested.</summary>
     public DocumentEnds? ValidationDocuments { get; private init; }
 
-    /// <summary>How the ends of documents were found, for people.</summary>
+    /// <summary>Notes for the user on how the ends of documents were found.</summary>
     public IReadOnlyList<string> Notes { get; private init; } = [];
 
-    /// <summary>Splits a text; the last part validates.</summary>
+    /// <summary>Splits a text; the last fraction is for validation.</summary>
     /// <param name="text">The text.</param>
-    /// <param name="tokenizer">Makes the tokens.</param>
-    /// <param name="validationFraction">The part that validates, in [0, 1).</param>
-    /// <param name="source">For messages.</param>
-    /// <exception cref="UserException">The fraction makes no sense, or the tokenizer does not know a character.</exception>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="validationFraction">The fraction used for validation, in [0, 1).</param>
+    /// <param name="source">The name of the source, for messages.</param>
+    /// <exception cref="UserException">The fraction is invalid, or the tokenizer does not know a character.</exception>
     public static Dataset FromText(string text, ITokenizer tokenizer, double validationFraction, string source) =>
         FromTokens(TokenSequence.From(tokenizer.Encode(text)), tokenizer.VocabularySize, tokenizer, validationFraction, source);
 
-    /// <summary>As the other, and finds documents: each file is one, and so is what ends with the tokenizer's <c>&lt;|endoftext|&gt;</c>.</summary>
+    /// <summary>Splits a text with documents, which end at the end of a file and at the tokenizer's <c>&lt;|endoftext|&gt;</c>.</summary>
     /// <param name="text">The text.</param>
     /// <param name="fileEnds">The characters up to the end of each file, as <see cref="TextSource.Read(IReadOnlyList{string}, out IReadOnlyList{int})"/> gives them.</param>
-    /// <param name="tokenizer">Makes the tokens of each file by itself.</param>
-    /// <param name="validationFraction">The part that validates, in [0, 1).</param>
-    /// <param name="source">For messages.</param>
-    /// <exception cref="UserException">The fraction makes no sense, or the tokenizer does not know a character.</exception>
+    /// <param name="tokenizer">The tokenizer; each file is tokenized separately.</param>
+    /// <param name="validationFraction">The fraction used for validation, in [0, 1).</param>
+    /// <param name="source">The name of the source, for messages.</param>
+    /// <exception cref="UserException">The fraction is invalid, or the tokenizer does not know a character.</exception>
     public static Dataset FromDocuments(string text, IReadOnlyList<int> fileEnds, ITokenizer tokenizer, double validationFraction, string source)
     {
         TokenSequence[] files = [.. fileEnds.Select((end, i) => TokenSequence.From(tokenizer.Encode(text.AsSpan((i == 0 ? 0 : fileEnds[i - 1])..end))))];
@@ -59,22 +59,22 @@ public sealed class Dataset : IDisposable
         return FromTokens(TokenSequence.Join(files), tokenizer.VocabularySize, tokenizer, validationFraction, source, DocumentEnds.Join(ends), [.. notes]);
     }
 
-    /// <summary>Splits tokens; the last part validates.</summary>
+    /// <summary>Splits tokens; the last fraction is for validation.</summary>
     /// <param name="tokens">The tokens.</param>
-    /// <param name="vocabulary">Ids lie below this.</param>
-    /// <param name="tokenizer">What made them, if known.</param>
-    /// <param name="validationFraction">The part that validates, in [0, 1).</param>
-    /// <param name="source">For messages.</param>
-    /// <exception cref="UserException">The fraction makes no sense.</exception>
-    /// <param name="documents">The ends of their documents; null: they are not asked for.</param>
-    /// <param name="notes">How the ends were found, for people.</param>
+    /// <param name="vocabulary">The vocabulary size: all ids are below it.</param>
+    /// <param name="tokenizer">Their tokenizer, if known.</param>
+    /// <param name="validationFraction">The fraction used for validation, in [0, 1).</param>
+    /// <param name="source">The name of the source, for messages.</param>
+    /// <exception cref="UserException">The fraction is invalid.</exception>
+    /// <param name="documents">The ends of their documents; null if not requested.</param>
+    /// <param name="notes">Notes for the user on how the ends were found.</param>
     public static Dataset FromTokens(
         TokenSequence tokens, int vocabulary, ITokenizer? tokenizer, double validationFraction, string source, DocumentEnds? documents = null, IReadOnlyList<string>? notes = null)
     {
         if (documents is not null && documents.Length != tokens.Length)
             throw new ArgumentException($"the documents have {documents.Length} tokens, not {tokens.Length}", nameof(documents));
         if (!(validationFraction >= 0 && validationFraction < 1))
-            throw new UserException($"a validation fraction of {validationFraction} makes no sense; it lies in [0, 1)");
+            throw new UserException($"a validation fraction of {validationFraction} is invalid; it must be at least 0 and below 1");
         long split = (long)(tokens.Length * (1 - validationFraction));
         return new Dataset(tokens.Slice(0, split), tokens.Slice(split, tokens.Length - split), vocabulary, tokenizer, source)
         {
@@ -85,12 +85,11 @@ public sealed class Dataset : IDisposable
     }
 
     /// <summary>
-    /// Opens token files: several in a row, the last part of which validates, or one folder whose files with
-    /// <c>train</c> in their names train and whose files with <c>val</c> validate, as nanoGPT and llm.c name them.
-    /// Null when the paths are neither.
+    /// Opens token files: several in sequence, the last fraction of which is for validation, or a folder with <c>train</c> and <c>val</c> files as
+    /// named by nanoGPT and llm.c. Null if the paths are neither.
     /// </summary>
     /// <param name="paths">Files, or one folder.</param>
-    /// <param name="validationFraction">The part of files that validates, in [0, 1).</param>
+    /// <param name="validationFraction">The fraction used for validation, in [0, 1); not used for a folder.</param>
     /// <param name="documents">
     /// Finds documents too: by the file of ends beside a token file (<see cref="DocumentFile"/>), else by the <c>&lt;|endoftext|&gt;</c> of the folder's
     /// tokenizer, else each file is one.
@@ -124,7 +123,7 @@ public sealed class Dataset : IDisposable
         return FromTokens(tokens, VocabularyOf(tokens.Max()), null, validationFraction, string.Join(", ", paths), ends, [.. notes]);
     }
 
-    /// <summary>Opens token files in a row, with the ends of their documents.</summary>
+    /// <summary>Opens token files in sequence, with the ends of their documents.</summary>
     /// <exception cref="UserException">A file is missing or damaged.</exception>
     public static (TokenSequence Tokens, DocumentEnds Documents, IReadOnlyList<string> Notes) OpenDocuments(IReadOnlyList<string> files, ITokenizer? tokenizer)
     {
@@ -158,8 +157,8 @@ public sealed class Dataset : IDisposable
 
     private static int VocabularyOf(long largest) => checked((int)largest + 1);
 
-    /// <summary>Fails when a part has no whole window of <paramref name="block"/> + 1 tokens.</summary>
-    /// <exception cref="UserException">With the numbers.</exception>
+    /// <summary>Throws if the training or validation tokens are fewer than a window of <paramref name="block"/> + 1.</summary>
+    /// <exception cref="UserException">There are too few tokens.</exception>
     public void CheckBlock(int block)
     {
         if (Training.Length <= block)

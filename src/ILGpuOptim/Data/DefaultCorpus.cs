@@ -4,12 +4,12 @@ using System.Text;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// The text that is trained on when the user names none: the King James version (1611, public domain), one verse a
+/// The default training text: the King James version (1611, public domain), one verse a
 /// line, chapters apart, taken from Debian's package <c>bible-kjv</c>.
 /// </summary>
 public static class DefaultCorpus
 {
-    /// <summary>What runs call it.</summary>
+    /// <summary>Its name in messages of runs.</summary>
     public const string Name = "king-james";
 
     private static readonly Lazy<string> Contents = new(() =>

@@ -9,28 +9,28 @@ namespace ILGpuOptim.Data;
 
 /// <summary>A part of a document.</summary>
 /// <param name="Text">The text.</param>
-/// <param name="Ends">Whether the document ends with it.</param>
+/// <param name="Ends">True if it is the last part of the document.</param>
 public readonly record struct DocumentPart(string Text, bool Ends);
 
 /// <summary>
-/// Reads documents one after the other, in little memory: text (a document a file), JSON lines and Parquet (a document a row), each
-/// also as .gz. Folders are read in the order of names.
+/// Reads documents in sequence, with bounded memory: text (a document per file), JSON lines and Parquet (a document per row), each
+/// also as .gz. Files of a folder are read in the order of their names.
 /// </summary>
 /// <param name="field">The field of JSON lines, or the column of Parquet files, that holds the text.</param>
 public sealed class DocumentSource(string field = "text")
 {
     private const int LeastPart = 4 << 10, MostPart = 1 << 18;
 
-    /// <summary>The most characters of a line of JSON: a document many times as long as the Bible.</summary>
+    /// <summary>The length limit of a line of JSON in characters: many times the length of the Bible.</summary>
     private const int MostLine = 32 << 20;
 
     private static readonly string[] Extensions = [".txt", ".md", ".text", ".jsonl", ".ndjson", ".parquet"];
 
-    /// <summary>How many bytes of the file that is being read are behind the last part, as they lie on the disk.</summary>
+    /// <summary>The position in the current file after the last part, in bytes on the disk.</summary>
     public long Position { get; private set; }
 
-    /// <summary>The files that paths name.</summary>
-    /// <exception cref="UserException">A path is missing, or a folder has nothing to read.</exception>
+    /// <summary>Lists the files of paths and folders.</summary>
+    /// <exception cref="UserException">A path does not exist, or a folder has no readable file.</exception>
     public static IReadOnlyList<string> Files(IReadOnlyList<string> paths) => [.. paths.SelectMany(path =>
     {
         if (File.Exists(path))
@@ -233,7 +233,7 @@ public sealed class DocumentSource(string field = "text")
         return texts;
     }
 
-    /// <summary>Runs a reader of Parquet. The library throws anything on a damaged file, so every exception is taken for a word about the file.</summary>
+    /// <summary>Runs a reader of Parquet. The library throws exceptions of any type on damaged files, so all are reported as errors of the file.</summary>
     private static void Parquet(string path, Action read)
     {
         try

@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// The windows of documents that are not packed: each lies within one document, which has as many as it needs from its first token on, the
+/// Windows of unpacked documents: each lies within one document, which has as many windows as it needs from its first token on, the
 /// last one shorter. The windows before each group of documents are counted once, so that any window is found with two reads; nothing is kept for
 /// single documents or windows.
 /// </summary>
@@ -20,8 +20,8 @@ public sealed class DocumentWindows
 
     /// <summary>Counts the windows; reads every end once.</summary>
     /// <param name="ends">The documents.</param>
-    /// <param name="block">The most tokens of a window.</param>
-    /// <param name="predictsNext">Whether each token of a window predicts the next one of its document; documents of one token then have no window.</param>
+    /// <param name="block">The maximum number of tokens per window.</param>
+    /// <param name="predictsNext">True: each token of a window predicts the next one of its document, so documents of one token have no window.</param>
     public DocumentWindows(DocumentEnds ends, int block, bool predictsNext)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(block, 1);
@@ -42,12 +42,12 @@ public sealed class DocumentWindows
         }
     }
 
-    /// <summary>How many windows there are.</summary>
+    /// <summary>The number of windows.</summary>
     public long Count { get; }
 
-    /// <summary>Where a window lies. Allocates nothing.</summary>
+    /// <summary>The position of a window. Allocates nothing.</summary>
     /// <param name="window">Its number.</param>
-    /// <returns>The first token, and how many tokens are read (from 1 to the block).</returns>
+    /// <returns>The first token, and the number of tokens (from 1 to the block).</returns>
     public (long Start, int Length) At(long window)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(window);
@@ -76,12 +76,12 @@ public sealed class DocumentWindows
         throw new InvalidOperationException("the windows were not counted right");
     }
 
-    /// <summary>Fills a window; what is behind its tokens is 0, with targets that do not count. Allocates nothing.</summary>
+    /// <summary>Fills a window; padding is 0 with ignored targets. Allocates nothing.</summary>
     /// <param name="tokens">The tokens of the documents.</param>
     /// <param name="window">The window's number.</param>
     /// <param name="inputs">block ids.</param>
     /// <param name="targets">block ids, all <see cref="SequentialWindows.Ignored"/> where windows have no targets of their own.</param>
-    /// <returns>How many tokens the window has.</returns>
+    /// <returns>The number of tokens of the window.</returns>
     public int Fill(TokenSequence tokens, long window, Span<int> inputs, Span<int> targets)
     {
         (long start, int length) = At(window);

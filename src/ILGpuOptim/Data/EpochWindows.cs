@@ -3,9 +3,9 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Windows of training tokens without replacement. An epoch divides the tokens into windows of block tokens that touch each other; every window of
-/// an epoch comes once, in a random order, before the next epoch begins. Both depend on the seed and the epoch alone, and an order is computed
-/// element by element (<see cref="SeededPermutation"/>), so that a sample's window follows from its number: a run that is resumed goes on exactly,
+/// Windows of training tokens without replacement. An epoch divides the tokens into contiguous windows of block tokens and uses
+/// every window once, in random order. The division and the order depend only on the seed and the epoch, and the order is computed
+/// element by element (<see cref="SeededPermutation"/>), so that the number of a sample determines its window: a resumed run continues exactly,
 /// also in the middle of an epoch.
 /// </summary>
 /// <remarks>
@@ -13,8 +13,8 @@ namespace ILGpuOptim.Data;
 /// the two ends of the data, so the boundaries between windows differ from epoch to epoch, and what an epoch leaves out at the ends others have.
 /// The targets of an epoch are n · block different tokens.
 /// </remarks>
-/// <param name="block">Tokens of a window.</param>
-/// <param name="seed">Repeats the same windows.</param>
+/// <param name="block">Tokens per window.</param>
+/// <param name="seed">The seed of the windows.</param>
 public sealed class EpochWindows(int block, ulong seed)
 {
     /// <summary>Keep the counters apart from those of random windows, masks, dropout and initial weights.</summary>
@@ -22,12 +22,12 @@ public sealed class EpochWindows(int block, ulong seed)
 
     private readonly SeededPermutation order = new(seed, Orders);
 
-    /// <summary>The windows of an epoch.</summary>
-    /// <param name="length">How many tokens there are, more than a block.</param>
+    /// <summary>The number of windows per epoch.</summary>
+    /// <param name="length">The number of tokens, more than a block.</param>
     public long Count(long length) => Math.Max(1, (length / block) - 1);
 
-    /// <summary>Where a sample's window begins; it and its last target lie within the tokens. Allocates nothing.</summary>
-    /// <param name="length">How many tokens there are, more than a block.</param>
+    /// <summary>The start of a sample's window, which lies within the tokens together with its last target. Allocates nothing.</summary>
+    /// <param name="length">The number of tokens, more than a block.</param>
     /// <param name="sample">The sample's number; its epoch is this divided by <see cref="Count"/>.</param>
     public long Start(long length, ulong sample)
     {

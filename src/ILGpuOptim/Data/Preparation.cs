@@ -3,32 +3,32 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>What <see cref="Preparation"/> made.</summary>
-/// <param name="Training">Tokens to train on.</param>
-/// <param name="Validation">Tokens to validate with.</param>
-/// <param name="Documents">Documents that were read.</param>
+/// <summary>The result of a <see cref="Preparation"/>.</summary>
+/// <param name="Training">The number of training tokens.</param>
+/// <param name="Validation">The number of validation tokens.</param>
+/// <param name="Documents">The number of documents.</param>
 public sealed record PreparedTokens(long Training, long Validation, long Documents);
 
-/// <summary>How far <see cref="Preparation"/> is.</summary>
-/// <param name="File">What is being read.</param>
-/// <param name="Bytes">Bytes of all files that are behind it, as they lie on the disk.</param>
-/// <param name="AllBytes">Bytes of all files.</param>
+/// <summary>The progress of a <see cref="Preparation"/>.</summary>
+/// <param name="File">The current file.</param>
+/// <param name="Bytes">Bytes read so far of all files, as on the disk.</param>
+/// <param name="AllBytes">The total size of all files in bytes.</param>
 public readonly record struct PreparationProgress(string File, long Bytes, long AllBytes);
 
 /// <summary>
-/// Turns documents into <c>train.bin</c> and <c>val.bin</c>, with the ends of documents beside them (<see cref="DocumentFile"/>): a batch of parts is read, encoded by all cores and written in order, so memory does not
-/// grow with the data. Parts are spread evenly: part i validates when (i + 1) · fraction passes a whole number. A text's parts before and behind one that
-/// validates are documents of their own.
+/// Converts documents to <c>train.bin</c> and <c>val.bin</c>, with the ends of documents beside them (<see cref="DocumentFile"/>). Batches of parts are read,
+/// encoded by all cores and written in order, so memory does not grow with the data. Validation parts are spread evenly: part i is for validation if
+/// (i + 1) · fraction passes an integer. The parts of a text before and after a validation part are separate documents.
 /// </summary>
 public sealed class Preparation
 {
-    /// <summary>Parts that are encoded at once: enough for all cores to stay busy.</summary>
+    /// <summary>The number of parts encoded at once: enough to keep all cores busy.</summary>
     private static readonly int Batch = 4 * Environment.ProcessorCount;
 
-    /// <summary>Characters after which a batch is full, however few its parts are: long documents must not pile up.</summary>
+    /// <summary>The number of characters at which a batch is full, which bounds the memory of long documents.</summary>
     private const int BatchCharacters = 8 << 20;
 
-    /// <summary>The part that can validate: both token files need documents.</summary>
+    /// <summary>The range of the validation fraction: both token files need documents.</summary>
     public static RangeAttribute ValidationRange { get; } = new(0, 1) { Above = true, Below = true };
 
     private readonly ITokenizer tokenizer;
@@ -36,11 +36,11 @@ public sealed class Preparation
     private readonly string field;
     private readonly int? end;
 
-    /// <param name="tokenizer">Makes the tokens.</param>
-    /// <param name="validation">The part that validates, in (0, 1).</param>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="validation">The validation fraction, in (0, 1).</param>
     /// <param name="field">The field or column that holds the text.</param>
     /// <param name="end">The id between documents; null takes that of <c>&lt;|endoftext|&gt;</c> where there is one.</param>
-    /// <exception cref="UserException">The fraction or the id makes no sense.</exception>
+    /// <exception cref="UserException">The fraction or the id is invalid.</exception>
     public Preparation(ITokenizer tokenizer, double validation, string field, int? end)
     {
         if (!ValidationRange.Contains(validation))
@@ -52,10 +52,10 @@ public sealed class Preparation
     }
 
     /// <summary>Reads, encodes and writes.</summary>
-    /// <param name="files">What is read, in this order.</param>
-    /// <param name="folder">Receives the token files and the tokenizer as one whole; an older one that was made so, and holds nothing else, is replaced.</param>
-    /// <param name="reading">Told at the start of each file and with each part of it.</param>
-    /// <exception cref="UserException">A file is damaged, or the disk is full; nothing half-written stays.</exception>
+    /// <param name="files">The input files, in order.</param>
+    /// <param name="folder">The output folder, written atomically. An older one is replaced if it holds nothing else.</param>
+    /// <param name="reading">Called at the start of each file and after each part.</param>
+    /// <exception cref="UserException">A file is damaged, or the disk is full; no partial output remains.</exception>
     public PreparedTokens Run(IReadOnlyList<string> files, string folder, Action<PreparationProgress>? reading = null)
     {
         try
@@ -90,7 +90,7 @@ public sealed class Preparation
                 TokenFileWriter target = Math.Floor((number + 1) * validation) > Math.Floor(number * validation) ? validating : training;
                 if (last is not null && last != target)
                 {
-                    // A document that goes on in the other file ends in this one.
+                    // A document that continues in the other file ends in this one.
                     last.EndDocument();
                 }
 

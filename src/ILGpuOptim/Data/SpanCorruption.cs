@@ -3,10 +3,10 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Prepares sequences for a model of an encoder and a decoder by span corruption (Raffel et al., 2020, sections 3.1.4 and 3.3.4): a part of each sequence's
+/// Prepares sequences for encoder–decoder models by span corruption (Raffel et al., 2020, sections 3.1.4 and 3.3.4): a fraction of each sequence's
 /// tokens is hidden in spans. In the encoder's input one sentinel token stands for each span; the target lists each sentinel with the tokens of its
 /// span. Both end with the end token. As in the implementation of the paper, visible and hidden spans alternate, the first is visible and the last
-/// hidden, and their lengths are random partitions, all equally likely. Like batches, spans depend on the seed, the stream and the batch's number alone.
+/// hidden, and their lengths are random partitions, all equally likely. Like batches, spans depend only on the seed, the stream and the number of the batch.
 /// </summary>
 public sealed class SpanCorruption
 {
@@ -23,9 +23,9 @@ public sealed class SpanCorruption
     /// <param name="end">The id that ends inputs and targets.</param>
     /// <param name="padding">The id behind the end of shorter inputs.</param>
     /// <param name="block">Tokens of a sequence.</param>
-    /// <param name="part">The part of the tokens that is hidden, in (0, 1).</param>
+    /// <param name="part">The fraction of hidden tokens, in (0, 1).</param>
     /// <param name="meanSpan">The mean number of tokens of a span, at least 1.</param>
-    /// <param name="seed">Repeats the same spans.</param>
+    /// <param name="seed">The seed of the spans.</param>
     /// <exception cref="ArgumentException">There are too few sentinels, or one appears twice or is the end or the padding.</exception>
     public SpanCorruption(IReadOnlyList<int> sentinels, int end, int padding, int block, double part, double meanSpan, ulong seed)
     {

@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Data;
 
-/// <summary>How much of a sequence span corruption hides.</summary>
-/// <param name="Length">Tokens of the sequence.</param>
-/// <param name="Hidden">How many of them are hidden.</param>
-/// <param name="Spans">In how many spans.</param>
+/// <summary>The numbers of hidden tokens and spans of a sequence in span corruption.</summary>
+/// <param name="Length">The number of tokens of the sequence.</param>
+/// <param name="Hidden">The number of hidden tokens.</param>
+/// <param name="Spans">The number of hidden spans.</param>
 public readonly record struct SpanCounts(int Length, int Hidden, int Spans)
 {
     /// <summary>Tokens of the encoder's input: the visible ones, a sentinel for each span, and the end.</summary>
@@ -17,7 +17,7 @@ public readonly record struct SpanCounts(int Length, int Hidden, int Spans)
     /// None of the counts falls when the length grows.
     /// </summary>
     /// <param name="length">Tokens of the sequence.</param>
-    /// <param name="part">The part of them that is hidden, in (0, 1).</param>
+    /// <param name="part">The fraction of hidden tokens, in (0, 1).</param>
     /// <param name="meanSpan">The mean number of tokens of a span, at least 1.</param>
     public static SpanCounts Of(int length, double part, double meanSpan)
     {

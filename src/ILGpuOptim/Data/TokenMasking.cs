@@ -3,10 +3,10 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Hides tokens for a masked language model (Devlin et al., 2019, section 3.1): a part of each sequence's positions is
-/// drawn anew for every batch; of those tokens 80 % become the mask, 10 % another token, 10 % stay, and all of them are to
+/// Hides tokens for a masked language model (Devlin et al., 2019, section 3.1): a fraction of each sequence's positions is
+/// sampled for every batch; of those tokens 80 % become the mask, 10 % another token, 10 % stay, and all of them are to
 /// be predicted. The number of positions is the same for every sequence. Like batches, masks depend on the seed, the
-/// stream and the batch's number alone, so that a run that is resumed goes on exactly.
+/// stream and the batch's number alone, so that a resumed run continues exactly.
 /// </summary>
 public sealed class TokenMasking
 {
@@ -20,10 +20,10 @@ public sealed class TokenMasking
 
     /// <summary>Prepares for sequences of one length.</summary>
     /// <param name="mask">The id of the mask token.</param>
-    /// <param name="vocabulary">Ids lie below this.</param>
+    /// <param name="vocabulary">The vocabulary size.</param>
     /// <param name="block">Tokens of a sequence.</param>
-    /// <param name="part">The part of the positions that is to be predicted, in (0, 1].</param>
-    /// <param name="seed">Repeats the same masks.</param>
+    /// <param name="part">The fraction of positions to predict, in (0, 1].</param>
+    /// <param name="seed">The seed of the masks.</param>
     public TokenMasking(int mask, int vocabulary, int block, double part, ulong seed)
     {
         (this.mask, this.vocabulary, this.block, this.part, this.seed) = (mask, vocabulary, block, part, seed);
@@ -31,7 +31,7 @@ public sealed class TokenMasking
         order = new int[block];
     }
 
-    /// <summary>Positions of a sequence that are to be predicted.</summary>
+    /// <summary>The number of positions to predict per sequence.</summary>
     public int Count { get; }
 
     /// <summary>Masks tokens of a batch in place. Allocates nothing.</summary>

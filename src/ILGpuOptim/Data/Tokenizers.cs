@@ -6,36 +6,36 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Turns text into ids and back.</summary>
+/// <summary>Converts text to token ids and back.</summary>
 public interface ITokenizer
 {
-    /// <summary>The name under which it is saved.</summary>
+    /// <summary>The name of its kind in saved files.</summary>
     string Kind { get; }
 
-    /// <summary>Ids lie below this.</summary>
+    /// <summary>The vocabulary size: all ids are below it.</summary>
     int VocabularySize { get; }
 
-    /// <summary>The id that prompts begin with, where a tokenizer wants one.</summary>
+    /// <summary>The id that prompts begin with; null if there is none.</summary>
     int? PromptStart => null;
 
-    /// <summary>All ids that prompts begin with: <see cref="PromptStart"/>, and for a few tokenizers more behind it.</summary>
+    /// <summary>All ids that prompts begin with: <see cref="PromptStart"/>, and for a few tokenizers further ids after it.</summary>
     IReadOnlyList<int> PromptPrefix => PromptStart is { } start ? [start] : [];
 
-    /// <summary>The id of the token with exactly this text; null where there is none.</summary>
+    /// <summary>The id of the token with exactly this text; null if there is none.</summary>
     int? IdOf(string token) => null;
 
     /// <summary>The ids of a text. Halves of surrogate pairs count as the replacement character U+FFFD.</summary>
-    /// <exception cref="UserException">The text has something that the tokenizer does not know.</exception>
+    /// <exception cref="UserException">The text has characters that the tokenizer does not know.</exception>
     int[] Encode(ReadOnlySpan<char> text);
 
-    /// <summary>The text of ids; unknown ids and damaged sequences give replacement characters.</summary>
+    /// <summary>Decodes ids; unknown ids and invalid sequences become replacement characters.</summary>
     string Decode(ReadOnlySpan<int> ids);
 
-    /// <summary>Writes its files into a folder.</summary>
+    /// <summary>Saves its files to a folder.</summary>
     void Save(string folder);
 }
 
-/// <summary>Finds the tokenizer that a folder holds.</summary>
+/// <summary>Opens tokenizers.</summary>
 public static class Tokenizers
 {
     /// <summary>The file of the character and byte tokenizers.</summary>
@@ -78,7 +78,7 @@ public static class Tokenizers
         if (File.Exists(name))
             return TokenizerFiles.OpenFile(name);
         if (name == "char")
-            throw new UserException($"char is no tokenizer of its own: train makes it from its text; here, give byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
+            throw new UserException($"char needs a text: train makes it from its text; here, give byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
         throw new UserException($"there is no tokenizer \"{name}\"; give char, byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
     }
 
@@ -159,7 +159,7 @@ public sealed class CharTokenizer : ITokenizer
         Tokenizers.Write(folder, new { kind = Kind, characters = characters.Select(rune => rune.ToString()) });
 }
 
-/// <summary>The bytes of UTF-8: 256 ids, every text.</summary>
+/// <summary>The bytes of UTF-8: 256 ids, for any text.</summary>
 public sealed class ByteTokenizer : ITokenizer
 {
     /// <inheritdoc/>

@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// A file that is written elsewhere (<see cref="PartialFolder"/>) and gets its name when it is whole and on the disk. Without
-/// <see cref="Finish"/> nothing is left of it, and an older file of that name stays.
+/// A file that is written in a temporary folder (<see cref="PartialFolder"/>) and renamed once it is complete and on the disk. Without
+/// <see cref="Finish"/> it is removed, and an older file of that name is unchanged.
 /// </summary>
 internal sealed class AtomicFile : IDisposable
 {
@@ -16,7 +16,7 @@ internal sealed class AtomicFile : IDisposable
     public AtomicFile(string path)
     {
         this.path = Path.GetFullPath(path);
-        string folder = Path.GetDirectoryName(this.path) ?? throw new IOException($"{path} is no name of a file");
+        string folder = Path.GetDirectoryName(this.path) ?? throw new IOException($"{path} is not the name of a file");
         if (!Directory.Exists(folder))
             throw new DirectoryNotFoundException($"there is no folder {folder}");
         partial = new PartialFolder(this.path);
@@ -31,10 +31,10 @@ internal sealed class AtomicFile : IDisposable
         }
     }
 
-    /// <summary>Takes the contents.</summary>
+    /// <summary>The stream to write to.</summary>
     public FileStream Stream { get; }
 
-    /// <summary>Flushes the file to the disk and gives it its name.</summary>
+    /// <summary>Flushes the file to the disk and renames it.</summary>
     /// <exception cref="IOException">The disk is full.</exception>
     public void Finish()
     {
@@ -58,7 +58,7 @@ internal sealed class AtomicFile : IDisposable
         }
         catch (IOException)
         {
-            // The buffered rest does not fit the disk: the file goes away in any case.
+            // The buffered data does not fit on the disk; the file is removed anyway.
         }
 
         partial.Dispose();

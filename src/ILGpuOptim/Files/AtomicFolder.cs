@@ -4,7 +4,7 @@ using System.Text;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// Folders and files that appear whole or not at all, whatever happens to the process or the power. Nothing that was made by others is
+/// Writes folders and files completely or not at all, even if the process is killed or the power fails. Nothing made by others is
 /// replaced or removed.
 /// </summary>
 public static class AtomicFolder

@@ -3,14 +3,14 @@ using System.Globalization;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// A folder that one process at a time works in: it holds the file <c>lock</c> open, so that the lock ends with the process, however it ends.
-/// The process's number stands beside it in <c>lock.pid</c>, for messages.
+/// An exclusive lock of a folder: the process keeps the file <c>lock</c> open, so the lock ends with the process.
+/// The process id is in <c>lock.pid</c>, for messages.
 /// </summary>
 internal sealed class FolderLock : IDisposable
 {
     private const string FileName = "lock", OwnerFile = "lock.pid";
 
-    /// <summary>The codes of a file that another process holds open.</summary>
+    /// <summary>The error codes of a file that another process has open.</summary>
     private const int Locked = 11, LockedOnMacOS = 35, LockedOnWindows = unchecked((int)0x80070020);
 
     private readonly string folder;
@@ -42,13 +42,13 @@ internal sealed class FolderLock : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // The lock holds without the number.
+            // The lock works without the process id.
         }
 
         return new FolderLock(folder, file);
     }
 
-    /// <summary>Whether a folder's entry belongs to its lock: an empty file, or one with the number of a process.</summary>
+    /// <summary>True if an entry of a folder belongs to its lock: an empty file, or one with a process id.</summary>
     public static bool Owns(string path) => Path.GetFileName(path) switch
     {
         FileName => File.Exists(path) && !SourceFile.HasContents(path),
@@ -56,7 +56,7 @@ internal sealed class FolderLock : IDisposable
         _ => false,
     };
 
-    /// <summary>Refuses files of the lock's names that somebody else made: they would be overwritten and removed.</summary>
+    /// <summary>Refuses other files with the names of the lock, which would be overwritten and removed.</summary>
     private static void CheckOwn(string folder)
     {
         foreach (string path in (string[])[Path.Combine(folder, FileName), Path.Combine(folder, OwnerFile)])
@@ -78,7 +78,7 @@ internal sealed class FolderLock : IDisposable
         }
     }
 
-    /// <summary>Lets other processes work in the folder. The empty file stays: removing it would let two processes lock two files of that name.</summary>
+    /// <summary>Releases the lock. The empty file stays: removing it would let two processes lock two files of that name.</summary>
     public void Dispose()
     {
         try
@@ -87,7 +87,7 @@ internal sealed class FolderLock : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // It is for messages alone.
+            // It is only used in messages.
         }
 
         file.Dispose();

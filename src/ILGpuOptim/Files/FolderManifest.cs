@@ -4,12 +4,12 @@ using System.Text.Json;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// The list of the files that a command made together, <c>ilgpuoptim-files.json</c>: names, sizes and SHA-256. A folder that holds these files and
-/// nothing else may be replaced by the command; one whose files do not belong together is not read.
+/// The manifest <c>ilgpuoptim-files.json</c> of the files that a command made: names, sizes and SHA-256. A folder with exactly these files
+/// may be replaced by the command; a folder with changed files is not read.
 /// </summary>
 internal static class FolderManifest
 {
-    /// <summary>The file's name.</summary>
+    /// <summary>The name of the manifest.</summary>
     public const string FileName = "ilgpuoptim-files.json";
 
     /// <summary>Larger files are compared by their size alone, since reading them takes long.</summary>
@@ -19,21 +19,21 @@ internal static class FolderManifest
 
     private sealed record Entry(long Bytes, string Sha256);
 
-    /// <summary>Lists the files of a folder that is being made.</summary>
+    /// <summary>Writes the manifest of a folder.</summary>
     public static void Write(string folder)
     {
         var files = FolderFiles.Of(folder).ToDictionary(name => name, name => new Entry(new FileInfo(Path.Combine(folder, name)).Length, Hash(Path.Combine(folder, name))));
         AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(new Dictionary<string, Dictionary<string, Entry>> { ["files"] = files }, Options));
     }
 
-    /// <summary>Why a folder may not be replaced; null when it holds what was made together and nothing else.</summary>
+    /// <summary>The reason why a folder may not be replaced; null if it holds exactly the files of its manifest.</summary>
     public static string? Obstacle(string folder)
     {
         string other = Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path)).First();
         return File.Exists(Path.Combine(folder, FileName)) ? Difference(folder, _ => true) : $"it holds {other}, which this command did not make";
     }
 
-    /// <summary>Fails when a folder's data and tokenizer were not made together. A folder without a list is taken as it is.</summary>
+    /// <summary>Throws if a folder's data and tokenizer were not made together. A folder without a manifest is accepted.</summary>
     /// <exception cref="UserException">A file is missing, was changed or was added.</exception>
     public static void Check(string folder)
     {
@@ -42,9 +42,9 @@ internal static class FolderManifest
             throw new UserException($"{folder}: {difference}, so tokens and tokenizer may not belong together; make the folder again with prepare");
     }
 
-    /// <summary>How a folder differs from its list, or null.</summary>
+    /// <summary>The difference between a folder and its manifest, or null.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="counts">Whether an entry that is not on the list is a difference.</param>
+    /// <param name="counts">True for entries that must be in the manifest.</param>
     private static string? Difference(string folder, Func<string, bool> counts)
     {
         try

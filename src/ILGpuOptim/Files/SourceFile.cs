@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Files;
 
-/// <summary>Opens files that a user names for reading. Pipes, sockets and devices are refused before they are opened, since they have no end or no data yet.</summary>
+/// <summary>Opens input files. Pipes, sockets and devices are refused without opening them, since they may block or never end.</summary>
 internal static class SourceFile
 {
-    /// <summary>Opens a file that others may replace meanwhile.</summary>
+    /// <summary>Opens a file that other processes may replace.</summary>
     /// <exception cref="UserException">It is missing, empty, a folder, a pipe or a device, or cannot be read.</exception>
     public static FileStream Open(string path)
     {
@@ -20,7 +20,7 @@ internal static class SourceFile
 
     /// <summary>All bytes of a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="most">The most bytes that are accepted.</param>
+    /// <param name="most">The size limit in bytes.</param>
     /// <param name="remedy">What to do with a larger file; the end of the message.</param>
     /// <exception cref="UserException">As for <see cref="Open"/>, or the file is too large.</exception>
     public static byte[] ReadAllBytes(string path, long most, string remedy)
@@ -71,5 +71,5 @@ internal static class SourceFile
     }
 
     private static UserException Unreadable(string path, Exception e) =>
-        new($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+        new($"{path}: the file cannot be read: {e.Message}; check the path and the read permission", e);
 }

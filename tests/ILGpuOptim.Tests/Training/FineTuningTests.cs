@@ -79,7 +79,7 @@ public sealed class FineTuningTests : IDisposable
         Assert.Contains("its own sizes", Refused(settings with { Layers = 3 }), StringComparison.Ordinal);
         Assert.Contains("no tokenizer beside the model", Refused(settings with { Data = [] }), StringComparison.Ordinal);
         TokenFile.Write(folder["large.bin"], [.. Enumerable.Range(0, 500).Select(i => i % 200)]);
-        Assert.Contains("the tokens reach 199, but the model knows", Refused(settings with { Data = [folder["large.bin"]] }), StringComparison.Ordinal);
+        Assert.Contains("the tokens reach 199, but the model has a vocabulary of", Refused(settings with { Data = [folder["large.bin"]] }), StringComparison.Ordinal);
     }
 
     [Fact]
