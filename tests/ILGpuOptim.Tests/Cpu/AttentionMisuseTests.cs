@@ -57,9 +57,9 @@ public class AttentionMisuseTests
         Upload(-1, 3, 0, 3, 0, 3, 0, 1, 1, 2, 2, 3);
         Refused<ArgumentOutOfRangeException>("the ranges of attention hold keys from 0 to the end of the 3 keys", good);
         Upload(0, 3, 0, 2, 0, 3, 0, 1, 1, 2, 2, 3);
-        Refused<ArgumentException>("fall from 3 to 2 at query 1 of sequence 0", good);
+        Refused<ArgumentException>("decrease from 3 to 2 at query 1 of sequence 0", good);
         Upload(0, 3, 0, 3, 0, 3, 1, 1, 0, 2, 2, 3);
-        Refused<ArgumentException>("fall from 1 to 0 at query 1 of sequence 1", good);
+        Refused<ArgumentException>("decrease from 1 to 0 at query 1 of sequence 1", good);
         Upload(2, 3, 2, 3, 2, 3, 0, 1, 1, 2, 2, 3);
         device.AttentionForward(good);
         var gradients = new AttentionGradients(x, x, x, x) { DistanceBias = numbers.Slice(0, 9) };

@@ -45,7 +45,7 @@ public class GpuAccessTests
     [InlineData(64, true)]
     public void ProductsFillStripsWithoutBankConflictsFromWholeSectors(int rows, bool alongOuter)
     {
-        int pitch = GpuGemmTiles.PitchOf(rows), fours = rows * GpuGemmTiles.Depth / 4;
+        int pitch = GpuGemmTiles.PitchOf(rows), vectors = rows * GpuGemmTiles.Depth / 4;
         int Word(int index) => GpuGemmOperand.StepOf(index, rows, alongOuter) * 4 * pitch + GpuGemmOperand.OuterOf(index, rows, alongOuter);
         if (alongOuter)
         {
