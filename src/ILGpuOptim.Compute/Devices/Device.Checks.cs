@@ -17,15 +17,20 @@ public abstract partial class Device
     internal Use Enter()
     {
         int thread = Environment.CurrentManagedThreadId, before = Interlocked.CompareExchange(ref user, thread, 0);
-        if (before != 0 && before != thread)
-            throw new InvalidOperationException($"{Name}: one thread at a time may use a device and its memory pool; open a device for each thread, or take turns");
-        if (IsDisposed && before == 0)
-        {
-            Volatile.Write(ref user, 0);
-            throw new ObjectDisposedException(GetType().Name, $"the device {Name} was disposed");
-        }
+        if (before == thread)
+            return default;
+        if (before != 0 || IsDisposed)
+            throw NotEntered(before);
+        return new Use(this);
+    }
 
-        return new Use(before == 0 ? this : null);
+    // Messages are composed apart from the checks: a method that composes one prepares for it at each call.
+    private Exception NotEntered(int before)
+    {
+        if (before != 0)
+            return new InvalidOperationException($"{Name}: one thread at a time may use a device and its memory pool; open a device for each thread, or take turns");
+        Volatile.Write(ref user, 0);
+        return new ObjectDisposedException(GetType().Name, $"the device {Name} was disposed");
     }
 
     /// <summary>A call in progress.</summary>
@@ -43,13 +48,19 @@ public abstract partial class Device
     internal void Check(in Block block)
     {
         DeviceMemory? memory = block.Memory;
-        if (memory is null)
-            throw new ArgumentException($"{Name}: a block has no memory");
-        if (!ReferenceEquals(memory.Device, this))
-            throw new ArgumentException($"a block of the device {memory.Device.Name} is used on {(memory.Device.Name == Name ? "another device " : "")}{Name}; copy it there through the host first");
-        if (memory.Lease != block.Lease)
-            throw new ObjectDisposedException(nameof(Block), $"{Name}: a block is used after it was returned to its pool (its model, trainer or tape was disposed or reset)");
+        if (memory is null || !ReferenceEquals(memory.Device, this) || memory.Lease != block.Lease)
+            throw Refused(block);
         Validate.Extent(block);
+    }
+
+    private Exception Refused(Block block)
+    {
+        if (block.Memory is null)
+            return new ArgumentException($"{Name}: a block has no memory");
+        string owner = block.Memory.Device.Name;
+        return ReferenceEquals(block.Memory.Device, this)
+            ? new ObjectDisposedException(nameof(Block), $"{Name}: a block is used after it was returned to its pool (its model, trainer or tape was disposed or reset)")
+            : new ArgumentException($"a block of the device {owner} is used on {(owner == Name ? "another device " : "")}{Name}; copy it there through the host first");
     }
 
     private void Check(in Block block, DType type)

@@ -6,10 +6,15 @@ internal static partial class Validate
     /// <summary>A block's elements lie within its memory. (Scales of I8 depend on the rectangle: see <see cref="Operand"/>.)</summary>
     public static void Extent(in Block block)
     {
-        long size = block.Type is DType.I8 || block.Type.IsFloat8() ? 1 : block.Type.Bytes(1, 1), room = block.Memory.Bytes - block.Offset;
-        if (block.Offset < 0 || block.Length < 0 || block.Offset % size != 0 || block.Length > room / size || block.Type.Bytes(1, block.Length) > room)
-            throw new ArgumentException($"{block.Length} elements of {block.Type} from byte {block.Offset} on do not lie within memory of {block.Memory.Bytes} bytes");
+        int shift = block.Type is DType.F32 or DType.I32 ? 2 : block.Type is DType.BF16 ? 1 : 0;
+        long room = block.Memory.Bytes - block.Offset;
+        if (block.Offset < 0 || block.Length < 0 || (block.Offset & ((1 << shift) - 1)) != 0 || block.Length > room >> shift || (shift == 0 && block.Type.Bytes(1, block.Length) > room))
+            throw OutOfMemory(block);
     }
+
+    // Messages are composed apart from the checks: a method that composes one prepares for it at each call.
+    private static ArgumentException OutOfMemory(Block block) =>
+        new($"{block.Length} elements of {block.Type} from byte {block.Offset} on do not lie within memory of {block.Memory.Bytes} bytes");
 
     /// <summary>So many of a block's stored bytes can be copied.</summary>
     public static void Bytes(in Block block, long bytes)
@@ -26,8 +31,10 @@ internal static partial class Validate
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfNegative(columns);
         if (Math.BigMul(rows, columns) > long.MaxValue / 16)
-            throw new ArgumentOutOfRangeException(nameof(columns), $"{rows} × {columns} elements are more than any memory holds");
+            throw TooMany(rows, columns);
     }
+
+    private static ArgumentOutOfRangeException TooMany(long rows, long columns) => new(nameof(columns), $"{rows} × {columns} elements are more than any memory holds");
 
     /// <summary>A block holds so many packed rows.</summary>
     public static void Table(string name, in Block block, long rows, long columns)
@@ -148,16 +155,24 @@ internal static partial class Validate
         if (rows == 0 || columns == 0 || batch == 0)
             return;
         if (stride != 0 && stride < columns)
-            throw new ArgumentException($"{name}: a stride of {stride} is less than its {columns} columns");
+            throw ShortStride(name, stride, columns);
         if (batchStride < 0)
-            throw new ArgumentException($"{name}: a batch stride of {batchStride} is negative");
+            throw NegativeStride(name, batchStride);
         Int128 last = (Int128)(batch - 1) * batchStride + (Int128)(rows - 1) * (stride == 0 ? columns : stride) + columns;
         if (last > block.Length)
-            throw new ArgumentException($"{name}: {rows} × {columns} (batch {batch}) reaches element {last} of a block of {block.Length}");
+            throw TooLarge(name, block, rows, columns, batch, last);
+        if (block.Type is DType.F32 or DType.BF16)
+            return;
         if (block.Type == DType.I8 && block.Type.Bytes(rows, columns) > block.Memory.Bytes - block.Offset)
-            throw new ArgumentException($"{name}: the scales of {rows} × {columns} elements do not lie within the block");
+            throw NoScales(name, rows, columns);
         if (block.Type == DType.I32 || block.Type.IsFloat8() || (block.Type == DType.I8 && (batch > 1 || (stride != 0 && stride != columns))))
-            throw new ArgumentException($"{name}: {block.Type} storage cannot be a factor here");
+            throw NoFactor(name, block);
+
+        static ArgumentException ShortStride(string name, int stride, long columns) => new($"{name}: a stride of {stride} is less than its {columns} columns");
+        static ArgumentException NegativeStride(string name, long stride) => new($"{name}: a batch stride of {stride} is negative");
+        static ArgumentException TooLarge(string name, Block block, long rows, long columns, int batch, Int128 last) => new($"{name}: {rows} × {columns} (batch {batch}) reaches element {last} of a block of {block.Length}");
+        static ArgumentException NoScales(string name, long rows, long columns) => new($"{name}: the scales of {rows} × {columns} elements do not lie within the block");
+        static ArgumentException NoFactor(string name, Block block) => new($"{name}: {block.Type} storage cannot be a factor here");
     }
 
     private static void Operand(Type rule, int k, Access access, long rows, long columns, in Operand operand)

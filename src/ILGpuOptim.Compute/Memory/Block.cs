@@ -12,6 +12,12 @@ public abstract class DeviceMemory
     /// <summary>The number of returns. Blocks of earlier leases must not be used any more.</summary>
     internal int Lease { get; set; }
 
+    /// <summary>The list of its pool to which it returns.</summary>
+    internal IdleMemory? Idle { get; set; }
+
+    /// <summary>The next of the same list.</summary>
+    internal DeviceMemory? Next { get; set; }
+
     /// <summary>Releases the memory to the operating system or the driver; called once.</summary>
     protected internal abstract void Free();
 }
@@ -27,7 +33,7 @@ public readonly record struct Block(DeviceMemory Memory, long Offset, long Lengt
     internal int Lease { get; init; }
 
     /// <summary>True after the memory was returned to its pool; the block must not be used any more.</summary>
-    public bool IsReturned => Memory?.Lease != Lease;
+    public bool IsReturned => Memory is null || Memory.Lease != Lease;
 
     /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not of types whose elements share scales).</summary>
     /// <exception cref="ArgumentOutOfRangeException">They are outside the block.</exception>

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Compute;
 public sealed class MemoryPool
 {
     private readonly Device device;
-    private readonly Dictionary<long, Stack<DeviceMemory>> idle = [];
+    private readonly Dictionary<long, IdleMemory> idle = [];
 
     internal MemoryPool(Device device) => this.device = device;
 
@@ -52,14 +52,12 @@ public sealed class MemoryPool
 
     private DeviceMemory Lend(long bytes)
     {
-        DeviceMemory memory;
-        if (idle.TryGetValue(bytes, out Stack<DeviceMemory>? stack) && stack.Count > 0)
-        {
-            memory = stack.Pop();
-        }
-        else
+        if (!idle.TryGetValue(bytes, out IdleMemory? list))
+            idle[bytes] = list = new IdleMemory();
+        if (list.TryTake() is not { } memory)
         {
             memory = Allocate(bytes);
+            memory.Idle = list;
             HeldBytes += bytes;
             Allocations++;
         }
@@ -96,11 +94,24 @@ public sealed class MemoryPool
     public void Return(in Block block)
     {
         using Device.Use use = isClosed ? default : device.Enter();
-        DeviceMemory memory = block.Memory ?? throw new ArgumentException($"{device.Name}: a block without memory cannot be returned", nameof(block));
-        if (!ReferenceEquals(memory.Device, device))
-            throw new ArgumentException($"a block of the device {memory.Device.Name} cannot be returned to the pool of another, {device.Name}", nameof(block));
-        if (memory.Lease != block.Lease)
-            throw new InvalidOperationException($"{device.Name}: a block was returned to its pool twice");
+        TakeBack(block);
+    }
+
+    /// <summary>As <see cref="Return(in Block)"/>, for several blocks, the last one first.</summary>
+    public void ReturnAll(ReadOnlySpan<Block> blocks)
+    {
+        if (blocks.IsEmpty)
+            return;
+        using Device.Use use = isClosed ? default : device.Enter();
+        for (int i = blocks.Length - 1; i >= 0; i--)
+            TakeBack(blocks[i]);
+    }
+
+    private void TakeBack(in Block block)
+    {
+        DeviceMemory? memory = block.Memory;
+        if (memory is null || !ReferenceEquals(memory.Device, device) || memory.Lease != block.Lease)
+            throw Refused(block);
         long bytes = memory.Bytes;
         memory.Lease++;
         LentBytes -= bytes;
@@ -111,9 +122,16 @@ public sealed class MemoryPool
             return;
         }
 
-        if (!idle.TryGetValue(bytes, out Stack<DeviceMemory>? stack))
-            idle[bytes] = stack = new Stack<DeviceMemory>();
-        stack.Push(memory);
+        memory.Idle!.Add(memory);
+    }
+
+    private Exception Refused(Block block)
+    {
+        if (block.Memory is null)
+            return new ArgumentException($"{device.Name}: a block without memory cannot be returned", nameof(block));
+        return ReferenceEquals(block.Memory.Device, device)
+            ? new InvalidOperationException($"{device.Name}: a block was returned to its pool twice")
+            : new ArgumentException($"a block of the device {block.Memory.Device.Name} cannot be returned to the pool of another, {device.Name}", nameof(block));
     }
 
     /// <summary>Releases idle memory to the system, now and whenever more is returned.</summary>
@@ -127,9 +145,9 @@ public sealed class MemoryPool
     public void Trim()
     {
         using Device.Use use = isClosed ? default : device.Enter();
-        foreach (Stack<DeviceMemory> stack in idle.Values)
+        foreach (IdleMemory list in idle.Values)
         {
-            while (stack.TryPop(out DeviceMemory? memory))
+            while (list.TryTake() is { } memory)
             {
                 HeldBytes -= memory.Bytes;
                 memory.Free();
@@ -150,5 +168,21 @@ public sealed class MemoryPool
             return 256;
         long step = (long)System.Numerics.BitOperations.RoundUpToPowerOf2((ulong)bytes) / 8;
         return (bytes + step - 1) / step * step;
+    }
+}
+
+/// <summary>The idle memory of one size; what was returned last is lent first.</summary>
+internal sealed class IdleMemory
+{
+    private DeviceMemory? first;
+
+    public void Add(DeviceMemory memory) => (memory.Next, first) = (first, memory);
+
+    public DeviceMemory? TryTake()
+    {
+        DeviceMemory? memory = first;
+        if (memory is not null)
+            (first, memory.Next) = (memory.Next, null);
+        return memory;
     }
 }

@@ -76,21 +76,14 @@ public sealed class AttentionLayer : Layer
     public Tensor Forward(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
     {
         Tape tape = context.Tape;
-        AttentionSettings here = settings with
-        {
-            KeyBias = context.KeyBias,
-            Ranges = context.Ranges,
-            Angles = rotation < 0 ? null : context.Angles(rotation),
-            DistanceBias = bias < 0 ? null : context.DistanceBias(bias),
-        };
         if (isPacked)
         {
             Tensor packed = inputs.Length == 1 ? inputs[0].Forward(tape, x) : Linear.Packed(tape, x, inputs);
-            return Output(tape, context.Cache is { } cache ? Decode(context, cache, here, packed) : tape.SelfAttention(packed, context.Sequences, here), residual, dropout);
+            return Output(tape, context.Cache is { } cache ? Decode(context, cache, packed) : tape.SelfAttention(packed, context.Sequences, SettingsFor(context)), residual, dropout);
         }
 
         Tensor query = Norm.Normalized(tape, queryNorm, inputs[0].Forward(tape, x)), key = Norm.Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), value = inputs[2].Forward(tape, x);
-        return Output(tape, context.Cache is { } kept ? Decode(context, kept, here, query, key, value) : tape.Attention(query, key, value, context.Sequences, here), residual, dropout);
+        return Output(tape, context.Cache is { } kept ? Decode(context, kept, query, key, value) : tape.Attention(query, key, value, context.Sequences, SettingsFor(context)), residual, dropout);
     }
 
     /// <summary>Attention to an encoder's states, plus a residual where there is one; arguments as for <see cref="Forward"/>.</summary>
@@ -116,25 +109,37 @@ public sealed class AttentionLayer : Layer
 
     private (Tensor Key, Tensor Value) KeysAndValues(Tape tape, Tensor x) => (Norm.Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), inputs[2].Forward(tape, x));
 
+    private AttentionSettings SettingsFor(ForwardContext context) => settings with
+    {
+        KeyBias = context.KeyBias,
+        Ranges = context.Ranges,
+        Angles = AnglesOf(context),
+        DistanceBias = DistanceBiasOf(context),
+    };
+
+    private Block? AnglesOf(ForwardContext context) => rotation < 0 ? null : context.Angles(rotation);
+
+    private Tensor? DistanceBiasOf(ForwardContext context) => bias < 0 ? null : context.DistanceBias(bias);
+
     private Tensor Output(Tape tape, Tensor mixed, Tensor? residual, float dropout) =>
         residual is null ? output.Forward(tape, mixed) : output.Forward(tape, mixed, residual, dropout);
 
     /// <summary>Appends the keys and values of new tokens to the cache; the new tokens attend to all tokens of their sequences so far.</summary>
-    private Tensor Decode(ForwardContext context, CacheWindow cache, AttentionSettings here, Tensor packed)
+    private Tensor Decode(ForwardContext context, CacheWindow cache, Tensor packed)
     {
         int size = description.HeadSize, stride = packed.Columns;
-        if (here.Angles is { } angles)
+        if (AnglesOf(context) is { } angles)
             Rotate(packed, angles, IsByHeads ? description.Heads : description.Heads + description.KeyHeads, IsByHeads ? 3 * size : size, IsByHeads);
         if (IsByHeads)
             cache.AppendHeads(index, packed.Data.Slice(size, packed.Length - size), description.Heads, 3 * size, 2 * size);
         else
             cache.Append(index, 0, packed.Data.Slice(width, packed.Length - width), stride, 2 * keyWidth);
-        return Attend(context, here, packed, cache.Keys(index), cache.KeyLength, cache.Capacity);
+        return Attend(context, context.KeyBias, packed, cache.Keys(index), cache.KeyLength, cache.Capacity);
     }
 
-    private Tensor Decode(ForwardContext context, CacheWindow cache, AttentionSettings here, Tensor query, Tensor key, Tensor value)
+    private Tensor Decode(ForwardContext context, CacheWindow cache, Tensor query, Tensor key, Tensor value)
     {
-        if (here.Angles is { } angles)
+        if (AnglesOf(context) is { } angles)
         {
             Rotate(query, angles, description.Heads, description.HeadSize, alternates: false);
             Rotate(key, angles, description.KeyHeads, description.HeadSize, alternates: false);
@@ -142,14 +147,14 @@ public sealed class AttentionLayer : Layer
 
         cache.Append(index, 0, key.Data, keyWidth, keyWidth);
         cache.Append(index, keyWidth, value.Data, keyWidth, keyWidth);
-        return Attend(context, here, query, cache.Keys(index), cache.KeyLength, cache.Capacity);
+        return Attend(context, context.KeyBias, query, cache.Keys(index), cache.KeyLength, cache.Capacity);
     }
 
     private Tensor AttendToKept(ForwardContext context, EncodedStates encoded, KeyValueCache kept, Tensor query) =>
-        Attend(context, settings with { KeyBias = encoded.KeyBias }, query, kept.From(index, Math.Max(0, encoded.Sequence), 0), encoded.Length, kept.Capacity);
+        Attend(context, encoded.KeyBias, query, kept.From(index, Math.Max(0, encoded.Sequence), 0), encoded.Length, kept.Capacity);
 
     /// <summary>Attention of new tokens to a cache's rows, which hold keys, then values, or both head by head.</summary>
-    private Tensor Attend(ForwardContext context, AttentionSettings here, Tensor query, Block keys, int keyLength, int capacity)
+    private Tensor Attend(ForwardContext context, Block? keyBias, Tensor query, Block keys, int keyLength, int capacity)
     {
         int size = description.HeadSize, values = IsByHeads ? size : keyWidth;
         Tensor mixed = context.Tape.Output([query.Rows, width]);
@@ -167,13 +172,13 @@ public sealed class AttentionLayer : Layer
             OutputStride = width,
             QueryHeadStride = IsByHeads ? 3 * size : size,
             KeyHeadStride = IsByHeads ? 2 * size : size,
-            Causal = here.Causal,
-            KeysBefore = here.KeysBefore,
-            KeysAfter = here.KeysAfter,
+            Causal = settings.Causal,
+            KeysBefore = settings.KeysBefore,
+            KeysAfter = settings.KeysAfter,
             Scale = description.Scale,
-            SoftCap = here.SoftCap,
-            KeyBias = here.KeyBias,
-            DistanceBias = here.DistanceBias?.Data,
+            SoftCap = settings.SoftCap,
+            KeyBias = keyBias,
+            DistanceBias = DistanceBiasOf(context)?.Data,
         });
         return mixed;
     }

@@ -39,7 +39,8 @@ public static class EmbeddingOp
             throw Outside(table, e.ActualValue);
         }
 
-        tape.Record(new Gradient(output, table, indices, addend, padding));
+        if (output.RequiresGradient)
+            tape.Record(new Gradient(output, table, indices, addend, padding));
         return output;
     }
 

@@ -34,7 +34,8 @@ public static class LayerNormOp
             tape.Release(unneeded);
         if (!output.RequiresGradient)
             Release(tape, mean, scale);
-        tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
+        else
+            tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
         return output;
     }
 

@@ -38,7 +38,8 @@ public static class LinearOp
             device.Gemm(product, new AddRule(), residual.Data);
         else
             device.Gemm(product);
-        tape.Record(new Gradient(output, x, weight, bias, residual, transposed));
+        if (output.RequiresGradient)
+            tape.Record(new Gradient(output, x, weight, bias, residual, transposed));
         return output;
     }
 

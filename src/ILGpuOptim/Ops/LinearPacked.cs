@@ -56,7 +56,8 @@ public static class LinearPackedOp
             }
         }
 
-        tape.Record(new Gradient(output, inputs, weights, biases));
+        if (output.RequiresGradient)
+            tape.Record(new Gradient(output, inputs, weights, biases));
         return output;
     }
 

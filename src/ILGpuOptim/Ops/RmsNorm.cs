@@ -26,7 +26,8 @@ public static class RmsNormOp
         tape.Device.RowProgram(new Forward(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
         if (!output.RequiresGradient)
             tape.Release(scale);
-        tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));
+        else
+            tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));
         return output;
     }
 

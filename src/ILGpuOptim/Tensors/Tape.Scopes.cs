@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim;
@@ -181,13 +182,21 @@ public sealed partial class Tape
         // A reset has ended all of them.
         if (scopes.Count != depth)
             return;
-        for (int i = rented.Count - 1; i >= scopes[^1]; i--)
-        {
-            Device.Pool.Return(rented[i]);
-            rented.RemoveAt(i);
-        }
-
+        ReturnFrom(scopes[^1]);
         scopes.RemoveAt(scopes.Count - 1);
+    }
+
+    /// <summary>Returns rented blocks from an index on.</summary>
+    private void ReturnFrom(int first)
+    {
+        try
+        {
+            Device.Pool.ReturnAll(CollectionsMarshal.AsSpan(rented)[first..]);
+        }
+        finally
+        {
+            rented.RemoveRange(first, rented.Count - first);
+        }
     }
 
     private void ResetScopes()

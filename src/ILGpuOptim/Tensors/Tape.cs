@@ -168,11 +168,7 @@ public sealed partial class Tape(Device device) : IDisposable
         operations.Clear();
         discarded.Clear();
         ResetScopes();
-        for (int i = rented.Count - 1; i >= 0; i--)
-        {
-            Device.Pool.Return(rented[i]);
-            rented.RemoveAt(i);
-        }
+        ReturnFrom(0);
     }
 
     /// <summary>Returns every result and every gradient.</summary>
