@@ -57,8 +57,7 @@ public sealed class RelativeBias : Layer
         ArgumentOutOfRangeException.ThrowIfNegative(queryLength);
         ArgumentOutOfRangeException.ThrowIfLessThan(keyLength, queryLength);
 
-        // Sequences without tokens have a row too, which nothing reads.
-        var indices = new int[Math.Max(queryLength + keyLength - 1, 1)];
+        var indices = new int[Math.Max(queryLength + keyLength - 1, 0)];
         for (int row = 0; row < indices.Length; row++)
             indices[row] = BucketOf(row - (keyLength - 1));
         return tape.Embedding(Weight, tape.Indices(indices));

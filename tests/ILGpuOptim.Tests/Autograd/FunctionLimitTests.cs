@@ -71,7 +71,7 @@ public class FunctionLimitTests
     public void NoActivationIsMissing()
     {
         Activation[] tested = [.. Functions.Keys.Select(ActivationNames.Find).OfType<Activation>()];
-        Assert.Empty(ActivationNames.Names.Where(name => !ActivationNames.IsAdded(name) && !tested.Contains(ActivationNames.Find(name))));
+        Assert.DoesNotContain(ActivationNames.Names, name => !ActivationNames.IsAdded(name) && !tested.Contains(ActivationNames.Find(name)));
     }
 
     private static void HasLimits(Device device, string name)

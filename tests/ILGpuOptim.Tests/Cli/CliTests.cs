@@ -43,7 +43,7 @@ public class CliTests
         Outcome trained = Run("train", "--preset", "t5-tiny", "--steps", "20", "--eval-interval", "10", "--masked-fraction", "0.3", "--mean-span", "2", "--out", run);
         Assert.Equal((0, ""), (trained.Code, trained.Error));
         Assert.Contains("T5, 2 layers", trained.Output, StringComparison.Ordinal);
-        Assert.Matches("accuracy .*of the hidden tokens", Run("eval", run).Output);
+        Assert.Matches("accuracy .*of the masked tokens", Run("eval", run).Output);
         Outcome answer = Run("sample", run, "--prompt", "In the <extra_id_0> God", "--tokens", "8", "--temperature", "0", "--json");
         Assert.Equal((0, ""), (answer.Code, answer.Error));
         JsonElement json = JsonDocument.Parse(answer.Output).RootElement;

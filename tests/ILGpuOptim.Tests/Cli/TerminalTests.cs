@@ -29,11 +29,11 @@ public sealed class TerminalTests
     [Fact]
     public void AnythingButAMistakeOfTheUserIsOneLineToo()
     {
-        Assert.Equal((70, "unexpected error: it broke\\x0ahere; please report it with the command and the files that it read (ILGPUOPTIM_DEBUG=1 prints where it came from)"), Report(new InvalidOperationException("it broke\nhere.")));
+        Assert.Equal((70, "unexpected error: it broke\\x0ahere; please report it with the command and its input files (ILGPUOPTIM_DEBUG=1 prints the stack trace)"), Report(new InvalidOperationException("it broke\nhere.")));
         Assert.Equal((1, "error: no \\x1b file"), Report(new TargetInvocationException(new UserException("no \u001b file"))));
         Assert.Equal((1, "error: first"), Report(new AggregateException(new InvalidOperationException("other"), new UserException("first"))));
         Assert.Equal((1, "error: No space left on device"), Report(new IOException("No space left on device")));
-        Assert.StartsWith("error: the memory", Report(new OutOfMemoryException()).Text, StringComparison.Ordinal);
+        Assert.StartsWith("error: out of memory", Report(new OutOfMemoryException()).Text, StringComparison.Ordinal);
         Assert.Equal((141, ""), Report(new UserException("the tokens cannot be written", new ClosedOutputException())));
     }
 

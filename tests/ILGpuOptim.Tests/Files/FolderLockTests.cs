@@ -20,7 +20,7 @@ public class FolderLockTests
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder["precious"], "text");
         File.CreateSymbolicLink(folder["lock"], folder["precious"]);
-        Assert.Contains("is another's", Assert.Throws<UserException>(() => FolderLock.Take(folder.Path)).Message, StringComparison.Ordinal);
+        Assert.Contains("the file is not a lock", Assert.Throws<UserException>(() => FolderLock.Take(folder.Path)).Message, StringComparison.Ordinal);
         Assert.Equal("text", File.ReadAllText(folder["precious"]));
     }
 }

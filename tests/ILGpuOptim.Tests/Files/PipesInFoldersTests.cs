@@ -70,12 +70,12 @@ public sealed class PipesInFoldersTests : IDisposable
             """);
         File.WriteAllText(folder["other.json"], File.ReadAllText(folder[Checkpoint.FileName]));
         foreach (string path in Replace("config.json"))
-            Assert.StartsWith($"{path}: the file is not the one that was saved", Assert.Throws<UserException>(() => Checkpoint.Open(folder.Path)).Message);
+            Assert.StartsWith($"{path}: the file differs from the one that was saved", Assert.Throws<UserException>(() => Checkpoint.Open(folder.Path)).Message);
         foreach (string path in Replace(Checkpoint.FileName))
             Assert.Contains("a pipe or a device", Assert.Throws<UserException>(() => Checkpoint.Open(folder.Path)).Message);
         File.Delete(folder[Checkpoint.FileName]);
         File.CreateSymbolicLink(folder[Checkpoint.FileName], folder["other.json"]);
-        Assert.Contains("config.json: the file is not the one that was saved", Assert.Throws<UserException>(() => Checkpoint.Open(folder.Path)).Message);
+        Assert.Contains("config.json: the file differs from the one that was saved", Assert.Throws<UserException>(() => Checkpoint.Open(folder.Path)).Message);
     }
 
     [Fact]

@@ -99,7 +99,7 @@ public sealed class RelativeBiasTests : IDisposable
         Assert.Contains("use at least 2", Assert.Throws<ArgumentException>(() => Make(1, 128, isBidirectional: false)).Message, StringComparison.Ordinal);
         Assert.Contains("must exceed the 16", Assert.Throws<ArgumentException>(() => Make(32, 16, isBidirectional: false)).Message, StringComparison.Ordinal);
         RelativeBias bias = Make(32, 128, isBidirectional: false);
-        Assert.Throws<ArgumentOutOfRangeException>(() => bias.Forward(new Tape(device), 0, 4));
+        Assert.Throws<ArgumentOutOfRangeException>(() => bias.Forward(new Tape(device), -1, 4));
         Assert.Throws<ArgumentOutOfRangeException>(() => bias.Forward(new Tape(device), 5, 4));
     }
 

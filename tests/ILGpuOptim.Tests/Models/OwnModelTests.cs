@@ -3,6 +3,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
+using ILGpuOptim.Tests.Validation;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Models;
@@ -78,7 +79,7 @@ public sealed class OwnModelTests : IDisposable
         foreach ((TrainingSettings settings, string name) in (ReadOnlySpan<(TrainingSettings, string)>)
             [(Settings with { Recompute = true }, "--recompute: Pair model"), (Settings with { Documents = true }, "--documents: Pair model"), (Settings with { Documents = true, Pad = true }, "--documents: Pair model"), (Settings with { Dropout = 0.1 }, "--dropout 0.1: Pair model")])
         {
-            Assert.StartsWith(name, Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], settings, device)).Message, StringComparison.Ordinal);
+            Assert.StartsWith(name, Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], settings, device)).InFlags(), StringComparison.Ordinal);
         }
     }
 

@@ -61,7 +61,7 @@ public class OptimizerSettingTests
     }
 
     [Theory]
-    [InlineData("limiter=true", "no setting of an optimizer; did you mean")]
+    [InlineData("limiter=true", "is not a setting of an optimizer; did you mean")]
     [InlineData("rank", "write it as rank=8")]
     [InlineData("rank=2.5", "rank 2.5: it must be a whole number from 0")]
     [InlineData("beta1=NaN", "beta1 NaN: it must be a number of at least 0 and below 1")]

@@ -149,7 +149,7 @@ public class DistantTrainingTests
         };
         UserException error = Assert.Throws<UserException>(() => run.Train(CancellationToken.None));
         Assert.Contains("no room for 4,096 bytes", error.Message, StringComparison.Ordinal);
-        Assert.Contains("starts anew", error.Message, StringComparison.Ordinal);
+        Assert.Contains("starts from the beginning", error.Message, StringComparison.Ordinal);
         Assert.Empty(TrainingRun.Checkpoints(run.Folder));
     }
 

@@ -200,7 +200,7 @@ public sealed class RunFolderTests : IDisposable
     [InlineData("")]
     [InlineData("a\\b")]
     [InlineData("checkpoint.json")]
-    public void ACheckpointNamesFilesBesideItAlone(string name) => Damage(json => json["files"]![name] = new string('0', 64), "no name of a file beside it");
+    public void ACheckpointNamesFilesBesideItAlone(string name) => Damage(json => json["files"]![name] = new string('0', 64), "is not the name of a file beside it");
 
     [Theory]
     [InlineData("files", null)]
@@ -224,7 +224,7 @@ public sealed class RunFolderTests : IDisposable
         string weights = Path.Combine(Run, "checkpoints", Steps[^1], "model.safetensors");
         File.Delete(weights);
         File.CreateSymbolicLink(weights, "/dev/zero");
-        Assert.Contains("not the one that was saved", Assert.Throws<UserException>(() => TrainingRun.Resume(Run, _ => device)).Message);
+        Assert.Contains("differs from the one that was saved", Assert.Throws<UserException>(() => TrainingRun.Resume(Run, _ => device)).Message);
     }
 
     private void Damage(Action<JsonObject> change, string message)

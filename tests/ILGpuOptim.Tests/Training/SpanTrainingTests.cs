@@ -171,7 +171,7 @@ public sealed class SpanTrainingTests : IDisposable
         Assert.Contains("must differ", Refused(config => config with { SentinelTokens = [21, 20] }), StringComparison.Ordinal);
         Assert.Contains("must differ", Refused(config => config with { SentinelTokens = [7, 7] }), StringComparison.Ordinal);
         Assert.Contains("lies outside the vocabulary of 23", Assert.Throws<UserException>(() => Refused(config => config with { SentinelTokens = [24, 7] })).Message, StringComparison.Ordinal);
-        Assert.Contains("the tokens reach 19, but the model's last ids, from 19 on", Refused(config => config with { VocabularySize = 20, PadToken = 0, EndToken = 1, DecoderStartToken = 0, SentinelTokens = null }), StringComparison.Ordinal);
+        Assert.Contains("the token ids reach 19, but the model's last ids, from 19 on", Refused(config => config with { VocabularySize = 20, PadToken = 0, EndToken = 1, DecoderStartToken = 0, SentinelTokens = null }), StringComparison.Ordinal);
         Assert.Contains("mean_span", Assert.Throws<UserException>(() => TrainingSettings.Parse("""{"mean_span": 0.5}""")).Message, StringComparison.Ordinal);
 
         using Dataset documents = Dataset.FromDocuments(Text(), [Text().Length], CharTokenizer.From(Text()), 0.1, "text");
