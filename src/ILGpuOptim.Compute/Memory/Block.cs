@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace ILGpuOptim.Compute;
 
 /// <summary>One allocation on a device. Devices derive their own; <see cref="MemoryPool"/> rents it out with undefined contents.</summary>
@@ -33,7 +35,11 @@ public readonly record struct Block(DeviceMemory Memory, long Offset, long Lengt
     internal int Lease { get; init; }
 
     /// <summary>True after the memory was returned to its pool; the block must not be used any more.</summary>
-    public bool IsReturned => Memory is null || Memory.Lease != Lease;
+    public bool IsReturned
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Memory is null || Memory.Lease != Lease;
+    }
 
     /// <summary>Elements <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/> (not of types whose elements share scales).</summary>
     /// <exception cref="ArgumentOutOfRangeException">They are outside the block.</exception>

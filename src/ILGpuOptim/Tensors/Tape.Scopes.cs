@@ -3,10 +3,10 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim;
 
-// Parts of a pass that return their memory early: scopes without recording, and blocks that are computed again.
+// Early return of memory: scopes without recording, and recomputed blocks.
 public sealed partial class Tape
 {
-    /// <summary>For each open part, how many rented blocks are older: those from there on are its own.</summary>
+    /// <summary>For each open scope, the index of its first rented block.</summary>
     private readonly List<int> scopes = [];
 
     /// <summary>Tensors from outside that the part being computed again has read.</summary>
@@ -18,9 +18,9 @@ public sealed partial class Tape
     private int region;
 
     /// <summary>
-    /// Begins a part of a pass. When nothing is recorded, everything that the tape lends from here to the end of the scope is returned at its end, but
-    /// for what <see cref="TapeScope.Keep"/> was given: a prefill or an evaluation then holds the activations of one part at a time. While the tape
-    /// records, a scope does nothing.
+    /// Begins a scope. When nothing is recorded, memory that the tape allocates within the scope is returned at its end, except results given to
+    /// <see cref="TapeScope.Keep"/>: a prefill or an evaluation then holds the activations of one scope at a time. While the tape records, a scope
+    /// does nothing.
     /// </summary>
     public TapeScope Scope()
     {
@@ -67,8 +67,8 @@ public sealed partial class Tape
 
         // The result takes the memory over, unless that belongs to a tensor from outside.
         Tensor result = isOwn
-            ? new Tensor(Device, y.Data, (int[])y.Shape) { Tape = this, Recording = recording, RequiresGradient = true, IsKept = y.IsKept }
-            : new Tensor(y, (int[])y.Shape) { Tape = this, Recording = recording, RequiresGradient = true };
+            ? new Tensor(y.Data, y.Sizes()) { Tape = this, Recording = recording, RequiresGradient = true, IsKept = y.IsKept }
+            : new Tensor(y, y.Sizes()) { Tape = this, Recording = recording, RequiresGradient = true };
         foreach (Parameter parameter in counted)
             Gradients.Await(parameter);
         Record(new Recomputation(result, x, block, [.. counted], stream, IsTraining));
@@ -163,8 +163,8 @@ public sealed partial class Tape
         EndScope(depth);
     }
 
-    /// <summary>Moves a block out of the innermost part.</summary>
-    /// <returns>Whether the block was its own.</returns>
+    /// <summary>Moves a block out of the innermost scope.</summary>
+    /// <returns>True if the block belonged to it.</returns>
     internal bool KeepRented(in Block block)
     {
         int index = scopes.Count == 0 ? -1 : IndexOf(block, scopes[^1]);
@@ -176,7 +176,7 @@ public sealed partial class Tape
         return true;
     }
 
-    /// <summary>Returns what the innermost part has rented.</summary>
+    /// <summary>Returns the memory of the innermost scope.</summary>
     internal void EndScope(int depth)
     {
         // A reset has ended all of them.
@@ -229,15 +229,19 @@ public sealed partial class Tape
     }
 }
 
-/// <summary>A part of a pass without recording, from <see cref="Tape.Scope"/>. Disposing it ends the part.</summary>
+/// <summary>A scope of a tape that does not record, from <see cref="Tape.Scope"/>. Disposing it returns its memory; the default value does nothing.</summary>
 public readonly ref struct TapeScope
 {
     private readonly Tape? tape;
     private readonly int depth;
 
+    /// <summary>Begins a scope.</summary>
+    /// <param name="tape">The tape whose memory is returned.</param>
+    /// <param name="depth">The number of open scopes, this one included.</param>
     internal TapeScope(Tape tape, int depth) => (this.tape, this.depth) = (tape, depth);
 
-    /// <summary>Lets a result outlive the scope.</summary>
+    /// <summary>Keeps a result beyond the end of the scope.</summary>
+    /// <param name="result">A result of an operation.</param>
     /// <returns>The result.</returns>
     public Tensor Keep(Tensor result)
     {
@@ -245,6 +249,6 @@ public readonly ref struct TapeScope
         return result;
     }
 
-    /// <summary>Returns what was lent within the scope and not kept.</summary>
+    /// <summary>Returns the memory that was allocated within the scope and not kept.</summary>
     public void Dispose() => tape?.EndScope(depth);
 }

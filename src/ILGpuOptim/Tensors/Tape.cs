@@ -24,10 +24,10 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <summary>Where everything runs.</summary>
     public Device Device { get; } = device;
 
-    /// <summary>Whether operations are recorded for a backward pass.</summary>
+    /// <summary>Enables recording operations for a backward pass.</summary>
     public bool IsRecording { get; set; } = true;
 
-    /// <summary>Whether dropout drops.</summary>
+    /// <summary>Enables dropout.</summary>
     public bool IsTraining { get; set; } = true;
 
     /// <summary>Counts random draws, so that dropout differs between steps and repeats when a run is resumed.</summary>
@@ -53,6 +53,36 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <exception cref="ObjectDisposedException">An input's memory was returned.</exception>
     public Tensor Output(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
     {
+        bool requires = Read(inputs);
+        foreach (int size in shape)
+            ArgumentOutOfRangeException.ThrowIfNegative(size, nameof(shape));
+        return Result(Tensor.LengthOf(shape), shape.ToArray(), requires);
+    }
+
+    /// <summary>A new result of the shape of an input but for the last size. As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>.</summary>
+    /// <param name="like">Whose sizes it has; with at least one axis, or a scalar, which counts as one element in a row.</param>
+    /// <param name="columns">The last size.</param>
+    /// <param name="inputs">What it is computed from.</param>
+    public Tensor Output(Tensor like, int columns, params ReadOnlySpan<Tensor?> inputs)
+    {
+        int[] sizes = like.Sizes();
+        if (sizes.Length == 0 && columns != 1)
+            return Output([columns], inputs);
+        bool requires = Read(inputs);
+        if (like.Columns == columns)
+            return Result(like.Length, sizes, requires);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
+        sizes = [.. sizes];
+        sizes[^1] = columns;
+        return Result(Tensor.LengthOf(sizes), sizes, requires);
+    }
+
+    private Tensor Result(long length, int[] shape, bool requires) => new(Scratch(length), shape) { Tape = this, Recording = recording, RequiresGradient = requires };
+
+    /// <summary>Checks the inputs of an operation.</summary>
+    /// <returns>True if its result requires a gradient.</returns>
+    private bool Read(ReadOnlySpan<Tensor?> inputs)
+    {
         bool requires = false;
         foreach (Tensor? input in inputs)
         {
@@ -64,23 +94,7 @@ public sealed partial class Tape(Device device) : IDisposable
                 Count(input);
         }
 
-        return new Tensor(Device, Scratch(Tensor.LengthOf(shape)), shape) { Tape = this, Recording = recording, RequiresGradient = requires && IsRecording };
-    }
-
-    /// <summary>A new result of the shape of an input but for the last size. As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>.</summary>
-    /// <param name="like">Whose sizes it has; with at least one axis, or a scalar, which counts as one element in a row.</param>
-    /// <param name="columns">The last size.</param>
-    /// <param name="inputs">What it is computed from.</param>
-    public Tensor Output(Tensor like, int columns, params ReadOnlySpan<Tensor?> inputs)
-    {
-        int rank = like.Shape.Count;
-        if (rank == 0)
-            return Output(columns == 1 ? [] : [columns], inputs);
-        Span<int> shape = rank <= 8 ? stackalloc int[rank] : new int[rank];
-        for (int i = 0; i < rank - 1; i++)
-            shape[i] = like.Shape[i];
-        shape[^1] = columns;
-        return Output(shape, inputs);
+        return requires && IsRecording;
     }
 
     /// <summary>
@@ -101,10 +115,13 @@ public sealed partial class Tape(Device device) : IDisposable
     {
         if (x.Tape is not null && x.Tape != this)
             throw OfAnotherTape(x);
-        return new Tensor(x, (int[])x.Shape) { Tape = this, Recording = recording };
+        return new Tensor(x, x.Sizes()) { Tape = this, Recording = recording };
     }
 
-    /// <summary>Memory until <see cref="Reset"/>, until <see cref="Release"/>, or until the end of a <see cref="Scope"/>.</summary>
+    /// <summary>Memory until <see cref="Reset"/>, until <see cref="Release"/>, or until the end of a <see cref="Scope"/>; its contents are undefined.</summary>
+    /// <param name="length">The number of elements.</param>
+    /// <param name="type">How they are stored.</param>
+    /// <exception cref="DeviceMemoryException">The device has no room.</exception>
     public Block Scratch(long length, DType type = DType.F32)
     {
         Block block = Device.Pool.Rent(length, type);
@@ -112,7 +129,8 @@ public sealed partial class Tape(Device device) : IDisposable
         return block;
     }
 
-    /// <summary>Gives scratch back early.</summary>
+    /// <summary>Returns a block of <see cref="Scratch"/> early. A block that was returned before, or is not the tape's, is ignored.</summary>
+    /// <param name="block">The block.</param>
     public void Release(in Block block)
     {
         if (block.IsReturned)
@@ -125,6 +143,8 @@ public sealed partial class Tape(Device device) : IDisposable
     }
 
     /// <summary>Copies token ids, or other indices, to the device until <see cref="Reset"/>.</summary>
+    /// <param name="values">The indices.</param>
+    /// <returns>As many I32 elements.</returns>
     public Block Indices(ReadOnlySpan<int> values)
     {
         Block block = Scratch(values.Length, DType.I32);
@@ -132,7 +152,9 @@ public sealed partial class Tape(Device device) : IDisposable
         return block;
     }
 
-    /// <summary>Copies numbers to the device until <see cref="Reset"/>.</summary>
+    /// <summary>Copies values to the device until <see cref="Reset"/>.</summary>
+    /// <param name="values">The values.</param>
+    /// <returns>As many F32 elements.</returns>
     public Block Numbers(ReadOnlySpan<float> values)
     {
         Block block = Scratch(values.Length);
@@ -178,7 +200,7 @@ public sealed partial class Tape(Device device) : IDisposable
         Gradients.Release();
     }
 
-    /// <summary>What to tell whoever reads a tensor of this tape after its memory was returned.</summary>
+    /// <summary>The message for reads of a tensor of this tape after its memory was returned.</summary>
     internal string WhyReturned(Tensor x) => x.WasReleased
         ? $"a tensor of shape {x} is read after a backward pass, which returns the results of operations; set its IsKept before Backward, or read it before"
         : $"a tensor of shape {x} is read after its tape was reset or disposed, or after the scope that made it; read it before, or keep it with TapeScope.Keep";
@@ -189,13 +211,13 @@ public sealed partial class Tape(Device device) : IDisposable
             return;
         if (input.Tape != this)
             throw OfAnotherTape(input);
-        _ = input.Data;
+        input.CheckMemory();
         if (input.RequiresGradient && input.Recording != recording && IsRecording)
-        {
-            throw new InvalidOperationException(
-                $"a tensor of shape {input} was recorded before the last backward pass or reset, so no gradient can pass through it; compute it again, or use Tape.Detach to take it as a constant");
-        }
+            throw OfAnEarlierRecording(input);
     }
+
+    private static InvalidOperationException OfAnEarlierRecording(Tensor x) =>
+        new($"a tensor of shape {x} was recorded before the last backward pass or reset, so no gradient can pass through it; compute it again, or use Tape.Detach to take it as a constant");
 
     private static ArgumentException OfAnotherTape(Tensor x) =>
         new($"a tensor of shape {x} belongs to another tape; tapes may share parameters but not results: compute it on this tape, or copy its numbers");

@@ -1,9 +1,10 @@
+using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim;
 
 /// <summary>
-/// An array of numbers on a device, of any number of axes. Results of operations belong to the <see cref="ILGpuOptim.Tape"/> that made them: it
+/// An array of elements on a device, with any number of axes. Results of operations belong to the <see cref="ILGpuOptim.Tape"/> that made them: it
 /// frees them when their gradient has been taken, or when it is reset. Nobody disposes single tensors; reading one whose memory was returned is an
 /// <see cref="ObjectDisposedException"/>.
 /// </summary>
@@ -26,10 +27,12 @@ public class Tensor
         this.shape = shape.ToArray();
         foreach (int size in shape)
             ArgumentOutOfRangeException.ThrowIfNegative(size, nameof(shape));
-        Length = LengthOf(shape);
-        if (Length != data.Length)
-            throw new ArgumentException($"a tensor of shape {this} has {Length} elements, not the {data.Length} of its memory", nameof(shape));
+        if (LengthOf(shape) != data.Length)
+            throw new ArgumentException($"a tensor of shape {this} has {LengthOf(shape)} elements, not the {data.Length} of its memory", nameof(shape));
     }
+
+    /// <summary>A result over memory of as many elements as its shape has. The array becomes the tensor's: tensors share it, and nothing changes it.</summary>
+    internal Tensor(in Block data, int[] shape) => (Device, this.data, this.shape) = (data.Memory.Device, data, shape);
 
     /// <summary>Another shape over the memory of a tensor, or over a part of it.</summary>
     internal Tensor(Tensor memoryOf, ReadOnlySpan<int> shape, long start = 0)
@@ -45,24 +48,44 @@ public class Tensor
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
     public Block Data
     {
-        get => data.IsReturned || Device.IsDisposed ? throw new ObjectDisposedException(GetType().Name, WhyReturned()) : data;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get
+        {
+            CheckMemory();
+            return data;
+        }
+
         internal set => data = value;
     }
 
-    /// <summary>The elements, which may be gone.</summary>
+    /// <summary>True if the memory was returned.</summary>
+    private bool IsReturned
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => data.IsReturned || Device.IsDisposed;
+    }
+
+    /// <summary>The elements, which may have been returned.</summary>
     internal Block Memory => data;
 
     /// <summary>The sizes, outermost first; none for a scalar.</summary>
     public IReadOnlyList<int> Shape => shape;
 
+    /// <summary>The sizes as an array, which nobody may change.</summary>
+    internal int[] Sizes() => shape;
+
     /// <summary>The number of elements.</summary>
-    public long Length { get; }
+    public long Length => data.Length;
 
     /// <summary>The last size; 1 for a scalar.</summary>
-    public int Columns => shape.Length == 0 ? 1 : shape[^1];
+    public int Columns
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => shape.Length == 0 ? 1 : shape[^1];
+    }
 
     /// <summary>The product of all sizes but the last: a tensor is this many rows of <see cref="Columns"/> elements.</summary>
-    public int Rows => shape.Length == 0 ? 1 : checked((int)LengthOf(shape.AsSpan(0, shape.Length - 1)));
+    public int Rows => shape.Length == 2 ? shape[0] : LeadingLength();
 
     /// <summary>
     /// The gradient of the loss, once a backward pass has reached this result of an operation; laid out as the data. Those of parameters are in
@@ -70,15 +93,14 @@ public class Tensor
     /// </summary>
     public Block? Gradient { get; internal set; }
 
-    /// <summary>Whether the gradient is exactly one, because a backward pass began here.</summary>
+    /// <summary>True if the gradient is exactly one, because a backward pass began here.</summary>
     internal bool HasUnitGradient { get; set; }
 
-    /// <summary>Whether a backward pass takes a gradient with respect to the tensor.</summary>
+    /// <summary>True if a backward pass takes a gradient with respect to the tensor.</summary>
     public bool RequiresGradient { get; internal set; }
 
     /// <summary>
-    /// Whether the backward pass leaves the data alone, because someone reads it afterwards: until the tape is reset. A view keeps the tensor whose
-    /// memory it shares.
+    /// Keeps the data readable after the backward pass, until the tape is reset. A view keeps the tensor whose memory it shares.
     /// </summary>
     public bool IsKept
     {
@@ -92,13 +114,13 @@ public class Tensor
         }
     }
 
-    /// <summary>Whether the memory is that of another tensor, with which it is returned.</summary>
+    /// <summary>True if the memory is that of another tensor, with which it is returned.</summary>
     internal bool IsView => memoryOf is not null;
 
     /// <summary>The recording that made the tensor, as its tape counts them.</summary>
     internal long Recording { get; init; }
 
-    /// <summary>Whether a backward pass returned the memory.</summary>
+    /// <summary>True if a backward pass returned the memory.</summary>
     internal bool WasReleased { get; set; }
 
     /// <summary>The part of a backward pass that computed the tensor again.</summary>
@@ -126,30 +148,51 @@ public class Tensor
         return value[0];
     }
 
-    /// <summary>The shape, for messages: <c>768×128</c>.</summary>
-    public override string ToString() => shape.Length == 0 ? "scalar" : string.Join('×', shape);
+    /// <summary>The shape, for messages: <c>768×128</c>, <c>[768]</c> or <c>scalar</c>.</summary>
+    public override string ToString() => shape.Length == 0 ? "scalar" : Text(shape);
 
-    /// <summary>What to tell whoever reads the tensor after its memory was returned.</summary>
+    /// <summary>A shape of one or more axes, for messages.</summary>
+    internal static string Text(ReadOnlySpan<int> shape) => shape.Length == 1 ? $"[{shape[0]}]" : string.Join('×', shape.ToArray());
+
+    /// <summary>Fails if the memory was returned.</summary>
+    /// <exception cref="ObjectDisposedException">It was.</exception>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void CheckMemory()
+    {
+        if (IsReturned)
+            throw Returned();
+    }
+
+    private ObjectDisposedException Returned() => new(GetType().Name, WhyReturned());
+
+    /// <summary>The message for reads after the memory was returned.</summary>
     private protected virtual string WhyReturned() => Device.IsDisposed
         ? $"a tensor of shape {this} is read after its device {Device.Name} was disposed"
         : Tape is null
             ? $"a tensor of shape {this} is read after its memory was returned to the pool of {Device.Name}"
             : Tape.WhyReturned(this);
 
+    private int LeadingLength()
+    {
+        long rows = shape.Length == 0 ? 1 : LengthOf(shape.AsSpan(0, shape.Length - 1));
+        return rows <= int.MaxValue ? (int)rows : throw new NotSupportedException($"a tensor of shape {this} has more than 2³¹ - 1 rows");
+    }
+
     /// <summary>The number of elements of a shape.</summary>
     /// <exception cref="ArgumentException">There would be more than 2⁶⁰, whose bytes 64 bits do not count.</exception>
     internal static long LengthOf(ReadOnlySpan<int> shape, string? operation = null)
     {
-        if (shape.Contains(0))
-            return 0;
         long length = 1;
         foreach (int size in shape)
         {
-            if (Int128.Abs((Int128)length * size) > 1L << 60)
-                throw new ArgumentException($"{operation}{(operation is null ? "" : ": ")}a tensor of {string.Join('×', shape.ToArray())} would have more than 2⁶⁰ elements", nameof(shape));
-            length *= size;
+            long high = Math.BigMul(length, (long)size, out length);
+            if (high != length >> 63 || length is > 1L << 60 or < -(1L << 60))
+                return shape.Contains(0) ? 0 : throw TooManyElements(shape, operation);
         }
 
         return length;
     }
+
+    private static ArgumentException TooManyElements(ReadOnlySpan<int> shape, string? operation) =>
+        new($"{operation}{(operation is null ? "" : ": ")}a tensor of {Text(shape)} would have more than 2⁶⁰ elements", nameof(shape));
 }

@@ -82,7 +82,7 @@ public class FunctionTests
         using var device = new CpuDevice(1);
         var tape = new Tape(device);
         Tensor x = new Parameter(device, "x", 4, 3), y = new Parameter(device, "y", 4);
-        Assert.Contains("Apply: 4×3 and 4 cannot be broadcast", Assert.Throws<ArgumentException>(() => tape.Apply(new Product(), x, y)).Message);
+        Assert.Contains("Apply: 4×3 and [4] cannot be broadcast", Assert.Throws<ArgumentException>(() => tape.Apply(new Product(), x, y)).Message);
     }
 
     [Fact]

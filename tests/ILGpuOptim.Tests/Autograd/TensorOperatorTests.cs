@@ -133,7 +133,7 @@ public sealed class TensorOperatorTests : IDisposable
         static void Refused(string operation, Func<Tensor> apply)
         {
             string message = Assert.Throws<InvalidOperationException>(apply).Message;
-            Assert.StartsWith($"{operation}: 2 belongs to no tape", message, StringComparison.Ordinal);
+            Assert.StartsWith($"{operation}: [2] belongs to no tape", message, StringComparison.Ordinal);
             Assert.Contains($"call tape.{operation} of", message);
         }
     }

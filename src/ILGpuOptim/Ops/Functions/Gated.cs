@@ -20,7 +20,7 @@ public static class GatedOp
         int outputs = ProductShape.Outputs("GatedProduct", x, gate, gateBias, transposed: true);
         if (ProductShape.Outputs("GatedProduct", x, up, upBias, transposed: true) != outputs)
             throw new ArgumentException($"GatedProduct: the weights of gate and up are {gate} and {up}; they must have the same shape", nameof(up));
-        Tensor output = tape.Output(ProductShape.Of(x, outputs), x, gate, up, gateBias, upBias);
+        Tensor output = tape.Output(x, outputs, x, gate, up, gateBias, upBias);
         Device device = tape.Device;
         bool keeps = output.RequiresGradient;
         Block raised = tape.Scratch(output.Length), gated = keeps ? tape.Scratch(output.Length) : output.Data;
@@ -58,9 +58,10 @@ public static class GatedOp
         if (packed.Shape.Count == 0 || packed.Columns % 2 != 0)
             throw new ArgumentException($"Gated: rows must have an even number of columns; x is {packed}", nameof(packed));
         int columns = packed.Columns / 2;
-        Tensor output = tape.Output([.. packed.Shape.Take(packed.Shape.Count - 1), columns], packed);
+        Tensor output = tape.Output(packed, columns, packed);
         activation.Gate(tape.Device, packed.Rows, columns, Half(packed.Data, 0, columns), null, Half(packed.Data, 1, columns), null, output.Data);
-        tape.Record(new PackedGradient(output, packed, activation));
+        if (output.RequiresGradient)
+            tape.Record(new PackedGradient(output, packed, activation));
         return output;
     }
 

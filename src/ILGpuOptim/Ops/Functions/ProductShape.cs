@@ -11,35 +11,39 @@ internal static class ProductShape
     public static int Outputs(string operation, Tensor x, Tensor weight, Tensor? bias, bool transposed)
     {
         Matrix(operation, weight);
-        int inputs = transposed ? weight.Shape[1] : weight.Shape[0], outputs = transposed ? weight.Shape[0] : weight.Shape[1];
-        if (x.Columns != inputs)
-            throw new ArgumentException($"{Named(operation, weight)} takes {inputs} columns, x is {x}", nameof(x));
-        if (bias is not null && bias.Length != outputs)
-            throw new ArgumentException($"{Named(operation, weight)} makes {outputs} columns, its bias is {bias}", nameof(bias));
+        (int inputs, int outputs) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
+        if (x.Columns != inputs || (bias is not null && bias.Length != outputs))
+            throw Refused(operation, x, weight, bias, inputs, outputs);
         return outputs;
     }
+
+    // Messages are composed apart from the checks: a method that composes one prepares for it at each call.
+    private static ArgumentException Refused(string operation, Tensor x, Tensor weight, Tensor? bias, int inputs, int outputs) => x.Columns != inputs
+        ? new ArgumentException($"{Named(operation, weight)} takes {inputs} columns, x is {x}", nameof(x))
+        : new ArgumentException($"{Named(operation, weight)} makes {outputs} columns, its bias is {bias}", nameof(bias));
 
     /// <summary>Requires two axes of a weight.</summary>
     public static void Matrix(string operation, Tensor weight)
     {
-        if (weight.Shape.Count != 2)
-            throw new ArgumentException($"{Named(operation, weight)}: the weight is {weight}; a weight has two sizes", nameof(weight));
+        if (weight.Sizes().Length != 2)
+            throw NoMatrix(operation, weight);
     }
+
+    private static ArgumentException NoMatrix(string operation, Tensor weight) => new($"{Named(operation, weight)}: the weight is {weight}; a weight has two sizes", nameof(weight));
 
     /// <summary>Requires the shape of the result for a residual or an addend: that of x except for the last size.</summary>
     public static void Added(string operation, Tensor weight, Tensor x, int outputs, Tensor? added)
     {
         if (added is null)
             return;
-        bool fits = added.Shape.Count == Math.Max(1, x.Shape.Count) && added.Columns == outputs;
-        for (int i = 0; fits && i < added.Shape.Count - 1; i++)
-            fits = added.Shape[i] == x.Shape[i];
+        ReadOnlySpan<int> sizes = x.Sizes(), own = added.Sizes();
+        bool fits = own.Length == Math.Max(1, sizes.Length) && own[^1] == outputs && own[..^1].SequenceEqual(sizes[..(own.Length - 1)]);
         if (!fits)
-            throw new ArgumentException($"{Named(operation, weight)} makes {string.Join('×', Of(x, outputs))}, to which {added} cannot be added", nameof(added));
+            throw new ArgumentException($"{Named(operation, weight)} makes {Shapes.Text(Of(x, outputs))}, to which {added} cannot be added", nameof(added));
     }
 
     /// <summary>x's shape with another last size.</summary>
-    public static int[] Of(Tensor x, int outputs) => [.. x.Shape.Take(x.Shape.Count - 1), outputs];
+    private static int[] Of(Tensor x, int outputs) => [.. x.Shape.Take(x.Shape.Count - 1), outputs];
 
     /// <summary>An operation with the layer that its weight belongs to: <c>Linear 'mlp.up'</c>.</summary>
     public static string Named(string operation, Tensor weight)

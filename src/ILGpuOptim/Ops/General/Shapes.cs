@@ -5,14 +5,11 @@ namespace ILGpuOptim.Ops;
 /// <summary>Arithmetic on shapes: axes from the end, broadcasting, strides.</summary>
 internal static class Shapes
 {
-    /// <summary>A shape for messages: <c>2×3</c>.</summary>
-    public static string Text(ReadOnlySpan<int> shape) => shape.IsEmpty ? "a scalar" : string.Join('×', shape.ToArray());
+    /// <summary>A shape for messages: <c>2×3</c>, <c>[3]</c> or <c>a scalar</c>.</summary>
+    public static string Text(ReadOnlySpan<int> shape) => shape.IsEmpty ? "a scalar" : Tensor.Text(shape);
 
     /// <inheritdoc cref="Text(ReadOnlySpan{int})"/>
     public static string Text(this Tensor x) => Text(x.Sizes());
-
-    /// <summary>A tensor's sizes.</summary>
-    public static int[] Sizes(this Tensor x) => x.Shape as int[] ?? [.. x.Shape];
 
     /// <inheritdoc cref="Tensor.LengthOf"/>
     public static long Length(ReadOnlySpan<int> shape, string? operation = null) => Tensor.LengthOf(shape, operation);

@@ -8,7 +8,7 @@ internal static class WideOp
     /// <summary>The tensor itself, or an f32 copy of it whose gradient is the tensor's.</summary>
     public static Tensor Wide(this Tape tape, Tensor x)
     {
-        if (x.Data.Type == DType.F32)
+        if (x.Memory.Type == DType.F32)
             return x;
         Tensor output = tape.Output(x.Sizes(), x);
         tape.Device.Map(new CopyRule(), x.Rows, x.Columns, x.Data, output.Data);
