@@ -50,7 +50,7 @@ public sealed class Decoder : IDisposable
         biasRows = new float[sequences * Math.Max(capacity, encoderCapacity)];
     }
 
-    /// <summary>How many sequences are decoded at once.</summary>
+    /// <summary>The number of sequences that are decoded at once.</summary>
     public int Sequences { get; }
 
     /// <summary>The most tokens of a sequence.</summary>
@@ -59,13 +59,13 @@ public sealed class Decoder : IDisposable
     /// <summary>Tokens of the longest sequence.</summary>
     public int Length { get; private set; }
 
-    /// <summary>Where everything runs.</summary>
+    /// <summary>The device of the model and the cache.</summary>
     public Device Device { get; }
 
     /// <summary>Prepares a model for decoding. The model must outlive it.</summary>
     /// <param name="model">A causal model.</param>
-    /// <param name="device">Where it is.</param>
-    /// <param name="sequences">How many are decoded at once.</param>
+    /// <param name="device">The model's device.</param>
+    /// <param name="sequences">The number of sequences that are decoded at once.</param>
     /// <param name="capacity">The most tokens of each, at most the model's positions.</param>
     /// <param name="encoderCapacity">The most tokens of each that an encoder reads; 0 for a model without one.</param>
     /// <exception cref="UserException">The model does not predict a next token, or is no <see cref="Transformer"/>.</exception>
@@ -80,7 +80,7 @@ public sealed class Decoder : IDisposable
             : throw new UserException($"{model.Config.Family} keeps no keys and values, so it writes no text; only models that are a {nameof(Transformer)} do");
     }
 
-    /// <summary>Reads what a sequence answers, with a model that has an encoder; before its <see cref="Prefill"/>.</summary>
+    /// <summary>Encodes the input of a sequence, with a model that has an encoder; before its <see cref="Prefill"/>.</summary>
     /// <param name="sequence">Its number.</param>
     /// <param name="tokens">At least one, at most the encoder's capacity.</param>
     /// <exception cref="InvalidOperationException">The model has no encoder.</exception>
@@ -98,7 +98,7 @@ public sealed class Decoder : IDisposable
         tape.Reset();
     }
 
-    /// <summary>Forgets everything but what an encoder read; the longest of the sequences that follow has <paramref name="length"/> tokens.</summary>
+    /// <summary>Empties the cache, except for encoder states; the longest of the sequences that follow has <paramref name="length"/> tokens.</summary>
     public void Begin(int length)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Capacity);
@@ -108,7 +108,7 @@ public sealed class Decoder : IDisposable
 
     /// <summary>Reads the beginning of a sequence in one pass.</summary>
     /// <param name="sequence">Its number.</param>
-    /// <param name="tokens">At least one, at most what <see cref="Begin"/> was told.</param>
+    /// <param name="tokens">At least one, at most the length given to <see cref="Begin"/>.</param>
     public void Prefill(int sequence, ReadOnlySpan<int> tokens)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(tokens.Length, Length);
@@ -119,7 +119,7 @@ public sealed class Decoder : IDisposable
         Read(sequence, tokens.Length);
     }
 
-    /// <summary>Makes a sequence begin as another one.</summary>
+    /// <summary>Copies the tokens read so far from one sequence to another.</summary>
     public void Copy(int source, int target)
     {
         int length = Length - padding[source];
@@ -156,7 +156,7 @@ public sealed class Decoder : IDisposable
         Device.Copy(model.Decode(context, tokens, places).Data, states);
         tape.Reset();
 
-        // Scaled rotations may turn all keys of a sequence otherwise once it is longer: then it is read again.
+        // Scaled rotary frequencies may change as a sequence grows; its keys are then computed again.
         for (int i = 0; i < Sequences; i++)
         {
             int length = Length - padding[i];
@@ -165,7 +165,7 @@ public sealed class Decoder : IDisposable
         }
     }
 
-    /// <summary>What follows the last token of every sequence: Sequences × vocabulary logits.</summary>
+    /// <summary>The logits of the next token of every sequence, sequences × vocabulary.</summary>
     public void Logits(Span<float> target)
     {
         Device.Download(model.LogitsOfStates(tape, new Tensor(Device, states, Sequences, width)).Data, target);
@@ -185,7 +185,7 @@ public sealed class Decoder : IDisposable
         tape.Reset();
     }
 
-    /// <summary>What cross-attention of a sequence, or of all, reads; null without an encoder.</summary>
+    /// <summary>The encoder states of a sequence, or of all (-1), for cross-attention; null without an encoder.</summary>
     private EncodedStates? EncodedOf(int sequence)
     {
         if (encoded is null)
@@ -232,13 +232,13 @@ public sealed class Decoder : IDisposable
         }
     }
 
-    /// <summary>Gives the memory back; again, does nothing.</summary>
+    /// <summary>Returns the memory; a second call does nothing.</summary>
     public void Dispose()
     {
         if (isDisposed)
             return;
         isDisposed = true;
-        tape.Reset();
+        tape.Dispose();
         cache.Dispose();
         encoded?.Dispose();
         if (encodedBias is { } rented)

@@ -36,7 +36,7 @@ public static class Samplers
             logits[i] = logits[i] == largest ? 0 : (logits[i] - largest) * factor;
     }
 
-    /// <summary>Keeps the <paramref name="k"/> likeliest tokens; all when k is 0 or at least their number.</summary>
+    /// <summary>Top-k sampling: keeps the <paramref name="k"/> most probable tokens; all when k is 0 or at least their number.</summary>
     public static void KeepTopK(Span<float> logits, int k)
     {
         if (k <= 0 || k >= logits.Length)
@@ -163,7 +163,7 @@ public static class Samplers
         return logits[id] - largest - Math.Log(sum);
     }
 
-    /// <summary>Whether any logit is not a number.</summary>
+    /// <summary>True if any logit is NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static bool HasNaN(ReadOnlySpan<float> logits)
     {

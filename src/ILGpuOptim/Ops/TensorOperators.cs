@@ -83,6 +83,7 @@ public static class TensorOperators
     {
         foreach (Tensor operand in operands)
         {
+            ArgumentNullException.ThrowIfNull(operand, operation);
             if (operand.Tape is { } tape)
                 return tape;
         }

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim;
 
-// The backward pass, and what operations write their inputs' gradients with.
+// The backward pass, and how operations write the gradients of their inputs.
 public sealed partial class Tape
 {
     /// <summary>
@@ -16,6 +16,7 @@ public sealed partial class Tape
     /// <exception cref="ObjectDisposedException">The tape was reset since.</exception>
     public void Backward(Tensor loss)
     {
+        CheckOpen();
         if (loss.Tape is not null && loss.Tape != this)
             throw OfAnotherTape(loss);
         if (loss.Length != 1)
@@ -105,8 +106,8 @@ public sealed partial class Tape
     }
 
     /// <summary>
-    /// The operand to which a map or a row program writes, or sums, an input's gradient: it accumulates when there is something to add to. When the
-    /// input requires no gradient, memory that is thrown away after the operation takes its place.
+    /// The operand to which a map or a row program writes, or sums, an input's gradient: it accumulates when the gradient has a value already. When
+    /// the input requires no gradient, scratch memory takes its place.
     /// </summary>
     /// <param name="input">An input of the operation whose gradient is being taken.</param>
     /// <param name="layout">Which elements of the rectangle it has.</param>
@@ -137,7 +138,7 @@ public sealed partial class Tape
         AddToGradient(input, output.Gradient!.Value);
     }
 
-    /// <summary>Adds numbers, which stay as they are, to an input's gradient.</summary>
+    /// <summary>Adds values, which do not change, to an input's gradient.</summary>
     internal void AddToGradient(Tensor input, in Block added)
     {
         Block target = GradientOf(input, out float beta);

@@ -21,6 +21,8 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <summary>Counts recordings, which a backward pass or a reset ends: a tensor of an earlier one has no operations any more.</summary>
     private long recording = 1;
 
+    private bool isDisposed;
+
     /// <summary>Where everything runs.</summary>
     public Device Device { get; } = device;
 
@@ -50,7 +52,7 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <param name="inputs">What it is computed from; null where an optional input is missing.</param>
     /// <exception cref="ArgumentException">An input belongs to another tape, or the shape has more than 2⁶⁰ elements.</exception>
     /// <exception cref="InvalidOperationException">An input was recorded before the last backward pass or reset, which ended its recording.</exception>
-    /// <exception cref="ObjectDisposedException">An input's memory was returned.</exception>
+    /// <exception cref="ObjectDisposedException">An input's memory was returned, or the tape was disposed.</exception>
     public Tensor Output(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
     {
         bool requires = Read(inputs);
@@ -103,6 +105,7 @@ public sealed partial class Tape(Device device) : IDisposable
     /// </summary>
     internal Tensor View(Tensor x, ReadOnlySpan<int> shape, long start = 0)
     {
+        CheckOpen();
         Check(x);
         if (isCounting)
             Count(x);
@@ -113,6 +116,7 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <param name="x">A tensor of this tape, or a parameter.</param>
     public Tensor Detach(Tensor x)
     {
+        CheckOpen();
         if (x.Tape is not null && x.Tape != this)
             throw OfAnotherTape(x);
         return new Tensor(x, x.Sizes()) { Tape = this, Recording = recording };
@@ -122,8 +126,10 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <param name="length">The number of elements.</param>
     /// <param name="type">How they are stored.</param>
     /// <exception cref="DeviceMemoryException">The device has no room.</exception>
+    /// <exception cref="ObjectDisposedException">The tape was disposed.</exception>
     public Block Scratch(long length, DType type = DType.F32)
     {
+        CheckOpen();
         Block block = Device.Pool.Rent(length, type);
         rented.Add(block);
         return block;
@@ -193,9 +199,12 @@ public sealed partial class Tape(Device device) : IDisposable
         ReturnFrom(0);
     }
 
-    /// <summary>Returns every result and every gradient.</summary>
+    /// <summary>Returns every result and every gradient. The tape cannot be used afterwards; a second call does nothing.</summary>
     public void Dispose()
     {
+        if (isDisposed)
+            return;
+        isDisposed = true;
         Reset();
         Gradients.Release();
     }
@@ -204,6 +213,8 @@ public sealed partial class Tape(Device device) : IDisposable
     internal string WhyReturned(Tensor x) => x.WasReleased
         ? $"a tensor of shape {x} is read after a backward pass, which returns the results of operations; set its IsKept before Backward, or read it before"
         : $"a tensor of shape {x} is read after its tape was reset or disposed, or after the scope that made it; read it before, or keep it with TapeScope.Keep";
+
+    private void CheckOpen() => ObjectDisposedException.ThrowIf(isDisposed, this);
 
     private void Check(Tensor input)
     {

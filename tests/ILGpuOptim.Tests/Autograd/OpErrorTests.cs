@@ -95,5 +95,18 @@ public sealed class OpErrorTests : IDisposable
         Assert.Equal(0, device.Pool.LentBytes);
     }
 
+    [Fact]
+    public void MissingTensorsAreRefusedByName()
+    {
+        using var tape = new Tape(device);
+        Tensor x = tape.Ones(2, 3);
+        var none = (Tensor)null!;
+        Assert.Throws<ArgumentNullException>(() => tape.Add(x, none));
+        Assert.Throws<ArgumentNullException>(() => tape.Linear(x, none, null));
+        Assert.Throws<ArgumentNullException>(() => tape.Linear(none, x, null));
+        Assert.Throws<ArgumentNullException>(() => tape.Affine(none, 2));
+        Assert.Throws<ArgumentNullException>(() => x * none);
+    }
+
     public void Dispose() => device.Dispose();
 }

@@ -19,6 +19,23 @@ public sealed class TensorLifetimeTests : IDisposable
     }
 
     [Fact]
+    public void DisposedTapesAreRefused()
+    {
+        using var device = new CpuDevice(1);
+        var tape = new Tape(device);
+        Tensor x = tape.Ones(2, 3);
+        Tensor loss = tape.Sum(x);
+        tape.Dispose();
+        tape.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => tape.Ones(2));
+        Assert.Throws<ObjectDisposedException>(() => tape.Scratch(1));
+        Assert.Throws<ObjectDisposedException>(() => tape.Reshape(x, 3, 2));
+        Assert.Throws<ObjectDisposedException>(() => tape.Detach(x));
+        Assert.Throws<ObjectDisposedException>(() => tape.Backward(loss));
+        Assert.Equal(0, device.Pool.LentBytes);
+    }
+
+    [Fact]
     public void ResultsAreGoneAfterABackwardPassUnlessTheyAreKept()
     {
         Tensor y = tape.Linear(x, weight, null), z = tape.Linear(y, weight, null), loss = tape.CrossEntropy(z, head, null, [1, 2, 3]);

@@ -9,13 +9,13 @@ namespace ILGpuOptim.Layers;
 /// <param name="Tokens">Tokens that are written; 1 when all sequences are.</param>
 internal readonly record struct CacheWindow(KeyValueCache Cache, int Sequence, int Token, int Tokens)
 {
-    /// <summary>How many sequences the pass reads.</summary>
+    /// <summary>The number of sequences that the pass reads.</summary>
     public int Sequences => IsAll ? Cache.Sequences : 1;
 
-    /// <summary>Whether the pass reads one token of every sequence.</summary>
+    /// <summary>True if the pass reads one token of every sequence.</summary>
     public bool IsAll => Sequence < 0;
 
-    /// <summary>How many keys the last token sees: those of its sequence from the first row that is written, or from row 0 when all sequences are.</summary>
+    /// <summary>The number of keys that the last token sees: those of its sequence from the first row that is written, or from row 0 when all sequences are.</summary>
     public int KeyLength => IsAll ? Token + 1 : Tokens;
 
     /// <summary>Key rows from one sequence to the next.</summary>
@@ -24,9 +24,9 @@ internal readonly record struct CacheWindow(KeyValueCache Cache, int Sequence, i
     /// <summary>Writes some columns of the new tokens' rows.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="column">Where in the cache's rows they begin.</param>
-    /// <param name="source">The numbers, from the first token's on.</param>
+    /// <param name="source">The values, from those of the first token on.</param>
     /// <param name="stride">Elements from one token to the next in <paramref name="source"/>.</param>
-    /// <param name="columns">Numbers of a token.</param>
+    /// <param name="columns">Elements of a token.</param>
     public void Append(int layer, int column, in Block source, int stride, int columns)
     {
         Device device = source.Memory.Device;
@@ -41,10 +41,10 @@ internal readonly record struct CacheWindow(KeyValueCache Cache, int Sequence, i
 
     /// <summary>Writes the new tokens' rows head by head.</summary>
     /// <param name="layer">The layer.</param>
-    /// <param name="source">The numbers, from the first token's first head on.</param>
+    /// <param name="source">The values, from the first head of the first token on.</param>
     /// <param name="heads">Heads of a row.</param>
     /// <param name="headStride">Elements from one head to the next in <paramref name="source"/>; a row has no others.</param>
-    /// <param name="columns">Numbers of a head that are kept.</param>
+    /// <param name="columns">Elements of a head that are kept.</param>
     public void AppendHeads(int layer, in Block source, int heads, int headStride, int columns)
     {
         Device device = source.Memory.Device;

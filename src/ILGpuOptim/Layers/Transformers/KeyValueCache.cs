@@ -13,9 +13,9 @@ internal sealed class KeyValueCache : IDisposable
     private readonly int[] rowWidths;
 
     /// <summary>Rents memory.</summary>
-    /// <param name="device">Where.</param>
-    /// <param name="keyWidths">Numbers of a token's keys in each layer; it has as many values.</param>
-    /// <param name="sequences">Decoded at once.</param>
+    /// <param name="device">The device of the cache.</param>
+    /// <param name="keyWidths">Elements of a token's keys in each layer; its values have as many.</param>
+    /// <param name="sequences">The number of sequences that are decoded at once.</param>
     /// <param name="capacity">Tokens of each.</param>
     public KeyValueCache(Device device, IReadOnlyList<int> keyWidths, int sequences, int capacity)
     {
@@ -24,13 +24,13 @@ internal sealed class KeyValueCache : IDisposable
         layers = [.. rowWidths.Select(width => device.Pool.Rent((long)sequences * capacity, width))];
     }
 
-    /// <summary>Decoded at once.</summary>
+    /// <summary>The number of sequences.</summary>
     public int Sequences { get; }
 
     /// <summary>Rows of each sequence.</summary>
     public int Capacity { get; }
 
-    /// <summary>Numbers from one token to the next.</summary>
+    /// <summary>Elements from one token to the next.</summary>
     public int RowWidth(int layer) => rowWidths[layer];
 
     /// <summary>The rows of a layer, from a token of a sequence on.</summary>
@@ -51,7 +51,7 @@ internal sealed class KeyValueCache : IDisposable
         }
     }
 
-    /// <summary>Makes tokens of a sequence finite: masked keys weigh nothing, but nothing times NaN is NaN.</summary>
+    /// <summary>Zeroes tokens of a sequence: masked keys have weight 0, but 0 times NaN is NaN.</summary>
     public void Clear(int sequence, int token, int tokens)
     {
         if (tokens == 0)
@@ -60,7 +60,7 @@ internal sealed class KeyValueCache : IDisposable
             device.Fill(From(layer, sequence, token).Slice(0, (long)tokens * rowWidths[layer]), 0);
     }
 
-    /// <summary>Gives the memory back.</summary>
+    /// <summary>Returns the memory.</summary>
     public void Dispose()
     {
         foreach (Block layer in layers)

@@ -12,7 +12,11 @@ internal static class Broadcasting
     {
         int[] shape = [];
         foreach (Tensor input in inputs)
+        {
+            ArgumentNullException.ThrowIfNull(input, operation);
             shape = Shapes.Broadcast(operation, shape, input.Sizes());
+        }
+
         int best = 0;
         Int128 least = Int128.MaxValue;
         for (int split = shape.Length - 1; split >= 0 && least > 0; split--)

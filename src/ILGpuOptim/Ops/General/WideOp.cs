@@ -8,6 +8,7 @@ internal static class WideOp
     /// <summary>The tensor itself, or an f32 copy of it whose gradient is the tensor's.</summary>
     public static Tensor Wide(this Tape tape, Tensor x)
     {
+        ArgumentNullException.ThrowIfNull(x);
         if (x.Memory.Type == DType.F32)
             return x;
         Tensor output = tape.Output(x.Sizes(), x);
