@@ -135,6 +135,7 @@ public static class AttentionOp
     /// <exception cref="ArgumentException">Shapes do not fit each other.</exception>
     public static Tensor Rotate(this Tape tape, Tensor x, int heads, Block angles, int rotatedSize = 0)
     {
+        Shapes.NotNull("rotation", x);
         if (heads < 1 || x.Columns % heads != 0)
             throw new ArgumentException($"rotation: x is {x}; {heads} heads do not divide its {x.Columns} columns", nameof(heads));
         CheckAngles(x, angles, x.Columns / heads, rotatedSize);
@@ -149,6 +150,7 @@ public static class AttentionOp
 
     private static (int Heads, int KeyHeads) Heads(AttentionSettings settings)
     {
+        Shapes.NotNull(Name, settings);
         settings.Check();
         int keyHeads = settings.KeyHeads == 0 ? settings.Heads : settings.KeyHeads;
         return settings.Heads < 1 || keyHeads < 1 || settings.Heads % keyHeads != 0

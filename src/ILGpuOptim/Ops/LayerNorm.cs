@@ -40,9 +40,14 @@ public static class LayerNormOp
     }
 
     /// <summary>The number of columns that are normalised together: the length of the weight.</summary>
-    internal static int Columns(string operation, Tensor x, Tensor weight) => weight.Length > 0 && x.Columns % weight.Length == 0
-        ? (int)weight.Length
-        : throw new ArgumentException($"{ProductShape.Named(operation, weight)} takes {weight.Length} columns or a multiple of them, x is {x}", nameof(x));
+    internal static int Columns(string operation, Tensor x, Tensor weight)
+    {
+        Shapes.NotNull(operation, x);
+        Shapes.NotNull(operation, weight);
+        return weight.Length > 0 && x.Columns % weight.Length == 0
+            ? (int)weight.Length
+            : throw new ArgumentException($"{ProductShape.Named(operation, weight)} takes {weight.Length} columns or a multiple of them, x is {x}", nameof(x));
+    }
 
     /// <summary>The number of groups in all rows.</summary>
     internal static int Rows(Tensor x, int columns) => checked((int)(x.Length / columns));

@@ -30,7 +30,11 @@ public static class LinearActivationOp
     /// <param name="x">Any shape.</param>
     /// <param name="activation">The activation.</param>
     /// <returns>x's shape.</returns>
-    public static Tensor Activate(this Tape tape, Tensor x, Activation activation) => activation.Apply(tape, x);
+    public static Tensor Activate(this Tape tape, Tensor x, Activation activation)
+    {
+        Shapes.NotNull("Activate", activation);
+        return activation.Apply(tape, x);
+    }
 
     private sealed class Gradient(Tensor output, Tensor x, Tensor weight, Tensor? bias, Block before, Activation activation, bool transposed)
         : Operation(output, x, weight, bias)

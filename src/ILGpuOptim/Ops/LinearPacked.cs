@@ -14,6 +14,7 @@ public static class LinearPackedOp
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor LinearPacked(this Tape tape, Tensor x, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases = null)
     {
+        Shapes.NotNull("LinearPacked", weights);
         if (biases is not null && biases.Count != weights.Count)
             throw new ArgumentException($"LinearPacked: {biases.Count} biases for {weights.Count} weights", nameof(biases));
         var inputs = new Tensor?[1 + weights.Count + (biases?.Count ?? 0)];

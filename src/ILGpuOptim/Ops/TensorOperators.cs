@@ -78,16 +78,17 @@ public static class TensorOperators
     }
 
     /// <summary>The tape that records an operation, which is named as the tape's method.</summary>
+    /// <exception cref="ArgumentNullException">An operand is null.</exception>
     /// <exception cref="InvalidOperationException">No operand belongs to one.</exception>
     internal static Tape TapeOf(string operation, params ReadOnlySpan<Tensor> operands)
     {
+        Tape? tape = null;
         foreach (Tensor operand in operands)
         {
-            ArgumentNullException.ThrowIfNull(operand, operation);
-            if (operand.Tape is { } tape)
-                return tape;
+            Shapes.NotNull(operation, operand, "an operand");
+            tape ??= operand.Tape;
         }
 
-        throw new InvalidOperationException($"{operation}: {operands[0].Text()} belongs to no tape, as parameters and foreign memory do not; call tape.{operation} of the tape that shall record it");
+        return tape ?? throw new InvalidOperationException($"{operation}: {operands[0].Text()} belongs to no tape, as parameters and foreign memory do not; call tape.{operation} of the tape that shall record it");
     }
 }

@@ -26,6 +26,7 @@ public sealed class Parameter : Tensor
     public Parameter(Device device, string name, DType type, params ReadOnlySpan<int> shape)
         : base(device, Keep(device, type, shape), shape)
     {
+        ArgumentNullException.ThrowIfNull(name);
         Name = name;
         RequiresGradient = true;
         IsKept = true;
@@ -104,6 +105,7 @@ public sealed class Parameter : Tensor
 
     private static Block Keep(Device device, DType type, ReadOnlySpan<int> shape)
     {
+        ArgumentNullException.ThrowIfNull(device);
         long rows = 1, columns = shape.IsEmpty ? 1 : shape[^1];
         for (int i = 0; i < shape.Length - 1; i++)
             rows *= shape[i];

@@ -17,6 +17,7 @@ public sealed partial class Tape
     public void Backward(Tensor loss)
     {
         CheckOpen();
+        ArgumentNullException.ThrowIfNull(loss);
         if (loss.Tape is not null && loss.Tape != this)
             throw OfAnotherTape(loss);
         if (loss.Length != 1)

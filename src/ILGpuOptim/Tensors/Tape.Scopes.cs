@@ -39,6 +39,8 @@ public sealed partial class Tape
     /// <returns>The block's result.</returns>
     public Tensor Recompute(Tensor x, Func<Tensor, Tensor> block)
     {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(block);
         if (!IsRecording)
         {
             using TapeScope scope = Scope();
@@ -54,7 +56,7 @@ public sealed partial class Tape
         try
         {
             using TapeScope scope = Scope();
-            y = block(x);
+            y = block(x) ?? throw new InvalidOperationException("a block that is recomputed returned null instead of its result");
             isOwn = KeepRented(y.Data);
         }
         finally
@@ -245,6 +247,7 @@ public readonly ref struct TapeScope
     /// <returns>The result.</returns>
     public Tensor Keep(Tensor result)
     {
+        ArgumentNullException.ThrowIfNull(result);
         tape?.KeepRented(result.Memory);
         return result;
     }

@@ -24,7 +24,7 @@ public sealed partial class Tape(Device device) : IDisposable
     private bool isDisposed;
 
     /// <summary>Where everything runs.</summary>
-    public Device Device { get; } = device;
+    public Device Device { get; } = device ?? throw new ArgumentNullException(nameof(device));
 
     /// <summary>Enables recording operations for a backward pass.</summary>
     public bool IsRecording { get; set; } = true;
@@ -117,6 +117,7 @@ public sealed partial class Tape(Device device) : IDisposable
     public Tensor Detach(Tensor x)
     {
         CheckOpen();
+        ArgumentNullException.ThrowIfNull(x);
         if (x.Tape is not null && x.Tape != this)
             throw OfAnotherTape(x);
         return new Tensor(x, x.Sizes()) { Tape = this, Recording = recording };

@@ -13,7 +13,7 @@ public class Tensor
     private readonly int[] shape;
     private readonly Tensor? memoryOf;
     private Block data;
-    private bool isKept;
+    private bool isKept, wasReleased;
 
     /// <summary>Wraps device memory.</summary>
     /// <param name="device">Where the memory is.</param>
@@ -85,6 +85,7 @@ public class Tensor
     }
 
     /// <summary>The product of all sizes but the last: a tensor is this many rows of <see cref="Columns"/> elements.</summary>
+    /// <exception cref="NotSupportedException">There are more than 2³¹ - 1.</exception>
     public int Rows => shape.Length == 2 ? shape[0] : LeadingLength();
 
     /// <summary>
@@ -121,7 +122,11 @@ public class Tensor
     internal long Recording { get; init; }
 
     /// <summary>True if a backward pass returned the memory.</summary>
-    internal bool WasReleased { get; set; }
+    internal bool WasReleased
+    {
+        get => memoryOf?.WasReleased ?? wasReleased;
+        set => wasReleased = value;
+    }
 
     /// <summary>The part of a backward pass that computed the tensor again.</summary>
     internal int Region { get; set; }

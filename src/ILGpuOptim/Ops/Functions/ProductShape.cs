@@ -10,7 +10,7 @@ internal static class ProductShape
     /// <exception cref="ArgumentException">The weight does not fit x, or the bias does not have one value per output.</exception>
     public static int Outputs(string operation, Tensor x, Tensor weight, Tensor? bias, bool transposed)
     {
-        ArgumentNullException.ThrowIfNull(x);
+        Shapes.NotNull(operation, x);
         Matrix(operation, weight);
         (int inputs, int outputs) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
         if (x.Columns != inputs || (bias is not null && bias.Length != outputs))
@@ -26,7 +26,7 @@ internal static class ProductShape
     /// <summary>Requires two axes of a weight.</summary>
     public static void Matrix(string operation, Tensor weight)
     {
-        ArgumentNullException.ThrowIfNull(weight);
+        Shapes.NotNull(operation, weight);
         if (weight.Sizes().Length != 2)
             throw NoMatrix(operation, weight);
     }

@@ -13,7 +13,7 @@ internal static class Broadcasting
         int[] shape = [];
         foreach (Tensor input in inputs)
         {
-            ArgumentNullException.ThrowIfNull(input, operation);
+            Shapes.NotNull(operation, input);
             shape = Shapes.Broadcast(operation, shape, input.Sizes());
         }
 

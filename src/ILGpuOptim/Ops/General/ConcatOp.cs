@@ -19,6 +19,7 @@ public static class ConcatOp
         long total = 0;
         foreach (Tensor part in parts)
         {
+            Shapes.NotNull("Concat", part);
             bool fits = part.Shape.Count == shape.Length;
             for (int k = 0; fits && k < shape.Length; k++)
                 fits = k == axis || part.Shape[k] == shape[k];
@@ -54,6 +55,7 @@ public static class ConcatOp
         var rows = new Tensor[parts.Length];
         for (int i = 0; i < rows.Length; i++)
         {
+            Shapes.NotNull("Stack", parts[i], "a part");
             if (!parts[i].Shape.SequenceEqual(parts[0].Shape))
                 throw new ArgumentException($"Stack: {parts[0].Text()} and {parts[i].Text()} have different shapes", nameof(parts));
             rows[i] = tape.Unsqueeze(parts[i], axis);

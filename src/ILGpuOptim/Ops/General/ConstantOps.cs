@@ -46,16 +46,22 @@ public static class ConstantOps
     }
 
     /// <summary>Normally distributed values from the tape's seed and its next stream.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The mean is not finite, or the standard deviation is not finite or negative.</exception>
     public static Tensor RandomNormal(this Tape tape, float mean, float standardDeviation, params ReadOnlySpan<int> shape)
     {
+        Scalars.Finite("RandomNormal", mean);
+        Scalars.NotNegative("RandomNormal", standardDeviation);
         Tensor output = tape.New("RandomNormal", shape);
         tape.Device.Random(output.Data, RandomKind.Normal, standardDeviation, tape.Seed, tape.RandomStream++);
         return tape.Shifted(output, mean);
     }
 
     /// <summary>Values distributed uniformly in [<paramref name="low"/>, <paramref name="high"/>) from the tape's seed and its next stream.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The difference of the limits is negative or not finite.</exception>
     public static Tensor RandomUniform(this Tape tape, float low, float high, params ReadOnlySpan<int> shape)
     {
+        if (!(low <= high) || !float.IsFinite(high - low))
+            throw new ArgumentOutOfRangeException(nameof(high), high, $"RandomUniform: low is {low} and high is {high}; high - low must be finite and at least 0");
         Tensor output = tape.New("RandomUniform", shape);
         tape.Device.Random(output.Data, RandomKind.Uniform, high - low, tape.Seed, tape.RandomStream++);
         return tape.Shifted(output, low);

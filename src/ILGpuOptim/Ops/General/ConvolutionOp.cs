@@ -18,6 +18,7 @@ public static class ConvolutionOp
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public static Tensor Conv2d(this Tape tape, Tensor x, Tensor weight, Tensor? bias = null, Extent? stride = null, Extent? padding = null, Extent? dilation = null, int groups = 1)
     {
+        Shapes.NotNull("Conv2d", weight);
         if (weight.Shape.Count != 4)
             throw new ArgumentException($"Conv2d: a weight is outputs × (channels / groups) × height × width, not {weight.Text()}", nameof(weight));
         return tape.Convolve("Conv2d", x, weight, bias, stride ?? 1, padding ?? 0, dilation ?? 1, groups);
@@ -36,6 +37,8 @@ public static class ConvolutionOp
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public static Tensor Conv1d(this Tape tape, Tensor x, Tensor weight, Tensor? bias = null, int stride = 1, int padding = 0, int dilation = 1, int groups = 1)
     {
+        Shapes.NotNull("Conv1d", x);
+        Shapes.NotNull("Conv1d", weight);
         if (x.Shape.Count != 3 || weight.Shape.Count != 3)
             throw new ArgumentException($"Conv1d: {x.Text()} and {weight.Text()} are not batch × channels × length and outputs × (channels / groups) × length");
         Tensor y = tape.Convolve("Conv1d", tape.Unsqueeze(x, 2), tape.Unsqueeze(weight, 2), bias, new(1, stride), new(0, padding), new(1, dilation), groups);

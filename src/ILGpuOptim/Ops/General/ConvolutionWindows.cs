@@ -29,6 +29,7 @@ internal sealed record ConvolutionWindows(int Images, int Channels, int Height, 
     /// <exception cref="ArgumentException">The window does not fit, or the images have another number of axes.</exception>
     public static ConvolutionWindows Over(string operation, Tensor x, int kernelHeight, int kernelWidth, Extent stride, Extent padding, Extent dilation)
     {
+        Shapes.NotNull(operation, x);
         if (x.Shape.Count != 4)
             throw new ArgumentException($"{operation}: images are batch × channels × height × width, not {x.Text()}", nameof(x));
         if (kernelHeight < 1 || kernelWidth < 1 || stride.Height < 1 || stride.Width < 1 || dilation.Height < 1 || dilation.Width < 1 || padding.Height < 0 || padding.Width < 0)

@@ -101,7 +101,7 @@ internal readonly struct Power : IFunction2
         L zero = L.Splat(0), one = L.Splat(1), half = L.Splat(0.5f) * y;
         L isZero = L.Equal(x, zero), magnitude = L.Exp(y * L.Log(L.Select(isZero, one, L.Abs(x))));
         L ofNegative = L.Select(L.Equal(L.Round(half), half), magnitude, L.Select(L.Equal(L.Round(y), y), -magnitude, L.Splat(float.NaN)));
-        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(L.Less(y, zero), L.Splat(float.PositiveInfinity), L.Select(L.Equal(y, one), x, zero)));
+        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(L.Less(y, zero), L.Splat(float.PositiveInfinity), L.Select(L.Equal(y, one), x, L.Select(L.Less(zero, y), zero, y))));
         return L.Select(isZero, ofZero, L.Select(L.Less(x, zero), ofNegative, magnitude));
     }
 }

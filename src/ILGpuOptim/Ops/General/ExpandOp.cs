@@ -12,6 +12,7 @@ public static class ExpandOp
     /// <exception cref="ArgumentException">x cannot be broadcast to the shape.</exception>
     public static Tensor Expand(this Tape tape, Tensor x, params ReadOnlySpan<int> shape)
     {
+        Shapes.NotNull("Expand", x);
         int[] own = x.Sizes(), sizes = shape.ToArray();
         bool fits = own.Length <= sizes.Length;
         for (int k = 1; fits && k <= own.Length; k++)

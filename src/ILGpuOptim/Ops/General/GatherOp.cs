@@ -37,6 +37,7 @@ public static class GatherOp
     /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
     public static Tensor ScatterAdd(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices, Tensor source)
     {
+        Shapes.NotNull("ScatterAdd", source);
         axis = Shapes.Axis("ScatterAdd", x, axis);
         int[] shape = WithIndices("ScatterAdd", x, axis, indices);
         if (!source.Shape.SequenceEqual(shape))

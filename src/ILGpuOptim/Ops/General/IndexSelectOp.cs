@@ -44,6 +44,7 @@ public static class IndexSelectOp
     /// <exception cref="ArgumentOutOfRangeException">An index lies outside the axis.</exception>
     public static Tensor IndexAdd(this Tape tape, Tensor x, int axis, ReadOnlySpan<int> indices, Tensor source)
     {
+        Shapes.NotNull("IndexAdd", source);
         axis = Shapes.Axis("IndexAdd", x, axis);
         Check("IndexAdd", x, axis, indices);
         int[] expected = [.. x.Sizes()];

@@ -63,6 +63,9 @@ public static class LossOps
 
     private static Tensor Loss<F>(this Tape tape, string operation, F function, Tensor x, Tensor target, LossReduction reduction) where F : unmanaged, IFunction2
     {
+        Shapes.NotNull(operation, x);
+        Shapes.NotNull(operation, target);
+
         // A column of values against a row of targets would give a matrix of losses of all pairs, which is never meant.
         if (!Shapes.Broadcast(operation, x.Sizes(), target.Sizes()).AsSpan().SequenceEqual(x.Sizes()))
             throw new ArgumentException($"{operation}: a target of {target.Text()} cannot be broadcast to the shape {x.Text()} of the input; reshape one of them", nameof(target));

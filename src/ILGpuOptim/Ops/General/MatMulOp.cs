@@ -18,6 +18,8 @@ public static class MatMulOp
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     public static Tensor MatMul(this Tape tape, Tensor a, Tensor b, bool transposeA = false, bool transposeB = false)
     {
+        Shapes.NotNull("MatMul", a);
+        Shapes.NotNull("MatMul", b);
         string pair = $"{a.Text()} and {b.Text()}";
         if (a.Shape.Count == 0 || b.Shape.Count == 0 || (transposeA && a.Shape.Count == 1) || (transposeB && b.Shape.Count == 1))
             throw new ArgumentException($"MatMul: {pair}: {(a.Shape.Count == 0 || b.Shape.Count == 0 ? "a scalar is not a matrix" : "a vector cannot be transposed")}");

@@ -14,6 +14,7 @@ public static class PadOp
     /// <exception cref="ArgumentOutOfRangeException">A padding is negative.</exception>
     public static Tensor Pad(this Tape tape, Tensor x, ReadOnlySpan<(int Before, int After)> padding, float value = 0)
     {
+        Shapes.NotNull("Pad", x);
         int[] shape = [.. x.Sizes()];
         if (padding.Length > shape.Length)
             throw new ArgumentException($"Pad: {padding.Length} paddings for {x.Text()}", nameof(padding));

@@ -10,6 +10,7 @@ public static class PermuteOp
     /// <exception cref="ArgumentException">An axis is missing or named twice.</exception>
     public static Tensor Permute(this Tape tape, Tensor x, params ReadOnlySpan<int> axes)
     {
+        Shapes.NotNull("Permute", x);
         int[] sizes = x.Sizes();
         if (axes.Length != sizes.Length)
             throw new ArgumentException($"Permute: {x.Text()} has {sizes.Length} axes; {axes.Length} are named", nameof(axes));
@@ -38,6 +39,7 @@ public static class PermuteOp
     /// <summary>Exchanges two axes; by default the last two, which transposes matrices.</summary>
     public static Tensor Transpose(this Tape tape, Tensor x, int first = -2, int second = -1)
     {
+        Shapes.NotNull("Transpose", x);
         int[] axes = [.. Enumerable.Range(0, x.Shape.Count)];
         int a = Shapes.Axis("Transpose", x, first), b = Shapes.Axis("Transpose", x, second);
         (axes[a], axes[b]) = (b, a);

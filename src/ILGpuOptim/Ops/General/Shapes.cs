@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
@@ -10,6 +12,14 @@ internal static class Shapes
 
     /// <inheritdoc cref="Text(ReadOnlySpan{int})"/>
     public static string Text(this Tensor x) => Text(x.Sizes());
+
+    /// <summary>Requires an operand.</summary>
+    /// <exception cref="ArgumentNullException">It is null.</exception>
+    public static void NotNull(string operation, [NotNull] object? operand, [CallerArgumentExpression(nameof(operand))] string name = "")
+    {
+        if (operand is null)
+            throw new ArgumentNullException(name, $"{operation}: {name} is null");
+    }
 
     /// <inheritdoc cref="Tensor.LengthOf"/>
     public static long Length(ReadOnlySpan<int> shape, string? operation = null) => Tensor.LengthOf(shape, operation);
@@ -30,7 +40,11 @@ internal static class Shapes
 
     /// <summary>The index of an axis that may be negative, counted from the end.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such axis.</exception>
-    public static int Axis(string operation, Tensor x, int axis) => Axis(operation, x.Text(), x.Shape.Count, axis);
+    public static int Axis(string operation, Tensor x, int axis)
+    {
+        NotNull(operation, x);
+        return Axis(operation, x.Text(), x.Shape.Count, axis);
+    }
 
     /// <inheritdoc cref="Axis(string, Tensor, int)"/>
     public static int Axis(string operation, string shape, int rank, int axis)
@@ -44,6 +58,7 @@ internal static class Shapes
     /// <exception cref="ArgumentException">An axis is named twice.</exception>
     public static bool[] Axes(string operation, Tensor x, ReadOnlySpan<int> axes)
     {
+        NotNull(operation, x);
         var meant = new bool[x.Shape.Count];
         if (axes.IsEmpty)
             Array.Fill(meant, true);
