@@ -7,7 +7,7 @@ namespace ILGpuOptim.Fuzz;
 /// <summary>Damages JSON by its structure: values of other types and sizes, fields that are missing, repeated, renamed or nested.</summary>
 internal static class JsonMutator
 {
-    /// <summary>Texts that programs stumble over.</summary>
+    /// <summary>Strings that often cause errors.</summary>
     public static readonly string[] Texts =
     [
         "", " ", "\0", "\n", "NaN", "-1", "0", "1e999", "../../etc/passwd", "/dev/zero", "*", "\u001b[31m", "\u202e", "é", "e\u0301", "𝟏", "\ufffd", "<unk>", "[MASK]", "a b", "(a+)+$", "[", "(?<",
@@ -20,7 +20,7 @@ internal static class JsonMutator
         "{\"type\":null}", "[null]", "\"\"", "\"\\ud800\"", "[1,2,3]", "\"1\"",
     ];
 
-    /// <summary>The damaged JSON; null where the bytes are no JSON. Of JSON lines, one is damaged.</summary>
+    /// <summary>Damages JSON; null if the bytes are not JSON. In JSON lines, one line is damaged.</summary>
     public static byte[]? Mutate(byte[] bytes, Random random)
     {
         string text = Encoding.UTF8.GetString(bytes);
@@ -66,7 +66,7 @@ internal static class JsonMutator
 
     private static string Changed(JsonNode root, JsonNode place, Random random)
     {
-        // Values that no tree holds, such as 1e400 or fields that appear twice, are put into the text.
+        // Values that JsonNode cannot represent, such as 1e400 or duplicate fields, are inserted into the text.
         const string Mark = "@@fuzz@@";
         string raw = random.Next(5) switch
         {

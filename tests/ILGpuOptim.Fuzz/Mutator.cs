@@ -4,13 +4,13 @@ using System.Text;
 
 namespace ILGpuOptim.Fuzz;
 
-/// <summary>Damages files: JSON by its structure, lines by lines, archives inside, everything by its bytes.</summary>
+/// <summary>Damages files: JSON by its structure, text by lines, the contents of archives, and any file by its bytes.</summary>
 internal static class Mutator
 {
     private static readonly long[] Integers =
         [0, 1, -1, 2, 3, 7, 127, 128, 255, 256, 65535, 65536, 1 << 20, 1 << 24, int.MaxValue, int.MinValue, uint.MaxValue, 1L << 40, long.MaxValue, long.MinValue];
 
-    /// <summary>The damaged contents of a file.</summary>
+    /// <summary>Returns the damaged contents of a file.</summary>
     public static byte[] Mutate(string name, byte[] bytes, Random random)
     {
         if (name.EndsWith(".gz", StringComparison.Ordinal) && random.Next(4) > 0)
@@ -27,7 +27,7 @@ internal static class Mutator
         return bytes;
     }
 
-    /// <summary>Changes the JSON header of a safetensors file, whose length is mostly made to fit.</summary>
+    /// <summary>Damages the JSON header of a safetensors file; the stated length is usually corrected.</summary>
     private static byte[] SafetensorsHeader(byte[] bytes, Random random)
     {
         if (bytes.Length < 8 || BinaryPrimitives.ReadInt64LittleEndian(bytes) is var length && (length < 2 || length > bytes.Length - 8))
@@ -68,7 +68,7 @@ internal static class Mutator
         return Encoding.Latin1.GetBytes(string.Join('\n', lines));
     }
 
-    /// <summary>Changes, removes, repeats or inserts bytes; small places near the beginning are the likeliest, since headers lie there.</summary>
+    /// <summary>Changes, removes, repeats or inserts bytes, most often near the beginning, where headers are.</summary>
     private static byte[] Bytes(byte[] bytes, Random random)
     {
         if (bytes.Length == 0)

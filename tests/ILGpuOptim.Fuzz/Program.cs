@@ -9,7 +9,7 @@ using ILGpuOptim.Fuzz;
 //   ILGpuOptim.Fuzz [--seconds 60] [--seed 1] [--target NAME] [--out FOLDER]    fuzzes; failing cases are kept in FOLDER
 //   ILGpuOptim.Fuzz --replay FOLDER --target NAME                               runs one kept case again
 
-// A damaged case may allocate what the undamaged one does twice, ten times the bytes of its files, and a megabyte.
+// A damaged case may allocate twice the bytes of the undamaged one, plus ten times the size of its files, plus a megabyte.
 const long FreeBytes = 1L << 20;
 const int BytesPerByte = 10, Growth = 2;
 TimeSpan mostTime = TimeSpan.FromSeconds(10);
@@ -33,7 +33,7 @@ if (Option("--replay") is { } replay)
     return outcome.IsAccepted ? 0 : 1;
 }
 
-// Every undamaged case must be accepted, and kept cases that once failed must not fail again.
+// Every undamaged case, and every case that once failed, must be accepted.
 var found = new Dictionary<string, int>();
 var undamaged = new Dictionary<Target, long>();
 foreach (Target target in targets)
@@ -42,7 +42,7 @@ foreach (Target target in targets)
     Report(target, Run(target, workspace.Folder, undamaged[target]), "undamaged");
 }
 
-// A watchdog ends the program when a case hangs; what it was stays on the disk.
+// A watchdog ends the program if a case hangs; the case stays on the disk.
 var clock = Stopwatch.StartNew();
 long cases = 0, accepted = 0, began = Stopwatch.GetTimestamp();
 var watchdog = new Thread(() =>
@@ -52,7 +52,7 @@ var watchdog = new Thread(() =>
         Thread.Sleep(500);
         if (Stopwatch.GetElapsedTime(Interlocked.Read(ref began)) > 3 * mostTime)
         {
-            Console.Error.WriteLine($"FAILED: a case did not end; it lies in {workspace.Folder}");
+            Console.Error.WriteLine($"FAILED: a case did not end; it is in {workspace.Folder}");
             Environment.Exit(1);
         }
     }
@@ -76,7 +76,7 @@ while (clock.Elapsed.TotalSeconds < seconds)
 Console.WriteLine($"{cases:N0} cases of {targets.Count} targets with seed {seed}: {accepted:N0} read, {cases - accepted:N0} refused, {found.Values.Sum():N0} unexpected of {found.Count} kinds");
 return found.Count == 0 ? 0 : 1;
 
-// The bytes that the undamaged case allocates. The first reading also loads tables that stay.
+// The bytes that the undamaged case allocates. The first reading is not counted, because it also loads static tables.
 long Measure(Target target)
 {
     workspace.Write(target.Files);

@@ -12,10 +12,10 @@ using Parquet.Schema;
 
 namespace ILGpuOptim.Fuzz;
 
-/// <summary>A format: valid files, those of them that are damaged, and how the library reads them.</summary>
+/// <summary>A format: valid files, the files to damage, and the method that reads them.</summary>
 /// <param name="Name">The format.</param>
 /// <param name="Files">The files of a valid case.</param>
-/// <param name="Damaged">Names of the files that are damaged.</param>
+/// <param name="Damaged">The names of the files to damage.</param>
 /// <param name="Read">Reads the case in a folder.</param>
 internal sealed record Target(string Name, IReadOnlyDictionary<string, byte[]> Files, IReadOnlyList<string> Damaged, Action<string> Read);
 
@@ -26,7 +26,7 @@ internal static class Targets
 
     private static readonly CpuDevice Device = new(threads: 1);
 
-    /// <summary>Makes the valid cases.</summary>
+    /// <summary>Creates the valid cases.</summary>
     public static IEnumerable<Target> All(Workspace workspace)
     {
         string goldens = Path.Combine(AppContext.BaseDirectory, "Goldens");
@@ -39,7 +39,7 @@ internal static class Targets
 
         foreach (string file in Directory.EnumerateFiles(goldens, "*", SearchOption.AllDirectories).Where(IsTokenizer).Order(StringComparer.Ordinal))
         {
-            // Files with other names than those of the formats are given the format's own.
+            // Files are renamed to the format's standard file name.
             string name = file.EndsWith(".model", StringComparison.Ordinal) ? "tokenizer.model" : file.EndsWith(".json", StringComparison.Ordinal) ? "tokenizer.json" : Path.GetFileName(file);
             var files = new Dictionary<string, byte[]> { [name] = File.ReadAllBytes(file) };
             yield return new("tokenizer", files, [name], ReadTokenizer);
@@ -55,7 +55,7 @@ internal static class Targets
     private static bool IsTokenizer(string file) => Path.GetFileName(file) is "tokenizer.json" or "vocab.txt" || file.EndsWith(".model", StringComparison.Ordinal)
         || (file.EndsWith(".json", StringComparison.Ordinal) && Path.GetFileName(Path.GetDirectoryName(file)) == "tokenizers" && File.ReadAllText(file).Contains("\"model\"", StringComparison.Ordinal));
 
-    /// <summary>The index of recorded trajectories with one of them.</summary>
+    /// <summary>The index of recorded trajectories, reduced to one.</summary>
     private static string OneCase(byte[] index)
     {
         JsonNode root = JsonNode.Parse(index)!;
@@ -144,7 +144,7 @@ internal static class Targets
         return target.ToArray();
     }
 
-    /// <summary>Runs, adapters, settings and comparisons, as a short training writes them.</summary>
+    /// <summary>Runs, adapters, settings and models, as written by a short training.</summary>
     private static IEnumerable<Target> OfRuns(Workspace workspace)
     {
         TrainingSettings settings = Presets.Find("tiny") with { Layers = 1, Heads = 2, HiddenSize = 16, Block = 8, Batch = 2, Steps = 3, Warmup = 0, EvalBatches = 1, EvalInterval = 2, Data = [workspace.Text] };

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Fuzz;
 
-/// <summary>A temporary folder that holds the files of one case after the other.</summary>
+/// <summary>A temporary folder for the files of the current case.</summary>
 internal sealed class Workspace : IDisposable
 {
     private readonly string root = Directory.CreateTempSubdirectory("ilgpuoptim-fuzz-").FullName;
@@ -15,7 +15,7 @@ internal sealed class Workspace : IDisposable
     /// <summary>A text file that is never damaged.</summary>
     public string Text => Path.Combine(root, "text.txt");
 
-    /// <summary>Writes the files of a case, one of them with other contents. Files that lie there already are left.</summary>
+    /// <summary>Writes the files of a case, optionally with one damaged file. Unchanged files of the previous case are kept.</summary>
     public void Write(IReadOnlyDictionary<string, byte[]> files, string? damaged = null, byte[]? contents = null)
     {
         if (!ReferenceEquals(files, written))
@@ -35,7 +35,7 @@ internal sealed class Workspace : IDisposable
             Put(damaged, contents!);
     }
 
-    /// <summary>Keeps the case.</summary>
+    /// <summary>Copies the case to a folder.</summary>
     public void CopyTo(string folder)
     {
         foreach (string file in Directory.EnumerateFiles(Folder, "*", SearchOption.AllDirectories))

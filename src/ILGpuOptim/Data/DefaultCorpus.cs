@@ -4,12 +4,12 @@ using System.Text;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// The default training text: the King James version (1611, public domain), one verse a
-/// line, chapters apart, taken from Debian's package <c>bible-kjv</c>.
+/// The default training text: the King James version (1611, public domain), one verse
+/// per line, with empty lines between chapters, from Debian's package <c>bible-kjv</c>.
 /// </summary>
 public static class DefaultCorpus
 {
-    /// <summary>Its name in messages of runs.</summary>
+    /// <summary>The name in messages.</summary>
     public const string Name = "king-james";
 
     private static readonly Lazy<string> Contents = new(() =>

@@ -3,10 +3,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Where the ends of documents are kept, in ascending order: in memory or in a file.</summary>
+/// <summary>Stores the ends of documents, in ascending order, in memory or in a file.</summary>
 internal abstract class DocumentEndStore : IDisposable
 {
-    /// <summary>Reads the ends from number <paramref name="first"/> on that fill <paramref name="target"/>; allocates nothing.</summary>
+    /// <summary>Fills <paramref name="target"/> with the ends from index <paramref name="first"/>. Allocates nothing.</summary>
     public abstract void Read(long first, Span<long> target);
 
     /// <inheritdoc/>
@@ -19,16 +19,16 @@ internal sealed class DocumentEndArray(long[] ends) : DocumentEndStore
     /// <inheritdoc/>
     public override void Read(long first, Span<long> target) => ends.AsSpan((int)first, target.Length).CopyTo(target);
 
-    /// <summary>Keeps the ends: others may share them.</summary>
+    /// <summary>Does nothing: other instances may share the ends.</summary>
     public override void Dispose()
     {
     }
 }
 
-/// <summary>Ends in a file, as 64-bit little-endian integers. They are read through a handle, so that a file may be larger than the memory.</summary>
-/// <param name="path">For messages.</param>
+/// <summary>Ends in a file, as 64-bit little-endian integers. They are read on demand, so a file may be larger than memory.</summary>
+/// <param name="path">The path, for messages.</param>
 /// <param name="handle">The file, which the store owns.</param>
-/// <param name="offset">The byte where the ends begin.</param>
+/// <param name="offset">The offset of the ends in bytes.</param>
 internal sealed class DocumentEndFileStore(string path, SafeFileHandle handle, long offset) : DocumentEndStore
 {
     /// <inheritdoc/>

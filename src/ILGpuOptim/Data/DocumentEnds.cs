@@ -1,20 +1,20 @@
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Where the documents of a sequence of tokens end. Ends are read where they are kept, in memory or in a file, so there may be far more than fit the
-/// memory. A part shares its storage. Every document has at least one token.
+/// The ends of the documents in a sequence of tokens. Ends in a file are read on demand, so there may be more than fit into memory. Slices share
+/// the storage. Every document has at least one token.
 /// </summary>
 public sealed class DocumentEnds : IDisposable
 {
-    private const int Piece = 64;
+    private const int BufferSize = 64;
 
-    /// <summary>A run of ends of one store, each moved by <see cref="Shift"/>.</summary>
+    /// <summary>A run of ends of one store, offset by <see cref="Shift"/>.</summary>
     private readonly record struct Segment(DocumentEndStore Store, long First, long Count, long Shift)
     {
-        /// <summary>The last end of the store's run, moved.</summary>
+        /// <summary>The last end of the run, with the offset.</summary>
         public long Last { get; } = Read(Store, First + Count - 1) + Shift;
 
-        /// <summary>An end, counted from the first of the run.</summary>
+        /// <summary>The end at an index of the run, with the offset.</summary>
         public long End(long index) => Read(Store, First + index) + Shift;
 
         private static long Read(DocumentEndStore store, long index)
@@ -25,7 +25,7 @@ public sealed class DocumentEnds : IDisposable
         }
     }
 
-    /// <summary>All ends but that of the last document, which is the end of the tokens.</summary>
+    /// <summary>All ends except the last, which is the number of tokens.</summary>
     private readonly Segment[] segments;
 
     private DocumentEnds(Segment[] segments, long length)
@@ -35,26 +35,26 @@ public sealed class DocumentEnds : IDisposable
         Count = segments.Sum(segment => segment.Count) + (length > 0 ? 1 : 0);
     }
 
-    /// <summary>How many tokens there are.</summary>
+    /// <summary>The number of tokens.</summary>
     public long Length { get; }
 
-    /// <summary>How many documents there are.</summary>
+    /// <summary>The number of documents.</summary>
     public long Count { get; }
 
-    /// <summary>One document of all tokens; none where there are no tokens.</summary>
+    /// <summary>A single document of all tokens; no document if there are no tokens.</summary>
     public static DocumentEnds One(long length) => new([], length);
 
-    /// <summary>Keeps ends in memory.</summary>
-    /// <param name="ends">The number of tokens up to the end of each document, ascending; the last may be missing.</param>
-    /// <param name="length">How many tokens there are.</param>
-    /// <exception cref="ArgumentException">Ends do not ascend, or lie outside the tokens.</exception>
+    /// <summary>Creates ends in memory.</summary>
+    /// <param name="ends">The number of tokens up to the end of each document, ascending; the last may be omitted.</param>
+    /// <param name="length">The number of tokens.</param>
+    /// <exception cref="ArgumentException">The ends are not ascending, or are beyond the tokens.</exception>
     public static DocumentEnds From(ReadOnlySpan<long> ends, long length)
     {
         long before = 0;
         foreach (long end in ends)
         {
             if (end <= before || end > length)
-                throw new ArgumentException($"the end {end} does not lie between the one before it, {before}, and the {length} tokens", nameof(ends));
+                throw new ArgumentException($"the end {end} is not between the previous end, {before}, and the {length} tokens", nameof(ends));
             before = end;
         }
 
@@ -63,10 +63,10 @@ public sealed class DocumentEnds : IDisposable
         return new(ends.Length == 0 ? [] : [new Segment(new DocumentEndArray(ends.ToArray()), 0, ends.Length, 0)], length);
     }
 
-    /// <summary>The ends of a store, which the result owns; the last is that of the tokens.</summary>
+    /// <summary>The ends of a store, which the result owns; the last is the number of tokens.</summary>
     internal static DocumentEnds From(DocumentEndStore store, long count, long length) => new(count > 1 ? [new Segment(store, 0, count - 1, 0)] : [], length);
 
-    /// <summary>Documents one after the other, as <see cref="TokenSequence.Join"/> joins their tokens.</summary>
+    /// <summary>Concatenates documents, as <see cref="TokenSequence.Join"/> concatenates their tokens.</summary>
     public static DocumentEnds Join(IEnumerable<DocumentEnds> parts)
     {
         var segments = new List<Segment>();
@@ -83,14 +83,14 @@ public sealed class DocumentEnds : IDisposable
         return new([.. segments], length);
     }
 
-    /// <summary>The documents of tokens <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/>, the first and last of which may be parts of documents.</summary>
+    /// <summary>The documents of tokens <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/>, the first and last of which may be incomplete.</summary>
     public DocumentEnds Slice(long start, long length)
     {
         CheckRange(start, length);
         var parts = new List<Segment>();
         foreach (Segment segment in segments)
         {
-            long first = After(segment, start), end = After(segment, start + length - 1);
+            long first = EndsUpTo(segment, start), end = EndsUpTo(segment, start + length - 1);
             if (first < end)
                 parts.Add(new Segment(segment.Store, segment.First + first, end - first, segment.Shift - start));
         }
@@ -110,7 +110,7 @@ public sealed class DocumentEnds : IDisposable
     public void CopyTo(long first, Span<long> target)
     {
         if (first < 0 || first > Count - target.Length)
-            throw new ArgumentOutOfRangeException(nameof(first), $"documents {first:N0} to {first + target.Length:N0} lie outside {Count:N0}");
+            throw new ArgumentOutOfRangeException(nameof(first), $"documents {first:N0} to {first + target.Length:N0} are outside {Count:N0}");
         foreach (ref readonly Segment segment in segments.AsSpan())
         {
             if (target.IsEmpty)
@@ -132,14 +132,14 @@ public sealed class DocumentEnds : IDisposable
             target[0] = Length;
     }
 
-    /// <summary>The number of the document that holds a token. Allocates nothing.</summary>
+    /// <summary>The number of the document that contains a token. Allocates nothing.</summary>
     public long DocumentAt(long token)
     {
         CheckRange(token, 1);
         long documents = 0;
         foreach (ref readonly Segment segment in segments.AsSpan())
         {
-            long before = After(segment, token);
+            long before = EndsUpTo(segment, token);
             documents += before;
             if (before < segment.Count)
                 break;
@@ -150,13 +150,13 @@ public sealed class DocumentEnds : IDisposable
 
     /// <summary>The document of each token of a window, counted from 0 in the window. Allocates nothing.</summary>
     /// <param name="start">The first token.</param>
-    /// <param name="documents">Takes the numbers: as many as the window has tokens.</param>
+    /// <param name="documents">Receives the numbers; one for each token of the window.</param>
     public void Number(long start, Span<int> documents)
     {
         CheckRange(start, documents.Length);
         if (documents.IsEmpty)
             return;
-        Span<long> ends = stackalloc long[Piece];
+        Span<long> ends = stackalloc long[BufferSize];
         long document = DocumentAt(start);
         int position = 0;
         for (int number = 0; position < documents.Length;)
@@ -174,10 +174,10 @@ public sealed class DocumentEnds : IDisposable
         }
     }
 
-    /// <summary>As the other, and ignores targets that are the first token of a document.</summary>
+    /// <summary>As the other overload; also ignores targets that are the first token of a document.</summary>
     /// <param name="start">The first token.</param>
-    /// <param name="documents">Takes the numbers: as many as the window has tokens.</param>
-    /// <param name="targets">The tokens that follow those of the window; each that begins a document becomes <see cref="SequentialWindows.Ignored"/>.</param>
+    /// <param name="documents">Receives the numbers; one for each token of the window.</param>
+    /// <param name="targets">The tokens that follow those of the window; those that begin a document become <see cref="SequentialWindows.Ignored"/>.</param>
     public void Number(long start, Span<int> documents, Span<int> targets)
     {
         Number(start, documents);
@@ -191,12 +191,12 @@ public sealed class DocumentEnds : IDisposable
             targets[documents.Length - 1] = SequentialWindows.Ignored;
     }
 
-    /// <summary>Whether a token is the first of a document. Allocates nothing.</summary>
+    /// <summary>True if a token is the first of a document. Allocates nothing.</summary>
     public bool Begins(long token) => token == 0 || DocumentAt(token) != DocumentAt(token - 1);
 
-    /// <summary>The documents of tokens that end with a token of their own, such as <c>&lt;|endoftext|&gt;</c>; null where it does not occur. Reads every token.</summary>
+    /// <summary>The documents of tokens in which each document ends with a special token such as <c>&lt;|endoftext|&gt;</c>; null if it does not occur. Reads every token.</summary>
     /// <param name="tokens">The tokens.</param>
-    /// <param name="end">The id of the last token of a document.</param>
+    /// <param name="end">The id of the special token.</param>
     public static DocumentEnds? EndingWith(TokenSequence tokens, int end)
     {
         var ends = new List<long>();
@@ -215,8 +215,8 @@ public sealed class DocumentEnds : IDisposable
         return ends.Count == 0 ? null : From(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(ends), tokens.Length);
     }
 
-    /// <summary>How many ends of a segment are at or before a token.</summary>
-    private static long After(in Segment segment, long token)
+    /// <summary>The number of ends of a segment at or before a token.</summary>
+    private static long EndsUpTo(in Segment segment, long token)
     {
         if (segment.Last <= token)
             return segment.Count;
@@ -236,10 +236,10 @@ public sealed class DocumentEnds : IDisposable
     private void CheckRange(long start, long length)
     {
         if (start < 0 || length < 0 || start > Length - length)
-            throw new ArgumentOutOfRangeException(nameof(start), $"tokens {start:N0} to {start + length:N0} lie outside a sequence of {Length:N0}");
+            throw new ArgumentOutOfRangeException(nameof(start), $"tokens {start:N0} to {start + length:N0} are outside a sequence of {Length:N0}");
     }
 
-    /// <summary>Closes the files behind the ends, and so behind all that share them.</summary>
+    /// <summary>Closes the files of the ends, which other instances may share.</summary>
     public void Dispose()
     {
         foreach (Segment segment in segments)

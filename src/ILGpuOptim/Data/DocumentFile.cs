@@ -12,7 +12,7 @@ namespace ILGpuOptim.Data;
 /// </summary>
 public static class DocumentFile
 {
-    /// <summary>The extension.</summary>
+    /// <summary>The file extension.</summary>
     public const string Extension = ".ends";
 
     internal const int HeaderBytes = 48;
@@ -21,10 +21,10 @@ public static class DocumentFile
 
     private static ReadOnlySpan<byte> Magic => "ILGODOCS"u8;
 
-    /// <summary>The file of ends that belongs to a token file.</summary>
+    /// <summary>The path of the file of ends of a token file.</summary>
     public static string PathOf(string tokenFile) => Path.ChangeExtension(tokenFile, Extension);
 
-    /// <summary>Opens the ends of a token file's documents, and checks them against the tokens, all of which are read once; null when there is no such file.</summary>
+    /// <summary>Opens the ends of a token file's documents, and checks them against all tokens; null if there is no such file.</summary>
     /// <param name="tokenFile">The token file.</param>
     /// <param name="tokens">Its tokens.</param>
     /// <exception cref="UserException">The file is damaged, or belongs to other tokens.</exception>
@@ -42,7 +42,7 @@ public static class DocumentFile
         {
             file.Dispose();
             if (e is IOException or UnauthorizedAccessException)
-                throw new UserException($"{path}: the file cannot be read: {e.Message}; check the right to read it", e);
+                throw new UserException($"{path}: the file cannot be read: {e.Message}; check the read permission", e);
             throw;
         }
     }
@@ -52,14 +52,14 @@ public static class DocumentFile
         Span<byte> header = stackalloc byte[HeaderBytes];
         header = header[..file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false)];
         if (header.Length < HeaderBytes || !header.StartsWith(Magic))
-            throw new UserException($"{path}: the file does not hold document ends; make it again with prepare");
+            throw new UserException($"{path}: the file does not contain document ends; make it again with prepare");
         if (BinaryPrimitives.ReadInt32LittleEndian(header[8..]) is var version && version != Version)
             throw new UserException($"{path}: version {version} of document ends is unknown; only version {Version} is read");
         long length = BinaryPrimitives.ReadInt64LittleEndian(header[16..]), count = BinaryPrimitives.ReadInt64LittleEndian(header[24..]), rest = file.Length - HeaderBytes;
         if (count < 1 || rest % sizeof(long) != 0 || rest / sizeof(long) != count)
             throw new UserException($"{path}: the header states {count:N0} documents, but {rest:N0} bytes of ends follow; the file was cut short, make it again with prepare");
         if (length != tokens.Length || !header[32..].SequenceEqual(Hash(tokens)))
-            throw new UserException($"{path}: the ends belong to other tokens ({length:N0}) than those beside them ({tokens.Length:N0}); make both again with prepare, or remove it");
+            throw new UserException($"{path}: the ends belong to other tokens ({length:N0}) than those of the token file ({tokens.Length:N0}); make both again with prepare, or remove it");
         var store = new DocumentEndFileStore(path, file.SafeFileHandle, HeaderBytes);
         CheckOrder(path, store, count, length);
         return DocumentEnds.From(store, count, length);
@@ -76,7 +76,7 @@ public static class DocumentFile
             for (int i = 0; i < piece.Length; before = piece[i], i++)
             {
                 if (piece[i] <= before || piece[i] > length)
-                    throw new UserException($"{path}: the end {piece[i]:N0} of document {first + i + 1:N0} does not lie between the one before it, {before:N0}, and the {length:N0} tokens; make the file again with prepare");
+                    throw new UserException($"{path}: the end {piece[i]:N0} of document {first + i + 1:N0} is not between the previous end, {before:N0}, and the {length:N0} tokens; make the file again with prepare");
             }
         }
 
@@ -98,7 +98,7 @@ public static class DocumentFile
         return hash.GetCurrentHash();
     }
 
-    /// <summary>The beginning of a file.</summary>
+    /// <summary>The header of a file.</summary>
     internal static byte[] Header(long tokens, long documents, ReadOnlySpan<byte> hash)
     {
         byte[] header = new byte[HeaderBytes];

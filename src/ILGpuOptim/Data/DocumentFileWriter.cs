@@ -5,14 +5,14 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Writes the ends of a token file's documents while the tokens are written. The file appears when it is finished.</summary>
+/// <summary>Writes the ends of a token file's documents while the tokens are written. The file appears under its name when it is complete.</summary>
 internal sealed class DocumentFileWriter : IDisposable
 {
     private readonly AtomicFile file;
     private readonly XxHash128 hash = new();
     private long tokens, last, documents;
 
-    /// <summary>Begins the file that belongs to a token file.</summary>
+    /// <summary>Creates the file of ends for a token file.</summary>
     /// <exception cref="IOException">The folder is missing.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public DocumentFileWriter(string tokenFile)
@@ -21,14 +21,14 @@ internal sealed class DocumentFileWriter : IDisposable
         file.Stream.Write(new byte[DocumentFile.HeaderBytes]);
     }
 
-    /// <summary>Counts tokens that were written.</summary>
+    /// <summary>Records tokens that were written.</summary>
     public void Append(ReadOnlySpan<int> ids)
     {
         tokens += ids.Length;
         hash.Append(MemoryMarshal.AsBytes(ids));
     }
 
-    /// <summary>Ends a document; one without tokens leaves nothing.</summary>
+    /// <summary>Ends a document. A document without tokens is not recorded.</summary>
     public void End()
     {
         if (tokens == last)
@@ -39,7 +39,7 @@ internal sealed class DocumentFileWriter : IDisposable
         (last, documents) = (tokens, documents + 1);
     }
 
-    /// <summary>Completes the file; what is behind the last end is a document too.</summary>
+    /// <summary>Completes the file. Tokens after the last end form a document.</summary>
     public void Finish()
     {
         End();

@@ -41,7 +41,7 @@ public sealed class DocumentSource(string field = "text")
         return found.Length > 0 ? found : throw new UserException($"{path}: the folder has no {string.Join(", ", Extensions)} file; name the files themselves");
     })];
 
-    /// <summary>The documents of a file, in their order.</summary>
+    /// <summary>The documents of a file, in order.</summary>
     /// <exception cref="UserException">The file is damaged; the message names the line or row.</exception>
     public IEnumerable<DocumentPart> Read(string path) => KindOf(path) switch
     {
@@ -50,7 +50,7 @@ public sealed class DocumentSource(string field = "text")
         _ => Text(path),
     };
 
-    /// <summary>The extension that counts: that before .gz.</summary>
+    /// <summary>The extension that determines the format: the one before .gz.</summary>
     private static string KindOf(string path) => Path.GetExtension(path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path).ToLowerInvariant();
 
     /// <summary>A file and its decoded, unpacked text.</summary>
@@ -96,7 +96,7 @@ public sealed class DocumentSource(string field = "text")
         }
     }
 
-    /// <summary>Parts end with lines, and are a 64th of the file where that makes sense.</summary>
+    /// <summary>Reads the parts of a text file, which end with lines and have about 1/64 of its size, within limits.</summary>
     private IEnumerable<DocumentPart> Text(string path)
     {
         (FileStream file, StreamReader reader) = Open(path);
@@ -177,7 +177,7 @@ public sealed class DocumentSource(string field = "text")
             JsonElement[] found = [.. json.RootElement.EnumerateObject().Where(item => item.NameEquals(field)).Select(item => item.Value)];
             return found switch
             {
-                [] => throw UserException.NamingSettings($"{path}: line {number} has no field \"{field}\"; name the field that holds the text with {nameof(field):setting}"),
+                [] => throw UserException.NamingSettings($"{path}: line {number} has no field \"{field}\"; name the field that contains the text with {nameof(field):setting}"),
                 [{ ValueKind: JsonValueKind.String } text] => text.GetString()!,
                 [var other] => throw UserException.NamingSettings($"{path}: the field \"{field}\" of line {number} is {JsonFields.Describe(other)}; it must be a string. Remove the line, or name another field with {nameof(field):setting}"),
                 _ => throw new UserException($"{path}: line {number} has the field \"{field}\" twice"),
@@ -221,10 +221,10 @@ public sealed class DocumentSource(string field = "text")
         DataField column = columns.FirstOrDefault(item => item.Path.ToString() == field)
             ?? throw UserException.NamingSettings($"{path}: there is no column \"{field}\"; there are {string.Join(", ", columns.Select(item => item.Path))}, name one with {nameof(field):setting}");
         return (column.ClrType == typeof(string) || column.ClrType == typeof(ReadOnlyMemory<char>)) && !column.IsArray ? column
-            : throw UserException.NamingSettings($"{path}: the column \"{field}\" holds {column.ClrType.Name}, no text; name another with {nameof(field):setting}");
+            : throw UserException.NamingSettings($"{path}: the column \"{field}\" contains {column.ClrType.Name}, not text; name another with {nameof(field):setting}");
     }
 
-    /// <summary>The library reads the column of a row group as a whole: that is what it takes in memory.</summary>
+    /// <summary>Reads a column. The library reads the column of a row group as a whole, which determines the memory.</summary>
     private static string?[] Column(ParquetReader reader, int group, DataField column)
     {
         using ParquetRowGroupReader rows = reader.OpenRowGroupReader(group);

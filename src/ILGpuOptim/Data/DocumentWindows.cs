@@ -12,7 +12,7 @@ public sealed class DocumentWindows
     private readonly DocumentEnds ends;
     private readonly int block;
 
-    /// <summary>1 where the token behind a window is its last target, 0 where windows have no targets of their own.</summary>
+    /// <summary>1 if the token after a window is its last target; 0 if windows have no targets of their own.</summary>
     private readonly int ahead;
 
     /// <summary>The windows before each group of documents.</summary>
@@ -73,14 +73,14 @@ public sealed class DocumentWindows
             start = end;
         }
 
-        throw new InvalidOperationException("the windows were not counted right");
+        throw new InvalidOperationException("the window count is wrong");
     }
 
     /// <summary>Fills a window; padding is 0 with ignored targets. Allocates nothing.</summary>
     /// <param name="tokens">The tokens of the documents.</param>
     /// <param name="window">The window's number.</param>
     /// <param name="inputs">block ids.</param>
-    /// <param name="targets">block ids, all <see cref="SequentialWindows.Ignored"/> where windows have no targets of their own.</param>
+    /// <param name="targets">block ids, all <see cref="SequentialWindows.Ignored"/> if windows have no targets of their own.</param>
     /// <returns>The number of tokens of the window.</returns>
     public int Fill(TokenSequence tokens, long window, Span<int> inputs, Span<int> targets)
     {

@@ -9,8 +9,8 @@ namespace ILGpuOptim.Data;
 /// also in the middle of an epoch.
 /// </summary>
 /// <remarks>
-/// An epoch has n = max(1, ⌊tokens / block⌋ − 1) windows. The tokens that are left over (from one block to two) are divided at random between
-/// the two ends of the data, so the boundaries between windows differ from epoch to epoch, and what an epoch leaves out at the ends others have.
+/// An epoch has n = max(1, ⌊tokens / block⌋ − 1) windows. The remaining tokens (one to two blocks) are divided at random between
+/// the two ends of the data, so the boundaries between windows differ from epoch to epoch, and tokens that one epoch omits are in others.
 /// The targets of an epoch are n · block different tokens.
 /// </remarks>
 /// <param name="block">Tokens per window.</param>

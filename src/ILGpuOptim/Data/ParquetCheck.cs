@@ -4,32 +4,32 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Checks a Parquet file's description of itself before the library reads it: the library allocates what the file's counts say. The
-/// footer, every column's place and the header of every page are held against the size of the file. Format: Apache Parquet's <c>parquet.thrift</c>.
+/// Checks the metadata of a Parquet file before the library reads it, since the library allocates memory according to the file's counts. The
+/// footer, the position of every column and the header of every page are checked against the size of the file. Format: Apache Parquet's <c>parquet.thrift</c>.
 /// </summary>
 internal sealed class ParquetCheck
 {
-    /// <summary>Footers of real files with thousands of row groups take a few megabytes.</summary>
+    /// <summary>The size limit of the footer. Files with thousands of row groups have footers of a few megabytes.</summary>
     private const int MostFooterBytes = 64 << 20;
 
-    /// <summary>Structures in lists of a footer that are always accepted, and the bytes that one takes on average at least beyond them. The library makes an object of each.</summary>
+    /// <summary>The number of listed structures that is always accepted in a footer, and the minimum average size of further ones in bytes. The library creates an object for each.</summary>
     private const int StructuresWithoutBytes = 4096, LeastStructureBytes = 4;
 
-    /// <summary>A page header is a few dozen bytes as a rule; its statistics may carry two texts of any length.</summary>
+    /// <summary>The bytes to read for a page header, and its size limit. A header usually has a few dozen bytes; its statistics may contain two texts of any length.</summary>
     private const int PageHeaderBytes = 4 << 10, MostPageHeaderBytes = 16 << 20;
 
-    /// <summary>Pages larger than this unpacked are refused. Writers make pages of about a megabyte.</summary>
+    /// <summary>The limit for uncompressed pages in bytes. Writers use about a megabyte.</summary>
     private const long MostPageBytes = 256 << 20;
 
-    /// <summary>Rows in a row group that are always accepted; beyond, a row must have at least a byte of the file.</summary>
+    /// <summary>The number of rows of a row group that is always accepted; a larger number must not exceed the file size in bytes.</summary>
     private const long RowsWithoutBytes = 1 << 20;
 
     private readonly FileStream file;
 
-    /// <summary>Bytes of the file that no column has taken so far.</summary>
+    /// <summary>The bytes of the file that no column uses so far.</summary>
     private long free;
 
-    /// <summary>A part of the file: small pages that follow each other are found in it.</summary>
+    /// <summary>A buffered part of the file, which usually contains the headers of several small pages.</summary>
     private byte[] window = new byte[4 * PageHeaderBytes];
     private long windowStart;
     private int windowLength;
@@ -38,16 +38,16 @@ internal sealed class ParquetCheck
 
     private readonly record struct Page(long Unpacked, long Packed, long Values);
 
-    /// <summary>Fails when the file's counts and places contradict its size.</summary>
+    /// <summary>Throws if the counts and positions in the file contradict its size.</summary>
     /// <param name="file">The file; its position changes.</param>
-    /// <exception cref="InvalidDataException">With what is wrong.</exception>
+    /// <exception cref="InvalidDataException">The metadata is damaged; the message states the problem.</exception>
     public static void Check(FileStream file) => new ParquetCheck(file).CheckFooter();
 
     private void CheckFooter()
     {
         Span<byte> end = stackalloc byte[8];
         if (file.Length < 12 || Read(file.Length - 8, end) < 8 || !end[4..].SequenceEqual("PAR1"u8))
-            throw new InvalidDataException(end[4..].SequenceEqual("PARE"u8) ? "it is encrypted" : "it does not end with the mark PAR1");
+            throw new InvalidDataException(end[4..].SequenceEqual("PARE"u8) ? "it is encrypted" : "it does not end with PAR1");
         long length = BinaryPrimitives.ReadUInt32LittleEndian(end);
         if (length > file.Length - 12 || length > MostFooterBytes)
             throw new InvalidDataException($"it states a footer of {length:N0} bytes in a file of {file.Length:N0}");
@@ -65,16 +65,16 @@ internal sealed class ParquetCheck
 
             hasGroups = true;
             for (int count = thrift.EnterList(field); count > 0; count--)
-                CheckGroup(ref thrift);
+                CheckRowGroup(ref thrift);
         }
 
         if (!hasGroups)
-            throw new InvalidDataException("its description lacks the row groups");
+            throw new InvalidDataException("its metadata has no row groups");
         if (thrift.ListedStructures > StructuresWithoutBytes + (length / LeastStructureBytes))
             throw new InvalidDataException($"its footer of {length:N0} bytes lists {thrift.ListedStructures:N0} structures, most of them empty");
     }
 
-    private void CheckGroup(ref ThriftCompact thrift)
+    private void CheckRowGroup(ref ThriftCompact thrift)
     {
         long? rows = null;
         for (ThriftField field = default; thrift.Next(ref field);)
@@ -91,7 +91,7 @@ internal sealed class ParquetCheck
         }
 
         if (rows is null)
-            throw new InvalidDataException("its description of a row group lacks the number of rows");
+            throw new InvalidDataException("the metadata of a row group has no number of rows");
         if (rows < 0 || rows > Math.Max(RowsWithoutBytes, file.Length))
             throw new InvalidDataException($"it states {rows:N0} rows in a file of {file.Length:N0} bytes");
     }
@@ -113,7 +113,7 @@ internal sealed class ParquetCheck
         }
 
         if (!hasColumn)
-            throw new InvalidDataException("its description of a column lacks its place");
+            throw new InvalidDataException("the metadata of a column has no position");
     }
 
     private void CheckColumn(ref ThriftCompact thrift)
@@ -144,7 +144,7 @@ internal sealed class ParquetCheck
         if (dictionary > 0 && dictionary < start)
             start = dictionary;
         if (values < 0 || values > Math.Max(RowsWithoutBytes, file.Length) || bytes < 0 || start < 4 || bytes > file.Length - start)
-            throw new InvalidDataException($"a column of {values:N0} values at byte {start:N0} with {bytes:N0} bytes does not lie in a file of {file.Length:N0}");
+            throw new InvalidDataException($"a column of {values:N0} values at byte {start:N0} with {bytes:N0} bytes is outside a file of {file.Length:N0}");
         if (bytes > free)
             throw new InvalidDataException($"its columns overlap: together they have more bytes than the file, {file.Length:N0}");
         free -= bytes;
@@ -157,14 +157,14 @@ internal sealed class ParquetCheck
         {
             Page page = ReadPage(ref position, end);
             if (page.Packed < 0 || page.Packed > end - position || page.Unpacked < 0 || page.Unpacked > MostPageBytes)
-                throw new InvalidDataException($"a page at byte {position:N0} states {page.Packed:N0} bytes that unpack to {page.Unpacked:N0}; pages unpack to at most {MostPageBytes:N0}, and lie in their column");
+                throw new InvalidDataException($"a page at byte {position:N0} states {page.Packed:N0} bytes that unpack to {page.Unpacked:N0}; pages unpack to at most {MostPageBytes:N0} and must be inside their column");
             position += page.Packed;
             if (page.Values < 0 || page.Values > Math.Max(values, page.Unpacked))
                 throw new InvalidDataException($"a page before byte {position:N0} states {page.Values:N0} values of {values:N0}");
         }
     }
 
-    /// <summary>The header of the page at a position, which moves behind it.</summary>
+    /// <summary>Reads the page header at a position, and advances the position past it.</summary>
     private Page ReadPage(ref long position, long end)
     {
         for (int size = PageHeaderBytes; ; size = MostPageHeaderBytes)
@@ -180,7 +180,7 @@ internal sealed class ParquetCheck
             }
             catch (InvalidDataException) when (size == PageHeaderBytes && size < end - position)
             {
-                // The header may be longer than what was read of it.
+                // The header may be longer than the bytes that were read.
             }
         }
     }
@@ -211,7 +211,7 @@ internal sealed class ParquetCheck
         return new Page(unpacked, packed, values);
     }
 
-    /// <summary>The number of values that the header of a page of any kind states.</summary>
+    /// <summary>Reads the number of values from a page header of any kind.</summary>
     private static long ReadValues(ref ThriftCompact thrift)
     {
         long values = -1;
@@ -226,7 +226,7 @@ internal sealed class ParquetCheck
         return values;
     }
 
-    /// <summary>Bytes of the file.</summary>
+    /// <summary>The bytes at a position of the file.</summary>
     private ReadOnlySpan<byte> At(long position, int size)
     {
         if (position < windowStart || position + size > windowStart + windowLength)

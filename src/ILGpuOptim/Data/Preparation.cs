@@ -39,7 +39,7 @@ public sealed class Preparation
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="validation">The validation fraction, in (0, 1).</param>
     /// <param name="field">The field or column that holds the text.</param>
-    /// <param name="end">The id between documents; null takes that of <c>&lt;|endoftext|&gt;</c> where there is one.</param>
+    /// <param name="end">The id at the end of each document; null: that of <c>&lt;|endoftext|&gt;</c>, if there is one.</param>
     /// <exception cref="UserException">The fraction or the id is invalid.</exception>
     public Preparation(ITokenizer tokenizer, double validation, string field, int? end)
     {

@@ -3,34 +3,34 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Random permutations of the numbers below any count, computed element by element, so that they take no memory: the swap-or-not
+/// Random permutations of the integers below any count, computed element by element without storing them: the swap-or-not
 /// shuffle (Hoang, Morris and Rogaway, "An enciphering scheme based on a card shuffle", CRYPTO 2012). A round pairs x with
-/// k − x (modulo the count) for a random k, and swaps the two of a pair when a random bit of the pair says so; every round is a permutation, so
-/// all of them together are. The keys of the rounds are <see cref="Philox"/>'s random numbers; the bit of a pair is a mix of the pair and a key (the
+/// k − x (modulo the count) for a random k, and swaps the pairs whose random bit is 1; every round is a permutation, so all of
+/// them together are. The keys of the rounds are <see cref="Philox"/>'s random numbers; the bit of a pair is a mix of the pair and a key (the
 /// finalizer of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 /// </summary>
-/// <remarks>The keys of the last permutation are kept, so an instance serves one thread at a time. Elements do not depend on the order of calls.</remarks>
-/// <param name="seed">Repeats the same permutations.</param>
-/// <param name="stream">Tells families of permutations apart.</param>
+/// <remarks>Not thread-safe: the keys of the last permutation are cached. Results do not depend on the order of calls.</remarks>
+/// <param name="seed">The seed of the permutations.</param>
+/// <param name="stream">Selects a family of permutations.</param>
 public sealed class SeededPermutation(ulong seed, ulong stream)
 {
     private const int MostRounds = 160;
 
     private readonly (long Partner, ulong Key)[] rounds = new (long, ulong)[MostRounds];
-    private ulong present;
+    private ulong current;
     private long size;
     private int used;
 
-    /// <summary>Where an element goes. Allocates nothing.</summary>
-    /// <param name="number">Which permutation.</param>
-    /// <param name="count">How many elements it has.</param>
+    /// <summary>The position of an element. Allocates nothing.</summary>
+    /// <param name="number">The number of the permutation.</param>
+    /// <param name="count">The number of elements.</param>
     /// <param name="index">The element, in [0, <paramref name="count"/>).</param>
-    /// <returns>A number in [0, <paramref name="count"/>), different for each element.</returns>
+    /// <returns>An integer in [0, <paramref name="count"/>), unique for each element.</returns>
     public long At(ulong number, long count, long index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, count);
-        if (size != count || present != number)
+        if (size != count || current != number)
             Prepare(number, count);
         foreach ((long partner, ulong key) in rounds.AsSpan(0, used))
         {
@@ -49,7 +49,7 @@ public sealed class SeededPermutation(ulong seed, ulong stream)
         return x ^ (x >> 31);
     }
 
-    /// <summary>Two rounds for each bit of the count mix well; the others are for small counts, of which a round moves little.</summary>
+    /// <summary>Uses two rounds for each bit of the count, and 32 more because a round moves few elements of a small count.</summary>
     private void Prepare(ulong number, long count)
     {
         used = 32 + (2 * (64 - (int)ulong.LeadingZeroCount((ulong)count)));
@@ -59,6 +59,6 @@ public sealed class SeededPermutation(ulong seed, ulong stream)
             rounds[round] = ((long)Math.BigMul((ulong)a << 32 | b, (ulong)count, out _), (ulong)c << 32 | d);
         }
 
-        (present, size) = (number, count);
+        (current, size) = (number, count);
     }
 }

@@ -5,11 +5,11 @@ using System.Text.RegularExpressions;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Another tokenizer with sentinel tokens beside its own: <c>&lt;extra_id_0&gt;</c>, <c>&lt;extra_id_1&gt;</c>, … in a text are the ids that stand for hidden
-/// spans. It is saved as the other.
+/// Adds sentinel tokens to a tokenizer: <c>&lt;extra_id_0&gt;</c>, <c>&lt;extra_id_1&gt;</c>, … represent the hidden spans of a text. Only the base tokenizer is
+/// saved.
 /// </summary>
-/// <param name="inner">The other tokenizer.</param>
-/// <param name="sentinels">The ids of the sentinels, in their order.</param>
+/// <param name="inner">The base tokenizer.</param>
+/// <param name="sentinels">The ids of the sentinels, in order.</param>
 public sealed partial class SentinelTokenizer(ITokenizer inner, IReadOnlyList<int> sentinels) : ITokenizer
 {
     private readonly Dictionary<int, int> numbers = sentinels.Select((id, i) => (id, i)).ToDictionary(pair => pair.id, pair => pair.i);

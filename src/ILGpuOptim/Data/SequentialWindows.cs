@@ -1,13 +1,13 @@
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Windows that go through all tokens in order, so that each token but the first is a target exactly once. With a
-/// stride below the block, a window repeats block − stride tokens as context, whose targets do not count again: every
-/// prediction but the first ones then sees at least that much.
+/// Windows over all tokens in order: each token but the first is a target exactly once. With a stride below the block, a
+/// window repeats block − stride tokens as context, whose targets are ignored, so every prediction after the first window
+/// has at least that much context.
 /// </summary>
 public sealed class SequentialWindows
 {
-    /// <summary>The target of a position that does not count.</summary>
+    /// <summary>The target of an ignored position.</summary>
     public const int Ignored = -1;
 
     private readonly TokenSequence tokens;
@@ -15,19 +15,19 @@ public sealed class SequentialWindows
     private readonly int block;
     private readonly int stride;
 
-    /// <summary>Windows over tokens.</summary>
-    /// <param name="tokens">At least two.</param>
-    /// <param name="block">Tokens of a window.</param>
-    /// <param name="stride">From the start of a window to that of the next, at most the block; 0 means the block.</param>
-    /// <param name="documents">Ends of documents, whose first tokens are no targets; null: all tokens are one.</param>
-    /// <exception cref="UserException">There are too few tokens, or the stride makes no sense.</exception>
+    /// <summary>Creates windows over tokens.</summary>
+    /// <param name="tokens">The tokens, at least two.</param>
+    /// <param name="block">Tokens per window.</param>
+    /// <param name="stride">The distance between the starts of windows, at most the block; 0 means the block.</param>
+    /// <param name="documents">The ends of documents, whose first tokens are not targets; null: all tokens are one document.</param>
+    /// <exception cref="UserException">There are too few tokens, or the stride is out of range.</exception>
     public SequentialWindows(TokenSequence tokens, int block, int stride = 0, DocumentEnds? documents = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(block, 1);
         if (tokens.Length < 2)
             throw new UserException($"{tokens.Length} tokens are too few to evaluate; give at least two");
         if (stride < 0 || stride > block)
-            throw new UserException($"a stride of {stride} makes no sense for windows of {block} tokens; it lies between 1 and {block}");
+            throw new UserException($"a stride of {stride} is invalid for windows of {block} tokens; it must be between 1 and {block}");
         this.tokens = tokens;
         this.documents = documents;
         Targets = tokens.Length - (documents?.Count ?? 1);
@@ -38,17 +38,17 @@ public sealed class SequentialWindows
         Count = 1 + Math.Max(0, (tokens.Length - 1 - block + this.stride - 1) / this.stride);
     }
 
-    /// <summary>How many windows there are.</summary>
+    /// <summary>The number of windows.</summary>
     public long Count { get; }
 
-    /// <summary>How many targets count in all windows together.</summary>
+    /// <summary>The number of targets of all windows that are not ignored.</summary>
     public long Targets { get; }
 
-    /// <summary>Fills a window; what lies behind the last token is 0, with targets that do not count. Allocates nothing.</summary>
-    /// <param name="window">Its number; from <see cref="Count"/> on, none of its targets counts.</param>
+    /// <summary>Fills a window. Positions after the last token are 0, with ignored targets. Allocates nothing.</summary>
+    /// <param name="window">The number of the window; from <see cref="Count"/> on, all its targets are ignored.</param>
     /// <param name="inputs">block ids.</param>
     /// <param name="targets">block ids or <see cref="Ignored"/>.</param>
-    /// <returns>How many targets count.</returns>
+    /// <returns>The number of targets that are not ignored.</returns>
     public int Fill(long window, Span<int> inputs, Span<int> targets)
     {
         inputs = inputs[..block];
@@ -65,12 +65,12 @@ public sealed class SequentialWindows
         return length - context;
     }
 
-    /// <summary>As the other, with the document of each token, counted from 0 in the window. Allocates nothing.</summary>
-    /// <param name="window">Its number.</param>
+    /// <summary>As the other overload, with the document of each token, counted from 0 in the window. Allocates nothing.</summary>
+    /// <param name="window">The number of the window.</param>
     /// <param name="inputs">block ids.</param>
-    /// <param name="targets">block ids or <see cref="Ignored"/>, which the first tokens of documents are too.</param>
-    /// <param name="numbers">block numbers; what lies behind the last token is a document of its own.</param>
-    /// <returns>How many targets count.</returns>
+    /// <param name="targets">block ids or <see cref="Ignored"/>; the first tokens of documents are ignored too.</param>
+    /// <param name="numbers">block numbers; the positions after the last token form a separate document.</param>
+    /// <returns>The number of targets that are not ignored.</returns>
     public int Fill(long window, Span<int> inputs, Span<int> targets, Span<int> numbers)
     {
         int counted = Fill(window, inputs, targets);

@@ -15,42 +15,42 @@ public sealed class SpanCorruption
 
     private readonly int[] sentinels, order, visible, hidden;
     private readonly int end, padding;
-    private readonly double part, meanSpan;
+    private readonly double fraction, meanSpan;
     private readonly ulong seed;
 
     /// <summary>Prepares for sequences of one length.</summary>
-    /// <param name="sentinels">The ids that stand for spans, in their order; as many as the sequence has spans (<see cref="SpanCounts.Of"/>).</param>
+    /// <param name="sentinels">The sentinel ids, in order; at least as many as the sequence has spans (<see cref="SpanCounts.Of"/>).</param>
     /// <param name="end">The id that ends inputs and targets.</param>
-    /// <param name="padding">The id behind the end of shorter inputs.</param>
-    /// <param name="block">Tokens of a sequence.</param>
-    /// <param name="part">The fraction of hidden tokens, in (0, 1).</param>
+    /// <param name="padding">The padding id of shorter inputs.</param>
+    /// <param name="block">Tokens per sequence.</param>
+    /// <param name="fraction">The fraction of hidden tokens, in (0, 1).</param>
     /// <param name="meanSpan">The mean number of tokens of a span, at least 1.</param>
     /// <param name="seed">The seed of the spans.</param>
     /// <exception cref="ArgumentException">There are too few sentinels, or one appears twice or is the end or the padding.</exception>
-    public SpanCorruption(IReadOnlyList<int> sentinels, int end, int padding, int block, double part, double meanSpan, ulong seed)
+    public SpanCorruption(IReadOnlyList<int> sentinels, int end, int padding, int block, double fraction, double meanSpan, ulong seed)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(block, 1);
-        Counts = SpanCounts.Of(block, part, meanSpan);
+        Counts = SpanCounts.Of(block, fraction, meanSpan);
         if (sentinels.Count < Counts.Spans)
             throw new ArgumentException($"{Counts.Spans} spans need as many sentinels, not {sentinels.Count}", nameof(sentinels));
         this.sentinels = [.. sentinels.Take(Counts.Spans)];
         if (this.sentinels.Append(end).Append(padding).Distinct().Count() < this.sentinels.Length + (end == padding ? 1 : 2))
-            throw new ArgumentException("each sentinel must be an id of its own, and neither the end nor the padding", nameof(sentinels));
-        (this.end, this.padding, this.part, this.meanSpan, this.seed) = (end, padding, part, meanSpan, seed);
+            throw new ArgumentException("sentinels must be distinct, and differ from the end and the padding", nameof(sentinels));
+        (this.end, this.padding, this.fraction, this.meanSpan, this.seed) = (end, padding, fraction, meanSpan, seed);
         (order, visible, hidden) = (new int[block], new int[Counts.Spans], new int[Counts.Spans]);
     }
 
-    /// <summary>What is hidden of a sequence of the block's length. Rows of inputs and targets have <see cref="SpanCounts.InputLength"/> and <see cref="SpanCounts.TargetLength"/> ids.</summary>
+    /// <summary>The counts of a sequence of the block's length. Rows of inputs and targets have <see cref="SpanCounts.InputLength"/> and <see cref="SpanCounts.TargetLength"/> ids.</summary>
     public SpanCounts Counts { get; }
 
-    /// <summary>Makes the inputs and targets of a batch. Allocates nothing.</summary>
-    /// <param name="stream">Tells sequences of batches apart, as for <see cref="BatchSampler"/>.</param>
+    /// <summary>Creates the inputs and targets of a batch. Allocates nothing.</summary>
+    /// <param name="stream">Selects a sequence of random batches, as for <see cref="BatchSampler"/>.</param>
     /// <param name="batch">The batch's number.</param>
-    /// <param name="tokens">Sequences of the block's length, one after the other.</param>
-    /// <param name="inputs">For each sequence a row of ids.</param>
-    /// <param name="mask">As many: 1, and 0 behind the end of an input.</param>
-    /// <param name="targets">For each sequence a row of ids, and <see cref="SequentialWindows.Ignored"/> behind its end.</param>
-    /// <param name="lengths">How many tokens of each sequence are real; empty: all. A sequence without tokens has an input of the end alone, and no targets.</param>
+    /// <param name="tokens">Concatenated sequences of the block's length.</param>
+    /// <param name="inputs">A row of ids per sequence.</param>
+    /// <param name="mask">As many values: 1 for tokens of the input, 0 for padding.</param>
+    /// <param name="targets">A row of ids per sequence, padded with <see cref="SequentialWindows.Ignored"/>.</param>
+    /// <param name="lengths">The number of tokens of each sequence without padding; empty: all. The input of an empty sequence is the end token, and it has no targets.</param>
     public void Apply(ulong stream, ulong batch, ReadOnlySpan<int> tokens, Span<int> inputs, Span<int> mask, Span<int> targets, ReadOnlySpan<int> lengths = default)
     {
         int block = Counts.Length, rows = tokens.Length / block, read = Counts.InputLength, written = Counts.TargetLength;
@@ -65,10 +65,10 @@ public sealed class SpanCorruption
         }
     }
 
-    /// <summary>Makes the input and target of a sequence; returns the length of the input.</summary>
+    /// <summary>Creates the input and target of a sequence; returns the length of the input.</summary>
     private int Corrupt(ulong stream, ulong number, ReadOnlySpan<int> tokens, Span<int> input, Span<int> target)
     {
-        SpanCounts counts = SpanCounts.Of(tokens.Length, part, meanSpan);
+        SpanCounts counts = SpanCounts.Of(tokens.Length, fraction, meanSpan);
         Span<int> shown = visible.AsSpan(0, counts.Spans), gone = hidden.AsSpan(0, counts.Spans);
         Partition(shown, counts.Length - counts.Hidden, stream, number, 0);
         Partition(gone, counts.Hidden, stream, number, 1);
@@ -90,7 +90,7 @@ public sealed class SpanCorruption
         return read;
     }
 
-    /// <summary>Divides a number of tokens into spans of at least one, where there are tokens: by different random cuts between them.</summary>
+    /// <summary>Divides a number of tokens into non-empty spans at distinct random cut points.</summary>
     private void Partition(Span<int> spans, int count, ulong stream, ulong number, ulong half)
     {
         int cuts = spans.Length - 1;
@@ -100,7 +100,7 @@ public sealed class SpanCorruption
             order[i] = i + 1;
         for (int i = 0; i < cuts; i++)
         {
-            // The first steps of a shuffle: each cut is drawn at most once.
+            // The first steps of a shuffle: each cut point is sampled at most once.
             (uint where, _, _, _) = Philox.Generate(seed, Streams + stream, (((number * 2) + half) * (ulong)Counts.Length) + (ulong)i);
             int chosen = i + (int)((ulong)where * (uint)(count - 1 - i) >> 32);
             (order[i], order[chosen]) = (order[chosen], order[i]);

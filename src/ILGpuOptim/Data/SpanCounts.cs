@@ -13,18 +13,18 @@ public readonly record struct SpanCounts(int Length, int Hidden, int Spans)
     public int TargetLength => Hidden + Spans + 1;
 
     /// <summary>
-    /// The counts of a sequence. At least one token is hidden; where there are two or more, at least one is visible, and each span has a visible token before it.
-    /// None of the counts falls when the length grows.
+    /// The counts of a sequence. At least one token is hidden; of two or more tokens, at least one is visible, and each span is preceded by a visible token.
+    /// No count decreases with the length.
     /// </summary>
-    /// <param name="length">Tokens of the sequence.</param>
-    /// <param name="part">The fraction of hidden tokens, in (0, 1).</param>
+    /// <param name="length">The number of tokens of the sequence.</param>
+    /// <param name="fraction">The fraction of hidden tokens, in (0, 1).</param>
     /// <param name="meanSpan">The mean number of tokens of a span, at least 1.</param>
-    public static SpanCounts Of(int length, double part, double meanSpan)
+    public static SpanCounts Of(int length, double fraction, double meanSpan)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         if (length < 2)
             return new SpanCounts(length, length, length);
-        int hidden = Math.Clamp((int)Math.Round(length * part), 1, length - 1);
+        int hidden = Math.Clamp((int)Math.Round(length * fraction), 1, length - 1);
         return new SpanCounts(length, hidden, Math.Clamp((int)Math.Round(hidden / meanSpan), 1, Math.Min(hidden, length - hidden)));
     }
 }

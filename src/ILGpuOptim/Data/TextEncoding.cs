@@ -9,17 +9,17 @@ internal static class TextEncoding
     [
         new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true),
 
-        // UTF-32 stands before UTF-16, whose mark begins as its own does.
+        // UTF-32 precedes UTF-16, since its little-endian mark begins with that of UTF-16.
         new UTF32Encoding(bigEndian: false, byteOrderMark: true, throwOnInvalidCharacters: true),
         new UTF32Encoding(bigEndian: true, byteOrderMark: true, throwOnInvalidCharacters: true),
         new UnicodeEncoding(bigEndian: false, byteOrderMark: true, throwOnInvalidBytes: true),
         new UnicodeEncoding(bigEndian: true, byteOrderMark: true, throwOnInvalidBytes: true),
     ];
 
-    /// <summary>The bytes of the longest byte order mark.</summary>
+    /// <summary>The length of the longest byte order mark in bytes.</summary>
     public const int MostMarkBytes = 4;
 
-    /// <summary>The encoding that the beginning of a file states by its byte order mark; UTF-8 without one.</summary>
+    /// <summary>The encoding according to the byte order mark; UTF-8 without one.</summary>
     public static Encoding Of(ReadOnlySpan<byte> start)
     {
         foreach (Encoding encoding in Marked)
@@ -31,9 +31,9 @@ internal static class TextEncoding
         return new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     }
 
-    /// <summary>The error for text with NUL characters, which are no text: the file is binary, or UTF-16 without a byte order mark.</summary>
+    /// <summary>The error for NUL characters: the file is binary, or UTF-16 without a byte order mark.</summary>
     public static UserException HasNulls(string path) =>
-        new($"{path}: the file holds zero bytes, so it is no text; token files end in .bin, and UTF-16 needs its byte order mark");
+        new($"{path}: the file contains zero bytes, so it is not text; token files end in .bin, and UTF-16 needs a byte order mark");
 
     /// <summary>The error for bytes that do not decode.</summary>
     public static UserException Undecodable(string path, string place, Encoding encoding, DecoderFallbackException e) =>

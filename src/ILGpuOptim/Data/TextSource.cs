@@ -3,22 +3,22 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Reads training text from what a user names.</summary>
+/// <summary>Reads training text from files and folders.</summary>
 public static class TextSource
 {
-    /// <summary>A string holds about as many.</summary>
+    /// <summary>About the maximum length of a string.</summary>
     private const int MostCharacters = 1_000_000_000;
 
     private static readonly string[] Extensions = [".txt", ".md", ".text"];
 
-    /// <summary>The text of files and folders (all .txt, .md and .text files below, in order of their names), joined by line ends.</summary>
-    /// <exception cref="UserException">Something is missing, empty, unreadable, no text, or too much.</exception>
+    /// <summary>The text of files and folders (all .txt, .md and .text files in them, in order of their names), separated by line ends.</summary>
+    /// <exception cref="UserException">A path is missing, empty or unreadable, or the text is invalid or too long.</exception>
     public static string Read(params IReadOnlyList<string> paths) => Read(paths, out _);
 
-    /// <summary>As the other, and says where each file ends.</summary>
+    /// <summary>As the other overload; also returns where each file ends.</summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="ends">The characters up to the end of each file; a line end that joins two files belongs to the first.</param>
-    /// <exception cref="UserException">As for the other.</exception>
+    /// <exception cref="UserException">As for the other overload.</exception>
     public static string Read(IReadOnlyList<string> paths, out IReadOnlyList<int> ends)
     {
         var text = new StringBuilder();
@@ -33,7 +33,7 @@ public static class TextSource
 
             string part = ReadFile(file);
             if (part.Length > MostCharacters - text.Length)
-                throw new UserException($"{file}: with it the text has more than {MostCharacters:N0} characters; make .bin token files of it, which need not fit the memory");
+                throw new UserException($"{file}: with this file, the text has more than {MostCharacters:N0} characters; convert it to .bin token files with prepare, which need not fit into memory");
             text.Append(part);
             lengths.Add(text.Length);
         }
@@ -60,11 +60,11 @@ public static class TextSource
     }
 
     private static UserException Unreadable(string path, Exception e) =>
-        new($"{path}: it cannot be read: {e.Message}; check the path and the right to read it", e);
+        new($"{path}: it cannot be read: {e.Message}; check the path and the read permission", e);
 
     private static string ReadFile(string path)
     {
-        byte[] bytes = SourceFile.ReadAllBytes(path, 4L * MostCharacters, "make .bin token files of it with prepare, which need not fit the memory");
+        byte[] bytes = SourceFile.ReadAllBytes(path, 4L * MostCharacters, "convert it to .bin token files with prepare, which need not fit into memory");
         Encoding encoding = TextEncoding.Of(bytes);
         int mark = encoding.Preamble.Length;
         try

@@ -4,10 +4,10 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>How token ids are stored in a <c>.bin</c> file.</summary>
+/// <summary>The format of token ids in a <c>.bin</c> file.</summary>
 public enum TokenFormat
 {
-    /// <summary>16-bit ids and nothing else, as nanoGPT writes them.</summary>
+    /// <summary>16-bit ids without a header, as written by nanoGPT.</summary>
     Plain,
 
     /// <summary>llm.c's file for GPT-2: a header of 256 integers (magic 20240520, version 1, count), then 16-bit ids.</summary>
@@ -17,25 +17,25 @@ public enum TokenFormat
     LlmCWide,
 }
 
-/// <summary>Files of token ids, little-endian. Ids are read from the file when they are used, so that it may be larger than the memory.</summary>
+/// <summary>Files of token ids, little-endian. Ids are read on demand, so a file may be larger than memory.</summary>
 public static class TokenFile
 {
     internal const int HeaderBytes = 1024;
 
-    /// <summary>The first integer of llm.c's files of multiple-choice questions, which hold no running text.</summary>
+    /// <summary>The first integer of llm.c's files of multiple-choice questions, which do not contain running text.</summary>
     private const int QuestionsMagic = 20240522;
 
     /// <summary>The first integer of llm.c's models.</summary>
     private const int CheckpointMagic = 20240326;
 
-    /// <summary>The largest id that a file may hold: vocabularies have at most about a million tokens.</summary>
+    /// <summary>The maximum id in a file. Vocabularies have at most about a million tokens.</summary>
     private const int MostId = (1 << 24) - 1;
 
     /// <summary>
-    /// Opens a file of any <see cref="TokenFormat"/>, told apart by the first integer. (A plain file would have to begin
-    /// with the ids 55448 and 308, of which GPT-2's vocabulary has only the second.)
+    /// Opens a file of any <see cref="TokenFormat"/>, which is known by the first integer. (To be mistaken for llm.c's format, a plain
+    /// file would have to begin with the ids 55448 and 308, of which GPT-2's vocabulary has only the second.)
     /// </summary>
-    /// <exception cref="UserException">It is missing or empty, its size contradicts its header, or it looks like a file of another kind.</exception>
+    /// <exception cref="UserException">The file is missing or empty, its size contradicts its header, or it has another format.</exception>
     public static TokenSequence Open(string path)
     {
         FileStream file = SourceFile.Open(path);
@@ -47,7 +47,7 @@ public static class TokenFile
         {
             file.Dispose();
             if (e is IOException or UnauthorizedAccessException)
-                throw new UserException($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+                throw new UserException($"{path}: the file cannot be read: {e.Message}; check the path and the read permission", e);
             throw;
         }
     }
@@ -58,9 +58,9 @@ public static class TokenFile
         header = header[..file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false)];
         int magic = header.Length == HeaderBytes ? BinaryPrimitives.ReadInt32LittleEndian(header) : 0;
         if (magic == QuestionsMagic)
-            throw new UserException($"{path}: the file holds llm.c's multiple-choice questions, not text; give a file of tokens");
+            throw new UserException($"{path}: the file contains llm.c's multiple-choice questions, not text; give a file of tokens");
         if (magic == CheckpointMagic)
-            throw new UserException($"{path}: the file is a model of llm.c, not data; give a file of tokens");
+            throw new UserException($"{path}: the file is an llm.c model, not data; give a file of tokens");
         if (header.StartsWith((ReadOnlySpan<byte>)[0x93, .. "NUMPY"u8]))
             throw new UserException($"{path}: the file is an array of NumPy; write its ids with tofile, as 16-bit integers");
         TokenFormat format = magic == Magic(TokenFormat.LlmC) ? TokenFormat.LlmC : magic == Magic(TokenFormat.LlmCWide) ? TokenFormat.LlmCWide : TokenFormat.Plain;
@@ -77,9 +77,9 @@ public static class TokenFile
         }
 
         if (bytes % width != 0)
-            throw new UserException($"{path}: {bytes:N0} bytes are not a whole number of {width * 8}-bit tokens; the file was cut short, or is no token file");
+            throw new UserException($"{path}: {bytes:N0} bytes are not a whole number of {width * 8}-bit tokens; the file was cut short, or is not a token file");
         if (bytes == 0)
-            throw new UserException($"{path}: the file has no tokens; training needs some");
+            throw new UserException($"{path}: the file has no tokens; give a file with tokens");
         TokenSequence tokens = TokenSequence.From(new TokenFileStore(path, file.SafeFileHandle, start, width), bytes / width);
         if (width == 4 && tokens.Max() is var largest && largest > MostId)
             throw new UserException($"{path}: the id {largest:N0} is larger than {MostId:N0}, which no vocabulary reaches; the file is damaged or of another kind, make it again");
@@ -89,8 +89,8 @@ public static class TokenFile
     }
 
     /// <summary>
-    /// Refuses integers of 32 or 64 bits without a header, which read as 16-bit ids would alternate between ids and their upper halves. Nothing in
-    /// the format tells them apart; in real text no second id is always tiny while the others are not.
+    /// Refuses 32-bit or 64-bit integers without a header, which as 16-bit ids would alternate between ids and their upper halves. The format
+    /// does not state the width, but in real text it is never every second id that is tiny.
     /// </summary>
     private static void CheckWidth(string path, TokenSequence tokens)
     {
@@ -112,10 +112,10 @@ public static class TokenFile
         }
     }
 
-    /// <summary>Writes a file; it appears when it is whole.</summary>
+    /// <summary>Writes a file. It appears under its name when it is complete.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="ids">The tokens, which must fit the format.</param>
-    /// <param name="format">How they are stored.</param>
+    /// <param name="ids">The ids, which must fit the format.</param>
+    /// <param name="format">The format.</param>
     /// <exception cref="UserException">An id does not fit, or the file cannot be written.</exception>
     public static void Write(string path, ReadOnlySpan<int> ids, TokenFormat format = TokenFormat.Plain)
     {
@@ -123,7 +123,7 @@ public static class TokenFile
         foreach (int id in ids)
         {
             if (id < 0 || id > most)
-                throw new UserException($"{path}: the id {id} is not between 0 and {most}, which the format {format} holds{(most == MostId ? "" : $"; use {TokenFormat.LlmCWide}")}");
+                throw new UserException($"{path}: the id {id} is not between 0 and {most}, the range of the format {format}{(most == MostId ? "" : $"; use {TokenFormat.LlmCWide}")}");
         }
 
         byte[] bytes = new byte[64 << 10];
@@ -158,7 +158,7 @@ public static class TokenFile
         }
     }
 
-    /// <summary>The beginning of a file of llm.c.</summary>
+    /// <summary>The header of an llm.c file.</summary>
     internal static byte[] Header(TokenFormat format, int count)
     {
         byte[] header = new byte[HeaderBytes];

@@ -5,8 +5,8 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Writes a token file piece by piece: ids of any number in little memory, and the ends of documents into the file beside it (<see cref="DocumentFile"/>).
-/// The files appear when they are finished.
+/// Writes a token file piece by piece in bounded memory, and the ends of documents to the file beside it (<see cref="DocumentFile"/>).
+/// The files appear under their names when they are complete.
 /// </summary>
 public sealed class TokenFileWriter : IDisposable
 {
@@ -15,9 +15,9 @@ public sealed class TokenFileWriter : IDisposable
     private readonly string path;
     private readonly DocumentFileWriter documents;
 
-    /// <summary>Begins a file.</summary>
+    /// <summary>Creates a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="format">How ids are stored.</param>
+    /// <param name="format">The format.</param>
     /// <exception cref="IOException">The folder is missing.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public TokenFileWriter(string path, TokenFormat format)
@@ -38,10 +38,10 @@ public sealed class TokenFileWriter : IDisposable
             file.Stream.Write(new byte[TokenFile.HeaderBytes]);
     }
 
-    /// <summary>Ids so far.</summary>
+    /// <summary>The number of ids so far.</summary>
     public long Count { get; private set; }
 
-    /// <summary>Adds ids.</summary>
+    /// <summary>Appends ids.</summary>
     /// <exception cref="UserException">An id does not fit the format.</exception>
     /// <exception cref="IOException">The disk is full.</exception>
     public void Append(ReadOnlySpan<int> ids)
@@ -64,19 +64,19 @@ public sealed class TokenFileWriter : IDisposable
         }
     }
 
-    /// <summary>Ends a document. One without ids leaves no trace.</summary>
+    /// <summary>Ends a document. A document without ids is not recorded.</summary>
     /// <exception cref="IOException">The disk is full.</exception>
     public void EndDocument() => documents.End();
 
-    /// <summary>Completes the files. Ids behind the last end are a document too.</summary>
-    /// <exception cref="UserException">There are more ids than the format counts.</exception>
+    /// <summary>Completes the files. Ids after the last end form a document.</summary>
+    /// <exception cref="UserException">There are more ids than the format supports.</exception>
     /// <exception cref="IOException">The disk is full.</exception>
     public void Finish()
     {
         if (format != TokenFormat.Plain)
         {
             if (Count > int.MaxValue)
-                throw new UserException($"{path}: {Count:N0} ids are more than a file counts; split the data");
+                throw new UserException($"{path}: {Count:N0} ids are more than the {int.MaxValue:N0} of a file in this format; split the data");
             file.Stream.Position = 0;
             file.Stream.Write(TokenFile.Header(format, (int)Count));
         }

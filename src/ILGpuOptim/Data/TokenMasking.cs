@@ -14,19 +14,19 @@ public sealed class TokenMasking
     private const ulong Streams = 0x4D41534B_00000000;
 
     private readonly int mask, vocabulary, block;
-    private readonly double part;
+    private readonly double fraction;
     private readonly ulong seed;
     private readonly int[] order;
 
     /// <summary>Prepares for sequences of one length.</summary>
     /// <param name="mask">The id of the mask token.</param>
     /// <param name="vocabulary">The vocabulary size.</param>
-    /// <param name="block">Tokens of a sequence.</param>
-    /// <param name="part">The fraction of positions to predict, in (0, 1].</param>
+    /// <param name="block">Tokens per sequence.</param>
+    /// <param name="fraction">The fraction of positions to predict, in (0, 1].</param>
     /// <param name="seed">The seed of the masks.</param>
-    public TokenMasking(int mask, int vocabulary, int block, double part, ulong seed)
+    public TokenMasking(int mask, int vocabulary, int block, double fraction, ulong seed)
     {
-        (this.mask, this.vocabulary, this.block, this.part, this.seed) = (mask, vocabulary, block, part, seed);
+        (this.mask, this.vocabulary, this.block, this.fraction, this.seed) = (mask, vocabulary, block, fraction, seed);
         Count = CountOf(block);
         order = new int[block];
     }
@@ -35,11 +35,11 @@ public sealed class TokenMasking
     public int Count { get; }
 
     /// <summary>Masks tokens of a batch in place. Allocates nothing.</summary>
-    /// <param name="stream">Tells sequences of batches apart, as for <see cref="BatchSampler"/>.</param>
+    /// <param name="stream">Selects a sequence of random batches, as for <see cref="BatchSampler"/>.</param>
     /// <param name="batch">The batch's number.</param>
-    /// <param name="tokens">Sequences of the block's length, one after the other.</param>
-    /// <param name="targets">As many: the original ids of the masked tokens, and <see cref="SequentialWindows.Ignored"/> elsewhere.</param>
-    /// <param name="valid">How many tokens of the last sequence are real; those behind them are left alone.</param>
+    /// <param name="tokens">Concatenated sequences of the block's length.</param>
+    /// <param name="targets">As many ids: the original ids of the masked tokens, and <see cref="SequentialWindows.Ignored"/> elsewhere.</param>
+    /// <param name="valid">The number of tokens of the last sequence without padding; padding is unchanged.</param>
     public void Apply(ulong stream, ulong batch, Span<int> tokens, Span<int> targets, int valid = int.MaxValue)
     {
         int rows = tokens.Length / block;
@@ -51,12 +51,12 @@ public sealed class TokenMasking
         }
     }
 
-    /// <summary>As the other, for sequences of different lengths: the part of each that is to be predicted is that of its own tokens, and at least one.</summary>
-    /// <param name="stream">As for the other.</param>
+    /// <summary>As the other overload, for sequences of different lengths: the fraction applies to the tokens of each sequence, and at least one is masked.</summary>
+    /// <param name="stream">As for the other overload.</param>
     /// <param name="batch">The batch's number.</param>
-    /// <param name="tokens">Sequences of the block's length, one after the other.</param>
-    /// <param name="targets">As many.</param>
-    /// <param name="lengths">How many tokens of each sequence are real; those behind them are left alone.</param>
+    /// <param name="tokens">Concatenated sequences of the block's length.</param>
+    /// <param name="targets">As for the other overload.</param>
+    /// <param name="lengths">The number of tokens of each sequence without padding; padding is unchanged.</param>
     public void Apply(ulong stream, ulong batch, Span<int> tokens, Span<int> targets, ReadOnlySpan<int> lengths)
     {
         targets.Fill(SequentialWindows.Ignored);
@@ -67,7 +67,7 @@ public sealed class TokenMasking
         }
     }
 
-    private int CountOf(int length) => length == 0 ? 0 : Math.Clamp((int)Math.Round(length * part), 1, length);
+    private int CountOf(int length) => length == 0 ? 0 : Math.Clamp((int)Math.Round(length * fraction), 1, length);
 
     private void Hide(ulong stream, ulong sequence, Span<int> tokens, Span<int> targets, int count)
     {
@@ -77,7 +77,7 @@ public sealed class TokenMasking
         {
             (uint where, uint how, uint other, _) = Philox.Generate(seed, Streams + stream, (sequence * (ulong)block) + (ulong)i);
 
-            // The first steps of a shuffle: each position is drawn at most once.
+            // The first steps of a shuffle: each position is sampled at most once.
             int chosen = i + Scale(where, tokens.Length - i);
             (order[i], order[chosen]) = (order[chosen], order[i]);
             ref int token = ref tokens[order[i]];
@@ -87,6 +87,6 @@ public sealed class TokenMasking
         }
     }
 
-    /// <summary>A random word as a number in [0, <paramref name="count"/>).</summary>
+    /// <summary>Maps a random word to an integer in [0, <paramref name="count"/>).</summary>
     private static int Scale(uint word, int count) => (int)((ulong)word * (uint)count >> 32);
 }

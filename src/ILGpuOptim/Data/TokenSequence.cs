@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace ILGpuOptim.Data;
 
 /// <summary>
-/// Token ids in a row, 16 or 32 bits each, in memory or in files: a sequence may be far larger than the memory.
-/// A part of a sequence shares its storage.
+/// A sequence of token ids, 16 or 32 bits each, in memory or in files. It may be larger than memory. Slices share
+/// the storage.
 /// </summary>
 public sealed class TokenSequence : IDisposable
 {
@@ -26,20 +26,20 @@ public sealed class TokenSequence : IDisposable
     /// <summary>No tokens.</summary>
     public static TokenSequence Empty { get; } = new([]);
 
-    /// <summary>How many tokens there are.</summary>
+    /// <summary>The number of tokens.</summary>
     public long Length { get; }
 
-    /// <summary>Keeps ids in memory, in 16 bits where they fit.</summary>
+    /// <summary>Creates a sequence in memory, with 16-bit ids if they fit.</summary>
     /// <exception cref="ArgumentOutOfRangeException">An id is negative.</exception>
     public static TokenSequence From(ReadOnlySpan<int> ids) => From(new TokenArray(ids), ids.Length);
 
     /// <summary>The ids of a store, which the sequence owns.</summary>
     internal static TokenSequence From(TokenStore store, long length) => new([new Segment(store, 0, length)]);
 
-    /// <summary>Several sequences one after the other; they are not to be used on their own any more.</summary>
+    /// <summary>Concatenates sequences, which must not be used on their own afterwards.</summary>
     public static TokenSequence Join(IEnumerable<TokenSequence> sequences) => new([.. sequences.SelectMany(sequence => sequence.segments)]);
 
-    /// <summary>Tokens <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/>, sharing the storage.</summary>
+    /// <summary>The tokens <paramref name="start"/> to <paramref name="start"/> + <paramref name="length"/>, which share the storage.</summary>
     public TokenSequence Slice(long start, long length)
     {
         CheckRange(start, length);
@@ -55,9 +55,9 @@ public sealed class TokenSequence : IDisposable
         return new([.. parts]);
     }
 
-    /// <summary>Reads the tokens from <paramref name="start"/> on that fill <paramref name="target"/>; allocates nothing.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">They lie outside the sequence.</exception>
-    /// <exception cref="UserException">A file was cut short or removed meanwhile.</exception>
+    /// <summary>Fills <paramref name="target"/> with the tokens from <paramref name="start"/>. Allocates nothing.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The tokens are outside the sequence.</exception>
+    /// <exception cref="UserException">A file was truncated or removed in the meantime.</exception>
     public void CopyTo(long start, Span<int> target)
     {
         CheckRange(start, target.Length);
@@ -78,7 +78,7 @@ public sealed class TokenSequence : IDisposable
     }
 
     /// <summary>All tokens in an array.</summary>
-    /// <exception cref="UserException">There are more than an array holds.</exception>
+    /// <exception cref="UserException">There are more tokens than fit into an array.</exception>
     public int[] ToArray()
     {
         if (Length > Array.MaxLength)
@@ -88,7 +88,7 @@ public sealed class TokenSequence : IDisposable
         return result;
     }
 
-    /// <summary>The largest id, -1 where there are no tokens. Reads every token. Ids of 32 bits count as unsigned.</summary>
+    /// <summary>The largest id; −1 if there are no tokens. Reads every token. 32-bit ids are read as unsigned.</summary>
     public long Max()
     {
         const int Piece = 1 << 18;
@@ -122,10 +122,10 @@ public sealed class TokenSequence : IDisposable
     private void CheckRange(long start, long length)
     {
         if (start < 0 || length < 0 || start > Length - length)
-            throw new ArgumentOutOfRangeException(nameof(start), $"tokens {start:N0} to {start + length:N0} lie outside a sequence of {Length:N0}");
+            throw new ArgumentOutOfRangeException(nameof(start), $"tokens {start:N0} to {start + length:N0} are outside a sequence of {Length:N0}");
     }
 
-    /// <summary>Closes the files behind the sequence, and so behind all that share them.</summary>
+    /// <summary>Closes the files of the sequence, which other sequences may share.</summary>
     public void Dispose()
     {
         foreach (Segment segment in segments)

@@ -3,16 +3,16 @@ using Microsoft.Win32.SafeHandles;
 
 namespace ILGpuOptim.Data;
 
-/// <summary>Where token ids are kept: in memory or in a file.</summary>
+/// <summary>Stores token ids in memory or in a file.</summary>
 internal abstract class TokenStore : IDisposable
 {
-    /// <summary>Reads the ids from <paramref name="start"/> on that fill <paramref name="target"/>; allocates nothing.</summary>
+    /// <summary>Fills <paramref name="target"/> with the ids from <paramref name="start"/>. Allocates nothing.</summary>
     public abstract void Read(long start, Span<int> target);
 
     /// <inheritdoc/>
     public abstract void Dispose();
 
-    /// <summary>Ids of 16 bits as 32 bits. The ids may be the upper half of the target's memory: each is read before it is overwritten.</summary>
+    /// <summary>Converts 16-bit ids to 32 bits. The ids may be the upper half of the target's memory: each is read before it is overwritten.</summary>
     protected static void Widen(ReadOnlySpan<ushort> ids, Span<int> target)
     {
         for (int i = 0; i < ids.Length; i++)
@@ -20,7 +20,7 @@ internal abstract class TokenStore : IDisposable
     }
 }
 
-/// <summary>Ids in memory, in 16 bits where they fit.</summary>
+/// <summary>Ids in memory, with 16 bits if they fit.</summary>
 internal sealed class TokenArray : TokenStore
 {
     private readonly ushort[]? narrow;
@@ -57,17 +57,17 @@ internal sealed class TokenArray : TokenStore
             Widen(narrow.AsSpan((int)start, target.Length), target);
     }
 
-    /// <summary>Keeps the ids: other sequences may share them.</summary>
+    /// <summary>Does nothing: other sequences may share the ids.</summary>
     public override void Dispose()
     {
     }
 }
 
-/// <summary>Ids in a file, little-endian, 16 or 32 bits each. They are read through a handle, so a file that is cut short in place is an error and no crash.</summary>
-/// <param name="path">For messages.</param>
+/// <summary>Ids in a file, little-endian, 16 or 32 bits each. They are read through a handle, so truncating the file causes an error, not a crash.</summary>
+/// <param name="path">The path, for messages.</param>
 /// <param name="handle">The file, which the store owns.</param>
-/// <param name="offset">The byte where the ids begin.</param>
-/// <param name="width">Bytes of an id: 2 or 4.</param>
+/// <param name="offset">The offset of the ids in bytes.</param>
+/// <param name="width">The size of an id in bytes: 2 or 4.</param>
 internal sealed class TokenFileStore(string path, SafeFileHandle handle, long offset, int width) : TokenStore
 {
     /// <inheritdoc/>

@@ -24,8 +24,8 @@ public interface ITokenizer
     /// <summary>The id of the token with exactly this text; null if there is none.</summary>
     int? IdOf(string token) => null;
 
-    /// <summary>The ids of a text. Halves of surrogate pairs count as the replacement character U+FFFD.</summary>
-    /// <exception cref="UserException">The text has characters that the tokenizer does not know.</exception>
+    /// <summary>The ids of a text. Unpaired surrogates are read as U+FFFD.</summary>
+    /// <exception cref="UserException">The text has unknown characters.</exception>
     int[] Encode(ReadOnlySpan<char> text);
 
     /// <summary>Decodes ids; unknown ids and invalid sequences become replacement characters.</summary>
@@ -41,7 +41,7 @@ public static class Tokenizers
     /// <summary>The file of the character and byte tokenizers.</summary>
     public const string FileName = "ilgpuoptim-tokenizer.json";
 
-    /// <summary>Reads a folder's tokenizer; null when it has none.</summary>
+    /// <summary>Reads a folder's tokenizer; null if it has none.</summary>
     /// <exception cref="UserException">The file is damaged.</exception>
     public static ITokenizer? Load(string folder)
     {
@@ -63,8 +63,8 @@ public static class Tokenizers
     }
 
     /// <summary>
-    /// Opens what a user names: <c>byte</c>, <c>o200k</c>, <c>cl100k</c>, a tokenizer's file or a folder that holds one. The
-    /// character tokenizer is made of a text instead (<see cref="CharTokenizer.From"/>).
+    /// Opens a tokenizer by name (<c>byte</c>, <c>o200k</c>, <c>cl100k</c>) or by the path of its file or folder. The character
+    /// tokenizer is created from a text instead (<see cref="CharTokenizer.From"/>).
     /// </summary>
     /// <exception cref="UserException">There is no such tokenizer.</exception>
     public static ITokenizer Open(string name)
@@ -74,22 +74,22 @@ public static class Tokenizers
         if (TokenizerFiles.Encodings.Contains(name))
             return TiktokenEncodings.Bundled(name);
         if (Directory.Exists(name))
-            return Load(name) ?? throw new UserException($"{name}: the folder holds no tokenizer; it needs tokenizer.json, vocab.json with merges.txt, tokenizer.model or vocab.txt");
+            return Load(name) ?? throw new UserException($"{name}: the folder has no tokenizer; it needs tokenizer.json, vocab.json with merges.txt, tokenizer.model or vocab.txt");
         if (File.Exists(name))
             return TokenizerFiles.OpenFile(name);
         if (name == "char")
-            throw new UserException($"char needs a text: train makes it from its text; here, give byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
+            throw new UserException($"the char tokenizer is created from a text by train; here, give byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
         throw new UserException($"there is no tokenizer \"{name}\"; give char, byte, {string.Join(", ", TokenizerFiles.Encodings)}, or the path of a tokenizer's file or folder");
     }
 
-    /// <summary>The characters in the order of their ids, which must be that of their code points.</summary>
+    /// <summary>Reads the characters in the order of ids, which must be that of code points.</summary>
     private static Rune[] Characters(JsonFields fields)
     {
         var result = new List<Rune>();
         foreach (string text in fields.Texts("characters") ?? throw fields.Error("characters", "is missing"))
         {
             if (text.Length == 0 || !Rune.TryGetRuneAt(text, 0, out Rune rune) || rune.Utf16SequenceLength != text.Length || (result.Count > 0 && rune <= result[^1]))
-                throw fields.Error($"characters[{result.Count}]", $"is \"{text}\", not one character that follows the one before it; take the file that was saved with the model");
+                throw fields.Error($"characters[{result.Count}]", $"is \"{text}\", not one character with a code point above the previous one; use the file that was saved with the model");
             result.Add(rune);
         }
 
@@ -100,13 +100,13 @@ public static class Tokenizers
         AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(contents));
 }
 
-/// <summary>One id for each character (Unicode scalar) of a text, in their order.</summary>
+/// <summary>Maps each character (Unicode scalar value) of a text to an id, in order of code points.</summary>
 public sealed class CharTokenizer : ITokenizer
 {
     private readonly Rune[] characters;
     private readonly Dictionary<Rune, int> ids = [];
 
-    /// <summary>Knows the given characters.</summary>
+    /// <summary>Creates a tokenizer for the given characters.</summary>
     public CharTokenizer(IEnumerable<Rune> characters)
     {
         this.characters = [.. characters.Distinct().Order()];
@@ -114,7 +114,7 @@ public sealed class CharTokenizer : ITokenizer
             ids[this.characters[i]] = i;
     }
 
-    /// <summary>Knows the characters of a text.</summary>
+    /// <summary>Creates a tokenizer for the characters of a text.</summary>
     public static CharTokenizer From(ReadOnlySpan<char> text)
     {
         var seen = new HashSet<Rune>();
@@ -159,7 +159,7 @@ public sealed class CharTokenizer : ITokenizer
         Tokenizers.Write(folder, new { kind = Kind, characters = characters.Select(rune => rune.ToString()) });
 }
 
-/// <summary>The bytes of UTF-8: 256 ids, for any text.</summary>
+/// <summary>Encodes text as UTF-8 bytes: 256 ids, for any text.</summary>
 public sealed class ByteTokenizer : ITokenizer
 {
     /// <inheritdoc/>

@@ -4,20 +4,20 @@ using System.Text;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// Writes folders and files completely or not at all, even if the process is killed or the power fails. Nothing made by others is
+/// Writes folders and files completely or not at all, even if the process is killed or the power fails. Files made by others are not
 /// replaced or removed.
 /// </summary>
 public static class AtomicFolder
 {
     /// <summary>
-    /// Fills a folder beside <paramref name="path"/>, flushes it to the disk and gives it its name. On failure nothing is left behind and an
-    /// older folder is as it was. On Linux the old and the new folder are exchanged at once; elsewhere a process that is killed between two
-    /// renames leaves the old one aside, and the next that writes there puts it back.
+    /// Fills a temporary folder beside <paramref name="path"/>, flushes it to the disk and renames it. On failure nothing is left behind and an
+    /// older folder is unchanged. On Linux the old and the new folder are exchanged atomically; elsewhere, if a process is killed between two
+    /// renames, the next process that writes to the path restores the old folder.
     /// </summary>
-    /// <param name="path">The folder; a link to a folder means that folder.</param>
-    /// <param name="fill">Writes files into the folder that it is given.</param>
-    /// <param name="obstacle">Why a folder that holds something may not be replaced, or null when it may. Without it such a folder is refused.</param>
-    /// <exception cref="UserException">The folder holds something that may not be replaced.</exception>
+    /// <param name="path">The folder; links are followed.</param>
+    /// <param name="fill">Writes the files to the given folder.</param>
+    /// <param name="obstacle">Returns the reason why a non-empty folder may not be replaced, or null. Without it, non-empty folders are refused.</param>
+    /// <exception cref="UserException">The folder has contents that may not be replaced.</exception>
     /// <exception cref="IOException">The disk is full, or the folder cannot be created.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public static void Write(string path, Action<string> fill, Func<string, string?>? obstacle = null)
@@ -42,8 +42,7 @@ public static class AtomicFolder
     }
 
     /// <summary>
-    /// Fills a folder with files that belong together, as <see cref="Write"/>, and lists them in it. An older folder is replaced when it was made so,
-    /// nothing in it was changed, and nothing was added to it.
+    /// As <see cref="Write"/>, and adds a manifest of the files. An older folder is replaced if it has exactly the files of its manifest, unchanged.
     /// </summary>
     public static void WriteListed(string path, Action<string> fill) => Write(
         path,
@@ -54,7 +53,7 @@ public static class AtomicFolder
         },
         FolderManifest.Obstacle);
 
-    /// <summary>Fails when something at a path may not be replaced by a folder.</summary>
+    /// <summary>Throws if the contents of a path may not be replaced by a folder.</summary>
     private static void CheckReplaceable(string path, Func<string, string?>? obstacle)
     {
         if (File.Exists(path))
@@ -87,12 +86,12 @@ public static class AtomicFolder
         }
     }
 
-    /// <summary>Replaces a text file at once; on failure the old one is as it was.</summary>
+    /// <summary>Replaces a text file atomically; on failure the old one is unchanged.</summary>
     /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public static void WriteText(string path, string text) => WriteBytes(path, Encoding.UTF8.GetBytes(text));
 
-    /// <summary>Replaces a file at once, as <see cref="WriteText"/>.</summary>
+    /// <summary>Replaces a file atomically, as <see cref="WriteText"/>.</summary>
     public static void WriteBytes(string path, ReadOnlySpan<byte> contents)
     {
         using var file = new AtomicFile(path);
@@ -101,9 +100,9 @@ public static class AtomicFolder
     }
 
     /// <summary>
-    /// Removes the temporary folders that killed processes left in a folder, putting a replaced folder back where the new one never came.
+    /// Removes the temporary folders that killed processes left in a folder, and restores a replaced folder if the new one is not in place.
     /// </summary>
-    /// <param name="parent">The folder above those that were being written.</param>
+    /// <param name="parent">The parent of the folders that were being written.</param>
     public static void RemoveLeftovers(string parent) => PartialFolder.Recover(Path.GetFullPath(parent));
 
     private static void Flush(string file)
@@ -112,7 +111,7 @@ public static class AtomicFolder
         stream.Flush(flushToDisk: true);
     }
 
-    /// <summary>A rename is on the disk when its folder is.</summary>
+    /// <summary>Flushes a folder to the disk, which makes renames in it durable.</summary>
     internal static void FlushFolder(string folder)
     {
         if (OperatingSystem.IsWindows())
@@ -124,7 +123,7 @@ public static class AtomicFolder
         _ = Close(handle);
     }
 
-    /// <summary>Exchanges two names in one step; false where the system or the file system cannot.</summary>
+    /// <summary>Exchanges two names atomically; false if the system does not support it.</summary>
     private static bool Exchange(string first, string second)
     {
         const int currentFolder = -100;

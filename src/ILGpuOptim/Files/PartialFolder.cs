@@ -4,8 +4,8 @@ namespace ILGpuOptim.Files;
 
 /// <summary>
 /// A temporary folder beside a path, <c>NAME.partial-</c> with eight random hexadecimal digits. It holds a marker file, the new file or
-/// folder (<c>new</c>) and, where two names cannot be exchanged at once, the old one (<c>old</c>). The marker is locked while its process
-/// lives; the folder is removed by its process, or by the next one that writes to the path. A folder without the marker is never touched.
+/// folder (<c>new</c>) and, where two names cannot be exchanged atomically, the old one (<c>old</c>). The marker is locked while its process
+/// runs; the folder is removed by its process, or by the next one that writes to the path. A folder without the marker is never changed.
 /// </summary>
 internal sealed class PartialFolder : IDisposable
 {
@@ -17,7 +17,7 @@ internal sealed class PartialFolder : IDisposable
     private readonly string folder;
     private readonly FileStream marker;
 
-    /// <summary>Makes the folder, and removes what a killed process left beside the path.</summary>
+    /// <summary>Creates the folder, and removes those that killed processes left beside the path.</summary>
     /// <param name="path">The full path of the file or folder that is to be written.</param>
     /// <exception cref="IOException">The disk is full, or the folder cannot be created.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder above may not be written.</exception>
@@ -41,15 +41,15 @@ internal sealed class PartialFolder : IDisposable
 
     private static ReadOnlySpan<byte> Contents => "ilgpuoptim made this folder and removes it.\n"u8;
 
-    /// <summary>Where the new file or folder is made.</summary>
+    /// <summary>The path of the new file or folder.</summary>
     public string New => Path.Combine(folder, "new");
 
-    /// <summary>Where the old one is kept until the new one has its name.</summary>
+    /// <summary>The path of the old one until the new one is in place.</summary>
     public string Old => Path.Combine(folder, "old");
 
-    /// <summary>Removes the temporary folders that killed processes left in a folder, putting a replaced folder back where the new one never came.</summary>
+    /// <summary>Removes the temporary folders that killed processes left in a folder, and restores a replaced folder if the new one is not in place.</summary>
     /// <param name="parent">The folder.</param>
-    /// <param name="name">The one file or folder whose temporary folders are meant; null for all.</param>
+    /// <param name="name">The file or folder whose temporary folders are removed; null for all.</param>
     public static void Recover(string parent, string? name = null)
     {
         if (!Directory.Exists(parent))
@@ -66,7 +66,7 @@ internal sealed class PartialFolder : IDisposable
         }
     }
 
-    /// <summary>The name before the mark; null for a folder that is named otherwise.</summary>
+    /// <summary>The name before the mark; null for other folders.</summary>
     private static string? TargetOf(string path)
     {
         string name = Path.GetFileName(path);
@@ -74,7 +74,7 @@ internal sealed class PartialFolder : IDisposable
         return end > 0 && name.AsSpan(end).StartsWith(Mark, StringComparison.Ordinal) && !name.AsSpan(end + Mark.Length).ContainsAnyExcept(Hexadecimal) ? name[..end] : null;
     }
 
-    /// <summary>The locked marker of a folder that no living process works in; null when one does, or when the folder is not ours.</summary>
+    /// <summary>Locks and returns the marker of an abandoned folder; null if a process uses the folder, or it is not a temporary folder of ours.</summary>
     private static FileStream? Claim(string folder)
     {
         FileStream? marker = null;
@@ -97,8 +97,8 @@ internal sealed class PartialFolder : IDisposable
     }
 
     /// <summary>
-    /// Removes what we put into a temporary folder, the marker last; something else in it keeps the folder. The marker is unlocked before, because
-    /// Windows deletes no open file; whoever removes the rest then, nothing of value is left.
+    /// Removes our files in a temporary folder, the marker last. The folder stays if it has other files. The marker is unlocked before it is deleted,
+    /// because Windows does not delete open files.
     /// </summary>
     private static void Remove(string folder, FileStream? marker)
     {
@@ -119,7 +119,7 @@ internal sealed class PartialFolder : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // What is left is temporary; the next process that writes to the path tries again.
+            // The rest is temporary; the next process that writes to the path tries again.
         }
         finally
         {

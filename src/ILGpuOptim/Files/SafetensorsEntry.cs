@@ -2,15 +2,15 @@ namespace ILGpuOptim.Files;
 
 /// <summary>One tensor of a safetensors file.</summary>
 /// <param name="Type">The format's name of the element type, such as <c>F32</c>.</param>
-/// <param name="Shape">The sizes; empty for a scalar.</param>
-/// <param name="Offset">Where its bytes begin, from the start of the data.</param>
-/// <param name="Bytes">How many bytes it has.</param>
+/// <param name="Shape">The shape; empty for a scalar.</param>
+/// <param name="Offset">The offset of its bytes from the start of the data.</param>
+/// <param name="Bytes">The size in bytes.</param>
 public sealed record SafetensorsEntry(string Type, IReadOnlyList<long> Shape, long Offset, long Bytes)
 {
     /// <summary>The number of elements.</summary>
     public long Length { get; } = Shape.Aggregate(1L, (product, size) => product * size);
 
-    /// <summary>The bits of an element, 0 for an unknown type.</summary>
+    /// <summary>The number of bits per element; 0 for an unknown type.</summary>
     public static int BitsOf(string type) => type switch
     {
         "C64" or "F64" or "I64" or "U64" => 64,
@@ -22,7 +22,7 @@ public sealed record SafetensorsEntry(string Type, IReadOnlyList<long> Shape, lo
         _ => 0,
     };
 
-    /// <summary>The bytes of a tensor; null where the type is unknown, the sizes overflow, or the end is not on a whole byte.</summary>
+    /// <summary>The size of a tensor in bytes; null if the type is unknown, the shape overflows, or the size is not a whole number of bytes.</summary>
     internal static long? BytesOf(string type, IEnumerable<long> shape)
     {
         UInt128 bits = (UInt128)BitsOf(type);

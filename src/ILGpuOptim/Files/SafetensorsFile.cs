@@ -6,12 +6,12 @@ using Microsoft.Win32.SafeHandles;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// A safetensors file. The format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes without gaps. All
-/// that a file can get wrong is found when it is opened. Tensors are read through a handle, so a file that is cut short later is an error and no crash.
+/// A safetensors file. The format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes without gaps. A
+/// file is checked completely when it is opened. Tensors are read through a handle, so truncating the file later causes an error, not a crash.
 /// </summary>
 public sealed class SafetensorsFile : Safetensors
 {
-    /// <summary>Elements that are converted at once.</summary>
+    /// <summary>The number of elements that are converted at a time.</summary>
     private const int Piece = 1 << 16;
 
     private readonly SafeFileHandle handle;
@@ -43,9 +43,9 @@ public sealed class SafetensorsFile : Safetensors
         {
             long length = SourceFile.Length(path);
             if (length < 10)
-                throw new SafetensorsException($"{path}: {length} bytes are too few for a safetensors file; it was cut short, take another copy");
+                throw new SafetensorsException($"{path}: {length} bytes are too few for a safetensors file; it was cut short, download it again");
 
-            // Shared with writers, so that a file can be replaced by renaming while it is read.
+            // Shared with writers, so that the file can be replaced by renaming while it is open.
             SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             try
             {
@@ -63,7 +63,7 @@ public sealed class SafetensorsFile : Safetensors
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new SafetensorsException($"{path}: the file cannot be read: {e.Message}; check the path and the right to read it", e);
+            throw new SafetensorsException($"{path}: the file cannot be read: {e.Message}; check the path and the read permission", e);
         }
     }
 
@@ -113,7 +113,7 @@ public sealed class SafetensorsFile : Safetensors
 
     private delegate void Conversion<T>(ReadOnlySpan<T> source, Span<float> target);
 
-    /// <summary>Converts a tensor piece by piece.</summary>
+    /// <summary>Converts a tensor in blocks.</summary>
     private void Convert<T>(SafetensorsEntry entry, Span<float> target, Conversion<T> convert) where T : unmanaged
     {
         T[] piece = new T[Math.Min(Piece, target.Length)];
@@ -150,7 +150,7 @@ public sealed class SafetensorsFile : Safetensors
                 _ => throw NoIntegers(name, entry.Type),
             };
             if (value < int.MinValue || value > int.MaxValue)
-                throw new SafetensorsException($"{Path}: {name} holds {value} at {i}, which is no 32-bit integer; the tensor is not what is expected here");
+                throw new SafetensorsException($"{Path}: {name} holds {value} at {i}, which is not a 32-bit integer; the tensor has unexpected contents");
             result[i] = (int)value;
         }
 
@@ -160,7 +160,7 @@ public sealed class SafetensorsFile : Safetensors
     private static bool IsInteger(string type) => type == "BOOL" || type[0] is 'I' or 'U';
 
     private SafetensorsException NoIntegers(string name, string type) =>
-        new($"{Path}: {name} holds {type}, not integers; the tensor is not what is expected here");
+        new($"{Path}: {name} holds {type}, not integers; the tensor has unexpected contents");
 
     private static T At<T>(ReadOnlySpan<byte> bytes, int i) where T : unmanaged => MemoryMarshal.Cast<byte, T>(bytes)[i];
 
@@ -175,7 +175,7 @@ public sealed class SafetensorsFile : Safetensors
             {
                 int read = RandomAccess.Read(handle, target, position);
                 if (read == 0)
-                    throw new SafetensorsException($"{Path}: the file was cut short while it was read; take another copy");
+                    throw new SafetensorsException($"{Path}: the file was cut short while it was read; download it again");
                 target = target[read..];
                 position += read;
             }

@@ -4,19 +4,18 @@ using System.Text.Json;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// The beginning of a safetensors file: an 8-byte little-endian length and that much JSON. Everything in it is checked
-/// against the file's size before anything is allocated for it, so that a damaged or malicious file gives an error
-/// and nothing else.
+/// The header of a safetensors file: an 8-byte little-endian length, and JSON of that length. Everything is checked against
+/// the file size before memory is allocated, so a damaged or malicious file only causes an error.
 /// </summary>
 internal sealed class SafetensorsHeader
 {
-    /// <summary>The format's limit; longer headers are refused before they are read.</summary>
+    /// <summary>The format's size limit; longer headers are refused before they are read.</summary>
     public const long MostBytes = 100_000_000;
 
-    /// <summary>More sizes than any tensor has; stops absurd lists before they grow.</summary>
+    /// <summary>The maximum rank; longer shapes are refused early.</summary>
     private const int MostSizes = 32;
 
-    /// <summary>The longest part of a name that an error repeats.</summary>
+    /// <summary>The maximum length of a name in a message.</summary>
     private const int MostShown = 80;
 
     private const string MetadataName = "__metadata__";
@@ -30,26 +29,26 @@ internal sealed class SafetensorsHeader
     /// <summary>The tensors by name.</summary>
     public IReadOnlyDictionary<string, SafetensorsEntry> Tensors => tensors;
 
-    /// <summary>Free text.</summary>
+    /// <summary>The entries of <c>__metadata__</c>.</summary>
     public IReadOnlyDictionary<string, string> Metadata => metadata;
 
-    /// <summary>Where the tensors' bytes begin.</summary>
+    /// <summary>The offset of the tensors' bytes.</summary>
     public long DataStart { get; private set; }
 
     /// <summary>Reads and checks a header.</summary>
-    /// <param name="path">For messages.</param>
+    /// <param name="path">The path, for messages.</param>
     /// <param name="start">The file's bytes: all, or at least the first 8 + <see cref="MostBytes"/>.</param>
-    /// <param name="fileBytes">The file's size.</param>
+    /// <param name="fileBytes">The file size in bytes.</param>
     /// <exception cref="SafetensorsException">The header is damaged.</exception>
     public static SafetensorsHeader Parse(string path, ReadOnlySpan<byte> start, long fileBytes)
     {
         if (fileBytes < 10)
-            throw new SafetensorsException($"{path}: {fileBytes} bytes are too few for a safetensors file; it was cut short, take another copy");
+            throw new SafetensorsException($"{path}: {fileBytes} bytes are too few for a safetensors file; it was cut short, download it again");
         var header = new SafetensorsHeader(path);
         ulong bytes = BinaryPrimitives.ReadUInt64LittleEndian(start);
         if (bytes > MostBytes)
         {
-            throw OtherKind(path, start) is { } kind ? new SafetensorsException(kind) : header.Damaged($"its header claims {bytes:N0} bytes where at most {MostBytes:N0} are allowed, so it is no safetensors file");
+            throw OtherKind(path, start) is { } kind ? new SafetensorsException(kind) : header.Damaged($"its header claims {bytes:N0} bytes where at most {MostBytes:N0} are allowed, so it is not a safetensors file");
         }
 
         if (bytes < 2 || (long)bytes > fileBytes - 8)
@@ -60,7 +59,7 @@ internal sealed class SafetensorsHeader
         return header;
     }
 
-    /// <summary>What a file is that has another kind's beginning; null when it is not known.</summary>
+    /// <summary>The message for a file of another known format; null if the format is unknown.</summary>
     private static string? OtherKind(string path, ReadOnlySpan<byte> start) =>
         GitLfs.IsPointer(start) ? GitLfs.Message(path)
         : start.StartsWith("PK\x03\x04"u8) || start is [0x80, 2, ..] ? $"{path}: a file of PyTorch under the name of a safetensors file; convert it to safetensors"
@@ -69,7 +68,7 @@ internal sealed class SafetensorsHeader
         : null;
 
     private SafetensorsException Damaged(string what, Exception? inner = null) =>
-        new($"{path}: {what}; the file is damaged, take another copy", inner);
+        new($"{path}: {what}; the file is damaged, download it again", inner);
 
     private static string Show(string name) => name.Length <= MostShown ? name : string.Concat(name.AsSpan(0, MostShown), "…");
 
@@ -106,7 +105,7 @@ internal sealed class SafetensorsHeader
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            // InvalidOperationException: a string that is not UTF-8, or half of a surrogate pair.
+            // InvalidOperationException: a string that is not UTF-8, or an unpaired surrogate.
             throw Damaged("its header is not the JSON of a safetensors file", e);
         }
     }
@@ -192,7 +191,7 @@ internal sealed class SafetensorsHeader
             if (entry.Offset != end)
                 throw Damaged($"tensor {Show(name)} begins at byte {entry.Offset:N0}, not where the one before it ends ({end:N0})");
             if (entry.Bytes > dataBytes - end)
-                throw new SafetensorsException($"{path}: tensor {Show(name)} ends at byte {end + entry.Bytes:N0} of {dataBytes:N0}; the file was cut short, take another copy");
+                throw new SafetensorsException($"{path}: tensor {Show(name)} ends at byte {end + entry.Bytes:N0} of {dataBytes:N0}; the file was cut short, download it again");
             end += entry.Bytes;
         }
 

@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// The weights of a model that is too large for one file: <c>model.safetensors.index.json</c> maps each tensor's name
-/// to the shard, a file beside it, that holds it.
+/// The weights of a model in several files: the index <c>model.safetensors.index.json</c> maps each tensor's name to the
+/// file (shard) that contains it, in the same folder.
 /// </summary>
 public sealed class SafetensorsShards : Safetensors
 {
@@ -21,7 +21,7 @@ public sealed class SafetensorsShards : Safetensors
     /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> Metadata => metadata;
 
-    /// <summary>The files that hold the tensors, in the order in which the index names them.</summary>
+    /// <summary>The shards, in the order in which the index names them.</summary>
     public IEnumerable<string> Files => shards.Values.Select(shard => shard.Path);
 
     /// <summary>Opens an index and every shard that it names.</summary>
@@ -42,7 +42,7 @@ public sealed class SafetensorsShards : Safetensors
         catch (UserException e) when (e is not SafetensorsException)
         {
             result.Dispose();
-            throw new SafetensorsException($"{e.Message}. It is no whole index of safetensors shards, take another copy", e);
+            throw new SafetensorsException($"{e.Message}. The index of safetensors shards is damaged, download it again", e);
         }
         catch
         {
@@ -51,21 +51,21 @@ public sealed class SafetensorsShards : Safetensors
         }
     }
 
-    /// <summary>A tensor of a shard that the index does not name would be dropped.</summary>
+    /// <summary>Refuses shards with a tensor that is not in the index: it would be ignored.</summary>
     private void CheckComplete()
     {
         foreach (SafetensorsFile shard in shards.Values)
         {
             if (shard.Tensors.Keys.FirstOrDefault(name => !owners.TryGetValue(name, out SafetensorsFile? owner) || owner != shard) is { } name)
-                throw new SafetensorsException($"{Path}: {name} of {shard.Path} is not in the index; take another copy of both");
+                throw new SafetensorsException($"{Path}: {name} of {shard.Path} is not in the index; download both again");
         }
     }
 
     private void Add(string name, string file)
     {
-        // A shard lies beside its index: nothing else on the disk can be reached through a downloaded model.
+        // A shard is in the folder of its index, so that a downloaded model cannot refer to other files.
         if (file.Length == 0 || file is "." or ".." || file.AsSpan().IndexOfAny('/', '\\', '\0') >= 0)
-            throw new SafetensorsException($"{Path}: the tensor {name} has no plain file name but \"{file}\"; the index is damaged, take another copy");
+            throw new SafetensorsException($"{Path}: the tensor {name} must have a plain file name, not \"{file}\"; the index is damaged, download it again");
         if (!shards.TryGetValue(file, out SafetensorsFile? shard))
         {
             shard = SafetensorsFile.Open(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!, file));
@@ -75,9 +75,9 @@ public sealed class SafetensorsShards : Safetensors
         }
 
         if (!shard.Tensors.TryGetValue(name, out SafetensorsEntry? entry))
-            throw new SafetensorsException($"{Path}: the tensor {name} is not in {file}, where the index has it; take another copy of both");
+            throw new SafetensorsException($"{Path}: the tensor {name} is not in {file}, as the index states; download both again");
         if (!tensors.TryAdd(name, entry))
-            throw new SafetensorsException($"{Path}: the tensor {name} appears twice; the index is damaged, take another copy");
+            throw new SafetensorsException($"{Path}: the tensor {name} appears twice; the index is damaged, download it again");
         owners.Add(name, shard);
     }
 

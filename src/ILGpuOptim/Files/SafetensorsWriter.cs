@@ -4,10 +4,10 @@ using System.Text.Json;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// Writes a safetensors file tensor by tensor, so that no second copy of a model is needed. The same tensors give the
-/// same bytes. The file appears under its name only when it is whole and on the disk. In the file, wide types come
-/// before narrow ones, and otherwise the announced order holds: so each tensor is aligned to its elements. PyTorch
-/// refuses to open tensors that are not, and the format allows no padding between them.
+/// Writes a safetensors file tensor by tensor, without a second copy of the model in memory. The same tensors give the
+/// same bytes. The file appears under its name when it is complete and on the disk. Tensors are sorted by decreasing
+/// element size, otherwise in the announced order, so that each is aligned to its elements: PyTorch refuses unaligned
+/// tensors, and the format has no padding.
 /// </summary>
 public sealed class SafetensorsWriter : IDisposable
 {
@@ -18,11 +18,11 @@ public sealed class SafetensorsWriter : IDisposable
     private int next;
     private long written;
 
-    /// <summary>Begins a file with its header.</summary>
-    /// <param name="path">Where the file appears at the end.</param>
-    /// <param name="tensors">Name, type and sizes of each tensor, in the order in which they will be written.</param>
-    /// <param name="metadata">Free text; keys are written in order.</param>
-    /// <exception cref="ArgumentException">Two tensors have one name, or a type is unknown, or a size impossible.</exception>
+    /// <summary>Creates a file and writes its header.</summary>
+    /// <param name="path">The path of the file.</param>
+    /// <param name="tensors">The name, type and shape of each tensor, in the order in which they will be written.</param>
+    /// <param name="metadata">The entries of <c>__metadata__</c>; written in order of keys.</param>
+    /// <exception cref="ArgumentException">Two tensors have the same name, or a type is unknown, or a shape is invalid.</exception>
     /// <exception cref="IOException">The disk is full, or the folder is missing.</exception>
     public SafetensorsWriter(string path, IEnumerable<(string Name, string Type, IReadOnlyList<int> Shape)> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
@@ -50,9 +50,9 @@ public sealed class SafetensorsWriter : IDisposable
         foreach ((string name, string type, IReadOnlyList<int> shape) in announced)
         {
             if (!names.Add(name))
-                throw new ArgumentException($"the name {name} is taken", nameof(announced));
+                throw new ArgumentException($"the name {name} appears twice", nameof(announced));
             if (SafetensorsEntry.BytesOf(type, shape.Select(size => (long)size)) is not { } bytes)
-                throw new ArgumentException($"{name}: {type} {string.Join('×', shape)} is no tensor of the format", nameof(announced));
+                throw new ArgumentException($"{name}: {type} {string.Join('×', shape)} is not a valid type and shape", nameof(announced));
             tensors.Add((name, bytes));
             layout.Add((name, type, shape, bytes));
         }
@@ -70,7 +70,7 @@ public sealed class SafetensorsWriter : IDisposable
             }
 
             long offset = 0;
-            // OrderBy keeps the order of equals.
+            // OrderBy is stable.
             foreach ((string name, string type, IReadOnlyList<int> shape, long bytes) in layout.OrderByDescending(tensor => SafetensorsEntry.BitsOf(tensor.Type)))
             {
                 offsets.Add(name, offset);
@@ -90,7 +90,7 @@ public sealed class SafetensorsWriter : IDisposable
             json.WriteEndObject();
         }
 
-        // Padded with blanks so that the data is aligned.
+        // Padded with spaces, so that the data is aligned.
         while (header.Length % 8 != 0)
             header.WriteByte((byte)' ');
         if (header.Length > SafetensorsHeader.MostBytes)
@@ -98,17 +98,17 @@ public sealed class SafetensorsWriter : IDisposable
         return header;
     }
 
-    /// <summary>Writes the next tensor's bytes, little-endian: all at once, or in parts that follow each other.</summary>
-    /// <exception cref="ArgumentException">Another tensor is next, or the bytes are more than were announced.</exception>
+    /// <summary>Writes bytes of the next tensor, little-endian: all at once, or in consecutive parts.</summary>
+    /// <exception cref="ArgumentException">Another tensor is next, or there are more bytes than announced.</exception>
     /// <exception cref="IOException">The disk is full.</exception>
     public void Write(string name, ReadOnlySpan<byte> bytes)
     {
-        // A tensor without elements needs no bytes, so it may be passed over.
+        // A tensor without elements has no bytes, so it may be skipped.
         while (next < tensors.Count && tensors[next].Bytes == 0 && tensors[next].Name != name)
             next++;
         if (next >= tensors.Count || tensors[next].Name != name || bytes.Length > tensors[next].Bytes - written)
             throw new ArgumentException($"{name} with {written} + {bytes.Length} bytes is not the next tensor that was announced", nameof(name));
-        // Moving the position empties the stream's buffer, so it is moved only where types change.
+        // Setting the position flushes the stream's buffer, so it is set only when necessary.
         long position = dataStart + offsets[name] + written;
         if (file.Stream.Position != position)
             file.Stream.Position = position;
@@ -118,15 +118,15 @@ public sealed class SafetensorsWriter : IDisposable
             (next, written) = (next + 1, 0);
     }
 
-    /// <summary>Flushes the file to the disk and gives it its name.</summary>
-    /// <exception cref="InvalidOperationException">An announced tensor is missing or cut short.</exception>
+    /// <summary>Flushes the file to the disk and renames it.</summary>
+    /// <exception cref="InvalidOperationException">An announced tensor is missing or incomplete.</exception>
     /// <exception cref="IOException">The disk is full.</exception>
     public void Finish()
     {
         while (next < tensors.Count && tensors[next].Bytes == 0)
             next++;
         if (next != tensors.Count)
-            throw new InvalidOperationException($"{tensors[next].Name} and {tensors.Count - next - 1} tensors after it were announced, but not written whole");
+            throw new InvalidOperationException($"{tensors[next].Name} and {tensors.Count - next - 1} tensors after it were announced, but not written completely");
         file.Finish();
     }
 

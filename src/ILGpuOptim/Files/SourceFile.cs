@@ -50,10 +50,10 @@ internal static class SourceFile
             : throw new UserException($"{path}: the file is empty, or it is a pipe or a device; name a file with contents");
     }
 
-    /// <summary>Whether there is a file with contents: no empty one, no pipe, no device.</summary>
+    /// <summary>True if there is a non-empty file that is not a pipe or a device.</summary>
     public static bool HasContents(string path) => LengthOf(path) > 0;
 
-    /// <summary>A file's length, through links; null without a file. Pipes, sockets, devices and the files of /proc have a length of zero, and opening a pipe would wait for its writer.</summary>
+    /// <summary>The length of a file, following links; null if there is no file. Pipes, sockets, devices and files in /proc have length zero; opening a pipe would wait for its writer.</summary>
     private static long? LengthOf(string path)
     {
         FileInfo? file = new(path);

@@ -1,16 +1,16 @@
 namespace ILGpuOptim.Files;
 
-/// <summary>A field of a Thrift structure: its number, and the number of its type.</summary>
+/// <summary>A field of a Thrift structure: its number and its type code.</summary>
 internal readonly record struct ThriftField(int Id, int Type);
 
 /// <summary>
-/// Reads structures of Thrift's compact protocol, in which Parquet files describe themselves, field by field. Nothing is allocated; every
-/// length and count is checked against the bytes that are left.
+/// Reads structures in Thrift's compact protocol, the format of Parquet metadata, field by field. Allocates nothing; every length and count is
+/// checked against the remaining bytes.
 /// </summary>
-/// <param name="bytes">The bytes that hold one structure, perhaps followed by others.</param>
+/// <param name="bytes">The bytes of a structure; others may follow.</param>
 internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
 {
-    /// <summary>Structures of Parquet are at most six deep, but for the logical types; anything deeper is damaged.</summary>
+    /// <summary>The nesting limit. Parquet structures, except logical types, are at most six deep.</summary>
     private const int MaxDepth = 32;
 
     private const int Truth = 1, Falsehood = 2, Byte = 3, Int16 = 4, Int32 = 5, Int64 = 6, Double = 7, Binary = 8, List = 9, Set = 10, Map = 11, Structure = 12, Uuid = 13;
@@ -18,16 +18,16 @@ internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
     private ReadOnlySpan<byte> rest = bytes;
     private int depth;
 
-    /// <summary>Bytes that have not been read.</summary>
+    /// <summary>The number of unread bytes.</summary>
     public readonly int Remaining => rest.Length;
 
-    /// <summary>Structures that stood in lists so far, those that were passed over included.</summary>
+    /// <summary>The number of structures in lists so far, including skipped ones.</summary>
     public int ListedStructures { get; private set; }
 
-    /// <summary>Reads the header of a structure's next field, whose value must be read or passed over then.</summary>
-    /// <param name="field">The field before it, the default value at first; becomes the next one.</param>
+    /// <summary>Reads the header of the next field; its value must be read or skipped before the next call.</summary>
+    /// <param name="field">The previous field, or the default value for the first call; receives the next field.</param>
     /// <returns>False at the end of the structure.</returns>
-    /// <exception cref="InvalidDataException">The bytes are no such structure; so for all methods.</exception>
+    /// <exception cref="InvalidDataException">The bytes are damaged; this applies to all methods.</exception>
     public bool Next(ref ThriftField field)
     {
         int header = ReadByte();
@@ -43,30 +43,30 @@ internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
     {
         Byte => (sbyte)ReadByte(),
         Int16 or Int32 or Int64 => ReadInteger(),
-        _ => throw new InvalidDataException($"its field {field.Id} is no integer"),
+        _ => throw new InvalidDataException($"its field {field.Id} is not an integer"),
     };
 
-    /// <summary>Begins a field that is a structure; its own fields follow.</summary>
+    /// <summary>Enters a structure field; its own fields follow.</summary>
     public readonly void EnterStructure(ThriftField field)
     {
         if (field.Type != Structure)
-            throw new InvalidDataException($"its field {field.Id} is no structure");
+            throw new InvalidDataException($"its field {field.Id} is not a structure");
     }
 
-    /// <summary>Begins a field that is a list of structures; their fields follow.</summary>
+    /// <summary>Enters a list of structures; their fields follow.</summary>
     /// <returns>The number of structures.</returns>
     public int EnterList(ThriftField field)
     {
         if (field.Type is not (List or Set))
-            throw new InvalidDataException($"its field {field.Id} is no list");
+            throw new InvalidDataException($"its field {field.Id} is not a list");
         int count = ListHeader(out int type);
         return count == 0 || type == Structure ? count : throw new InvalidDataException($"its list {field.Id} holds no structures");
     }
 
-    /// <summary>Passes over the value of a field.</summary>
+    /// <summary>Skips the value of a field.</summary>
     public void Skip(ThriftField field)
     {
-        // Fields hold their truth in the type; elements of lists have a byte each.
+        // The value of a Boolean field is in its type; a Boolean list element has a byte.
         if (field.Type is not (Truth or Falsehood))
             SkipValue(field.Type);
     }
@@ -132,9 +132,9 @@ internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
         }
     }
 
-    /// <summary>A count of bytes or elements; an element takes at least a byte.</summary>
+    /// <summary>Checks a count of bytes or elements; an element has at least one byte.</summary>
     private readonly int Count(ulong stated) => stated <= (ulong)rest.Length ? (int)stated
-        : throw new InvalidDataException($"it states a length of {stated:N0} where {rest.Length:N0} bytes are left");
+        : throw new InvalidDataException($"it states a length of {stated:N0} where {rest.Length:N0} bytes remain");
 
     private long ReadInteger()
     {
@@ -158,10 +158,10 @@ internal ref struct ThriftCompact(ReadOnlySpan<byte> bytes)
 
     private int ReadByte()
     {
-        int value = rest.IsEmpty ? throw new InvalidDataException("its description ends early") : rest[0];
+        int value = rest.IsEmpty ? throw new InvalidDataException("its metadata ends early") : rest[0];
         rest = rest[1..];
         return value;
     }
 
-    private void SkipBytes(int count) => rest = count <= rest.Length ? rest[count..] : throw new InvalidDataException("its description ends early");
+    private void SkipBytes(int count) => rest = count <= rest.Length ? rest[count..] : throw new InvalidDataException("its metadata ends early");
 }

@@ -149,7 +149,7 @@ public class CliTests
     {
         { "no such file", ["train", "--data", "nowhere.txt"] },
         { "is empty", ["train", "--data", "EMPTY"] },
-        { "no text", ["train", "--data", "BINARY"] },
+        { "not text", ["train", "--data", "BINARY"] },
         { "too few for a block of 64", ["train", "--data", "SHORT"] },
         { "did you mean adamw", ["train", "--optimizer", "adamww"] },
         { "came has no rank; leave it out, or use galore, fira, apollo, apollo-mini", ["train", "--optimizer", "came", "--rank", "2"] },

@@ -88,7 +88,7 @@ public sealed class DocumentEndsTests : IDisposable
         {
             "other tokens" or "more tokens" => "belong to other tokens",
             "cut" => "cut short",
-            "short" or "magic" => "does not hold document ends",
+            "short" or "magic" => "does not contain document ends",
             "version" => "version 2 of document ends is unknown",
             "order" => "the end 3 of document 2",
             "last" => "the last document ends at 5",

@@ -132,7 +132,7 @@ public class SpanCorruptionTests
         Assert.Equal(3, Make(5, 6, 7, 7).Counts.Spans);
         Assert.Contains("3 spans need as many sentinels, not 2", Assert.Throws<ArgumentException>(() => Make(5, 6)).Message, StringComparison.Ordinal);
         foreach (int other in (int[])[5, End, Padding])
-            Assert.Contains("an id of its own", Assert.Throws<ArgumentException>(() => Make(5, 6, other)).Message, StringComparison.Ordinal);
+            Assert.Contains("must be distinct", Assert.Throws<ArgumentException>(() => Make(5, 6, other)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -98,7 +98,7 @@ public sealed class TokenizerTests : IDisposable
     [InlineData("""{"kind":"char"}""", "characters is missing")]
     [InlineData("""{"kind":"char","characters":["ab"]}""", "characters[0] is \"ab\", not one character")]
     [InlineData("""{"kind":"char","characters":["a",""]}""", "characters[1] is \"\", not one character")]
-    [InlineData("""{"kind":"char","characters":["b","a"]}""", "characters[1] is \"a\", not one character that follows")]
+    [InlineData("""{"kind":"char","characters":["b","a"]}""", "characters[1] is \"a\", not one character with a code point above")]
     [InlineData("""{"kind":"char","characters":["a","a"]}""", "characters[1] is \"a\"")]
     [InlineData("""{"kind":"char","characters":[null]}""", "characters[0] is null")]
     [InlineData("""{"kind":"char","characters":["\ud800"]}""", "half a surrogate pair")]

@@ -48,8 +48,8 @@ public class JsonFieldsTests
 
     [Theory]
     [InlineData("""{"a": "3"}""", "a is \"3\"; it must be an integer")]
-    [InlineData("""{"a": 1.5}""", "a is 1.5; it must be an integer of 32 bits")]
-    [InlineData("""{"a": 3000000000}""", "a is 3000000000; it must be an integer of 32 bits")]
+    [InlineData("""{"a": 1.5}""", "a is 1.5; it must be a 32-bit integer")]
+    [InlineData("""{"a": 3000000000}""", "a is 3000000000; it must be a 32-bit integer")]
     [InlineData("""{"a": [1,2]}""", "a is [1,2]; it must be an integer")]
     [InlineData("""{"a": "\udc00"}""", "half a surrogate pair")]
     public void ValuesOfTheWrongKindAreShown(string text, string expected)

@@ -185,7 +185,7 @@ public sealed class SafetensorsTests : IDisposable
         using var file = SafetensorsFile.Open(path);
         Assert.Equal([2.5f], file.ReadF32("x"));
         Assert.Contains("4,294,967,300 bytes, more than can be read at once", Assert.Throws<SafetensorsException>(() => file.ReadBytes("large").Length).Message);
-        Assert.Contains("more than an array holds", Assert.Throws<SafetensorsException>(() => file.ReadI32("large")).Message);
+        Assert.Contains("more than fit into an array", Assert.Throws<SafetensorsException>(() => file.ReadI32("large")).Message);
     }
 
     [Fact]

@@ -103,7 +103,7 @@ public sealed class SafetensorsWriterTests : IDisposable
     public void RefusesWhatTheFormatLacks()
     {
         string path = folder["model.safetensors"];
-        Assert.Contains("is taken", Assert.Throws<ArgumentException>(() => new SafetensorsWriter(path, [("x", "F32", [1]), ("x", "F32", [1])])).Message);
+        Assert.Contains("appears twice", Assert.Throws<ArgumentException>(() => new SafetensorsWriter(path, [("x", "F32", [1]), ("x", "F32", [1])])).Message);
         Assert.Throws<ArgumentException>(() => new SafetensorsWriter(path, [("__metadata__", "F32", [1])]));
         Assert.Throws<ArgumentException>(() => new SafetensorsWriter(path, [("x", "F31", [1])]));
         Assert.Throws<ArgumentException>(() => new SafetensorsWriter(path, [("x", "F32", [-1])]));

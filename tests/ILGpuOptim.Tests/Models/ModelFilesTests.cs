@@ -147,7 +147,7 @@ public sealed class ModelFilesTests : IDisposable
         { "model.safetensors", "GGUF and more bytes"u8.ToArray(), "a GGUF file" },
         { "model.safetensors", "<!DOCTYPE html><html></html>"u8.ToArray(), "a web page" },
         { "config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:aaaa\nsize 548\n"u8.ToArray(), "git lfs pull" },
-        { "pytorch_model.bin", [0], "its weights are in pytorch_model.bin, which is not read" },
+        { "pytorch_model.bin", [0], "its weights are in pytorch_model.bin, which is not supported" },
         { "pytorch_model.bin.index.json", [0], "its weights are in pytorch_model.bin.index.json" },
         { "model-Q4_K_M.gguf", [0], "its weights are in model-Q4_K_M.gguf" },
         { "tf_model.h5", [0], "its weights are in tf_model.h5" },

@@ -63,7 +63,7 @@ public class ChangedSettingsTests
         string message = Assert.Throws<UserException>(() => TokensOf("byte")).InFlags();
         Assert.Contains("--tokenizer byte: ", message, StringComparison.Ordinal);
         Assert.Contains("leave --tokenizer out", message, StringComparison.Ordinal);
-        Assert.Contains("train makes it from its text", Assert.Throws<UserException>(() => Tokenizers.Open("char")).Message, StringComparison.Ordinal);
+        Assert.Contains("is created from a text by train", Assert.Throws<UserException>(() => Tokenizers.Open("char")).Message, StringComparison.Ordinal);
 
         Dataset TokensOf(string tokenizer)
         {

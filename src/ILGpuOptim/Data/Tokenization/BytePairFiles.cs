@@ -4,21 +4,21 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Reads byte-level BPE kept as <c>vocab.json</c> and <c>merges.txt</c> (GPT-2 and its relatives) with Hugging Face's companion files. The
-/// class of the tokenizer decides how text is cut into words.
+/// Reads byte-level BPE from <c>vocab.json</c> and <c>merges.txt</c> (GPT-2 and derived models), with Hugging Face's companion files. The
+/// tokenizer class determines how text is split into words.
 /// </summary>
 internal static class BytePairFiles
 {
-    /// <summary>The cut into words of Qwen 2, in Oniguruma's syntax.</summary>
+    /// <summary>Qwen 2's word-splitting pattern, in Oniguruma's syntax.</summary>
     public const string Qwen2Words = @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     private static readonly UTF8Encoding Utf8 = new(false, throwOnInvalidBytes: true);
 
-    /// <summary>What Hugging Face's class of a tokenizer adds to its files.</summary>
-    /// <param name="Special">Special tokens by attribute, where no file names others.</param>
-    /// <param name="Words">The cut into words; null for GPT-2's.</param>
-    /// <param name="Composes">Whether text is normalized to NFC.</param>
-    /// <param name="BeginsWithClass">Whether texts begin with the class token.</param>
+    /// <summary>The defaults of a Hugging Face tokenizer class.</summary>
+    /// <param name="Special">Special tokens by attribute, unless a file names others.</param>
+    /// <param name="Words">The word-splitting pattern; null for GPT-2's.</param>
+    /// <param name="Composes">Normalizes text to NFC.</param>
+    /// <param name="BeginsWithClass">Texts begin with the class token.</param>
     private sealed record Family(Dictionary<string, AddedTokenSettings> Special, string? Words = null, bool Composes = false, bool BeginsWithClass = false);
 
     private static readonly Family Gpt2 = new(Tokens(("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")));
@@ -46,8 +46,8 @@ internal static class BytePairFiles
 
     /// <summary>Opens a tokenizer.</summary>
     /// <param name="path">The path of <c>vocab.json</c>.</param>
-    /// <param name="files">All files of the tokenizer.</param>
-    /// <exception cref="UserException">A file is damaged or missing, or says something that is not supported.</exception>
+    /// <param name="files">All files of the tokenizer, the vocabulary first.</param>
+    /// <exception cref="UserException">A file is damaged or missing, or has an unsupported setting.</exception>
     public static PipelineTokenizer Open(string path, IReadOnlyList<(string Name, byte[] Contents)> files)
     {
         string folder = Path.GetDirectoryName(path)!, mergesPath = Path.Combine(folder, TokenizerFiles.Merges);
@@ -60,9 +60,9 @@ internal static class BytePairFiles
         JsonFields fields = settings.Fields;
         string name = settings.TokenizerClass ?? "GPT2Tokenizer";
         if (!Families.TryGetValue(name, out Family? family))
-            throw fields.Error("tokenizer_class", $"is {name}, whose cut into words is not known here; {string.Join(", ", Families.Keys)} are. Convert the tokenizer to a tokenizer.json");
+            throw fields.Error("tokenizer_class", $"is {name}, whose word splitting is not supported; {string.Join(", ", Families.Keys)} are. Convert the tokenizer to a tokenizer.json");
         bool addPrefixSpace = fields.Flag("add_prefix_space") ?? false, addBegin = fields.Flag("add_bos_token") ?? false;
-        // Nothing is put behind a text either; see docs/tokenizers.md.
+        // No token is appended to a text; see docs/tokenizers.md.
         fields.Harmless("add_eos_token", "trim_offsets", "init_inputs");
         fields.Finish();
 
@@ -90,7 +90,7 @@ internal static class BytePairFiles
 
     private static IEnumerable<KeyValuePair<string, int>> Entries(JsonFields vocabulary) => vocabulary.Names.Select(token => KeyValuePair.Create(token, vocabulary.RequiredInt(token)));
 
-    /// <summary>The merges: two tokens on each line, below a line with the version.</summary>
+    /// <summary>The merges: two tokens per line, after a version line.</summary>
     private static List<(string Left, string Right)> Merges(byte[] contents, string path)
     {
         var merges = new List<(string, string)>();
@@ -102,14 +102,14 @@ internal static class BytePairFiles
             if (line.Length == 0 || line.StartsWith("#version", StringComparison.Ordinal))
                 continue;
             if (line.Split(' ') is not [{ Length: > 0 } left, { Length: > 0 } right])
-                throw new UserException($"{path}: line {number} is not two tokens with a space between; take the file again from where it came");
+                throw new UserException($"{path}: line {number} is not two tokens separated by a space; download the file again");
             merges.Add((left, right));
         }
 
         return merges;
     }
 
-    /// <summary>A file's text without its byte order mark.</summary>
+    /// <summary>The text of a file, without its byte order mark.</summary>
     /// <exception cref="UserException">It is not UTF-8.</exception>
     public static string TextOf(ReadOnlySpan<byte> contents, string path)
     {

@@ -6,29 +6,29 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Learns a byte-level BPE vocabulary (Sennrich et al., ACL 2016; on bytes as GPT-2): again and again the most frequent pair of
-/// neighbours within words becomes a token. Equal counts go to the pair of the smaller ids, so the same text gives the same files.
+/// Trains a byte-level BPE vocabulary (Sennrich et al., ACL 2016; on bytes as in GPT-2): repeatedly merges the most frequent adjacent
+/// pair within words. Ties go to the pair with the smaller ids, so the same text gives the same files.
 /// </summary>
 public sealed class BytePairTrainer
 {
     /// <summary>The token between documents; id 0.</summary>
     public const string EndOfText = "<|endoftext|>";
 
-    /// <summary>Sizes of a vocabulary: room for the bytes, <see cref="EndOfText"/> and a merge.</summary>
+    /// <summary>The range of vocabulary sizes: at least the 256 bytes, <see cref="EndOfText"/> and one merge.</summary>
     public static RangeAttribute VocabularyRange { get; } = new(258);
 
-    /// <summary>Characters that one thread cuts into words at a time.</summary>
+    /// <summary>The number of characters that one thread splits into words at a time.</summary>
     private const int ChunkCharacters = 1 << 20;
 
     private static readonly IPreTokenizer Words = PreTokenizers.ByteLevel(addPrefixSpace: false, useRegex: true);
 
-    /// <summary>In the letters that stand for bytes.</summary>
+    /// <summary>The counts of words, which are written in byte letters.</summary>
     private readonly Dictionary<string, long> words = [];
 
-    /// <summary>Counts the words of a text. Longer texts may come in parts that end with lines.</summary>
+    /// <summary>Counts the words of a text. A long text may be added in parts; each should end with a line.</summary>
     public void Add(string text)
     {
-        // Chunks end with a line, so that few words are cut.
+        // Chunks end with a line, so that few words are split.
         var chunks = new List<(int Start, int Length)>();
         for (int start = 0; start < text.Length;)
         {
@@ -49,26 +49,26 @@ public sealed class BytePairTrainer
         }
     }
 
-    /// <summary>Learns merges until the vocabulary is full or no pair occurs twice.</summary>
-    /// <param name="vocabularySize">Tokens, with the 256 bytes and <see cref="EndOfText"/>.</param>
-    /// <param name="progress">Told the size so far.</param>
-    /// <exception cref="UserException">The vocabulary has no room for the bytes.</exception>
+    /// <summary>Learns merges until the vocabulary has the requested size or no pair occurs twice.</summary>
+    /// <param name="vocabularySize">The vocabulary size, including the 256 bytes and <see cref="EndOfText"/>.</param>
+    /// <param name="progress">Called with the current size after each merge.</param>
+    /// <exception cref="UserException">The size is too small for the bytes.</exception>
     public BytePairVocabulary Train(int vocabularySize, Action<int>? progress = null)
     {
         if (!VocabularyRange.Contains(vocabularySize))
             throw new UserException($"a vocabulary of {vocabularySize} has no room: 256 bytes, {EndOfText} and at least one merge make 258");
 
-        // Ordered by their letters, so that the result does not depend on the order of counting.
+        // Sorted, so that the result does not depend on the order of counting.
         (int[] Tokens, long Count)[] sequences = [.. words.OrderBy(word => word.Key, StringComparer.Ordinal)
             .Select(word => (word.Key.Select(letter => ByteLetters.ByteOf(letter) + 1).ToArray(), word.Value))];
         List<string> tokens = [EndOfText, .. ByteLetters.All.ToArray().Select(letter => letter.ToString())];
         var merges = new List<(int Left, int Right)>();
         var counts = new Dictionary<(int, int), long>();
-        var places = new Dictionary<(int, int), HashSet<int>>();
+        var occurrences = new Dictionary<(int, int), HashSet<int>>();
         for (int i = 0; i < sequences.Length; i++)
         {
             for (int j = 1; j < sequences[i].Tokens.Length; j++)
-                Change(counts, places, (sequences[i].Tokens[j - 1], sequences[i].Tokens[j]), sequences[i].Count, i);
+                Change(counts, occurrences, (sequences[i].Tokens[j - 1], sequences[i].Tokens[j]), sequences[i].Count, i);
         }
 
         var queue = new PriorityQueue<(int Left, int Right), (long, int, int)>();
@@ -79,7 +79,7 @@ public sealed class BytePairTrainer
             long count = counts.GetValueOrDefault(pair);
             if (count != -priority.Count)
             {
-                // Counts fall while a pair waits; what is left of it waits on.
+                // The count fell since the pair was queued; queue it again with its current count.
                 if (count > 0)
                     queue.Enqueue(pair, (-count, pair.Left, pair.Right));
                 continue;
@@ -90,17 +90,17 @@ public sealed class BytePairTrainer
             int merged = tokens.Count;
             tokens.Add(tokens[pair.Left] + tokens[pair.Right]);
             merges.Add(pair);
-            var risen = new HashSet<(int, int)>();
-            foreach (int i in places[pair])
-                sequences[i].Tokens = Merge(sequences[i].Tokens, sequences[i].Count, i, pair, merged, counts, places, risen);
-            foreach ((int, int) next in risen)
+            var increased = new HashSet<(int, int)>();
+            foreach (int i in occurrences[pair])
+                sequences[i].Tokens = Merge(sequences[i].Tokens, sequences[i].Count, i, pair, merged, counts, occurrences, increased);
+            foreach ((int, int) next in increased)
             {
                 if (counts.GetValueOrDefault(next) is > 0 and var now)
                     queue.Enqueue(next, (-now, next.Item1, next.Item2));
             }
 
             counts.Remove(pair);
-            places.Remove(pair);
+            occurrences.Remove(pair);
             progress?.Invoke(tokens.Count);
         }
 
@@ -120,7 +120,7 @@ public sealed class BytePairTrainer
 
     private static int[] Merge(
         int[] tokens, long count, int index, (int Left, int Right) pair, int merged,
-        Dictionary<(int, int), long> counts, Dictionary<(int, int), HashSet<int>> places, HashSet<(int, int)> risen)
+        Dictionary<(int, int), long> counts, Dictionary<(int, int), HashSet<int>> occurrences, HashSet<(int, int)> increased)
     {
         var result = new List<int>(tokens.Length);
         for (int j = 0; j < tokens.Length; j++)
@@ -142,34 +142,34 @@ public sealed class BytePairTrainer
             Change(counts, null, (tokens[j - 1], tokens[j]), -count, index);
         for (int j = 1; j < result.Count; j++)
         {
-            Change(counts, places, (result[j - 1], result[j]), count, index);
+            Change(counts, occurrences, (result[j - 1], result[j]), count, index);
             if (result[j - 1] == merged || result[j] == merged)
-                risen.Add((result[j - 1], result[j]));
+                increased.Add((result[j - 1], result[j]));
         }
 
         return [.. result];
     }
 
-    private static void Change(Dictionary<(int, int), long> counts, Dictionary<(int, int), HashSet<int>>? places, (int, int) pair, long change, int index)
+    private static void Change(Dictionary<(int, int), long> counts, Dictionary<(int, int), HashSet<int>>? occurrences, (int, int) pair, long change, int index)
     {
         counts[pair] = counts.GetValueOrDefault(pair) + change;
-        if (places is null)
+        if (occurrences is null)
             return;
-        if (!places.TryGetValue(pair, out HashSet<int>? found))
-            places[pair] = found = [];
+        if (!occurrences.TryGetValue(pair, out HashSet<int>? found))
+            occurrences[pair] = found = [];
         found.Add(index);
     }
 }
 
-/// <summary>What <see cref="BytePairTrainer"/> learned.</summary>
-/// <param name="Tokens">In the letters that stand for bytes; the index is the id.</param>
-/// <param name="Merges">Pairs of tokens, in their order.</param>
+/// <summary>The vocabulary that <see cref="BytePairTrainer"/> learned.</summary>
+/// <param name="Tokens">The tokens in byte letters; the index is the id.</param>
+/// <param name="Merges">Pairs of tokens, in order of rank.</param>
 public sealed record BytePairVocabulary(IReadOnlyList<string> Tokens, IReadOnlyList<string> Merges)
 {
     private static readonly JsonSerializerOptions Readable = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>Writes <c>tokenizer.json</c>, <c>vocab.json</c>, <c>merges.txt</c> and <c>tokenizer_config.json</c> as Hugging Face reads them.</summary>
-    /// <param name="folder">Made when missing.</param>
+    /// <summary>Writes <c>tokenizer.json</c>, <c>vocab.json</c>, <c>merges.txt</c> and <c>tokenizer_config.json</c> in Hugging Face's formats.</summary>
+    /// <param name="folder">The folder; created if missing.</param>
     public void Save(string folder)
     {
         Directory.CreateDirectory(folder);

@@ -4,16 +4,16 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A token that is found in a text before everything else, as Hugging Face's companion files describe it.</summary>
+/// <summary>An added token, as Hugging Face's companion files describe it.</summary>
 /// <param name="Content">The text.</param>
-/// <param name="SingleWord">Found only where no letter or digit is beside it.</param>
-/// <param name="StripLeft">Takes the white space before it.</param>
-/// <param name="StripRight">Takes the white space behind it.</param>
-/// <param name="Normalized">Searched for in the normalized text.</param>
-/// <param name="Special">A control token, such as an end of text.</param>
+/// <param name="SingleWord">Matches only where no letter or digit is adjacent.</param>
+/// <param name="StripLeft">Includes the white space before it.</param>
+/// <param name="StripRight">Includes the white space after it.</param>
+/// <param name="Normalized">Matches in the normalized text.</param>
+/// <param name="Special">A control token, such as end of text.</param>
 internal sealed record AddedTokenSettings(string Content, bool SingleWord = false, bool StripLeft = false, bool StripRight = false, bool Normalized = true, bool Special = false)
 {
-    /// <summary>A special token with no further settings.</summary>
+    /// <summary>A special token with default settings.</summary>
     public static AddedTokenSettings SpecialOf(string content) => new(content, Normalized: false, Special: true);
 
     /// <summary>The token with its id.</summary>
@@ -21,7 +21,7 @@ internal sealed record AddedTokenSettings(string Content, bool SingleWord = fals
 
     /// <summary>Reads the object form of a token.</summary>
     /// <param name="token">The object.</param>
-    /// <param name="special">Whether it is special without saying so.</param>
+    /// <param name="special">Treats the token as special even if it does not state so.</param>
     public static AddedTokenSettings Read(JsonFields token, bool special = false)
     {
         token.Harmless("__type", "id");
@@ -34,13 +34,13 @@ internal sealed record AddedTokenSettings(string Content, bool SingleWord = fals
 }
 
 /// <summary>
-/// What Hugging Face's companion files (<c>tokenizer_config.json</c>, <c>special_tokens_map.json</c>, <c>added_tokens.json</c>) say about a
-/// tokenizer that is kept in other files. As in that library, <c>added_tokens_decoder</c> of <c>tokenizer_config.json</c> takes the place
-/// of the other two files; an <c>added_tokens.json</c> that says something else is refused.
+/// The settings in Hugging Face's companion files (<c>tokenizer_config.json</c>, <c>special_tokens_map.json</c>, <c>added_tokens.json</c>) of a
+/// tokenizer. As in that library, <c>added_tokens_decoder</c> of <c>tokenizer_config.json</c> replaces the other two files; an
+/// <c>added_tokens.json</c> that contradicts it is refused.
 /// </summary>
 internal sealed class CompanionSettings
 {
-    /// <summary>The names of the files.</summary>
+    /// <summary>The file names.</summary>
     public const string Config = "tokenizer_config.json", SpecialTokensMap = "special_tokens_map.json", AddedTokens = "added_tokens.json";
 
     private const string Additional = "additional_special_tokens", Extra = "extra_special_tokens", Decoder = "added_tokens_decoder";
@@ -48,7 +48,7 @@ internal sealed class CompanionSettings
     /// <summary>Attributes that name a special token, in the order in which Hugging Face's library adds them to a vocabulary.</summary>
     private static readonly string[] Attributes = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-    /// <summary>Fields of <c>tokenizer_config.json</c> that change no id.</summary>
+    /// <summary>Fields of <c>tokenizer_config.json</c> that do not affect ids.</summary>
     private static readonly string[] HarmlessFields =
     [
         "model_max_length", "max_len", "max_length", "stride", "truncation", "truncation_side", "truncation_strategy", "padding", "padding_side", "pad_to_multiple_of",
@@ -67,26 +67,26 @@ internal sealed class CompanionSettings
         Fields = config;
     }
 
-    /// <summary>The fields of <c>tokenizer_config.json</c>, or of an empty object; a reader of a format reads its own and ends with <see cref="JsonFields.Finish"/>.</summary>
+    /// <summary>The fields of <c>tokenizer_config.json</c>, or of an empty object. The reader of a format reads its own fields, then calls <see cref="JsonFields.Finish"/>.</summary>
     public JsonFields Fields { get; }
 
-    /// <summary>Hugging Face's class of the tokenizer, without the ending "Fast"; null when no file names one.</summary>
+    /// <summary>The Hugging Face tokenizer class, without the suffix "Fast"; null if no file names one.</summary>
     public string? TokenizerClass { get; private init; }
 
-    /// <summary>Added tokens by their ids.</summary>
+    /// <summary>Added tokens by id.</summary>
     public IReadOnlyDictionary<int, AddedTokenSettings> Added => added;
 
-    /// <summary>Special tokens that files name, in the order in which missing ones are added to a vocabulary.</summary>
+    /// <summary>The special tokens named by the files, in the order in which missing ones are added to a vocabulary.</summary>
     public IEnumerable<AddedTokenSettings> AllSpecial => Attributes.Where(special.ContainsKey).Select(name => special[name]).Concat(additional);
 
-    /// <summary>The token of an attribute such as <c>bos_token</c>; null when no file names one.</summary>
+    /// <summary>The token of an attribute such as <c>bos_token</c>; null if no file names one.</summary>
     public AddedTokenSettings? SpecialToken(string attribute) => special.GetValueOrDefault(attribute);
 
     /// <summary>Reads the companion files among a tokenizer's files.</summary>
     /// <param name="folder">The folder, for messages.</param>
     /// <param name="files">All files of the tokenizer.</param>
-    /// <param name="besideWhole">Whether they stand beside a <c>tokenizer.json</c>, which needs no program code of the tokenizer's own.</param>
-    /// <returns>Null when none of the three files is there.</returns>
+    /// <param name="besideWhole">True if the folder has a <c>tokenizer.json</c>, which needs no custom code.</param>
+    /// <returns>Null if there is none of the three files.</returns>
     /// <exception cref="UserException">A file is damaged, or two files contradict each other.</exception>
     public static CompanionSettings? Read(string folder, IReadOnlyList<(string Name, byte[] Contents)> files, bool besideWhole = false)
     {
@@ -98,7 +98,7 @@ internal sealed class CompanionSettings
         string? name = config.Text("tokenizer_class");
         var settings = new CompanionSettings(config) { TokenizerClass = name is not null && name.EndsWith("Fast", StringComparison.Ordinal) ? name[..^4] : name };
         config.Harmless(HarmlessFields);
-        config.Only("auto_map", _ => besideWhole, "a tokenizer of its own program code cannot be run here; convert it to a tokenizer.json");
+        config.Only("auto_map", _ => besideWhole, "tokenizers with custom code are not supported; convert it to a tokenizer.json");
         config.Only("split_special_tokens", value => value.ValueKind == JsonValueKind.False, "splitting special tokens is not supported; set it to false");
         settings.ReadSpecial(config, special: false);
         bool decides = settings.ReadDecoder(config);
@@ -110,7 +110,7 @@ internal sealed class CompanionSettings
 
         if (list is not null)
             settings.ReadList(list, decides);
-        // The flags of an added token hold for the attribute that names it.
+        // The flags of an added token also apply to the attribute that names it.
         foreach (AddedTokenSettings token in settings.added.Values)
         {
             foreach (string attribute in Attributes)
@@ -127,17 +127,16 @@ internal sealed class CompanionSettings
     public static CompanionSettings None(string folder) => new(NoFields(folder));
 
     /// <summary>
-    /// The added tokens with those special tokens that have no id yet: these get the id that the vocabulary has for them, or the next one behind
-    /// everything.
+    /// The added tokens, with ids for special tokens that have none: the id in the vocabulary, else the next free id after all others.
     /// </summary>
-    /// <param name="defaults">Special tokens of the tokenizer's class, by attribute, which count where no file names one and the vocabulary has them.</param>
-    /// <param name="idOf">Looks a token up in the vocabulary.</param>
-    /// <param name="vocabularySize">Ids of the vocabulary lie below this.</param>
+    /// <param name="defaults">Special tokens of the tokenizer class, by attribute; used if no file names one and the vocabulary has the token.</param>
+    /// <param name="idOf">Returns the id of a token in the vocabulary.</param>
+    /// <param name="vocabularySize">The vocabulary size.</param>
     public SortedDictionary<int, AddedTokenSettings> Complete(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Func<string, int?> idOf, int vocabularySize)
     {
         foreach ((string attribute, AddedTokenSettings token) in defaults)
         {
-            // A class gives its flags to a token that a file names by its text alone.
+            // A token that a file names by its text alone has the flags of the class.
             if (plain.Contains(attribute) && added.Values.All(other => other.Content != special[attribute].Content))
                 special[attribute] = token with { Content = special[attribute].Content };
 
@@ -161,10 +160,10 @@ internal sealed class CompanionSettings
         return result;
     }
 
-    /// <summary>The tokens of <see cref="Complete"/>, ready to be found in text.</summary>
-    /// <param name="defaults">Special tokens of the class.</param>
+    /// <summary>The tokens of <see cref="Complete"/>, for matching in text.</summary>
+    /// <param name="defaults">Special tokens of the class, by attribute.</param>
     /// <param name="vocabulary">The vocabulary.</param>
-    /// <param name="normalizer">What is done to text, and to tokens that are sought in normalized text.</param>
+    /// <param name="normalizer">The normalizer of the text, also applied to tokens that are matched in normalized text.</param>
     /// <exception cref="UserException">An id is out of range, or contradicts the vocabulary.</exception>
     public AddedTokens AddedTokensOf(IReadOnlyDictionary<string, AddedTokenSettings> defaults, Vocabulary vocabulary, INormalizer? normalizer)
     {
@@ -200,7 +199,7 @@ internal sealed class CompanionSettings
         {
             if (fields.Element(list) is not { } value)
                 continue;
-            // Newer files give each extra token a name.
+            // Newer files name each extra token.
             IEnumerable<JsonElement> items = value.ValueKind switch
             {
                 JsonValueKind.Array => value.EnumerateArray(),
@@ -230,14 +229,14 @@ internal sealed class CompanionSettings
         foreach (string key in decoder.Names)
         {
             if (!int.TryParse(key, NumberStyles.None, CultureInfo.InvariantCulture, out int id))
-                throw decoder.Error(key, "is no id; names of this object are integers from 0");
+                throw decoder.Error(key, "is not an id; the names in this object are integers from 0");
             Add(decoder, key, id, AddedTokenSettings.Read(decoder.RequiredObject(key)));
         }
 
         return true;
     }
 
-    /// <summary>Reads <c>added_tokens.json</c>, which a decoder leaves without effect.</summary>
+    /// <summary>Reads <c>added_tokens.json</c>; with an <c>added_tokens_decoder</c> it is only compared.</summary>
     private void ReadList(JsonFields list, bool decided)
     {
         foreach (string token in list.Names)
@@ -246,7 +245,7 @@ internal sealed class CompanionSettings
             if (!decided)
                 Add(list, token, id, AllSpecial.FirstOrDefault(known => known.Content == token) ?? new AddedTokenSettings(token));
             else if (!added.TryGetValue(id, out AddedTokenSettings? known) || known.Content != token)
-                throw list.Error(token, $"= {id} is not what {Decoder} of {Config} says, which decides; make the two agree");
+                throw list.Error(token, $"= {id} contradicts {Decoder} of {Config}, which takes precedence; make the two agree");
         }
     }
 

@@ -1,24 +1,24 @@
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// A tokenizer of Hugging Face's parts: added tokens are cut out of a text; what lies between is normalized, cut into pieces, and turned
-/// into ids by the model. Several threads may use it at once.
+/// A tokenizer composed as in Hugging Face's library: the text is split at added tokens; the rest is normalized, pre-tokenized and encoded
+/// by the model. Thread-safe.
 /// </summary>
-/// <param name="kind">The name of the model.</param>
-/// <param name="model">Turns pieces into ids.</param>
-/// <param name="files">What <see cref="Save"/> writes.</param>
+/// <param name="kind">The kind of the model.</param>
+/// <param name="model">The model.</param>
+/// <param name="files">The files that <see cref="Save"/> writes.</param>
 internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnlyList<(string Name, byte[] Contents)> files) : ITokenizer
 {
-    /// <summary>Tokens that are taken whole from a text.</summary>
+    /// <summary>The added tokens.</summary>
     public AddedTokens Added { get; init; } = AddedTokens.None;
 
-    /// <summary>Rewrites text; null when nothing does.</summary>
+    /// <summary>The normalizer; null for none.</summary>
     public INormalizer? Normalizer { get; init; }
 
-    /// <summary>Cuts normalized text; null when it goes to the model whole.</summary>
+    /// <summary>The pre-tokenizer; null for none.</summary>
     public IPreTokenizer? PreTokenizer { get; init; }
 
-    /// <summary>Turns tokens into text; null when tokens are joined with spaces.</summary>
+    /// <summary>The decoder; null: tokens are joined with spaces.</summary>
     public ITokenDecoder? Decoder { get; init; }
 
     /// <inheritdoc/>
@@ -68,7 +68,7 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     {
         string normalized = Normalizer?.Normalize(text) ?? text;
 
-        // Where the first character is removed, what is left does not begin the text.
+        // If the normalizer removes the first character, the rest does not count as the start of the text.
         atStart = atStart && Normalizer?.Normalize(text[..(char.IsSurrogate(text[0]) ? 2 : 1)]) is not "";
         var pieces = new List<TextPiece>();
         foreach (CutPart part in Added.InNormalizedText.Cut(normalized))
@@ -85,10 +85,10 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
                 pieces.Add(piece);
             else
                 PreTokenizer.Split(piece, pieces);
-            foreach (TextPiece one in pieces)
+            foreach (TextPiece split in pieces)
             {
-                if (!one.Text.IsEmpty)
-                    model.Encode(one.Text.Span, ids);
+                if (!split.Text.IsEmpty)
+                    model.Encode(split.Text.Span, ids);
             }
         }
     }

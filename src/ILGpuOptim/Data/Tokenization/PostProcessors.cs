@@ -4,26 +4,26 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Reads post-processors of <c>tokenizer.json</c>. Only the ids that they put before a single text are kept, as the beginning of prompts:
-/// training text is encoded without them, and nothing is put behind a prompt that a model continues.
+/// Reads post-processors of <c>tokenizer.json</c>. Only the ids that they put before a single text are used, as the prefix of prompts:
+/// training text is encoded without them, and nothing is appended to a prompt.
 /// </summary>
 internal static class PostProcessors
 {
-    /// <summary>The ids before a single text; empty when there are none.</summary>
+    /// <summary>The ids before a single text; empty if there are none.</summary>
     /// <param name="processor">The post-processor.</param>
-    /// <param name="idOf">The id of a token's text.</param>
-    /// <exception cref="UserException">It is of an unknown type, or damaged.</exception>
+    /// <param name="idOf">Returns the id of a token.</param>
+    /// <exception cref="UserException">The type is unknown, or the post-processor is damaged.</exception>
     public static IReadOnlyList<int> ReadPrefix(JsonFields processor, Func<string, int?> idOf)
     {
         IReadOnlyList<int> prefix;
         string type = processor.RequiredText("type");
 
-        // These change the reported places of tokens in the text, not the ids. Some files have them beside a template.
+        // These change the reported offsets of tokens, not the ids. Some files have them beside a template.
         processor.Harmless("add_prefix_space", "trim_offsets", "use_regex");
         switch (type)
         {
             case "Sequence":
-                // Each processor puts its tokens around what the ones before it made.
+                // Each processor adds its tokens around the output of the previous ones.
                 prefix = [.. (processor.Objects("processors") ?? throw processor.Error("processors", "is missing")).Reverse().SelectMany(step => ReadPrefix(step, idOf))];
                 break;
             case "ByteLevel":
@@ -46,7 +46,7 @@ internal static class PostProcessors
 
     private static List<int> Template(JsonFields processor, Func<string, int?> idOf)
     {
-        // Pairs of texts are never encoded.
+        // Pairs of texts are not supported.
         processor.Harmless("pair");
         JsonFields? special = processor.Object("special_tokens");
         var prefix = new List<int>();
@@ -75,7 +75,7 @@ internal static class PostProcessors
         }
 
         if (inPrefix)
-            throw processor.Error("single", "has no Sequence \"A\", so no text would be left");
+            throw processor.Error("single", "has no Sequence \"A\", so it would drop the text");
         return prefix;
     }
 

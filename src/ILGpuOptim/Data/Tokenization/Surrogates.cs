@@ -2,10 +2,10 @@ using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Halves of surrogate pairs, which are no characters.</summary>
+/// <summary>Replaces unpaired surrogates, which are not characters.</summary>
 internal static class Surrogates
 {
-    /// <summary>The text with the replacement character U+FFFD in place of halves of surrogate pairs.</summary>
+    /// <summary>The text with U+FFFD in place of unpaired surrogates.</summary>
     public static string WithoutHalves(ReadOnlySpan<char> text)
     {
         if (text.IndexOfAnyInRange('\uD800', '\uDFFF') < 0)

@@ -6,8 +6,8 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// tiktoken's encodings. Their files hold ranks only; the cut into words and the special tokens are part of the programs that use them, and
-/// are found here by the number of ranks.
+/// tiktoken's encodings. Their files contain ranks only. The word-splitting pattern and the special tokens are defined here and selected by
+/// the number of ranks.
 /// </summary>
 internal static class TiktokenEncodings
 {
@@ -18,12 +18,12 @@ internal static class TiktokenEncodings
         + @"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     /// <summary>An encoding.</summary>
-    /// <param name="Name">For people.</param>
-    /// <param name="Ranks">The number of its ranks.</param>
-    /// <param name="Words">The cut into words.</param>
-    /// <param name="Special">Special tokens, which are found in text.</param>
-    /// <param name="Begin">The token that prompts begin with.</param>
-    /// <param name="Composes">Whether text is normalized to NFC.</param>
+    /// <param name="Name">The name, for messages.</param>
+    /// <param name="Ranks">The number of ranks.</param>
+    /// <param name="Words">The word-splitting pattern.</param>
+    /// <param name="Special">Special tokens, which are matched in text.</param>
+    /// <param name="Begin">The token that prompts begin with; null for none.</param>
+    /// <param name="Composes">Normalizes text to NFC.</param>
     private sealed record Encoding(string Name, int Ranks, string Words, IReadOnlyList<(string Token, int Id)> Special, string? Begin = null, bool Composes = false);
 
     private static readonly Encoding[] Known =
@@ -38,19 +38,19 @@ internal static class TiktokenEncodings
     ];
 
     /// <summary>Opens a file of ranks.</summary>
-    /// <param name="path">Its path.</param>
+    /// <param name="path">The path of the file.</param>
     /// <param name="files">All files of the tokenizer, the ranks first.</param>
-    /// <exception cref="UserException">The file is damaged, or of an encoding that is not known.</exception>
+    /// <exception cref="UserException">The file is damaged, or the encoding is unknown.</exception>
     public static PipelineTokenizer Open(string path, IReadOnlyList<(string Name, byte[] Contents)> files)
     {
         ReadOnlySpan<byte> contents = files[0].Contents;
         int lines = contents.Count((byte)'\n') + (contents[^1] == '\n' ? 0 : 1);
         Encoding encoding = Known.FirstOrDefault(known => known.Ranks == lines)
-            ?? throw new UserException($"{path}: a vocabulary of tiktoken with {lines:N0} ranks, which is none of {string.Join(", ", Known.Select(known => $"{known.Name} ({known.Ranks:N0})"))}; its cut into words is not in the file, so convert it to a tokenizer.json");
+            ?? throw new UserException($"{path}: a tiktoken vocabulary with {lines:N0} ranks, which is none of {string.Join(", ", Known.Select(known => $"{known.Name} ({known.Ranks:N0})"))}; the file does not contain its word-splitting pattern, so convert it to a tokenizer.json");
         return Compose("tiktoken", encoding, TiktokenFile.Read(contents, path), path, files);
     }
 
-    /// <summary>An encoding that comes with the program.</summary>
+    /// <summary>A bundled encoding.</summary>
     /// <param name="name">One of <see cref="TokenizerFiles.Encodings"/>.</param>
     public static PipelineTokenizer Bundled(string name)
     {
@@ -58,14 +58,14 @@ internal static class TiktokenEncodings
         return Compose(name, Known.Single(known => known.Name == name + "_base"), BundledRanks(name), name, [(Tokenizers.FileName, note)]);
     }
 
-    /// <summary>The ranks of an encoding that comes with the program.</summary>
+    /// <summary>The ranks of a bundled encoding.</summary>
     public static List<(byte[] Token, int Rank)> BundledRanks(string name)
     {
         string resource = $"{name}_base.tiktoken.deflate";
         Assembly assembly = Assembly.Load(name == "o200k" ? "Microsoft.ML.Tokenizers.Data.O200kBase" : "Microsoft.ML.Tokenizers.Data.Cl100kBase");
         using Stream packed = assembly.GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{assembly} has no {resource}");
         using var lines = new StreamReader(new DeflateStream(packed, CompressionMode.Decompress));
-        // A line with their number, then the tokens in Base64 in the order of their ranks.
+        // The number of ranks, then a token in Base64 per line, in order of rank.
         lines.ReadLine();
         var ranks = new List<(byte[] Token, int Rank)>();
         while (lines.ReadLine() is { } line)

@@ -4,20 +4,20 @@ using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Reads tiktoken's vocabularies: on each line the bytes of a token in Base64, a space, and its rank, which is its id.</summary>
+/// <summary>Reads tiktoken's vocabularies: per line a token in Base64, a space, and its rank, which is its id.</summary>
 internal static class TiktokenFile
 {
-    /// <summary>The largest length of a token in bytes; the longest of known files have 128. Time to read one grows with the square.</summary>
+    /// <summary>The maximum length of a token in bytes; known files have at most 128. Reading time is quadratic in the length.</summary>
     private const int MaxLength = 256;
 
-    /// <summary>Whether a file begins like such a vocabulary.</summary>
+    /// <summary>True if a file begins like such a vocabulary.</summary>
     public static bool Recognises(ReadOnlySpan<byte> contents)
     {
         int end = contents.IndexOf((byte)'\n');
         return TryLine(end < 0 ? contents : contents[..end], out _, out _);
     }
 
-    /// <summary>The tokens and their ranks, in the order of the file.</summary>
+    /// <summary>Reads the tokens and their ranks, in the order of the file.</summary>
     /// <param name="contents">The file.</param>
     /// <param name="source">The file's path, for messages.</param>
     /// <exception cref="UserException">A line is damaged, a token is too long, a token or a rank appears twice, or a byte has no token.</exception>
@@ -34,17 +34,17 @@ internal static class TiktokenFile
             if (text.TrimEnd((byte)'\r').IsEmpty)
                 continue;
             if (!TryLine(text, out byte[] token, out int rank))
-                throw new UserException($"{source}: line {line} is not a token in Base64 and its rank; take the file again from where it came");
+                throw new UserException($"{source}: line {line} is not a token in Base64 and its rank; download the file again");
             if (token.Length > MaxLength)
-                throw new UserException($"{source}: the token of line {line} has {token.Length:N0} bytes; at most {MaxLength} are supported, take the file again from where it came");
+                throw new UserException($"{source}: the token of line {line} has {token.Length:N0} bytes; at most {MaxLength} are supported, download the file again");
             Vocabulary.CheckId(rank, $"line {line}", source);
             if (!seen.Add(rank) || !texts.Add(Encoding.Latin1.GetString(token)))
-                throw new UserException($"{source}: line {line} repeats a token or a rank; take the file again from where it came");
+                throw new UserException($"{source}: line {line} repeats a token or a rank; download the file again");
             bytes += token.Length == 1 ? 1 : 0;
             tokens.Add((token, rank));
         }
 
-        return bytes == 256 ? tokens : throw new UserException($"{source}: {bytes} of 256 bytes have tokens, so not every text could be encoded; take the file again from where it came");
+        return bytes == 256 ? tokens : throw new UserException($"{source}: {bytes} of 256 bytes have tokens, so not every text could be encoded; download the file again");
     }
 
     private static bool TryLine(ReadOnlySpan<byte> line, out byte[] token, out int rank)
@@ -52,7 +52,7 @@ internal static class TiktokenFile
         (token, rank) = ([], 0);
         line = line.TrimEnd((byte)'\r');
         int space = line.IndexOf((byte)' ');
-        // Base64 of four letters or more; a token has at least one byte.
+        // A token has at least one byte, which is four characters of Base64.
         if (space < 4 || space > 10_000 || line.Length - space - 1 is < 1 or > 9 || !int.TryParse(line[(space + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out rank))
             return false;
         byte[] bytes = new byte[Base64.GetMaxDecodedFromUtf8Length(space)];

@@ -1,8 +1,8 @@
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// tiktoken's byte-pair encoding: two neighbours are merged where their bytes together are a token, the lowest rank first and then the
-/// leftmost. A piece that is a token is taken whole.
+/// tiktoken's byte-pair encoding: merges two adjacent tokens if their joined bytes are a token, in order of rank, leftmost first. A piece
+/// that is a token is encoded as that token.
 /// </summary>
 internal sealed class TiktokenModel : ITokenModel
 {

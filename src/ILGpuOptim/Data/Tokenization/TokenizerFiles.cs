@@ -6,42 +6,42 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>Opens tokenizers in the formats of Hugging Face, SentencePiece and tiktoken.</summary>
 internal static class TokenizerFiles
 {
-    /// <summary>Hugging Face's one file.</summary>
+    /// <summary>Hugging Face's format.</summary>
     public const string HuggingFace = "tokenizer.json";
 
-    /// <summary>GPT-2's two files.</summary>
+    /// <summary>The files of GPT-2.</summary>
     public const string Vocabulary = "vocab.json", Merges = "merges.txt";
 
-    /// <summary>SentencePiece's, and BERT's.</summary>
+    /// <summary>The files of SentencePiece and BERT.</summary>
     public const string SentencePiece = "tokenizer.model", WordPiece = "vocab.txt";
 
-    /// <summary>The ending of tiktoken's files.</summary>
+    /// <summary>The extension of tiktoken's files.</summary>
     private const string Tiktoken = ".tiktoken";
 
-    /// <summary>A folder of further chat templates.</summary>
+    /// <summary>The folder of additional chat templates.</summary>
     private const string ChatTemplates = "additional_chat_templates";
 
-    /// <summary>Files of SentencePiece models whose classes number the pieces in another way.</summary>
+    /// <summary>SentencePiece models of classes whose ids differ from those of the model.</summary>
     private static readonly string[] OtherSentencePieces = ["spiece.model", "sentencepiece.bpe.model"];
 
-    /// <summary>Files that make a tokenizer; all that a folder holds travel with a model.</summary>
+    /// <summary>The files of tokenizers. All of them in a folder are saved with a model.</summary>
     private static readonly string[] Sources = [HuggingFace, Vocabulary, Merges, SentencePiece, WordPiece];
 
-    /// <summary>Files that travel beside a tokenizer.</summary>
+    /// <summary>Other files that are saved with a tokenizer.</summary>
     private static readonly string[] Companions =
     [
         CompanionSettings.Config, CompanionSettings.SpecialTokensMap, CompanionSettings.AddedTokens, "generation_config.json", "chat_template.jinja", "chat_template.json",
         "processor_config.json", "preprocessor_config.json", "image_processor_config.json", "video_preprocessor_config.json",
     ];
 
-    /// <summary>Names of encodings that come with the program.</summary>
+    /// <summary>The names of the bundled encodings.</summary>
     public static IReadOnlyList<string> Encodings { get; } = ["o200k", "cl100k"];
 
     /// <summary>
-    /// The tokenizer of a folder; null when it has none of these formats. Of several, the first of <c>tokenizer.json</c>, <c>vocab.json</c> with
-    /// <c>merges.txt</c>, <c>tokenizer.model</c> and <c>vocab.txt</c> is taken.
+    /// The tokenizer of a folder; null if there is none. The first of <c>tokenizer.json</c>, <c>vocab.json</c> with <c>merges.txt</c>,
+    /// <c>tokenizer.model</c> and <c>vocab.txt</c> is used.
     /// </summary>
-    /// <exception cref="UserException">A file is damaged or of a kind that is not supported.</exception>
+    /// <exception cref="UserException">A file is damaged or not supported.</exception>
     public static ITokenizer? TryOpenFolder(string folder)
     {
         bool Has(string name) => File.Exists(Path.Combine(folder, name));
@@ -49,12 +49,12 @@ internal static class TokenizerFiles
         if (first is not null)
             return OpenFile(Path.Combine(folder, first));
         if (OtherSentencePieces.FirstOrDefault(Has) is { } other)
-            throw new UserException($"{Path.Combine(folder, other)}: the class of tokenizers that keeps its model under this name (T5, ALBERT, XLM-RoBERTa …) has other ids than the model; convert the tokenizer to a tokenizer.json");
+            throw new UserException($"{Path.Combine(folder, other)}: tokenizers that use this file name (T5, ALBERT, XLM-RoBERTa …) have other ids than the model; convert the tokenizer to a tokenizer.json");
         return null;
     }
 
-    /// <summary>The tokenizer of a file, by its name and contents, with the companion files beside it.</summary>
-    /// <exception cref="UserException">It is damaged or no tokenizer.</exception>
+    /// <summary>Opens a tokenizer file with the companion files beside it. The format is known by the name and the contents.</summary>
+    /// <exception cref="UserException">The file is damaged or not a tokenizer.</exception>
     public static ITokenizer OpenFile(string path)
     {
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!, name = Path.GetFileName(path);
@@ -62,7 +62,7 @@ internal static class TokenizerFiles
             return OpenFile(Path.Combine(folder, Vocabulary));
         bool Ends(string ending) => name.EndsWith(ending, StringComparison.OrdinalIgnoreCase);
         string kind = name == Vocabulary ? Vocabulary : Ends(".json") ? HuggingFace : Ends(".txt") ? WordPiece : Ends(".model") ? SentencePiece : Ends(Tiktoken) ? Tiktoken
-            : throw new UserException($"{path}: no kind of tokenizer ends so; give a tokenizer.json, vocab.json, vocab.txt, .model or .tiktoken file, or a folder with them");
+            : throw new UserException($"{path}: unknown type of tokenizer file; give a tokenizer.json, vocab.json, vocab.txt, .model or .tiktoken file, or a folder with them");
         byte[] contents = Contents(path);
         List<(string Name, byte[] Contents)> files = [(kind, contents), .. FilesOf(folder, kind)];
         return Open(kind, path, contents, files);
@@ -100,7 +100,7 @@ internal static class TokenizerFiles
 
     private static byte[] Contents(string path)
     {
-        byte[] contents = SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is no tokenizer");
+        byte[] contents = SourceFile.ReadAllBytes(path, JsonFields.MaxFileBytes, "it is not a tokenizer");
         GitLfs.Check(path, contents);
         return contents;
     }

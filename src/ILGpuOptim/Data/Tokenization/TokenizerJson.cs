@@ -3,20 +3,20 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Reads <c>tokenizer.json</c>, the one file of Hugging Face's tokenizers, completely; what is not modelled is refused by name.</summary>
+/// <summary>Reads Hugging Face's <c>tokenizer.json</c>. Unsupported fields and types are refused by name.</summary>
 internal static class TokenizerJson
 {
     /// <summary>Reads a tokenizer.</summary>
     /// <param name="path">The file, for messages.</param>
-    /// <param name="contents">What the file holds.</param>
-    /// <param name="files">What travels with a model.</param>
-    /// <exception cref="UserException">The file is damaged, contradicts itself, or asks for something that is not supported.</exception>
+    /// <param name="contents">The contents of the file.</param>
+    /// <param name="files">The files that are saved with a model.</param>
+    /// <exception cref="UserException">The file is damaged, contradicts itself, or has an unsupported setting.</exception>
     public static PipelineTokenizer Read(string path, byte[] contents, IReadOnlyList<(string Name, byte[] Contents)> files)
     {
         JsonFields root = JsonFields.Parse(contents, path);
         root.Only("version", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("1.0"), "only version \"1.0\" is known");
 
-        // Both change texts for a model's batches. A text's own ids are neither cut nor filled up.
+        // Both only apply to batches of texts; single texts are neither truncated nor padded.
         root.Harmless("truncation", "padding");
 
         (string kind, ITokenModel model) = Model(root.RequiredObject("model"));
@@ -40,7 +40,7 @@ internal static class TokenizerJson
             PromptPrefix = TokenizerJsonCompanions.Prefix(companions, IdOf) ?? prefix,
         };
         if (tokenizer.PromptPrefix.Any(id => (uint)id >= (uint)tokenizer.VocabularySize))
-            throw root.Error("post_processor", $"begins texts with the ids {string.Join(", ", tokenizer.PromptPrefix)}, but ids lie below {tokenizer.VocabularySize}");
+            throw root.Error("post_processor", $"begins texts with the ids {string.Join(", ", tokenizer.PromptPrefix)}, but ids must be below {tokenizer.VocabularySize}");
         root.Finish();
         return tokenizer;
     }
@@ -62,8 +62,8 @@ internal static class TokenizerJson
     }
 
     /// <summary>
-    /// Metaspace with "first" asks where a piece lay before it was normalized. That is known for normalizers that change a character at a time, but not
-    /// behind a Replace of several at once.
+    /// Metaspace with "first" needs the position of a piece before normalization. It is known for normalizers that change one character at a
+    /// time, but not after a Replace of several characters.
     /// </summary>
     private static void CheckBeginning(JsonFields root)
     {
@@ -84,7 +84,7 @@ internal static class TokenizerJson
         };
     }
 
-    /// <summary>Libraries disagree on files whose added tokens contradict the model's vocabulary, so these are refused.</summary>
+    /// <summary>Refuses added tokens that contradict the model's vocabulary, since libraries disagree on such files.</summary>
     private static void CheckIds(AddedToken[] tokens, ITokenModel model, string path)
     {
         for (int i = 0; i < tokens.Length; i++)

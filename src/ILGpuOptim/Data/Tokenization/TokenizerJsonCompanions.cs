@@ -4,19 +4,19 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// What the companion files change about a <c>tokenizer.json</c>. Hugging Face's library takes almost everything from <c>tokenizer.json</c>;
-/// it adds missing tokens, and some classes rewrite a normalizer, a pre-tokenizer or the start of a text. What is rewritten into something
-/// else is refused by name, because the same file would give other ids without its companions.
+/// Applies companion files to a <c>tokenizer.json</c>. Hugging Face's library uses almost only <c>tokenizer.json</c>, but adds missing tokens,
+/// and some classes override the normalizer, the pre-tokenizer or the prefix. A setting that would change the tokenizer is refused by name,
+/// because the same file would give other ids without its companions.
 /// </summary>
 internal static class TokenizerJsonCompanions
 {
-    /// <summary>Classes without settings of their own.</summary>
+    /// <summary>Classes that override nothing.</summary>
     private static readonly string?[] PlainClasses = [null, "PreTrainedTokenizer"];
 
-    /// <summary>Classes that begin a text as <c>add_bos_token</c> says.</summary>
+    /// <summary>Classes whose prefix depends on <c>add_bos_token</c>.</summary>
     private static readonly string[] StartingClasses = ["LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"];
 
-    /// <summary>Checks the settings, and gives the tokens that are added to those of <c>tokenizer.json</c>.</summary>
+    /// <summary>Checks the settings, and returns the tokens to add to those of <c>tokenizer.json</c>.</summary>
     /// <param name="companions">The companion files.</param>
     /// <param name="root">The <c>tokenizer.json</c>.</param>
     /// <param name="tokens">Its added tokens.</param>
@@ -31,7 +31,7 @@ internal static class TokenizerJsonCompanions
         return Missing(companions, tokens, model);
     }
 
-    /// <summary>The ids that begin a text by <c>add_bos_token</c>; null when the post-processor decides.</summary>
+    /// <summary>The prefix according to <c>add_bos_token</c>; null if the post-processor determines it.</summary>
     public static IReadOnlyList<int>? Prefix(CompanionSettings? companions, Func<string, int?> idOf)
     {
         if (companions is null || !StartingClasses.Contains(companions.TokenizerClass) || companions.Fields.Flag("add_bos_token") is not { } adds)
@@ -52,7 +52,7 @@ internal static class TokenizerJsonCompanions
         Compare(config, "tokenize_chinese_chars", normalizer.Flag("handle_chinese_chars"), "the normalizer's handle_chinese_chars");
     }
 
-    /// <summary>A part of the pipeline when it has this type.</summary>
+    /// <summary>A part of the pipeline if it has the type, else null.</summary>
     private static JsonFields? Part(JsonFields root, string name, string type) => root.Object(name) is { } part && part.Text("type") == type ? part : null;
 
     private static void Compare(JsonFields config, string name, bool? value, string place)
@@ -63,7 +63,7 @@ internal static class TokenizerJsonCompanions
 
     private static string Json(bool value) => JsonSerializer.Serialize(value);
 
-    /// <summary>Added tokens that <c>tokenizer.json</c> does not have. They get the id of the model's vocabulary, or the next one.</summary>
+    /// <summary>Added tokens that are missing in <c>tokenizer.json</c>. They have the id of the model's vocabulary, or the next free one.</summary>
     private static List<AddedToken> Missing(CompanionSettings companions, IReadOnlyList<AddedToken> tokens, ITokenModel model)
     {
         var known = tokens.ToDictionary(token => token.Content, token => token.Id);

@@ -3,10 +3,10 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Reads WordPiece kept as <c>vocab.txt</c> (BERT), one token on each line, with Hugging Face's companion files.</summary>
+/// <summary>Reads WordPiece from <c>vocab.txt</c> (BERT), one token per line, with Hugging Face's companion files.</summary>
 internal static class WordPieceFiles
 {
-    /// <summary>Classes that behave alike.</summary>
+    /// <summary>The supported classes, which behave alike.</summary>
     private static readonly string[] Classes =
         ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "SqueezeBertTokenizer", "ConvBertTokenizer", "PreTrainedTokenizer"];
 
@@ -22,14 +22,14 @@ internal static class WordPieceFiles
     /// <summary>Opens a tokenizer.</summary>
     /// <param name="path">The path of the vocabulary.</param>
     /// <param name="files">All files of the tokenizer, the vocabulary first.</param>
-    /// <exception cref="UserException">A file is damaged, or says something that is not supported.</exception>
+    /// <exception cref="UserException">A file is damaged, or has an unsupported setting.</exception>
     public static PipelineTokenizer Open(string path, IReadOnlyList<(string Name, byte[] Contents)> files)
     {
         string folder = Path.GetDirectoryName(path)!;
         CompanionSettings settings = CompanionSettings.Read(folder, files) ?? CompanionSettings.None(folder);
         JsonFields fields = settings.Fields;
         if (settings.TokenizerClass is { } name && !Classes.Contains(name))
-            throw fields.Error("tokenizer_class", $"is {name}, whose cut into words is not known here; {string.Join(", ", Classes)} are. Convert the tokenizer to a tokenizer.json");
+            throw fields.Error("tokenizer_class", $"is {name}, whose word splitting is not supported; {string.Join(", ", Classes)} are. Convert the tokenizer to a tokenizer.json");
         bool lower = fields.Flag("do_lower_case") ?? true, basic = fields.Flag("do_basic_tokenize") ?? true;
         object normalizer = new
         {
@@ -46,13 +46,13 @@ internal static class WordPieceFiles
 
         Dictionary<string, int> tokens = Tokens(files[0].Contents, path);
         var vocabulary = new Vocabulary(tokens, path);
-        INormalizer? rewrites = basic ? Normalizers.Read(Parse(normalizer, path)) : null;
-        AddedTokens added = settings.AddedTokensOf(Special, vocabulary, rewrites);
+        INormalizer? bertNormalizer = basic ? Normalizers.Read(Parse(normalizer, path)) : null;
+        AddedTokens added = settings.AddedTokensOf(Special, vocabulary, bertNormalizer);
         string unknown = settings.SpecialToken("unk_token")?.Content ?? "[UNK]", begin = settings.SpecialToken("cls_token")?.Content ?? "[CLS]";
         return new PipelineTokenizer("wordpiece", new WordPieceModel(vocabulary, unknown, prefix), files)
         {
             Added = added,
-            Normalizer = rewrites,
+            Normalizer = bertNormalizer,
             PreTokenizer = PreTokenizers.Read(Parse(new { type = basic ? "BertPreTokenizer" : "WhitespaceSplit" }, path)),
             Decoder = new WordPieceDecoder(prefix, cleanup: true),
             PromptPrefix = added.IdOf(begin) is { } id ? [id] : [],
@@ -61,11 +61,11 @@ internal static class WordPieceFiles
 
     private static JsonFields Parse(object value, string path) => JsonFields.Parse(JsonSerializer.SerializeToUtf8Bytes(value), path);
 
-    /// <summary>The token of each line; of equal ones the last counts, as in Hugging Face's library.</summary>
+    /// <summary>The ids of tokens, which are line numbers from 0. The last of equal tokens is used, as in Hugging Face's library.</summary>
     private static Dictionary<string, int> Tokens(byte[] contents, string path)
     {
         string[] lines = BytePairFiles.TextOf(contents, path).Split('\n');
-        // The end of the last line begins no other.
+        // The line end of the last line does not begin another one.
         int count = lines[^1].Length == 0 ? lines.Length - 1 : lines.Length;
         var tokens = new Dictionary<string, int>(count);
         for (int id = 0; id < count; id++)

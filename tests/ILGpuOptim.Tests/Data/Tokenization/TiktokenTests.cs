@@ -53,8 +53,8 @@ public sealed class TiktokenTests : IDisposable
     }
 
     [Theory]
-    [InlineData("a.tiktoken", "IQ== 0\nIg== 1\n", "a vocabulary of tiktoken with 2 ranks")]
-    [InlineData("tokenizer.model", "IQ== 0\r\nIg== 1\r\n", "a vocabulary of tiktoken with 2 ranks")]
+    [InlineData("a.tiktoken", "IQ== 0\nIg== 1\n", "a tiktoken vocabulary with 2 ranks")]
+    [InlineData("tokenizer.model", "IQ== 0\r\nIg== 1\r\n", "a tiktoken vocabulary with 2 ranks")]
     [InlineData("a.tiktoken", "", "empty")]
     public void OtherFilesAreRefusedByName(string name, string contents, string message)
     {

@@ -2,24 +2,24 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A token that is cut out of a text before the model sees the rest.</summary>
-/// <param name="Id">Its id.</param>
-/// <param name="Content">Its text.</param>
+/// <summary>A token that is found in a text before the model encodes the rest.</summary>
+/// <param name="Id">The id.</param>
+/// <param name="Content">The text.</param>
 internal sealed record AddedToken(int Id, string Content)
 {
-    /// <summary>Whether it is a token only where no word character stands beside it.</summary>
+    /// <summary>Matches only where no word character is adjacent.</summary>
     public bool SingleWord { get; init; }
 
-    /// <summary>Whether white space before it belongs to it.</summary>
+    /// <summary>Includes the white space before the token in the match.</summary>
     public bool LeftStrip { get; init; }
 
-    /// <summary>Whether white space behind it belongs to it.</summary>
+    /// <summary>Includes the white space after the token in the match.</summary>
     public bool RightStrip { get; init; }
 
-    /// <summary>Whether it is sought in the normalized text, itself normalized.</summary>
+    /// <summary>Matches the normalized token in the normalized text.</summary>
     public bool Normalized { get; init; }
 
-    /// <summary>Reads an element of <c>added_tokens</c>. Flags that are missing are false.</summary>
+    /// <summary>Reads an element of <c>added_tokens</c>. Missing flags are false.</summary>
     public static AddedToken Read(JsonFields token)
     {
         var result = new AddedToken(token.RequiredInt("id"), token.RequiredText("content"))
@@ -29,7 +29,7 @@ internal sealed record AddedToken(int Id, string Content)
             RightStrip = token.Flag("rstrip") ?? false,
             Normalized = token.Flag("normalized") ?? false,
         };
-        // Texts come back with their special tokens, so the flag changes nothing.
+        // Decoding keeps special tokens, so the flag has no effect.
         token.Flag("special");
         token.Finish();
         return result;

@@ -1,16 +1,16 @@
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>The added tokens of a tokenizer: those that are sought in the text itself, and those that are sought in the normalized text.</summary>
+/// <summary>The added tokens of a tokenizer: those that are matched in the original text, and those that are matched in the normalized text.</summary>
 internal sealed class AddedTokens
 {
     private readonly Dictionary<string, int> ids = [];
     private readonly Dictionary<int, string> contents = [];
 
-    /// <summary>Prepares the search.</summary>
-    /// <param name="tokens">Tokens with different texts and ids. Empty ones are never found and left out.</param>
-    /// <param name="normalizer">What is applied to tokens that are sought in normalized text.</param>
-    /// <param name="source">The file and the place in it, for messages.</param>
-    /// <exception cref="UserException">A text or an id appears twice, or a token is empty after it was normalized.</exception>
+    /// <summary>Builds the matchers.</summary>
+    /// <param name="tokens">Tokens with distinct texts and ids. Empty tokens are ignored.</param>
+    /// <param name="normalizer">The normalizer of tokens that are matched in normalized text; null for none.</param>
+    /// <param name="source">The file and the position in it, for messages.</param>
+    /// <exception cref="UserException">A text or an id appears twice, or a token is empty after normalization.</exception>
     public AddedTokens(IEnumerable<AddedToken> tokens, INormalizer? normalizer, string source)
     {
         List<AddedToken> plain = [], normalized = [];
@@ -28,7 +28,7 @@ internal sealed class AddedTokens
                 continue;
             string content = normalizer?.Normalize(token.Content) ?? token.Content;
             if (content.Length == 0)
-                throw new UserException($"{source}: nothing is left of \"{token.Content}\" after it was normalized; set \"normalized\" to false or remove the token");
+                throw new UserException($"{source}: \"{token.Content}\" is empty after normalization; set \"normalized\" to false or remove the token");
             normalizedContents.Add(content);
         }
 
@@ -39,18 +39,18 @@ internal sealed class AddedTokens
     /// <summary>No tokens.</summary>
     public static AddedTokens None { get; } = new([], null, "");
 
-    /// <summary>Ids lie below this.</summary>
+    /// <summary>All ids are below this.</summary>
     public int Size { get; }
 
-    /// <summary>Cuts a text.</summary>
+    /// <summary>Splits the original text.</summary>
     public TokenCutter InText { get; }
 
-    /// <summary>Cuts what lies between the tokens of <see cref="InText"/>, after it was normalized.</summary>
+    /// <summary>Splits the normalized text between the tokens of <see cref="InText"/>.</summary>
     public TokenCutter InNormalizedText { get; }
 
-    /// <summary>The id of a token's text; null when there is no such token.</summary>
+    /// <summary>The id of a token; null if there is no such token.</summary>
     public int? IdOf(string token) => ids.TryGetValue(token, out int id) ? id : null;
 
-    /// <summary>The text of an id; null for ids of the model.</summary>
+    /// <summary>The token of an id; null if no added token has the id.</summary>
     public string? TokenOf(int id) => contents.GetValueOrDefault(id);
 }

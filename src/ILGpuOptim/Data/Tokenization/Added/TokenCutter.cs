@@ -3,20 +3,20 @@ using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A part of a text: an added token, or what lies between two.</summary>
-/// <param name="Start">Where it begins.</param>
-/// <param name="End">Where it ends.</param>
-/// <param name="Id">The id of the token; null for text.</param>
+/// <summary>A segment of a text: an added token, or text between added tokens.</summary>
+/// <param name="Start">The start.</param>
+/// <param name="End">The end.</param>
+/// <param name="Id">The id of the added token; null for other text.</param>
 internal readonly record struct CutPart(int Start, int End, int? Id);
 
-/// <summary>Cuts added tokens out of a text in linear time.</summary>
+/// <summary>Splits a text at added tokens in linear time.</summary>
 /// <param name="tokens">The tokens.</param>
-/// <param name="contents">What is sought for each of them.</param>
+/// <param name="contents">The text to match for each token.</param>
 internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyList<string> contents)
 {
     private readonly TokenMatcher matcher = new(contents);
 
-    /// <summary>The parts of a text in their order; text parts are never empty.</summary>
+    /// <summary>The segments of a text, in order. Segments without a token are never empty.</summary>
     public List<CutPart> Cut(string text)
     {
         var parts = new List<CutPart>();
@@ -38,7 +38,7 @@ internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyLis
 
             if (token.RightStrip)
             {
-                // White space that was passed once is not passed again, so that a token of white space takes linear time too.
+                // White space is scanned only once, so tokens of white space take linear time too.
                 if (end < space.Start || end > space.End)
                     space = (end, end);
                 while (space.End < text.Length && UnicodeData.IsWhiteSpace(text[space.End]))

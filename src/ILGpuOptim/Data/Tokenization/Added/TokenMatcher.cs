@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Finds tokens in a text: the leftmost, and of those that begin at the same place the longest; tokens do not overlap. Uses the automaton
-/// of Aho and Corasick (CACM 1975) over the reversed tokens: read from the end, the text gives the longest token that begins at each
-/// place, so time is linear in the text, whatever the tokens are.
+/// Finds non-overlapping tokens in a text by leftmost-longest matching. Uses the Aho–Corasick automaton (CACM 1975) of the reversed
+/// tokens: reading the text from its end yields the longest token that begins at each position, so time is linear in the text for any
+/// set of tokens.
 /// </summary>
 internal sealed class TokenMatcher
 {
@@ -12,7 +12,7 @@ internal sealed class TokenMatcher
     private readonly int[] fallback, longest;
 
     /// <summary>Builds the automaton. Time and memory are linear in the length of the tokens.</summary>
-    /// <param name="tokens">Not empty ones; of equal tokens the first is found.</param>
+    /// <param name="tokens">Non-empty tokens; the first of equal tokens is found.</param>
     public TokenMatcher(IReadOnlyList<string> tokens)
     {
         this.tokens = tokens;
@@ -38,7 +38,7 @@ internal sealed class TokenMatcher
         }
     }
 
-    /// <summary>The tokens in a text, in their order: where each begins, and its index.</summary>
+    /// <summary>The tokens in a text, in order: the start and index of each.</summary>
     public List<(int Start, int Token)> Find(string text)
     {
         var found = new List<(int Start, int Token)>();

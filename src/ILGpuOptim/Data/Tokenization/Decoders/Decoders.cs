@@ -6,8 +6,8 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>Reads decoders of <c>tokenizer.json</c>.</summary>
 internal static class Decoders
 {
-    /// <summary>A decoder and the ones in it.</summary>
-    /// <exception cref="UserException">It is of an unknown type, or damaged.</exception>
+    /// <summary>Reads a decoder and the decoders nested in it.</summary>
+    /// <exception cref="UserException">The type is unknown, or the decoder is damaged.</exception>
     public static ITokenDecoder Read(JsonFields decoder)
     {
         string type = decoder.RequiredText("type");
@@ -28,7 +28,7 @@ internal static class Decoders
             "ByteFallback" => new ByteFallbackDecoder(),
             "Fuse" => new FuseDecoder(),
             "WordPiece" => new WordPieceDecoder(decoder.Text("prefix") ?? "##", decoder.Flag("cleanup") ?? true),
-            "Metaspace" => Metaspaces(decoder),
+            "Metaspace" => MetaspaceOf(decoder),
             "BPEDecoder" => new WordSuffixDecoder(decoder.Text("suffix") ?? "</w>"),
             "CTC" => new CtcDecoder(decoder.Text("pad_token") ?? "<pad>", decoder.Text("word_delimiter_token") ?? "|", decoder.Flag("cleanup") ?? true),
             "Strip" => Strip(decoder),
@@ -38,7 +38,7 @@ internal static class Decoders
         return result;
     }
 
-    private static MetaspaceDecoder Metaspaces(JsonFields decoder)
+    private static MetaspaceDecoder MetaspaceOf(JsonFields decoder)
     {
         (int replacement, PrependScheme scheme, _) = Metaspace.Settings(decoder);
         return new MetaspaceDecoder(new Rune(replacement), keepsFirst: scheme == PrependScheme.Never);

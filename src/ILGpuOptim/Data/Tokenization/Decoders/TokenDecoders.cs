@@ -2,28 +2,28 @@ using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Decoders one after another.</summary>
+/// <summary>Applies decoders in sequence.</summary>
 internal sealed class SequenceDecoder(IReadOnlyList<ITokenDecoder> steps) : ITokenDecoder
 {
     /// <inheritdoc/>
-    public List<string> Decode(List<string> tokens) => steps.Aggregate(tokens, (now, step) => step.Decode(now));
+    public List<string> Decode(List<string> tokens) => steps.Aggregate(tokens, (current, step) => step.Decode(current));
 }
 
-/// <summary>Changes each token by itself.</summary>
+/// <summary>Applies a function to each token.</summary>
 internal sealed class EachTokenDecoder(Func<string, string> change) : ITokenDecoder
 {
     /// <inheritdoc/>
     public List<string> Decode(List<string> tokens) => tokens.ConvertAll(token => change(token));
 }
 
-/// <summary>Joins all tokens to one, for the decoders that follow.</summary>
+/// <summary>Joins all tokens into one.</summary>
 internal sealed class FuseDecoder : ITokenDecoder
 {
     /// <inheritdoc/>
     public List<string> Decode(List<string> tokens) => [string.Concat(tokens)];
 }
 
-/// <summary>Turns the letters that stand for bytes into bytes, and these into text. A token with other letters is text already.</summary>
+/// <summary>Converts GPT-2's byte letters to bytes and decodes them as UTF-8. A token with other characters is text already.</summary>
 internal sealed class ByteLevelDecoder : ITokenDecoder
 {
     /// <inheritdoc/>
@@ -51,7 +51,7 @@ internal sealed class ByteLevelDecoder : ITokenDecoder
     }
 }
 
-/// <summary>Turns runs of the tokens <c>&lt;0x00&gt;</c> … <c>&lt;0xFF&gt;</c> into text; a run that is not UTF-8 gives U+FFFD for each byte.</summary>
+/// <summary>Decodes runs of the tokens <c>&lt;0x00&gt;</c> … <c>&lt;0xFF&gt;</c> as UTF-8; a run that is not valid UTF-8 becomes one U+FFFD for each byte.</summary>
 internal sealed class ByteFallbackDecoder : ITokenDecoder
 {
     private static readonly UTF8Encoding Strict = new(false, throwOnInvalidBytes: true);
@@ -94,9 +94,9 @@ internal sealed class ByteFallbackDecoder : ITokenDecoder
     }
 }
 
-/// <summary>Puts spaces before tokens that begin words, and none before the first.</summary>
-/// <param name="prefix">What tokens within a word begin with.</param>
-/// <param name="cleanup">Whether spaces before English punctuation and contractions are removed.</param>
+/// <summary>Inserts a space before each token that begins a word, except the first token.</summary>
+/// <param name="prefix">The prefix of tokens that continue a word.</param>
+/// <param name="cleanup">Removes spaces before English punctuation and contractions.</param>
 internal sealed class WordPieceDecoder(string prefix, bool cleanup) : ITokenDecoder
 {
     /// <inheritdoc/>
@@ -120,9 +120,9 @@ internal sealed class WordPieceDecoder(string prefix, bool cleanup) : ITokenDeco
         .Replace(" 've", "'ve", StringComparison.Ordinal).Replace(" 're", "'re", StringComparison.Ordinal);
 }
 
-/// <summary>Turns the character that stands for spaces into spaces.</summary>
-/// <param name="replacement">That character.</param>
-/// <param name="keepsFirst">Whether the first token keeps its spaces; without, they are dropped.</param>
+/// <summary>Replaces the character that represents a space by a space.</summary>
+/// <param name="replacement">The character.</param>
+/// <param name="keepsFirst">Keeps the spaces of the first token; otherwise they are dropped.</param>
 internal sealed class MetaspaceDecoder(Rune replacement, bool keepsFirst) : ITokenDecoder
 {
     private readonly string replacement = replacement.ToString();
@@ -132,7 +132,7 @@ internal sealed class MetaspaceDecoder(Rune replacement, bool keepsFirst) : ITok
         [.. tokens.Select((token, i) => token.Replace(replacement, i == 0 && !keepsFirst ? "" : " ", StringComparison.Ordinal))];
 }
 
-/// <summary>Turns the suffix of words into spaces, but for the last token.</summary>
+/// <summary>Replaces the end-of-word suffix by a space, and removes it from the last token.</summary>
 internal sealed class WordSuffixDecoder(string suffix) : ITokenDecoder
 {
     /// <inheritdoc/>
@@ -140,7 +140,7 @@ internal sealed class WordSuffixDecoder(string suffix) : ITokenDecoder
         : [.. tokens.Select((token, i) => token.Replace(suffix, i == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal))];
 }
 
-/// <summary>Connectionist temporal classification (Graves et al., ICML 2006): repeated tokens and padding disappear.</summary>
+/// <summary>Connectionist temporal classification (Graves et al., ICML 2006): removes repeated tokens and padding.</summary>
 internal sealed class CtcDecoder(string padding, string wordEnd, bool cleanup) : ITokenDecoder
 {
     /// <inheritdoc/>
@@ -151,9 +151,9 @@ internal sealed class CtcDecoder(string padding, string wordEnd, bool cleanup) :
         {
             if (i > 0 && tokens[i] == tokens[i - 1])
                 continue;
-            string text = Without(tokens[i], padding, "");
+            string text = Replaced(tokens[i], padding, "");
             if (cleanup)
-                text = Without(WordPieceDecoder.CleanUp(text), wordEnd, " ");
+                text = Replaced(WordPieceDecoder.CleanUp(text), wordEnd, " ");
             if (text.Length > 0)
                 result.Add(text);
         }
@@ -161,5 +161,5 @@ internal sealed class CtcDecoder(string padding, string wordEnd, bool cleanup) :
         return result;
     }
 
-    private static string Without(string text, string part, string by) => part.Length == 0 ? text : text.Replace(part, by, StringComparison.Ordinal);
+    private static string Replaced(string text, string part, string by) => part.Length == 0 ? text : text.Replace(part, by, StringComparison.Ordinal);
 }

@@ -6,29 +6,29 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>The settings of <see cref="BytePairModel"/> beside vocabulary and merges.</summary>
+/// <summary>The options of <see cref="BytePairModel"/>.</summary>
 internal sealed record BytePairOptions
 {
-    /// <summary>The token of unknown characters; null when there is none.</summary>
+    /// <summary>The token for unknown characters; null if there is none.</summary>
     public string? Unknown { get; init; }
 
-    /// <summary>Whether neighbouring unknown characters become one token.</summary>
+    /// <summary>Merges consecutive unknown characters into one token.</summary>
     public bool FuseUnknown { get; init; }
 
-    /// <summary>Whether unknown characters become the tokens <c>&lt;0x00&gt;</c> … <c>&lt;0xFF&gt;</c> of their UTF-8 bytes, where all of these exist.</summary>
+    /// <summary>Encodes unknown characters as the tokens <c>&lt;0x00&gt;</c> … <c>&lt;0xFF&gt;</c> of their UTF-8 bytes, if all of these exist.</summary>
     public bool ByteFallback { get; init; }
 
-    /// <summary>Whether a piece that is a token is taken whole, without merges.</summary>
+    /// <summary>Encodes a piece that is a token as that token, without merges.</summary>
     public bool IgnoreMerges { get; init; }
 
-    /// <summary>What stands before each character but the first when it is looked up; removed again when two tokens are merged.</summary>
+    /// <summary>The prefix of every character but the first in the vocabulary; dropped when two tokens are merged.</summary>
     public string SubwordPrefix { get; init; } = "";
 
-    /// <summary>What stands behind a piece's last character when it is looked up.</summary>
+    /// <summary>The suffix of a piece's last character in the vocabulary.</summary>
     public string WordSuffix { get; init; } = "";
 }
 
-/// <summary>Byte-pair encoding as Hugging Face's library has it: characters become tokens, and tokens are merged by rank.</summary>
+/// <summary>Byte-pair encoding as in Hugging Face's library: each character becomes a token, then tokens are merged in order of rank.</summary>
 internal sealed class BytePairModel : ITokenModel
 {
     private const int CachedPieces = 1 << 16, CachedLength = 64;
@@ -40,12 +40,12 @@ internal sealed class BytePairModel : ITokenModel
     private readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> cached;
     private int cachedPieces;
 
-    /// <summary>Checks merges against a vocabulary.</summary>
-    /// <param name="vocabulary">Tokens.</param>
-    /// <param name="merges">Pairs of tokens; the index is the rank. Of equal pairs the last counts.</param>
-    /// <param name="options">Further settings.</param>
-    /// <param name="source">The file and the place of the merges in it, for messages.</param>
-    /// <exception cref="UserException">A merge takes or makes a token that the vocabulary does not have.</exception>
+    /// <summary>Creates a model; checks the merges against the vocabulary.</summary>
+    /// <param name="vocabulary">The tokens.</param>
+    /// <param name="merges">Pairs of tokens; the index is the rank. The last of equal pairs is used.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="source">The file and the position of the merges in it, for messages.</param>
+    /// <exception cref="UserException">A merge uses or yields a token that is not in the vocabulary.</exception>
     public BytePairModel(Vocabulary vocabulary, IReadOnlyList<(string Left, string Right)> merges, BytePairOptions options, string source)
     {
         (this.vocabulary, this.options) = (vocabulary, options);
@@ -133,7 +133,7 @@ internal sealed class BytePairModel : ITokenModel
         ids.RemoveRange(begin + count, symbols.Length - count);
     }
 
-    /// <summary>Appends the tokens of single characters, before anything is merged.</summary>
+    /// <summary>Appends the tokens of single characters, before merging.</summary>
     private void AppendCharacters(ReadOnlySpan<char> piece, List<int> ids)
     {
         bool pending = false;
@@ -154,7 +154,7 @@ internal sealed class BytePairModel : ITokenModel
             }
             else if (!options.ByteFallback || !ByteTokens.TryAppend(token, vocabulary.IdOf, ids))
             {
-                // An unknown token waits for the next known character. Tokens of bytes do not end the wait: so does Hugging Face's library.
+                // The unknown token is added before the next known character. As in Hugging Face's library, byte tokens may precede it.
                 int unknown = UnknownId(character);
                 if (pending && !options.FuseUnknown)
                     ids.Add(unknown);
@@ -169,7 +169,7 @@ internal sealed class BytePairModel : ITokenModel
     private int UnknownId(Rune character)
     {
         if (options.Unknown is null)
-            throw new UserException($"the tokenizer has no token for U+{character.Value:X4} and no unknown token; remove the character or take another tokenizer");
+            throw new UserException($"the tokenizer has no token for U+{character.Value:X4} and no unknown token; remove the character or use another tokenizer");
         return vocabulary.IdOf(options.Unknown)
             ?? throw new UserException($"the tokenizer has no token for U+{character.Value:X4}, and its unknown token \"{options.Unknown}\" is not in the vocabulary");
     }

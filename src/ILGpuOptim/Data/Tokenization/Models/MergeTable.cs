@@ -3,22 +3,22 @@ using System.Buffers;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// The merges of byte-pair encoding (Sennrich et al., ACL 2016). Of all neighbours that can be merged, the pair of the lowest rank is,
-/// and of equal ranks the leftmost. Time is O(n log n) at worst and mostly linear, memory O(n) in the number of symbols.
+/// The merges of byte-pair encoding (Sennrich et al., ACL 2016). Each step merges the adjacent pair with the lowest rank, the leftmost
+/// of equal ranks. For n symbols, time is O(n log n) in the worst case and usually linear; memory is O(n).
 /// </summary>
-/// <param name="targets">The token that merges of a rank make. Several pairs may share a rank if they make the same token.</param>
+/// <param name="targets">The merged token of each rank. Several pairs may share a rank if they yield the same token.</param>
 internal sealed class MergeTable(IReadOnlyList<int> targets)
 {
     private const int Removed = -1;
 
     private readonly PairMap ranks = new();
 
-    /// <summary>Gives a pair of tokens a rank; replaces the rank that the pair had.</summary>
+    /// <summary>Sets the rank of a pair of tokens.</summary>
     public void Add(int left, int right, int rank) => ranks.Set(left, right, rank);
 
-    /// <summary>Merges neighbours until nothing can be merged.</summary>
-    /// <param name="symbols">Token ids, which are changed in place. Negative ones other than −1 are never merged.</param>
-    /// <returns>The number of symbols that remain, which stand at the beginning.</returns>
+    /// <summary>Merges adjacent symbols until no pair has a rank.</summary>
+    /// <param name="symbols">Token ids, modified in place. Negative ids other than −1 are never merged.</param>
+    /// <returns>The number of remaining symbols, which are at the start of the span.</returns>
     public int Apply(Span<int> symbols)
     {
         int count = symbols.Length;
@@ -35,7 +35,7 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
 
         while (queue.TryTake(out int first, out int left))
         {
-            // Entries become stale when one of their symbols has been merged with another neighbour.
+            // An entry is stale if one of its symbols was merged with its other neighbour.
             int target = targets[first], right = next[left];
             if (symbols[left] == Removed || right == count || ranks.Find(symbols[left], symbols[right]) is not (>= 0 and var rank) || targets[rank] != target)
                 continue;
@@ -65,33 +65,33 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
             queue.Add(rank, left);
     }
 
-    /// <summary>Positions by rank, then by position. Those of a rank mostly come in their order, so that few need a heap.</summary>
+    /// <summary>Positions ordered by rank, then by position. Positions of one rank usually arrive in order, so few need a heap.</summary>
     private sealed class Queue
     {
-        private readonly Dictionary<int, Places> byRank = [];
-        private readonly PriorityQueue<Places, int> waiting = new();
+        private readonly Dictionary<int, Positions> byRank = [];
+        private readonly PriorityQueue<Positions, int> ranksInUse = new();
 
         public void Add(int rank, int position)
         {
-            if (!byRank.TryGetValue(rank, out Places? places))
-                byRank[rank] = places = new Places();
-            if (places.IsEmpty)
-                waiting.Enqueue(places, rank);
-            places.Add(position);
+            if (!byRank.TryGetValue(rank, out Positions? positions))
+                byRank[rank] = positions = new Positions();
+            if (positions.IsEmpty)
+                ranksInUse.Enqueue(positions, rank);
+            positions.Add(position);
         }
 
         public bool TryTake(out int rank, out int position)
         {
-            if (!waiting.TryPeek(out Places? places, out rank))
+            if (!ranksInUse.TryPeek(out Positions? positions, out rank))
             {
                 position = 0;
                 return false;
             }
 
-            position = places.Take();
-            if (places.IsEmpty)
+            position = positions.Take();
+            if (positions.IsEmpty)
             {
-                waiting.Dequeue();
+                ranksInUse.Dequeue();
                 byRank.Remove(rank);
             }
 
@@ -99,23 +99,23 @@ internal sealed class MergeTable(IReadOnlyList<int> targets)
         }
     }
 
-    /// <summary>The positions of one rank: those that came in order, and a heap of the others.</summary>
-    private sealed class Places
+    /// <summary>The positions of one rank: those that arrived in order, and a heap of the others.</summary>
+    private sealed class Positions
     {
         private readonly List<int> ordered = [];
-        private PriorityQueue<int, int>? late;
+        private PriorityQueue<int, int>? unordered;
         private int taken;
 
-        public bool IsEmpty => taken == ordered.Count && late is not { Count: > 0 };
+        public bool IsEmpty => taken == ordered.Count && unordered is not { Count: > 0 };
 
         public void Add(int position)
         {
             if (ordered.Count == 0 || position >= ordered[^1])
                 ordered.Add(position);
             else
-                (late ??= new()).Enqueue(position, position);
+                (unordered ??= new()).Enqueue(position, position);
         }
 
-        public int Take() => late is { Count: > 0 } && (taken == ordered.Count || late.Peek() < ordered[taken]) ? late.Dequeue() : ordered[taken++];
+        public int Take() => unordered is { Count: > 0 } && (taken == ordered.Count || unordered.Peek() < ordered[taken]) ? unordered.Dequeue() : ordered[taken++];
     }
 }

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A prefix tree of texts with a value each, over UTF-16 code units. Memory is linear in the length of the texts.</summary>
+/// <summary>A trie over UTF-16 code units that maps texts to values. Memory is linear in the total length of the texts.</summary>
 internal sealed class Trie
 {
     /// <summary>The node of the empty text.</summary>
@@ -9,15 +9,15 @@ internal sealed class Trie
     private readonly Dictionary<ulong, int> children = [];
     private readonly List<int> values = [-1];
 
-    /// <summary>Nodes are numbered from 0; a node's number is above its parent's.</summary>
+    /// <summary>The number of nodes. Nodes are numbered from 0; a node's number is above its parent's.</summary>
     public int Nodes => values.Count;
 
-    /// <summary>Parents, code units and nodes, in the order in which the nodes were made.</summary>
+    /// <summary>Parents, code units and nodes, in the order in which the nodes were added.</summary>
     public IEnumerable<(int Parent, char Unit, int Node)> Edges => children.Select(child => ((int)(child.Key >> 16), (char)child.Key, child.Value));
 
-    /// <summary>Adds a text, or gives it another value.</summary>
-    /// <param name="text">Code units.</param>
-    /// <param name="value">Not negative.</param>
+    /// <summary>Adds a text, or replaces its value.</summary>
+    /// <param name="text">The code units of the text.</param>
+    /// <param name="value">The value, at least 0.</param>
     public void Add(IEnumerable<char> text, int value)
     {
         int node = Root;
@@ -42,8 +42,8 @@ internal sealed class Trie
     /// <summary>The value of a node's text, or −1.</summary>
     public int ValueOf(int node) => values[node];
 
-    /// <summary>The longest text of the tree that another text begins with, the empty one aside.</summary>
-    /// <returns>Its value and length; (−1, 0) when there is none.</returns>
+    /// <summary>The longest non-empty text of the trie that is a prefix of a text.</summary>
+    /// <returns>Its value and length; (−1, 0) if there is none.</returns>
     public (int Value, int Length) Longest(ReadOnlySpan<char> text)
     {
         (int Value, int Length) longest = (-1, 0);

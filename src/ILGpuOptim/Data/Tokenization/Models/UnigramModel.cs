@@ -5,9 +5,9 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// The unigram language model (Kudo, ACL 2018) as Hugging Face's library has it: of all cuts into tokens the one of the largest sum of
-/// log-probabilities (Viterbi). A character without a token of its own costs the smallest score less 10, and neighbouring unknowns are
-/// looked up as one. Time is linear in the length, times the longest token.
+/// The unigram language model (Kudo, ACL 2018) as in Hugging Face's library: the segmentation with the largest sum of log-probabilities,
+/// found by Viterbi's algorithm. An unknown character has the smallest score minus 10; consecutive unknown characters are looked up as one
+/// token. Time is O(length of the text × length of the longest token).
 /// </summary>
 internal sealed class UnigramModel : ITokenModel
 {
@@ -21,10 +21,10 @@ internal sealed class UnigramModel : ITokenModel
     private readonly int? unknown;
     private readonly bool byteFallback;
 
-    /// <summary>Arranges a vocabulary.</summary>
-    /// <param name="tokens">Tokens and their log-probabilities, which are finite; the index is the id. Of equal tokens the last is used.</param>
-    /// <param name="unknown">The id of unknown characters; null when there is none.</param>
-    /// <param name="byteFallback">Whether unknown characters become the tokens of their bytes.</param>
+    /// <summary>Creates a model.</summary>
+    /// <param name="tokens">Tokens and their finite log-probabilities; the index is the id. The last of equal tokens is used.</param>
+    /// <param name="unknown">The id of unknown characters; null if there is none.</param>
+    /// <param name="byteFallback">Encodes unknown characters as byte tokens.</param>
     public UnigramModel(IReadOnlyList<(string Token, double Score)> tokens, int? unknown, bool byteFallback)
     {
         (this.tokens, this.unknown, this.byteFallback) = (tokens, unknown, byteFallback);
@@ -59,7 +59,7 @@ internal sealed class UnigramModel : ITokenModel
 
         int? unknown = model.Int("unk_id");
         if (unknown is { } id && (uint)id >= (uint)tokens.Count)
-            throw model.Error("unk_id", $"is {id}; ids lie below {tokens.Count}, the number of tokens");
+            throw model.Error("unk_id", $"is {id}; ids must be below {tokens.Count}, the number of tokens");
         return new UnigramModel(tokens, unknown, model.Flag("byte_fallback") ?? false);
     }
 
@@ -76,7 +76,7 @@ internal sealed class UnigramModel : ITokenModel
         var cuts = new List<int> { piece.Length };
         for (int end = piece.Length; end > 0; cuts.Add(end))
         {
-            // Neighbouring unknown characters are one.
+            // Consecutive unknown characters are looked up as one token.
             bool isUnknown = path[end].Id == unknown;
             do
                 end = path[end].From;
@@ -87,7 +87,7 @@ internal sealed class UnigramModel : ITokenModel
             AppendToken(piece[cuts[i]..cuts[i - 1]], ids);
     }
 
-    /// <summary>For each place in the text, where the last token of the best cut up to there begins, and its id.</summary>
+    /// <summary>For each position, the start and id of the last token of the best segmentation that ends there.</summary>
     private (int From, int Id)[] BestPath(ReadOnlySpan<char> piece)
     {
         var path = new (int From, int Id)[piece.Length + 1];
@@ -109,12 +109,12 @@ internal sealed class UnigramModel : ITokenModel
             }
 
             if (!known)
-                Offer(start + length, unknown ?? throw new UserException($"the tokenizer has no token for U+{character.Value:X4} and no unknown token; remove the character or take another tokenizer"), unknownScore);
+                Offer(start + length, unknown ?? throw new UserException($"the tokenizer has no token for U+{character.Value:X4} and no unknown token; remove the character or use another tokenizer"), unknownScore);
             start += length;
 
             void Offer(int end, int id, double score)
             {
-                // Of equal scores the first stays. A place that nothing has reached yet has the score NaN.
+                // The first of equal scores is kept. A position that has not been reached has the score NaN.
                 if (!(scores[start] + score <= scores[end]))
                     (scores[end], path[end]) = (scores[start] + score, (start, id));
             }

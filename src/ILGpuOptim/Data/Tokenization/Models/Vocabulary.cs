@@ -3,19 +3,19 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>The tokens of a model and their ids, which may have gaps. No array is as long as the largest id.</summary>
+/// <summary>The tokens of a model and their ids, which may have gaps. Memory depends on the number of tokens, not on the largest id.</summary>
 internal sealed class Vocabulary
 {
-    /// <summary>Ids lie below this (2²⁴), so that a damaged id cannot make an embedding matrix of terabytes.</summary>
+    /// <summary>The upper limit of ids (2²⁴): a damaged id must not require an embedding matrix of terabytes.</summary>
     public const int IdLimit = 1 << 24;
 
     private readonly Dictionary<string, int> ids = [];
     private readonly Dictionary<int, string> tokens = [];
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> lookup;
 
-    /// <summary>Collects tokens.</summary>
-    /// <param name="entries">Tokens and their ids.</param>
-    /// <param name="source">The file and the place in it, for messages.</param>
+    /// <summary>Creates a vocabulary.</summary>
+    /// <param name="entries">The tokens and their ids.</param>
+    /// <param name="source">The file and the position in it, for messages.</param>
     /// <exception cref="UserException">An id is out of range, or a token or an id appears twice.</exception>
     public Vocabulary(IEnumerable<KeyValuePair<string, int>> entries, string source)
     {
@@ -32,13 +32,13 @@ internal sealed class Vocabulary
         lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();
     }
 
-    /// <summary>Ids lie below this.</summary>
+    /// <summary>The vocabulary size: all ids are below it.</summary>
     public int Size { get; }
 
     /// <summary>The tokens and their ids, in the order of the file.</summary>
     public IReadOnlyDictionary<string, int> Entries => ids;
 
-    /// <summary>Reads the field <c>vocab</c> of a model: an object of tokens and ids.</summary>
+    /// <summary>Reads the field <c>vocab</c> of a model: an object that maps tokens to ids.</summary>
     public static Vocabulary Read(JsonFields model)
     {
         JsonElement vocabulary = model.Element("vocab") ?? throw model.Error("vocab", "is missing");
@@ -67,16 +67,16 @@ internal sealed class Vocabulary
         }
     }
 
-    /// <summary>Refuses ids that no model has.</summary>
+    /// <summary>Throws if an id is negative or not below <see cref="IdLimit"/>.</summary>
     public static void CheckId(int id, string token, string source)
     {
         if (id is < 0 or >= IdLimit)
             throw new UserException($"{source}: \"{token}\" has the id {id}; ids are integers from 0 to {IdLimit - 1}");
     }
 
-    /// <summary>The id of a token's text; null when there is no such token.</summary>
+    /// <summary>The id of a token; null if there is no such token.</summary>
     public int? IdOf(ReadOnlySpan<char> token) => lookup.TryGetValue(token, out int id) ? id : null;
 
-    /// <summary>The text of an id; null for ids without a token.</summary>
+    /// <summary>The token of an id; null if the id has none.</summary>
     public string? TokenOf(int id) => tokens.GetValueOrDefault(id);
 }

@@ -2,9 +2,9 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>One token for each whole word; all others are the unknown token.</summary>
-/// <param name="vocabulary">Words.</param>
-/// <param name="unknown">The token of unknown words; needed only when there are such words.</param>
+/// <summary>A vocabulary of whole words; every other word is the unknown token.</summary>
+/// <param name="vocabulary">The words.</param>
+/// <param name="unknown">The token for unknown words; required only if a text has such words.</param>
 internal sealed class WordLevelModel(Vocabulary vocabulary, string unknown) : ITokenModel
 {
     /// <inheritdoc/>

@@ -3,7 +3,7 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>WordPiece (BERT): a word is cut into the longest tokens from left to right; a word that cannot be cut so is unknown as a whole.</summary>
+/// <summary>WordPiece (BERT): a word is split greedily into the longest tokens from left to right; a word that cannot be split is one unknown token.</summary>
 internal sealed class WordPieceModel : ITokenModel
 {
     private readonly Vocabulary vocabulary;
@@ -11,11 +11,11 @@ internal sealed class WordPieceModel : ITokenModel
     private readonly int maxCharacters;
     private readonly Trie first = new(), rest = new();
 
-    /// <summary>Arranges a vocabulary.</summary>
-    /// <param name="vocabulary">Tokens.</param>
-    /// <param name="unknown">The token of unknown words; needed only when there are such words.</param>
-    /// <param name="prefix">What tokens within a word begin with.</param>
-    /// <param name="maxCharacters">Words of more characters (code points) are unknown.</param>
+    /// <summary>Creates a model.</summary>
+    /// <param name="vocabulary">The tokens.</param>
+    /// <param name="unknown">The token for unknown words; required only if a text has such words.</param>
+    /// <param name="prefix">The prefix of tokens that continue a word.</param>
+    /// <param name="maxCharacters">The maximum length of a word in code points; longer words are unknown.</param>
     public WordPieceModel(Vocabulary vocabulary, string unknown = "[UNK]", string prefix = "##", int maxCharacters = 100)
     {
         (this.vocabulary, this.unknown, this.maxCharacters) = (vocabulary, unknown, maxCharacters);

@@ -1,15 +1,15 @@
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
 /// <summary>
-/// Joins neighbours whose text is a piece, the highest score first and then the leftmost, until no pair is left. User-defined symbols
-/// are never joined. Unused pieces serve as steps on the way and are taken apart again in the result.
+/// Merges adjacent symbols whose joined text is a piece, highest score first, then leftmost. User-defined symbols are never merged. Unused
+/// pieces may be intermediate results and are split again at the end.
 /// </summary>
 internal sealed class BytePairSegmenter(PieceVocabulary vocabulary) : IPieceSegmenter
 {
     private static readonly Comparer<(float Score, int Left)> BestFirst =
         Comparer<(float Score, int Left)>.Create(static (a, b) => a.Score != b.Score ? b.Score.CompareTo(a.Score) : a.Left.CompareTo(b.Left));
 
-    /// <summary>A part of the text; its length becomes 0 when it is joined to the one before it.</summary>
+    /// <summary>A part of the text; its length becomes 0 when it is merged into the previous one.</summary>
     private struct Symbol
     {
         public int Start, Length, Previous, Next;
@@ -28,7 +28,7 @@ internal sealed class BytePairSegmenter(PieceVocabulary vocabulary) : IPieceSegm
         }
 
         Symbol[] list = [.. symbols];
-        // Lengths of the two parts of an unused piece, by its text: those of the pair that was seen last.
+        // The length of the first part of each unused piece, for the pair that was queued last.
         var parts = new Dictionary<string, int>();
         var queue = new PriorityQueue<(int Left, int Right, int Length), (float Score, int Left)>(BestFirst);
         for (int i = 1; i < list.Length; i++)

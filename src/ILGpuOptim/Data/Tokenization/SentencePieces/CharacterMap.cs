@@ -5,8 +5,8 @@ using System.Text;
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
 /// <summary>
-/// SentencePiece's precompiled character map: a double-array trie (Darts) over UTF-8 keys, whose values are offsets into a block of
-/// replacements that end with a zero byte.
+/// SentencePiece's precompiled character map: a double-array trie (Darts) over UTF-8 keys, whose values are offsets of
+/// zero-terminated replacements.
 /// </summary>
 internal sealed class CharacterMap
 {
@@ -14,23 +14,23 @@ internal sealed class CharacterMap
     private readonly byte[] replacements;
     private readonly Dictionary<int, string> texts = [];
 
-    /// <param name="blob">Size of the trie in bytes (32 bits, little endian), trie, replacements.</param>
+    /// <param name="blob">The size of the trie in bytes (32 bits, little-endian), the trie, and the replacements.</param>
     /// <param name="source">The file, for messages.</param>
-    /// <exception cref="UserException">Sizes do not fit the blob.</exception>
+    /// <exception cref="UserException">The size of the trie is invalid.</exception>
     public CharacterMap(ReadOnlySpan<byte> blob, string source)
     {
         if (blob.Length <= 4 || BinaryPrimitives.ReadUInt32LittleEndian(blob) is var size && (size % 4 != 0 || size > blob.Length - 4))
-            throw new UserException($"{source}: precompiled_charsmap is damaged: its trie does not fit into its {blob.Length:N0} bytes; take the file again from where it came");
+            throw new UserException($"{source}: precompiled_charsmap is damaged: its trie does not fit into its {blob.Length:N0} bytes; download the file again");
         units = new uint[size / 4];
         for (int i = 0; i < units.Length; i++)
             units[i] = BinaryPrimitives.ReadUInt32LittleEndian(blob[(4 + 4 * i)..]);
         replacements = blob[(4 + (int)size)..].ToArray();
     }
 
-    /// <summary>Finds the longest key that a text begins with.</summary>
-    /// <param name="text">Whole characters.</param>
-    /// <param name="replacement">What replaces the key.</param>
-    /// <returns>The key's length in UTF-16 units; 0 when no key fits.</returns>
+    /// <summary>Finds the longest key that is a prefix of a text.</summary>
+    /// <param name="text">Text without unpaired surrogates.</param>
+    /// <param name="replacement">The replacement of the key.</param>
+    /// <returns>The key's length in UTF-16 units; 0 if there is none.</returns>
     public int Longest(ReadOnlySpan<char> text, [MaybeNullWhen(false)] out string replacement)
     {
         int longest = 0, value = 0;
@@ -47,7 +47,7 @@ internal sealed class CharacterMap
                 foreach (byte key in bytes[..rune.EncodeToUtf8(bytes)])
                 {
                     at ^= key;
-                    // A unit with bit 31 is a value; the label of the others must be the byte itself.
+                    // A unit with bit 31 is a value; the label of any other unit must be the byte.
                     if (ended = at >= units.Length || ((unit = units[at]) & 0x8000_00FF) != key)
                         break;
                     at ^= Offset(unit);

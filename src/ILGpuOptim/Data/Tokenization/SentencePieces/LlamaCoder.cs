@@ -4,14 +4,14 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
 /// <summary>
-/// What Hugging Face's <c>LlamaTokenizer</c> puts around a SentencePiece model: added tokens, which are cut out of a text first, and two
-/// ways (<c>legacy</c> or not) to put a space before what is left.
+/// Hugging Face's <c>LlamaTokenizer</c>: a SentencePiece model with added tokens, at which the text is split first, and two ways
+/// (<c>legacy</c> or not) of prepending a space.
 /// </summary>
 internal sealed class LlamaCoder : IPieceCoder
 {
     private const string Space = "\u2581";
 
-    /// <summary>Classes that behave alike.</summary>
+    /// <summary>The supported classes, which behave alike.</summary>
     private static readonly string[] Classes = ["LlamaTokenizer", "PreTrainedTokenizer"];
 
     private readonly SentencePieceProcessor processor;
@@ -33,9 +33,9 @@ internal sealed class LlamaCoder : IPieceCoder
     {
         JsonFields fields = settings.Fields;
         if (settings.TokenizerClass is { } name && !Classes.Contains(name))
-            throw fields.Error("tokenizer_class", $"is {name}, whose ids are not known here; SentencePiece models of LlamaTokenizer are. Convert the tokenizer to a tokenizer.json");
+            throw fields.Error("tokenizer_class", $"is {name}, which is not supported; SentencePiece models of LlamaTokenizer are. Convert the tokenizer to a tokenizer.json");
         bool addBegin = fields.Flag("add_bos_token") ?? true;
-        // The product adds no end either; see docs/tokenizers.md.
+        // No token is appended to a text; see docs/tokenizers.md.
         _ = fields.Flag("add_eos_token");
         legacy = fields.Flag("legacy") ?? true;
         addPrefixSpace = fields.Flag("add_prefix_space") ?? true;
@@ -100,14 +100,14 @@ internal sealed class LlamaCoder : IPieceCoder
                 EncodePart(part, pieces);
         }
 
-        // A space that stands alone before a special token is only the one that was put there.
+        // A single space before a leading special token can only be the prepended one.
         if (!legacy && pieces.Count > 1 && pieces[0].Text == Space && special.Contains(pieces[1].Text))
             pieces.RemoveAt(0);
-        // Pieces become ids by their texts, and added tokens come first.
+        // Pieces are mapped to ids by their text; added tokens take precedence.
         return [.. pieces.Select(piece => addedIds.TryGetValue(piece.Text, out int id) ? id : piece.Id)];
     }
 
-    /// <summary>The text of ids; added tokens give their text unless they are control pieces of the model.</summary>
+    /// <summary>Decodes ids. Added tokens are decoded to their text unless they are control pieces of the model.</summary>
     public string Decode(ReadOnlySpan<int> ids)
     {
         var text = new StringBuilder();
@@ -136,7 +136,7 @@ internal sealed class LlamaCoder : IPieceCoder
                 return;
             string decoded = processor.Decode([.. run]);
             int visible = run.FindIndex(id => processor.Pieces[id].Type != PieceType.Control);
-            // Without the model's own dummy space, the one that was put before the whole text is removed here.
+            // Without the model's own dummy prefix, the space that was prepended to the text is removed here.
             bool prefixed = !legacy && first && addPrefixSpace && visible >= 0 && processor.Pieces[run[visible]].Text.StartsWith(SentencePieceModel.Space);
             text.Append(prefixed && decoded.StartsWith(' ') ? decoded.AsSpan(1) : decoded);
             run.Clear();
@@ -152,13 +152,13 @@ internal sealed class LlamaCoder : IPieceCoder
             return;
         }
 
-        // SentencePiece may remove spaces at the beginning: the unknown token's text shields them and is taken off again.
-        var shielded = new List<(int Id, string Text)>();
-        processor.Encode(unknown + part, shielded);
-        pieces.AddRange(shielded.Count >= unknownLength ? shielded[unknownLength..] : shielded);
+        // SentencePiece may strip leading spaces: encode them after the unknown token's text, then remove its pieces.
+        var prefixed = new List<(int Id, string Text)>();
+        processor.Encode(unknown + part, prefixed);
+        pieces.AddRange(prefixed.Count >= unknownLength ? prefixed[unknownLength..] : prefixed);
     }
 
-    /// <summary>Cuts a text at added tokens, the leftmost and then longest first.</summary>
+    /// <summary>Splits a text at added tokens (leftmost-longest).</summary>
     private List<string> Split(string text)
     {
         var parts = new List<string>();
@@ -195,6 +195,6 @@ internal sealed class LlamaCoder : IPieceCoder
         }
     }
 
-    /// <summary>White space as Python's <c>str.strip</c> has it.</summary>
+    /// <summary>The white space that Python's <c>str.strip</c> removes.</summary>
     private static readonly char[] PythonSpaces = [.. Enumerable.Range(0, char.MaxValue).Select(code => (char)code).Where(c => char.IsWhiteSpace(c) || c is >= '\u001C' and <= '\u001F')];
 }

@@ -1,19 +1,19 @@
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
-/// <summary>A part of a normalized text and the piece that was chosen for it.</summary>
-/// <param name="Start">Where it begins, in UTF-16 units.</param>
-/// <param name="Length">Its length in UTF-16 units.</param>
-/// <param name="Id">The piece.</param>
+/// <summary>A part of a normalized text and its piece.</summary>
+/// <param name="Start">The start in UTF-16 units.</param>
+/// <param name="Length">The length in UTF-16 units.</param>
+/// <param name="Id">The id of the piece.</param>
 internal readonly record struct PieceSegment(int Start, int Length, int Id);
 
-/// <summary>Cuts a normalized text into pieces.</summary>
+/// <summary>Splits a normalized text into pieces.</summary>
 internal interface IPieceSegmenter
 {
-    /// <summary>Appends the parts of a text in their order; together they are the whole text.</summary>
+    /// <summary>Appends the segments of a text, in order. They cover the whole text.</summary>
     void Segment(string text, List<PieceSegment> segments);
 }
 
-/// <summary>Each character or user-defined symbol is a piece.</summary>
+/// <summary>Character models: each character or user-defined symbol is a piece.</summary>
 internal sealed class CharacterSegmenter(PieceVocabulary vocabulary) : IPieceSegmenter
 {
     /// <inheritdoc/>
@@ -28,7 +28,7 @@ internal sealed class CharacterSegmenter(PieceVocabulary vocabulary) : IPieceSeg
     }
 }
 
-/// <summary>A piece is a word with the space before it.</summary>
+/// <summary>Word models: each word with the space before it is a piece.</summary>
 internal sealed class WordSegmenter(PieceVocabulary vocabulary) : IPieceSegmenter
 {
     /// <inheritdoc/>

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
-/// <summary>Pieces by their texts.</summary>
+/// <summary>The pieces of a model, by text.</summary>
 internal sealed class PieceVocabulary
 {
     private readonly IReadOnlyList<Piece> pieces;
@@ -18,7 +18,7 @@ internal sealed class PieceVocabulary
         {
             (string piece, _, PieceType type) = pieces[id];
             if (!(type is PieceType.Normal or PieceType.UserDefined or PieceType.Unused ? ofText : others).TryAdd(piece, id))
-                throw new UserException($"{source}: pieces[{id}]: \"{piece}\" is defined twice; take the file again from where it came");
+                throw new UserException($"{source}: pieces[{id}]: \"{piece}\" is defined twice; download the file again");
             if (type == PieceType.UserDefined)
                 Symbols.Add(piece, id);
             if (type == PieceType.Unknown)
@@ -28,25 +28,25 @@ internal sealed class PieceVocabulary
         (text, reserved) = (ofText.GetAlternateLookup<ReadOnlySpan<char>>(), others.GetAlternateLookup<ReadOnlySpan<char>>());
     }
 
-    /// <summary>All pieces; ids are places.</summary>
+    /// <summary>All pieces; the index is the id.</summary>
     public IReadOnlyList<Piece> Pieces => pieces;
 
-    /// <summary>The piece for text that has none.</summary>
+    /// <summary>The id of the unknown piece.</summary>
     public int Unknown { get; }
 
-    /// <summary>User-defined symbols.</summary>
+    /// <summary>The user-defined symbols.</summary>
     public Trie Symbols { get; } = new();
 
-    /// <summary>Pieces that are found in text: normal, user-defined and unused ones.</summary>
+    /// <summary>The pieces that match text: normal, user-defined and unused ones.</summary>
     public IEnumerable<KeyValuePair<string, int>> TextPieces => text.Dictionary;
 
-    /// <summary>The id of a piece of any type, or the unknown one.</summary>
+    /// <summary>The id of a piece of any type, or of the unknown piece.</summary>
     public int IdOf(ReadOnlySpan<char> piece) => reserved.TryGetValue(piece, out int id) || text.TryGetValue(piece, out id) ? id : Unknown;
 
-    /// <summary>The id of a piece that is found in text; −1 when there is none.</summary>
+    /// <summary>The id of a piece that matches text; −1 if there is none.</summary>
     public int TextIdOf(ReadOnlySpan<char> piece) => text.TryGetValue(piece, out int id) ? id : -1;
 
-    /// <summary>The length of the user-defined symbol that a text begins with, else of its first character.</summary>
+    /// <summary>The length of the user-defined symbol at the start of a text, else of its first character.</summary>
     public int SymbolAt(ReadOnlySpan<char> rest, out bool isSymbol)
     {
         int length = Symbols.Longest(rest).Length;

@@ -4,21 +4,21 @@ using Google.Protobuf;
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
 /// <summary>
-/// Reads SentencePiece's model files, protocol buffers as <c>sentencepiece_model.proto</c> describes them. Fields are read or known to
-/// matter only in training; others are refused by number.
+/// Reads SentencePiece's model files (protocol buffers, <c>sentencepiece_model.proto</c>). Fields that only affect training are skipped;
+/// unknown fields are refused by number.
 /// </summary>
 internal static class SentencePieceFile
 {
     private static readonly UTF8Encoding Utf8 = new(false, throwOnInvalidBytes: true);
 
-    /// <summary>Fields of the trainer's settings that have no effect on a finished model.</summary>
+    /// <summary>Fields of the trainer's settings that do not affect a trained model.</summary>
     private static readonly HashSet<int> TrainingOnly =
         [1, 2, 4, 5, 6, 7, .. Enumerable.Range(10, 14), 25, 26, .. Enumerable.Range(30, 5), 36, 40, 41, 42, 43, 45, 47, 48, .. Enumerable.Range(49, 6)];
 
     /// <summary>Reads a model.</summary>
     /// <param name="contents">The file.</param>
     /// <param name="source">The file's path, for messages.</param>
-    /// <exception cref="UserException">It is damaged, or has something that is not supported.</exception>
+    /// <exception cref="UserException">The file is damaged, or has an unsupported field.</exception>
     public static SentencePieceModel Read(byte[] contents, string source)
     {
         try
@@ -27,7 +27,7 @@ internal static class SentencePieceFile
         }
         catch (Exception e) when (e is InvalidProtocolBufferException or DecoderFallbackException)
         {
-            throw new UserException($"{source}: not a SentencePiece model, or one that is damaged or cut short: {e.Message} Take the file again from where it came", e);
+            throw new UserException($"{source}: not a SentencePiece model, or damaged or truncated: {e.Message} Download the file again", e);
         }
     }
 
@@ -120,7 +120,7 @@ internal static class SentencePieceFile
         {
             switch (WireFormat.GetTagFieldNumber(tag))
             {
-                // The name of the rules, and the file they were made of.
+                // The name of the rules, and their source file.
                 case 1 or 6:
                     input.SkipLastField();
                     break;
@@ -168,11 +168,11 @@ internal static class SentencePieceFile
         }
     }
 
-    /// <summary>SentencePiece's own conditions for a model.</summary>
+    /// <summary>Checks the conditions of SentencePiece's own loader.</summary>
     private static SentencePieceModel Check(SentencePieceModel model, string source)
     {
         if (model.Pieces.Count == 0)
-            throw new UserException($"{source}: not a SentencePiece model: it has no pieces; take the file again from where it came");
+            throw new UserException($"{source}: not a SentencePiece model: it has no pieces; download the file again");
         if (!Enum.IsDefined(model.Algorithm))
             throw new UserException($"{source}: trainer_spec: model_type {(int)model.Algorithm} is not supported; unigram, bpe, word and char are");
         var bytes = new HashSet<string>();
@@ -184,20 +184,20 @@ internal static class SentencePieceFile
                 : text.Length == 0 ? "it has no text"
                 : text.Contains('\0') ? "its text contains the character U+0000"
                 : !float.IsFinite(score) ? $"score {score} is not finite"
-                : type == PieceType.Byte && !model.ByteFallback ? "it stands for a byte, but byte_fallback is off"
-                : type == PieceType.Byte && SentencePieceProcessor.ByteOf(text) is null ? $"\"{text}\" stands for no byte; <0x00> to <0xFF> do"
+                : type == PieceType.Byte && !model.ByteFallback ? "it is a byte piece, but byte_fallback is off"
+                : type == PieceType.Byte && SentencePieceProcessor.ByteOf(text) is null ? $"\"{text}\" is not a byte; byte pieces are <0x00> to <0xFF>"
                 : type == PieceType.Unknown && unknown++ > 0 ? "it is a second unknown piece; a model has one"
                 : null;
             if (problem is not null)
-                throw new UserException($"{source}: pieces[{id}]: {problem}; take the file again from where it came");
+                throw new UserException($"{source}: pieces[{id}]: {problem}; download the file again");
             if (type == PieceType.Byte)
                 bytes.Add(text);
         }
 
         if (unknown == 0)
-            throw new UserException($"{source}: no piece is for unknown text (type UNKNOWN); a SentencePiece model has one");
+            throw new UserException($"{source}: there is no piece of type UNKNOWN; a SentencePiece model has one");
         if (model.ByteFallback && bytes.Count != 256)
-            throw new UserException($"{source}: byte_fallback is on, but {bytes.Count} of 256 bytes have pieces; take the file again from where it came");
+            throw new UserException($"{source}: byte_fallback is on, but {bytes.Count} of 256 bytes have pieces; download the file again");
         return model;
     }
 
@@ -211,8 +211,8 @@ internal static class SentencePieceFile
     private static int Number(CodedInputStream input, uint tag, string source) => Expect(tag, WireFormat.WireType.Varint, source) ? input.ReadInt32() : 0;
 
     private static bool Expect(uint tag, WireFormat.WireType type, string source) => WireFormat.GetTagWireType(tag) == type ? true
-        : throw new UserException($"{source}: field {WireFormat.GetTagFieldNumber(tag)} is not of the type of SentencePiece's format; take the file again from where it came");
+        : throw new UserException($"{source}: field {WireFormat.GetTagFieldNumber(tag)} has another type than in SentencePiece's format; download the file again");
 
     private static UserException Unknown(string source, int field) =>
-        new($"{source}: field {field} is not part of SentencePiece's format: this is no SentencePiece model, or a newer one that would be misread; convert the tokenizer to a tokenizer.json");
+        new($"{source}: field {field} is not part of SentencePiece's format: the file is not a SentencePiece model, or of a newer version; convert the tokenizer to a tokenizer.json");
 }

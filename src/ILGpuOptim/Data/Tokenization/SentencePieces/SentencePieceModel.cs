@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
-/// <summary>How a model cuts a text into pieces.</summary>
+/// <summary>The segmentation algorithm of a model.</summary>
 internal enum PieceAlgorithm
 {
     /// <summary>The most probable segmentation (Kudo 2018).</summary>
@@ -16,71 +16,71 @@ internal enum PieceAlgorithm
     Character = 4,
 }
 
-/// <summary>What a piece is for.</summary>
+/// <summary>The type of a piece.</summary>
 internal enum PieceType
 {
-    /// <summary>Text.</summary>
+    /// <summary>A piece of text.</summary>
     Normal = 1,
 
-    /// <summary>Stands for text that has no piece.</summary>
+    /// <summary>The piece for unknown text.</summary>
     Unknown = 2,
 
-    /// <summary>Never found in a text and without text of its own, such as <c>&lt;s&gt;</c>.</summary>
+    /// <summary>A control symbol such as <c>&lt;s&gt;</c>, which never matches text and decodes to nothing.</summary>
     Control = 3,
 
-    /// <summary>Found in a text before everything else.</summary>
+    /// <summary>A symbol that is matched in text before all other pieces.</summary>
     UserDefined = 4,
 
-    /// <summary>Not used in results.</summary>
+    /// <summary>A piece that never appears in the output.</summary>
     Unused = 5,
 
-    /// <summary>A byte of a character that has no piece.</summary>
+    /// <summary>A byte of an unknown character.</summary>
     Byte = 6,
 }
 
-/// <summary>A piece of the vocabulary; its id is its place.</summary>
-/// <param name="Text">The text, spaces written as U+2581.</param>
-/// <param name="Score">Logarithm of the probability, or the rank of a merge, negated.</param>
-/// <param name="Type">What it is for.</param>
+/// <summary>A piece of the vocabulary; its id is its index.</summary>
+/// <param name="Text">The text, with U+2581 for spaces.</param>
+/// <param name="Score">The log-probability, or the negated rank of a merge.</param>
+/// <param name="Type">The type.</param>
 internal readonly record struct Piece(string Text, float Score, PieceType Type);
 
-/// <summary>How a text is normalized.</summary>
-/// <param name="Characters">Replacements; null for none.</param>
-/// <param name="AddDummyPrefix">Puts a space before the text (behind it if white space is a suffix).</param>
-/// <param name="RemoveExtraWhitespaces">Removes spaces at both ends and all but one of several.</param>
-/// <param name="EscapeWhitespaces">Writes spaces as U+2581.</param>
+/// <summary>Normalization settings.</summary>
+/// <param name="Characters">Character replacements; null for none.</param>
+/// <param name="AddDummyPrefix">Prepends a space to the text (appends it if white space is a suffix).</param>
+/// <param name="RemoveExtraWhitespaces">Removes leading and trailing spaces, and collapses runs of spaces.</param>
+/// <param name="EscapeWhitespaces">Replaces spaces by U+2581.</param>
 internal sealed record NormalizerSettings(CharacterMap? Characters = null, bool AddDummyPrefix = true, bool RemoveExtraWhitespaces = true, bool EscapeWhitespaces = true);
 
-/// <summary>The contents of a SentencePiece model file that matter when it is used. Defaults are those of the format.</summary>
+/// <summary>The contents of a SentencePiece model file that affect encoding and decoding. Defaults are those of the format.</summary>
 internal sealed record SentencePieceModel
 {
-    /// <summary>The character that stands for a space in pieces.</summary>
+    /// <summary>The character that represents a space in pieces.</summary>
     public const char Space = '\u2581';
 
-    /// <summary>The vocabulary in the order of ids.</summary>
+    /// <summary>The vocabulary, in the order of ids.</summary>
     public IReadOnlyList<Piece> Pieces { get; init; } = [];
 
-    /// <summary>How text is cut.</summary>
+    /// <summary>The segmentation algorithm.</summary>
     public PieceAlgorithm Algorithm { get; init; } = PieceAlgorithm.Unigram;
 
-    /// <summary>Whether unknown characters become the bytes of their UTF-8.</summary>
+    /// <summary>Encodes unknown characters as their UTF-8 bytes.</summary>
     public bool ByteFallback { get; init; }
 
-    /// <summary>Whether the space belongs to the piece before it.</summary>
+    /// <summary>Attaches a space to the piece before it.</summary>
     public bool WhitespaceIsSuffix { get; init; }
 
-    /// <summary>What the unknown piece decodes to.</summary>
+    /// <summary>The decoded text of the unknown piece.</summary>
     public string UnknownSurface { get; init; } = " \u2047 ";
 
     /// <summary>The text of the piece that begins a sequence; it may be missing from the vocabulary.</summary>
     public string BeginPiece { get; init; } = "<s>";
 
-    /// <summary>How text is normalized.</summary>
+    /// <summary>The normalization of text.</summary>
     public NormalizerSettings Normalizer { get; init; } = new();
 
-    /// <summary>What is done to decoded text; null for nothing.</summary>
+    /// <summary>The normalization of decoded text; null for none.</summary>
     public NormalizerSettings? Denormalizer { get; init; }
 
-    /// <summary>Texts and their pieces, joined by spaces, as the trainer saw them; not used when encoding.</summary>
+    /// <summary>Texts and their pieces, separated by spaces, as recorded by the trainer; not used for encoding.</summary>
     public IReadOnlyList<(string Text, string Pieces)> SelfTest { get; init; } = [];
 }

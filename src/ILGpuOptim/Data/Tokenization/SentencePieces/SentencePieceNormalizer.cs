@@ -2,13 +2,13 @@ using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
-/// <summary>SentencePiece's normalization: replacements of characters, then white space. User-defined symbols stay as they are.</summary>
-/// <param name="settings">What is done.</param>
-/// <param name="symbols">User-defined symbols.</param>
-/// <param name="whitespaceIsSuffix">Whether the dummy space is put behind the text.</param>
+/// <summary>SentencePiece's normalization: character replacements, then white space. User-defined symbols are unchanged.</summary>
+/// <param name="settings">The settings.</param>
+/// <param name="symbols">The user-defined symbols.</param>
+/// <param name="whitespaceIsSuffix">Appends the dummy space instead of prepending it.</param>
 internal sealed class SentencePieceNormalizer(NormalizerSettings settings, Trie symbols, bool whitespaceIsSuffix)
 {
-    /// <summary>The normalized text. A text that holds nothing but removable spaces gives nothing.</summary>
+    /// <summary>The normalized text; empty if the text consists of removable spaces.</summary>
     public string Normalize(ReadOnlySpan<char> text)
     {
         if (settings.RemoveExtraWhitespaces)
@@ -51,7 +51,7 @@ internal sealed class SentencePieceNormalizer(NormalizerSettings settings, Trie 
         return result.ToString();
     }
 
-    /// <summary>What the first symbol, key of the map or character of a text becomes, and its length.</summary>
+    /// <summary>The replacement of the first symbol, map key or character of a text, and the length of the original.</summary>
     private ReadOnlySpan<char> Prefix(ReadOnlySpan<char> text, out int used)
     {
         used = symbols.Longest(text).Length;

@@ -4,7 +4,7 @@ using System.Text;
 
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
-/// <summary>Encodes and decodes as SentencePiece's own program does.</summary>
+/// <summary>Encodes and decodes like SentencePiece's own library.</summary>
 internal sealed class SentencePieceProcessor : IPieceCoder
 {
     private readonly SentencePieceModel model;
@@ -36,7 +36,7 @@ internal sealed class SentencePieceProcessor : IPieceCoder
         PromptStart = vocabulary.Pieces[begin].Type == PieceType.Control ? begin : null;
     }
 
-    /// <summary>All pieces; ids are places.</summary>
+    /// <summary>All pieces; the index is the id.</summary>
     public IReadOnlyList<Piece> Pieces => vocabulary.Pieces;
 
     /// <inheritdoc/>
@@ -57,8 +57,8 @@ internal sealed class SentencePieceProcessor : IPieceCoder
     }
 
     /// <summary>Appends the pieces of a text.</summary>
-    /// <param name="text">No half of a surrogate pair.</param>
-    /// <param name="pieces">Ids and texts; the text of an unknown piece is the normalized text that it stands for.</param>
+    /// <param name="text">Text without unpaired surrogates.</param>
+    /// <param name="pieces">Ids and texts; the text of an unknown piece is the normalized text that it replaces.</param>
     /// <exception cref="UserException">The text contains a control piece, which SentencePiece cannot encode.</exception>
     public void Encode(ReadOnlySpan<char> text, List<(int Id, string Text)> pieces)
     {
@@ -82,7 +82,7 @@ internal sealed class SentencePieceProcessor : IPieceCoder
 
                     break;
                 case PieceType.Unknown:
-                    // Unknown neighbours are one piece.
+                    // Consecutive unknown segments form one piece.
                     int end = start + length;
                     for (; i + 1 < segments.Count && segments[i + 1].Id == id; i++)
                         end += segments[i + 1].Length;
@@ -127,7 +127,7 @@ internal sealed class SentencePieceProcessor : IPieceCoder
                     if (atStart && mayStrip && visible[0] == SentencePieceModel.Space)
                     {
                         visible = visible[1..];
-                        // With extra spaces removed, all of them go; else the dummy one only.
+                        // If extra spaces are removed, all leading spaces are stripped; else only the dummy prefix.
                         stripped = !settings.RemoveExtraWhitespaces;
                     }
 
@@ -142,7 +142,7 @@ internal sealed class SentencePieceProcessor : IPieceCoder
 
         void AppendBytes()
         {
-            // Each byte of a damaged sequence gives a replacement character of its own.
+            // Each byte of an invalid sequence becomes a replacement character.
             for (ReadOnlySpan<byte> rest = CollectionsMarshal.AsSpan(bytes); !rest.IsEmpty;)
             {
                 bool valid = Rune.DecodeFromUtf8(rest, out Rune rune, out int used) == System.Buffers.OperationStatus.Done;
@@ -154,7 +154,7 @@ internal sealed class SentencePieceProcessor : IPieceCoder
         }
     }
 
-    /// <summary>The byte that a piece such as <c>&lt;0x0A&gt;</c> stands for; null for other texts.</summary>
+    /// <summary>The value of a byte piece such as <c>&lt;0x0A&gt;</c>; null for other texts.</summary>
     public static byte? ByteOf(string piece) =>
         piece.Length == 6 && piece.StartsWith("<0x", StringComparison.Ordinal) && piece[5] == '>' && piece == piece.ToUpperInvariant().Replace('X', 'x')
         && byte.TryParse(piece.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out byte value) ? value : null;

@@ -3,25 +3,25 @@ namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 /// <summary>Encodes and decodes with a SentencePiece model.</summary>
 internal interface IPieceCoder
 {
-    /// <summary>Ids lie below this.</summary>
+    /// <summary>The vocabulary size: all ids are below it.</summary>
     int VocabularySize { get; }
 
-    /// <summary>The id that prompts begin with, where there is one.</summary>
+    /// <summary>The id that prompts begin with; null if there is none.</summary>
     int? PromptStart { get; }
 
-    /// <summary>The id of the token with exactly this text; null where there is none.</summary>
+    /// <summary>The id of the token with exactly this text; null if there is none.</summary>
     int? IdOf(string token);
 
-    /// <summary>The ids of a text without halves of surrogate pairs.</summary>
+    /// <summary>The ids of a text without unpaired surrogates.</summary>
     IEnumerable<int> Encode(string text);
 
-    /// <summary>The text of ids; unknown ids give replacement characters.</summary>
+    /// <summary>Decodes ids; unknown ids become replacement characters.</summary>
     string Decode(ReadOnlySpan<int> ids);
 }
 
-/// <summary>A SentencePiece model with the files that it was made of, which travel with a trained model.</summary>
-/// <param name="coder">The model, as its own program or Hugging Face's library uses it.</param>
-/// <param name="files">What <see cref="Save"/> writes.</param>
+/// <summary>A SentencePiece model with its files, which are saved with a trained model.</summary>
+/// <param name="coder">The coder: SentencePiece's own, or that of Hugging Face's library.</param>
+/// <param name="files">The files that <see cref="Save"/> writes.</param>
 internal sealed class SentencePieceTokenizer(IPieceCoder coder, IReadOnlyList<(string Name, byte[] Contents)> files) : ITokenizer
 {
     /// <inheritdoc/>

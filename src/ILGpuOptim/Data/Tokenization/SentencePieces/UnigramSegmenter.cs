@@ -4,14 +4,14 @@ namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
 /// <summary>
 /// The most probable segmentation under a unigram model (Kudo 2018, "Subword Regularization"), found by Viterbi's algorithm. Scores are
-/// added in the order and precision of SentencePiece, so that equal scores are decided alike.
+/// added in the order and precision of SentencePiece, so that ties are resolved alike.
 /// </summary>
 internal sealed class UnigramSegmenter : IPieceSegmenter
 {
-    /// <summary>How much less probable an unknown character is than the rarest piece.</summary>
+    /// <summary>The difference between the lowest score and that of an unknown character.</summary>
     private const float UnknownPenalty = 10;
 
-    /// <summary>The smallest normal number of C++'s <c>float</c>, with which SentencePiece begins its search for the highest score.</summary>
+    /// <summary>The smallest normal <c>float</c> of C++, the initial value of SentencePiece's search for the highest score.</summary>
     private const float SmallestNormal = 1.17549435e-38f;
 
     private readonly PieceVocabulary vocabulary;
@@ -28,14 +28,14 @@ internal sealed class UnigramSegmenter : IPieceSegmenter
         foreach (Piece piece in vocabulary.Pieces.Where(piece => piece.Type == PieceType.Normal))
             (lowest, highest) = (Math.Min(lowest, piece.Score), Math.Max(highest, piece.Score));
         unknownScore = lowest - UnknownPenalty;
-        // User-defined symbols are found before everything else: their score is that of as many best pieces as they have bytes.
+        // User-defined symbols are matched before all other pieces: their score is the highest score times their number of bytes.
         scores = [.. vocabulary.Pieces.Select(piece => piece.Type == PieceType.UserDefined ? Encoding.UTF8.GetByteCount(piece.Text) * highest - 0.1 : piece.Score)];
     }
 
     /// <inheritdoc/>
     public void Segment(string text, List<PieceSegment> segments)
     {
-        // What ends before each place: the last piece's id and start (−1 for none), and the score of the whole path.
+        // The best path to each position: the id and start of its last piece (−1 for none), and its score.
         var best = new (int Id, int Start, float Score)[text.Length + 1];
         Array.Fill(best, (0, -1, 0));
         for (int start = 0; start < text.Length;)

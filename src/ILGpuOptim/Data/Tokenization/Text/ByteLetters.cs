@@ -4,21 +4,21 @@ using System.Text;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// GPT-2's letter for each byte: printable characters of Latin-1 stand for themselves, the other bytes for U+0100 and what follows, so that
-/// every sequence of bytes is a text without spaces and control characters.
+/// GPT-2's mapping of bytes to letters: printable Latin-1 characters map to themselves, the other bytes to U+0100 and following, so that
+/// every byte sequence is a text without spaces and control characters.
 /// </summary>
 internal static class ByteLetters
 {
     private static readonly char[] Letters = Make();
     private static readonly short[] Bytes = Invert();
 
-    /// <summary>The letters in the order of their bytes.</summary>
+    /// <summary>The letters, in the order of bytes.</summary>
     public static ReadOnlySpan<char> All => Letters;
 
-    /// <summary>The byte of a letter; −1 when the character is none of the letters.</summary>
+    /// <summary>The byte of a letter; −1 for other characters.</summary>
     public static int ByteOf(char letter) => letter < Bytes.Length ? Bytes[letter] : -1;
 
-    /// <summary>The letters of a text's bytes in UTF-8.</summary>
+    /// <summary>The letters of a text's UTF-8 bytes.</summary>
     public static string Encode(ReadOnlySpan<char> text)
     {
         int count = Encoding.UTF8.GetByteCount(text);

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A byte for each code point, in two stages: blocks of 256 code points with the same values are stored once.</summary>
+/// <summary>A byte for each code point, as a two-stage table: equal blocks of 256 code points are stored once.</summary>
 internal sealed class CodePointMap
 {
     private const int BlockSize = 256;

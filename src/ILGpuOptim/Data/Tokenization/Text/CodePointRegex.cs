@@ -10,22 +10,22 @@ using static ILGpuOptim.Data.Tokenization.PatternNode;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// A regular expression in Oniguruma's syntax that sees code points, not UTF-16 halves. It is translated for .NET's engine: every set is
-/// spelled out, and code points beyond U+FFFF that no set of the pattern tells apart share a stand-in from the range of surrogates, which no
-/// text has by itself. A text with surrogate pairs is translated to one char for each code point before it is matched.
+/// A regular expression in Oniguruma's syntax that matches code points, not UTF-16 units. It is translated to .NET's syntax: every set is
+/// written as explicit ranges, and code points above U+FFFF that belong to the same sets of the pattern share a stand-in from the surrogate
+/// range, which valid text does not use. A text with surrogate pairs is translated to one char per code point before matching.
 /// </summary>
 /// <remarks>
-/// Matching cannot hang. Patterns are matched by backtracking, which is fast but for rare texts. One that takes too long is matched by .NET's
-/// automata, in linear time but about 5 µs a character, unless the pattern has look-around or atomic groups: then it is an error.
+/// Matching time is bounded. Patterns are matched by backtracking, which is fast for almost all texts. After a time limit, .NET's automaton is
+/// used, which takes linear time but about 5 µs per character. A pattern with look-around or atomic groups has no automaton; it fails instead.
 /// </remarks>
 internal sealed class CodePointRegex
 {
     private const int FirstStandIn = 0xD800, StandIns = 0x800;
 
-    /// <summary>After this many characters a pattern is compiled to machine code, which costs about as much as matching them.</summary>
+    /// <summary>The number of characters after which a pattern is compiled to machine code, which takes about as long as matching them.</summary>
     private const long CompileAfter = 1 << 18;
 
-    /// <summary>Patterns that are kept; reading many damaged files must not fill the memory.</summary>
+    /// <summary>The size limit of the cache: reading many damaged files must not fill the memory.</summary>
     private const int MaxCached = 256;
 
     private static readonly TimeSpan MatchLimit = TimeSpan.FromSeconds(2), SwitchLimit = TimeSpan.FromSeconds(0.2);
@@ -36,13 +36,13 @@ internal sealed class CodePointRegex
     private readonly int[] bounds;
     private readonly char[] standIns;
 
-    /// <summary>The stand-ins, and one code point of each.</summary>
+    /// <summary>The stand-ins, with one code point of each.</summary>
     private readonly (char StandIn, int Point)[] classes;
     private readonly Lazy<Regex> compiled;
     private readonly Regex interpreted;
     private readonly Regex? automaton;
     private long matched;
-    private volatile bool explodes;
+    private volatile bool isSlow;
 
     private CodePointRegex(string pattern)
     {
@@ -50,7 +50,7 @@ internal sealed class CodePointRegex
         PatternNode root = PatternParser.Parse(pattern);
         CodePointSet[] sets = [.. root.All.OfType<Characters>().Select(characters => characters.Set).Distinct()];
 
-        // Code points between two bounds belong to the same sets.
+        // All code points between two bounds belong to the same sets.
         bounds = [.. sets.SelectMany(set => set.Ranges).SelectMany(range => new[] { range.First, range.Last + 1 })
             .Where(point => point is > 0x10000 and < CodePointSet.Limit).Append(0x10000).Distinct().Order()];
         standIns = StandInsOf(sets);
@@ -63,8 +63,8 @@ internal sealed class CodePointRegex
         compiled = new(() => Build(RegexOptions.Compiled));
     }
 
-    /// <summary>The regular expression of a pattern, which is built once.</summary>
-    /// <exception cref="UserException">The pattern is malformed, or uses what is not supported.</exception>
+    /// <summary>The regular expression of a pattern, built once and cached.</summary>
+    /// <exception cref="UserException">The pattern is malformed, or uses an unsupported feature.</exception>
     public static CodePointRegex Of(string pattern)
     {
         if (Cache.TryGetValue(pattern, out CodePointRegex? known))
@@ -74,11 +74,11 @@ internal sealed class CodePointRegex
         return Cache.GetOrAdd(pattern, static pattern => new(pattern));
     }
 
-    /// <summary>A pattern for a message: cut after 60 characters.</summary>
+    /// <summary>A pattern for a message, truncated after 60 characters.</summary>
     public static string Describe(string pattern) => $"\"{(pattern.Length <= 60 ? pattern : pattern[..60] + "…")}\"";
 
     /// <summary>
-    /// Appends the matches of a text from left to right, as offsets of chars. Empty ones count unless they touch the match before.
+    /// Appends the matches of a text from left to right, as char offsets. An empty match directly after another match is skipped.
     /// </summary>
     /// <exception cref="UserException">Matching takes too long.</exception>
     public void Find(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
@@ -97,21 +97,21 @@ internal sealed class CodePointRegex
         ArrayPool<char>.Shared.Return(translation);
     }
 
-    /// <summary>How long all matches of a text may take.</summary>
-    /// <param name="length">The length of the text: training and evaluation encode a whole text at once.</param>
-    /// <param name="microseconds">Microseconds for a character.</param>
+    /// <summary>The time limit for all matches of a text.</summary>
+    /// <param name="length">The length of the text; training and evaluation encode a whole text at once.</param>
+    /// <param name="microseconds">Microseconds per character.</param>
     public static TimeSpan TimeLimit(int length, int microseconds) => TimeSpan.FromSeconds(5) + TimeSpan.FromMicroseconds((long)microseconds * length);
 
     private void Find(ReadOnlySpan<char> text, ReadOnlySpan<char> translation, List<(int Start, int End)> matches)
     {
         int before = matches.Count;
-        if (!explodes)
+        if (!isSlow)
         {
             Regex regex = Interlocked.Add(ref matched, text.Length) > CompileAfter ? compiled.Value : interpreted;
             if (TryFind(regex, automaton is null ? TimeLimit(text.Length, 2) : SwitchLimit + TimeSpan.FromMicroseconds(text.Length), text, translation, matches))
                 return;
             matches.RemoveRange(before, matches.Count - before);
-            explodes = automaton is not null;
+            isSlow = automaton is not null;
         }
 
         if (automaton is null || !TryFind(automaton, TimeLimit(text.Length, 10), text, translation, matches))
@@ -144,7 +144,7 @@ internal sealed class CodePointRegex
         }
     }
 
-    /// <summary>The offset of a code point; they are asked for in ascending order.</summary>
+    /// <summary>The char offset of a code point; must be called in ascending order.</summary>
     private static int OffsetOf(ReadOnlySpan<char> text, int codePoint, ref int known, ref int offset)
     {
         for (; known < codePoint; known++)
@@ -153,8 +153,8 @@ internal sealed class CodePointRegex
     }
 
     /// <summary>
-    /// The stand-ins of <see cref="bounds"/>, the same one for code points of the same sets. A code point's sets are known by the exclusive or
-    /// of random numbers of 128 bits, one for each set, so time is linear in the number of ranges.
+    /// The stand-ins of <see cref="bounds"/>: one for each combination of sets. A combination is identified by the exclusive or of random
+    /// 128-bit numbers, one for each set, so time is linear in the number of ranges.
     /// </summary>
     private char[] StandInsOf(CodePointSet[] sets)
     {
@@ -190,7 +190,7 @@ internal sealed class CodePointRegex
 
     private char StandInOf(int point) => standIns[IndexOf(point)];
 
-    /// <summary>The index of the last bound that is not above a code point.</summary>
+    /// <summary>The index of the last bound at or below a code point.</summary>
     private int IndexOf(int point)
     {
         int index = Array.BinarySearch(bounds, point);

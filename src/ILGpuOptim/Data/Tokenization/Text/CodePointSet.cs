@@ -1,9 +1,9 @@
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>An immutable set of code points: sorted ranges that neither overlap nor touch.</summary>
+/// <summary>An immutable set of code points: sorted ranges that are neither overlapping nor adjacent.</summary>
 internal sealed class CodePointSet : IEquatable<CodePointSet>
 {
-    /// <summary>One above the last code point.</summary>
+    /// <summary>The last code point plus one.</summary>
     public const int Limit = 0x110000;
 
     private CodePointSet(IReadOnlyList<(int First, int Last)> ranges) => Ranges = ranges;
@@ -17,7 +17,7 @@ internal sealed class CodePointSet : IEquatable<CodePointSet>
     /// <summary>First and last code points of the ranges, in ascending order.</summary>
     public IReadOnlyList<(int First, int Last)> Ranges { get; }
 
-    /// <summary>The set of ranges in any order, which may overlap.</summary>
+    /// <summary>The union of ranges, in any order.</summary>
     public static CodePointSet Of(IEnumerable<(int First, int Last)> ranges)
     {
         var result = new List<(int First, int Last)>();
@@ -38,7 +38,7 @@ internal sealed class CodePointSet : IEquatable<CodePointSet>
     /// <summary>The set of one range.</summary>
     public static CodePointSet Of(int first, int last) => new([(first, last)]);
 
-    /// <summary>The code points for which a condition holds. It is asked for each of them.</summary>
+    /// <summary>The code points that satisfy a condition, which is evaluated for each code point.</summary>
     public static CodePointSet Where(Func<int, bool> condition)
     {
         var result = new List<(int, int)>();
@@ -57,7 +57,7 @@ internal sealed class CodePointSet : IEquatable<CodePointSet>
         return new CodePointSet(result);
     }
 
-    /// <summary>Whether a code point belongs to the set.</summary>
+    /// <summary>True if the set contains a code point.</summary>
     public bool Contains(int codePoint)
     {
         int low = 0, high = Ranges.Count - 1;
@@ -75,7 +75,7 @@ internal sealed class CodePointSet : IEquatable<CodePointSet>
         return false;
     }
 
-    /// <summary>Whether both sets have the same code points.</summary>
+    /// <summary>True if both sets have the same code points.</summary>
     public bool Equals(CodePointSet? other) => other is not null && Ranges.SequenceEqual(other.Ranges);
 
     /// <inheritdoc/>
@@ -84,13 +84,13 @@ internal sealed class CodePointSet : IEquatable<CodePointSet>
     /// <inheritdoc/>
     public override int GetHashCode() => Ranges.Aggregate(Ranges.Count, static (hash, range) => HashCode.Combine(hash, range));
 
-    /// <summary>What belongs to this set or to another.</summary>
+    /// <summary>The union with another set.</summary>
     public CodePointSet Union(CodePointSet other) => Of(Ranges.Concat(other.Ranges));
 
-    /// <summary>What belongs to this set and to another.</summary>
+    /// <summary>The intersection with another set.</summary>
     public CodePointSet Intersect(CodePointSet other) => Negate().Union(other.Negate()).Negate();
 
-    /// <summary>What does not belong to this set.</summary>
+    /// <summary>The complement of the set.</summary>
     public CodePointSet Negate()
     {
         var result = new List<(int, int)>();

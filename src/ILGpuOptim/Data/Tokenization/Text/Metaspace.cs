@@ -3,25 +3,25 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Where <see cref="Metaspace"/> puts its replacement before a piece that does not begin with it.</summary>
+/// <summary>The pieces to which <see cref="Metaspace"/> prepends its replacement, unless they begin with it.</summary>
 internal enum PrependScheme
 {
-    /// <summary>Before each piece.</summary>
+    /// <summary>Every piece.</summary>
     Always,
 
-    /// <summary>Before the piece at the start of the text.</summary>
+    /// <summary>The piece at the start of the text.</summary>
     First,
 
-    /// <summary>Nowhere.</summary>
+    /// <summary>No piece.</summary>
     Never,
 }
 
-/// <summary>Replaces spaces by a visible character, and cuts before it, as SentencePiece does.</summary>
+/// <summary>Replaces spaces by a visible character, and splits before it, as SentencePiece does.</summary>
 internal sealed class Metaspace(int replacement, PrependScheme scheme, bool split) : IPreTokenizer
 {
     private readonly string symbol = new Rune(replacement).ToString();
 
-    /// <summary>Reads the fields that pre-tokenizer and decoder share; older files have <c>add_prefix_space</c> instead of <c>prepend_scheme</c>.</summary>
+    /// <summary>Reads the fields that the pre-tokenizer and the decoder share. Older files have <c>add_prefix_space</c> instead of <c>prepend_scheme</c>.</summary>
     /// <exception cref="UserException">A field is missing or contradicts another.</exception>
     public static (int Replacement, PrependScheme Scheme, bool Split) Settings(JsonFields fields)
     {

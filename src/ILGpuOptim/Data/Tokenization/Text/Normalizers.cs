@@ -6,7 +6,7 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>Reads the <c>normalizer</c> of a <c>tokenizer.json</c>. Missing fields have the defaults of Hugging Face's library.</summary>
 internal static class Normalizers
 {
-    /// <summary>A normalizer that maps each text by a function.</summary>
+    /// <summary>Applies a function to the text.</summary>
     private sealed class Mapped(Func<string, string> map) : INormalizer
     {
         public string Normalize(string text) => map(text);
@@ -17,7 +17,7 @@ internal static class Normalizers
         public string Normalize(string text) => steps.Aggregate(text, static (current, step) => step.Normalize(current));
     }
 
-    /// <summary>Reads a normalizer; null when it changes nothing.</summary>
+    /// <summary>Reads a normalizer; null if it changes nothing.</summary>
     /// <exception cref="UserException">Its type or one of its fields is not supported.</exception>
     public static INormalizer? Read(JsonFields? fields)
     {
@@ -46,7 +46,7 @@ internal static class Normalizers
         return result;
     }
 
-    /// <summary>Each character in lower case, without regard to its neighbours: only U+0130 becomes two.</summary>
+    /// <summary>Converts each character to lower case, independently of its context. Only U+0130 becomes two characters.</summary>
     public static string Lowercase(string text) => Map(text, static (point, result) =>
     {
         Append(result, UnicodeData.ToLower(point));
@@ -79,7 +79,7 @@ internal static class Normalizers
         bool left = Required(fields, "strip_left"), right = Required(fields, "strip_right");
         return new(text =>
         {
-            // White space lies in the basic plane.
+            // All white space is in the basic plane.
             int start = 0, end = text.Length;
             while (left && start < end && UnicodeData.IsWhiteSpace(text[start]))
                 start++;

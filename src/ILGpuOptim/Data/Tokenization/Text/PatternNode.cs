@@ -1,27 +1,27 @@
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A part of a regular expression over code points.</summary>
+/// <summary>A node of a regular expression over code points.</summary>
 internal abstract record PatternNode
 {
-    /// <summary>One code point of a set.</summary>
+    /// <summary>Matches one code point of a set.</summary>
     public sealed record Characters(CodePointSet Set) : PatternNode;
 
-    /// <summary>Parts one after another.</summary>
+    /// <summary>Matches parts in sequence.</summary>
     public sealed record Sequence(IReadOnlyList<PatternNode> Parts) : PatternNode;
 
-    /// <summary>The first alternative that leads to a match.</summary>
+    /// <summary>Matches the first alternative that leads to a match.</summary>
     public sealed record Choice(IReadOnlyList<PatternNode> Alternatives) : PatternNode;
 
-    /// <summary>Repetitions; a maximum of null means any number.</summary>
+    /// <summary>A repetition; a maximum of null means unlimited.</summary>
     public sealed record Repeat(PatternNode Body, int Minimum, int? Maximum, bool Lazy) : PatternNode;
 
-    /// <summary>A group that is never matched in another way once it has matched.</summary>
+    /// <summary>An atomic group: it is not backtracked into once it has matched.</summary>
     public sealed record Atomic(PatternNode Body) : PatternNode;
 
-    /// <summary>A condition on what follows or precedes.</summary>
+    /// <summary>A look-ahead or look-behind assertion.</summary>
     public sealed record Look(PatternNode Body, bool Behind, bool Negative) : PatternNode;
 
-    /// <summary>A position.</summary>
+    /// <summary>Matches at a position.</summary>
     public sealed record Anchor(Place Where) : PatternNode;
 
     /// <summary>Kinds of positions.</summary>
@@ -43,7 +43,7 @@ internal abstract record PatternNode
         EndOrLastLine,
     }
 
-    /// <summary>The parts of a node.</summary>
+    /// <summary>The child nodes.</summary>
     public IEnumerable<PatternNode> Children => this switch
     {
         Sequence sequence => sequence.Parts,
@@ -54,6 +54,6 @@ internal abstract record PatternNode
         _ => [],
     };
 
-    /// <summary>The node and all below it.</summary>
+    /// <summary>The node and all its descendants.</summary>
     public IEnumerable<PatternNode> All => Children.SelectMany(child => child.All).Prepend(this);
 }

@@ -2,10 +2,10 @@ using static ILGpuOptim.Data.Tokenization.PatternNode;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>Escapes, and sets in brackets.</summary>
+/// <summary>Parses escapes and character classes.</summary>
 internal sealed partial class PatternParser
 {
-    /// <summary>An escape that stands for a set, after its backslash; null when it is none.</summary>
+    /// <summary>Parses an escape for a set, after its backslash; null if it is not one.</summary>
     private CodePointSet? EscapedSet(bool inClass)
     {
         int letter = points[position];
@@ -43,7 +43,7 @@ internal sealed partial class PatternParser
         return negative ? set.Negate() : set;
     }
 
-    /// <summary>An escape that stands for one character, after its backslash.</summary>
+    /// <summary>Parses an escape for one character, after its backslash.</summary>
     private int EscapedCharacter()
     {
         int letter = points[position++];
@@ -86,7 +86,7 @@ internal sealed partial class PatternParser
         return value;
     }
 
-    /// <summary>A bracketed set, after its opening bracket.</summary>
+    /// <summary>Parses a character class, after its opening bracket.</summary>
     private CodePointSet CharacterClass(Options options)
     {
         if (++depth > MaxDepth)
@@ -152,7 +152,7 @@ internal sealed partial class PatternParser
             next = ClassCharacter();
         }
 
-        // A hyphen at the end, or before an intersection, is an ordinary character.
+        // A hyphen at the end, or before an intersection, is a literal.
         if (position + 1 >= points.Length || points[position] != '-' || points[position + 1] == ']')
             return CodePointSet.Of(next);
         int hyphen = position++;
@@ -174,7 +174,7 @@ internal sealed partial class PatternParser
 
     private int ClassCharacter() => Take('b') ? '\b' : EscapedCharacter();
 
-    /// <summary>A POSIX bracket such as <c>[:alpha:]</c>, after its opening bracket; null, with nothing consumed, when there is none.</summary>
+    /// <summary>Parses a POSIX bracket such as <c>[:alpha:]</c>, after its opening bracket; null if there is none, with nothing consumed.</summary>
     private CodePointSet? PosixBracket()
     {
         int start = position;

@@ -4,18 +4,18 @@ using static ILGpuOptim.Data.Tokenization.PatternNode;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Reads regular expressions in Oniguruma's syntax, which is the one of <c>tokenizer.json</c>. Groups do not capture, for nothing refers to them;
-/// what is not modelled (back references, calls, absence operators, …) is refused by name.
+/// Parses regular expressions in Oniguruma's syntax, as used in <c>tokenizer.json</c>. Groups do not capture, since nothing refers to them.
+/// Unsupported features (back references, calls, absence operators, …) are refused by name.
 /// </summary>
 internal sealed partial class PatternParser
 {
-    /// <summary>The largest length of a pattern in code points.</summary>
+    /// <summary>The maximum length of a pattern in code points.</summary>
     private const int MaxLength = 100_000;
 
-    /// <summary>The largest nesting of groups.</summary>
+    /// <summary>The maximum nesting depth of groups.</summary>
     private const int MaxDepth = 250;
 
-    /// <summary>The largest number of repetitions.</summary>
+    /// <summary>The maximum number of repetitions.</summary>
     private const int MaxRepeat = 100_000;
 
     private static readonly CodePointSet NewLine = CodePointSet.Of('\n');
@@ -41,8 +41,8 @@ internal sealed partial class PatternParser
         Extended = 4,
     }
 
-    /// <summary>Reads a pattern.</summary>
-    /// <exception cref="UserException">It is malformed, or uses what is not supported.</exception>
+    /// <summary>Parses a pattern.</summary>
+    /// <exception cref="UserException">The pattern is malformed, or uses an unsupported feature.</exception>
     public static PatternNode Parse(string pattern)
     {
         var parser = new PatternParser(pattern);
@@ -71,7 +71,7 @@ internal sealed partial class PatternParser
                 continue;
             if (IsolatedOptions(options) is { } changed)
             {
-                // The new options hold to the end of the group, further alternatives included.
+                // The new options apply to the end of the group, including further alternatives.
                 parts.Add(Alternatives(changed));
                 break;
             }
@@ -98,7 +98,7 @@ internal sealed partial class PatternParser
         return parts.Count == 1 ? parts[0] : new Sequence(parts);
     }
 
-    /// <summary>One element; its character when it is a literal one; nothing for a comment.</summary>
+    /// <summary>Parses one element. The literal is its character, or null; the node is null for a comment.</summary>
     private (PatternNode? Node, int? Literal) Atom(Options options)
     {
         int next = points[position++];
@@ -207,7 +207,7 @@ internal sealed partial class PatternParser
 
     private PatternNode Closed(PatternNode node) => Take(')') ? node : throw Refuse("has a ( without its )");
 
-    /// <summary>The options after <c>(?i)</c> and its like, which is consumed; null, with nothing consumed, when there is none.</summary>
+    /// <summary>Parses an isolated option such as <c>(?i)</c> and returns the new options; null if there is none, with nothing consumed.</summary>
     private Options? IsolatedOptions(Options options)
     {
         int start = position;
@@ -257,7 +257,7 @@ internal sealed partial class PatternParser
             if (found is not { } count)
                 break;
 
-            // After {n}, ? makes it optional; after an interval, + repeats it.
+            // After {n}, ? is a quantifier, not laziness; after any interval, + is a quantifier, not possessiveness.
             bool lazy = (interval is null || interval.Value.Comma) && Take('?');
             node = new Repeat(node, count.Minimum, count.Maximum, lazy);
             if (interval is null && !lazy && Take('+'))
@@ -267,7 +267,7 @@ internal sealed partial class PatternParser
         return node;
     }
 
-    /// <summary>An interval in braces; null, with nothing consumed, when the brace is an ordinary character.</summary>
+    /// <summary>Parses an interval in braces; null if the brace is a literal, with nothing consumed.</summary>
     private (int Minimum, int? Maximum, bool Comma)? Interval()
     {
         int start = position;
@@ -279,7 +279,7 @@ internal sealed partial class PatternParser
             if (Take('}') && (minimum ?? maximum) is not null)
             {
                 if (minimum > maximum)
-                    throw Refuse($"has an interval whose ends are interchanged before character {position + 1}");
+                    throw Refuse($"has an interval whose minimum exceeds its maximum before character {position + 1}");
                 return (minimum ?? 0, maximum, comma);
             }
         }
@@ -300,7 +300,7 @@ internal sealed partial class PatternParser
             ? count : throw Refuse($"repeats {digits} times; at most {MaxRepeat} are supported");
     }
 
-    /// <summary>Skips a space or a comment of an extended pattern.</summary>
+    /// <summary>Skips white space or a comment of an extended pattern.</summary>
     private bool SkipExtended()
     {
         if (points[position] == '#')

@@ -2,10 +2,10 @@ using System.Collections.Concurrent;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>The sets of code points that patterns name: <c>\p{…}</c>, POSIX brackets, <c>\w</c> and their like, as Oniguruma defines them.</summary>
+/// <summary>The named sets of code points in patterns (<c>\p{…}</c>, POSIX brackets, <c>\w</c> …), as Oniguruma defines them.</summary>
 internal static class PatternProperties
 {
-    /// <summary>The version of Unicode in the Oniguruma that Hugging Face's library contains.</summary>
+    /// <summary>The Unicode version of the Oniguruma in Hugging Face's library.</summary>
     public static readonly Version Unicode = new(16, 0);
 
     private static readonly Dictionary<string, string> LongCategories = new()
@@ -73,13 +73,13 @@ internal static class PatternProperties
     /// <summary>Letters, marks, decimal digits and connecting punctuation, <c>[\w]</c>.</summary>
     public static CodePointSet Word => Named("word")!;
 
-    /// <summary><c>\w</c> outside of brackets, where Oniguruma adds the superscript digits and the fractions of Latin-1.</summary>
+    /// <summary><c>\w</c> outside brackets, where Oniguruma adds the superscript digits and the fractions of Latin-1.</summary>
     public static CodePointSet WordAlone { get; } = Word.Union(CodePointSet.Of([(0xB2, 0xB3), (0xB9, 0xB9), (0xBC, 0xBE)]));
 
     /// <summary><c>[[:punct:]]</c>: punctuation and symbols, while <c>\p{Punct}</c> is punctuation alone.</summary>
     public static CodePointSet PosixPunctuation => Named("p")!.Union(Named("s")!);
 
-    /// <summary>The set of a property's name; null when no such property is known. Case, spaces, hyphens and underscores do not matter.</summary>
+    /// <summary>The set of a property; null if the name is unknown. Case, spaces, hyphens and underscores are ignored.</summary>
     public static CodePointSet? Named(string name) => Cache.GetOrAdd(Simplify(name), Find);
 
     private static CodePointSet? Find(string name)

@@ -6,13 +6,13 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <summary>Reads the <c>pre_tokenizer</c> of a <c>tokenizer.json</c>. Missing fields have the defaults of Hugging Face's library.</summary>
 internal static class PreTokenizers
 {
-    /// <summary>GPT-2's cut into words, in Oniguruma's syntax.</summary>
+    /// <summary>GPT-2's word-splitting pattern, in Oniguruma's syntax.</summary>
     public const string Gpt2 = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-    /// <summary>Finds the cuts of a text.</summary>
+    /// <summary>Splits a text into matches and the text between them.</summary>
     private delegate List<Cut> Finder(ReadOnlySpan<char> text);
 
-    /// <summary>Reads a pre-tokenizer; null when it cuts nothing.</summary>
+    /// <summary>Reads a pre-tokenizer; null if it splits nothing.</summary>
     /// <exception cref="UserException">Its type or one of its fields is not supported.</exception>
     public static IPreTokenizer? Read(JsonFields? fields)
     {
@@ -43,11 +43,11 @@ internal static class PreTokenizers
     }
 
     /// <summary>GPT-2's byte-level pre-tokenizer.</summary>
-    /// <param name="addPrefixSpace">Puts a space before a piece that does not begin with one.</param>
-    /// <param name="useRegex">Cuts into GPT-2's words first.</param>
+    /// <param name="addPrefixSpace">Prepends a space to a piece that does not begin with one.</param>
+    /// <param name="useRegex">Splits text into GPT-2's words first.</param>
     public static IPreTokenizer ByteLevel(bool addPrefixSpace, bool useRegex) => new ByteLevelStep(addPrefixSpace, useRegex);
 
-    /// <summary>A cut at the matches of a regular expression in Oniguruma's syntax, each of which is a part.</summary>
+    /// <summary>Splits text at the matches of a regular expression in Oniguruma's syntax; each match is a part.</summary>
     public static IPreTokenizer Isolated(string pattern)
     {
         CodePointRegex regex = CodePointRegex.Of(pattern);
@@ -61,7 +61,7 @@ internal static class PreTokenizers
             SplitBehavior.Isolated);
     }
 
-    /// <summary>Steps one after another.</summary>
+    /// <summary>Applies pre-tokenizers in sequence.</summary>
     public static IPreTokenizer InOrder(IReadOnlyList<IPreTokenizer> steps) => new Chain(steps);
 
     private static IPreTokenizer? Sequence(JsonFields fields)
@@ -119,7 +119,7 @@ internal static class PreTokenizers
         });
     }
 
-    /// <summary>A string field that is one character.</summary>
+    /// <summary>Reads a string field of one character.</summary>
     internal static int Character(JsonFields fields, string name)
     {
         string text = fields.RequiredText(name);
@@ -129,11 +129,11 @@ internal static class PreTokenizers
 
     private static bool Required(JsonFields fields, string name) => fields.Flag(name) ?? throw fields.Error(name, "is missing; it must be true or false");
 
-    /// <summary>Runs of word characters, and runs of what is neither that nor white space.</summary>
+    /// <summary>Splits a piece into runs of word characters and runs of other characters; white space is dropped.</summary>
     private static void Words(TextPiece piece, List<TextPiece> parts) => Runs(piece, parts, static point =>
         TextRules.IsWord(point) ? 1 : UnicodeData.IsWhiteSpace(point) ? 0 : 2);
 
-    /// <summary>Parts of characters of one kind each; kind 0 is left out.</summary>
+    /// <summary>Splits a piece into runs of one kind of characters; kind 0 is dropped.</summary>
     private static void Runs(TextPiece piece, List<TextPiece> parts, Func<int, int> kindOf)
     {
         int start = 0, position = 0, kind = 0;
@@ -155,8 +155,8 @@ internal static class PreTokenizers
     }
 
     /// <summary>
-    /// A new part where the script changes. Spaces and characters without a script stay with what precedes; at the start of the text the library
-    /// drops them, and so does this.
+    /// Splits a piece where the script changes. Spaces and characters without a script belong to the part before them; at the start of the text
+    /// they are dropped, as in the library.
     /// </summary>
     private static void ByScript(TextPiece piece, List<TextPiece> parts)
     {

@@ -5,21 +5,21 @@ using System.Text;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// SentencePiece's <c>precompiled_charsmap</c>: a double-array trie (Darts) of UTF-8 sequences, and the texts that replace them. The trie's
-/// length in bytes comes first (32 bits, little-endian), then its units of 32 bits, then the texts, each ending with a zero byte.
+/// SentencePiece's <c>precompiled_charsmap</c>: a double-array trie (Darts) of UTF-8 sequences, and their replacements. The format: the
+/// length of the trie in bytes (32 bits, little-endian), its 32-bit units, and the zero-terminated replacements.
 /// </summary>
 internal sealed class PrecompiledMap
 {
-    /// <summary>Hugging Face's library looks up only clusters of fewer bytes as a whole.</summary>
+    /// <summary>Hugging Face's library only looks up clusters that are shorter than this, in bytes.</summary>
     private const int MaxClusterBytes = 6;
 
     private readonly uint[] units;
     private readonly byte[] texts;
 
-    /// <summary>Reads a map. Positions are checked when they are followed, so that a damaged map cannot be read beyond its end.</summary>
-    /// <param name="blob">The bytes; empty for a map without entries.</param>
-    /// <param name="source">Where the map comes from, for messages.</param>
-    /// <exception cref="UserException">The lengths do not agree, or the texts are no UTF-8.</exception>
+    /// <summary>Reads a map. Offsets are checked at each lookup, so a damaged map is never read beyond its end.</summary>
+    /// <param name="blob">The contents; empty for a map without entries.</param>
+    /// <param name="source">The source of the map, for messages.</param>
+    /// <exception cref="UserException">The lengths are inconsistent, or the replacements are not UTF-8.</exception>
     public PrecompiledMap(ReadOnlySpan<byte> blob, string source)
     {
         (units, texts) = ([], []);
@@ -37,16 +37,16 @@ internal sealed class PrecompiledMap
     }
 
     /// <summary>
-    /// SentencePiece's use: at each position the longest sequence of the map is replaced. A map that ends a match within a character is damaged.
+    /// SentencePiece's lookup: the longest sequence of the map at the start of a text. A match that ends within a character means that the map is damaged.
     /// </summary>
-    /// <param name="utf8">The text from the position on.</param>
-    /// <param name="consumed">Bytes of the text that are replaced; 0 when nothing matches.</param>
-    /// <returns>The UTF-8 text that takes their place.</returns>
+    /// <param name="utf8">The text from the current position.</param>
+    /// <param name="consumed">The number of matched bytes; 0 if there is no match.</param>
+    /// <returns>The replacement in UTF-8.</returns>
     public ReadOnlySpan<byte> Longest(ReadOnlySpan<byte> utf8, out int consumed) => Find(utf8, longest: true, out consumed);
 
     /// <summary>
-    /// Hugging Face's use: a cluster of characters that is seen as one (UAX #29) is replaced as a whole by the text of its shortest prefix in the
-    /// map when it has fewer than six bytes in UTF-8; otherwise each of its characters by its own.
+    /// Hugging Face's normalization: a grapheme cluster (UAX #29) of fewer than six UTF-8 bytes is replaced as a whole by the replacement of its
+    /// shortest prefix in the map; in other clusters, each character is replaced separately.
     /// </summary>
     public string NormalizeClusters(string text)
     {
@@ -79,7 +79,7 @@ internal sealed class PrecompiledMap
         return consumed > 0;
     }
 
-    /// <summary>Follows the trie: a unit holds a label (8 bits), whether an entry ends there (bit 8), and the offset of its children (bits 9 to 30).</summary>
+    /// <summary>Walks the trie: a unit has a label (8 bits), a flag for the end of an entry (bit 8), and the offset of its children (bits 9 to 30).</summary>
     private ReadOnlySpan<byte> Find(ReadOnlySpan<byte> utf8, bool longest, out int consumed)
     {
         consumed = 0;

@@ -1,32 +1,32 @@
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>What becomes of the matches when a text is split.</summary>
+/// <summary>The handling of matches when a text is split.</summary>
 internal enum SplitBehavior
 {
-    /// <summary>Matches are left out.</summary>
+    /// <summary>Matches are dropped.</summary>
     Removed,
 
     /// <summary>Each match is a part.</summary>
     Isolated,
 
-    /// <summary>A match joins the part before it.</summary>
+    /// <summary>A match is appended to the part before it.</summary>
     MergedWithPrevious,
 
-    /// <summary>A match joins the part after it.</summary>
+    /// <summary>A match is prepended to the part after it.</summary>
     MergedWithNext,
 
-    /// <summary>Neighbouring matches are one part.</summary>
+    /// <summary>Adjacent matches form one part.</summary>
     Contiguous,
 }
 
-/// <summary>A whole text as adjacent pieces, each of which is a match or lies between matches.</summary>
+/// <summary>A segment of a text: a match, or the text between matches.</summary>
 internal readonly record struct Cut(int Start, int End, bool IsMatch);
 
-/// <summary>Joins matches and what lies between them into parts, as Hugging Face's library does.</summary>
+/// <summary>Combines matches and the text between them into parts, as Hugging Face's library does.</summary>
 internal static class Splitter
 {
-    /// <summary>The name of a behaviour in a JSON file.</summary>
-    /// <exception cref="UserException">It is none of the five.</exception>
+    /// <summary>Reads the field <c>behavior</c>.</summary>
+    /// <exception cref="UserException">The value is unknown.</exception>
     public static SplitBehavior Read(Files.JsonFields fields, SplitBehavior? missing)
     {
         string? name = missing is null ? fields.RequiredText("behavior") : fields.Text("behavior");
@@ -42,7 +42,7 @@ internal static class Splitter
         };
     }
 
-    /// <summary>The cuts of a text at matches.</summary>
+    /// <summary>The segments of a text, given its matches.</summary>
     public static List<Cut> Cuts(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
     {
         var result = new List<Cut>(matches.Count + 1);
@@ -60,7 +60,7 @@ internal static class Splitter
         return result;
     }
 
-    /// <summary>The cuts of a text where each character of a kind is a match.</summary>
+    /// <summary>The segments of a text in which each character that satisfies a condition is a match.</summary>
     public static List<Cut> Cuts(ReadOnlySpan<char> text, Func<int, bool> isMatch)
     {
         var result = new List<Cut>();
@@ -84,7 +84,7 @@ internal static class Splitter
         return result;
     }
 
-    /// <summary>Appends the parts of a piece; empty ones are left out.</summary>
+    /// <summary>Appends the non-empty parts of a piece.</summary>
     public static void Add(TextPiece piece, List<Cut> cuts, SplitBehavior behavior, List<TextPiece> parts)
     {
         if (behavior == SplitBehavior.MergedWithNext)
@@ -122,7 +122,7 @@ internal static class Splitter
     {
         for (int i = 0; i < cuts.Count; i++)
         {
-            // From the right, a match joins the part after it unless that is a match too.
+            // A match is joined to the part after it unless that is a match too.
             int start = cuts[i].Start;
             if (cuts[i].IsMatch && i + 1 < cuts.Count && !cuts[i + 1].IsMatch)
                 i++;

@@ -3,10 +3,10 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
 
-/// <summary>A <c>pattern</c> of a JSON file: <c>{"String": …}</c>, which is sought literally, or <c>{"Regex": …}</c> in Oniguruma's syntax.</summary>
+/// <summary>A <c>pattern</c> of a JSON file: <c>{"String": …}</c>, which is matched literally, or <c>{"Regex": …}</c> in Oniguruma's syntax.</summary>
 internal sealed class TextPattern
 {
-    /// <summary>The most characters that one normalizer puts in: a chain of them could multiply a text without end.</summary>
+    /// <summary>The maximum number of characters that one normalizer inserts: a chain of them could grow a text without limit.</summary>
     private const int MostCharacters = 1 << 28;
 
     private readonly string? literal;
@@ -15,7 +15,7 @@ internal sealed class TextPattern
     private TextPattern(string? literal, CodePointRegex? regex) => (this.literal, this.regex) = (literal, regex);
 
     /// <summary>Reads the field <c>pattern</c>.</summary>
-    /// <exception cref="UserException">It is missing, or its expression is not supported.</exception>
+    /// <exception cref="UserException">The field is missing, or its expression is not supported.</exception>
     public static TextPattern Read(JsonFields fields)
     {
         if (fields.Element("pattern") is { ValueKind: JsonValueKind.String } plain)
@@ -38,7 +38,7 @@ internal sealed class TextPattern
         }
     }
 
-    /// <summary>Appends the matches from left to right, as offsets of chars.</summary>
+    /// <summary>Appends the matches from left to right, as char offsets.</summary>
     public void Find(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
     {
         if (regex is not null)
@@ -52,7 +52,7 @@ internal sealed class TextPattern
     }
 
     /// <summary>The text with each match replaced.</summary>
-    /// <exception cref="UserException">The text grows beyond what the memory should hold.</exception>
+    /// <exception cref="UserException">The result would be too large.</exception>
     public string Replace(string text, string content)
     {
         if (literal?.Length >= content.Length)
@@ -63,7 +63,7 @@ internal sealed class TextPattern
         if (matches.Count == 0)
             return text;
         if ((long)matches.Count * content.Length > MostCharacters)
-            throw new UserException($"the tokenizer's normalizer Replace makes more than {MostCharacters:N0} characters of the text; encode it in parts, or take another tokenizer");
+            throw new UserException($"the tokenizer's normalizer Replace would insert more than {MostCharacters:N0} characters; encode the text in parts, or use another tokenizer");
         var result = new System.Text.StringBuilder(text.Length);
         int end = 0;
         foreach ((int start, int next) in matches)

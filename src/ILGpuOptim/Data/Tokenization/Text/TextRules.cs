@@ -1,18 +1,17 @@
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Kinds of characters as the parts of Hugging Face's library tell them apart. They come from tables of different ages, so each kind names its
-/// version of Unicode.
+/// Character classes of Hugging Face's library. Its components use tables of different Unicode versions, so each class names its version.
 /// </summary>
 internal static class TextRules
 {
-    /// <summary>The version behind Rust's own <c>char</c> methods, which is 17.0 but for what is named below.</summary>
+    /// <summary>The version used for Rust's <c>char</c> methods. They use 17.0; the differences are listed below.</summary>
     private static readonly Version Rust = new(16, 0);
 
     /// <summary>The version of the crate unicode_categories.</summary>
     private static readonly Version Old = new(8, 0);
 
-    /// <summary>The version of the library's own table of scripts.</summary>
+    /// <summary>The version of the library's script table.</summary>
     private static readonly Version Scripts = new(9, 0);
 
     /// <summary>The version of the crate unicode-normalization-alignments.</summary>
@@ -38,7 +37,7 @@ internal static class TextRules
     /// <summary>ASCII's punctuation and symbols, and general category P.</summary>
     public static bool IsPunctuation(int point) => Is(point, Kind.Punctuation);
 
-    /// <summary>Controls, formats and private use.</summary>
+    /// <summary>Control, format and private-use characters.</summary>
     public static bool IsOther(int point) => Is(point, Kind.Other);
 
     /// <summary>General category Mn.</summary>
@@ -47,22 +46,22 @@ internal static class TextRules
     /// <summary>General category M.</summary>
     public static bool IsMark(int point) => Is(point, Kind.Mark);
 
-    /// <summary>Characters of words: <c>\w</c> of Rust's regular expressions.</summary>
+    /// <summary>Word characters: <c>\w</c> of Rust's regular expressions.</summary>
     public static bool IsWord(int point) => Is(point, Kind.Word);
 
-    /// <summary>BERT's Chinese characters. U+2B820 to U+2B91F are missing as they are in the library.</summary>
+    /// <summary>BERT's Chinese characters, without U+2B820 to U+2B91F, as in the library.</summary>
     public static bool IsIdeograph(int point) => point is (>= 0x4E00 and <= 0x9FFF) or (>= 0x3400 and <= 0x4DBF) or (>= 0xF900 and <= 0xFAFF)
         or (>= 0x20000 and <= 0x2A6DF) or (>= 0x2A700 and <= 0x2B81F) or (>= 0x2B920 and <= 0x2CEAF) or (>= 0x2F800 and <= 0x2FA1F);
 
     /// <summary>
-    /// The script; null for spaces and for what has none. Japanese counts as one script: Hiragana, Katakana and its long mark are Han.
+    /// The script; null for spaces and characters without one. Hiragana, Katakana and the prolonged sound mark count as Han.
     /// </summary>
     public static string? ScriptOf(int point) => point switch
     {
         ' ' => null,
         0x30FC => "Han",
 
-        // These have another script since.
+        // The script of these has changed since.
         0x589 or 0x61C => "Common",
         0x953 or 0x954 => "Devanagari",
         _ => UnicodeData.Script(point, Scripts) switch
@@ -80,7 +79,7 @@ internal static class TextRules
         var result = new byte[CodePointSet.Limit];
         for (int point = 0; point < result.Length; point++)
         {
-            // The named code points have changed their categories since those versions.
+            // The category of the code points listed here has changed since those versions.
             string rust = UnicodeData.Category(point, Rust), old = UnicodeData.Category(point, Old);
             Kind kind = rust[0] == 'N' || point is (>= 0x11DE0 and <= 0x11DE9) or (>= 0x16FF4 and <= 0x16FF6) ? Kind.Numeric : Kind.None;
             if (old[0] == 'P' || point is 0x166D or 0x111C9 || (point < 0x80 && rust[0] is 'P' or 'S'))

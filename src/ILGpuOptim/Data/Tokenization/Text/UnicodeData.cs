@@ -3,8 +3,8 @@ using System.IO.Compression;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Properties of code points of Unicode 16.0. The platform's own tables change with its version, and its normalization needs a native library;
-/// <c>unicode.bin</c> is written by <c>make-unicode.py</c> beside it, which describes the format.
+/// Unicode 16.0 properties of code points. .NET's own tables depend on its version, and its normalization needs a native library.
+/// <c>unicode.bin</c> is written by <c>make-unicode.py</c>, which describes the format.
 /// </summary>
 internal static class UnicodeData
 {
@@ -37,52 +37,52 @@ internal static class UnicodeData
         CompositionExclusions = reader.Points();
     }
 
-    /// <summary>The names of all scripts, as in Scripts.txt; "Unknown" is the script of the rest.</summary>
+    /// <summary>The names of all scripts, as in Scripts.txt; "Unknown" is the script of all other code points.</summary>
     public static IReadOnlyList<string> ScriptNames => ScriptNameTable;
 
     /// <summary>Case foldings to more than one code point.</summary>
     public static IReadOnlyDictionary<int, int[]> FullFoldings { get; }
 
-    /// <summary>Decompositions in one step, and whether they are only compatible. Hangul syllables, which follow a rule, are not listed.</summary>
+    /// <summary>One-step decompositions; compatibility decompositions are marked. Hangul syllables are decomposed by rule and not listed.</summary>
     public static IReadOnlyDictionary<int, (bool Compatible, int[] Parts)> Decompositions { get; }
 
-    /// <summary>Code points that no composition yields.</summary>
+    /// <summary>Code points that are excluded from composition.</summary>
     public static IReadOnlySet<int> CompositionExclusions { get; }
 
-    /// <summary>Simple case foldings: each code point that changes, and what it becomes.</summary>
+    /// <summary>Simple case foldings of the code points that change.</summary>
     public static IReadOnlyDictionary<int, int> SimpleFoldings => Fold;
 
-    /// <summary>The general category, such as "Lu"; "Cn" when it was not assigned in a version.</summary>
+    /// <summary>The general category, such as "Lu"; "Cn" if the code point was not assigned in the version.</summary>
     /// <param name="codePoint">The code point.</param>
-    /// <param name="version">The version of Unicode; null for the newest of the table.</param>
+    /// <param name="version">The Unicode version; null for the newest in the table.</param>
     public static string Category(int codePoint, Version? version = null) => IsAssigned(codePoint, version) ? CategoryNames[Categories[codePoint]] : "Cn";
 
-    /// <summary>The script, such as "Latin"; "Unknown" when it was not assigned in a version.</summary>
+    /// <summary>The script, such as "Latin"; "Unknown" if the code point was not assigned in the version.</summary>
     public static string Script(int codePoint, Version? version = null) => IsAssigned(codePoint, version) ? ScriptNameTable[Scripts[codePoint]] : "Unknown";
 
-    /// <summary>Whether a code point was assigned (or set apart, as noncharacters are) in a version; null stands for the newest.</summary>
+    /// <summary>True if a code point was assigned (or a noncharacter) in a version; null: the newest.</summary>
     public static bool IsAssigned(int codePoint, Version? version = null) => Versions[Ages[codePoint]] is { } age && (version is null || age <= version);
 
     /// <summary>The canonical combining class; 0 for starters.</summary>
     public static byte CombiningClass(int codePoint) => Classes[codePoint];
 
-    /// <summary>Derived property Alphabetic.</summary>
+    /// <summary>The derived property Alphabetic.</summary>
     public static bool IsAlphabetic(int codePoint) => (Flags[codePoint] & AlphabeticFlag) != 0;
 
-    /// <summary>Derived property Uppercase.</summary>
+    /// <summary>The derived property Uppercase.</summary>
     public static bool IsUppercase(int codePoint) => (Flags[codePoint] & UppercaseFlag) != 0;
 
-    /// <summary>Derived property Lowercase.</summary>
+    /// <summary>The derived property Lowercase.</summary>
     public static bool IsLowercase(int codePoint) => (Flags[codePoint] & LowercaseFlag) != 0;
 
-    /// <summary>Property White_Space.</summary>
+    /// <summary>The property White_Space.</summary>
     public static bool IsWhiteSpace(int codePoint) => codePoint < 0x80
         ? codePoint is ' ' or (>= '\t' and <= '\r') : (Flags[codePoint] & WhiteSpaceFlag) != 0;
 
-    /// <summary>Property Join_Control.</summary>
+    /// <summary>The property Join_Control.</summary>
     public static bool IsJoinControl(int codePoint) => (Flags[codePoint] & JoinControlFlag) != 0;
 
-    /// <summary>The simple lower case, with the pairs that Unicode 17.0 added; the code point itself when there is none.</summary>
+    /// <summary>The simple lower-case mapping, including the pairs added in Unicode 17.0; the code point itself if it has none.</summary>
     public static int ToLower(int codePoint) => codePoint < 0x80
         ? codePoint is >= 'A' and <= 'Z' ? codePoint | 0x20 : codePoint
         : codePoint is 0xA7CE or 0xA7D2 or 0xA7D4 ? codePoint + 1

@@ -3,8 +3,8 @@ using System.Text;
 namespace ILGpuOptim.Data.Tokenization;
 
 /// <summary>
-/// Unicode's normalization forms (UAX #15), for the characters of Unicode 9.0: the library whose results are wanted knows no later ones, so
-/// they stay as they are. The platform's own <c>string.Normalize</c> does nothing beyond ASCII without its native library.
+/// Unicode's normalization forms (UAX #15), for the characters of Unicode 9.0. Later characters are unchanged, as in Hugging Face's library.
+/// .NET's <c>string.Normalize</c> does nothing beyond ASCII without its native library.
 /// </summary>
 internal sealed class UnicodeNormalization
 {
@@ -48,7 +48,7 @@ internal sealed class UnicodeNormalization
     /// <summary>Compatibility decomposition.</summary>
     public static UnicodeNormalization Nfkd => field ??= new(compatible: true, composes: false);
 
-    /// <summary>The normalized text; the same object when it is ASCII.</summary>
+    /// <summary>The normalized text; the same object if it is ASCII.</summary>
     public string Normalize(string text)
     {
         if (Ascii.IsValid(text))
@@ -98,7 +98,7 @@ internal sealed class UnicodeNormalization
         }
     }
 
-    /// <summary>Canonical ordering: marks between two starters are sorted by class; marks of one class keep their order.</summary>
+    /// <summary>Canonical ordering: a stable sort of the marks between two starters by combining class.</summary>
     private static void Order(List<int> points)
     {
         for (int i = 0; i < points.Count; i++)
@@ -124,7 +124,7 @@ internal sealed class UnicodeNormalization
         }
     }
 
-    /// <summary>Canonical composition, in place: each character joins the last starter unless one of at least its class stands between them.</summary>
+    /// <summary>Canonical composition, in place: each character is combined with the last starter unless a character of the same or a higher class is between them.</summary>
     private static void Compose(List<int> points)
     {
         int written = 0, starter = -1;
