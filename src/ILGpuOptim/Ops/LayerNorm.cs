@@ -27,15 +27,19 @@ public static class LayerNormOp
             throw new ArgumentException($"{ProductShape.Named("LayerNorm", weight)} takes {columns} columns, its bias is {bias}", nameof(bias));
         Block? zeros = bias is null ? Zeros(tape, columns) : null;
         Tensor output = tape.Output(x, x.Columns, x, weight, bias);
-        Block mean = tape.Scratch(rows), scale = tape.Scratch(rows);
-        tape.Device.RowProgram(new Forward(1f / columns, epsilon), rows, columns,
-            [x.Data, Operand.PerColumn(weight.Data), Operand.PerColumn(bias?.Data ?? zeros!.Value), output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
+        Operand added = Operand.PerColumn(bias?.Data ?? zeros!.Value);
+        if (output.RequiresGradient)
+        {
+            Block mean = tape.Scratch(rows), scale = tape.Scratch(rows);
+            tape.Device.RowProgram(new Forward<Kept>(1f / columns, epsilon), rows, columns,
+                [x.Data, Operand.PerColumn(weight.Data), added, output.Data, Operand.PerRow(mean), Operand.PerRow(scale)]);
+            tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
+        }
+        else
+            tape.Device.RowProgram(new Forward<Dropped>(1f / columns, epsilon), rows, columns, [x.Data, Operand.PerColumn(weight.Data), added, output.Data]);
+
         if (zeros is { } unneeded)
             tape.Release(unneeded);
-        if (!output.RequiresGradient)
-            Release(tape, mean, scale);
-        else
-            tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
         return output;
     }
 
@@ -91,12 +95,12 @@ public static class LayerNormOp
         }
     }
 
-    private readonly struct Forward(float perColumn, float epsilon) : IRowRule
+    private readonly struct Forward<S>(float perColumn, float epsilon) : IRowRule where S : struct, INormStatistics
     {
         private readonly float perColumn = perColumn;
         private readonly float epsilon = epsilon;
 
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write, Slot.Write, Slot.Write);
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write, S.Slot, S.Slot);
 
         public static bool FirstIsMax => false;
 

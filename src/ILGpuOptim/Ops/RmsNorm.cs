@@ -22,12 +22,15 @@ public static class RmsNormOp
         int columns = LayerNormOp.Columns("RmsNorm", x, weight), rows = LayerNormOp.Rows(x, columns);
         float offset = addsOne ? 1 : 0;
         Tensor output = tape.Output(x, x.Columns, x, weight);
-        Block scale = tape.Scratch(rows);
-        tape.Device.RowProgram(new Forward(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
         if (!output.RequiresGradient)
-            tape.Release(scale);
-        else
-            tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));
+        {
+            tape.Device.RowProgram(new Forward<Dropped>(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data]);
+            return output;
+        }
+
+        Block scale = tape.Scratch(rows);
+        tape.Device.RowProgram(new Forward<Kept>(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data, Operand.PerRow(scale)]);
+        tape.Record(new Gradient(output, x, weight, scale, rows, columns, offset));
         return output;
     }
 
@@ -50,13 +53,13 @@ public static class RmsNormOp
         }
     }
 
-    private readonly struct Forward(float perColumn, float epsilon, float offset) : IRowRule
+    private readonly struct Forward<S>(float perColumn, float epsilon, float offset) : IRowRule where S : struct, INormStatistics
     {
         private readonly float perColumn = perColumn;
         private readonly float epsilon = epsilon;
         private readonly float offset = offset;
 
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write, Slot.Write);
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write, S.Slot);
 
         public static bool FirstIsMax => false;
 
