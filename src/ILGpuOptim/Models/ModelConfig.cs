@@ -172,7 +172,7 @@ public abstract record ModelConfig
     protected int? PaddingRow => HasPaddingRow && PadToken is { } pad && pad < VocabularySize && pad >= -VocabularySize ? (pad < 0 ? pad + VocabularySize : pad) : null;
 
     /// <summary>The padding id for another vocabulary.</summary>
-    protected int? PadWithin(int? vocabulary) => PadToken >= (vocabulary ?? int.MaxValue) ? null : PadToken;
+    private int? PadWithin(int? vocabulary) => PadToken >= (vocabulary ?? int.MaxValue) ? null : PadToken;
 
     /// <summary>Reads and checks a configuration.</summary>
     /// <exception cref="UserException">Missing, damaged or contradictory, or it has a field that is not understood.</exception>

@@ -151,14 +151,8 @@ public record Gpt2Config : ModelConfig
     }
 
     /// <inheritdoc/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => (Gpt2Config)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
     {
-        VocabularySize = vocabulary ?? VocabularySize,
-        PadToken = PadWithin(vocabulary),
-        ContextLength = positions ?? ContextLength,
-        Layers = layers ?? Layers,
-        Heads = heads ?? Heads,
-        HiddenSize = hiddenSize ?? HiddenSize,
         IntermediateSize = hiddenSize is { } width && IntermediateSize is { } inner ? (int)((long)inner * width / HiddenSize) : IntermediateSize,
         ResidualDropout = (float?)dropout ?? ResidualDropout,
         EmbeddingDropout = (float?)dropout ?? EmbeddingDropout,

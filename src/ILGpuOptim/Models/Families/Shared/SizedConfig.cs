@@ -31,14 +31,8 @@ public abstract record SizedConfig : ModelConfig
 
     /// <summary>As <see cref="ModelConfig.Resized"/>, for the sizes alone: a family adds its dropouts and other fields that depend on a size.</summary>
     /// <inheritdoc cref="ModelConfig.Resized"/>
-    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => this with
+    public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null) => (SizedConfig)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
     {
-        VocabularySize = vocabulary ?? VocabularySize,
-        PadToken = PadWithin(vocabulary),
-        ContextLength = positions ?? ContextLength,
-        Layers = layers ?? Layers,
-        Heads = heads ?? Heads,
-        HiddenSize = hiddenSize ?? HiddenSize,
         IntermediateSize = (int)((long)IntermediateSize * (hiddenSize ?? HiddenSize) / HiddenSize),
     };
 

@@ -169,15 +169,9 @@ public record T5Config : ModelConfig
     public override ModelConfig Resized(int? vocabulary = null, int? positions = null, int? layers = null, int? heads = null, int? hiddenSize = null, double? dropout = null)
     {
         int count = heads ?? Heads, width = hiddenSize ?? HiddenSize;
-        return this with
+        return (T5Config)base.Resized(vocabulary, positions, layers, heads, hiddenSize, dropout) with
         {
-            VocabularySize = vocabulary ?? VocabularySize,
-            PadToken = PadWithin(vocabulary),
-            ContextLength = positions ?? ContextLength,
-            Layers = layers ?? Layers,
             DecoderLayers = DecoderLayers is null ? null : layers ?? DecoderLayers,
-            Heads = count,
-            HiddenSize = width,
             HeadSize = heads is null && hiddenSize is null ? HeadSize : Math.Max(1, (int)((long)HeadSize * Heads * width / HiddenSize / count)),
             IntermediateSize = (int)((long)IntermediateSize * width / HiddenSize),
             Dropout = (float?)dropout ?? Dropout,
