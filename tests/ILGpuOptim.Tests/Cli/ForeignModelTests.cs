@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Data;
 
@@ -74,7 +73,7 @@ public sealed class ForeignModelTests : IDisposable
 
     private (string Output, string Error) Succeed(params string[] arguments)
     {
-        (int code, string output, string error) = Run(arguments);
+        (int code, string output, string error) = Tool.Run(folder.Path, arguments);
         Assert.True(code == 0, error);
         return (output, error);
     }
@@ -82,25 +81,10 @@ public sealed class ForeignModelTests : IDisposable
     /// <summary>The message of a refused command: one line.</summary>
     private string Refused(params string[] arguments)
     {
-        (int code, _, string error) = Run(arguments);
+        (int code, _, string error) = Tool.Run(folder.Path, arguments);
         Assert.Equal(1, code);
         Assert.StartsWith("error: ", error, StringComparison.Ordinal);
         Assert.Equal(1, error.Count(character => character == '\n'));
         return error;
-    }
-
-    private (int Code, string Output, string Error) Run(string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
-        {
-            WorkingDirectory = folder.Path,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using Process process = Process.Start(start)!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, error.Result);
     }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Data;
@@ -34,17 +33,8 @@ public sealed class MemoryCommandTests : IDisposable
 
     private string Run(string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
-        {
-            WorkingDirectory = folder.Path,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using Process process = Process.Start(start)!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 0, error.Result);
-        return output;
+        Outcome outcome = Tool.Run(folder.Path, arguments);
+        Assert.True(outcome.Code == 0, outcome.Error);
+        return outcome.Output;
     }
 }
