@@ -48,9 +48,11 @@ internal static class MemoryCommand
     {
         string? run = result.GetValue<string?>("--resume"), checkpoint = run is null ? null : TrainingRun.Checkpoints(run).LastOrDefault().Path;
         bool namesData = run is not null || settings.Data.Count > 0 || settings.Tokenizer != "char" || result.GetResult("--tokenizer") is OptionResult { Implicit: false };
-        int? own = namesData ? null : settings.From is not null ? 1 : settings.Model?.VocabularySize;
-        using Dataset data = own is > 1 || (settings.From is not null && !namesData) ? MemoryPlan.DataOf(settings, own!.Value) : TrainingRun.LoadData(settings, checkpoint ?? settings.From);
-        if (own is > 1)
+
+        // A checkpoint keeps its own vocabulary whatever the data; a preset's model leaves its, which is 1, to the data.
+        int? own = namesData ? null : settings.From is not null ? 1 : settings.Model is { VocabularySize: > 1 and var size } ? size : null;
+        using Dataset data = own is { } vocabulary ? MemoryPlan.DataOf(settings, vocabulary) : TrainingRun.LoadData(settings, checkpoint ?? settings.From);
+        if (own > 1)
             Console.Error.WriteLine($"note: a vocabulary of {own} tokens, as the model has; with --data or --tokenizer it is that of the data, as in training");
         return TrainedModel.Configuration(settings, data, checkpoint);
     }

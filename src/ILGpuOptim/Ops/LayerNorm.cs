@@ -36,7 +36,9 @@ public static class LayerNormOp
             tape.Record(new Gradient(output, x, weight, bias, mean, scale, rows, columns));
         }
         else
+        {
             tape.Device.RowProgram(new Forward<Dropped>(1f / columns, epsilon), rows, columns, [x.Data, Operand.PerColumn(weight.Data), added, output.Data]);
+        }
 
         if (zeros is { } unneeded)
             tape.Release(unneeded);
