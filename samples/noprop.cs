@@ -35,7 +35,7 @@ for (int epoch = 1; epoch <= epochs; epoch++)
     Console.WriteLine($"epoch {epoch,2}: NoProp {noProp.Accuracy(test, denoises: true):P1}, backpropagation {ordinary.Accuracy(test, denoises: false):P1}");
 }
 
-Console.WriteLine($"activations and gradients of a step: NoProp {noProp.MostBytes / 1024:N0} KiB, backpropagation {ordinary.MostBytes / 1024:N0} KiB");
+Console.WriteLine($"activations and gradients of a step: NoProp {noProp.MaxBytes / 1024:N0} KiB, backpropagation {ordinary.MaxBytes / 1024:N0} KiB");
 
 /// <summary>Blocks and the layer behind them, each with an optimizer of its own.</summary>
 internal sealed class Network
@@ -66,7 +66,7 @@ internal sealed class Network
     public long Size => optimizers.Sum(optimizer => optimizer.States.Sum(state => state.Parameter.Length));
 
     /// <summary>The most memory that a step took beside parameters and optimizers.</summary>
-    public long MostBytes { get; private set; }
+    public long MaxBytes { get; private set; }
 
     public static Parameter New(Initializer initializer, string name, float deviation, params ReadOnlySpan<int> shape)
     {
@@ -159,9 +159,9 @@ internal sealed class Network
     {
         MemoryPool pool = tape.Device.Pool;
         pool.ResetPeak();
-        long before = pool.LentBytes;
+        long before = pool.UsedBytes;
         tape.Backward(loss());
-        MostBytes = Math.Max(MostBytes, pool.PeakBytes - before);
+        MaxBytes = Math.Max(MaxBytes, pool.PeakBytes - before);
         foreach (AdamW optimizer in learning)
             optimizer.Step(tape.Gradients);
         tape.Gradients.Release();

@@ -18,7 +18,7 @@ if (args is not [string peer, string folder, .. string[] names])
     return 2;
 }
 
-const int Rounds = 7, MostAttempts = 21;
+const int Rounds = 7, MaxAttempts = 21;
 Directory.CreateDirectory(folder);
 string tokenizer = Shape.WriteTokenizer(folder);
 (double read, double copy) = Decoding.Bandwidth();
@@ -35,7 +35,7 @@ foreach (Shape shape in Shape.All.Where(shape => names.Length == 0 || names.Cont
     string[] answer = [];
     string text = "";
     int disturbed = 0;
-    for (int attempt = 0; attempt < MostAttempts && ours.Count < Rounds; attempt++)
+    for (int attempt = 0; attempt < MaxAttempts && ours.Count < Rounds; attempt++)
     {
         // A round in which other programs used more than a tenth of a core is taken again, whatever its figures.
         long start = Stopwatch.GetTimestamp();

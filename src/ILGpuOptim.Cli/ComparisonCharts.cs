@@ -11,7 +11,7 @@ namespace ILGpuOptim.Cli;
 /// <summary>The pictures of a comparison.</summary>
 internal static class ComparisonCharts
 {
-    private const int MostPoints = 200;
+    private const int MaxPoints = 200;
 
     // Stand-ins that become the page's own colours, so that a chart follows light and dark.
     private static readonly OxyColor Ink = OxyColor.FromRgb(1, 2, 3), Grid = OxyColor.FromRgb(4, 5, 6);
@@ -119,7 +119,7 @@ internal static class ComparisonCharts
             Func<long, double> x = position(run);
             var training = new LineSeries { Color = OxyColor.FromAColor(90, Color(i)), StrokeThickness = 1 };
             (long Step, double Loss)[] smoothed = [.. run.Metrics.Smoothed()];
-            int stride = Math.Max(1, smoothed.Length / MostPoints);
+            int stride = Math.Max(1, smoothed.Length / MaxPoints);
             training.Points.AddRange(smoothed.Where((_, k) => k % stride == 0).Select(item => new DataPoint(x(item.Step), item.Loss)));
             LineSeries validation = Line(candidate, i);
             validation.Points.AddRange(run.Metrics.Validations.Select(item => new DataPoint(x(item.Step), item.Validation ?? double.NaN)));

@@ -83,6 +83,14 @@ public partial class ArchitectureTests
         Sources().Where(file => !file.Replace('\\', '/').Contains("/ILGpuOptim.Cli/", StringComparison.Ordinal)),
         file => Assert.DoesNotMatch(FlagInText(), string.Join('\n', File.ReadLines(file).Where(line => !line.TrimStart().StartsWith("//", StringComparison.Ordinal)))));
 
+    /// <summary>A bare <c>true</c> in a call says nothing: a choice is an init property or an enum. The messages name the constructors.</summary>
+    [Fact]
+    public void PublicConstructorsTakeNoBooleans() => Assert.Empty(
+        Layers.SelectMany(assembly => assembly.GetExportedTypes()).SelectMany(type => type.GetConstructors(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance))
+            .Where(constructor => constructor.IsPublic || constructor.IsFamily || constructor.IsFamilyOrAssembly)
+            .Where(constructor => constructor.GetParameters().Any(parameter => parameter.ParameterType == typeof(bool) || parameter.ParameterType == typeof(bool?)))
+            .Select(constructor => $"{constructor.DeclaringType}({string.Join(", ", constructor.GetParameters().Select(parameter => parameter.Name))})"));
+
     [Fact]
     public void FilesTellOneStory() => Assert.All(Sources(), file => Assert.True(File.ReadLines(file).Count() <= 400, file));
 

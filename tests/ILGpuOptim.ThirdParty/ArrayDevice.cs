@@ -21,7 +21,7 @@ public sealed class ArrayDevice : Device
     protected override DeviceMemory Allocate(long bytes) => new Memory(bytes);
 
     /// <inheritdoc/>
-    protected override (int Least, int Most)? RangeOfIndices(in Block indices) => null;
+    protected override (int Min, int Max)? RangeOfIndices(in Block indices) => null;
 
     /// <inheritdoc/>
     protected override void UploadCore(ReadOnlySpan<float> source, in Block target) => source.CopyTo(Elements(target));
@@ -43,7 +43,7 @@ public sealed class ArrayDevice : Device
     /// <inheritdoc/>
     protected override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        var lanes = new F1[Access.MostOperands];
+        var lanes = new F1[Access.MaxOperands];
         for (long row = 0; row < rows; row++)
         {
             for (long column = 0; column < columns; column++)

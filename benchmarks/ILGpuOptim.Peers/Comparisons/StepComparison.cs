@@ -67,7 +67,7 @@ internal static class StepComparison
             var sides = row.Sides.Where(options.Wants).ToArray();
             if (sides.Length == 0)
                 continue;
-            var outcome = Turns.Take([.. sides.Select(side => workers[side])], row.Case, row.Rounds, row.Count, options.Alone);
+            var outcome = Turns.Take([.. sides.Select(side => workers[side])], row.Case, row.Rounds, row.Count, options.Sequential);
             foreach (string side in sides)
             {
                 string ratio = side != Candidate.Ours && sides.Contains(Candidate.Ours)

@@ -3,10 +3,10 @@ namespace PeerBenchmarks.Running;
 /// <summary>What the command line asks for.</summary>
 /// <param name="Command">Which comparison.</param>
 /// <param name="Argument">What follows the command: a part of a shape's name, a variant of a model.</param>
-/// <param name="Alone">One candidate after the other instead of taking turns.</param>
+/// <param name="Sequential">One candidate after the other instead of taking turns.</param>
 /// <param name="Only">The candidates wanted; empty for all.</param>
 /// <param name="BeforeProgram">Another build of this program, the candidate "before"; or null.</param>
-internal sealed record Options(string Command, string? Argument, bool Alone, IReadOnlyList<string> Only, string? BeforeProgram)
+internal sealed record Options(string Command, string? Argument, bool Sequential, IReadOnlyList<string> Only, string? BeforeProgram)
 {
     /// <exception cref="ArgumentException">An option is unknown or lacks its value.</exception>
     public static Options Parse(IReadOnlyList<string> arguments)

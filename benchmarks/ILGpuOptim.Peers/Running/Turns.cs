@@ -37,7 +37,7 @@ internal sealed record Outcome(IReadOnlyDictionary<string, List<double[]>> Turns
 internal static class Turns
 {
     // On a machine that is never free there is nothing to measure.
-    private const int MostAttempts = 4;
+    private const int MaxAttempts = 4;
 
     /// <summary>
     /// Each side measures <paramref name="count"/> units a turn, <paramref name="rounds"/> turns. A round in which other
@@ -51,7 +51,7 @@ internal static class Turns
         int disturbed = 0;
         foreach (var group in alone ? workers.Select(worker => new[] { worker }) : [[.. workers]])
         {
-            int attempts = rounds * MostAttempts;
+            int attempts = rounds * MaxAttempts;
             for (int round = 0; round < rounds && attempts > 0; attempts--)
             {
                 var turns = Array.ConvertAll(group, worker => (worker.Candidate.Name, Times: worker.Measure(count, @case), worker.Disturbed));
@@ -65,7 +65,7 @@ internal static class Turns
                 round++;
             }
             if (times[group[0].Candidate.Name].Count < rounds)
-                throw new WorkerException($"{@case}: other programs used this machine in {disturbed} of {rounds * MostAttempts} rounds; stop them and measure again.");
+                throw new WorkerException($"{@case}: other programs used this machine in {disturbed} of {rounds * MaxAttempts} rounds; stop them and measure again.");
         }
         if (disturbed > 0)
             Console.Error.WriteLine($"{@case}: measured {disturbed} rounds again, as other programs used the machine");

@@ -16,7 +16,7 @@ internal static class EvalCommand
         var data = new Option<string[]>("--data") { Description = "text or token files to evaluate on; default: the validation data of the run", AllowMultipleArgumentsPerToken = true };
         var defaults = new EvaluationOptions();
         Option<int> stride = Flag.For<int>("--stride", "tokens from the start of one window to that of the next; overlapping tokens are context only. 0: no overlap", defaults, nameof(defaults.Stride));
-        Option<int> block = Flag.For<int>("--block", $"tokens per window. 0: the model's positions, at most {EvaluationOptions.MostBlock}", defaults, nameof(defaults.Block));
+        Option<int> block = Flag.For<int>("--block", $"tokens per window. 0: the model's positions, at most {EvaluationOptions.MaxBlock}", defaults, nameof(defaults.Block));
         Option<bool?> documents = Flag.Of<bool?>("--documents", "keep documents apart, as train does; default: as the run was trained");
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();

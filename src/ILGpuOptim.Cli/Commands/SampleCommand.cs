@@ -43,8 +43,8 @@ internal static class SampleCommand
             string[] ends = result.GetValue(stops) ?? [];
             if (tokenizer is null && ends.Length > 0)
                 throw new UserException($"{folder}: --stop needs a tokenizer beside the model, and there is none");
-            if ((long)texts.Count * copies * most > MostTokens)
-                throw new UserException($"--tokens {most} with --count {copies}: {texts.Count * (long)copies} texts of {most} tokens are above the limit of {MostTokens:N0} tokens together");
+            if ((long)texts.Count * copies * most > MaxTokens)
+                throw new UserException($"--tokens {most} with --count {copies}: {texts.Count * (long)copies} texts of {most} tokens are above the limit of {MaxTokens:N0} tokens together");
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(folder, target);
             texts = [.. texts.SelectMany(text => Enumerable.Repeat(text, copies))];
@@ -71,7 +71,7 @@ internal static class SampleCommand
     }
 
     /// <summary>The limit of the total number of tokens of all texts: a gigabyte of ids.</summary>
-    private const long MostTokens = 1 << 28;
+    private const long MaxTokens = 1 << 28;
 
     /// <summary>The flags of sampling.</summary>
     private sealed class SamplingFlags

@@ -52,7 +52,7 @@ public abstract class DelegatingDevice(Device inner) : Device
     protected internal override long WorkspaceOf(in GemmArguments product) => inner.WorkspaceOf(product);
 
     /// <inheritdoc/>
-    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => inner.RangeOfIndices(indices);
+    protected internal override (int Min, int Max)? RangeOfIndices(in Block indices) => inner.RangeOfIndices(indices);
 
     /// <inheritdoc/>
     protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)

@@ -74,7 +74,7 @@ public abstract partial class Device
         Check(block);
         Validate.Length(length, block);
         if (block.Type is not (DType.F32 or DType.BF16))
-            throw new NotSupportedException($"{block.Type} storage does not hold numbers that can be copied from or to the host; convert to or from f32 by a map");
+            throw new NotSupportedException($"{block.Type} storage cannot be copied from or to the host; convert it to or from f32 with a map");
     }
 
     private void Check(ReadOnlySpan<Operand> operands)

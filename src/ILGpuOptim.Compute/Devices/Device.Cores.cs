@@ -14,7 +14,7 @@ public abstract partial class Device
     /// The smallest and largest index of a block, if the host knows them without waiting; else null. Devices in host memory read the block;
     /// others remember the range of the last upload.
     /// </summary>
-    protected internal abstract (int Least, int Most)? RangeOfIndices(in Block indices);
+    protected internal abstract (int Min, int Max)? RangeOfIndices(in Block indices);
 
     /// <inheritdoc cref="Upload(ReadOnlySpan{float}, in Block)"/>
     protected internal abstract void UploadCore(ReadOnlySpan<float> source, in Block target);
@@ -92,18 +92,18 @@ public abstract partial class Device
     protected internal virtual void RotateCore(in RotationArguments arguments)
     {
         RotationArguments a = arguments;
-        int half = a.Turned / 2;
+        int half = a.RotatedSize / 2;
         if (a.Rows == 0 || half == 0)
             return;
-        long reach = (a.Rows - 1L) * a.Stride + half, angles = (a.Rows - 1L) * a.Turned + half;
-        var cosines = new Operand(a.Angles.Slice(0, angles), Layout.Full, a.Turned);
-        var sines = new Operand(a.Angles.Slice(half, angles), Layout.Full, a.Turned);
+        long reach = (a.Rows - 1L) * a.Stride + half, angles = (a.Rows - 1L) * a.RotatedSize + half;
+        var cosines = new Operand(a.Angles.Slice(0, angles), Layout.Full, a.RotatedSize);
+        var sines = new Operand(a.Angles.Slice(half, angles), Layout.Full, a.RotatedSize);
         for (int head = 0; head < a.Heads; head++)
         {
-            long start = (long)head * a.HeadStep;
+            long start = (long)head * a.HeadStride;
             var first = new Operand(a.Target.Slice(start, reach), Layout.Full, a.Stride);
             var second = new Operand(a.Target.Slice(start + half, reach), Layout.Full, a.Stride);
-            MapCore(new Lift4<RotateRule>(new RotateRule(a.Backwards ? -1 : 1)), a.Rows, half, [first, second, cosines, sines]);
+            MapCore(new Lift4<RotateRule>(new RotateRule(a.Inverse ? -1 : 1)), a.Rows, half, [first, second, cosines, sines]);
         }
     }
 

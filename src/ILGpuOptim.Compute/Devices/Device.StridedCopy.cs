@@ -32,7 +32,7 @@ public abstract partial class Device
     /// <summary>Splits copies with more axes or elements than one launch supports.</summary>
     private void CopyJoined(in Block source, long sourceStart, in Block target, long targetStart, Span<StridedAxis> axes, bool accumulate)
     {
-        if (axes.Length > StridedCopy.MostAxes)
+        if (axes.Length > StridedCopy.MaxAxes)
         {
             for (long i = 0; i < axes[0].Size; i++)
                 CopyJoined(source, sourceStart + i * axes[0].SourceStride, target, targetStart + i * axes[0].TargetStride, axes[1..], accumulate);

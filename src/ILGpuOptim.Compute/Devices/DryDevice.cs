@@ -39,7 +39,7 @@ public class DryDevice(Device? like = null) : Device
     public long Largest { get; private set; }
 
     /// <inheritdoc/>
-    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => null;
+    protected internal override (int Min, int Max)? RangeOfIndices(in Block indices) => null;
 
     /// <inheritdoc/>
     protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)

@@ -13,10 +13,20 @@ public sealed record KernelSource(string Key, string Title, int Threads, string 
 /// Records the kernels that a GPU would launch and compiles them to source, without a GPU or driver. Nothing is computed:
 /// the memory of <see cref="Device"/> does not change.
 /// </summary>
-/// <param name="asProcessor">Records the kernels for OpenCL on CPUs instead.</param>
-public sealed class KernelRecorder(bool asProcessor = false) : IDisposable
+public sealed class KernelRecorder : IDisposable
 {
-    private readonly GpuDevice device = GpuDevice.Recorder(asProcessor);
+    private readonly GpuDevice device;
+
+    /// <summary>A recorder of the kernels for GPUs.</summary>
+    public KernelRecorder()
+        : this(GpuDevice.Recorder())
+    {
+    }
+
+    private KernelRecorder(GpuDevice device) => this.device = device;
+
+    /// <summary>A recorder of the kernels for OpenCL drivers of CPUs.</summary>
+    internal static KernelRecorder ForProcessors() => new(GpuDevice.Recorder(asProcessor: true));
 
     /// <summary>The targets of <see cref="Compile"/>.</summary>
     public static IReadOnlyList<string> Targets { get; } = ["ptx", "opencl"];

@@ -43,7 +43,7 @@ public static class AccessExtensions
     extension(Access)
     {
         /// <summary>The maximum number of operands.</summary>
-        public static int MostOperands => 6;
+        public static int MaxOperands => 6;
 
         /// <summary>Declares the operands in the order of the rule's arguments.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -129,10 +129,10 @@ public readonly record struct AttentionGradients(Block Output, Block Query, Bloc
 
 /// <summary>
 /// The operands of a rotation. Each row of the target holds Heads heads, and maybe others behind or between them; the
-/// first half x and the second half y of a head's first Size numbers become x cos - y sin and y cos + x sin. The others stay.
+/// first half x and the second half y of a head's first RotatedSize elements become x cos - y sin and y cos + x sin. Other elements stay.
 /// </summary>
 /// <param name="Target">Rows × Stride, f32, rotated in place.</param>
-/// <param name="Angles">Rows × Size: Size / 2 cosines, then as many sines.</param>
+/// <param name="Angles">Rows × RotatedSize: RotatedSize / 2 cosines, then as many sines.</param>
 public readonly record struct RotationArguments(Block Target, Block Angles)
 {
     /// <summary>Tokens.</summary>
@@ -144,21 +144,15 @@ public readonly record struct RotationArguments(Block Target, Block Angles)
     /// <summary>Elements per head.</summary>
     public required int HeadSize { get; init; }
 
-    /// <summary>Numbers of a head that are rotated, its first ones; even. 0 means <see cref="HeadSize"/>.</summary>
-    public int Size { get; init; }
+    /// <summary>The number of rotated elements of a head, its first ones; even. By default <see cref="HeadSize"/>.</summary>
+    public int RotatedSize { get => field == 0 ? HeadSize : field; init; }
 
     /// <summary>Elements from one row of the target to the next.</summary>
     public required int Stride { get; init; }
 
-    /// <summary>Elements from one head to the next within a row; 0 means <see cref="HeadSize"/>.</summary>
-    public int HeadStride { get; init; }
+    /// <summary>Elements from one head to the next within a row. By default <see cref="HeadSize"/>.</summary>
+    public int HeadStride { get => field == 0 ? HeadSize : field; init; }
 
-    /// <summary>Turns the other way: the inverse, and the gradient.</summary>
-    public bool Backwards { get; init; }
-
-    /// <summary>Numbers of a head that are rotated.</summary>
-    internal int Turned => Size == 0 ? HeadSize : Size;
-
-    /// <summary>Elements from one head to the next.</summary>
-    internal int HeadStep => HeadStride == 0 ? HeadSize : HeadStride;
+    /// <summary>Rotates by the negative angles: the inverse, which is also the gradient.</summary>
+    public bool Inverse { get; init; }
 }

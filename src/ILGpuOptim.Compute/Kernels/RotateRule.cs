@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>Turns the points (x, y) by an angle of which cosine and sine are given.</summary>
+/// <summary>Rotates the points (x, y) by an angle, given by its cosine and sine.</summary>
 /// <param name="direction">1, or -1 for the other way.</param>
 public readonly struct RotateRule(float direction) : IMap4
 {

@@ -12,7 +12,7 @@ public readonly record struct StridedAxis(long Size, long SourceStride, long Tar
 public readonly struct StridedCopy
 {
     /// <summary>The largest number of axes.</summary>
-    public const int MostAxes = 6;
+    public const int MaxAxes = 6;
 
     private readonly Six axes;
 
@@ -68,7 +68,7 @@ public readonly struct StridedCopy
         return count;
     }
 
-    [InlineArray(MostAxes)]
+    [InlineArray(MaxAxes)]
     private struct Six
     {
         private StridedAxis first;

@@ -87,12 +87,12 @@ internal static partial class Validate
     {
         if (a.Rows < 0 || a.Heads < 0 || a.HeadSize < 0)
             throw new ArgumentException($"rotation: negative size: {a.Rows} rows of {a.Heads} heads of {a.HeadSize}", nameof(a));
-        if (a.Size < 0 || a.Turned > a.HeadSize || a.Turned % 2 != 0)
-            throw new ArgumentException($"rotation: an even number of a head's {a.HeadSize} elements can be rotated, not {a.Turned}", nameof(a));
+        if (a.RotatedSize < 0 || a.RotatedSize > a.HeadSize || a.RotatedSize % 2 != 0)
+            throw new ArgumentException($"rotation: an even number of a head's {a.HeadSize} elements can be rotated, not {a.RotatedSize}", nameof(a));
         long width = Heads("rotated heads", a.Heads, a.HeadSize, a.HeadStride);
         if (a.Stride < width)
             throw new ArgumentException($"rotation: a stride of {a.Stride} is less than the {width} elements of a row", nameof(a));
-        if (a.Rows > 0 && (a.Angles.Length < Math.BigMul(a.Rows, a.Turned) || a.Target.Length < (Int128)(a.Rows - 1) * a.Stride + width))
+        if (a.Rows > 0 && (a.Angles.Length < Math.BigMul(a.Rows, a.RotatedSize) || a.Target.Length < (Int128)(a.Rows - 1) * a.Stride + width))
             throw new ArgumentException($"rotation: {a.Rows} rows of {a.Heads} heads of {a.HeadSize} exceed {a.Target.Length} elements or {a.Angles.Length} angles", nameof(a));
     }
 }

@@ -47,7 +47,7 @@ internal static partial class Validate
 
     public static void Map<R>(long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IRule
     {
-        for (int k = 0; k < Access.MostOperands; k++)
+        for (int k = 0; k < Access.MaxOperands; k++)
         {
             if (k >= operands.Length)
             {

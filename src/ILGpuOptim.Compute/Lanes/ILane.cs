@@ -1,7 +1,7 @@
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// A lane: one or more numbers that every operation treats alike. Mathematics is written once over lanes and then
+/// A lane: one or more values that every operation treats alike. Mathematics is written once over lanes and then
 /// runs as one float on a GPU (<see cref="F1"/>), as a 128-, 256- or 512-bit vector on a CPU (<see cref="F4"/>,
 /// <see cref="F8"/>, <see cref="F16"/>), and as one double in the reference device (<see cref="D1"/>).
 /// </summary>

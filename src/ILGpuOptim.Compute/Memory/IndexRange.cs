@@ -6,7 +6,7 @@ namespace ILGpuOptim.Compute;
 internal static class IndexRange
 {
     /// <summary>Of at least one index.</summary>
-    public static (int Least, int Most) Of(ReadOnlySpan<int> indices)
+    public static (int Min, int Max) Of(ReadOnlySpan<int> indices)
     {
         int least = indices[0], most = indices[0], i = 0;
         if (indices.Length >= Vector<int>.Count)

@@ -2,7 +2,7 @@ namespace ILGpuOptim.Compute;
 
 /// <summary>
 /// A pool of device memory for reuse: training steps after the first allocate nothing. Sizes are
-/// rounded up to a quarter of a power of two, so that at most a fifth is unused; those of <see cref="Keep"/> are not.
+/// rounded up to a quarter of a power of two, so that at most a fifth is unused; those of <see cref="RentPersistent"/> are not.
 /// One thread at a time may use a device and its pool.
 /// </summary>
 public sealed class MemoryPool
@@ -15,13 +15,13 @@ public sealed class MemoryPool
     private bool isClosed;
 
     /// <summary>Bytes in use.</summary>
-    public long LentBytes { get; private set; }
+    public long UsedBytes { get; private set; }
 
     /// <summary>The largest number of bytes in use since <see cref="ResetPeak"/>.</summary>
     public long PeakBytes { get; private set; }
 
     /// <summary>Bytes allocated from the system, in use or idle.</summary>
-    public long HeldBytes { get; private set; }
+    public long ReservedBytes { get; private set; }
 
     /// <summary>The number of allocations from the system.</summary>
     public long Allocations { get; private set; }
@@ -36,21 +36,21 @@ public sealed class MemoryPool
     {
         using Device.Use use = device.Enter();
         Validate.Rectangle(rows, columns);
-        DeviceMemory memory = Lend(RoundUp(type.Bytes(rows, columns)));
+        DeviceMemory memory = Take(RoundUp(type.Bytes(rows, columns)));
         return new Block(memory, 0, rows * columns, type) { Lease = memory.Lease };
     }
 
     /// <summary>As <see cref="Rent(long, long, DType)"/>, for blocks that live as long as a model: the size is not rounded up for reuse.</summary>
     /// <exception cref="DeviceMemoryException">The device has too little memory.</exception>
-    public Block Keep(long rows, long columns, DType type = DType.F32)
+    public Block RentPersistent(long rows, long columns, DType type = DType.F32)
     {
         using Device.Use use = device.Enter();
         Validate.Rectangle(rows, columns);
-        DeviceMemory memory = Lend(KeptBytes(type.Bytes(rows, columns)));
+        DeviceMemory memory = Take(PersistentBytes(type.Bytes(rows, columns)));
         return new Block(memory, 0, rows * columns, type) { Lease = memory.Lease };
     }
 
-    private DeviceMemory Lend(long bytes)
+    private DeviceMemory Take(long bytes)
     {
         if (!idle.TryGetValue(bytes, out IdleMemory? list))
             idle[bytes] = list = new IdleMemory();
@@ -58,12 +58,12 @@ public sealed class MemoryPool
         {
             memory = Allocate(bytes);
             memory.Idle = list;
-            HeldBytes += bytes;
+            ReservedBytes += bytes;
             Allocations++;
         }
 
-        LentBytes += bytes;
-        PeakBytes = Math.Max(PeakBytes, LentBytes);
+        UsedBytes += bytes;
+        PeakBytes = Math.Max(PeakBytes, UsedBytes);
         return memory;
     }
 
@@ -74,7 +74,7 @@ public sealed class MemoryPool
         {
             memory = device.Allocate(bytes);
         }
-        catch (DeviceMemoryException) when (HeldBytes > LentBytes)
+        catch (DeviceMemoryException) when (ReservedBytes > UsedBytes)
         {
             // Releasing idle memory may make room.
             Trim();
@@ -86,7 +86,7 @@ public sealed class MemoryPool
     }
 
     /// <summary>
-    /// Returns the memory of a block from <see cref="Rent(long, DType)"/> or <see cref="Keep"/>, all of it. Blocks of this memory cannot be used any more. After
+    /// Returns the memory of a block from <see cref="Rent(long, DType)"/> or <see cref="RentPersistent"/>, all of it. Blocks of this memory cannot be used any more. After
     /// the device was disposed, the memory is released to the system.
     /// </summary>
     /// <exception cref="ArgumentException">The block has no memory, or belongs to another device.</exception>
@@ -94,7 +94,7 @@ public sealed class MemoryPool
     public void Return(in Block block)
     {
         using Device.Use use = isClosed ? default : device.Enter();
-        TakeBack(block);
+        Release(block);
     }
 
     /// <summary>As <see cref="Return(in Block)"/>, for several blocks, the last one first.</summary>
@@ -104,20 +104,20 @@ public sealed class MemoryPool
             return;
         using Device.Use use = isClosed ? default : device.Enter();
         for (int i = blocks.Length - 1; i >= 0; i--)
-            TakeBack(blocks[i]);
+            Release(blocks[i]);
     }
 
-    private void TakeBack(in Block block)
+    private void Release(in Block block)
     {
         DeviceMemory? memory = block.Memory;
         if (memory is null || !ReferenceEquals(memory.Device, device) || memory.Lease != block.Lease)
             throw Refused(block);
         long bytes = memory.Bytes;
         memory.Lease++;
-        LentBytes -= bytes;
+        UsedBytes -= bytes;
         if (isClosed)
         {
-            HeldBytes -= bytes;
+            ReservedBytes -= bytes;
             memory.Free();
             return;
         }
@@ -149,17 +149,17 @@ public sealed class MemoryPool
         {
             while (list.TryTake() is { } memory)
             {
-                HeldBytes -= memory.Bytes;
+                ReservedBytes -= memory.Bytes;
                 memory.Free();
             }
         }
     }
 
     /// <summary>Resets <see cref="PeakBytes"/> to the bytes in use.</summary>
-    public void ResetPeak() => PeakBytes = LentBytes;
+    public void ResetPeak() => PeakBytes = UsedBytes;
 
-    /// <summary>The bytes that <see cref="Keep"/> takes for a request of <paramref name="bytes"/>.</summary>
-    public static long KeptBytes(long bytes) => Math.Max(256, bytes + 255 & ~255L);
+    /// <summary>The bytes that <see cref="RentPersistent"/> takes for a request of <paramref name="bytes"/>.</summary>
+    public static long PersistentBytes(long bytes) => Math.Max(256, bytes + 255 & ~255L);
 
     /// <summary>The bytes that a request for <paramref name="bytes"/> takes; memory plans count these.</summary>
     public static long RoundUp(long bytes)
@@ -171,7 +171,7 @@ public sealed class MemoryPool
     }
 }
 
-/// <summary>The idle memory of one size; what was returned last is lent first.</summary>
+/// <summary>The idle memory of one size; last in, first out.</summary>
 internal sealed class IdleMemory
 {
     private DeviceMemory? first;

@@ -4,7 +4,7 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute;
 
 /// <summary>
-/// Block-wise 8-bit numbers: byte × scale, scale = largest magnitude of the block / 127 (symmetric, linear).
+/// Block-wise 8-bit values: byte × scale, scale = largest magnitude of the block / 127 (symmetric, linear).
 /// A block of zeros has scale 0; one with NaN or infinity has scale NaN, so that it widens to NaN.
 /// </summary>
 public static unsafe class Quantized

@@ -47,7 +47,7 @@ public static class FunctionChecks
 
         using var cpu = new CpuDevice(2);
         yield return NotANumber("NaN and infinity as in double precision", cpu, entry);
-        yield return Finite("gradients are numbers where values are, up to ±10,000", cpu, entry);
+        yield return Finite("gradients are finite where values are, up to ±10,000", cpu, entry);
         if (entry.Arguments > 1)
             yield return Broadcasts("gradients of broadcast arguments are sums", cpu, entry);
     }

@@ -154,12 +154,12 @@ public static class OptimizerChecks
         {
             IReadOnlyList<StateTensor> tensors = counting.StateOf(parameter.Shape, entry.OptionsOf(settings, parameter.Name, parameter.Shape));
             declared += tensors.Sum(tensor => tensor.Bytes);
-            expected += tensors.Sum(tensor => MemoryPool.KeptBytes(tensor.Bytes));
+            expected += tensors.Sum(tensor => MemoryPool.PersistentBytes(tensor.Bytes));
         }
 
         long stated = run.Optimizer.StateBytes, taken = run.PoolBytesAfter - run.PoolBytesBefore;
         run.Optimizer.Dispose();
-        long left = device.Pool.LentBytes - run.PoolBytesBefore;
+        long left = device.Pool.UsedBytes - run.PoolBytesBefore;
         run.Dispose();
         long error = Math.Abs(taken - expected) + Math.Abs(stated - declared) + Math.Abs(left);
         return new Check(name, error, 0, error == 0 ? $"{declared:N0} bytes"

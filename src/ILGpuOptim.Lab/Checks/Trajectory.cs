@@ -80,9 +80,9 @@ internal sealed class Trajectory : IDisposable
             Gradients.Target(parameters[i], out _);
         }
 
-        PoolBytesBefore = device.Pool.LentBytes;
+        PoolBytesBefore = device.Pool.UsedBytes;
         Optimizer = Registry.Create(entry, settings, parameters, out _);
-        PoolBytesAfter = device.Pool.LentBytes;
+        PoolBytesAfter = device.Pool.UsedBytes;
     }
 
     public Optimizer Optimizer { get; }

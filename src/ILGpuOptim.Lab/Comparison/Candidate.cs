@@ -10,7 +10,7 @@ namespace ILGpuOptim.Lab;
 /// <param name="Rates">The learning rates to try, in ascending order.</param>
 public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
 {
-    private static readonly RangeAttribute RateRange = new(0) { Above = true };
+    private static readonly RangeAttribute RateRange = new(0) { MinimumIsExclusive = true };
 
     /// <summary>The default learning rates.</summary>
     public static IReadOnlyList<double> DefaultRates { get; } = [1e-3, 3e-3, 1e-2];

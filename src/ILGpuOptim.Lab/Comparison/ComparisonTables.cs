@@ -11,8 +11,11 @@ public static class ComparisonTables
     /// <param name="Name">The name in CSV.</param>
     /// <param name="Text">The rounded text in Markdown.</param>
     /// <param name="Value">The full-precision value in CSV; empty if there is none.</param>
-    /// <param name="IsTime">True for measured times, which differ between runs.</param>
-    public sealed record Column<T>(string Heading, string Name, Func<T, string> Text, Func<T, string> Value, bool IsTime = false);
+    public sealed record Column<T>(string Heading, string Name, Func<T, string> Text, Func<T, string> Value)
+    {
+        /// <summary>True for measured times, which differ between runs.</summary>
+        public bool IsTime { get; init; }
+    }
 
     /// <summary>The table of optimizers, the same in every file.</summary>
     public static IReadOnlyList<Column<ComparisonRow>> Columns { get; } =
@@ -25,9 +28,9 @@ public static class ComparisonTables
         new("perplexity", "perplexity", row => Text(row.Perplexity, "F3"), row => Value(row.Perplexity)),
         new("state", "state_bytes", row => Bytes(row.StateBytes), row => Value(row.StateBytes)),
         new("of AdamW's", "state_fraction", row => Text(row.StateFraction * 100, "F1", " %"), row => Value(row.StateFraction)),
-        new("step", "step_ms", row => Text(row.StepMilliseconds, "F1", " ms"), row => Value(row.StepMilliseconds), IsTime: true),
-        new("optimizer's share", "optimizer_share", row => Text(row.UpdateShare * 100, "F1", " %"), row => Value(row.UpdateShare), IsTime: true),
-        new("tokens/s", "tokens_per_second", row => Text(row.TokensPerSecond, "N0"), row => Value(row.TokensPerSecond), IsTime: true),
+        new("step", "step_ms", row => Text(row.StepMilliseconds, "F1", " ms"), row => Value(row.StepMilliseconds)) { IsTime = true },
+        new("optimizer's share", "optimizer_share", row => Text(row.UpdateShare * 100, "F1", " %"), row => Value(row.UpdateShare)) { IsTime = true },
+        new("tokens/s", "tokens_per_second", row => Text(row.TokensPerSecond, "N0"), row => Value(row.TokensPerSecond)) { IsTime = true },
     ];
 
     /// <summary>The table of runs.</summary>

@@ -17,7 +17,7 @@ internal static class GoldenOptimizers
         "came" => new Came(),
         "galore" => new GaLore(),
         "fira" => new Fira(),
-        "apollo" or "apollo_mini" => new Apollo(golden.Optimizer == "apollo_mini"),
+        "apollo" or "apollo_mini" => new Apollo { IsMini = golden.Optimizer == "apollo_mini" },
         "lamb_nv" or "lamb_kozistr" => new Lamb(),
         "adafactor_torch" => new Adafactor(),
         "adafactor_hf" => new AdafactorRelative(),

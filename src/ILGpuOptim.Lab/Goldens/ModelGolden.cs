@@ -176,7 +176,7 @@ public sealed class ModelGolden : IDisposable
             throw new UserException($"{path}: adamw.decayed = {decayed.GetRawText()} is not supported; it must be \"{Decayed}\"");
         double[] betas = [.. settings.GetProperty("betas").EnumerateArray().Select(beta => beta.GetDouble())];
         if (betas.Length != 2)
-            throw new UserException($"{path}: adamw.betas must have 2 numbers, not {betas.Length}");
+            throw new UserException($"{path}: adamw.betas must have 2 values, not {betas.Length}");
         return new AdamOptions
         {
             LearningRate = settings.GetProperty("lr").GetDouble(),

@@ -64,7 +64,7 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     /// <param name="inputs">rows · block ids; padding is 0.</param>
     /// <param name="targets">rows · block ids; those of padding are ignored.</param>
     /// <param name="lengths">The number of tokens of each row.</param>
-    public void Fill(TokenSequence tokens, DocumentWindows windows, ulong stream, ulong batch, Span<int> inputs, Span<int> targets, Span<int> lengths)
+    internal void Fill(TokenSequence tokens, DocumentWindows windows, ulong stream, ulong batch, Span<int> inputs, Span<int> targets, Span<int> lengths)
     {
         for (int row = 0; row < rows; row++)
         {
@@ -105,5 +105,5 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     public double Epochs(long length, double batches) => batches * rows / epochs.Count(length);
 
     /// <summary>The number of epochs in a number of batches, for windows of documents.</summary>
-    public double Epochs(DocumentWindows windows, double batches) => batches * rows / windows.Count;
+    internal double Epochs(DocumentWindows windows, double batches) => batches * rows / windows.Count;
 }

@@ -9,8 +9,11 @@ namespace ILGpuOptim.Data;
 
 /// <summary>A part of a document.</summary>
 /// <param name="Text">The text.</param>
-/// <param name="Ends">True if it is the last part of the document.</param>
-public readonly record struct DocumentPart(string Text, bool Ends);
+public readonly record struct DocumentPart(string Text)
+{
+    /// <summary>True for the last part of a document.</summary>
+    public bool IsLast { get; init; }
+}
 
 /// <summary>
 /// Reads documents in sequence, with bounded memory: text (a document per file), JSON lines and Parquet (a document per row), each
@@ -19,10 +22,10 @@ public readonly record struct DocumentPart(string Text, bool Ends);
 /// <param name="field">The field of JSON lines, or the column of Parquet files, that holds the text.</param>
 public sealed class DocumentSource(string field = "text")
 {
-    private const int LeastPart = 4 << 10, MostPart = 1 << 18;
+    private const int MinPart = 4 << 10, MaxPart = 1 << 18;
 
     /// <summary>The length limit of a line of JSON in characters: many times the length of the Bible.</summary>
-    private const int MostLine = 32 << 20;
+    private const int MaxLine = 32 << 20;
 
     private static readonly string[] Extensions = [".txt", ".md", ".text", ".jsonl", ".ndjson", ".parquet"];
 
@@ -56,7 +59,7 @@ public sealed class DocumentSource(string field = "text")
     /// <summary>A file and its decoded, unpacked text.</summary>
     private static (FileStream File, StreamReader Text) Open(string path)
     {
-        Span<byte> start = stackalloc byte[TextEncoding.MostMarkBytes];
+        Span<byte> start = stackalloc byte[TextEncoding.MaxMarkBytes];
         using (Stream peek = Unpacked(path, SourceFile.Open(path)))
             start = start[..Peek(path, peek, start)];
         FileStream file = SourceFile.Open(path);
@@ -101,9 +104,9 @@ public sealed class DocumentSource(string field = "text")
     {
         (FileStream file, StreamReader reader) = Open(path);
         using StreamReader owner = reader;
-        int most = (int)Math.Clamp(file.Length / 64, LeastPart, MostPart);
+        int most = (int)Math.Clamp(file.Length / 64, MinPart, MaxPart);
         var part = new StringBuilder();
-        char[] buffer = new char[LeastPart];
+        char[] buffer = new char[MinPart];
         while (true)
         {
             int read = Fill(path, "a part of the text", reader, buffer);
@@ -111,15 +114,15 @@ public sealed class DocumentSource(string field = "text")
             Position = file.Position;
             if (read == 0)
             {
-                yield return new(part.ToString(), true);
+                yield return new(part.ToString()) { IsLast = true };
                 yield break;
             }
 
             int line = part.Length < most ? 0 : Array.LastIndexOf(buffer, '\n', read - 1) + 1;
-            if (line > 0 || part.Length > MostPart)
+            if (line > 0 || part.Length > MaxPart)
             {
                 int keep = line > 0 ? read - line : char.IsHighSurrogate(part[^1]) ? 1 : 0;
-                yield return new(part.ToString(0, part.Length - keep), false);
+                yield return new(part.ToString(0, part.Length - keep));
                 part.Remove(0, part.Length - keep);
             }
         }
@@ -132,7 +135,7 @@ public sealed class DocumentSource(string field = "text")
         {
             number++;
             if (!string.IsNullOrWhiteSpace(line))
-                yield return new(TextOf(path, number, line), true);
+                yield return new(TextOf(path, number, line)) { IsLast = true };
         }
     }
 
@@ -142,7 +145,7 @@ public sealed class DocumentSource(string field = "text")
         (FileStream file, StreamReader reader) = Open(path);
         using StreamReader owner = reader;
         var line = new StringBuilder();
-        char[] buffer = new char[LeastPart];
+        char[] buffer = new char[MinPart];
         for (long number = 1; ;)
         {
             int read = Fill(path, $"line {number}, or one soon after it,", reader, buffer);
@@ -158,8 +161,8 @@ public sealed class DocumentSource(string field = "text")
             }
 
             line.Append(buffer, start, read - start);
-            if (line.Length > MostLine)
-                throw new UserException($"{path}: line {number} has more than {MostLine:N0} characters; split the document into several lines");
+            if (line.Length > MaxLine)
+                throw new UserException($"{path}: line {number} has more than {MaxLine:N0} characters; split the document into several lines");
         }
 
         if (line.Length > 0)
@@ -211,7 +214,7 @@ public sealed class DocumentSource(string field = "text")
             for (int row = 0; row < texts.Length; row++)
             {
                 yield return new(texts[row] ?? throw UserException.NamingSettings(
-                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with {nameof(field):setting}"), true);
+                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with {nameof(field):setting}")) { IsLast = true };
             }
         }
     }

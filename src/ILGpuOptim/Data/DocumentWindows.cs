@@ -5,7 +5,7 @@ namespace ILGpuOptim.Data;
 /// last one shorter. The windows before each group of documents are counted once, so that any window is found with two reads; nothing is kept for
 /// single documents or windows.
 /// </summary>
-public sealed class DocumentWindows
+internal sealed class DocumentWindows
 {
     private const int Group = 256;
 

@@ -10,16 +10,16 @@ namespace ILGpuOptim.Data;
 internal sealed class ParquetCheck
 {
     /// <summary>The size limit of the footer. Files with thousands of row groups have footers of a few megabytes.</summary>
-    private const int MostFooterBytes = 64 << 20;
+    private const int MaxFooterBytes = 64 << 20;
 
     /// <summary>The number of listed structures that is always accepted in a footer, and the minimum average size of further ones in bytes. The library creates an object for each.</summary>
-    private const int StructuresWithoutBytes = 4096, LeastStructureBytes = 4;
+    private const int StructuresWithoutBytes = 4096, MinStructureBytes = 4;
 
     /// <summary>The bytes to read for a page header, and its size limit. A header usually has a few dozen bytes; its statistics may contain two texts of any length.</summary>
-    private const int PageHeaderBytes = 4 << 10, MostPageHeaderBytes = 16 << 20;
+    private const int PageHeaderBytes = 4 << 10, MaxPageHeaderBytes = 16 << 20;
 
     /// <summary>The limit for uncompressed pages in bytes. Writers use about a megabyte.</summary>
-    private const long MostPageBytes = 256 << 20;
+    private const long MaxPageBytes = 256 << 20;
 
     /// <summary>The number of rows of a row group that is always accepted; a larger number must not exceed the file size in bytes.</summary>
     private const long RowsWithoutBytes = 1 << 20;
@@ -49,7 +49,7 @@ internal sealed class ParquetCheck
         if (file.Length < 12 || Read(file.Length - 8, end) < 8 || !end[4..].SequenceEqual("PAR1"u8))
             throw new InvalidDataException(end[4..].SequenceEqual("PARE"u8) ? "it is encrypted" : "it does not end with PAR1");
         long length = BinaryPrimitives.ReadUInt32LittleEndian(end);
-        if (length > file.Length - 12 || length > MostFooterBytes)
+        if (length > file.Length - 12 || length > MaxFooterBytes)
             throw new InvalidDataException($"it states a footer of {length:N0} bytes in a file of {file.Length:N0}");
         byte[] footer = new byte[length];
         Read(file.Length - 8 - length, footer);
@@ -70,7 +70,7 @@ internal sealed class ParquetCheck
 
         if (!hasGroups)
             throw new InvalidDataException("its metadata has no row groups");
-        if (thrift.ListedStructures > StructuresWithoutBytes + (length / LeastStructureBytes))
+        if (thrift.ListedStructures > StructuresWithoutBytes + (length / MinStructureBytes))
             throw new InvalidDataException($"its footer of {length:N0} bytes lists {thrift.ListedStructures:N0} structures, most of them empty");
     }
 
@@ -156,8 +156,8 @@ internal sealed class ParquetCheck
         while (position < end)
         {
             Page page = ReadPage(ref position, end);
-            if (page.Packed < 0 || page.Packed > end - position || page.Unpacked < 0 || page.Unpacked > MostPageBytes)
-                throw new InvalidDataException($"a page at byte {position:N0} states {page.Packed:N0} bytes that unpack to {page.Unpacked:N0}; pages unpack to at most {MostPageBytes:N0} and must be inside their column");
+            if (page.Packed < 0 || page.Packed > end - position || page.Unpacked < 0 || page.Unpacked > MaxPageBytes)
+                throw new InvalidDataException($"a page at byte {position:N0} states {page.Packed:N0} bytes that unpack to {page.Unpacked:N0}; pages unpack to at most {MaxPageBytes:N0} and must be inside their column");
             position += page.Packed;
             if (page.Values < 0 || page.Values > Math.Max(values, page.Unpacked))
                 throw new InvalidDataException($"a page before byte {position:N0} states {page.Values:N0} values of {values:N0}");
@@ -167,7 +167,7 @@ internal sealed class ParquetCheck
     /// <summary>Reads the page header at a position, and advances the position past it.</summary>
     private Page ReadPage(ref long position, long end)
     {
-        for (int size = PageHeaderBytes; ; size = MostPageHeaderBytes)
+        for (int size = PageHeaderBytes; ; size = MaxPageHeaderBytes)
         {
             size = (int)Math.Min(size, end - position);
             ReadOnlySpan<byte> bytes = At(position, size);

@@ -29,7 +29,7 @@ public sealed class Preparation
     private const int BatchCharacters = 8 << 20;
 
     /// <summary>The range of the validation fraction: both token files need documents.</summary>
-    public static RangeAttribute ValidationRange { get; } = new(0, 1) { Above = true, Below = true };
+    public static RangeAttribute ValidationRange { get; } = new(0, 1) { MinimumIsExclusive = true, MaximumIsExclusive = true };
 
     private readonly ITokenizer tokenizer;
     private readonly double validation;
@@ -95,8 +95,8 @@ public sealed class Preparation
                 }
 
                 target.Append(ids[i]);
-                last = batch[i].Ends ? null : target;
-                if (!batch[i].Ends)
+                last = batch[i].IsLast ? null : target;
+                if (!batch[i].IsLast)
                     continue;
                 documents++;
                 if (end is { } separator)

@@ -14,9 +14,9 @@ namespace ILGpuOptim.Data;
 /// <param name="stream">Selects a family of permutations.</param>
 public sealed class SeededPermutation(ulong seed, ulong stream)
 {
-    private const int MostRounds = 160;
+    private const int MaxRounds = 160;
 
-    private readonly (long Partner, ulong Key)[] rounds = new (long, ulong)[MostRounds];
+    private readonly (long Partner, ulong Key)[] rounds = new (long, ulong)[MaxRounds];
     private ulong current;
     private long size;
     private int used;
@@ -55,7 +55,7 @@ public sealed class SeededPermutation(ulong seed, ulong stream)
         used = 32 + (2 * (64 - (int)ulong.LeadingZeroCount((ulong)count)));
         for (int round = 0; round < used; round++)
         {
-            (uint a, uint b, uint c, uint d) = Philox.Generate(seed, stream, (number * MostRounds) + (ulong)round);
+            (uint a, uint b, uint c, uint d) = Philox.Generate(seed, stream, (number * MaxRounds) + (ulong)round);
             rounds[round] = ((long)Math.BigMul((ulong)a << 32 | b, (ulong)count, out _), (ulong)c << 32 | d);
         }
 

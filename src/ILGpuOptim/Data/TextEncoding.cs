@@ -17,7 +17,7 @@ internal static class TextEncoding
     ];
 
     /// <summary>The length of the longest byte order mark in bytes.</summary>
-    public const int MostMarkBytes = 4;
+    public const int MaxMarkBytes = 4;
 
     /// <summary>The encoding according to the byte order mark; UTF-8 without one.</summary>
     public static Encoding Of(ReadOnlySpan<byte> start)

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Data;
 public static class TextSource
 {
     /// <summary>About the maximum length of a string.</summary>
-    private const int MostCharacters = 1_000_000_000;
+    private const int MaxCharacters = 1_000_000_000;
 
     private static readonly string[] Extensions = [".txt", ".md", ".text"];
 
@@ -32,8 +32,8 @@ public static class TextSource
             }
 
             string part = ReadFile(file);
-            if (part.Length > MostCharacters - text.Length)
-                throw new UserException($"{file}: with this file, the text has more than {MostCharacters:N0} characters; convert it to .bin token files with prepare, which need not fit into memory");
+            if (part.Length > MaxCharacters - text.Length)
+                throw new UserException($"{file}: with this file, the text has more than {MaxCharacters:N0} characters; convert it to .bin token files with prepare, which need not fit into memory");
             text.Append(part);
             lengths.Add(text.Length);
         }
@@ -64,7 +64,7 @@ public static class TextSource
 
     private static string ReadFile(string path)
     {
-        byte[] bytes = SourceFile.ReadAllBytes(path, 4L * MostCharacters, "convert it to .bin token files with prepare, which need not fit into memory");
+        byte[] bytes = SourceFile.ReadAllBytes(path, 4L * MaxCharacters, "convert it to .bin token files with prepare, which need not fit into memory");
         Encoding encoding = TextEncoding.Of(bytes);
         int mark = encoding.Preamble.Length;
         try

@@ -29,7 +29,7 @@ public static class TokenFile
     private const int CheckpointMagic = 20240326;
 
     /// <summary>The maximum id in a file. Vocabularies have at most about a million tokens.</summary>
-    private const int MostId = (1 << 24) - 1;
+    private const int MaxId = (1 << 24) - 1;
 
     /// <summary>
     /// Opens a file of any <see cref="TokenFormat"/>, which is known by the first integer. (To be mistaken for llm.c's format, a plain
@@ -81,8 +81,8 @@ public static class TokenFile
         if (bytes == 0)
             throw new UserException($"{path}: the file has no tokens; give a file with tokens");
         TokenSequence tokens = TokenSequence.From(new TokenFileStore(path, file.SafeFileHandle, start, width), bytes / width);
-        if (width == 4 && tokens.Max() is var largest && largest > MostId)
-            throw new UserException($"{path}: the id {largest:N0} is larger than {MostId:N0}, which no vocabulary reaches; the file is damaged or of another kind, make it again");
+        if (width == 4 && tokens.Max() is var largest && largest > MaxId)
+            throw new UserException($"{path}: the id {largest:N0} is larger than {MaxId:N0}, which no vocabulary reaches; the file is damaged or of another kind, make it again");
         if (format == TokenFormat.Plain)
             CheckWidth(path, tokens);
         return tokens;
@@ -94,8 +94,8 @@ public static class TokenFile
     /// </summary>
     private static void CheckWidth(string path, TokenSequence tokens)
     {
-        const int Evidence = 16, Most = 1 << 16, TinyId = MostId >> 16, LargeId = 1 << 10;
-        int[] ids = new int[Math.Min(tokens.Length, Most)];
+        const int Evidence = 16, MaxIds = 1 << 16, TinyId = MaxId >> 16, LargeId = 1 << 10;
+        int[] ids = new int[Math.Min(tokens.Length, MaxIds)];
         tokens.CopyTo(0, ids);
         int even = 0, odd = 0, present = 0;
         for (int i = 0; i + 1 < ids.Length; i += 2)
@@ -119,11 +119,11 @@ public static class TokenFile
     /// <exception cref="UserException">An id does not fit, or the file cannot be written.</exception>
     public static void Write(string path, ReadOnlySpan<int> ids, TokenFormat format = TokenFormat.Plain)
     {
-        int most = Width(format) == 2 ? ushort.MaxValue : MostId;
+        int most = Width(format) == 2 ? ushort.MaxValue : MaxId;
         foreach (int id in ids)
         {
             if (id < 0 || id > most)
-                throw new UserException($"{path}: the id {id} is not between 0 and {most}, the range of the format {format}{(most == MostId ? "" : $"; use {TokenFormat.LlmCWide}")}");
+                throw new UserException($"{path}: the id {id} is not between 0 and {most}, the range of the format {format}{(most == MaxId ? "" : $"; use {TokenFormat.LlmCWide}")}");
         }
 
         byte[] bytes = new byte[64 << 10];

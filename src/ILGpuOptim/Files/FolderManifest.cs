@@ -13,7 +13,7 @@ internal static class FolderManifest
     public const string FileName = "ilgpuoptim-files.json";
 
     /// <summary>Larger files are compared by their size alone, since reading them takes long.</summary>
-    private const long MostHashed = 1L << 30;
+    private const long MaxHashed = 1L << 30;
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
@@ -71,7 +71,7 @@ internal static class FolderManifest
 
     private static string Hash(string path)
     {
-        if (!SourceFile.HasContents(path) || SourceFile.Length(path) > MostHashed)
+        if (!SourceFile.HasContents(path) || SourceFile.Length(path) > MaxHashed)
             return "";
         using FileStream stream = SourceFile.Open(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));

@@ -5,7 +5,7 @@ using System.Text.Unicode;
 namespace ILGpuOptim.Files;
 
 /// <summary>
-/// A JSON object whose fields must all be known. Each field is read by a method of this class or declared harmless; <see cref="Finish"/>
+/// A JSON object whose fields must all be known. Each field is read by a method of this class or declared ignored; <see cref="Finish"/>
 /// refuses any other field by name, so no field is ignored silently.
 /// </summary>
 public sealed class JsonFields
@@ -45,7 +45,7 @@ public sealed class JsonFields
     /// <summary>The names of all fields, in the order of the file.</summary>
     public IEnumerable<string> Names => fields.Keys;
 
-    /// <summary>The fields that have not been read or declared harmless so far, with their values, including nulls.</summary>
+    /// <summary>The fields that have not been read or declared ignored so far, with their values, including nulls.</summary>
     public IReadOnlyDictionary<string, JsonElement> Unread => fields.Where(item => !read.Contains(item.Key)).ToDictionary();
 
     /// <summary>Reads the root object of a file. A byte order mark, UTF-16, comments and trailing commas are accepted.</summary>
@@ -172,11 +172,11 @@ public sealed class JsonFields
     public IReadOnlyList<double>? Numbers(string name) => Array(name)?.Select((item, i) => item.ValueKind == JsonValueKind.Number && item.TryGetDouble(out double value) && double.IsFinite(value)
         ? value : throw Error($"{name}[{i}]", $"is {Describe(item)}; it must be a finite number")).ToList();
 
-    /// <summary>True if a field was read or declared harmless so far.</summary>
+    /// <summary>True if a field was read or declared ignored so far.</summary>
     public bool IsRead(string name) => read.Contains(name);
 
     /// <summary>Declares fields that have no effect here, whatever their values.</summary>
-    public void Harmless(params IEnumerable<string> names) => read.UnionWith(names);
+    public void Ignore(params IEnumerable<string> names) => read.UnionWith(names);
 
     /// <summary>Refuses a field unless it is missing, null, or has a supported value.</summary>
     /// <param name="name">The field.</param>

@@ -24,7 +24,7 @@ public sealed class SafetensorsFile : Safetensors
         Span<byte> start = stackalloc byte[sizeof(ulong)];
         RandomAccess.Read(handle, start, 0);
         ulong claimed = BinaryPrimitives.ReadUInt64LittleEndian(start);
-        byte[] bytes = new byte[Math.Min(length, sizeof(ulong) + (long)Math.Min(claimed, SafetensorsHeader.MostBytes))];
+        byte[] bytes = new byte[Math.Min(length, sizeof(ulong) + (long)Math.Min(claimed, SafetensorsHeader.MaxBytes))];
         ReadAt(0, bytes);
         header = SafetensorsHeader.Parse(path, bytes, length);
     }
@@ -72,7 +72,7 @@ public sealed class SafetensorsFile : Safetensors
     {
         SafetensorsEntry entry = this[name];
         if (entry.Bytes > Array.MaxLength)
-            throw new SafetensorsException($"{Path}: {name} has {entry.Bytes:N0} bytes, more than can be read at once; read it as numbers");
+            throw new SafetensorsException($"{Path}: {name} has {entry.Bytes:N0} bytes, more than can be read at once; read it as f32 or i32");
         byte[] bytes = new byte[entry.Bytes];
         ReadAt(Start(entry), bytes);
         return bytes;
@@ -107,7 +107,7 @@ public sealed class SafetensorsFile : Safetensors
                 });
                 break;
             default:
-                throw new SafetensorsException($"{Path}: {name} holds {entry.Type}, not numbers that convert to f32; convert it to F32, F16, BF16 or F64");
+                throw new SafetensorsException($"{Path}: {name} has the type {entry.Type}, which does not convert to f32; convert it to F32, F16, BF16 or F64");
         }
     }
 

@@ -10,13 +10,13 @@ namespace ILGpuOptim.Files;
 internal sealed class SafetensorsHeader
 {
     /// <summary>The format's size limit; longer headers are refused before they are read.</summary>
-    public const long MostBytes = 100_000_000;
+    public const long MaxBytes = 100_000_000;
 
     /// <summary>The maximum rank; longer shapes are refused early.</summary>
-    private const int MostSizes = 32;
+    private const int MaxSizes = 32;
 
     /// <summary>The maximum length of a name in a message.</summary>
-    private const int MostShown = 80;
+    private const int MaxShown = 80;
 
     private const string MetadataName = "__metadata__";
 
@@ -37,7 +37,7 @@ internal sealed class SafetensorsHeader
 
     /// <summary>Reads and checks a header.</summary>
     /// <param name="path">The path, for messages.</param>
-    /// <param name="start">The file's bytes: all, or at least the first 8 + <see cref="MostBytes"/>.</param>
+    /// <param name="start">The file's bytes: all, or at least the first 8 + <see cref="MaxBytes"/>.</param>
     /// <param name="fileBytes">The file size in bytes.</param>
     /// <exception cref="SafetensorsException">The header is damaged.</exception>
     public static SafetensorsHeader Parse(string path, ReadOnlySpan<byte> start, long fileBytes)
@@ -46,9 +46,9 @@ internal sealed class SafetensorsHeader
             throw new SafetensorsException($"{path}: {fileBytes} bytes are too few for a safetensors file; it was cut short, download it again");
         var header = new SafetensorsHeader(path);
         ulong bytes = BinaryPrimitives.ReadUInt64LittleEndian(start);
-        if (bytes > MostBytes)
+        if (bytes > MaxBytes)
         {
-            throw OtherKind(path, start) is { } kind ? new SafetensorsException(kind) : header.Damaged($"its header claims {bytes:N0} bytes where at most {MostBytes:N0} are allowed, so it is not a safetensors file");
+            throw OtherKind(path, start) is { } kind ? new SafetensorsException(kind) : header.Damaged($"its header claims {bytes:N0} bytes where at most {MaxBytes:N0} are allowed, so it is not a safetensors file");
         }
 
         if (bytes < 2 || (long)bytes > fileBytes - 8)
@@ -70,7 +70,7 @@ internal sealed class SafetensorsHeader
     private SafetensorsException Damaged(string what, Exception? inner = null) =>
         new($"{path}: {what}; the file is damaged, download it again", inner);
 
-    private static string Show(string name) => name.Length <= MostShown ? name : string.Concat(name.AsSpan(0, MostShown), "…");
+    private static string Show(string name) => name.Length <= MaxShown ? name : string.Concat(name.AsSpan(0, MaxShown), "…");
 
     private void Read(ReadOnlySpan<byte> header)
     {
@@ -173,7 +173,7 @@ internal sealed class SafetensorsHeader
         var result = new List<long>();
         while (reader.Read() && reader.TokenType == JsonTokenType.Number)
         {
-            if (!reader.TryGetInt64(out long value) || value < 0 || result.Count == MostSizes)
+            if (!reader.TryGetInt64(out long value) || value < 0 || result.Count == MaxSizes)
                 throw Damaged($"tensor {Show(name)} has a size or offset that is no natural number, or too many of them");
             result.Add(value);
         }

@@ -31,8 +31,8 @@ public sealed class SafetensorsShards : Safetensors
         var result = new SafetensorsShards(path);
         try
         {
-            JsonFields index = JsonFields.Open(path, SafetensorsHeader.MostBytes), map = index.RequiredObject("weight_map");
-            index.Harmless("metadata");
+            JsonFields index = JsonFields.Open(path, SafetensorsHeader.MaxBytes), map = index.RequiredObject("weight_map");
+            index.Ignore("metadata");
             index.Finish();
             foreach (string name in map.Names)
                 result.Add(name, map.RequiredText(name));

@@ -93,8 +93,8 @@ public sealed class SafetensorsWriter : IDisposable
         // Padded with spaces, so that the data is aligned.
         while (header.Length % 8 != 0)
             header.WriteByte((byte)' ');
-        if (header.Length > SafetensorsHeader.MostBytes)
-            throw new ArgumentException($"{tensors.Count:N0} tensors make a header of {header.Length:N0} bytes; the format allows {SafetensorsHeader.MostBytes:N0}", nameof(announced));
+        if (header.Length > SafetensorsHeader.MaxBytes)
+            throw new ArgumentException($"{tensors.Count:N0} tensors make a header of {header.Length:N0} bytes; the format allows {SafetensorsHeader.MaxBytes:N0}", nameof(announced));
         return header;
     }
 

@@ -51,7 +51,7 @@ public sealed class GenerationBatch : IDisposable
     public void End(int sample) => texts[sample].HasEnded = true;
 
     /// <summary>Draws a token for each text that has not ended.</summary>
-    /// <exception cref="UserException">The model's logits are not numbers.</exception>
+    /// <exception cref="UserException">The model's logits contain NaN.</exception>
     /// <exception cref="InvalidOperationException">The texts are as long as they may be.</exception>
     public void Advance()
     {

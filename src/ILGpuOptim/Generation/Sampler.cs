@@ -28,11 +28,11 @@ public sealed class Sampler
     /// <param name="sample">The number of the sample.</param>
     /// <param name="place">How many tokens were drawn for it before.</param>
     /// <returns>The token, and the logarithm of its probability before anything was excluded (NaN unless it is wanted).</returns>
-    /// <exception cref="UserException">The logits are not numbers.</exception>
+    /// <exception cref="UserException">The logits contain NaN.</exception>
     public (int Id, double LogProbability) Next(Span<float> logits, ReadOnlySpan<int> seen, int sample, int place)
     {
         if (Samplers.HasNaN(logits))
-            throw new UserException("the model's logits are not numbers; its weights are damaged, or its training diverged");
+            throw new UserException("the model's logits contain NaN; its weights are damaged, or its training diverged");
         if (!options.LogProbabilities)
             return (Choose(logits, seen, sample, place), double.NaN);
         float[] before = ArrayPool<float>.Shared.Rent(logits.Length);

@@ -25,7 +25,7 @@ public sealed record SamplingOptions
     public double MinP { get; init; }
 
     /// <summary>Makes tokens of the text so far less probable when above 1.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double RepetitionPenalty { get; init; } = 1;
 
     /// <summary>The seed; the same seed gives the same text.</summary>

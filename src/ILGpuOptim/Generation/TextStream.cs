@@ -16,7 +16,7 @@ public sealed class TextStream(ITokenizer tokenizer, ReadOnlySpan<int> prompt, I
     private const int Context = 8;
 
     /// <summary>A character has at most four bytes: when so many tokens bring no whole one, none will come.</summary>
-    private const int MostIncomplete = 8;
+    private const int MaxIncomplete = 8;
 
     private readonly List<int> ids = [.. prompt[Math.Max(0, prompt.Length - Context)..]];
     private int known = Math.Min(Context, prompt.Length);
@@ -33,7 +33,7 @@ public sealed class TextStream(ITokenizer tokenizer, ReadOnlySpan<int> prompt, I
             return "";
         ids.Add(id);
         string text = tokenizer.Decode(CollectionsMarshal.AsSpan(ids));
-        if (text.Length <= knownText.Length || (text.EndsWith('\uFFFD') && ids.Count - known < MostIncomplete))
+        if (text.Length <= knownText.Length || (text.EndsWith('\uFFFD') && ids.Count - known < MaxIncomplete))
             return "";
         return Release(Forget(text), final: false);
     }

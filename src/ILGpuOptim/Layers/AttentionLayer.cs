@@ -186,7 +186,7 @@ public sealed class AttentionLayer : Layer
     /// <summary>Rotates heads in place; with <paramref name="alternates"/>, also the head after each one: keys follow queries.</summary>
     private void Rotate(Tensor x, Block angles, int heads, int headStride, bool alternates)
     {
-        var rotation = new RotationArguments(x.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = description.HeadSize, Size = settings.RotatedSize, Stride = x.Columns, HeadStride = headStride };
+        var rotation = new RotationArguments(x.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = description.HeadSize, RotatedSize = settings.RotatedSize, Stride = x.Columns, HeadStride = headStride };
         x.Device.Rotate(rotation);
         if (alternates)
             x.Device.Rotate(rotation with { Target = x.Data.Slice(description.HeadSize, x.Length - description.HeadSize) });

@@ -60,7 +60,7 @@ public sealed class ExpertsLayer : Layer
     public Tensor Forward(Tape tape, Tensor x, RouterLoss? loss = null)
     {
         x = tape.Jitter(x, description.Jitter);
-        RouterChoice choice = tape.Route(router.Forward(tape, x), description.PerToken, description.Normalizes, loss);
+        RouterChoice choice = tape.Route(router.Forward(tape, x), description.PerToken, description.NormalizesWeights, loss);
         Tensor rows = tape.ToExperts(choice, x);
         Tensor hidden = gates is null
             ? tape.Activate(tape.ExpertLinear(choice, rows, Weights(tape, ups)), activation)

@@ -110,7 +110,7 @@ public sealed class Initializer(Device device, ulong seed)
             Device.Map(new ReplaceRule(bound), 1, values.Length, values, sampled);
         }
 
-        Device.Map(new CutRule(bound), 1, values.Length, values);
+        Device.Map(new ClampRule(bound), 1, values.Length, values);
         Device.Pool.Return(sampled);
     }
 
@@ -124,7 +124,7 @@ public sealed class Initializer(Device device, ulong seed)
         public void Apply<L>(ref L value, ref L other) where L : struct, ILane<L> => value = L.Select(L.Less(L.Splat(bound), L.Abs(value)), other, value);
     }
 
-    private readonly struct CutRule(float bound) : IMap1
+    private readonly struct ClampRule(float bound) : IMap1
     {
         private readonly float bound = bound;
 

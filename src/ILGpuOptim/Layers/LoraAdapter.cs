@@ -11,7 +11,7 @@ public sealed record LoraOptions
     public int Rank { get; init; } = 8;
 
     /// <summary>B A is multiplied by alpha / rank.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Alpha { get; init; } = 16;
 
     /// <summary>The projections to adapt: the ends of their names, or patterns of whole names with *; empty: the model's default.</summary>

@@ -11,7 +11,7 @@ internal sealed class AdapterConfig
     private const long MaxFileBytes = 16 << 20;
 
     /// <summary>Fields that say how adapters are trained or stored, or that only matter for fields which are refused.</summary>
-    private static readonly string[] Harmless =
+    private static readonly string[] Ignored =
     [
         "task_type", "auto_mapping", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out", "layers_pattern",
         "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config", "peft_version", "ensure_weight_tying",
@@ -54,7 +54,7 @@ internal sealed class AdapterConfig
         fields.Only("bias", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("none"), "trained biases are not modelled; merge the adapters with PEFT first");
         foreach (string name in (string[])["modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters", "megatron_config", "alora_invocation_tokens", "arrow_config"])
             fields.Only(name, ConfigFields.IsEmpty, "it changes more than the products that LoRA adapts, which is not modelled; merge the adapters with PEFT first");
-        fields.Harmless(Harmless);
+        fields.Ignore(Ignored);
         fields.Finish();
     }
 

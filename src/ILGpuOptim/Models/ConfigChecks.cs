@@ -6,16 +6,16 @@ namespace ILGpuOptim.Models;
 internal static class ConfigChecks
 {
     /// <summary>The most layers; more would fill memory with objects alone.</summary>
-    public const int MostLayers = 10_000;
+    public const int MaxLayers = 10_000;
 
     /// <summary>The largest hidden or intermediate size; sums of several stay within 32 bits.</summary>
-    public const int MostWidth = 1 << 24;
+    public const int MaxWidth = 1 << 24;
 
     /// <summary>The most token ids or positions.</summary>
-    public const int MostRows = 1 << 28;
+    public const int MaxRows = 1 << 28;
 
     /// <summary>The largest head size; each head has a table of angles.</summary>
-    public const int MostHeadSize = 1 << 16;
+    public const int MaxHeadSize = 1 << 16;
 
     /// <summary>Activations that the families beside GPT-2 and BERT have, under the names of <c>config.json</c>.</summary>
     private static readonly string[] Activations = ["silu", "swish", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"];
@@ -78,7 +78,7 @@ internal static class ConfigChecks
     /// <summary>Checks a mixture of experts.</summary>
     public static void Experts(string source, string field, int count, int perToken, float lossCoefficient)
     {
-        Size(source, field, count, MostLayers);
+        Size(source, field, count, MaxLayers);
         if (perToken < 1 || perToken > count)
             throw new UserException($"{source}: num_experts_per_tok = {perToken}; it must lie between 1 and {field} = {count}");
         if (!(lossCoefficient >= 0 && float.IsFinite(lossCoefficient)))

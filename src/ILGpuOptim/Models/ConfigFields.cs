@@ -59,7 +59,7 @@ internal static class ConfigFields
                 fields.Only(name, neutral, meaning);
         }
 
-        fields.Harmless([.. Notes, .. Tokens, .. Tasks, .. Generation]);
+        fields.Ignore([.. Notes, .. Tokens, .. Tasks, .. Generation]);
     }
 
     /// <summary>True for the value false.</summary>

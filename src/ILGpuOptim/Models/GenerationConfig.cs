@@ -16,7 +16,7 @@ public sealed class GenerationConfig
     internal const long MaxFileBytes = 16 << 20;
 
     /// <summary>Fields without influence on what is drawn.</summary>
-    private static readonly string[] Harmless =
+    private static readonly string[] Ignored =
     [
         "_from_model_config", "transformers_version", "bos_token_id", "pad_token_id", "use_cache", "cache_implementation", "cache_config", "return_legacy_cache", "output_attentions", "output_hidden_states",
         "output_scores", "output_logits", "return_dict_in_generate", "num_return_sequences", "max_length", "max_new_tokens", "max_time", "trust_remote_code",
@@ -52,7 +52,7 @@ public sealed class GenerationConfig
     private GenerationConfig(JsonFields? own, JsonFields? model)
     {
         EndTokens = TokensOf(own, "eos_token_id") ?? TokensOf(model, "eos_token_id") ?? [];
-        own?.Harmless(Harmless);
+        own?.Ignore(Ignored);
         NotApplied = own is null ? [] : [.. own.Unread.Where(field => Changes(field.Key, field.Value)).Select(field => $"{field.Key} = {JsonFields.Describe(field.Value)}")];
     }
 

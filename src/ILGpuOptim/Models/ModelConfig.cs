@@ -146,7 +146,7 @@ public abstract record ModelConfig
     /// <exception cref="UserException">With the field, its value and what to do.</exception>
     public virtual void Check(string source)
     {
-        ConfigChecks.Size(source, "vocab_size", VocabularySize, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "vocab_size", VocabularySize, ConfigChecks.MaxRows);
         if (PadToken is { } pad && HasPaddingRow && PaddingRow is null && !pad.Equals(ConfigSchema.Of(GetType()).DefaultOf("pad_token_id")))
             throw new UserException($"{source}: pad_token_id = {pad} lies outside the vocabulary of {VocabularySize}");
         if (PredictsMaskedTokens && MaskToken is { } mask && (uint)mask >= (uint)VocabularySize)
@@ -154,7 +154,7 @@ public abstract record ModelConfig
     }
 
     /// <summary>
-    /// Declares the file's fields without a property: <see cref="JsonFields.Harmless"/> for those without effect, <see cref="JsonFields.Only"/> for those
+    /// Declares the file's fields without a property: <see cref="JsonFields.Ignore"/> for those without effect, <see cref="JsonFields.Only"/> for those
     /// that are supported at one value only. Fields of all families are declared already.
     /// </summary>
     /// <exception cref="UserException">A field has a value that is not modelled.</exception>

@@ -97,7 +97,7 @@ public static class ModelFiles
         double experts = model.Blocks.Sum(block => (double)(block.FeedForward.Experts?.Count ?? 0) * block.FeedForward.IntermediateSize * model.HiddenSize);
         double numbers = file.Tensors.Values.Sum(tensor => (double)tensor.Length);
         if (experts > numbers)
-            throw new SafetensorsException($"{file.Path}: the file has {numbers:N0} numbers, but the experts of config.json have {experts:N0} in one product alone; the file belongs to another model");
+            throw new SafetensorsException($"{file.Path}: the file has {numbers:N0} values, but the experts of config.json have {experts:N0} in one product alone; the file belongs to another model");
 
         void Layers(int count)
         {

@@ -110,8 +110,8 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
         if (size % 2 != 0 || size == 0)
         {
             throw new UserException(Part == 1
-                ? $"{source}: heads of {size} numbers cannot be rotated in pairs; hidden_size / num_attention_heads, or head_dim, must be even"
-                : $"{source}: {PartPlace} = {Part} of heads of {headSize} numbers are {size}, which cannot be rotated in pairs; it must be an even number");
+                ? $"{source}: heads of {size} elements cannot be rotated in pairs; hidden_size / num_attention_heads, or head_dim, must be even"
+                : $"{source}: {PartPlace} = {Part} of heads of {headSize} elements is {size}, which cannot be rotated in pairs; it must be an even number");
         }
 
         Effective?.Check(place, Kinds, size, positions, Theta);

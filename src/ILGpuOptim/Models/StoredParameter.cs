@@ -53,7 +53,7 @@ internal static class StoredParameter
         int rows = parameter.Rows, columns = parameter.Columns, blocks = BlocksOf(columns);
         float[] scales = file.ReadF32(name + Scales);
         if (scales.Length != rows * blocks)
-            throw new SafetensorsException($"{file.Path}: {name + Scales} has {scales.Length} numbers, but {parameter} makes it {rows * blocks}; the file is not of this program");
+            throw new SafetensorsException($"{file.Path}: {name + Scales} has {scales.Length} values, but {parameter} needs {rows * blocks}; the file was not written by this program");
         byte[] codes = file.ReadBytes(name);
         if (parameter.Data.Type == DType.I8)
         {

@@ -48,7 +48,7 @@ public static class AttentionOp
                 Rows = packed.Rows,
                 Heads = byHeads ? heads : heads + keyHeads,
                 HeadSize = size,
-                Size = settings.RotatedSize,
+                RotatedSize = settings.RotatedSize,
                 HeadStride = layout.HeadStride,
                 Stride = packed.Columns,
             };
@@ -142,7 +142,7 @@ public static class AttentionOp
         x = tape.Wide(x);
         Tensor output = tape.Output(x, x.Columns, x);
         tape.Device.Copy(x.Data, output.Data);
-        var rotation = new RotationArguments(output.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = x.Columns / heads, Size = rotatedSize, Stride = x.Columns };
+        var rotation = new RotationArguments(output.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = x.Columns / heads, RotatedSize = rotatedSize, Stride = x.Columns };
         tape.Device.Rotate(rotation);
         tape.Record(new RotationGradient(output, x, rotation));
         return output;
@@ -249,7 +249,7 @@ public static class AttentionOp
             if (copy is { } rotated)
                 tape.Release(rotated);
             if (rotation is { } forward)
-                Rotate(tape.Device, forward with { Target = written, Backwards = true }, layout.HeadStride != forward.HeadSize);
+                Rotate(tape.Device, forward with { Target = written, Inverse = true }, layout.HeadStride != forward.HeadSize);
             received.Finish(tape);
         }
     }
@@ -270,7 +270,7 @@ public static class AttentionOp
     {
         public override void Backward(Tape tape)
         {
-            tape.Device.Rotate(rotation with { Target = Output.Gradient!.Value, Backwards = true });
+            tape.Device.Rotate(rotation with { Target = Output.Gradient!.Value, Inverse = true });
             tape.PassGradient(Output, x);
         }
     }

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Ops;
 public static class CrossEntropyOp
 {
     /// <summary>The largest number of logits that are kept for the backward pass; more are computed again, chunk by chunk.</summary>
-    public const long MostKeptLogits = 1 << 25;
+    public const long MaxKeptLogits = 1 << 25;
 
     /// <summary>Longer chunks are cut to a multiple of this, so that products consist of whole tiles.</summary>
     private const int ChunkRows = 128;
@@ -24,14 +24,14 @@ public static class CrossEntropyOp
     /// <param name="targets">n classes; negative ones are ignored.</param>
     /// <param name="scale">Multiplies the mean over the counted rows, for accumulation over several batches.</param>
     /// <param name="softCap">The cap of the logits; 0: none.</param>
-    /// <param name="mostKept">See <see cref="MostKeptLogits"/>.</param>
+    /// <param name="mostKept">See <see cref="MaxKeptLogits"/>.</param>
     /// <param name="labelSmoothing">ε in [0, 1]: the fraction of a target that is spread over all classes.</param>
     /// <param name="logitScale">Multiplies the logits.</param>
     /// <returns>A scalar: the scaled mean, 0 when no row counts.</returns>
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A target is no class, or a setting lies outside its range.</exception>
     public static Tensor CrossEntropy(
-        this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, float softCap = 0, long mostKept = MostKeptLogits,
+        this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, float softCap = 0, long mostKept = MaxKeptLogits,
         float labelSmoothing = 0, float logitScale = 1)
     {
         int rows = x.Rows, vocabulary = ProductShape.Outputs("CrossEntropy", x, head, bias, transposed: true);

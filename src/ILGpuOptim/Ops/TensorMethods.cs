@@ -111,7 +111,7 @@ public static class TensorMethods
     public static Tensor Minimum(this Tensor x, Tensor y) => TensorOperators.TapeOf("Minimum", x, y).Minimum(x, y);
 
     /// <inheritdoc cref="ElementOps.Clamp"/>
-    public static Tensor Clamp(this Tensor x, float least = float.NegativeInfinity, float most = float.PositiveInfinity) => Of("Clamp", x).Clamp(x, least, most);
+    public static Tensor Clamp(this Tensor x, float min = float.NegativeInfinity, float max = float.PositiveInfinity) => Of("Clamp", x).Clamp(x, min, max);
 
     /// <inheritdoc cref="ElementOps.MaskedFill"/>
     public static Tensor MaskedFill(this Tensor x, Tensor mask, float value) => TensorOperators.TapeOf("MaskedFill", x, mask).MaskedFill(x, mask, value);

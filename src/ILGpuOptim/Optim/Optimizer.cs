@@ -37,7 +37,7 @@ public sealed class ParameterState
         Declared = declared;
         stored = [.. declared.Select(tensor =>
         {
-            Block block = parameter.Device.Pool.Keep(1, tensor.Length, tensor.Type);
+            Block block = parameter.Device.Pool.RentPersistent(1, tensor.Length, tensor.Type);
             parameter.Device.Fill(block, 0);
             return block;
         })];

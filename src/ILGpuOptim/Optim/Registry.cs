@@ -7,9 +7,11 @@ namespace ILGpuOptim.Optim;
 /// <param name="Summary">One line about it.</param>
 /// <param name="Create">Creates one without parameters, with a given storage of state.</param>
 /// <param name="Options">Options of a group: of the matrices that the method is for (true), or of all other parameters.</param>
-/// <param name="ChoosesMatrices">True if the method applies to selected matrices only.</param>
-public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options, bool ChoosesMatrices = false)
+public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options)
 {
+    /// <summary>True if the method applies to selected matrices only (<see cref="OptimizerSettings.LowRank"/>).</summary>
+    public bool ChoosesMatrices { get; init; }
+
     /// <summary>An optimizer with no options but the learning rate and weight decay.</summary>
     public OptimizerEntry(string name, string summary, Func<StateStorage, Optimizer> create)
         : this(name, summary, create, (_, _) => new OptimizerOptions())
@@ -52,16 +54,16 @@ public static class Registry
         new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, (s, _) => Set(s, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false })),
         new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Set(s, new LambOptions())),
         new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Set(s, new LionOptions())),
-        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Set(s, new MuonOptions { Orthogonalises = chosen, Scaling = MuonScaling.Moonlight }), true),
+        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Set(s, new MuonOptions { Orthogonalises = chosen, Scaling = MuonScaling.Moonlight })) { ChoosesMatrices = true },
         new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, (s, _) => Set(s, new AdamMiniOptions()))
         {
             Refine = (s, options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape, Math.Max(1, s.HeadSize ?? 1)),
         },
         new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, (s, _) => Set(s, new CameOptions())),
-        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(s, low, new GaLoreOptions { Rank = 128 }), true),
-        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(s, low, new FiraOptions { Rank = 128 }), true),
-        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, (s, low) => LowRank(s, low, new ApolloOptions { Rank = 32 }), true),
-        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo(isMini: true) { Storage = storage }, (s, low) => LowRank(s, low, ApolloOptions.Mini), true),
+        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(s, low, new GaLoreOptions { Rank = 128 })) { ChoosesMatrices = true },
+        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(s, low, new FiraOptions { Rank = 128 })) { ChoosesMatrices = true },
+        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, (s, low) => LowRank(s, low, new ApolloOptions { Rank = 32 })) { ChoosesMatrices = true },
+        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo { IsMini = true, Storage = storage }, (s, low) => LowRank(s, low, ApolloOptions.Mini)) { ChoosesMatrices = true },
     ];
 
     /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>

@@ -14,7 +14,7 @@ public enum StateStorage
 
     /// <summary>
     /// 8-bit floats with a scale for 256 neighbours, rounded stochastically (<see cref="Float8"/>). As in 8-bit Adam, tensors of fewer
-    /// than <see cref="StateTensor.LeastNarrowed"/> elements stay in 32 bits.
+    /// than <see cref="StateTensor.MinNarrowed"/> elements stay in 32 bits.
     /// </summary>
     [FormerName("int8")]
     Fp8,
@@ -41,7 +41,7 @@ public enum StateRange
 public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Type = DType.F32, StateRange Range = StateRange.Exact)
 {
     /// <summary>The smallest number of elements that is stored in 8 bits.</summary>
-    public const int LeastNarrowed = 4096;
+    public const int MinNarrowed = 4096;
 
     /// <summary>The number of elements.</summary>
     public long Length => Shape.Aggregate(1L, (product, size) => product * size);
@@ -60,7 +60,7 @@ public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Ty
     {
         (StateStorage.F32, _) or (_, StateRange.Exact) => this,
         (StateStorage.BF16, _) => this with { Type = DType.BF16 },
-        (StateStorage.Fp8, _) when Length < LeastNarrowed => this,
+        (StateStorage.Fp8, _) when Length < MinNarrowed => this,
         (StateStorage.Fp8, StateRange.Signed) => this with { Type = DType.Float8 },
         _ => this with { Type = DType.UnsignedFloat8 },
     };

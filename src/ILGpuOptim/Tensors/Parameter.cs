@@ -81,8 +81,8 @@ public sealed class Parameter : Tensor
         return wide;
     }
 
-    /// <summary>Stores f32 numbers from the pool and returns their memory.</summary>
-    /// <param name="wide">As many numbers.</param>
+    /// <summary>Converts f32 values of the pool to the storage type and returns their memory.</summary>
+    /// <param name="wide">As many f32 values.</param>
     /// <param name="seed">Of stochastic rounding; 0 rounds to the nearest.</param>
     internal void Store(in Block wide, uint seed)
     {
@@ -109,6 +109,6 @@ public sealed class Parameter : Tensor
         long rows = 1, columns = shape.IsEmpty ? 1 : shape[^1];
         for (int i = 0; i < shape.Length - 1; i++)
             rows *= shape[i];
-        return device.Pool.Keep(columns == 0 ? 0 : rows, columns, type);
+        return device.Pool.RentPersistent(columns == 0 ? 0 : rows, columns, type);
     }
 }

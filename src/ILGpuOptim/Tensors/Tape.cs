@@ -232,7 +232,7 @@ public sealed partial class Tape(Device device) : IDisposable
         new($"a tensor of shape {x} was recorded before the last backward pass or reset, so no gradient can pass through it; compute it again, or use Tape.Detach to take it as a constant");
 
     private static ArgumentException OfAnotherTape(Tensor x) =>
-        new($"a tensor of shape {x} belongs to another tape; tapes may share parameters but not results: compute it on this tape, or copy its numbers");
+        new($"a tensor of shape {x} belongs to another tape; tapes may share parameters but not results: compute it on this tape, or copy its values");
 
     private int IndexOf(in Block block, int first)
     {

@@ -48,7 +48,7 @@ public sealed record Checkpoint
     public required IReadOnlyDictionary<string, string> Files { get; init; }
 
     /// <summary>The size limit of <see cref="FileName"/>: parameters and their steps take a few megabytes at most.</summary>
-    private const long MostBytes = 64 << 20;
+    private const long MaxBytes = 64 << 20;
 
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
@@ -126,7 +126,7 @@ public sealed record Checkpoint
     private static Checkpoint Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
-        if (SourceFile.Length(path) is var length && length > MostBytes)
+        if (SourceFile.Length(path) is var length && length > MaxBytes)
             throw new UserException($"{path}: {length:N0} bytes are more than a checkpoint's description has");
         byte[] bytes = new byte[length];
         using (FileStream stream = OpenShared(path))

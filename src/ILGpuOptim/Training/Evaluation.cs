@@ -20,7 +20,7 @@ public sealed record EvaluationResult(long Tokens, double Loss, double? BitsPerB
 /// <summary>Options of an evaluation.</summary>
 public sealed record EvaluationOptions
 {
-    /// <summary>Tokens per window; 0 means the model's positions, but at most <see cref="MostBlock"/>.</summary>
+    /// <summary>Tokens per window; 0 means the model's positions, but at most <see cref="MaxBlock"/>.</summary>
     [Range(0)]
     public int Block { get; init; }
 
@@ -29,7 +29,7 @@ public sealed record EvaluationOptions
     public int Stride { get; init; }
 
     /// <summary>The fraction of tokens that a masked language model or an encoder–decoder model has to predict.</summary>
-    [Range(0, 1, Above = true, Below = true)]
+    [Range(0, 1, MinimumIsExclusive = true, MaximumIsExclusive = true)]
     public double MaskedFraction { get; init; } = 0.15;
 
     /// <summary>The mean number of tokens of a hidden span, for encoder–decoder models.</summary>
@@ -41,7 +41,7 @@ public sealed record EvaluationOptions
     public ulong Seed { get; init; } = 1;
 
     /// <summary>The largest window that is taken without being asked for.</summary>
-    public const int MostBlock = 2048;
+    public const int MaxBlock = 2048;
 }
 
 /// <summary>Measures the loss of a model on a whole text, window by window.</summary>
@@ -74,7 +74,7 @@ public static class Evaluation
             throw UserException.NamingSettings($"{nameof(options.Block):setting} {options.Block}: the model has {positions} positions, so it must be from 1 to {positions}");
         if (tokens.Max() >= model.Config.VocabularySize)
             throw new UserException($"the token ids reach {tokens.Max()}, but the model has a vocabulary of {model.Config.VocabularySize}; they are from another tokenizer than the model's");
-        int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MostBlock) : options.Block, Math.Max(1, tokens.Length - 1));
+        int block = (int)Math.Min(options.Block == 0 ? Math.Min(positions, EvaluationOptions.MaxBlock) : options.Block, Math.Max(1, tokens.Length - 1));
         if (model.HasEncoder && options.Block == 0)
             block = LargestWithin(positions, block, options);
         int batch = Math.Clamp(BatchTokens / block, 1, 8);

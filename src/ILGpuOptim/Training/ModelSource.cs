@@ -6,7 +6,7 @@ namespace ILGpuOptim.Training;
 /// </summary>
 public sealed class ModelSource : IDisposable
 {
-    private const int MostTries = 1000;
+    private const int MaxTries = 1000;
 
     private readonly IDisposable? held;
 
@@ -30,7 +30,7 @@ public sealed class ModelSource : IDisposable
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 // The run made a newer checkpoint and removed this one.
-                if (e is UnauthorizedAccessException || folder == path || tries == MostTries)
+                if (e is UnauthorizedAccessException || folder == path || tries == MaxTries)
                     throw new UserException($"{folder}: the checkpoint cannot be read: {e.Message}", e);
                 Thread.Sleep(1);
             }

@@ -23,7 +23,7 @@ public sealed record TrainingSettings
     public string Tokenizer { get; init; } = "char";
 
     /// <summary>The fraction of the text used for validation; 0 trains on all of it.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Validation { get; init; } = 0.1;
 
     /// <summary>The configuration of a model to train from scratch, as in <c>config.json</c>; null means a GPT-2. Its vocabulary is that of the data.</summary>
@@ -59,11 +59,11 @@ public sealed record TrainingSettings
     public ParameterStorage ParameterType { get; init; }
 
     /// <summary>Dropout probability of all layers; null means that of <see cref="Model"/>, or none.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double? Dropout { get; init; }
 
     /// <summary>The fraction of tokens that a masked language model or an encoder–decoder model has to predict.</summary>
-    [Range(0, 1, Above = true, Below = true)]
+    [Range(0, 1, MinimumIsExclusive = true, MaximumIsExclusive = true)]
     [FormerName("masked_part")]
     public double MaskedFraction { get; init; } = 0.15;
 
@@ -156,7 +156,7 @@ public sealed record TrainingSettings
     public int Threads { get; init; }
 
     /// <summary>The largest number of tokens in a batch. Their ids are kept in memory, and each token needs far more on the device.</summary>
-    private const int MostTokens = 1 << 24;
+    private const int MaxTokens = 1 << 24;
 
     internal static readonly JsonSerializerOptions Options = new()
     {
@@ -226,8 +226,8 @@ public sealed record TrainingSettings
         Ranges.Check(this);
         if (From is not null && (Model is not null || Layers is not null || Heads is not null || HiddenSize is not null))
             throw UserException.NamingSettings($"{nameof(From):setting} {From}: that model has its own sizes; leave out {nameof(Model):setting}, {nameof(Layers):setting}, {nameof(Heads):setting} and {nameof(HiddenSize):setting}");
-        if ((long)Batch * Block > MostTokens)
-            throw UserException.NamingSettings($"{nameof(Batch):setting} {Batch} with {nameof(Block):setting} {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MostTokens:N0}; use a smaller {nameof(Batch):setting} (with {nameof(Accumulate):setting}) or {nameof(Block):setting}");
+        if ((long)Batch * Block > MaxTokens)
+            throw UserException.NamingSettings($"{nameof(Batch):setting} {Batch} with {nameof(Block):setting} {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MaxTokens:N0}; use a smaller {nameof(Batch):setting} (with {nameof(Accumulate):setting}) or {nameof(Block):setting}");
         if (Pad && !Documents)
             throw UserException.NamingSettings($"{nameof(Pad):setting} gives each document windows of its own, so it needs their ends; add {nameof(Documents):setting}");
         if (Layerwise && Clip > 0)

@@ -58,7 +58,7 @@ public static class Values
     internal static string Rule(Type type, RangeAttribute? range, object? value)
     {
         double number = value is null || !IsNumber(value.GetType()) ? 0 : Convert.ToDouble(value, CultureInfo.InvariantCulture);
-        string rounding = (float)number == number || !double.IsFinite(number) || (range is not null && (number < range.Least || number > range.Most)) ? ""
+        string rounding = (float)number == number || !double.IsFinite(number) || (range is not null && (number < range.Minimum || number > range.Maximum)) ? ""
             : string.Create(CultureInfo.InvariantCulture, $" in single precision, in which this is {(float)number}");
         return $"it must be {Describe(type, range)}{rounding}";
     }
@@ -74,10 +74,10 @@ public static class Values
         if (!IsNumber(type))
             return "text";
         string limits = range?.Limits() ?? "";
-        if (type == typeof(ulong) && (range is null || double.IsPositiveInfinity(range.Most)))
+        if (type == typeof(ulong) && (range is null || double.IsPositiveInfinity(range.Maximum)))
             limits = $"from 0 to {ulong.MaxValue}";
-        else if (type == typeof(int) && (range is null || double.IsPositiveInfinity(range.Most)))
-            limits = range is null ? $"from {int.MinValue} to {int.MaxValue}" : $"from {range.Least} to {int.MaxValue}";
+        else if (type == typeof(int) && (range is null || double.IsPositiveInfinity(range.Maximum)))
+            limits = range is null ? $"from {int.MinValue} to {int.MaxValue}" : $"from {range.Minimum} to {int.MaxValue}";
         return $"{(type == typeof(double) || type == typeof(float) ? "a number" : "a whole number")} {limits}".TrimEnd();
     }
 

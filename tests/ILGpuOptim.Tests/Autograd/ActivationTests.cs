@@ -72,12 +72,12 @@ public class ActivationTests
                 var tape = new Tape(device);
                 float[] recorded = tape.GatedProduct(x, gate, up, gateBias, upBias, Activation.Mish).ToArray();
                 tape.Reset();
-                long before = device.Pool.LentBytes;
+                long before = device.Pool.UsedBytes;
                 tape.IsRecording = false;
                 Tensor result = tape.GatedProduct(x, gate, up, gateBias, upBias, Activation.Mish);
                 Near(recorded, result.ToArray(), 1e-6, $"{rows} rows, biases {biases}");
                 tape.Reset();
-                Assert.Equal(before, device.Pool.LentBytes);
+                Assert.Equal(before, device.Pool.UsedBytes);
             }
         }
     }

@@ -59,7 +59,7 @@ public class AttentionOpTests
         Parameter[] inputs = [.. Enumerable.Range(0, 3).Select(_ => Filled(device, 6, 8, (row, column) => MathF.Cos(row + (3 * column))))];
         Parameter bias = Filled(device, 5, 2, (row, column) => row - column);
         inputs[1].IsFrozen = true;
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         var tape = new Tape(device);
         Backward(tape, tape.Attention(inputs[0], inputs[1], inputs[2], 2, new AttentionSettings { Heads = 2, DistanceBias = bias }));
         Assert.False(tape.Gradients.Has(inputs[1]));
@@ -70,7 +70,7 @@ public class AttentionOpTests
         Assert.Equal(query, Gradient(tape, inputs[0]));
         Assert.NotEqual(0, once.Max(Math.Abs));
         tape.Gradients.Release();
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
     }
 
     /// <summary>Rotation works on a copy of the packed operand, which is returned as soon as no backward pass needs it.</summary>
@@ -88,10 +88,10 @@ public class AttentionOpTests
         Assert.Equal(expected, tape.SelfAttention(packed, 2, settings).ToArray());
         Assert.Equal(expected, tape.Recompute(packed, x => tape.SelfAttention(x, 2, settings)).ToArray());
         tape.IsRecording = false;
-        long lent = device.Pool.LentBytes;
+        long used = device.Pool.UsedBytes;
         Tensor alone = tape.SelfAttention(packed, 2, settings);
         Assert.Equal(expected, alone.ToArray());
-        Assert.Equal(lent + MemoryPool.RoundUp(4 * alone.Length), device.Pool.LentBytes);
+        Assert.Equal(used + MemoryPool.RoundUp(4 * alone.Length), device.Pool.UsedBytes);
         tape.Reset();
     }
 

@@ -93,10 +93,10 @@ public class FunctionTests
         {
             Parameter[] inputs = FunctionCases.Inputs(device, test);
             var tape = new Tape(device);
-            long before = device.Pool.LentBytes;
+            long before = device.Pool.UsedBytes;
             tape.Backward(FunctionCases.Weighted(tape, test.Apply(tape, FunctionCases.Arguments(tape, test, inputs))));
             tape.Dispose();
-            Assert.Equal(before, device.Pool.LentBytes);
+            Assert.Equal(before, device.Pool.UsedBytes);
         }
     }
 

@@ -201,7 +201,7 @@ public class GradientTests
         using var device = new CpuDevice(1);
         Case test = Table["linear with bias"];
         Parameter[] inputs = Inputs(device, test);
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         Tape tape = NewTape(device);
         tape.IsRecording = false;
         Assert.False(test.Output(tape, inputs).RequiresGradient);
@@ -212,7 +212,7 @@ public class GradientTests
         Assert.False(tape.Gradients.Has(inputs[1]));
         Assert.True(tape.Gradients.Has(inputs[0]));
         tape.Dispose();
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
     }
 
     private static AttentionSettings Rotated(Tape tape) => new() { Heads = 4, Causal = true, KeyHeads = 2, Angles = Angles(tape, 5, 4) };

@@ -63,7 +63,7 @@ public sealed class GradientsTests : IDisposable
     [Fact]
     public void MemoryIsKeptByClearAndReturnedByRelease()
     {
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         using (var tape = new Tape(device))
         {
             tape.Backward(model.Loss(tape, First, First, 1));
@@ -80,7 +80,7 @@ public sealed class GradientsTests : IDisposable
             tape.Backward(model.Loss(tape, First, First, 1));
         }
 
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
     }
 
     [Fact]

@@ -58,7 +58,7 @@ internal static partial class OpCases
             ("sigmoid", (tape, x) => tape.Sigmoid(x), x => 1 / (1 + Math.Exp(-x)), false),
             ("ReLU", (tape, x) => tape.Relu(x), x => Math.Max(x, 0), false),
             ("clamp", (tape, x) => tape.Clamp(x, -0.5f, 0.75f), x => Math.Clamp(x, -0.5, 0.75), false),
-            ("clamp from below", (tape, x) => tape.Clamp(x, least: 0.25f), x => Math.Max(x, 0.25), false),
+            ("clamp from below", (tape, x) => tape.Clamp(x, min: 0.25f), x => Math.Max(x, 0.25), false),
             ("power -1", (tape, x) => tape.Pow(x, -1), x => 1 / x, true),
             ("power -0.5", (tape, x) => tape.Pow(x, -0.5f), x => Math.Pow(x, -0.5), true),
             ("power 0", (tape, x) => tape.Pow(x, 0), x => 1, false),

@@ -107,7 +107,7 @@ public sealed class OpErrorTests : IDisposable
         ArgumentException e = Assert.ThrowsAny<ArgumentException>(() => Wrong[message](tape));
         Assert.StartsWith(message, e.Message, StringComparison.Ordinal);
         tape.Reset();
-        Assert.Equal(0, device.Pool.LentBytes);
+        Assert.Equal(0, device.Pool.UsedBytes);
     }
 
     [Fact]

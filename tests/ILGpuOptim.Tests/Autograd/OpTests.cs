@@ -95,9 +95,9 @@ public class OpTests
         void Holds(Parameter[] inputs, Func<Parameter[], Tensor> apply)
         {
             device.Pool.ResetPeak();
-            long before = device.Pool.LentBytes;
+            long before = device.Pool.UsedBytes;
             Tensor output = apply(inputs);
-            Assert.InRange(device.Pool.PeakBytes - device.Pool.LentBytes, 0, chunk);
+            Assert.InRange(device.Pool.PeakBytes - device.Pool.UsedBytes, 0, chunk);
             tape.Backward(tape.Sum(output));
 
             // The result, its gradient, and those of the inputs.
@@ -158,7 +158,7 @@ public class OpTests
             }
         }
 
-        Assert.Equal(0, device.Pool.LentBytes);
+        Assert.Equal(0, device.Pool.UsedBytes);
     }
 
     internal static void AgreesWithReference(Device device, string name)

@@ -65,16 +65,16 @@ public sealed class RecomputationTests : IDisposable
     public void WithoutRecordingOnlyTheResultStays()
     {
         using var tape = new Tape(device) { IsRecording = false };
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         Tensor plain = Block(tape, 0, x, tape.Linear(x, shared, null));
         float[] expected = plain.ToArray();
         tape.Reset();
         Tensor y = tape.Linear(x, shared, null), result = tape.Recompute(y, z => Block(tape, 0, z, y));
         Assert.False(result.RequiresGradient);
-        Assert.Equal(before + 2 * MemoryPool.RoundUp(4 * Rows * Columns), device.Pool.LentBytes);
+        Assert.Equal(before + 2 * MemoryPool.RoundUp(4 * Rows * Columns), device.Pool.UsedBytes);
         result.ToArray();
         tape.Reset();
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
         Assert.Equal(Rows * Columns, expected.Length);
     }
 
@@ -121,7 +121,7 @@ public sealed class RecomputationTests : IDisposable
     [Fact]
     public void AFailureWithinABlockLeavesNothingBehind()
     {
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         using (var tape = new Tape(device))
         {
             Assert.Throws<IOException>(() => tape.Recompute(x, _ => throw new IOException()));
@@ -135,7 +135,7 @@ public sealed class RecomputationTests : IDisposable
             Assert.True(tape.Gradients.Has(shared));
         }
 
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
     }
 
     [Fact]
@@ -197,7 +197,7 @@ public sealed class RecomputationTests : IDisposable
         var ready = new Dictionary<Parameter, float[]>();
         tape.GradientReady = parameter => ready.Add(parameter, Of(tape, parameter));
         device.Pool.ResetPeak();
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         Tensor first = tape.Linear(x, shared, null), z = first;
         for (int i = 0; i < Blocks; i++)
         {
@@ -206,7 +206,7 @@ public sealed class RecomputationTests : IDisposable
         }
 
         Tensor loss = tape.CrossEntropy(z, head, null, targets);
-        long forward = device.Pool.LentBytes - before;
+        long forward = device.Pool.UsedBytes - before;
         tape.Backward(loss);
         return ([[loss.Item(), tape.RandomStream], .. All.Select(parameter => Of(tape, parameter))], forward, ready);
     }
@@ -227,7 +227,7 @@ public sealed class RecomputationTests : IDisposable
 
     private float[] Gradient(Func<Tape, Tensor> output)
     {
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         float[] result;
         using (var tape = new Tape(device) { Seed = 4 })
         {
@@ -235,7 +235,7 @@ public sealed class RecomputationTests : IDisposable
             result = [.. Of(tape, x), .. Of(tape, shared)];
         }
 
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
         return result;
     }
 

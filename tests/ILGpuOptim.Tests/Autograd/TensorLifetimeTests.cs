@@ -32,7 +32,7 @@ public sealed class TensorLifetimeTests : IDisposable
         Assert.Throws<ObjectDisposedException>(() => tape.Reshape(x, 3, 2));
         Assert.Throws<ObjectDisposedException>(() => tape.Detach(x));
         Assert.Throws<ObjectDisposedException>(() => tape.Backward(loss));
-        Assert.Equal(0, device.Pool.LentBytes);
+        Assert.Equal(0, device.Pool.UsedBytes);
     }
 
     [Fact]
@@ -162,9 +162,9 @@ public sealed class TensorLifetimeTests : IDisposable
         var x = new Parameter(device, "x", 4, 3);
         x.Load([.. Enumerable.Range(0, 12).Select(i => (float)i)]);
         Tensor kept = tape.Square(x), other = tape.Square(x);
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         Tensor rows = tape.Slice(kept, 0, 1..3), row = tape.Select(rows, 0, 1), gone = tape.Slice(other, 0, ..1), columns = tape.Split(other, 0, 1, 3)[1];
-        Assert.Equal(before, device.Pool.LentBytes);
+        Assert.Equal(before, device.Pool.UsedBytes);
         row.IsKept = true;
         Assert.True(kept.IsKept && !other.IsKept);
         tape.Backward(tape.Add(tape.Sum(row), tape.Add(tape.Sum(gone), tape.Sum(columns))));

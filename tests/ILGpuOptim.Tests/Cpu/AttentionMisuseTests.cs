@@ -74,15 +74,15 @@ public class AttentionMisuseTests
         Block target = device.Pool.Rent(24), angles = device.Pool.Rent(4);
         device.Fill(target, 0);
         device.Fill(angles, 0);
-        var good = new RotationArguments(target, angles) { Rows = 2, Heads = 2, HeadSize = 4, Size = 2, HeadStride = 6, Stride = 12 };
+        var good = new RotationArguments(target, angles) { Rows = 2, Heads = 2, HeadSize = 4, RotatedSize = 2, HeadStride = 6, Stride = 12 };
         device.Rotate(good);
         void Refused(string message, RotationArguments arguments) => Assert.Contains(message, Assert.Throws<ArgumentException>(() => device.Rotate(arguments)).Message);
-        Refused("an even number of a head's 4 elements can be rotated, not 3", good with { Size = 3 });
-        Refused("an even number of a head's 4 elements can be rotated, not 6", good with { Size = 6 });
-        Refused("an even number of a head's 4 elements can be rotated, not -2", good with { Size = -2 });
+        Refused("an even number of a head's 4 elements can be rotated, not 3", good with { RotatedSize = 3 });
+        Refused("an even number of a head's 4 elements can be rotated, not 6", good with { RotatedSize = 6 });
+        Refused("an even number of a head's 4 elements can be rotated, not -2", good with { RotatedSize = -2 });
         Refused("a stride of 3 from head to head is less than the 4 elements of a head", good with { HeadStride = 3 });
         Refused("a stride of 9 is less than the 10 elements of a row", good with { Stride = 9 });
-        Refused("exceed 24 elements or 4 angles", good with { Size = 4 });
+        Refused("exceed 24 elements or 4 angles", good with { RotatedSize = 4 });
         Refused("exceed 24 elements or 4 angles", good with { Stride = 15 });
         Refused("negative size", good with { Rows = -1 });
     }

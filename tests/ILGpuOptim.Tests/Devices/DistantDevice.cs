@@ -23,7 +23,7 @@ internal sealed class DistantDevice(Device inner) : DelegatingDevice(inner)
     public int Waits { get; private set; }
 
     /// <summary>The largest number of pending readbacks when one was waited for: 2 if a step was launched meanwhile.</summary>
-    public int MostUnderWay { get; private set; }
+    public int MaxUnderWay { get; private set; }
 
     /// <summary>Elements of the workspace of a product; null: none.</summary>
     public Func<GemmArguments, long>? Workspace { get; init; }
@@ -66,7 +66,7 @@ internal sealed class DistantDevice(Device inner) : DelegatingDevice(inner)
     {
         public override ReadOnlySpan<float> Wait()
         {
-            device.MostUnderWay = Math.Max(device.MostUnderWay, device.pending.Count);
+            device.MaxUnderWay = Math.Max(device.MaxUnderWay, device.pending.Count);
             device.pending.Remove(this);
             return arrived.Wait();
         }

@@ -80,7 +80,7 @@ public abstract class GpuSuite(GpuDevice device)
         // Few tokens and wide layers, so that what products need beside their matrices counts.
         using var folder = new TemporaryFolder();
         TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 2, Warmup = 0, Layers = 2, HiddenSize = 512, Batch = 1, Block = 16, EvalBatches = 0 };
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         using TrainingRun run = TrainingRun.Begin(Path.Combine(folder.Path, "run"), settings, device);
         device.Pool.ResetPeak();
         run.Train(CancellationToken.None);

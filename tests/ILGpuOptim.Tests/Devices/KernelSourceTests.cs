@@ -53,7 +53,7 @@ public class KernelSourceTests
     private static Dictionary<string, KernelSource>.ValueCollection All(string target, bool asProcessor)
     {
         var kernels = new Dictionary<string, KernelSource>();
-        using var recorder = new KernelRecorder(asProcessor);
+        using var recorder = asProcessor ? KernelRecorder.ForProcessors() : new KernelRecorder();
         KernelListing.RecordModels(recorder);
         OperationListing.Record(recorder);
         recorder.RecordProducts();

@@ -140,7 +140,7 @@ public abstract class MisuseTests(Device device)
         Assert.Throws<ArgumentException>(() => device.Fill(default, 0));
         Assert.ThrowsAny<ArgumentException>(() => device.Pool.Rent(-1));
         Assert.ThrowsAny<ArgumentException>(() => device.Pool.Rent(1L << 40, 1L << 40));
-        Assert.ThrowsAny<ArgumentException>(() => device.Pool.Keep(long.MaxValue, 2));
+        Assert.ThrowsAny<ArgumentException>(() => device.Pool.RentPersistent(long.MaxValue, 2));
         Return(x);
         Block quantized = device.Pool.Rent(2, 512, DType.I8);
         Assert.Throws<NotSupportedException>(() => quantized.Slice(256, 256));
@@ -198,14 +198,14 @@ public abstract class MisuseTests(Device device)
     }
 
     [Fact]
-    public void ABlockReturnedTwiceIsRefusedAndLentOnce()
+    public void ABlockReturnedTwiceIsRefusedAndRentedOnce()
     {
         Block x = Numbers(4);
-        long lent = device.Pool.LentBytes;
+        long used = device.Pool.UsedBytes;
         device.Pool.Return(x);
         Assert.Throws<InvalidOperationException>(() => device.Pool.Return(x));
         Assert.Throws<InvalidOperationException>(() => device.Pool.Return(x.Slice(1, 2)));
-        Assert.Equal(lent - x.Memory.Bytes, device.Pool.LentBytes);
+        Assert.Equal(used - x.Memory.Bytes, device.Pool.UsedBytes);
         Block p = Numbers(4), q = Numbers(4);
         Assert.NotSame(p.Memory, q.Memory);
         Assert.Throws<ObjectDisposedException>(() => Read(x));

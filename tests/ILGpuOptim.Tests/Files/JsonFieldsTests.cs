@@ -74,7 +74,7 @@ public class JsonFieldsTests
     {
         JsonFields fields = JsonFields.Parse("""{"a": 1, "b": null, "c": {"d": 2}, "e": 3}"""u8.ToArray(), "x.json");
         fields.Int("a");
-        fields.Harmless("e");
+        fields.Ignore("e");
         Assert.Equal(["b", "c"], fields.Unread.Keys);
         Assert.StartsWith("x.json: c is {\"d\": 2}: ", Assert.Throws<UserException>(fields.Finish).Message, StringComparison.Ordinal);
         fields.Object("c")!.Int("d");

@@ -144,11 +144,11 @@ public class GenerationTests
         using GenerationBatch batch = new TextGenerator(model, device).Start([Prompt(model, 4, 1), Prompt(model, 9, 1)], 64, options);
         for (int i = 0; i < 5; i++)
             batch.Advance();
-        (long before, long allocations, long lent) = (GC.GetAllocatedBytesForCurrentThread(), device.Pool.Allocations, device.Pool.LentBytes);
+        (long before, long allocations, long used) = (GC.GetAllocatedBytesForCurrentThread(), device.Pool.Allocations, device.Pool.UsedBytes);
         int steps = model.Config.ContextLength - 14;
         for (int i = 0; i < steps; i++)
             batch.Advance();
-        Assert.Equal((allocations, lent), (device.Pool.Allocations, device.Pool.LentBytes));
+        Assert.Equal((allocations, used), (device.Pool.Allocations, device.Pool.UsedBytes));
 
         // Objects that stand for tensors are small, and as many whatever the model's sizes.
         long allocated = (GC.GetAllocatedBytesForCurrentThread() - before) / steps;
@@ -160,9 +160,9 @@ public class GenerationTests
     {
         using var device = new CpuDevice(1);
         using LanguageModel model = ModelFiles.Load(Goldens.Folder("models", "llama-tiny"), device);
-        long lent = device.Pool.LentBytes;
+        long used = device.Pool.UsedBytes;
         _ = new TextGenerator(model, device).Continue(Prompt(model, 9, 1), 4, Greedy).ToArray();
-        Assert.Equal(lent, device.Pool.LentBytes);
+        Assert.Equal(used, device.Pool.UsedBytes);
     }
 
     [Fact]

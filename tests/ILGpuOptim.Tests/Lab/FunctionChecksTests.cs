@@ -38,7 +38,7 @@ public class FunctionChecksTests
     public void HidingNotANumberFails() => Assert.Equal(["NaN and infinity as in double precision"], Failed(new HidesNaN()));
 
     [Fact]
-    public void AnOverflowOfTheDerivativeFails() => Assert.Equal(["gradients are numbers where values are, up to ±10,000"], Failed(new Overflows()));
+    public void AnOverflowOfTheDerivativeFails() => Assert.Equal(["gradients are finite where values are, up to ±10,000"], Failed(new Overflows()));
 
     [Fact]
     public void ACodeThatNoGpuCanRunFails() => Assert.Equal(["compiles to PTX", "compiles to OpenCL C"], Failed(new Managed()));

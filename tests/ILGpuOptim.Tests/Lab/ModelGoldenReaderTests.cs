@@ -30,7 +30,7 @@ public class ModelGoldenReaderTests
         using var folder = new TemporaryFolder();
         Assert.Contains("expected.json", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
         File.WriteAllText(folder["expected.json"], """{"adamw":{"betas":[0.9]}}""");
-        Assert.Contains("adamw.betas must have 2 numbers, not 1", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
+        Assert.Contains("adamw.betas must have 2 values, not 1", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
         File.WriteAllText(folder["expected.json"], """{"loss":1}""");
         Assert.Contains("not the settings of a recorded model", Assert.Throws<UserException>(() => new ModelGolden(folder.Path)).Message);
         File.Copy(Goldens.Folder("models", "gpt2-tiny", "expected.json"), folder["expected.json"], overwrite: true);

@@ -104,5 +104,5 @@ public sealed class RelativeBiasTests : IDisposable
     }
 
     private RelativeBias Make(int buckets, int maxDistance, bool isBidirectional) =>
-        new(new Initializer(device, seed: 1), new RelativeBiasDescription("table", buckets, maxDistance, isBidirectional) { StandardDeviation = 1 }, heads: 3);
+        new(new Initializer(device, seed: 1), new RelativeBiasDescription("table", buckets, maxDistance) { IsBidirectional = isBidirectional, StandardDeviation = 1 }, heads: 3);
 }

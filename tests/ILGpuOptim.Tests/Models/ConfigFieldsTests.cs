@@ -162,7 +162,7 @@ public class ConfigFieldsTests
         long before = GC.GetAllocatedBytesForCurrentThread();
         Assert.ThrowsAny<UserException>(() => ModelFiles.Load(folder.Path, device));
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 8 << 20);
-        Assert.Equal(0, device.Pool.LentBytes);
+        Assert.Equal(0, device.Pool.UsedBytes);
     }
 
     private static string With(string family, string field, string value)

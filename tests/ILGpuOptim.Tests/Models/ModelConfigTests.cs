@@ -76,7 +76,7 @@ public class ModelConfigTests
     {
         using var device = new DryDevice();
         using LanguageModel model = ModelConfig.Load(Path.Combine(Folder, name + ".json")).Create(new Initializer(device, 1));
-        long weights = device.Pool.LentBytes;
+        long weights = device.Pool.UsedBytes;
         var tape = new Tape(device);
         tape.Backward(model.Loss(tape, new int[512], new int[512], 4));
         Assert.InRange(device.Pool.PeakBytes, 2 * weights, 20 * weights);

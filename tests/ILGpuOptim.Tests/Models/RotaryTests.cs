@@ -34,7 +34,7 @@ public class RotaryTests
             var rotation = new RotationArguments(target, angles) { Rows = rows, Heads = heads, HeadSize = size, Stride = stride };
             device.Rotate(rotation);
             device.Download(target, result);
-            device.Rotate(rotation with { Backwards = true });
+            device.Rotate(rotation with { Inverse = true });
             var back = new float[start.Length];
             device.Download(target, back);
             Assert.All(back.Zip(start), pair => Assert.Equal(pair.Second, pair.First, 1e-6f));
@@ -56,7 +56,7 @@ public class RotaryTests
         float[] start = [.. Enumerable.Range(0, Rows * Stride).Select(i => MathF.Sin(i))], expected = [.. start];
         device.Upload(start, target);
         device.Upload([.. Enumerable.Range(0, Rows * Size).Select(i => MathF.Cos(3 * i))], angles);
-        device.Rotate(new RotationArguments(target, angles) { Rows = Rows, Heads = Heads, HeadSize = HeadSize, Size = Size, HeadStride = HeadStride, Stride = Stride });
+        device.Rotate(new RotationArguments(target, angles) { Rows = Rows, Heads = Heads, HeadSize = HeadSize, RotatedSize = Size, HeadStride = HeadStride, Stride = Stride });
         float[] head = new float[Rows * Size], actual = new float[start.Length];
         for (int h = 0; h < Heads; h++)
         {

@@ -24,9 +24,9 @@ public class StateStorageTests
             var parameter = new Parameter(device, "h.0.attn.weight", shape);
             using Optimizer counting = entry.Create(storage);
             IReadOnlyList<StateTensor> declared = counting.StateOf(shape, entry.OptionsOf(settings, parameter.Name, shape));
-            long before = device.Pool.LentBytes;
+            long before = device.Pool.UsedBytes;
             using Optimizer optimizer = Registry.Create(settings, [parameter], out _);
-            Assert.Equal(declared.Sum(tensor => MemoryPool.KeptBytes(tensor.Bytes)), device.Pool.LentBytes - before);
+            Assert.Equal(declared.Sum(tensor => MemoryPool.PersistentBytes(tensor.Bytes)), device.Pool.UsedBytes - before);
             Assert.Equal(declared.Sum(tensor => tensor.Bytes), optimizer.StateBytes);
             Assert.Equal(StateFormulas.ByName[name](shape, 4), 4 * declared.Sum(tensor => tensor.Length));
             if (storage == StateStorage.F32)

@@ -22,7 +22,7 @@ public class DistantTrainingTests
         int before = 0;
         float[] actual = Losses(distant, settings, step => before = step == 1 ? distant.Waits : before);
         Assert.Equal(before, distant.Waits);
-        Assert.Equal(2, distant.MostUnderWay);
+        Assert.Equal(2, distant.MaxUnderWay);
         Assert.Equal(expected, actual);
     }
 
@@ -169,7 +169,7 @@ public class DistantTrainingTests
             }
         };
         Block block = distant.Pool.Rent(1 << 10);
-        Assert.Equal(block.Memory.Bytes, distant.Pool.HeldBytes);
+        Assert.Equal(block.Memory.Bytes, distant.Pool.ReservedBytes);
         full = true;
         Assert.Throws<DeviceMemoryException>(() => distant.Pool.Rent(1 << 12));
     }

@@ -60,7 +60,7 @@ public class MixtureMemoryTests
     /// <summary>The plan of a short run, and the most bytes that the run holds beyond what the device, which tests may share, held before.</summary>
     internal static (MemoryPlan Plan, long Peak) Measure(string kind, Device device)
     {
-        long before = device.Pool.LentBytes;
+        long before = device.Pool.UsedBytes;
         var settings = new TrainingSettings { Block = 32, Batch = 4, Steps = 6, Warmup = 0, Validation = 0, EvalBatches = 0, Optimizer = new() { LearningRate = 0.01 } };
         ModelConfig config = kind == "qwen3_moe" ? new Qwen3MoeConfig
         {

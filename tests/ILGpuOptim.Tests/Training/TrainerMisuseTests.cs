@@ -21,18 +21,18 @@ public class TrainerMisuseTests
         using var undisturbed = new Subject(Settings with { Clip = clips ? 1 : 0 });
         for (int i = 0; i < stepsBefore; i++)
             Assert.Equal(undisturbed.Step(), disturbed.Step());
-        long lent = disturbed.Device.Pool.LentBytes;
+        long used = disturbed.Device.Pool.UsedBytes;
         int calls = 0;
         disturbed.Trainer.Tape.GradientReady = _ => throw (++calls == 1 ? new IOException("first") : new IOException("again"));
         Assert.Throws<IOException>(() => disturbed.Trainer.Step());
         Assert.Throws<IOException>(() => disturbed.Trainer.Step());
         disturbed.Trainer.Tape.GradientReady = null;
         Assert.Equal(stepsBefore, disturbed.Trainer.StepNumber);
-        Assert.Equal(lent, disturbed.Device.Pool.LentBytes);
+        Assert.Equal(used, disturbed.Device.Pool.UsedBytes);
         Assert.All(disturbed.Model.Parameters, parameter => Assert.False(disturbed.Trainer.Tape.Gradients.Has(parameter)));
         for (int i = 0; i < 3; i++)
             Assert.Equal(undisturbed.Step(), disturbed.Step());
-        Assert.Equal(undisturbed.Device.Pool.LentBytes, disturbed.Device.Pool.LentBytes);
+        Assert.Equal(undisturbed.Device.Pool.UsedBytes, disturbed.Device.Pool.UsedBytes);
     }
 
     [Fact]
@@ -106,14 +106,14 @@ public class TrainerMisuseTests
             subject.Data.Dispose();
         }
 
-        Assert.Equal(0, device.Pool.LentBytes);
+        Assert.Equal(0, device.Pool.UsedBytes);
         Block[] blocks = [.. Enumerable.Range(0, 40).Select(_ => device.Pool.Rent(64))];
         Assert.Equal(40, blocks.Select(block => block.Memory).Distinct().Count());
         device.Dispose();
         device.Dispose();
         foreach (Block block in blocks)
             device.Pool.Return(block);
-        Assert.Equal(0, device.Pool.HeldBytes);
+        Assert.Equal(0, device.Pool.ReservedBytes);
     }
 
     [Fact]

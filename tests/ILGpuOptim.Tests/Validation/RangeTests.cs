@@ -110,7 +110,7 @@ public class RangeTests
                 AssertOneLine(error);
             }
 
-            foreach (double value in (double[])[range.Least, range.Most])
+            foreach (double value in (double[])[range.Minimum, range.Maximum])
             {
                 if (range.Contains(value) && value is >= int.MinValue and <= int.MaxValue)
                     Assert.Null(ErrorOf(["train", $"{flag}={Text(value)}"]));
@@ -248,7 +248,7 @@ public class RangeTests
 
     private static IEnumerable<double> Outside(Type type, RangeAttribute range)
     {
-        double[] values = IsWhole(type) ? [range.Least - 1, range.Most + 1] : [double.NaN, double.PositiveInfinity, double.NegativeInfinity, range.Least - 1, range.Most + 1, range.Least, range.Most, 1e39, -1e39];
+        double[] values = IsWhole(type) ? [range.Minimum - 1, range.Maximum + 1] : [double.NaN, double.PositiveInfinity, double.NegativeInfinity, range.Minimum - 1, range.Maximum + 1, range.Minimum, range.Maximum, 1e39, -1e39];
         return values.Distinct().Where(value => !range.Contains(value) && (!IsWhole(type) || value is >= int.MinValue and <= int.MaxValue));
     }
 

@@ -10,7 +10,7 @@ public sealed unsafe partial class CpuDevice
     private const int ScatterColumns = 64;
 
     /// <inheritdoc/>
-    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => IndexRange.Of(new ReadOnlySpan<int>(At(indices), checked((int)indices.Length)));
+    protected internal override (int Min, int Max)? RangeOfIndices(in Block indices) => IndexRange.Of(new ReadOnlySpan<int>(At(indices), checked((int)indices.Length)));
 
     /// <inheritdoc/>
     protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)
@@ -178,11 +178,11 @@ public sealed unsafe partial class CpuDevice
         {
             Target = (float*)At(a.Target),
             Angles = (float*)At(a.Angles),
-            Rule = new RotateRule(a.Backwards ? -1 : 1),
+            Rule = new RotateRule(a.Inverse ? -1 : 1),
             Rows = a.Rows,
             Heads = a.Heads,
-            HeadStep = a.HeadStep,
-            Size = a.Turned,
+            HeadStep = a.HeadStride,
+            Size = a.RotatedSize,
             Stride = a.Stride,
         };
         workers.Run(CpuRotation<L>.Pieces(a.Rows), ref work);

@@ -21,11 +21,11 @@ public sealed unsafe partial class CpuDevice
     /// <inheritdoc/>
     protected internal override void GemmCore(ReadOnlySpan<GemmArguments> products)
     {
-        bool joins = products.Length is > 1 and <= GemmDotsGroup<F4>.Most;
+        bool joins = products.Length is > 1 and <= GemmDotsGroup<F4>.MaxCount;
         foreach (ref readonly GemmArguments product in products)
         {
             Validate.Gemm<Lift1<KeepRule>>(product, []);
-            joins &= product is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MostRows }
+            joins &= product is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MaxRows }
                 && product.A.Type == DType.F32;
         }
 
@@ -71,12 +71,12 @@ public sealed unsafe partial class CpuDevice
         scratch.Reset();
         gemm ??= new CpuGemm(workers);
         int strideC = g.StrideC == 0 ? g.N : g.StrideC;
-        CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
+        CpuOperand* prepared = stackalloc CpuOperand[Access.MaxOperands];
         var map = new CpuMapWork<L, R>
         {
             Rule = epilogue,
             Operands = prepared,
-            Scratch = scratch.Take<float>((long)workers.Threads * Access.MostOperands * CpuMapWork<L, R>.Tile),
+            Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L, R>.Tile),
         };
         for (int k = 0; k < operands.Length; k++)
         {

@@ -75,7 +75,7 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
+        CpuOperand* prepared = stackalloc CpuOperand[Access.MaxOperands];
         if (Prepare(rows, columns, operands, prepared) && rows > 1)
         {
             columns *= rows;
@@ -94,7 +94,7 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        CpuOperand* prepared = stackalloc CpuOperand[Access.MostOperands];
+        CpuOperand* prepared = stackalloc CpuOperand[Access.MaxOperands];
         Prepare(rows, columns, operands, prepared);
         if (vectorBits == 512)
             Rows<F16, R>(rule, rows, columns, prepared);
@@ -122,10 +122,10 @@ public sealed unsafe partial class CpuDevice : Device
     {
         scratch.Reset();
         bool columnSums = false;
-        for (int k = 0; k < Access.MostOperands; k++)
+        for (int k = 0; k < Access.MaxOperands; k++)
             columnSums |= AccessOf<R>.Value.Reduces(k) && operands[k].Layout is Layout.PerColumn or Layout.RowsAndColumns;
         var grid = new CpuGrid(rows, columns, wholeRows: false, columnSums);
-        CpuPartials* partials = stackalloc CpuPartials[Access.MostOperands];
+        CpuPartials* partials = stackalloc CpuPartials[Access.MaxOperands];
         CpuReduction.Prepare<R>(operands, partials, grid, scratch);
         var work = new CpuMapWork<L, R>
         {
@@ -133,7 +133,7 @@ public sealed unsafe partial class CpuDevice : Device
             Grid = grid,
             Operands = operands,
             Partials = partials,
-            Scratch = scratch.Take<float>((long)workers.Threads * Access.MostOperands * CpuMapWork<L, R>.Tile),
+            Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L, R>.Tile),
         };
         workers.Run(grid.Pieces, ref work);
         CpuReduction.Complete<R>(operands, partials, grid);
@@ -145,10 +145,10 @@ public sealed unsafe partial class CpuDevice : Device
     {
         scratch.Reset();
         bool columnSums = false;
-        for (int k = 0; k < Access.MostOperands; k++)
+        for (int k = 0; k < Access.MaxOperands; k++)
             columnSums |= AccessOf<R>.Value.Reduces(k);
         var grid = new CpuGrid(rows, columns, wholeRows: true, columnSums);
-        CpuPartials* partials = stackalloc CpuPartials[Access.MostOperands];
+        CpuPartials* partials = stackalloc CpuPartials[Access.MaxOperands];
         CpuReduction.Prepare<R>(operands, partials, grid, scratch);
         long perOperand = (Math.Max(columns, 16) + 15) & ~15L;
         var work = new CpuRowWork<L, R>
@@ -157,7 +157,7 @@ public sealed unsafe partial class CpuDevice : Device
             Grid = grid,
             Operands = operands,
             Partials = partials,
-            Scratch = scratch.Take<float>(workers.Threads * Access.MostOperands * perOperand),
+            Scratch = scratch.Take<float>(workers.Threads * Access.MaxOperands * perOperand),
             ScratchPerOperand = perOperand,
         };
         workers.Run(grid.RowPieces, ref work);

@@ -108,7 +108,7 @@ public sealed partial class GpuDevice
             | (a.Ranges is null ? a.Before >= a.KeyLength ? 0 : GpuAttentionKernels.Bounded : GpuAttentionKernels.Ranged | GpuAttentionKernels.Bounded)
             | (a.SoftCap > 0 ? GpuAttentionKernels.Caps : 0) | (a.DistanceBias is null ? 0 : GpuAttentionKernels.HasDistances);
         if (IsProcessor)
-            form = (form & ~GpuAttentionKernels.Narrow) | GpuAttentionKernels.Alone | (a.HeadSize % 8 == 0 ? GpuAttentionKernels.Direct : 0);
+            form = (form & ~GpuAttentionKernels.Narrow) | GpuAttentionKernels.SingleThread | (a.HeadSize % 8 == 0 ? GpuAttentionKernels.Direct : 0);
         return new GpuAttentionArguments
         {
             Query = GpuMemory.View<float>(a.Query),

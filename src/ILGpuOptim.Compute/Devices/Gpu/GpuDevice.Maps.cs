@@ -26,7 +26,7 @@ public sealed partial class GpuDevice
         }
 
         if (sums && quantizes)
-            throw new NotSupportedException($"{Name}: {typeof(R).Name} cannot sum and write 8-bit numbers in one launch");
+            throw new NotSupportedException($"{Name}: {typeof(R).Name} cannot sum and write 8-bit values in one launch");
         ulong formats = GpuFormats.Of(operands, R.Access, columns);
         if (GpuFormats.IsFlat(formats))
             (rows, columns) = (Math.Min(1, rows), rows * columns);
@@ -71,7 +71,7 @@ public sealed partial class GpuDevice
     /// <summary>Launches queued maps: entries of <see cref="GpuPendingMaps.EntryLength"/> integers, and the entry of each group.</summary>
     internal void LaunchMaps<R>(in R rule, ulong formats, ReadOnlySpan<int> entries, ReadOnlySpan<int> groups) where R : unmanaged, IMap6
     {
-        table ??= Accelerator.Allocate1D<int>(GpuPendingMaps.MostEntries * GpuPendingMaps.EntryLength + GpuPendingMaps.MostGroups);
+        table ??= Accelerator.Allocate1D<int>(GpuPendingMaps.MaxEntries * GpuPendingMaps.EntryLength + GpuPendingMaps.MaxGroups);
         ArrayView<int> first = table.View.SubView(0, entries.Length), second = table.View.SubView(entries.Length, groups.Length);
         staging.Upload(MemoryMarshal.AsBytes(entries), first.Cast<byte>());
         staging.Upload(MemoryMarshal.AsBytes(groups), second.Cast<byte>());
@@ -139,7 +139,7 @@ public sealed partial class GpuDevice
         {
             sums += R.Access.Reduces(k) ? 1 : 0;
             if (R.Access.Writes(k) && operands[k].Block.Type.SharesScales())
-                throw new NotSupportedException($"{Name}: a row program cannot write 8-bit numbers");
+                throw new NotSupportedException($"{Name}: a row program cannot write 8-bit values");
             if (R.Access.Writes(k) && operands[k].Block.Type == DType.I32)
                 Overwrites(operands[k].Block);
         }
@@ -147,7 +147,7 @@ public sealed partial class GpuDevice
         var arguments = new GpuArguments(operands, rows, columns, nothing.View);
 
         // With sums per column, a group takes several rows, so that partial sums are few.
-        arguments.Across = IsProcessor ? (int)Math.Max(1, Tiles(rows, GpuRowLines.MostGroups)) : sums == 0 ? 1 : (int)Math.Max(1, Tiles(rows, 128));
+        arguments.Across = IsProcessor ? (int)Math.Max(1, Tiles(rows, GpuRowLines.MaxGroups)) : sums == 0 ? 1 : (int)Math.Max(1, Tiles(rows, 128));
         long groups = Tiles(rows, arguments.Across), size = groups * columns;
         Block partials = sums > 0 ? Pool.Rent(sums * size) : default;
         for (int k = 0, taken = 0; k < operands.Length; k++)
@@ -159,7 +159,7 @@ public sealed partial class GpuDevice
         if (rows > 0 && columns > 0)
         {
             int threads = IsProcessor ? 1 : 32;
-            while (threads < columns && threads < GpuRowKernels.MostThreads && !IsProcessor)
+            while (threads < columns && threads < GpuRowKernels.MaxThreads && !IsProcessor)
                 threads *= 2;
             Launcher<R>(rowPrograms, IsProcessor ? GpuRowLines.Run : GpuRowKernels.Run)((Groups(groups), threads), arguments, rule, new(GpuFormats.Of(operands, R.Access, columns)));
         }

@@ -18,8 +18,8 @@ public sealed partial class GpuDevice
 
     private Action<KernelConfig, ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>? random;
 
-    /// <summary>The most numbers that are read back without waiting; more are read at once.</summary>
-    private const int MostReadLater = 64;
+    /// <summary>The maximum number of values that are read back asynchronously; more are read synchronously.</summary>
+    private const int MaxReadLater = 64;
 
     /// <summary>Memory of readbacks that have arrived.</summary>
     private readonly Stack<PageLockedArray1D<float>> arrived = [];
@@ -51,7 +51,7 @@ public sealed partial class GpuDevice
 
     /// <inheritdoc/>
     /// <remarks>Indices that an upload left are known; of a part of them only that they lie within the range of all.</remarks>
-    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) =>
+    protected internal override (int Min, int Max)? RangeOfIndices(in Block indices) =>
         ((GpuMemory)indices.Memory).Indices is var (block, least, most) && block == indices ? (least, most) : null;
 
     /// <inheritdoc/>
@@ -106,10 +106,10 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected internal override Readback ReadLaterCore(in Block source)
     {
-        if (source.Length is 0 or > MostReadLater || !IsAsynchronous)
+        if (source.Length is 0 or > MaxReadLater || !IsAsynchronous)
             return base.ReadLaterCore(source);
         pending.Launch();
-        PageLockedArray1D<float> memory = arrived.TryPop(out PageLockedArray1D<float>? known) ? known : Accelerator.AllocatePageLocked1D<float>(MostReadLater);
+        PageLockedArray1D<float> memory = arrived.TryPop(out PageLockedArray1D<float>? known) ? known : Accelerator.AllocatePageLocked1D<float>(MaxReadLater);
         return new GpuReadback(this, GpuMemory.View<float>(source).SubView(0, source.Length), memory);
     }
 

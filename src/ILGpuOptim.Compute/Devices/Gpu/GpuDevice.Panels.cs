@@ -37,7 +37,7 @@ public sealed partial class GpuDevice
         formats |= width > Line.Length ? GpuGemmPanels.TwoLines : 0;
         x.TilesN = (x.N + width - 1) / width;
         int fitting = (1 << 17) / Math.Max(1, x.K), most = 16 * Accelerator.NumMultiprocessors;
-        int rows = Math.Clamp(fitting < GpuGemmPanels.Rows ? ManyRows : fitting, 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MostSums / width)));
+        int rows = Math.Clamp(fitting < GpuGemmPanels.Rows ? ManyRows : fitting, 1, Math.Max(1, Math.Min(x.M, GpuGemmPanels.MaxSums / width)));
         while (rows > GpuGemmPanels.Rows && (long)batch * x.TilesN * ((x.M + rows - 1) / rows) < most)
             rows /= 2;
         rows = (rows + GpuGemmPanels.Rows - 1) / GpuGemmPanels.Rows * GpuGemmPanels.Rows;

@@ -43,7 +43,7 @@ public sealed partial class ReferenceDevice : Device
     private static Span<int> Integers(in Block block) => ((ReferenceMemory)block.Memory).Integers.AsSpan((int)(block.Offset / 4), (int)block.Length);
 
     /// <inheritdoc/>
-    protected internal override (int Least, int Most)? RangeOfIndices(in Block indices) => IndexRange.Of(Integers(indices));
+    protected internal override (int Min, int Max)? RangeOfIndices(in Block indices) => IndexRange.Of(Integers(indices));
 
     /// <inheritdoc/>
     protected internal override void UploadCore(ReadOnlySpan<float> source, in Block target)

@@ -63,7 +63,7 @@ internal static class BytePairFiles
             throw fields.Error("tokenizer_class", $"is {name}, whose word splitting is not supported; {string.Join(", ", Families.Keys)} are. Convert the tokenizer to a tokenizer.json");
         bool addPrefixSpace = fields.Flag("add_prefix_space") ?? false, addBegin = fields.Flag("add_bos_token") ?? false;
         // No token is appended to a text; see docs/tokenizers.md.
-        fields.Harmless("add_eos_token", "trim_offsets", "init_inputs");
+        fields.Ignore("add_eos_token", "trim_offsets", "init_inputs");
         fields.Finish();
 
         INormalizer? composes = family.Composes ? Normalizers.Read(JsonFields.Parse("""{"type": "NFC"}"""u8.ToArray(), path)) : null;

@@ -24,7 +24,7 @@ internal sealed record AddedTokenSettings(string Content, bool SingleWord = fals
     /// <param name="special">Treats the token as special even if it does not state so.</param>
     public static AddedTokenSettings Read(JsonFields token, bool special = false)
     {
-        token.Harmless("__type", "id");
+        token.Ignore("__type", "id");
         special |= token.Flag("special") ?? false;
         var result = new AddedTokenSettings(token.RequiredText("content"), token.Flag("single_word") ?? false, token.Flag("lstrip") ?? false,
             token.Flag("rstrip") ?? false, token.Flag("normalized") ?? !special, special);
@@ -49,7 +49,7 @@ internal sealed class CompanionSettings
     private static readonly string[] Attributes = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
     /// <summary>Fields of <c>tokenizer_config.json</c> that do not affect ids.</summary>
-    private static readonly string[] HarmlessFields =
+    private static readonly string[] IgnoredFields =
     [
         "model_max_length", "max_len", "max_length", "stride", "truncation", "truncation_side", "truncation_strategy", "padding", "padding_side", "pad_to_multiple_of",
         "pad_token_type_id", "pad_token_id", "clean_up_tokenization_spaces", "spaces_between_special_tokens", "chat_template", "default_chat_template", "use_default_system_prompt",
@@ -97,7 +97,7 @@ internal sealed class CompanionSettings
         config ??= NoFields(folder);
         string? name = config.Text("tokenizer_class");
         var settings = new CompanionSettings(config) { TokenizerClass = name is not null && name.EndsWith("Fast", StringComparison.Ordinal) ? name[..^4] : name };
-        config.Harmless(HarmlessFields);
+        config.Ignore(IgnoredFields);
         config.Only("auto_map", _ => besideWhole, "tokenizers with custom code are not supported; convert it to a tokenizer.json");
         config.Only("split_special_tokens", value => value.ValueKind == JsonValueKind.False, "splitting special tokens is not supported; set it to false");
         settings.ReadSpecial(config, special: false);

@@ -41,7 +41,7 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     {
         var ids = new List<int>();
         string whole = Surrogates.WithoutHalves(text);
-        foreach (CutPart part in Added.InText.Cut(whole))
+        foreach (AddedTokenSegment part in Added.InText.Split(whole))
         {
             if (part.Id is { } id)
                 ids.Add(id);
@@ -71,7 +71,7 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
         // If the normalizer removes the first character, the rest does not count as the start of the text.
         atStart = atStart && Normalizer?.Normalize(text[..(char.IsSurrogate(text[0]) ? 2 : 1)]) is not "";
         var pieces = new List<TextPiece>();
-        foreach (CutPart part in Added.InNormalizedText.Cut(normalized))
+        foreach (AddedTokenSegment part in Added.InNormalizedText.Split(normalized))
         {
             if (part.Id is { } id)
             {

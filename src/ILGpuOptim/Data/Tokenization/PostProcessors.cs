@@ -19,7 +19,7 @@ internal static class PostProcessors
         string type = processor.RequiredText("type");
 
         // These change the reported offsets of tokens, not the ids. Some files have them beside a template.
-        processor.Harmless("add_prefix_space", "trim_offsets", "use_regex");
+        processor.Ignore("add_prefix_space", "trim_offsets", "use_regex");
         switch (type)
         {
             case "Sequence":
@@ -47,7 +47,7 @@ internal static class PostProcessors
     private static List<int> Template(JsonFields processor, Func<string, int?> idOf)
     {
         // Pairs of texts are not supported.
-        processor.Harmless("pair");
+        processor.Ignore("pair");
         JsonFields? special = processor.Object("special_tokens");
         var prefix = new List<int>();
         bool inPrefix = true;
@@ -59,7 +59,7 @@ internal static class PostProcessors
                 throw new UserException($"{piece.Source}: {piece.Path} must be a SpecialToken or a Sequence");
             JsonFields fields = (token ?? sequence)!;
             string name = fields.RequiredText("id");
-            fields.Harmless("type_id");
+            fields.Ignore("type_id");
             fields.Finish();
             if (sequence is not null)
             {
@@ -83,7 +83,7 @@ internal static class PostProcessors
     {
         if (special is null)
             return idOf(name) is { } id ? [id] : null;
-        special.Harmless("id", "tokens");
+        special.Ignore("id", "tokens");
         IReadOnlyList<JsonElement> ids = special.Array("ids") ?? throw special.Error("ids", "is missing");
         special.Finish();
         return [.. ids.Select(id => id.ValueKind == JsonValueKind.Number && id.TryGetInt32(out int value) ? value : throw special.Error("ids", $"has {JsonFields.Describe(id)}; ids are integers"))];

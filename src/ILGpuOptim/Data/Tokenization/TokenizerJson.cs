@@ -17,7 +17,7 @@ internal static class TokenizerJson
         root.Only("version", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("1.0"), "only version \"1.0\" is known");
 
         // Both only apply to batches of texts; single texts are neither truncated nor padded.
-        root.Harmless("truncation", "padding");
+        root.Ignore("truncation", "padding");
 
         (string kind, ITokenModel model) = Model(root.RequiredObject("model"));
         INormalizer? normalizer = root.Object("normalizer") is { } normalizing ? Normalizers.Read(normalizing) : null;

@@ -41,7 +41,7 @@ internal static class WordPieceFiles
         };
         string prefix = fields.Text("wordpieces_prefix") ?? "##";
         fields.Only("never_split", value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0, "words that are never split are not supported; make them added tokens");
-        fields.Harmless("init_inputs");
+        fields.Ignore("init_inputs");
         fields.Finish();
 
         Dictionary<string, int> tokens = Tokens(files[0].Contents, path);

@@ -61,9 +61,9 @@ public sealed class RotaryAngles
             return;
         }
 
-        double[] turns = frequencies.Of(variant);
+        double[] angularFrequencies = frequencies.Of(variant);
         for (int i = 0; i < positions.Length; i++)
-            Turn(turns, positions[i], rows.Slice(i * size, size));
+            WriteRow(angularFrequencies, positions[i], rows.Slice(i * size, size));
     }
 
     private void Extend(int count)
@@ -73,18 +73,18 @@ public sealed class RotaryAngles
             return;
         count = Math.Max(count, 2 * known);
         Array.Resize(ref table, count * size);
-        double[] turns = frequencies.Of(0);
+        double[] angularFrequencies = frequencies.Of(0);
         for (int position = known; position < count; position++)
-            Turn(turns, position, table.AsSpan(position * size, size));
+            WriteRow(angularFrequencies, position, table.AsSpan(position * size, size));
     }
 
-    private void Turn(double[] turns, int position, Span<float> row)
+    private void WriteRow(double[] angularFrequencies, int position, Span<float> row)
     {
-        for (int k = 0; k < turns.Length; k++)
+        for (int k = 0; k < angularFrequencies.Length; k++)
         {
-            (double sine, double cosine) = Math.SinCos(position * turns[k]);
+            (double sine, double cosine) = Math.SinCos(position * angularFrequencies[k]);
             row[k] = (float)(cosine * frequencies.AttentionFactor);
-            row[turns.Length + k] = (float)(sine * frequencies.AttentionFactor);
+            row[angularFrequencies.Length + k] = (float)(sine * frequencies.AttentionFactor);
         }
     }
 }

@@ -152,7 +152,7 @@ public record RotaryScaling
         foreach ((string field, IReadOnlyList<double>? factors) in ((string, IReadOnlyList<double>?)[])[("long_factor", LongFactors), ("short_factor", ShortFactors)])
         {
             if (factors?.Count != size / 2)
-                throw new UserException($"{place} of type \"longrope\" has {factors?.Count ?? 0} numbers in {field}; half of the {size} rotated coordinates of a head need {size / 2}");
+                throw new UserException($"{place} of type \"longrope\" has {factors?.Count ?? 0} values in {field}; half of the {size} rotated coordinates of a head need {size / 2}");
             foreach (double factor in factors)
                 Positive(place, field, factor);
         }

@@ -247,9 +247,11 @@ public sealed record RotaryDescription(double Theta, int Size, RotaryScaling? Sc
 /// <param name="Name">The table's name without <c>.weight</c>.</param>
 /// <param name="Buckets">Its rows.</param>
 /// <param name="MaxDistance">Distances from this one on share the last bucket.</param>
-/// <param name="IsBidirectional">Half of the buckets are for keys after the query.</param>
-public sealed record RelativeBiasDescription(string Name, int Buckets, int MaxDistance, bool IsBidirectional)
+public sealed record RelativeBiasDescription(string Name, int Buckets, int MaxDistance)
 {
+    /// <summary>Half of the buckets are for keys after the query.</summary>
+    public bool IsBidirectional { get; init; }
+
     /// <summary>The standard deviation of initial weights.</summary>
     public float StandardDeviation { get; init; } = 0.02f;
 }
@@ -285,10 +287,12 @@ public sealed record FeedForwardDescription
 /// <summary>A mixture of experts (Shazeer et al., 2017; Jiang et al., "Mixtral of experts", 2024).</summary>
 /// <param name="Count">The number of experts.</param>
 /// <param name="PerToken">The number of experts per token.</param>
-/// <param name="Normalizes">Normalises the weights of a token's experts to a sum of 1.</param>
 /// <param name="Router">The router's projection.</param>
-public sealed record ExpertsDescription(int Count, int PerToken, bool Normalizes, ProjectionDescription Router)
+public sealed record ExpertsDescription(int Count, int PerToken, ProjectionDescription Router)
 {
+    /// <summary>Normalises the weights of a token's experts to a sum of 1.</summary>
+    public bool NormalizesWeights { get; init; }
+
     /// <summary>In training x is multiplied by uniform noise in [1 - jitter, 1 + jitter] before router and experts.</summary>
     public float Jitter { get; init; }
 

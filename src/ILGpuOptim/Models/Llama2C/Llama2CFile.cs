@@ -38,7 +38,7 @@ public static class Llama2CFile
 
                 var values = new float[parameter.Length];
                 file.ReadExactly(MemoryMarshal.AsBytes(values.AsSpan()));
-                parameter.Load(heads == 0 ? values : Reorder(values, heads, header.Width, toHalves: true));
+                parameter.Load(heads == 0 ? values : Reorder(values, heads, header.HiddenSize, toHalves: true));
             });
             return model;
         }
@@ -67,7 +67,7 @@ public static class Llama2CFile
             Walk(model, (parameter, heads) =>
             {
                 float[] values = parameter is null ? Angles(model, header) : parameter.ToArray();
-                file.Stream.Write(MemoryMarshal.AsBytes((heads == 0 ? values : Reorder(values, heads, header.Width, toHalves: false)).AsSpan()));
+                file.Stream.Write(MemoryMarshal.AsBytes((heads == 0 ? values : Reorder(values, heads, header.HiddenSize, toHalves: false)).AsSpan()));
             });
             file.Finish();
         }
@@ -86,15 +86,15 @@ public static class Llama2CFile
     private static LlamaConfig Config(Llama2CHeader header) => new()
     {
         VocabularySize = header.VocabularySize,
-        HiddenSize = header.Width,
+        HiddenSize = header.HiddenSize,
         IntermediateSize = header.IntermediateSize,
         Layers = header.Layers,
         Heads = header.Heads,
         KeyHeads = header.KeyHeads,
-        ContextLength = header.Positions,
+        ContextLength = header.ContextLength,
         NormEpsilon = NormEpsilon,
         RopeTheta = Theta,
-        TieWordEmbeddings = header.Tied,
+        TieWordEmbeddings = header.TieWordEmbeddings,
     };
 
     /// <summary>
@@ -145,20 +145,20 @@ public static class Llama2CFile
         return result;
     }
 
-    private static long AngleFloats(Llama2CHeader header) => (long)header.Positions * (header.HeadSize / 2) * 2;
+    private static long AngleFloats(Llama2CHeader header) => (long)header.ContextLength * (header.HeadSize / 2) * 2;
 
     /// <summary>Cosines of all positions, then sines: old versions of llama2.c read them, newer ones pass them over.</summary>
     private static float[] Angles(LanguageModel model, Llama2CHeader header)
     {
         int half = header.HeadSize / 2;
         var rows = new float[AngleFloats(header)];
-        new RotaryAngles(((LlamaConfig)model.Config).Describe().Blocks[0].Attention.Rotary!).Write([.. Enumerable.Range(0, header.Positions)], rows);
+        new RotaryAngles(((LlamaConfig)model.Config).Describe().Blocks[0].Attention.Rotary!).Write([.. Enumerable.Range(0, header.ContextLength)], rows);
         var result = new float[rows.Length];
-        for (int position = 0; position < header.Positions; position++)
+        for (int position = 0; position < header.ContextLength; position++)
         {
             Span<float> row = rows.AsSpan(position * header.HeadSize, header.HeadSize);
             row[..half].CopyTo(result.AsSpan(position * half));
-            row[half..].CopyTo(result.AsSpan((header.Positions + position) * half));
+            row[half..].CopyTo(result.AsSpan((header.ContextLength + position) * half));
         }
 
         return result;

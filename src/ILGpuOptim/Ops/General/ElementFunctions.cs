@@ -27,14 +27,14 @@ internal readonly struct Reciprocal(float numerator) : IFunction1
 }
 
 /// <summary>The greater of two; NaN where either is.</summary>
-internal readonly struct Greatest : IFunction2
+internal readonly struct Maximum : IFunction2
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(x, x), L.Max(x, y), x);
 }
 
 /// <summary>The lesser of two; NaN where either is.</summary>
-internal readonly struct Least : IFunction2
+internal readonly struct Minimum : IFunction2
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Apply<L>(L x, L y) where L : struct, ILane<L> => L.Select(L.Equal(x, x), L.Min(x, y), x);

@@ -19,11 +19,11 @@ public static class ElementOps
 
     /// <summary>The greater of x and y; NaN where either is. At ties, y gets the gradient.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Maximum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Maximum", new Greatest(), x, y);
+    public static Tensor Maximum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Maximum", new Maximum(), x, y);
 
     /// <summary>The lesser of x and y; NaN where either is. At ties, y gets the gradient.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
-    public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Minimum", new Least(), x, y);
+    public static Tensor Minimum(this Tape tape, Tensor x, Tensor y) => tape.Apply("Minimum", new Minimum(), x, y);
 
     /// <summary>xʸ. A negative x has powers for integers y only, else NaN. At x = 0 the derivative counts as 0, except for y = 1.</summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
@@ -73,14 +73,14 @@ public static class ElementOps
     /// <summary>x clamped to limits.</summary>
     /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
-    /// <param name="least">The lower limit.</param>
-    /// <param name="most">The upper limit.</param>
+    /// <param name="min">The lower limit.</param>
+    /// <param name="max">The upper limit.</param>
     /// <exception cref="ArgumentException">The lower limit is above the upper.</exception>
-    public static Tensor Clamp(this Tape tape, Tensor x, float least = float.NegativeInfinity, float most = float.PositiveInfinity)
+    public static Tensor Clamp(this Tape tape, Tensor x, float min = float.NegativeInfinity, float max = float.PositiveInfinity)
     {
-        if (!(least <= most))
-            throw new ArgumentException($"Clamp: the lower limit {least} is above the upper limit {most}", nameof(least));
-        return tape.Apply(new Limited(least, most), x);
+        if (!(min <= max))
+            throw new ArgumentException($"Clamp: the lower limit {min} is above the upper limit {max}", nameof(min));
+        return tape.Apply(new Limited(min, max), x);
     }
 
     /// <summary>x where the condition is not 0, else y; all three are broadcast to each other.</summary>

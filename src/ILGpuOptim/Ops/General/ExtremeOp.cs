@@ -7,7 +7,7 @@ namespace ILGpuOptim.Ops;
 public static class ExtremeOp
 {
     /// <summary>Integers up to this one are exact in f32.</summary>
-    private const int MostIndices = 1 << 24;
+    private const int MaxIndices = 1 << 24;
 
     /// <summary>The largest element over some axes; NaN where one is NaN. Equal largest elements share the gradient evenly.</summary>
     /// <param name="tape">The tape that records the operation.</param>
@@ -75,8 +75,8 @@ public static class ExtremeOp
         bool[] meant = Shapes.Axes(operation, x, [axis]);
         int[] shape = Shapes.Reduced(x.Sizes(), meant, keepDims);
         long columns = SumOp.Count(x, meant), rows = Shapes.Length(shape);
-        if (columns is 0 or > MostIndices)
-            throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} has {(columns == 0 ? "no elements to choose from" : $"more than {MostIndices} elements")}", nameof(x));
+        if (columns is 0 or > MaxIndices)
+            throw new ArgumentException($"{operation}: axis {axis} of {x.Text()} has {(columns == 0 ? "no elements to choose from" : $"more than {MaxIndices} elements")}", nameof(x));
         x = tape.MoveToEnd(tape.Wide(x), meant);
         Tensor output = tape.Output(shape);
         if (rows == 0)

@@ -8,15 +8,15 @@ namespace ILGpuOptim.Optim;
 public record AdamOptions : OptimizerOptions
 {
     /// <summary>Decay of the mean of gradients.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta1 { get; init; } = 0.9;
 
     /// <summary>Decay of the mean of squared gradients.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta2 { get; init; } = 0.999;
 
     /// <summary>Added to the root of the corrected second moment.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon { get; init; } = 1e-8;
 }
 

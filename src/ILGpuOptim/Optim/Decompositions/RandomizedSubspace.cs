@@ -7,7 +7,7 @@ namespace ILGpuOptim.Optim;
 /// Approximate leading singular vectors of a gradient, computed on its device: randomized subspace iteration (Halko, Martinsson and Tropp, "Finding
 /// structure with randomness", SIAM Review 2011, algorithms 4.4 and 5.1). A normal sketch of rank + 8 rows is multiplied by G and Gᵀ in
 /// turn, orthonormalised after each product; the result is the singular vectors of G restricted to that subspace, in descending order.
-/// All products run on the device; only matrices of (rank + 8)² numbers visit the host. The seed determines every bit.
+/// All products run on the device; only matrices of (rank + 8)² elements are copied to the host. The seed determines every bit.
 /// </summary>
 /// <remarks>
 /// Orthonormalising is Cholesky-QR, repeated: L L ᵀ = Y Yᵀ, Y ← L⁻¹ Y. Where the factorisation has no digits left it is shifted (Fukaya et al., "Shifted
@@ -16,9 +16,9 @@ namespace ILGpuOptim.Optim;
 /// </remarks>
 internal sealed class RandomizedSubspace
 {
-    private const int Oversampling = 8, MostPasses = 8;
+    private const int Oversampling = 8, MaxPasses = 8;
     private const float Noise = 1e-7f;
-    private const double Identity = 1e-6, Shift = 1e-6, LeastPivot = 1e-5;
+    private const double Identity = 1e-6, Shift = 1e-6, MinPivot = 1e-5;
 
     private readonly Device device;
     private readonly int sketch;
@@ -97,7 +97,7 @@ internal sealed class RandomizedSubspace
         device.Map(new SquaresRule(), 1, elements, rows, Operand.Scalar(scalar));
         device.Map(new UnitSizeRule(elements), 1, elements, rows, noise.Slice(0, elements), Operand.Scalar(scalar));
         var host = new float[count * count];
-        for (int pass = 0; pass < MostPasses; pass++)
+        for (int pass = 0; pass < MaxPasses; pass++)
         {
             device.Gemm(new GemmArguments(rows, rows, products, count, count, length) { TransposeB = true });
             device.Download(products, host);
@@ -161,7 +161,7 @@ internal sealed class RandomizedSubspace
             for (int j = 0; j < i; j++)
                 row[j] = (gram[i * size + j] - Tridiagonal.Dot(row[..j], lower.AsSpan(j * size, j))) / lower[j * size + j];
             double pivot = gram[i * size + i] + shift - Tridiagonal.Dot(row[..i], row[..i]);
-            if (pivot <= (shift == 0 ? LeastPivot * gram[i * size + i] : 0))
+            if (pivot <= (shift == 0 ? MinPivot * gram[i * size + i] : 0))
                 return null;
             row[i] = Math.Sqrt(pivot);
         }

@@ -17,7 +17,7 @@ internal static class SymmetricEigen
     /// <summary>Eigenvalues that lie closer together than this, relative to the largest, may need their vectors orthogonalised.</summary>
     private const double Neighbourhood = 1e-3;
 
-    private const int Lanes = 8, MostBisections = 70, MostAttempts = 6;
+    private const int Lanes = 8, MaxBisections = 70, MaxAttempts = 6;
 
     /// <summary>The <paramref name="count"/> largest eigenvalues in falling order; their orthonormal vectors are rows of count × size.</summary>
     /// <param name="matrix">size × size and symmetric; overwritten.</param>
@@ -102,7 +102,7 @@ internal static class SymmetricEigen
             // Index j from the top has size - 1 - j eigenvalues below it.
             Vector512<double> below = Vector512.Create<double>(t.Size - 1 - group * Lanes) - Vector512.Create(0.0, 1, 2, 3, 4, 5, 6, 7);
             Vector512<double> low = Vector512.Create(-norm * (1 + 4 * Epsilon)), high = -low;
-            for (int i = 0; i < MostBisections && Vector512.GreaterThanAny(high - low, Vector512.Create(Epsilon * norm)); i++)
+            for (int i = 0; i < MaxBisections && Vector512.GreaterThanAny(high - low, Vector512.Create(Epsilon * norm)); i++)
             {
                 Vector512<double> middle = (low + high) * 0.5;
                 Vector512<double> isAbove = Vector512.GreaterThan(Count(t, middle, norm), below);
@@ -147,9 +147,9 @@ internal static class SymmetricEigen
         public void Find(double value, int index, ReadOnlySpan<double> neighbours, Span<double> vector)
         {
             Factor(value);
-            for (int attempt = 0; attempt < MostAttempts; attempt++)
+            for (int attempt = 0; attempt < MaxAttempts; attempt++)
             {
-                SymmetricEigen.FillRandom(vector, (ulong)index * MostAttempts + (ulong)attempt);
+                SymmetricEigen.FillRandom(vector, (ulong)index * MaxAttempts + (ulong)attempt);
                 SymmetricEigen.Orthogonalise(neighbours, vector);
                 SymmetricEigen.Normalise(vector);
                 for (int i = 0; i < 3; i++)

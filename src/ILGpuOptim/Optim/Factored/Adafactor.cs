@@ -15,11 +15,11 @@ public sealed record AdafactorOptions : OptimizerOptions
     public double Beta2Decay { get; init; } = -0.8;
 
     /// <summary>Its square is the lower bound of the second moment; 2⁻²³ by default.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon1 { get; init; } = 1.1920928955078125e-7;
 
     /// <summary>The lower bound of the parameter's root mean square in relative steps.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>

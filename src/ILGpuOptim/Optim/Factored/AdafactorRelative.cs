@@ -12,19 +12,19 @@ public sealed record AdafactorRelativeOptions : OptimizerOptions
     public double DecayRate { get; init; } = -0.8;
 
     /// <summary>Added to squared gradients.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon1 { get; init; } = 1e-30;
 
     /// <summary>The lower bound of the parameter's root mean square in relative steps.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double ClipThreshold { get; init; } = 1;
 
     /// <summary>Decay of a running mean of updates; null disables it.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double? Beta1 { get; init; }
 
     /// <summary>Makes steps relative to the parameter's root mean square.</summary>

@@ -8,27 +8,27 @@ namespace ILGpuOptim.Optim;
 public sealed record CameOptions : OptimizerOptions
 {
     /// <summary>Decay of the momentum.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta1 { get; init; } = 0.9;
 
     /// <summary>Decay of the squared gradients.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta2 { get; init; } = 0.999;
 
     /// <summary>Decay of the instability; should exceed <see cref="Beta2"/>.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta3 { get; init; } = 0.9999;
 
     /// <summary>Added to squared gradients.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon1 { get; init; } = 1e-30;
 
     /// <summary>Added to squared deviations.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Epsilon2 { get; init; } = 1e-16;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double ClipThreshold { get; init; } = 1;
 
     /// <summary>

@@ -24,7 +24,7 @@ public sealed record ApolloOptions : LowRankOptions
     public ScaleType ScaleType { get; init; }
 
     /// <summary>Enters as its square root, to make up for the small norms of low ranks.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Scale { get; init; } = 1;
 
     /// <summary>Applies the scale before the limiter instead of after it: the same up to rounding.</summary>
@@ -53,14 +53,16 @@ public sealed record ApolloOptions : LowRankOptions
 /// of 2 · rank operations a parameter, which outweighs them from rank 32 or so on. With rank 1 one pass makes the projection and
 /// the limiter's norms: 16 bytes. State: 8 · rank · max(m, n) + 4 bytes; the basis is regenerated from its seed each step.
 /// </remarks>
-/// <param name="isMini">True for the name APOLLO-Mini.</param>
-public sealed class Apollo(bool isMini = false) : LowRankOptimizer
+public sealed class Apollo : LowRankOptimizer
 {
+    /// <summary>Names the optimizer APOLLO-Mini in messages; <see cref="ApolloOptions.Mini"/> are its options.</summary>
+    public bool IsMini { get; init; }
+
     /// <summary>Σg² of the current parameter's channels, if its projection has computed them.</summary>
     private Block? gradientSquares;
 
     /// <inheritdoc/>
-    public override string Name => isMini ? "apollo-mini" : "apollo";
+    public override string Name => IsMini ? "apollo-mini" : "apollo";
 
     /// <inheritdoc/>
     protected override IEnumerable<StateTensor> DeclareMore() => [new("scaled_grad", [1])];

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Optim;
 public sealed record FiraOptions : LowRankOptions
 {
     /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that is subtracted for the residual.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Alpha { get; init; } = 1;
 
     /// <summary>

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Optim;
 public sealed record GaLoreOptions : LowRankOptions
 {
     /// <summary>Multiplies low-rank updates, but neither weight decay nor updates of other parameters.</summary>
-    [Range(0, Above = true)]
+    [Range(0, MinimumIsExclusive = true)]
     public double Scale { get; init; } = 0.25;
 }
 

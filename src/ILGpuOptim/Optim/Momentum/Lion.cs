@@ -11,11 +11,11 @@ public sealed record LionOptions : OptimizerOptions
     public LionOptions() => LearningRate = 1e-4;
 
     /// <summary>Weight of the momentum in an update.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta1 { get; init; } = 0.9;
 
     /// <summary>Decay of the momentum.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta2 { get; init; } = 0.99;
 }
 

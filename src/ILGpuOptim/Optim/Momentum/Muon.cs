@@ -40,7 +40,7 @@ public sealed record MuonOptions : AdamOptions
     public bool Orthogonalises { get; init; } = true;
 
     /// <summary>Decay of the momentum, a running mean.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Momentum { get; init; } = 0.95;
 
     /// <summary>Enables Nesterov momentum.</summary>
@@ -180,7 +180,7 @@ public sealed class Muon : Optimizer
 
     private readonly struct InverseNorm(bool adds) : IMap1
     {
-        private const float Least = 1e-7f;
+        private const float Epsilon = 1e-7f;
         private readonly int adds = adds ? 1 : 0;
 
         public static Access Access => Access.Of(Slot.Update);
@@ -189,7 +189,7 @@ public sealed class Muon : Optimizer
         public void Apply<L>(ref L squares) where L : struct, ILane<L>
         {
             L norm = L.Sqrt(squares);
-            squares = L.Splat(1) / (adds != 0 ? norm + L.Splat(Least) : L.Max(L.Splat(Least), norm));
+            squares = L.Splat(1) / (adds != 0 ? norm + L.Splat(Epsilon) : L.Max(L.Splat(Epsilon), norm));
         }
     }
 

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Optim;
 public sealed record SgdOptions : OptimizerOptions
 {
     /// <summary>Decay of the velocity; 0 keeps no state.</summary>
-    [Range(0, 1, Below = true)]
+    [Range(0, 1, MaximumIsExclusive = true)]
     public double Momentum { get; init; }
 
     /// <summary>Dampening of the gradient in the velocity, after the first step.</summary>

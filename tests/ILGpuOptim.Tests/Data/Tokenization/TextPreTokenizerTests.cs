@@ -42,15 +42,15 @@ public sealed class TextPreTokenizerTests
     [InlineData("{'type':'FixedLength','length':2}", "a😀bcd", "a😀|bc|d")]
     [InlineData("{'type':'FixedLength'}", "abcdefg", "abcde|fg")]
     [InlineData("{'type':'Sequence','pretokenizers':[{'type':'WhitespaceSplit'},{'type':'Digits','individual_digits':true},{'type':'Sequence','pretokenizers':[]}]}", "a1 b", "a|1|b")]
-    public void CutsAsTheLibrary(string json, string text, string expected) => Assert.Equal(expected, Cut(json, text));
+    public void CutsAsTheLibrary(string json, string text, string expected) => Assert.Equal(expected, Split(json, text));
 
     [Fact]
     public void MetaspaceFirstLooksAtTheStartOfTheText()
     {
         const string Json = "{'type':'Sequence','pretokenizers':[{'type':'Split','pattern':{'String':'-'},'behavior':'Removed','invert':false},{'type':'Metaspace','replacement':'▁','prepend_scheme':'first'}]}";
-        Assert.Equal("▁a|b", Cut(Json, "a-b"));
-        Assert.Equal("a|b", Cut(Json, "a-b", atStart: false));
-        Assert.Equal("a|b", Cut(Json, "-a-b"));
+        Assert.Equal("▁a|b", Split(Json, "a-b"));
+        Assert.Equal("a|b", Split(Json, "a-b", atStart: false));
+        Assert.Equal("a|b", Split(Json, "-a-b"));
     }
 
     [Theory]
@@ -93,7 +93,7 @@ public sealed class TextPreTokenizerTests
         }
     }
 
-    private static string Cut(string json, string text, bool atStart = true)
+    private static string Split(string json, string text, bool atStart = true)
     {
         var parts = new List<TextPiece>();
         Read(json)!.Split(new(text.AsMemory(), atStart), parts);

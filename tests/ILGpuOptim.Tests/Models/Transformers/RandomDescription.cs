@@ -142,7 +142,7 @@ internal sealed class RandomDescription(int seed)
             KeyNorm = norms ? Norm(name + ".k.norm") : null,
             NormsHeads = perHead,
             Rotary = isCross ? null : secondRotary is not null && Flip() ? secondRotary : firstRotary,
-            RelativeBias = !isCross && hasRelativeBias ? new RelativeBiasDescription(table, 8, 9, !causal) : null,
+            RelativeBias = !isCross && hasRelativeBias ? new RelativeBiasDescription(table, 8, 9) { IsBidirectional = !causal } : null,
         };
     }
 
@@ -160,7 +160,7 @@ internal sealed class RandomDescription(int seed)
                 Gate = Flip(0.7) ? Projection(each + ".gate", bias: false, inputsFirst: false) : null,
                 Up = Projection(each + ".up", bias: false, inputsFirst: false),
                 Down = Projection(each + ".down", bias: false, inputsFirst: false),
-                Experts = new ExpertsDescription(3, random.Next(1, 4), Flip(), Projection(name + ".router", bias: false)),
+                Experts = new ExpertsDescription(3, random.Next(1, 4), Projection(name + ".router", bias: false)) { NormalizesWeights = Flip() },
             };
         }
 

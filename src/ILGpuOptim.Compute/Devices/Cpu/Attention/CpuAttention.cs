@@ -18,7 +18,7 @@ internal unsafe struct CpuAttentionArguments
     public ulong Seed, Stream;
 
     /// <summary>The largest number of weights per call of <see cref="Keep"/>.</summary>
-    public const int MostKept = 64;
+    public const int MaxKept = 64;
 
     /// <summary>Query heads that read one key head.</summary>
     public readonly int Group => Heads / KeyHeads;
@@ -70,14 +70,14 @@ internal unsafe struct CpuAttentionArguments
 
     /// <summary>
     /// The dropout factors of a query's weights from key <paramref name="key"/> on: 0 or 1 / (1 - p). At most
-    /// <see cref="MostKept"/> per call.
+    /// <see cref="MaxKept"/> per call.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void Keep(int b, int head, int query, int key, int count, float* target)
     {
         ulong element = (ulong)Row(b, query, head) * (ulong)KeyLength + (ulong)key;
         int skip = (int)(element % 4), counters = (skip + count + 3) / 4;
-        uint* words = stackalloc uint[MostKept + 4 * CpuPhilox.Batch];
+        uint* words = stackalloc uint[MaxKept + 4 * CpuPhilox.Batch];
         CpuPhilox.Words(Seed, Stream, element / 4, (counters + CpuPhilox.Batch - 1) / CpuPhilox.Batch * CpuPhilox.Batch, words);
         float keep = 1 - Dropout, factor = 1 / keep;
         words += skip;
@@ -110,7 +110,7 @@ internal static unsafe class CpuAttention
         if (arguments.QueryLength <= FewQueries)
         {
             var decode = new CpuAttentionDecode<L>(arguments);
-            decode.Cut(pool.Threads);
+            decode.Partition(pool.Threads);
             decode.Partials = scratch.Take<float>(decode.AllPartials);
             decode.Scratch = scratch.Take<float>(pool.Threads * decode.ScratchFloats);
             pool.Run(decode.Items, ref decode);

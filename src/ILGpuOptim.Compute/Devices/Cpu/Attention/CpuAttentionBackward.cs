@@ -237,22 +237,22 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             for (int j = begin; j < end; j++, place += Block)
             {
                 L score = L.Load(weights + place), product = L.Load(slopes + place);
-                bool cut = j < open || j >= close;
+                bool masked = j < open || j >= close;
                 if (bias != null && j < keys)
                     score += L.Splat(bias[j]);
                 L weight = L.Exp(score - shift);
-                if (cut)
-                    weight = CpuAttentionIntervals.Cut(weight, j, firstKeys, endKeys, zero);
+                if (masked)
+                    weight = CpuAttentionIntervals.Mask(weight, j, firstKeys, endKeys, zero);
                 L.Store(weight, weights + place);
                 if (mask != null)
                 {
                     L keep = L.Load(mask + place), applied = weight * keep;
-                    L.Store(cut ? CpuAttentionIntervals.Cut(applied, j, firstKeys, endKeys, zero) : applied, mask + place);
+                    L.Store(masked ? CpuAttentionIntervals.Mask(applied, j, firstKeys, endKeys, zero) : applied, mask + place);
                     product *= keep;
                 }
 
                 L slope = weight * (product - delta);
-                L.Store(cut ? CpuAttentionIntervals.Cut(slope, j, firstKeys, endKeys, zero) : slope, slopes + place);
+                L.Store(masked ? CpuAttentionIntervals.Mask(slope, j, firstKeys, endKeys, zero) : slope, slopes + place);
             }
         }
     }

@@ -16,7 +16,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     private const int Together = 4;
 
     /// <summary>Keys and values that are worth waking other workers.</summary>
-    private const int LeastNumbers = 16384;
+    private const int MinNumbers = 16384;
 
     private CpuAttentionArguments a = arguments;
 
@@ -63,10 +63,10 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// Chooses the division, which does not affect results. A worker with heads of its own merges their chunks while they are in
     /// its cache; chunks become items if there are too few heads for all workers.
     /// </summary>
-    public void Cut(int threads)
+    public void Partition(int threads)
     {
         long numbers = 2L * a.Batch * a.KeyLength * a.KeyHeads * a.HeadSize;
-        if (numbers < LeastNumbers || threads == 1)
+        if (numbers < MinNumbers || threads == 1)
             partHeads = a.KeyHeads;
         else if (a.Dropout == 0 && a.Batch * a.KeyHeads >= 2 * threads)
             partHeads = Math.Max(1, a.Batch * a.KeyHeads / threads);

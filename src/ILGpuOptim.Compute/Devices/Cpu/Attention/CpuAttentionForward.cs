@@ -73,12 +73,12 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
             for (int j = begin; j < end; j++)
             {
                 L score = L.Load(column + j * Block);
-                bool cut = j < open || j >= close;
+                bool masked = j < open || j >= close;
                 if (bias != null && j < keys)
                     score += L.Splat(bias[j]);
-                if (cut)
-                    score = CpuAttentionIntervals.Cut(score, j, firstKeys, endKeys, nothing);
-                if (bias != null || cut)
+                if (masked)
+                    score = CpuAttentionIntervals.Mask(score, j, firstKeys, endKeys, nothing);
+                if (bias != null || masked)
                     L.Store(score, column + j * Block);
                 top = L.Max(score, top);
             }

@@ -115,7 +115,7 @@ internal unsafe struct CpuAttentionIntervals
 
     /// <summary>Values where queries see key <paramref name="key"/>, <paramref name="hidden"/> where they do not.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static L Cut<L>(L values, int key, L first, L end, L hidden) where L : struct, IVectorLane<L>
+    public static L Mask<L>(L values, int key, L first, L end, L hidden) where L : struct, IVectorLane<L>
     {
         L place = L.Splat(key);
         return L.Select(L.Less(place, first), hidden, L.Select(L.Less(place, end), values, hidden));

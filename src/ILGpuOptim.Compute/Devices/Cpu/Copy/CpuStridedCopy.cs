@@ -37,7 +37,7 @@ internal unsafe struct CpuStridedCopy : IWork
     {
         long first = index / parts * runsOfPiece, end = Math.Min(runs, first + runsOfPiece), start = index % parts * PieceLength;
         int count = (int)Math.Min(PieceLength, inner.Size - start);
-        long* places = stackalloc long[StridedCopy.MostAxes];
+        long* places = stackalloc long[StridedCopy.MaxAxes];
         long from = start * inner.SourceStride, to = start * inner.TargetStride, rest = first;
         for (int k = copy.Count - 2; k >= 0; k--)
         {

@@ -16,7 +16,7 @@ internal interface IGemmEpilogue
 internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 {
     /// <summary>The longest stretch of k: eight rows of A then take a third of the first cache.</summary>
-    private const int MostDepth = 384;
+    private const int MaxDepth = 384;
 
     /// <summary>The stretch when B is read where it lies: few enough rows of it to be followed by prefetching.</summary>
     private const int DirectDepth = 32;
@@ -30,7 +30,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     /// <summary>The most room for sums of parts of k.</summary>
     private const long PartialFloats = 8 << 20;
 
-    private const double LeastWorkPerItem = 5e5;
+    private const double MinWorkPerItem = 5e5;
 
     private Buffer packed, scratch, partials, few;
 
@@ -47,8 +47,8 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     {
         if (m == 0 || n == 0 || batch == 0)
             return;
-        bool fewRows = m <= GemmDots<L, E>.MostRows && b.Transposed;
-        bool fewColumns = n <= GemmDots<L, E>.MostRows && !a.Transposed && !fewRows;
+        bool fewRows = m <= GemmDots<L, E>.MaxRows && b.Transposed;
+        bool fewColumns = n <= GemmDots<L, E>.MaxRows && !a.Transposed && !fewRows;
         if (batch == 1 && k > 0 && (fewRows || fewColumns))
         {
             RunDots<L, E>(a, b, fewRows, c, strideC, m, n, k, alpha, beta, epilogue);
@@ -69,7 +69,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             Beta = beta,
             Epilogue = epilogue,
         };
-        bool shares = Cut(ref work, batch);
+        bool shares = Partition(ref work, batch);
         if (work.Parts > 1)
         {
             RunParts(ref work);
@@ -96,14 +96,14 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     }
 
     /// <summary>Chooses ranges and parts of k (by shape), then items; returns whether B is packed once for all.</summary>
-    private bool Cut<L, E>(ref GemmBlocks<L, E> work, int batch)
+    private bool Partition<L, E>(ref GemmBlocks<L, E> work, int batch)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
     {
         int m = work.M, n = work.N, k = work.K, tileRows = GemmTiles.Rows<L>(), width = GemmBlocks<L, E>.Width;
         int panels = Quotient(n, width), rowTiles = Quotient(m, tileRows);
         work.Direct = work.B.IsPlain && m <= 2 * tileRows;
-        int stretches = Math.Max(1, Quotient(k, work.Direct ? DirectDepth : MostDepth));
+        int stretches = Math.Max(1, Quotient(k, work.Direct ? DirectDepth : MaxDepth));
         work.Depth = Quotient(Quotient(k, stretches), 8) * 8;
         stretches = work.Depth == 0 ? 1 : Quotient(k, work.Depth);
         work.Parts = 1;
@@ -119,7 +119,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         }
 
         double flops = 2.0 * m * n * k * batch;
-        int wanted = Quotient((int)Math.Clamp(flops / LeastWorkPerItem, 1, 8 * pool.Threads), batch * work.Parts);
+        int wanted = Quotient((int)Math.Clamp(flops / MinWorkPerItem, 1, 8 * pool.Threads), batch * work.Parts);
         int strip = Math.Max(1, Math.Min(8, StripFloats / (width * Math.Max(work.Depth, 1))));
         bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !work.A.IsPlain);
         int rowItems;

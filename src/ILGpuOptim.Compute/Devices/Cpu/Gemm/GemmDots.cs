@@ -12,12 +12,12 @@ internal unsafe struct GemmDots<L, E> : IWork
     where E : struct, IGemmEpilogue
 {
     /// <summary>The most rows that are few.</summary>
-    public const int MostRows = 4;
+    public const int MaxRows = 4;
 
     /// <summary>The least that is worth an item: about a microsecond. Small ones let all workers end together.</summary>
-    private const int LeastFloats = 1 << 13;
+    private const int MinFloats = 1 << 13;
 
-    private const int MostItems = 512;
+    private const int MaxItems = 512;
 
     /// <summary>
     /// The prefetch distance. Hardware prefetching stops at each 4 KiB page; software prefetching continues across
@@ -49,7 +49,7 @@ internal unsafe struct GemmDots<L, E> : IWork
     {
         get
         {
-            int items = (int)Math.Clamp((long)ManyRows * K / LeastFloats, 1, MostItems);
+            int items = (int)Math.Clamp((long)ManyRows * K / MinFloats, 1, MaxItems);
             return (ManyRows + items - 1) / items;
         }
     }
@@ -60,7 +60,7 @@ internal unsafe struct GemmDots<L, E> : IWork
     public void Invoke(int index, int worker)
     {
         int first = index * RowsPerItem, end = Math.Min(first + RowsPerItem, ManyRows);
-        float* sums = stackalloc float[MostRows];
+        float* sums = stackalloc float[MaxRows];
         nint stepMany = FewAreRows ? 1 : StrideC, stepFew = FewAreRows ? StrideC : 1;
         for (int j = first; j < end; j++)
         {

@@ -9,7 +9,7 @@ namespace ILGpuOptim.Compute.Cpu;
 internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
 {
     /// <summary>The most products of a group.</summary>
-    public const int Most = 3;
+    public const int MaxCount = 3;
 
     private Products products;
     private int count;
@@ -54,7 +54,7 @@ internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
         }
     }
 
-    [InlineArray(Most)]
+    [InlineArray(MaxCount)]
     private struct Products
     {
         private GemmDots<L, NoEpilogue> first;

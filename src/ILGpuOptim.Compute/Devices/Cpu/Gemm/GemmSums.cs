@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Adds up the parts of a product whose k was cut, always in the same order.</summary>
+/// <summary>Adds up the parts of a product whose k was split, always in the same order.</summary>
 internal unsafe struct GemmSums<L, E> : IWork
     where L : struct, IVectorLane<L>
     where E : struct, IGemmEpilogue

@@ -10,7 +10,7 @@ internal readonly struct CpuGrid
     private const int PieceElements = 16384;
 
     /// <summary>The most row pieces when columns are summed: each holds a partial sum for each column.</summary>
-    private const int MostPartials = 32;
+    private const int MaxPartials = 32;
 
     public readonly long Rows;
     public readonly long Columns;
@@ -26,7 +26,7 @@ internal readonly struct CpuGrid
         ColumnsPerPiece = wholeRows ? Math.Max(columns, 1) : Math.Clamp(columns, 1, PieceElements);
         RowsPerPiece = Math.Max(1, PieceElements / ColumnsPerPiece);
         if (columnSums)
-            RowsPerPiece = Math.Max(RowsPerPiece, (rows + MostPartials - 1) / MostPartials);
+            RowsPerPiece = Math.Max(RowsPerPiece, (rows + MaxPartials - 1) / MaxPartials);
         RowPieces = (int)((rows + RowsPerPiece - 1) / RowsPerPiece);
         ColumnPieces = wholeRows ? 1 : (int)((columns + ColumnsPerPiece - 1) / ColumnsPerPiece);
     }

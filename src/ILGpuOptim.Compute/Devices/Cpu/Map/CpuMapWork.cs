@@ -42,11 +42,11 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     public void Invoke(int index, int worker)
     {
         var (firstRow, endRow, firstColumn, endColumn) = Grid.Piece(index);
-        float* scratch = Scratch + worker * (Access.MostOperands * Tile);
-        float* sums = stackalloc float[Access.MostOperands];
-        double* rowSums = stackalloc double[Access.MostOperands];
-        double* totals = stackalloc double[Access.MostOperands];
-        for (int k = 0; k < Access.MostOperands; k++)
+        float* scratch = Scratch + worker * (Access.MaxOperands * Tile);
+        float* sums = stackalloc float[Access.MaxOperands];
+        double* rowSums = stackalloc double[Access.MaxOperands];
+        double* totals = stackalloc double[Access.MaxOperands];
+        for (int k = 0; k < Access.MaxOperands; k++)
         {
             if (!AccessOf<R>.Value.Reduces(k))
                 continue;
@@ -57,20 +57,20 @@ internal unsafe struct CpuMapWork<L, R> : IWork
 
         for (long row = firstRow; row < endRow; row++)
         {
-            for (int k = 0; k < Access.MostOperands; k++)
+            for (int k = 0; k < Access.MaxOperands; k++)
                 rowSums[k] = Start(k);
             for (long column = firstColumn; column < endColumn; column += Tile)
             {
                 int count = (int)Math.Min(Tile, endColumn - column);
                 RunTile(row, column, count, index, scratch, sums);
-                for (int k = 0; k < Access.MostOperands; k++)
+                for (int k = 0; k < Access.MaxOperands; k++)
                 {
                     if (AccessOf<R>.Value.Reduces(k))
                         rowSums[k] = Join(k, rowSums[k], sums[k]);
                 }
             }
 
-            for (int k = 0; k < Access.MostOperands; k++)
+            for (int k = 0; k < Access.MaxOperands; k++)
             {
                 if (!AccessOf<R>.Value.Reduces(k))
                     continue;
@@ -80,7 +80,7 @@ internal unsafe struct CpuMapWork<L, R> : IWork
             }
         }
 
-        for (int k = 0; k < Access.MostOperands; k++)
+        for (int k = 0; k < Access.MaxOperands; k++)
         {
             if (AccessOf<R>.Value.Reduces(k) && Partials[k].Totals != null)
                 Partials[k].Totals[index] = totals[k];
@@ -91,8 +91,8 @@ internal unsafe struct CpuMapWork<L, R> : IWork
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public readonly void RunRectangle(long row, int rows, long column, int columns, int worker)
     {
-        float* scratch = Scratch + worker * (Access.MostOperands * Tile);
-        float* sums = stackalloc float[Access.MostOperands];
+        float* scratch = Scratch + worker * (Access.MaxOperands * Tile);
+        float* sums = stackalloc float[Access.MaxOperands];
         for (long r = row; r < row + rows; r++)
         {
             for (int start = 0; start < columns; start += Tile)

@@ -53,7 +53,7 @@ internal static unsafe class CpuReduction
     public static void Prepare<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid, CpuScratch scratch)
         where R : unmanaged, IRule
     {
-        for (int k = 0; k < Access.MostOperands; k++)
+        for (int k = 0; k < Access.MaxOperands; k++)
         {
             partials[k] = default;
             if (!AccessOf<R>.Value.Reduces(k))
@@ -72,7 +72,7 @@ internal static unsafe class CpuReduction
     public static void Complete<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid)
         where R : unmanaged, IRule
     {
-        for (int k = 0; k < Access.MostOperands; k++)
+        for (int k = 0; k < Access.MaxOperands; k++)
         {
             if (!AccessOf<R>.Value.Reduces(k))
                 continue;

@@ -27,15 +27,15 @@ internal unsafe struct CpuRotation<L> : IWork where L : struct, IVectorLane<L>
                 float* x = Target + (long)row * Stride + (long)head * HeadStep;
                 int i = 0;
                 for (; i <= half - L.Count; i += L.Count)
-                    Turn<L>(rule, x + i, cosines + i, half);
+                    RotatePairs<L>(rule, x + i, cosines + i, half);
                 for (; i < half; i++)
-                    Turn<F1>(rule, x + i, cosines + i, half);
+                    RotatePairs<F1>(rule, x + i, cosines + i, half);
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Turn<V>(RotateRule rule, float* x, float* cosines, int half) where V : struct, IVectorLane<V>
+    private static void RotatePairs<V>(RotateRule rule, float* x, float* cosines, int half) where V : struct, IVectorLane<V>
     {
         V first = V.Load(x), second = V.Load(x + half), cosine = V.Load(cosines), sine = V.Load(cosines + half);
         rule.Apply(ref first, ref second, ref cosine, ref sine);

@@ -18,8 +18,8 @@ internal unsafe struct CpuRowWork<L, R> : IWork
     public void Invoke(int index, int worker)
     {
         var (firstRow, endRow, _, columns) = Grid.Piece(index);
-        float* scratch = Scratch + worker * (Access.MostOperands * ScratchPerOperand);
-        for (int k = 0; k < Access.MostOperands; k++)
+        float* scratch = Scratch + worker * (Access.MaxOperands * ScratchPerOperand);
+        for (int k = 0; k < Access.MaxOperands; k++)
         {
             if (AccessOf<R>.Value.Reduces(k))
                 new Span<float>(Partials[k].Columns + index * columns, (int)columns).Clear();

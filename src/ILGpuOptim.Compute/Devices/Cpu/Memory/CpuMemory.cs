@@ -45,7 +45,7 @@ internal sealed unsafe class CpuSlab
     private readonly long size;
     private byte* start;
     private long used;
-    private int lent;
+    private int slices;
 
     /// <exception cref="OutOfMemoryException">The system has too little memory.</exception>
     public CpuSlab(long bytes)
@@ -63,14 +63,14 @@ internal sealed unsafe class CpuSlab
             return null;
         byte* result = start + used;
         used += (bytes + 63 & ~63L) + Gap;
-        lent++;
+        slices++;
         return result;
     }
 
     /// <summary>Releases a slice; the last one frees the slab.</summary>
     public void Release()
     {
-        if (--lent > 0)
+        if (--slices > 0)
             return;
         NativeMemory.AlignedFree(start);
         start = null;

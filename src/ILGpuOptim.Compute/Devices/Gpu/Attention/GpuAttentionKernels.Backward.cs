@@ -19,12 +19,12 @@ internal static partial class GpuAttentionKernels
     public static void Dot(GpuAttentionArguments x, int count, SpecializedValue<int> form)
     {
         ArrayView<float> parts = SharedMemory.Allocate<float>(Threads);
-        int size = x.HeadSize, rows = (form.Value & Alone) != 0 ? Tile : Threads / DotLanes;
+        int size = x.HeadSize, rows = (form.Value & SingleThread) != 0 ? Tile : Threads / DotLanes;
         for (int r = Group.IdxX / DotLanes; r < rows; r += Threads / DotLanes >> 3 * (form.Value >> 2 & 1))
         {
             int t = Grid.IdxX * rows + r, query = t % x.QueryLength, head = t / x.QueryLength % x.Heads, batch = t / x.QueryLength / x.Heads;
             long start = ((long)batch * x.QueryLength + query) * x.OutputStride + head * size;
-            if ((form.Value & Alone) != 0)
+            if ((form.Value & SingleThread) != 0)
             {
                 Float4Pair sums = default;
                 int d = 0;
@@ -47,7 +47,7 @@ internal static partial class GpuAttentionKernels
 
         Group.Barrier();
         int own = Grid.IdxX * rows + Group.IdxX;
-        if ((form.Value & Alone) == 0 && Group.IdxX < rows && own < count)
+        if ((form.Value & SingleThread) == 0 && Group.IdxX < rows && own < count)
             x.Dots[own] = Float4Pair.Load(parts, Group.IdxX * DotLanes, 1).Sum();
     }
 
@@ -156,7 +156,7 @@ internal static partial class GpuAttentionKernels
     private static void ScoreGradients(
         GpuAttentionArguments x, int form, GpuAttentionTile tile, bool fresh, int depth, ArrayView<float> tiles, ArrayView<float> weights, ArrayView<float> gradients)
     {
-        int size = x.HeadSize, threads = (form & Alone) != 0 ? 1 : Threads;
+        int size = x.HeadSize, threads = (form & SingleThread) != 0 ? 1 : Threads;
         bool direct = (form & Direct) != 0;
         ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
         for (int c = 0; c < size; c += depth)
@@ -322,7 +322,7 @@ internal static partial class GpuAttentionKernels
     private static void Sum(GpuAttentionArguments x, int form, GpuAttentionTile tile, int what, bool first, ArrayView<float> tiles, ArrayView<float> factors)
     {
         // On a GPU a thread has 8 × 4 of 64 × 32 elements; a wider strip would not fit beside the two tiles in 48 KiB.
-        int size = x.HeadSize, width = (form & Alone) != 0 ? Tile : 32, threads = (form & Alone) != 0 ? 1 : Threads;
+        int size = x.HeadSize, width = (form & SingleThread) != 0 ? Tile : 32, threads = (form & SingleThread) != 0 ? 1 : Threads;
         bool direct = (form & Direct) != 0;
         ArrayView<float> source = what == Over.Weights ? x.OutputGradient : what == Over.Queries ? x.Query : x.Key;
         ArrayView<float> target = what == Over.Weights ? x.ValueGradient : what == Over.Queries ? x.KeyGradient : x.QueryGradient;
@@ -365,6 +365,6 @@ internal static partial class GpuAttentionKernels
     {
         int row = at.Row(j);
         if (row < rows)
-            Accumulate(target, start + (long)row * stride, at, columns, (form & Alone) == 0, form, sum, first, 1, scale);
+            Accumulate(target, start + (long)row * stride, at, columns, (form & SingleThread) == 0, form, sum, first, 1, scale);
     }
 }

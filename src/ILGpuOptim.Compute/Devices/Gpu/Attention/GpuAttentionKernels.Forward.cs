@@ -228,6 +228,6 @@ internal static partial class GpuAttentionKernels
         ArrayView<float> factors, ArrayView<float> inverses)
     {
         if (row < queries)
-            Accumulate(x.Output, start + (long)row * x.OutputStride, at, columns, (form & (Alone | Narrow)) == Narrow, form, sum, first, factors[row], inverses[row]);
+            Accumulate(x.Output, start + (long)row * x.OutputStride, at, columns, (form & (SingleThread | Narrow)) == Narrow, form, sum, first, factors[row], inverses[row]);
     }
 }

@@ -47,7 +47,7 @@ internal static partial class GpuAttentionKernels
     /// that operands are not copied; heads of up to 32 elements; backward, gradients of keys and of queries; a lower bound of keys; ranges (which
     /// set <see cref="Bounded"/> too); a soft cap; distance biases; the gradient of distance biases instead of the others.
     /// </summary>
-    public const int HasBias = 1, Drops = 2, Alone = 4, Direct = 8, Narrow = 16, Keys = 32, Queries = 64, Bounded = 128, Ranged = 256, Caps = 512, HasDistances = 1024, OfDistances = 2048;
+    public const int HasBias = 1, Drops = 2, SingleThread = 4, Direct = 8, Narrow = 16, Keys = 32, Queries = 64, Bounded = 128, Ranged = 256, Caps = 512, HasDistances = 1024, OfDistances = 2048;
 
     private const int Pitch = GpuAttentionPart.Pitch, Parts = 8;
 
@@ -58,7 +58,7 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadTransposed(ArrayView<float> target, ArrayView<float> source, long start, int stride, int rows, int depth, int columns, float scale, int form)
     {
-        if ((form & Alone) != 0)
+        if ((form & SingleThread) != 0)
         {
             depth = IntrinsicMath.Min(depth, columns);
             for (int row = 0; row < Tile; row++)
@@ -93,7 +93,7 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadRows(ArrayView<float> target, ArrayView<float> source, long start, int stride, int rows, int width, int columns, int form)
     {
-        for (int t = Group.IdxX; t < Tile * width; t += (form & Alone) != 0 ? 1 : Threads)
+        for (int t = Group.IdxX; t < Tile * width; t += (form & SingleThread) != 0 ? 1 : Threads)
         {
             int row = t / width, d = t % width;
             target[t] = row < rows && d < columns ? source[start + (long)row * stride + d] : 0;

@@ -21,7 +21,7 @@ internal readonly struct GpuAttentionPart
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GpuAttentionPart(int part, int form)
     {
-        bool alone = (form & GpuAttentionKernels.Alone) != 0;
+        bool alone = (form & GpuAttentionKernels.SingleThread) != 0;
         Line = part / 8;
         X = alone ? (part & 7) * 8 : part & 7;
         XStep = alone ? 1 : 8;

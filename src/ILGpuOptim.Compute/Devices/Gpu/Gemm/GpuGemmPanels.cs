@@ -15,7 +15,7 @@ internal static class GpuGemmPanels
     public const int Rows = 8;
 
     /// <summary>The largest number of elements of C of a group: half of a first-level cache.</summary>
-    public const int MostSums = 4096;
+    public const int MaxSums = 4096;
 
     /// <summary>Steps of k per pass over a tile of C.</summary>
     private const int Depth = 256;
@@ -81,7 +81,7 @@ internal static class GpuGemmPanels
     public static void Run<R>(GpuGemmArguments x, ArrayView<float> packedA, ArrayView<float> packedB, int rows, R epilogue, SpecializedValue<ulong> formats)
         where R : unmanaged, IMap6
     {
-        ArrayView<float> sums = LocalMemory.Allocate<float>(MostSums), tile = LocalMemory.Allocate<float>(2 * Rows * Line.Length);
+        ArrayView<float> sums = LocalMemory.Allocate<float>(MaxSums), tile = LocalMemory.Allocate<float>(2 * Rows * Line.Length);
         bool two = (formats.Value & TwoLines) != 0;
         int width = Width(formats.Value), panel = Grid.IdxX % x.TilesN, chunk = Grid.IdxX / x.TilesN % x.TilesM, batch = Grid.IdxX / x.TilesN / x.TilesM;
         ArrayView<float> b = packedB.SubView(((long)batch * x.TilesN + panel) * x.K * width, (long)x.K * width);

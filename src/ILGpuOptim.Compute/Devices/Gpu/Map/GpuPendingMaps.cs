@@ -15,7 +15,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
     public const int EntryLength = 20;
 
     /// <summary>The maximum numbers of maps and groups of a launch.</summary>
-    public const int MostEntries = 512, MostGroups = 8192;
+    public const int MaxEntries = 512, MaxGroups = 8192;
 
     /// <summary>Positions in an entry: factors, seeds, length, first group.</summary>
     public const int Factors = 6, Seeds = 12, Length = 18, FirstGroup = 19;
@@ -152,7 +152,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
 
     private sealed class Queue<R>(GpuDevice device) : IPending where R : unmanaged, IMap6
     {
-        private readonly int[] entries = new int[MostEntries * EntryLength], groups = new int[MostGroups];
+        private readonly int[] entries = new int[MaxEntries * EntryLength], groups = new int[MaxGroups];
         private R rule;
         private ulong formats;
         private readonly Operand[] first = new Operand[6];
@@ -160,7 +160,7 @@ internal sealed class GpuPendingMaps(GpuDevice device)
 
         public bool IsEmpty => count == 0;
 
-        public bool IsFull => count == MostEntries || groupCount + GpuSlab.Small / sizeof(float) / GpuMapKernels.FlatWidth > MostGroups;
+        public bool IsFull => count == MaxEntries || groupCount + GpuSlab.Small / sizeof(float) / GpuMapKernels.FlatWidth > MaxGroups;
 
         public bool Matches(in R other, ulong otherFormats) =>
             formats == otherFormats && MemoryMarshal.AsBytes(new ReadOnlySpan<R>(in rule)).SequenceEqual(MemoryMarshal.AsBytes(new ReadOnlySpan<R>(in other)));

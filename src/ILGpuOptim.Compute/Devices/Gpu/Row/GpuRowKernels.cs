@@ -8,7 +8,7 @@ namespace ILGpuOptim.Compute.Gpu;
 internal static class GpuRowKernels
 {
     /// <summary>The maximum number of threads of a group.</summary>
-    public const int MostThreads = 256;
+    public const int MaxThreads = 256;
 
     /// <summary>
     /// Runs a program over <see cref="GpuArguments.Across"/> rows per group. Sums over rows are accumulated in
@@ -16,7 +16,7 @@ internal static class GpuRowKernels
     /// </summary>
     public static void Run<R>(GpuArguments x, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IRowRule
     {
-        ArrayView<float> shared = SharedMemory.Allocate<float>(MostThreads);
+        ArrayView<float> shared = SharedMemory.Allocate<float>(MaxThreads);
         long start = (long)Grid.IdxX * x.Across, end = start + x.Across < x.Rows ? start + x.Across : x.Rows;
         for (long row = start; row < end; row++)
         {

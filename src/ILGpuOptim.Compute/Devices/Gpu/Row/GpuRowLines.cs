@@ -11,7 +11,7 @@ namespace ILGpuOptim.Compute.Gpu;
 internal static class GpuRowLines
 {
     /// <summary>The maximum number of groups.</summary>
-    public const int MostGroups = 64;
+    public const int MaxGroups = 64;
 
     /// <summary>As <see cref="GpuRowKernels.Run"/>.</summary>
     public static void Run<R>(GpuArguments x, R rule, SpecializedValue<ulong> formats) where R : unmanaged, IRowRule

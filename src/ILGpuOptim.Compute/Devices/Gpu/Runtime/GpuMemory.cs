@@ -34,7 +34,7 @@ internal sealed class GpuMemory : DeviceMemory
     public int SlabOffset { get; }
 
     /// <summary>The last uploaded block of indices and its range; null if it may have been overwritten since.</summary>
-    public (Block Block, int Least, int Most)? Indices { get; set; }
+    public (Block Block, int Min, int Max)? Indices { get; set; }
 
     private ArrayView<byte> All { get; }
 

@@ -32,8 +32,8 @@ internal sealed class AddedTokens
             normalizedContents.Add(content);
         }
 
-        InText = new TokenCutter(plain, [.. plain.Select(token => token.Content)]);
-        InNormalizedText = new TokenCutter(normalized, normalizedContents);
+        InText = new AddedTokenSplitter(plain, [.. plain.Select(token => token.Content)]);
+        InNormalizedText = new AddedTokenSplitter(normalized, normalizedContents);
     }
 
     /// <summary>No tokens.</summary>
@@ -43,10 +43,10 @@ internal sealed class AddedTokens
     public int Size { get; }
 
     /// <summary>Splits the original text.</summary>
-    public TokenCutter InText { get; }
+    public AddedTokenSplitter InText { get; }
 
     /// <summary>Splits the normalized text between the tokens of <see cref="InText"/>.</summary>
-    public TokenCutter InNormalizedText { get; }
+    public AddedTokenSplitter InNormalizedText { get; }
 
     /// <summary>The id of a token; null if there is no such token.</summary>
     public int? IdOf(string token) => ids.TryGetValue(token, out int id) ? id : null;

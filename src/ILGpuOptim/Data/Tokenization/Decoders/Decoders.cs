@@ -17,7 +17,7 @@ internal static class Decoders
                 INormalizer? replace = Normalizers.Read(decoder);
                 return new EachTokenDecoder(token => replace?.Normalize(token) ?? token);
             case "ByteLevel":
-                decoder.Harmless("add_prefix_space", "trim_offsets", "use_regex");
+                decoder.Ignore("add_prefix_space", "trim_offsets", "use_regex");
                 break;
         }
 

@@ -42,7 +42,7 @@ internal sealed class LlamaCoder : IPieceCoder
         if (fields.Object("sp_model_kwargs") is { } options)
         {
             options.Only("enable_sampling", value => value.ValueKind == System.Text.Json.JsonValueKind.False, "random segmentation is not supported; set it to false");
-            options.Harmless("alpha", "nbest_size");
+            options.Ignore("alpha", "nbest_size");
             options.Finish();
         }
 

@@ -25,7 +25,7 @@ internal sealed class Metaspace(int replacement, PrependScheme scheme, bool spli
     /// <exception cref="UserException">A field is missing or contradicts another.</exception>
     public static (int Replacement, PrependScheme Scheme, bool Split) Settings(JsonFields fields)
     {
-        fields.Harmless("str_rep");
+        fields.Ignore("str_rep");
         string? scheme = fields.Text("prepend_scheme");
         PrependScheme known = scheme switch
         {
@@ -59,7 +59,7 @@ internal sealed class Metaspace(int replacement, PrependScheme scheme, bool spli
             text = symbol + text;
         piece = piece with { Text = text.AsMemory() };
         if (split)
-            Splitter.Add(piece, Splitter.Cuts(text, point => point == replacement), SplitBehavior.MergedWithNext, parts);
+            Splitter.Add(piece, Splitter.Segments(text, point => point == replacement), SplitBehavior.MergedWithNext, parts);
         else
             Splitter.Slice(piece, 0, text.Length, parts);
     }

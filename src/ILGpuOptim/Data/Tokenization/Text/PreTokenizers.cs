@@ -10,7 +10,7 @@ internal static class PreTokenizers
     public const string Gpt2 = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     /// <summary>Splits a text into matches and the text between them.</summary>
-    private delegate List<Cut> Finder(ReadOnlySpan<char> text);
+    private delegate List<MatchSegment> Finder(ReadOnlySpan<char> text);
 
     /// <summary>Reads a pre-tokenizer; null if it splits nothing.</summary>
     /// <exception cref="UserException">Its type or one of its fields is not supported.</exception>
@@ -26,13 +26,13 @@ internal static class PreTokenizers
             "Split" => Split(fields),
             "Metaspace" => Metaspace.Read(fields),
             "Whitespace" => new Whole(Words),
-            "WhitespaceSplit" => new Splitting(static text => Splitter.Cuts(text, UnicodeData.IsWhiteSpace), SplitBehavior.Removed),
+            "WhitespaceSplit" => new Splitting(static text => Splitter.Segments(text, UnicodeData.IsWhiteSpace), SplitBehavior.Removed),
             "Digits" => new Splitting(
-                static text => Splitter.Cuts(text, TextRules.IsNumeric), Required(fields, "individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),
-            "Punctuation" => new Splitting(static text => Splitter.Cuts(text, TextRules.IsPunctuation), Splitter.Read(fields, SplitBehavior.Isolated)),
+                static text => Splitter.Segments(text, TextRules.IsNumeric), Required(fields, "individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),
+            "Punctuation" => new Splitting(static text => Splitter.Segments(text, TextRules.IsPunctuation), Splitter.Read(fields, SplitBehavior.Isolated)),
             "BertPreTokenizer" => new Chain([
-                new Splitting(static text => Splitter.Cuts(text, UnicodeData.IsWhiteSpace), SplitBehavior.Removed),
-                new Splitting(static text => Splitter.Cuts(text, TextRules.IsPunctuation), SplitBehavior.Isolated)]),
+                new Splitting(static text => Splitter.Segments(text, UnicodeData.IsWhiteSpace), SplitBehavior.Removed),
+                new Splitting(static text => Splitter.Segments(text, TextRules.IsPunctuation), SplitBehavior.Isolated)]),
             "UnicodeScripts" => new Whole(ByScript),
             "CharDelimiterSplit" => Delimiter(fields),
             "FixedLength" => FixedLength(fields),
@@ -56,7 +56,7 @@ internal static class PreTokenizers
             {
                 var matches = new List<(int Start, int End)>();
                 regex.Find(text, matches);
-                return Splitter.Cuts(text, matches);
+                return Splitter.Segments(text, matches);
             },
             SplitBehavior.Isolated);
     }
@@ -73,7 +73,7 @@ internal static class PreTokenizers
 
     private static ByteLevelStep Bytes(JsonFields fields)
     {
-        fields.Harmless("trim_offsets");
+        fields.Ignore("trim_offsets");
         return new(Required(fields, "add_prefix_space"), fields.Flag("use_regex") ?? true);
     }
 
@@ -87,8 +87,8 @@ internal static class PreTokenizers
             {
                 var matches = new List<(int Start, int End)>();
                 pattern.Find(text, matches);
-                List<Cut> cuts = Splitter.Cuts(text, matches);
-                return invert ? [.. cuts.Select(cut => cut with { IsMatch = !cut.IsMatch })] : cuts;
+                List<MatchSegment> segments = Splitter.Segments(text, matches);
+                return invert ? [.. segments.Select(cut => cut with { IsMatch = !cut.IsMatch })] : segments;
             },
             behavior);
     }
@@ -96,7 +96,7 @@ internal static class PreTokenizers
     private static Splitting Delimiter(JsonFields fields)
     {
         int delimiter = Character(fields, "delimiter");
-        return new(text => Splitter.Cuts(text, point => point == delimiter), SplitBehavior.Removed);
+        return new(text => Splitter.Segments(text, point => point == delimiter), SplitBehavior.Removed);
     }
 
     private static Whole FixedLength(JsonFields fields)

@@ -20,7 +20,7 @@ internal enum SplitBehavior
 }
 
 /// <summary>A segment of a text: a match, or the text between matches.</summary>
-internal readonly record struct Cut(int Start, int End, bool IsMatch);
+internal readonly record struct MatchSegment(int Start, int End, bool IsMatch);
 
 /// <summary>Combines matches and the text between them into parts, as Hugging Face's library does.</summary>
 internal static class Splitter
@@ -43,9 +43,9 @@ internal static class Splitter
     }
 
     /// <summary>The segments of a text, given its matches.</summary>
-    public static List<Cut> Cuts(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
+    public static List<MatchSegment> Segments(ReadOnlySpan<char> text, List<(int Start, int End)> matches)
     {
-        var result = new List<Cut>(matches.Count + 1);
+        var result = new List<MatchSegment>(matches.Count + 1);
         int end = 0;
         foreach ((int start, int next) in matches)
         {
@@ -61,9 +61,9 @@ internal static class Splitter
     }
 
     /// <summary>The segments of a text in which each character that satisfies a condition is a match.</summary>
-    public static List<Cut> Cuts(ReadOnlySpan<char> text, Func<int, bool> isMatch)
+    public static List<MatchSegment> Segments(ReadOnlySpan<char> text, Func<int, bool> isMatch)
     {
-        var result = new List<Cut>();
+        var result = new List<MatchSegment>();
         int end = 0, position = 0;
         foreach (System.Text.Rune rune in text.EnumerateRunes())
         {
@@ -85,48 +85,48 @@ internal static class Splitter
     }
 
     /// <summary>Appends the non-empty parts of a piece.</summary>
-    public static void Add(TextPiece piece, List<Cut> cuts, SplitBehavior behavior, List<TextPiece> parts)
+    public static void Add(TextPiece piece, List<MatchSegment> segments, SplitBehavior behavior, List<TextPiece> parts)
     {
         if (behavior == SplitBehavior.MergedWithNext)
         {
-            AddMergedWithNext(piece, cuts, parts);
+            AddMergedWithNext(piece, segments, parts);
             return;
         }
 
         int start = 0, end = 0;
         bool any = false, previous = false;
-        foreach (Cut cut in cuts)
+        foreach (MatchSegment segment in segments)
         {
             bool joins = any && behavior switch
             {
-                SplitBehavior.Contiguous => cut.IsMatch == previous,
-                SplitBehavior.MergedWithPrevious => cut.IsMatch && !previous,
+                SplitBehavior.Contiguous => segment.IsMatch == previous,
+                SplitBehavior.MergedWithPrevious => segment.IsMatch && !previous,
                 _ => false,
             };
             if (!joins)
             {
                 Slice(piece, start, end, parts);
-                start = cut.Start;
+                start = segment.Start;
             }
 
-            if (behavior == SplitBehavior.Removed && cut.IsMatch)
-                start = cut.End;
-            end = cut.End;
-            (any, previous) = (true, cut.IsMatch);
+            if (behavior == SplitBehavior.Removed && segment.IsMatch)
+                start = segment.End;
+            end = segment.End;
+            (any, previous) = (true, segment.IsMatch);
         }
 
         Slice(piece, start, end, parts);
     }
 
-    private static void AddMergedWithNext(TextPiece piece, List<Cut> cuts, List<TextPiece> parts)
+    private static void AddMergedWithNext(TextPiece piece, List<MatchSegment> segments, List<TextPiece> parts)
     {
-        for (int i = 0; i < cuts.Count; i++)
+        for (int i = 0; i < segments.Count; i++)
         {
             // A match is joined to the part after it unless that is a match too.
-            int start = cuts[i].Start;
-            if (cuts[i].IsMatch && i + 1 < cuts.Count && !cuts[i + 1].IsMatch)
+            int start = segments[i].Start;
+            if (segments[i].IsMatch && i + 1 < segments.Count && !segments[i + 1].IsMatch)
                 i++;
-            Slice(piece, start, cuts[i].End, parts);
+            Slice(piece, start, segments[i].End, parts);
         }
     }
 

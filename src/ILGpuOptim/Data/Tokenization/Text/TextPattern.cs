@@ -7,7 +7,7 @@ namespace ILGpuOptim.Data.Tokenization;
 internal sealed class TextPattern
 {
     /// <summary>The maximum number of characters that one normalizer inserts: a chain of them could grow a text without limit.</summary>
-    private const int MostCharacters = 1 << 28;
+    private const int MaxCharacters = 1 << 28;
 
     private readonly string? literal;
     private readonly CodePointRegex? regex;
@@ -62,8 +62,8 @@ internal sealed class TextPattern
             Find(text, matches);
         if (matches.Count == 0)
             return text;
-        if ((long)matches.Count * content.Length > MostCharacters)
-            throw new UserException($"the tokenizer's normalizer Replace would insert more than {MostCharacters:N0} characters; encode the text in parts, or use another tokenizer");
+        if ((long)matches.Count * content.Length > MaxCharacters)
+            throw new UserException($"the tokenizer's normalizer Replace would insert more than {MaxCharacters:N0} characters; encode the text in parts, or use another tokenizer");
         var result = new System.Text.StringBuilder(text.Length);
         int end = 0;
         foreach ((int start, int next) in matches)

@@ -51,6 +51,6 @@ public record BertConfig : BertLikeConfig
     {
         base.ReadOthers(fields);
         fields.Only("directionality", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("bidi"), "only attention in both directions (bidi) is modelled");
-        fields.Harmless("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
+        fields.Ignore("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
     }
 }

@@ -109,7 +109,7 @@ public record Gemma2Config : DecoderConfig
         base.ReadOthers(fields);
 
         // The family reads hidden_activation; its files have a hidden_act that nothing reads.
-        fields.Harmless("hidden_act", "cache_implementation");
+        fields.Ignore("hidden_act", "cache_implementation");
         fields.Only("use_bidirectional_attention", ConfigFields.IsFalse, "attention in both directions is not modelled for this family");
     }
 }

@@ -62,6 +62,6 @@ public record Gemma3Config : Gemma2Config
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "sliding_window_pattern", SlidingPattern, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "sliding_window_pattern", SlidingPattern, ConfigChecks.MaxLayers);
     }
 }

@@ -163,11 +163,11 @@ public record Gpt2Config : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MostRows);
-        ConfigChecks.Size(source, "n_embd", HiddenSize, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "n_layer", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "n_head", Heads, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "n_inner", IntermediateSize ?? 1, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MaxRows);
+        ConfigChecks.Size(source, "n_embd", HiddenSize, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "n_layer", Layers, ConfigChecks.MaxLayers);
+        ConfigChecks.Size(source, "n_head", Heads, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "n_inner", IntermediateSize ?? 1, ConfigChecks.MaxWidth);
         ConfigChecks.Divides(source, "n_head", Heads, "n_embd", HiddenSize);
         ConfigChecks.Epsilon(source, "layer_norm_epsilon", LayerNormEpsilon);
         ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
@@ -182,7 +182,7 @@ public record Gpt2Config : ModelConfig
     {
         // reorder_and_upcast_attn divides by the same scale in 32 bits, which is how everything is computed here.
         fields.Only("reorder_and_upcast_attn", value => value.ValueKind is JsonValueKind.True or JsonValueKind.False, "it must be true or false");
-        fields.Harmless("n_ctx", "n_special", "predict_special_tokens", "is_decoder",
+        fields.Ignore("n_ctx", "n_special", "predict_special_tokens", "is_decoder",
             "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj");
     }
 }

@@ -136,7 +136,7 @@ public record GptNeoXConfig : SizedConfig
     {
         base.Check(source);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
-        ConfigChecks.Size(source, "hidden_size / num_attention_heads", HiddenSize / Heads, ConfigChecks.MostHeadSize);
+        ConfigChecks.Size(source, "hidden_size / num_attention_heads", HiddenSize / Heads, ConfigChecks.MaxHeadSize);
         ConfigChecks.Activation(source, "hidden_act", Activation);
         ConfigChecks.Epsilon(source, "layer_norm_eps", NormEpsilon);
         ConfigChecks.Dropout(source, "hidden_dropout", HiddenDropout);
@@ -145,5 +145,5 @@ public record GptNeoXConfig : SizedConfig
     }
 
     /// <inheritdoc/>
-    protected override void ReadOthers(JsonFields fields) => fields.Harmless("classifier_dropout", "is_decoder");
+    protected override void ReadOthers(JsonFields fields) => fields.Ignore("classifier_dropout", "is_decoder");
 }

@@ -65,8 +65,9 @@ public record MixtralConfig : DecoderConfig
             Gate = Product(name + "experts.{e}.w1", hasBias: false),
             Up = Product(name + "experts.{e}.w3", hasBias: false),
             Down = Product(name + "experts.{e}.w2", hasBias: false),
-            Experts = new ExpertsDescription(ExpertCount, ExpertsPerToken, Normalizes: true, Product(name + "gate", hasBias: false))
+            Experts = new ExpertsDescription(ExpertCount, ExpertsPerToken, Product(name + "gate", hasBias: false))
             {
+                NormalizesWeights = true,
                 Jitter = RouterJitter,
                 PackedGateUp = NameOf(layer) + "mlp.experts.gate_up_proj",
                 PackedDown = NameOf(layer) + "mlp.experts.down_proj",

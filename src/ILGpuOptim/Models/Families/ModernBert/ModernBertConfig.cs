@@ -196,8 +196,8 @@ public record ModernBertConfig : SizedConfig
     {
         base.Check(source);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
-        ConfigChecks.Size(source, "hidden_size / num_attention_heads", HiddenSize / Heads, ConfigChecks.MostHeadSize);
-        ConfigChecks.Size(source, "global_attn_every_n_layers", FullInterval, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "hidden_size / num_attention_heads", HiddenSize / Heads, ConfigChecks.MaxHeadSize);
+        ConfigChecks.Size(source, "global_attn_every_n_layers", FullInterval, ConfigChecks.MaxLayers);
         ConfigChecks.Size(source, "local_attention", LocalAttention, int.MaxValue);
         ConfigChecks.PerLayer(source, "layer_types", LayerTypes, Layers, Full, Sliding);
         ConfigChecks.Activation(source, "hidden_activation", Activation);
@@ -216,7 +216,7 @@ public record ModernBertConfig : SizedConfig
     protected override void ReadOthers(JsonFields fields)
     {
         // The family reads norm_eps; its files also have a layer_norm_eps that nothing reads. The others say how the library computes, or are of other tasks.
-        fields.Harmless("layer_norm_eps", "classifier_dropout", "classifier_pooling", "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index",
+        fields.Ignore("layer_norm_eps", "classifier_dropout", "classifier_pooling", "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index",
             "reference_compile", "repad_logits_with_grad");
         fields.Only("position_embedding_type", value => value.ValueKind == JsonValueKind.String && (value.ValueEquals("absolute") || value.ValueEquals("rope")), "only rotary positions are modelled");
         fields.Only("is_decoder", ConfigFields.IsFalse, "a ModernBERT whose attention is causal is not modelled");

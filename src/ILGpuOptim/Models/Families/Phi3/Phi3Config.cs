@@ -79,7 +79,7 @@ public record Phi3Config : DecoderConfig
     /// <inheritdoc/>
     public override void Check(string source)
     {
-        ConfigChecks.Size(source, "original_max_position_embeddings", OriginalPositions, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "original_max_position_embeddings", OriginalPositions, ConfigChecks.MaxRows);
         base.Check(source);
         ConfigChecks.Dropout(source, "resid_pdrop", ResidualDropout);
         ConfigChecks.Dropout(source, "embd_pdrop", EmbeddingDropout);

@@ -68,8 +68,9 @@ public record Qwen3MoeConfig : Qwen3Config
             Gate = Product(name + "experts.{e}.gate_proj", hasBias: false),
             Up = Product(name + "experts.{e}.up_proj", hasBias: false),
             Down = Product(name + "experts.{e}.down_proj", hasBias: false),
-            Experts = new ExpertsDescription(ExpertCount, ExpertsPerToken, NormalizesWeights, Product(name + "gate", hasBias: false))
+            Experts = new ExpertsDescription(ExpertCount, ExpertsPerToken, Product(name + "gate", hasBias: false))
             {
+                NormalizesWeights = NormalizesWeights,
                 PackedGateUp = name + "experts.gate_up_proj",
                 PackedDown = name + "experts.down_proj",
             },
@@ -84,8 +85,8 @@ public record Qwen3MoeConfig : Qwen3Config
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "moe_intermediate_size", ExpertIntermediateSize, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "decoder_sparse_step", SparseStep, ConfigChecks.MostLayers);
+        ConfigChecks.Size(source, "moe_intermediate_size", ExpertIntermediateSize, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "decoder_sparse_step", SparseStep, ConfigChecks.MaxLayers);
         ConfigChecks.Experts(source, "num_experts", ExpertCount, ExpertsPerToken, RouterLossCoefficient);
     }
 }

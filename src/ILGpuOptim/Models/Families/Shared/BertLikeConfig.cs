@@ -93,7 +93,7 @@ public abstract record BertLikeConfig : SizedConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "type_vocab_size", Segments, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "type_vocab_size", Segments, ConfigChecks.MaxRows);
         ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
         ConfigChecks.Epsilon(source, "layer_norm_eps", LayerNormEpsilon);
         if (PositionKind != "absolute")
@@ -106,7 +106,7 @@ public abstract record BertLikeConfig : SizedConfig
     protected override void ReadOthers(JsonFields fields)
     {
         fields.Only("is_decoder", ConfigFields.IsFalse, "a model of this family whose attention is causal is not modelled; take a GPT-2 or LLaMA for causal models");
-        fields.Harmless("classifier_dropout");
+        fields.Ignore("classifier_dropout");
     }
 
     private BlockDescription Block(int layer)

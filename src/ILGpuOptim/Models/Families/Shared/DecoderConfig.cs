@@ -180,15 +180,15 @@ public abstract record DecoderConfig : SizedConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "num_key_value_heads", KeyHeadCount, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "head_dim", HeadSize ?? 1, ConfigChecks.MostHeadSize);
-        if ((long)Heads * SizeOfHead > ConfigChecks.MostWidth)
-            throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} numbers are wider than {ConfigChecks.MostWidth}");
+        ConfigChecks.Size(source, "num_key_value_heads", KeyHeadCount, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "head_dim", HeadSize ?? 1, ConfigChecks.MaxHeadSize);
+        if ((long)Heads * SizeOfHead > ConfigChecks.MaxWidth)
+            throw new UserException($"{source}: num_attention_heads = {Heads} heads of {SizeOfHead} elements are wider than {ConfigChecks.MaxWidth}");
         if (HeadSize is null)
             ConfigChecks.Divides(source, "num_attention_heads", Heads, "hidden_size", HiddenSize);
         ConfigChecks.Divides(source, "num_key_value_heads", KeyHeadCount, "num_attention_heads", Heads);
-        if (SizeOfHead > ConfigChecks.MostHeadSize)
-            throw new UserException($"{source}: heads of {SizeOfHead} numbers are larger than {ConfigChecks.MostHeadSize}; use more heads, or a smaller head_dim");
+        if (SizeOfHead > ConfigChecks.MaxHeadSize)
+            throw new UserException($"{source}: heads of {SizeOfHead} elements are larger than {ConfigChecks.MaxHeadSize}; use more heads, or a smaller head_dim");
         ConfigChecks.Activation(source, ActivationField, Activation);
         ConfigChecks.Epsilon(source, "rms_norm_eps", NormEpsilon);
         ConfigChecks.Dropout(source, "attention_dropout", AttentionDropout);
@@ -207,7 +207,7 @@ public abstract record DecoderConfig : SizedConfig
     protected override void ReadOthers(JsonFields fields)
     {
         // pretraining_tp splits products into slices with the same sums.
-        fields.Harmless("pretraining_tp", "max_window_layers", "max_sequence_length", "is_decoder");
+        fields.Ignore("pretraining_tp", "max_window_layers", "max_sequence_length", "is_decoder");
         Only(fields, "attention_bias", ConfigFields.IsFalse, "biases of attention are not modelled for this family");
         Only(fields, "mlp_bias", ConfigFields.IsFalse, "biases of the feed-forward layers are not modelled for this family");
         Only(fields, "partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not modelled for this family");

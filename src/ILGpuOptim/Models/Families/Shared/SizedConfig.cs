@@ -40,11 +40,11 @@ public abstract record SizedConfig : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "hidden_size", HiddenSize, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "intermediate_size", IntermediateSize, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MostRows);
+        ConfigChecks.Size(source, "hidden_size", HiddenSize, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "intermediate_size", IntermediateSize, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "num_hidden_layers", Layers, ConfigChecks.MaxLayers);
+        ConfigChecks.Size(source, "num_attention_heads", Heads, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "max_position_embeddings", ContextLength, ConfigChecks.MaxRows);
         ConfigChecks.StandardDeviation(source, "initializer_range", InitializerRange);
     }
 }

@@ -182,16 +182,16 @@ public record T5Config : ModelConfig
     public override void Check(string source)
     {
         base.Check(source);
-        ConfigChecks.Size(source, "d_model", HiddenSize, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "d_kv", HeadSize, ConfigChecks.MostHeadSize);
-        ConfigChecks.Size(source, "d_ff", IntermediateSize, ConfigChecks.MostWidth);
-        ConfigChecks.Size(source, "num_layers", Layers, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_decoder_layers", DecoderLayers ?? 1, ConfigChecks.MostLayers);
-        ConfigChecks.Size(source, "num_heads", Heads, ConfigChecks.MostWidth);
-        if ((long)Heads * HeadSize > ConfigChecks.MostWidth)
-            throw new UserException($"{source}: num_heads = {Heads} heads of {HeadSize} numbers are wider than {ConfigChecks.MostWidth}");
-        ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MostRows);
-        ConfigChecks.Size(source, "relative_attention_num_buckets", Buckets, ConfigChecks.MostWidth);
+        ConfigChecks.Size(source, "d_model", HiddenSize, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "d_kv", HeadSize, ConfigChecks.MaxHeadSize);
+        ConfigChecks.Size(source, "d_ff", IntermediateSize, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "num_layers", Layers, ConfigChecks.MaxLayers);
+        ConfigChecks.Size(source, "num_decoder_layers", DecoderLayers ?? 1, ConfigChecks.MaxLayers);
+        ConfigChecks.Size(source, "num_heads", Heads, ConfigChecks.MaxWidth);
+        if ((long)Heads * HeadSize > ConfigChecks.MaxWidth)
+            throw new UserException($"{source}: num_heads = {Heads} heads of {HeadSize} elements are wider than {ConfigChecks.MaxWidth}");
+        ConfigChecks.Size(source, "n_positions", ContextLength, ConfigChecks.MaxRows);
+        ConfigChecks.Size(source, "relative_attention_num_buckets", Buckets, ConfigChecks.MaxWidth);
         if (Buckets < 4)
             throw new UserException($"{source}: relative_attention_num_buckets = {Buckets}; the encoder has half of them on each side, so there must be at least 4");
         if (MaxDistance <= Buckets / 2)
@@ -218,7 +218,7 @@ public record T5Config : ModelConfig
         fields.Only("is_decoder", ConfigFields.IsFalse, "a T5 without its encoder is not modelled");
         fields.Only("dense_act_fn", value => value.ValueKind == JsonValueKind.String && value.ValueEquals(Activation), $"feed_forward_proj = \"{FeedForwardKind}\" makes it \"{Activation}\"; remove one of the two");
         fields.Only("is_gated_act", value => value.ValueKind == (IsGated ? JsonValueKind.True : JsonValueKind.False), $"feed_forward_proj = \"{FeedForwardKind}\" says otherwise; remove one of the two");
-        fields.Harmless("classifier_dropout");
+        fields.Ignore("classifier_dropout");
     }
 
     private BlockDescription Block(string stack, int layer, bool isDecoder)
@@ -229,8 +229,9 @@ public record T5Config : ModelConfig
             AttentionNorm = Norm(name + "0.layer_norm"),
             Attention = Attention(name + "0.SelfAttention") with
             {
-                RelativeBias = new RelativeBiasDescription($"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", Buckets, MaxDistance, IsBidirectional: !isDecoder)
+                RelativeBias = new RelativeBiasDescription($"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", Buckets, MaxDistance)
                 {
+                    IsBidirectional = !isDecoder,
                     StandardDeviation = InitializerFactor / MathF.Sqrt(HiddenSize),
                 },
             },

@@ -7,19 +7,19 @@ namespace ILGpuOptim.Data.Tokenization;
 /// <param name="Start">The start.</param>
 /// <param name="End">The end.</param>
 /// <param name="Id">The id of the added token; null for other text.</param>
-internal readonly record struct CutPart(int Start, int End, int? Id);
+internal readonly record struct AddedTokenSegment(int Start, int End, int? Id);
 
 /// <summary>Splits a text at added tokens in linear time.</summary>
 /// <param name="tokens">The tokens.</param>
 /// <param name="contents">The text to match for each token.</param>
-internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyList<string> contents)
+internal sealed class AddedTokenSplitter(IReadOnlyList<AddedToken> tokens, IReadOnlyList<string> contents)
 {
     private readonly TokenMatcher matcher = new(contents);
 
     /// <summary>The segments of a text, in order. Segments without a token are never empty.</summary>
-    public List<CutPart> Cut(string text)
+    public List<AddedTokenSegment> Split(string text)
     {
-        var parts = new List<CutPart>();
+        var parts = new List<AddedTokenSegment>();
         int done = 0;
         (int Start, int End) space = (0, 0);
         foreach ((int match, int index) in matcher.Find(text))
@@ -47,13 +47,13 @@ internal sealed class TokenCutter(IReadOnlyList<AddedToken> tokens, IReadOnlyLis
             }
 
             if (done < start)
-                parts.Add(new CutPart(done, start, null));
-            parts.Add(new CutPart(start, end, token.Id));
+                parts.Add(new AddedTokenSegment(done, start, null));
+            parts.Add(new AddedTokenSegment(start, end, token.Id));
             done = end;
         }
 
         if (done < text.Length)
-            parts.Add(new CutPart(done, text.Length, null));
+            parts.Add(new AddedTokenSegment(done, text.Length, null));
         return parts;
     }
 
