@@ -78,12 +78,19 @@ public sealed class AttentionLayer : Layer
         Tape tape = context.Tape;
         if (isPacked)
         {
-            Tensor packed = inputs.Length == 1 ? inputs[0].Forward(tape, x) : Linear.Packed(tape, x, inputs);
+            Tensor packed = inputs is [var single] ? single.Forward(tape, x) : Packed(tape, x);
             return Output(tape, context.Cache is { } cache ? Decode(context, cache, packed) : tape.SelfAttention(packed, context.Sequences, SettingsFor(context)), residual, dropout);
         }
 
         Tensor query = Norm.Normalized(tape, queryNorm, inputs[0].Forward(tape, x)), key = Norm.Normalized(tape, keyNorm, inputs[1].Forward(tape, x)), value = inputs[2].Forward(tape, x);
         return Output(tape, context.Cache is { } kept ? Decode(context, kept, query, key, value) : tape.Attention(query, key, value, context.Sequences, SettingsFor(context)), residual, dropout);
+    }
+
+    /// <summary>Queries, keys and values side by side.</summary>
+    private Tensor Packed(Tape tape, Tensor x)
+    {
+        (Linear query, Linear key, Linear value) = (inputs[0], inputs[1], inputs[2]);
+        return tape.LinearPacked(x, [query.WeightFor(tape), key.WeightFor(tape), value.WeightFor(tape)], query.Bias is null ? [] : [query.Bias, key.Bias!, value.Bias!]);
     }
 
     /// <summary>Attention to an encoder's states, plus a residual where there is one; arguments as for <see cref="Forward"/>.</summary>

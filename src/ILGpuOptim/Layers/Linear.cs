@@ -55,19 +55,4 @@ public sealed class Linear : Layer
 
     /// <summary>activation(x W + b).</summary>
     public Tensor Forward(Tape tape, Tensor x, Activation activation) => tape.LinearActivation(x, WeightFor(tape), Bias, activation, IsTransposed);
-
-    /// <summary>The results of several layers of transposed weights side by side, rows × the sum of their outputs.</summary>
-    public static Tensor Packed(Tape tape, Tensor x, IReadOnlyList<Linear> layers)
-    {
-        var weights = new Tensor[layers.Count];
-        Tensor[]? biases = layers[0].Bias is null ? null : new Tensor[layers.Count];
-        for (int i = 0; i < weights.Length; i++)
-        {
-            weights[i] = layers[i].WeightFor(tape);
-            if (biases is not null)
-                biases[i] = layers[i].Bias!;
-        }
-
-        return tape.LinearPacked(x, weights, biases);
-    }
 }

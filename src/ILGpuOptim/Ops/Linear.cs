@@ -24,13 +24,7 @@ public static class LinearOp
         Tensor output = tape.Output(x, outputs, x, weight, bias, residual);
         var product = new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed };
         Device device = tape.Device;
-        if (bias is null && residual is not null && x.Rows <= ProductShape.FewRows && !output.RequiresGradient)
-        {
-            // For a few rows, adding within the product is faster than an epilogue.
-            device.Copy(residual.Data, output.Data);
-            device.Gemm(product with { Beta = 1 });
-        }
-        else if (bias is not null && residual is not null)
+        if (bias is not null && residual is not null)
             device.Gemm(product, new AddTwoRule(), Operand.PerColumn(bias.Data), residual.Data);
         else if (bias is not null)
             device.Gemm(product, new AddRule(), Operand.PerColumn(bias.Data));

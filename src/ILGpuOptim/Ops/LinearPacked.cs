@@ -9,39 +9,32 @@ public static class LinearPackedOp
     /// <param name="tape">Where to record.</param>
     /// <param name="x">… × in.</param>
     /// <param name="weights">Each outᵢ × in.</param>
-    /// <param name="biases">As many, outᵢ each; or null.</param>
+    /// <param name="biases">As many, outᵢ each; or none.</param>
     /// <returns>… × Σ outᵢ.</returns>
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
-    public static Tensor LinearPacked(this Tape tape, Tensor x, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases = null)
+    public static Tensor LinearPacked(this Tape tape, Tensor x, ReadOnlySpan<Tensor> weights, ReadOnlySpan<Tensor> biases = default)
     {
-        Shapes.NotNull("LinearPacked", weights);
-        if (biases is not null && biases.Count != weights.Count)
-            throw new ArgumentException($"LinearPacked: {biases.Count} biases for {weights.Count} weights", nameof(biases));
-        var inputs = new Tensor?[1 + weights.Count + (biases?.Count ?? 0)];
-        inputs[0] = x;
+        bool hasBiases = biases.Length > 0;
+        if (hasBiases && biases.Length != weights.Length)
+            throw new ArgumentException($"LinearPacked: {biases.Length} biases for {weights.Length} weights", nameof(biases));
         int outputs = 0, offset = 0;
-        for (int i = 0; i < weights.Count; i++)
-        {
-            outputs += ProductShape.Outputs("LinearPacked", x, weights[i], biases?[i], transposed: true);
-            inputs[1 + i] = weights[i];
-            if (biases is not null)
-                inputs[1 + weights.Count + i] = biases[i];
-        }
-
+        for (int i = 0; i < weights.Length; i++)
+            outputs += ProductShape.Outputs("LinearPacked", x, weights[i], hasBiases ? biases[i] : null, transposed: true);
+        Tensor?[] inputs = [x, .. weights, .. biases];
         Tensor output = tape.Output(x, outputs, inputs);
         bool together = x.Rows <= ProductShape.FewRows && !output.RequiresGradient;
-        Products products = together ? new(weights.Count) : default;
-        for (int i = 0; i < weights.Count; i++)
+        Products products = together ? new(weights.Length) : default;
+        for (int i = 0; i < weights.Length; i++)
         {
-            int count = weights[i].Shape[0];
+            int count = weights[i].Rows;
             Block target = From(output.Data, offset);
             var product = new GemmArguments(x.Data, weights[i].Data, target, x.Rows, count, x.Columns) { TransposeB = true, StrideC = outputs };
             if (together)
                 products.Add(product);
-            else if (biases is null)
-                tape.Device.Gemm(product);
-            else
+            else if (hasBiases)
                 tape.Device.Gemm(product, new AddRule(), Operand.PerColumn(biases[i].Data));
+            else
+                tape.Device.Gemm(product);
             offset += count;
         }
 
@@ -49,34 +42,37 @@ public static class LinearPackedOp
         {
             products.Run(tape.Device);
             offset = 0;
-            for (int i = 0; i < weights.Count && biases is not null; i++)
+            for (int i = 0; i < biases.Length; i++)
             {
-                int count = weights[i].Shape[0];
+                int count = weights[i].Rows;
                 tape.Device.Map(new AddRule(), x.Rows, count, new Operand(From(output.Data, offset), Layout.Full, outputs), Operand.PerColumn(biases[i].Data));
                 offset += count;
             }
         }
 
         if (output.RequiresGradient)
-            tape.Record(new Gradient(output, inputs, weights, biases));
+            tape.Record(new Gradient(output, inputs, weights.Length));
         return output;
     }
 
     private static Block From(Block packed, int offset) => packed.Length == 0 ? packed : packed.Slice(offset, packed.Length - offset);
 
-    private sealed class Gradient(Tensor output, Tensor?[] inputs, IReadOnlyList<Tensor> weights, IReadOnlyList<Tensor>? biases) : Operation(output, inputs)
+    /// <param name="output">The result.</param>
+    /// <param name="inputs">x, the weights, the biases.</param>
+    /// <param name="weights">The number of weights.</param>
+    private sealed class Gradient(Tensor output, Tensor?[] inputs, int weights) : Operation(output, inputs)
     {
         public override void Backward(Tape tape)
         {
             Tensor x = Inputs[0]!;
             int rows = Output.Rows, stride = Output.Columns, offset = 0;
-            for (int i = 0; i < weights.Count; i++)
+            for (int i = 0; i < weights; i++)
             {
-                Tensor weight = weights[i];
-                int count = weight.Shape[0];
+                Tensor weight = Inputs[1 + i]!;
+                int count = weight.Rows;
                 Block gradient = From(Output.Gradient!.Value, offset);
-                if (biases is not null && biases[i].RequiresGradient)
-                    tape.Device.Map(new TotalRule(), rows, count, new Operand(gradient, Layout.Full, stride), tape.GradientTarget(biases[i], Layout.PerColumn));
+                if (Inputs.Count > 1 + weights && Inputs[1 + weights + i] is { RequiresGradient: true } bias)
+                    tape.Device.Map(new TotalRule(), rows, count, new Operand(gradient, Layout.Full, stride), tape.GradientTarget(bias, Layout.PerColumn));
                 if (weight.RequiresGradient)
                 {
                     Block target = tape.GradientOf(weight, out float beta);

@@ -172,9 +172,8 @@ public sealed partial class Tape
         int index = scopes.Count == 0 ? -1 : IndexOf(block, scopes[^1]);
         if (index < 0)
             return false;
-        Block kept = rented[index];
-        rented.RemoveAt(index);
-        rented.Insert(scopes[^1]++, kept);
+        int first = scopes[^1]++;
+        (rented[first], rented[index]) = (rented[index], rented[first]);
         return true;
     }
 
@@ -208,11 +207,20 @@ public sealed partial class Tape
         isCounting = false;
     }
 
+    /// <summary>Removes a block: the last one of its scope takes its place, and so on outwards to the end of the list.</summary>
     private void RemoveRented(int index)
     {
-        rented.RemoveAt(index);
-        for (int i = scopes.Count - 1; i >= 0 && scopes[i] > index; i--)
-            scopes[i]--;
+        for (int i = 0; i < scopes.Count; i++)
+        {
+            if (scopes[i] <= index)
+                continue;
+            int last = --scopes[i];
+            rented[index] = rented[last];
+            index = last;
+        }
+
+        rented[index] = rented[^1];
+        rented.RemoveAt(rented.Count - 1);
     }
 
     private sealed class Recomputation(Tensor output, Tensor x, Func<Tensor, Tensor> block, Parameter[] parameters, ulong stream, bool isTraining) : Operation(output, x)

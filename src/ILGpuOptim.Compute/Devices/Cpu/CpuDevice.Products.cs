@@ -10,7 +10,10 @@ public sealed unsafe partial class CpuDevice
     /// <inheritdoc/>
     protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
-        if (vectorBits == 512)
+        bool keeps = typeof(R) == typeof(Lift1<KeepRule>);
+        if ((keeps || (typeof(R) == typeof(Lift2<AddRule>) && operands[0] is { Layout: Layout.Full, Factor: null, Block.Type: DType.F32 })) && HasFewRows(arguments))
+            GemmOfFewRows(new ReadOnlySpan<GemmArguments>(in arguments), keeps ? default : operands[0]);
+        else if (vectorBits == 512)
             Gemm<F16, R>(arguments, epilogue, operands);
         else if (vectorBits == 256)
             Gemm<F8, R>(arguments, epilogue, operands);
@@ -23,42 +26,52 @@ public sealed unsafe partial class CpuDevice
     {
         bool joins = products.Length is > 1 and <= GemmDotsGroup<F4>.MaxCount;
         foreach (ref readonly GemmArguments product in products)
-        {
-            Validate.Gemm<Lift1<KeepRule>>(product, []);
-            joins &= product is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MaxRows }
-                && product.A.Type == DType.F32;
-        }
-
-        if (!joins)
-            base.GemmCore(products);
-        else if (vectorBits == 512)
-            Gemm<F16>(products);
-        else if (vectorBits == 256)
-            Gemm<F8>(products);
+            joins &= HasFewRows(product);
+        if (joins)
+            GemmOfFewRows(products, default);
         else
-            Gemm<F4>(products);
+            base.GemmCore(products);
     }
 
-    private void Gemm<L>(ReadOnlySpan<GemmArguments> products) where L : struct, IVectorLane<L>
+    private static bool HasFewRows(in GemmArguments g) =>
+        g is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MaxRows, A.Type: DType.F32 };
+
+    /// <summary>Products of few rows in one launch; a single one may add a matrix.</summary>
+    private void GemmOfFewRows(ReadOnlySpan<GemmArguments> products, in Operand added)
+    {
+        if (vectorBits == 512)
+            GemmOfFewRows<F16>(products, added);
+        else if (vectorBits == 256)
+            GemmOfFewRows<F8>(products, added);
+        else
+            GemmOfFewRows<F4>(products, added);
+    }
+
+    private void GemmOfFewRows<L>(ReadOnlySpan<GemmArguments> products, in Operand added) where L : struct, IVectorLane<L>
     {
         gemm ??= new CpuGemm(workers);
         var group = default(GemmDotsGroup<L>);
         foreach (ref readonly GemmArguments g in products)
         {
-            group.Add(new GemmDots<L, GemmDotsGroup<L>.NoEpilogue>
+            ref GemmDots<L, GemmDotsGroup<L>.NoEpilogue> product = ref group.Next();
+            product.Many = Factor(g.B, 0, true, g.N, g.K, g.StrideB);
+            product.Few = (float*)At(g.A);
+            product.FewStride = g.StrideA == 0 ? g.K : g.StrideA;
+            product.FewRows = g.M;
+            product.ManyRows = g.N;
+            product.FewAreRows = true;
+            product.K = g.K;
+            product.C = (float*)At(g.C);
+            product.StrideC = g.StrideC == 0 ? g.N : g.StrideC;
+            product.Alpha = g.Alpha;
+            product.Beta = g.Beta;
+            if (added.Block.Memory is not null)
             {
-                Many = Factor(g.B, 0, true, g.N, g.K, g.StrideB),
-                Few = (float*)At(g.A),
-                FewStride = g.StrideA == 0 ? g.K : g.StrideA,
-                FewRows = g.M,
-                ManyRows = g.N,
-                FewAreRows = true,
-                K = g.K,
-                C = (float*)At(g.C),
-                StrideC = g.StrideC == 0 ? g.N : g.StrideC,
-                Alpha = g.Alpha,
-                Beta = g.Beta,
-            });
+                product.Added = (float*)At(added.Block);
+                product.StrideAdded = (int)(added.Stride == 0 ? g.N : added.Stride);
+            }
+
+            group.Complete();
         }
 
         gemm.Run(ref group);

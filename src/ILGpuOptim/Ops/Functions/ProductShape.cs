@@ -41,8 +41,11 @@ internal static class ProductShape
         ReadOnlySpan<int> sizes = x.Sizes(), own = added.Sizes();
         bool fits = own.Length == Math.Max(1, sizes.Length) && own[^1] == outputs && own[..^1].SequenceEqual(sizes[..(own.Length - 1)]);
         if (!fits)
-            throw new ArgumentException($"{Named(operation, weight)} makes {Shapes.Text(Of(x, outputs))}, to which {added} cannot be added", nameof(added));
+            throw NotAdded(operation, weight, x, outputs, added);
     }
+
+    private static ArgumentException NotAdded(string operation, Tensor weight, Tensor x, int outputs, Tensor added) =>
+        new($"{Named(operation, weight)} makes {Shapes.Text(Of(x, outputs))}, to which {added} cannot be added", nameof(added));
 
     /// <summary>x's shape with another last size.</summary>
     private static int[] Of(Tensor x, int outputs) => [.. x.Shape.Take(x.Shape.Count - 1), outputs];

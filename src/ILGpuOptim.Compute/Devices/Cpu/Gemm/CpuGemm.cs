@@ -50,11 +50,16 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         bool fewRows = m <= GemmDots<L, E>.MaxRows && b.Transposed;
         bool fewColumns = n <= GemmDots<L, E>.MaxRows && !a.Transposed && !fewRows;
         if (batch == 1 && k > 0 && (fewRows || fewColumns))
-        {
             RunDots<L, E>(a, b, fewRows, c, strideC, m, n, k, alpha, beta, epilogue);
-            return;
-        }
+        else
+            RunBlocks<L, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, epilogue);
+    }
 
+    // A method of its own: its large locals are cleared at each call.
+    private void RunBlocks<L, E>(in GemmOperand a, in GemmOperand b, float* c, int strideC, long batchStrideC, int batch, int m, int n, int k, float alpha, float beta, in E epilogue)
+        where L : struct, IVectorLane<L>
+        where E : struct, IGemmEpilogue
+    {
         var work = new GemmBlocks<L, E>
         {
             A = a,
@@ -219,6 +224,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             }
         }
 
+        work.Divide();
         work.Scratch = scratch.Reserve(work.ScratchFloats * pool.Threads);
         pool.Run(work.Items, ref work);
     }

@@ -39,28 +39,34 @@ internal unsafe struct GemmDots<L, E> : IWork
     public int StrideC;
     public float Alpha, Beta;
 
+    /// <summary>Added to C; or null. Only where the few are rows.</summary>
+    public float* Added;
+    public int StrideAdded;
+
     /// <summary>Room for <see cref="ScratchFloats"/> of each worker.</summary>
     public float* Scratch;
 
     /// <summary>Floats that a worker needs: one widened row.</summary>
     public readonly long ScratchFloats => Many.Type == DType.F32 ? 0 : K + 15 & ~15;
 
-    public readonly int RowsPerItem
-    {
-        get
-        {
-            int items = (int)Math.Clamp((long)ManyRows * K / MinFloats, 1, MaxItems);
-            return (ManyRows + items - 1) / items;
-        }
-    }
+    /// <summary>The number of items, once <see cref="Divide"/> has chosen it.</summary>
+    public int Items { get; private set; }
 
-    public readonly int Items => (ManyRows + RowsPerItem - 1) / RowsPerItem;
+    private int rowsPerItem;
+
+    /// <summary>Divides the many rows into items.</summary>
+    public void Divide()
+    {
+        int most = (int)Math.Clamp((long)ManyRows * K / LeastFloats, 1, MaxItems);
+        rowsPerItem = (ManyRows + most - 1) / most;
+        Items = (ManyRows + rowsPerItem - 1) / rowsPerItem;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Invoke(int index, int worker)
     {
-        int first = index * RowsPerItem, end = Math.Min(first + RowsPerItem, ManyRows);
-        float* sums = stackalloc float[MaxRows];
+        int first = index * rowsPerItem, end = Math.Min(first + rowsPerItem, ManyRows);
+        float* sums = stackalloc float[MostRows];
         nint stepMany = FewAreRows ? 1 : StrideC, stepFew = FewAreRows ? StrideC : 1;
         for (int j = first; j < end; j++)
         {
@@ -75,7 +81,10 @@ internal unsafe struct GemmDots<L, E> : IWork
 
             float* c = C + j * stepMany;
             for (int i = 0; i < FewRows; i++, c += stepFew)
-                *c = Beta == 0 ? Alpha * sums[i] : MathF.FusedMultiplyAdd(Beta, *c, Alpha * sums[i]);
+            {
+                float value = Beta == 0 ? Alpha * sums[i] : MathF.FusedMultiplyAdd(Beta, *c, Alpha * sums[i]);
+                *c = Added == null ? value : value + Added[i * StrideAdded + j];
+            }
         }
 
         if (FewAreRows)

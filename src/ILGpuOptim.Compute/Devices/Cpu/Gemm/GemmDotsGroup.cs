@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute.Cpu;
@@ -30,10 +31,15 @@ internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
         }
     }
 
-    /// <summary>Adds one more.</summary>
-    public void Add(in GemmDots<L, NoEpilogue> product)
+    /// <summary>The next product, all zero, to be filled in; <see cref="Complete"/> adds it.</summary>
+    [UnscopedRef]
+    public ref GemmDots<L, NoEpilogue> Next() => ref products[count];
+
+    /// <summary>Adds the product that <see cref="Next"/> gave.</summary>
+    public void Complete()
     {
-        products[count++] = product;
+        ref GemmDots<L, NoEpilogue> product = ref products[count++];
+        product.Divide();
         Items += product.Items;
         ScratchFloats = Math.Max(ScratchFloats, product.ScratchFloats);
     }
