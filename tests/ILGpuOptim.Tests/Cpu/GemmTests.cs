@@ -71,6 +71,38 @@ public sealed unsafe class GemmTests
         }
     }
 
+    /// <summary>A product to which a matrix is added has the bits of the product followed by the sum, whatever its number of rows.</summary>
+    [Theory]
+    [InlineData(128)]
+    [InlineData(256)]
+    [InlineData(512)]
+    public void AddingWithinAProductIsAddingAfterIt(int bits)
+    {
+        const int Inputs = 77, Outputs = 130, StrideC = Outputs + 3, Stride = Outputs + 9;
+        using CpuDevice device = new(2, bits);
+        for (int rows = 1; rows <= 6; rows++)
+        {
+            foreach (float beta in new[] { 0f, 0.5f })
+            {
+                Block x = Random(device, rows * Inputs, 1), weight = Random(device, Outputs * Inputs, 2), added = Random(device, rows * Stride, 3);
+                Block apart = Random(device, rows * StrideC, 4), together = device.Pool.Rent((long)rows * StrideC);
+                device.Copy(apart, together);
+                var product = new GemmArguments(x, weight, apart, rows, Outputs, Inputs) { TransposeB = true, StrideC = StrideC, Alpha = 1.5f, Beta = beta };
+                var operand = new Operand(added, Layout.Full, Stride);
+                device.Gemm(product);
+                device.Map(new AddRule(), rows, Outputs, new Operand(apart, Layout.Full, StrideC), operand);
+                device.Gemm(product with { C = together }, new AddRule(), operand);
+                var expected = new float[rows * StrideC];
+                var actual = new float[rows * StrideC];
+                device.Download(apart, expected);
+                device.Download(together, actual);
+                Assert.Equal(expected, actual);
+                foreach (Block block in (Block[])[x, weight, added, apart, together])
+                    device.Pool.Return(block);
+            }
+        }
+    }
+
     private static Block Random(CpuDevice device, int length, ulong seed)
     {
         Block block = device.Pool.Rent(length);
