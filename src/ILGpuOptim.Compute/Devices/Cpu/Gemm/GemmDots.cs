@@ -67,10 +67,17 @@ internal unsafe struct GemmDots<L, E> : IWork
     {
         int first = index * rowsPerItem, end = Math.Min(first + rowsPerItem, ManyRows);
         float* sums = stackalloc float[MostRows];
-        nint stepMany = FewAreRows ? 1 : StrideC, stepFew = FewAreRows ? StrideC : 1;
         for (int j = first; j < end; j++)
         {
             float* row = Many.Row(j, 0, K, Scratch + worker * ScratchFloats);
+            if (FewRows == 1 && j + 1 < end && Many.Type == DType.F32)
+            {
+                TwoDots(Few, row, Many.Row(j + 1, 0, K, null), sums);
+                Store(j++, 0, sums[0]);
+                Store(j, 0, sums[1]);
+                continue;
+            }
+
             if (FewRows == 4)
                 FourDots(row, sums);
             else
@@ -79,18 +86,72 @@ internal unsafe struct GemmDots<L, E> : IWork
                     sums[i] = Dot(Few + i * FewStride, row);
             }
 
-            float* c = C + j * stepMany;
-            for (int i = 0; i < FewRows; i++, c += stepFew)
-            {
-                float value = Beta == 0 ? Alpha * sums[i] : MathF.FusedMultiplyAdd(Beta, *c, Alpha * sums[i]);
-                *c = Added == null ? value : value + Added[i * StrideAdded + j];
-            }
+            for (int i = 0; i < FewRows; i++)
+                Store(j, i, sums[i]);
         }
 
         if (FewAreRows)
             Epilogue.Invoke(0, FewRows, first, end - first, worker);
         else
             Epilogue.Invoke(first, end - first, 0, FewRows, worker);
+    }
+
+    /// <summary>Writes the product of a row of the many and one of the few.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly void Store(int many, int few, float sum)
+    {
+        float* c = C + (FewAreRows ? (nint)few * StrideC + many : (nint)many * StrideC + few);
+        float value = Beta == 0 ? Alpha * sum : MathF.FusedMultiplyAdd(Beta, *c, Alpha * sum);
+        *c = Added == null ? value : value + Added[(nint)few * StrideAdded + many];
+    }
+
+    /// <summary>As <see cref="Dot"/> for two of the many rows, to the bit: two streams of reads hide more of each other's latency.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void TwoDots(float* a, float* b, float* d, float* sums)
+    {
+        L s0 = default, s1 = default, s2 = default, s3 = default, t0 = default, t1 = default, t2 = default, t3 = default;
+        int k = 0;
+        for (; L.Count < 16 && k <= K - 4 * L.Count; k += 4 * L.Count)
+        {
+            Prefetch(b + k);
+            Prefetch(d + k);
+            L a0 = L.Load(a + k), a1 = L.Load(a + k + L.Count), a2 = L.Load(a + k + 2 * L.Count), a3 = L.Load(a + k + 3 * L.Count);
+            s0 = L.Fma(a0, L.Load(b + k), s0);
+            s1 = L.Fma(a1, L.Load(b + k + L.Count), s1);
+            s2 = L.Fma(a2, L.Load(b + k + 2 * L.Count), s2);
+            s3 = L.Fma(a3, L.Load(b + k + 3 * L.Count), s3);
+            t0 = L.Fma(a0, L.Load(d + k), t0);
+            t1 = L.Fma(a1, L.Load(d + k + L.Count), t1);
+            t2 = L.Fma(a2, L.Load(d + k + 2 * L.Count), t2);
+            t3 = L.Fma(a3, L.Load(d + k + 3 * L.Count), t3);
+        }
+
+        for (; k <= K - 2 * L.Count; k += 2 * L.Count)
+        {
+            Prefetch(b + k);
+            Prefetch(d + k);
+            L a0 = L.Load(a + k), a1 = L.Load(a + k + L.Count);
+            s0 = L.Fma(a0, L.Load(b + k), s0);
+            s1 = L.Fma(a1, L.Load(b + k + L.Count), s1);
+            t0 = L.Fma(a0, L.Load(d + k), t0);
+            t1 = L.Fma(a1, L.Load(d + k + L.Count), t1);
+        }
+
+        for (; k <= K - L.Count; k += L.Count)
+        {
+            L a0 = L.Load(a + k);
+            s0 = L.Fma(a0, L.Load(b + k), s0);
+            t0 = L.Fma(a0, L.Load(d + k), t0);
+        }
+
+        float first = L.Sum(s0 + s1 + (s2 + s3)), second = L.Sum(t0 + t1 + (t2 + t3));
+        for (; k < K; k++)
+        {
+            first = MathF.FusedMultiplyAdd(a[k], b[k], first);
+            second = MathF.FusedMultiplyAdd(a[k], d[k], second);
+        }
+
+        (sums[0], sums[1]) = (first, second);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
