@@ -57,7 +57,7 @@ internal unsafe struct GemmDots<L, E> : IWork
     /// <summary>Divides the many rows into items.</summary>
     public void Divide()
     {
-        int most = (int)Math.Clamp((long)ManyRows * K / LeastFloats, 1, MaxItems);
+        int most = (int)Math.Clamp((long)ManyRows * K / MinFloats, 1, MaxItems);
         rowsPerItem = (ManyRows + most - 1) / most;
         Items = (ManyRows + rowsPerItem - 1) / rowsPerItem;
     }
@@ -66,7 +66,7 @@ internal unsafe struct GemmDots<L, E> : IWork
     public void Invoke(int index, int worker)
     {
         int first = index * rowsPerItem, end = Math.Min(first + rowsPerItem, ManyRows);
-        float* sums = stackalloc float[MostRows];
+        float* sums = stackalloc float[MaxRows];
         for (int j = first; j < end; j++)
         {
             float* row = Many.Row(j, 0, K, Scratch + worker * ScratchFloats);
