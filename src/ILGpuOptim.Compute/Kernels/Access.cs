@@ -72,6 +72,12 @@ public static class AccessExtensions
             get => (Access)((uint)access | ((uint)access & 0x222222) >> 1);
         }
 
+        /// <summary>The number of operands.</summary>
+        internal int Count => (35 - System.Numerics.BitOperations.LeadingZeroCount((uint)access)) / 4;
+
+        /// <summary>True if any operand is a reduction.</summary>
+        internal bool ReducesAny => ((uint)access & 0x444444) != 0;
+
         /// <summary>True if operand <paramref name="index"/> is a reduction.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public bool Reduces(int index) => ((uint)access >> (4 * index) & 14) == 4;

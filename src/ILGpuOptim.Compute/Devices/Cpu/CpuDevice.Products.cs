@@ -85,23 +85,28 @@ public sealed unsafe partial class CpuDevice
         gemm ??= new CpuGemm(workers);
         int strideC = g.StrideC == 0 ? g.N : g.StrideC;
         CpuOperand* prepared = stackalloc CpuOperand[Access.MaxOperands];
-        var map = new CpuMapWork<L, R>
+        R copy = epilogue;
+        Access access = AccessOf<R>.Value;
+        var map = new CpuMapWork<L>
         {
-            Rule = epilogue,
+            Rule = &copy,
+            Access = access,
+            Loop = typeof(R) == typeof(Lift1<KeepRule>) ? null : &CpuMapLoop<L, R>.Run,
+            RestLoop = &CpuMapLoop<F1, R>.Run,
             Operands = prepared,
-            Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L, R>.Tile),
+            Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L>.Tile),
         };
         for (int k = 0; k < operands.Length; k++)
         {
-            if (AccessOf<R>.Value.At(k + 1) != Slot.None)
+            if (access.At(k + 1) != Slot.None)
                 prepared[k + 1] = CpuOperand.From(operands[k], (long)g.Batch * g.M, g.N);
         }
 
         prepared[0] = CpuOperand.From(new Operand(g.C, Layout.Full, strideC), (long)g.Batch * g.M, g.N);
-        var finish = new Epilogue<L, R> { Map = map };
+        var finish = new Epilogue<L> { Map = map };
         GemmOperand a = Factor(g.A, g.BatchStrideA, g.TransposeA, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA);
         GemmOperand b = Factor(g.B, g.BatchStrideB, g.TransposeB, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB);
-        gemm.Run<L, Epilogue<L, R>>(a, b, (float*)At(g.C), strideC, g.BatchStrideC, g.Batch, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
+        gemm.Run<L, Epilogue<L>>(a, b, (float*)At(g.C), strideC, g.BatchStrideC, g.Batch, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
     }
 
     private static GemmOperand Factor(in Block block, long batchStride, bool transposed, int rows, int columns, int stride)
@@ -123,16 +128,14 @@ public sealed unsafe partial class CpuDevice
         return result;
     }
 
-    private struct Epilogue<L, R> : IGemmEpilogue
-        where L : struct, IVectorLane<L>
-        where R : unmanaged, IMap6
+    private struct Epilogue<L> : IGemmEpilogue where L : struct, IVectorLane<L>
     {
-        public CpuMapWork<L, R> Map;
+        public CpuMapWork<L> Map;
 
         public readonly void Invoke(int row, int rows, int column, int columns, int worker)
         {
-            if (typeof(R) != typeof(Lift1<KeepRule>))
-                Map.RunRectangle(row, rows, column, columns, worker);
+            if (Map.Loop != null)
+                Map.RunRectangle(row, row + rows, column, column + columns, worker);
         }
     }
 

@@ -122,21 +122,26 @@ public sealed unsafe partial class CpuDevice : Device
     {
         scratch.Reset();
         bool columnSums = false;
+        Access access = AccessOf<R>.Value;
         for (int k = 0; k < Access.MaxOperands; k++)
-            columnSums |= AccessOf<R>.Value.Reduces(k) && operands[k].Layout is Layout.PerColumn or Layout.RowsAndColumns;
+            columnSums |= access.Reduces(k) && operands[k].Layout is Layout.PerColumn or Layout.RowsAndColumns;
         var grid = new CpuGrid(rows, columns, wholeRows: false, columnSums);
         CpuPartials* partials = stackalloc CpuPartials[Access.MaxOperands];
-        CpuReduction.Prepare<R>(operands, partials, grid, scratch);
-        var work = new CpuMapWork<L, R>
+        CpuReduction.Prepare(access, operands, partials, grid, scratch);
+        R copy = rule;
+        var work = new CpuMapWork<L>
         {
-            Rule = rule,
+            Rule = &copy,
+            Access = access,
+            Loop = &CpuMapLoop<L, R>.Run,
+            RestLoop = &CpuMapLoop<F1, R>.Run,
             Grid = grid,
             Operands = operands,
             Partials = partials,
-            Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L, R>.Tile),
+            Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L>.Tile),
         };
         workers.Run(grid.Pieces, ref work);
-        CpuReduction.Complete<R>(operands, partials, grid);
+        CpuReduction.Complete(access, operands, partials, grid);
     }
 
     private void Rows<L, R>(in R rule, long rows, long columns, CpuOperand* operands)
@@ -145,11 +150,12 @@ public sealed unsafe partial class CpuDevice : Device
     {
         scratch.Reset();
         bool columnSums = false;
+        Access access = AccessOf<R>.Value;
         for (int k = 0; k < Access.MaxOperands; k++)
-            columnSums |= AccessOf<R>.Value.Reduces(k);
+            columnSums |= access.Reduces(k);
         var grid = new CpuGrid(rows, columns, wholeRows: true, columnSums);
         CpuPartials* partials = stackalloc CpuPartials[Access.MaxOperands];
-        CpuReduction.Prepare<R>(operands, partials, grid, scratch);
+        CpuReduction.Prepare(access, operands, partials, grid, scratch);
         long perOperand = (Math.Max(columns, 16) + 15) & ~15L;
         var work = new CpuRowWork<L, R>
         {
@@ -161,7 +167,7 @@ public sealed unsafe partial class CpuDevice : Device
             ScratchPerOperand = perOperand,
         };
         workers.Run(grid.RowPieces, ref work);
-        CpuReduction.Complete<R>(operands, partials, grid);
+        CpuReduction.Complete(access, operands, partials, grid);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,11 +1,18 @@
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>
-/// A rule's access as a field. The JIT compiles a field of an initialized class as a constant, whereas a property, read for every operand, would exhaust
-/// its inlining budget: loops over rules whose access is computed from type arguments took four times as long. Read it before the loops are compiled.
+/// A rule's access as fields. The JIT compiles fields of an initialized class as constants and never looks at branches that they rule out, whereas a call
+/// for each operand would use up the locals that it grants a method. Read one before the loops are compiled.
 /// </summary>
 internal static class AccessOf<R> where R : unmanaged, IRule
 {
     /// <summary>The rule's access.</summary>
     public static readonly Access Value = R.Access;
+
+    public static readonly bool ReadsA = R.Access.Reads(0), ReadsB = R.Access.Reads(1), ReadsC = R.Access.Reads(2);
+    public static readonly bool ReadsD = R.Access.Reads(3), ReadsE = R.Access.Reads(4), ReadsF = R.Access.Reads(5);
+    public static readonly bool WritesA = R.Access.Writes(0), WritesB = R.Access.Writes(1), WritesC = R.Access.Writes(2);
+    public static readonly bool WritesD = R.Access.Writes(3), WritesE = R.Access.Writes(4), WritesF = R.Access.Writes(5);
+    public static readonly bool ReducesA = R.Access.Reduces(0), ReducesB = R.Access.Reduces(1), ReducesC = R.Access.Reduces(2);
+    public static readonly bool ReducesD = R.Access.Reduces(3), ReducesE = R.Access.Reduces(4), ReducesF = R.Access.Reduces(5);
 }

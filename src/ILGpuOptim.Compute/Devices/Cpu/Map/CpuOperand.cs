@@ -28,6 +28,10 @@ internal unsafe struct CpuOperand
     public readonly bool Flattens(long columns) =>
         layout == Layout.Scalar || (layout == Layout.Full && stride == columns && type != DType.I8);
 
+    /// <summary>True if this operand is read and written where it is stored, or is read and one value for each row or in all.</summary>
+    public readonly bool IsInPlace(bool writes) =>
+        layout is Layout.Full or Layout.PerColumn ? type == DType.F32 && factor == 1f && !(writes && layout == Layout.PerColumn) : !writes;
+
     public static CpuOperand From(in Operand operand, long rows, long columns)
     {
         var memory = (CpuMemory)operand.Block.Memory;

@@ -4,36 +4,18 @@ using System.Runtime.InteropServices;
 
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Storing and reducing the elements of maps and row programs, and adding partial sums.</summary>
+/// <summary>Adding the elements of maps and row programs, and their partial sums.</summary>
 internal static unsafe class CpuReduction
 {
-    /// <summary>Stores a vector, or adds it to its sums, as the rule's access says.</summary>
+    /// <summary>Adds a vector to the sum of its row, and to the sums of its columns if there are any.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Finish<L, R>(int k, L value, float* target, float* columns, bool hasColumns, ref L sum)
+    public static L Add<L, R>(int k, L value, float* columns, long i, L sum)
         where L : struct, IVectorLane<L>
         where R : unmanaged, IRule
     {
-        if (AccessOf<R>.Value.Writes(k))
-            L.Store(value, target);
-        if (!AccessOf<R>.Value.Reduces(k))
-            return;
-        sum = Join<L, R>(k, sum, value);
-        if (hasColumns)
-            L.Store(Join<L, R>(k, L.Load(columns), value), columns);
-    }
-
-    /// <inheritdoc cref="Finish"/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void FinishOne<R>(int k, F1 value, float* target, float* columns, bool hasColumns, ref float sum)
-        where R : unmanaged, IRule
-    {
-        if (AccessOf<R>.Value.Writes(k))
-            F1.Store(value, target);
-        if (!AccessOf<R>.Value.Reduces(k))
-            return;
-        sum = Join<F1, R>(k, F1.Splat(sum), value).Value;
-        if (hasColumns)
-            F1.Store(Join<F1, R>(k, F1.Load(columns), value), columns);
+        if (columns != null)
+            L.Store(Join<L, R>(k, L.Load(columns + i), value), columns + i);
+        return Join<L, R>(k, sum, value);
     }
 
     /// <summary>The sum, or largest, of a vector's elements.</summary>
@@ -41,7 +23,7 @@ internal static unsafe class CpuReduction
     public static float Fold<L, R>(int k, L value)
         where L : struct, IVectorLane<L>
         where R : unmanaged, IRule =>
-        !AccessOf<R>.Value.Reduces(k) ? 0 : AccessOf<R>.Value.At(k) == Slot.Max ? L.MaxElement(value) : L.Sum(value);
+        AccessOf<R>.Value.At(k) == Slot.Max ? L.MaxElement(value) : L.Sum(value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static L Join<L, R>(int k, L total, L value)
@@ -50,13 +32,12 @@ internal static unsafe class CpuReduction
         AccessOf<R>.Value.At(k) == Slot.Max ? L.Max(value, total) : total + value;
 
     /// <summary>Allocates the partial sums of a launch; if one piece covers an axis, its sums are written to the operand.</summary>
-    public static void Prepare<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid, CpuScratch scratch)
-        where R : unmanaged, IRule
+    public static void Prepare(Access access, CpuOperand* operands, CpuPartials* partials, in CpuGrid grid, CpuScratch scratch)
     {
         for (int k = 0; k < Access.MaxOperands; k++)
         {
             partials[k] = default;
-            if (!AccessOf<R>.Value.Reduces(k))
+            if (!access.Reduces(k))
                 continue;
             Layout layout = operands[k].Layout;
             if (layout is Layout.PerRow or Layout.RowsAndColumns)
@@ -69,14 +50,13 @@ internal static unsafe class CpuReduction
     }
 
     /// <summary>Adds the pieces' partial sums in the order of the pieces.</summary>
-    public static void Complete<R>(CpuOperand* operands, CpuPartials* partials, in CpuGrid grid)
-        where R : unmanaged, IRule
+    public static void Complete(Access access, CpuOperand* operands, CpuPartials* partials, in CpuGrid grid)
     {
         for (int k = 0; k < Access.MaxOperands; k++)
         {
-            if (!AccessOf<R>.Value.Reduces(k))
+            if (!access.Reduces(k))
                 continue;
-            bool max = AccessOf<R>.Value.At(k) == Slot.Max;
+            bool max = access.At(k) == Slot.Max;
             if (partials[k].Rows != null)
                 Combine(partials[k].Rows, operands[k].Target, grid.Rows, grid.ColumnPieces, max);
             if (partials[k].Columns != null)

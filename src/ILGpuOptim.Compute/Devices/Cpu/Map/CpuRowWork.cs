@@ -29,140 +29,151 @@ internal unsafe struct CpuRowWork<L, R> : IWork
             RunRow(row, (int)columns, index, scratch);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly float* Begin(int k, long row, int count, float* scratch, out nint mask)
-    {
-        mask = 0;
-        return AccessOf<R>.Value.Reads(k) || AccessOf<R>.Value.Writes(k)
-            ? Operands[k].Begin(row, 0, count, scratch + k * ScratchPerOperand, AccessOf<R>.Value.Reads(k), out mask)
-            : scratch;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly void End(int k, long row, int count, float* scratch)
-    {
-        if (AccessOf<R>.Value.Writes(k))
-            Operands[k].End(row, 0, count, scratch + k * ScratchPerOperand);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining), SkipLocalsInit]
     private readonly void RunRow(long row, int count, int piece, float* scratch)
     {
-        R rule = Rule;
-        float* a = Begin(0, row, count, scratch, out nint am);
-        float* b = Begin(1, row, count, scratch, out nint bm);
-        float* c = Begin(2, row, count, scratch, out nint cm);
-        float* d = Begin(3, row, count, scratch, out nint dm);
-        float* e = Begin(4, row, count, scratch, out nint em);
-        float* f = Begin(5, row, count, scratch, out nint fm);
-        float* aColumns = AccessOf<R>.Value.Reduces(0) ? Partials[0].Columns + piece * (long)count : null;
-        float* bColumns = AccessOf<R>.Value.Reduces(1) ? Partials[1].Columns + piece * (long)count : null;
-        float* cColumns = AccessOf<R>.Value.Reduces(2) ? Partials[2].Columns + piece * (long)count : null;
-        float* dColumns = AccessOf<R>.Value.Reduces(3) ? Partials[3].Columns + piece * (long)count : null;
-        float* eColumns = AccessOf<R>.Value.Reduces(4) ? Partials[4].Columns + piece * (long)count : null;
-        float* fColumns = AccessOf<R>.Value.Reduces(5) ? Partials[5].Columns + piece * (long)count : null;
-
-        L start = L.Splat(R.FirstIsMax ? float.NegativeInfinity : 0f);
-        L total = start;
-        int i = 0;
-        for (; i <= count - L.Count; i += L.Count)
+        Access access = AccessOf<R>.Value;
+        int operands = access.Count;
+        CpuAddress* at = stackalloc CpuAddress[Access.MaxOperands];
+        for (int k = 0; k < operands; k++)
         {
-            L av = AccessOf<R>.Value.Reads(0) ? L.Load(a + (i & am)) : default;
-            L bv = AccessOf<R>.Value.Reads(1) ? L.Load(b + (i & bm)) : default;
-            L cv = AccessOf<R>.Value.Reads(2) ? L.Load(c + (i & cm)) : default;
-            L dv = AccessOf<R>.Value.Reads(3) ? L.Load(d + (i & dm)) : default;
-            L ev = AccessOf<R>.Value.Reads(4) ? L.Load(e + (i & em)) : default;
-            L fv = AccessOf<R>.Value.Reads(5) ? L.Load(f + (i & fm)) : default;
-            L term = rule.FirstTerm(av, bv, cv, dv, ev, fv);
-            total = R.FirstIsMax ? L.Max(term, total) : total + term;
+            at[k].Data = scratch;
+            at[k].Mask = 0;
+            at[k].Columns = access.Reduces(k) ? Partials[k].Columns + piece * (long)count : null;
+            if (access.Reads(k) || access.Writes(k))
+                at[k].Data = Operands[k].Begin(row, 0, count, scratch + k * ScratchPerOperand, access.Reads(k), out at[k].Mask);
         }
 
-        F1 folded = new(R.FirstIsMax ? L.MaxElement(total) : L.Sum(total));
-        for (; i < count; i++)
-        {
-            F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
-            F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
-            F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
-            F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
-            F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
-            F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
-            F1 term = rule.FirstTerm(av, bv, cv, dv, ev, fv);
-            folded = R.FirstIsMax ? F1.Max(term, folded) : folded + term;
-        }
-
-        F1 first = rule.First(folded);
-        L firsts = L.Splat(first.Value);
-        F1 second = default;
+        int whole = count & -L.Count;
+        float total = SumFirst<L>(Rule, at, 0, whole, R.FirstIsMax ? float.NegativeInfinity : 0);
+        if (whole < count)
+            total = SumFirst<F1>(Rule, at, whole, count, total);
+        F1 first = Rule.First(new F1(total)), second = default;
         if (R.HasSecond)
         {
-            total = default;
-            for (i = 0; i <= count - L.Count; i += L.Count)
-            {
-                L av = AccessOf<R>.Value.Reads(0) ? L.Load(a + (i & am)) : default;
-                L bv = AccessOf<R>.Value.Reads(1) ? L.Load(b + (i & bm)) : default;
-                L cv = AccessOf<R>.Value.Reads(2) ? L.Load(c + (i & cm)) : default;
-                L dv = AccessOf<R>.Value.Reads(3) ? L.Load(d + (i & dm)) : default;
-                L ev = AccessOf<R>.Value.Reads(4) ? L.Load(e + (i & em)) : default;
-                L fv = AccessOf<R>.Value.Reads(5) ? L.Load(f + (i & fm)) : default;
-                total += rule.SecondTerm(firsts, av, bv, cv, dv, ev, fv);
-            }
-
-            folded = new(L.Sum(total));
-            for (; i < count; i++)
-            {
-                F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
-                F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
-                F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
-                F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
-                F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
-                F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
-                folded += rule.SecondTerm(first, av, bv, cv, dv, ev, fv);
-            }
-
-            second = rule.Second(first, folded);
+            total = SumSecond<L>(Rule, at, 0, whole, first.Value, 0);
+            if (whole < count)
+                total = SumSecond<F1>(Rule, at, whole, count, first.Value, total);
+            second = Rule.Second(first, new F1(total));
         }
 
-        L seconds = L.Splat(second.Value), ignored = default;
-        for (i = 0; i <= count - L.Count; i += L.Count)
+        MapElements<L>(Rule, at, 0, whole, first.Value, second.Value);
+        if (whole < count)
+            MapElements<F1>(Rule, at, whole, count, first.Value, second.Value);
+        for (int k = 0; k < operands; k++)
         {
-            L av = AccessOf<R>.Value.Reads(0) ? L.Load(a + (i & am)) : default;
-            L bv = AccessOf<R>.Value.Reads(1) ? L.Load(b + (i & bm)) : default;
-            L cv = AccessOf<R>.Value.Reads(2) ? L.Load(c + (i & cm)) : default;
-            L dv = AccessOf<R>.Value.Reads(3) ? L.Load(d + (i & dm)) : default;
-            L ev = AccessOf<R>.Value.Reads(4) ? L.Load(e + (i & em)) : default;
-            L fv = AccessOf<R>.Value.Reads(5) ? L.Load(f + (i & fm)) : default;
+            if (access.Writes(k))
+                Operands[k].End(row, 0, count, scratch + k * ScratchPerOperand);
+        }
+    }
+
+    // Each loop is a method that holds nothing else: all that the JIT can inline into one method is left to the rule. V is L, or F1 for the elements that
+    // fill no whole vector.
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static float SumFirst<V>(in R launched, CpuAddress* at, int start, int end, float begin) where V : struct, IVectorLane<V>
+    {
+        R rule = launched;
+        float* a = at[0].Data, b = at[1].Data, c = at[2].Data, d = at[3].Data, e = at[4].Data, f = at[5].Data;
+        nint am = at[0].Mask, bm = at[1].Mask, cm = at[2].Mask, dm = at[3].Mask, em = at[4].Mask, fm = at[5].Mask;
+        V total = V.Splat(begin);
+        for (int i = start; i < end; i += V.Count)
+        {
+            V av = default, bv = default, cv = default, dv = default, ev = default, fv = default;
+            if (AccessOf<R>.ReadsA)
+                av = V.Load(a + (i & am));
+            if (AccessOf<R>.ReadsB)
+                bv = V.Load(b + (i & bm));
+            if (AccessOf<R>.ReadsC)
+                cv = V.Load(c + (i & cm));
+            if (AccessOf<R>.ReadsD)
+                dv = V.Load(d + (i & dm));
+            if (AccessOf<R>.ReadsE)
+                ev = V.Load(e + (i & em));
+            if (AccessOf<R>.ReadsF)
+                fv = V.Load(f + (i & fm));
+            V term = rule.FirstTerm(av, bv, cv, dv, ev, fv);
+            total = R.FirstIsMax ? V.Max(term, total) : total + term;
+        }
+
+        return R.FirstIsMax ? V.MaxElement(total) : V.Sum(total);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static float SumSecond<V>(in R launched, CpuAddress* at, int start, int end, float first, float begin) where V : struct, IVectorLane<V>
+    {
+        R rule = launched;
+        float* a = at[0].Data, b = at[1].Data, c = at[2].Data, d = at[3].Data, e = at[4].Data, f = at[5].Data;
+        nint am = at[0].Mask, bm = at[1].Mask, cm = at[2].Mask, dm = at[3].Mask, em = at[4].Mask, fm = at[5].Mask;
+        V total = V.Splat(begin), firsts = V.Splat(first);
+        for (int i = start; i < end; i += V.Count)
+        {
+            V av = default, bv = default, cv = default, dv = default, ev = default, fv = default;
+            if (AccessOf<R>.ReadsA)
+                av = V.Load(a + (i & am));
+            if (AccessOf<R>.ReadsB)
+                bv = V.Load(b + (i & bm));
+            if (AccessOf<R>.ReadsC)
+                cv = V.Load(c + (i & cm));
+            if (AccessOf<R>.ReadsD)
+                dv = V.Load(d + (i & dm));
+            if (AccessOf<R>.ReadsE)
+                ev = V.Load(e + (i & em));
+            if (AccessOf<R>.ReadsF)
+                fv = V.Load(f + (i & fm));
+            total += rule.SecondTerm(firsts, av, bv, cv, dv, ev, fv);
+        }
+
+        return V.Sum(total);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void MapElements<V>(in R launched, CpuAddress* at, int start, int end, float first, float second) where V : struct, IVectorLane<V>
+    {
+        R rule = launched;
+        float* a = at[0].Data, b = at[1].Data, c = at[2].Data, d = at[3].Data, e = at[4].Data, f = at[5].Data;
+        nint am = at[0].Mask, bm = at[1].Mask, cm = at[2].Mask, dm = at[3].Mask, em = at[4].Mask, fm = at[5].Mask;
+        V firsts = V.Splat(first), seconds = V.Splat(second);
+        for (int i = start; i < end; i += V.Count)
+        {
+            V av = default, bv = default, cv = default, dv = default, ev = default, fv = default;
+            if (AccessOf<R>.ReadsA)
+                av = V.Load(a + (i & am));
+            if (AccessOf<R>.ReadsB)
+                bv = V.Load(b + (i & bm));
+            if (AccessOf<R>.ReadsC)
+                cv = V.Load(c + (i & cm));
+            if (AccessOf<R>.ReadsD)
+                dv = V.Load(d + (i & dm));
+            if (AccessOf<R>.ReadsE)
+                ev = V.Load(e + (i & em));
+            if (AccessOf<R>.ReadsF)
+                fv = V.Load(f + (i & fm));
             rule.Map(firsts, seconds, ref av, ref bv, ref cv, ref dv, ref ev, ref fv);
-            CpuReduction.Finish<L, R>(0, av, a + (i & am), aColumns + i, true, ref ignored);
-            CpuReduction.Finish<L, R>(1, bv, b + (i & bm), bColumns + i, true, ref ignored);
-            CpuReduction.Finish<L, R>(2, cv, c + (i & cm), cColumns + i, true, ref ignored);
-            CpuReduction.Finish<L, R>(3, dv, d + (i & dm), dColumns + i, true, ref ignored);
-            CpuReduction.Finish<L, R>(4, ev, e + (i & em), eColumns + i, true, ref ignored);
-            CpuReduction.Finish<L, R>(5, fv, f + (i & fm), fColumns + i, true, ref ignored);
+            if (AccessOf<R>.WritesA)
+                V.Store(av, a + (i & am));
+            if (AccessOf<R>.WritesB)
+                V.Store(bv, b + (i & bm));
+            if (AccessOf<R>.WritesC)
+                V.Store(cv, c + (i & cm));
+            if (AccessOf<R>.WritesD)
+                V.Store(dv, d + (i & dm));
+            if (AccessOf<R>.WritesE)
+                V.Store(ev, e + (i & em));
+            if (AccessOf<R>.WritesF)
+                V.Store(fv, f + (i & fm));
+            if (AccessOf<R>.ReducesA)
+                CpuReduction.Add<V, R>(0, av, at[0].Columns, i, default);
+            if (AccessOf<R>.ReducesB)
+                CpuReduction.Add<V, R>(1, bv, at[1].Columns, i, default);
+            if (AccessOf<R>.ReducesC)
+                CpuReduction.Add<V, R>(2, cv, at[2].Columns, i, default);
+            if (AccessOf<R>.ReducesD)
+                CpuReduction.Add<V, R>(3, dv, at[3].Columns, i, default);
+            if (AccessOf<R>.ReducesE)
+                CpuReduction.Add<V, R>(4, ev, at[4].Columns, i, default);
+            if (AccessOf<R>.ReducesF)
+                CpuReduction.Add<V, R>(5, fv, at[5].Columns, i, default);
         }
-
-        float ignoredTail = 0;
-        for (; i < count; i++)
-        {
-            F1 av = AccessOf<R>.Value.Reads(0) ? F1.Load(a + (i & am)) : default;
-            F1 bv = AccessOf<R>.Value.Reads(1) ? F1.Load(b + (i & bm)) : default;
-            F1 cv = AccessOf<R>.Value.Reads(2) ? F1.Load(c + (i & cm)) : default;
-            F1 dv = AccessOf<R>.Value.Reads(3) ? F1.Load(d + (i & dm)) : default;
-            F1 ev = AccessOf<R>.Value.Reads(4) ? F1.Load(e + (i & em)) : default;
-            F1 fv = AccessOf<R>.Value.Reads(5) ? F1.Load(f + (i & fm)) : default;
-            rule.Map(first, second, ref av, ref bv, ref cv, ref dv, ref ev, ref fv);
-            CpuReduction.FinishOne<R>(0, av, a + (i & am), aColumns + i, true, ref ignoredTail);
-            CpuReduction.FinishOne<R>(1, bv, b + (i & bm), bColumns + i, true, ref ignoredTail);
-            CpuReduction.FinishOne<R>(2, cv, c + (i & cm), cColumns + i, true, ref ignoredTail);
-            CpuReduction.FinishOne<R>(3, dv, d + (i & dm), dColumns + i, true, ref ignoredTail);
-            CpuReduction.FinishOne<R>(4, ev, e + (i & em), eColumns + i, true, ref ignoredTail);
-            CpuReduction.FinishOne<R>(5, fv, f + (i & fm), fColumns + i, true, ref ignoredTail);
-        }
-
-        End(0, row, count, scratch);
-        End(1, row, count, scratch);
-        End(2, row, count, scratch);
-        End(3, row, count, scratch);
-        End(4, row, count, scratch);
-        End(5, row, count, scratch);
     }
 }
