@@ -113,7 +113,7 @@ public sealed partial class Tape
             (RandomStream, IsTraining, IsRecording) = (stream, isTraining, isRecording);
         }
 
-        if (y.Length != output.Length)
+        if (!y.Sizes().AsSpan().SequenceEqual(output.Sizes()))
             throw new InvalidOperationException($"a block that is computed again must do the same each time: it gave {output} first, then {y}");
 
         // Its own operations keep the parameters waiting from here on.

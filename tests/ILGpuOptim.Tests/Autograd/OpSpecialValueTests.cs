@@ -37,6 +37,21 @@ public abstract class OpSpecialValueTests(Device device)
         Close([-32, 0, 32], Of([-2, 0, 2], (tape, t) => tape.Pow(t, 5)));
     }
 
+    /// <summary>IEEE 754's pow at zeros, ones, infinities and NaN, signs of zeros included.</summary>
+    [Fact]
+    public void PowersOfSpecialValuesAreThoseOfTheStandard()
+    {
+        float[] values = [0, -0f, 1, -1, 2, -2, 3, -3, 0.5f, -0.5f, Infinity, -Infinity, NaN];
+        (float X, float Y)[] pairs = [.. values.SelectMany(x => values, (x, y) => (x, y))];
+        float[] powers = Of([.. pairs.Select(pair => pair.X)], (tape, t) => tape.Pow(t, tape.Constant([.. pairs.Select(pair => pair.Y)])));
+        for (int i = 0; i < pairs.Length; i++)
+        {
+            double expected = Math.Pow(pairs[i].X, pairs[i].Y);
+            Assert.True(expected.Equals(powers[i]) || Math.Abs(expected - powers[i]) <= 2e-6 * Math.Abs(expected), $"{pairs[i]}: {powers[i]}, not {expected}");
+            Assert.True(powers[i] != 0 || double.IsNegative(expected) == float.IsNegative(powers[i]), $"{pairs[i]}: the sign of zero");
+        }
+    }
+
     [Fact]
     public void ReductionsShowNotANumber()
     {

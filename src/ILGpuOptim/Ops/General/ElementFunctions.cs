@@ -93,15 +93,23 @@ internal readonly struct Power : IFunction2
     public L Apply<L>(L x, L y) where L : struct, ILane<L> => Of(x, y);
 
     /// <summary>
-    /// xʸ as exp(y ln |x|) with a sign. A negative x has powers for integers y only. At x = 0 the derivative counts as 0, except for y = 1.
+    /// xʸ as exp(y ln |x|) with a sign; zeros, infinities and NaN as in IEEE 754's pow. A finite negative x has powers for integers y only. At x = 0 the
+    /// derivative counts as 0, except for y = 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static L Of<L>(L x, L y) where L : struct, ILane<L>
     {
-        L zero = L.Splat(0), one = L.Splat(1), half = L.Splat(0.5f) * y;
-        L isZero = L.Equal(x, zero), magnitude = L.Exp(y * L.Log(L.Select(isZero, one, L.Abs(x))));
-        L ofNegative = L.Select(L.Equal(L.Round(half), half), magnitude, L.Select(L.Equal(L.Round(y), y), -magnitude, L.Splat(float.NaN)));
-        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(L.Less(y, zero), L.Splat(float.PositiveInfinity), L.Select(L.Equal(y, one), x, L.Select(L.Less(zero, y), zero, y))));
+        L zero = L.Splat(0), one = L.Splat(1), infinity = L.Splat(float.PositiveInfinity), half = L.Splat(0.5f) * y, size = L.Abs(x);
+        L isZero = L.Equal(x, zero), isFinite = L.Less(L.Abs(y), infinity);
+
+        // 1 to the power of an infinity is 1, and so is any power of 0, that of NaN included.
+        L magnitude = L.Exp(L.Select(isFinite, y, L.Select(L.Equal(size, one), zero, y)) * L.Log(L.Select(isZero, one, size)));
+        magnitude = L.Select(L.Equal(y, zero), L.Select(L.Less(size, infinity), magnitude, one), magnitude);
+        L ofEven = L.Select(L.Less(zero, y), zero, L.Select(L.Less(y, zero), infinity, y));
+        L ofOdd = L.Select(L.Less(zero, y), L.Select(L.Equal(y, one), x, x * zero), L.Select(L.Less(one / x, zero), -infinity, infinity));
+        L isEven = L.Equal(L.Round(half), half), isInteger = L.Equal(L.Round(y), y);
+        L ofZero = L.Select(L.Equal(y, zero), one, L.Select(isEven, ofEven, L.Select(isInteger, ofOdd, ofEven)));
+        L ofNegative = L.Select(isEven, magnitude, L.Select(isInteger, -magnitude, L.Select(L.Less(size, infinity), L.Splat(float.NaN), magnitude)));
         return L.Select(isZero, ofZero, L.Select(L.Less(x, zero), ofNegative, magnitude));
     }
 }
