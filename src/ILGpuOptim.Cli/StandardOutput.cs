@@ -16,11 +16,19 @@ internal sealed class StandardOutput : Stream
 
     private readonly Stream? terminal = Console.IsOutputRedirected ? null : Console.OpenStandardOutput();
 
-    /// <summary>Installs it as the console's writer, except on Windows.</summary>
+    /// <summary>Installs it as the console's writer. On Windows, the console's own writers remain, with UTF-8 instead of the console's code page.</summary>
     public static void Install()
     {
+        var encoding = new UTF8Encoding(false);
         if (!OperatingSystem.IsWindows())
-            Console.SetOut(new StreamWriter(new StandardOutput(), new UTF8Encoding(false)) { AutoFlush = true });
+        {
+            Console.SetOut(new StreamWriter(new StandardOutput(), encoding) { AutoFlush = true });
+            return;
+        }
+
+        Console.OutputEncoding = encoding;
+        if (Console.IsInputRedirected)
+            Console.InputEncoding = encoding;
     }
 
     public override bool CanRead => false;

@@ -40,7 +40,7 @@ public sealed class DocumentSource(string field = "text")
             return [path];
         if (!Directory.Exists(path))
             throw new UserException($"{path}: there is no such file or folder; check its name");
-        string[] found = [.. Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Where(file => Extensions.Contains(KindOf(file))).Order(StringComparer.Ordinal)];
+        string[] found = [.. FolderFiles.PathsOf(path).Where(file => Extensions.Contains(KindOf(file)))];
         return found.Length > 0 ? found : throw new UserException($"{path}: the folder has no {string.Join(", ", Extensions)} file; name the files themselves");
     })];
 

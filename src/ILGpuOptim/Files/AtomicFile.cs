@@ -40,7 +40,7 @@ internal sealed class AtomicFile : IDisposable
     {
         Stream.Flush(flushToDisk: true);
         Stream.Dispose();
-        File.Move(partial.New, path, overwrite: true);
+        AtomicFolder.Rename(partial.New, path);
         closed = true;
         AtomicFolder.FlushFolder(Path.GetDirectoryName(path)!);
         partial.Dispose();

@@ -68,21 +68,44 @@ public static class AtomicFolder
     {
         if (!Directory.Exists(path))
         {
-            Directory.Move(partial.New, path);
+            Rename(partial.New, path);
             return;
         }
 
         if (Exchange(partial.New, path))
             return;
-        Directory.Move(path, partial.Old);
+        Rename(path, partial.Old);
         try
         {
-            Directory.Move(partial.New, path);
+            Rename(partial.New, path);
         }
         catch
         {
-            Directory.Move(partial.Old, path);
+            Rename(partial.Old, path);
             throw;
+        }
+    }
+
+    /// <summary>
+    /// Renames a folder, or a file over an older one. Windows refuses it while another process, such as a virus scanner, has one of the files open;
+    /// there it is tried for two seconds.
+    /// </summary>
+    internal static void Rename(string from, string to)
+    {
+        for (int tries = OperatingSystem.IsWindows() ? 40 : 1; ; tries--)
+        {
+            try
+            {
+                if (Directory.Exists(from))
+                    Directory.Move(from, to);
+                else
+                    File.Move(from, to, overwrite: true);
+                return;
+            }
+            catch (Exception e) when (tries > 1 && e is IOException or UnauthorizedAccessException)
+            {
+                Thread.Sleep(50);
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text;
 
 namespace ILGpuOptim.Tests.Cli;
 
@@ -31,6 +32,8 @@ internal static class Tool
             WorkingDirectory = folder,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
+            StandardOutputEncoding = Encoding.UTF8,
+            StandardErrorEncoding = Encoding.UTF8,
         };
         if (variable is var (name, value))
             start.Environment[name] = value;
