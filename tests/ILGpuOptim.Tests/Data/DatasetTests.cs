@@ -83,8 +83,9 @@ public sealed class DatasetTests : IDisposable
         string one = Write("one.txt", "\ufeffone"u8.ToArray());
         Write("texts/b.md", "two\n"u8.ToArray());
         Write("texts/a/x.TXT", "drei äöü 😀"u8.ToArray());
+        Write("texts/aB.txt", "vier\n"u8.ToArray());
         Write("texts/ignored.json", "{}"u8.ToArray());
-        Assert.Equal("one\ndrei äöü 😀\ntwo\n", TextSource.Read(one, folder["texts"]));
+        Assert.Equal("one\ndrei äöü 😀\nvier\ntwo\n", TextSource.Read(one, folder["texts"]));
     }
 
     [Fact]
