@@ -8,8 +8,6 @@ namespace ILGpuOptim.Tests.Cpu;
 /// <summary>Products against a double triple loop, with an error bound that follows from the arithmetic: a multiple of Σ|a||b|.</summary>
 public sealed unsafe class GemmTests
 {
-    private const float Untouched = -777.25f;
-
     /// <summary>Sizes on both sides of vectors, register tiles, stretches of k and items.</summary>
     private static readonly (int M, int N, int K)[] shapes =
     [
@@ -120,7 +118,7 @@ public sealed unsafe class GemmTests
         foreach ((int m, int n, int k) in shapes)
         {
             (float alpha, float beta) = (turn++ % 4) switch { 0 => (1f, 0f), 1 => (-0.5f, 1f), 2 => (2f, -0.75f), _ => (1f, 1f) };
-            using Problem problem = new(m, n, k, transposeA, transposeB, padding: turn % 3 * 5);
+            using GemmProblem problem = new(m, n, k, transposeA, transposeB, padding: turn % 3 * 5);
             problem.Run(gemm, bits, alpha, beta);
             problem.AssertExact(alpha, beta);
         }
@@ -138,7 +136,7 @@ public sealed unsafe class GemmTests
             {
                 foreach ((int m, int n, int k) in new[] { (1, 300, 513), (3, 70, 600), (600, 2, 300), (12, 40, 70), (70, 301, 530), (300, 70, 9), (16, 20, 2100) })
                 {
-                    using Problem problem = new(m, n, k, transposeA, transposeB, padding: 3, typeA, typeB);
+                    using GemmProblem problem = new(m, n, k, transposeA, transposeB, padding: 3, typeA, typeB);
                     problem.Run(gemm, bits, 1, 0);
                     problem.AssertExact(1, 0);
                 }
@@ -158,7 +156,7 @@ public sealed unsafe class GemmTests
         {
             foreach (bool transpose in new[] { false, true })
             {
-                using Problem a = new(m, n, k, transpose, !transpose), b = new(m, n, k, transpose, !transpose), c = new(m, n, k, transpose, !transpose);
+                using GemmProblem a = new(m, n, k, transpose, !transpose), b = new(m, n, k, transpose, !transpose), c = new(m, n, k, transpose, !transpose);
                 a.Run(first, bits, 1, 0.5f);
                 b.Run(second, bits, 1, 0.5f);
                 c.Run(third, bits, 1, 0.5f);
@@ -175,7 +173,7 @@ public sealed unsafe class GemmTests
         using CpuGemm gemm = new(pool);
         foreach ((int m, int n, int k) in new[] { (1, 50, 40), (50, 2, 40), (13, 50, 40), (100, 65, 70), (40, 40, 4100) })
         {
-            using Problem problem = new(m, n, k, transposeA, transposeB);
+            using GemmProblem problem = new(m, n, k, transposeA, transposeB);
             problem.SetA(0, k / 2, float.NaN);
             problem.SetA(m - 1, k - 1, m == 1 ? float.NaN : float.PositiveInfinity);
             for (int j = 0; j < n; j++)
@@ -210,7 +208,7 @@ public sealed unsafe class GemmTests
         {
             foreach (bool transpose in new[] { false, true })
             {
-                using Problem problem = new(m, n, k, transpose, !transpose);
+                using GemmProblem problem = new(m, n, k, transpose, !transpose);
                 int[] visits = new int[m * n];
                 problem.Run(gemm, bits, 1, 0, new AddOne(visits, n, problem.Pointer, problem.StrideC));
                 Assert.All(visits, v => Assert.Equal(1, v));
@@ -227,14 +225,14 @@ public sealed unsafe class GemmTests
         using CpuGemm gemm = new(pool);
         foreach ((int batch, int m, int n, int k) in new[] { (0, 3, 3, 3), (1, 20, 30, 40), (2, 70, 50, 33), (20, 9, 17, 5), (3, 1, 40, 64), (2, 30, 30, 2100), (3, 4, 4, 0) })
         {
-            using Problem all = new(batch * m, n, k, false, transposeB), b = new(m, batch * n, k, transposeA, true);
+            using GemmProblem all = new(batch * m, n, k, false, transposeB), b = new(m, batch * n, k, transposeA, true);
             float* c = (float*)NativeMemory.AllocZeroed((nuint)(batch * m * n + 1), sizeof(float));
             int[] visits = new int[batch * m * n];
             AddOne epilogue = new(visits, n, c, n);
 
             // Each matrix has rows of its own of A; the second run also has rows of its own of a transposed B.
             GemmOperand a = all.A with { BatchStride = (long)m * all.A.Stride };
-            Invoke(gemm, bits, a, all.B, c, n, m * n, batch, m, n, k, 1, 0, ref epilogue);
+            GemmProblem.Invoke(gemm, bits, a, all.B, c, n, m * n, batch, m, n, k, 1, 0, ref epilogue);
             for (int i = 0; i < batch * m; i++)
             {
                 for (int j = 0; j < n; j++)
@@ -243,8 +241,8 @@ public sealed unsafe class GemmTests
 
             Assert.All(visits, v => Assert.Equal(1, v));
             GemmOperand manyB = b.B with { BatchStride = (long)n * b.B.Stride };
-            Nothing nothing = default;
-            Invoke(gemm, bits, b.A, manyB, c, n, m * n, batch, m, n, k, 1, 0, ref nothing);
+            GemmProblem.Nothing nothing = default;
+            GemmProblem.Invoke(gemm, bits, b.A, manyB, c, n, m * n, batch, m, n, k, 1, 0, ref nothing);
             for (int i = 0; i < m; i++)
             {
                 for (int j = 0; j < batch * n; j++)
@@ -260,29 +258,11 @@ public sealed unsafe class GemmTests
     {
         using WorkerPool pool = new(2);
         using CpuGemm gemm = new(pool);
-        using Problem problem = new(100, 100, 100, false, true);
+        using GemmProblem problem = new(100, 100, 100, false, true);
         problem.Run(gemm, 512, 1, 0);
         long before = GC.GetAllocatedBytesForCurrentThread();
         problem.Run(gemm, 512, 1, 0);
         Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
-    }
-
-    private static void Invoke<E>(CpuGemm gemm, int bits, in GemmOperand a, in GemmOperand b, float* c, int strideC, long batchStrideC, int batch, int m, int n, int k, float alpha, float beta, ref E epilogue)
-        where E : struct, IGemmEpilogue
-    {
-        if (bits == 512)
-            gemm.Run<F16, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
-        else if (bits == 256)
-            gemm.Run<F8, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
-        else
-            gemm.Run<F4, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
-    }
-
-    private readonly struct Nothing : IGemmEpilogue
-    {
-        public void Invoke(int row, int rows, int column, int columns, int worker)
-        {
-        }
     }
 
     private readonly struct AddOne(int[] visits, int n, float* c, int strideC) : IGemmEpilogue
@@ -299,170 +279,6 @@ public sealed unsafe class GemmTests
                     c[(long)i * strideC + j] += 1;
                 }
             }
-        }
-    }
-
-    /// <summary>Random factors in some storage, rows wider than needed, and what the product should be.</summary>
-    private sealed class Problem : IDisposable
-    {
-        private readonly int m, n, k;
-        private readonly Matrix a, b;
-        private readonly float* c;
-        private readonly float[] old;
-
-        public Problem(int m, int n, int k, bool transposeA, bool transposeB, int padding = 0, DType typeA = DType.F32, DType typeB = DType.F32)
-        {
-            (this.m, this.n, this.k) = (m, n, k);
-            Random random = new(m * 7919 + n * 104729 + k);
-            a = new Matrix(random, transposeA ? k : m, transposeA ? m : k, padding, typeA, transposeA);
-            b = new Matrix(random, transposeB ? n : k, transposeB ? k : n, padding, typeB, transposeB);
-            StrideC = n + padding;
-            c = (float*)NativeMemory.Alloc((nuint)(m * StrideC + 1), sizeof(float));
-            Result.Fill(Untouched);
-            for (int i = 0; i < m; i++)
-            {
-                for (int j = 0; j < n; j++)
-                    c[(long)i * StrideC + j] = random.NextSingle() - 0.5f;
-            }
-
-            old = Result.ToArray();
-        }
-
-        public GemmOperand A => a.Operand;
-
-        public GemmOperand B => b.Operand;
-
-        public int StrideC { get; }
-
-        public float* Pointer => c;
-
-        public Span<float> Result => new(c, m * StrideC);
-
-        public float C(int i, int j) => c[(long)i * StrideC + j];
-
-        public void SetA(int i, int p, float value) => a.Set(a.Operand.Transposed ? p : i, a.Operand.Transposed ? i : p, value);
-
-        public void SetB(int p, int j, float value) => b.Set(b.Operand.Transposed ? j : p, b.Operand.Transposed ? p : j, value);
-
-        public void FillC(float value) => Result.Fill(value);
-
-        public void Run(CpuGemm gemm, int bits, float alpha, float beta) => Run(gemm, bits, alpha, beta, default(Nothing));
-
-        public void Run<E>(CpuGemm gemm, int bits, float alpha, float beta, E epilogue) where E : struct, IGemmEpilogue =>
-            Invoke(gemm, bits, A, B, c, StrideC, 0, 1, m, n, k, alpha, beta, ref epilogue);
-
-        public void AssertExact(float alpha, float beta, float added = 0)
-        {
-            for (int i = 0; i < m; i++)
-            {
-                for (int j = 0; j < n; j++)
-                    AssertElement(i, j, C(i, j) - added, alpha, beta);
-                for (int j = n; j < StrideC; j++)
-                    Assert.Equal(Untouched, C(i, j));
-            }
-        }
-
-        public void AssertElement(int i, int j, float actual, float alpha, float beta)
-        {
-            double sum = 0, size = 0;
-            double[] row = a.Line(i, !a.Operand.Transposed), column = b.Line(j, b.Operand.Transposed);
-            for (int p = 0; p < k; p++)
-            {
-                double product = row[p] * column[p];
-                sum += product;
-                size += Math.Abs(product);
-            }
-
-            double before = beta == 0 ? 0 : beta * (double)old[(long)i * StrideC + j];
-            double expected = alpha * sum + before;
-
-            // Each of k additions errs by half a unit in the last place of a partial sum; in random order the errors cancel mostly.
-            double bound = 6e-8 * (4 + Math.Sqrt(k)) * (Math.Abs(alpha) * size + Math.Abs(before)) + 3e-7;
-            if (!(Math.Abs(actual - expected) <= bound))
-                Assert.Fail($"{m}×{n}×{k} [{i},{j}]: {actual}, expected {expected} ± {bound}");
-        }
-
-        public void Dispose()
-        {
-            a.Dispose();
-            b.Dispose();
-            NativeMemory.Free(c);
-        }
-    }
-
-    private sealed class Matrix : IDisposable
-    {
-        private readonly int rows, columns;
-        private readonly double[] values;
-        private readonly Dictionary<(int, bool), double[]> lines = [];
-
-        public Matrix(Random random, int rows, int columns, int padding, DType type, bool transposed)
-        {
-            (this.rows, this.columns) = (rows, columns);
-            int stride = columns + padding, scaleStride = (columns + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
-            Operand = new GemmOperand
-            {
-                Data = (byte*)NativeMemory.Alloc((nuint)(rows * stride * 4L + 64)),
-                Scales = (float*)NativeMemory.Alloc((nuint)(rows * scaleStride * 4L + 64)),
-                Stride = stride,
-                ScaleStride = scaleStride,
-                Transposed = transposed,
-                Type = type,
-            };
-            new Span<byte>(Operand.Data, rows * stride * (type == DType.F32 ? 4 : type == DType.BF16 ? 2 : 1)).Fill(0x7F); // NaN, and 127
-            for (int i = 0; i < rows * scaleStride; i++)
-                Operand.Scales[i] = (random.NextSingle() + 0.5f) / 127;
-            values = new double[rows * columns];
-            for (int i = 0; i < rows; i++)
-            {
-                for (int j = 0; j < columns; j++)
-                    Set(i, j, random.NextSingle() - 0.5f);
-            }
-        }
-
-        public GemmOperand Operand { get; }
-
-        public void Set(int i, int j, float value)
-        {
-            long at = (long)i * Operand.Stride + j;
-            if (Operand.Type == DType.F32)
-            {
-                ((float*)Operand.Data)[at] = value;
-            }
-            else if (Operand.Type == DType.BF16)
-            {
-                ((ushort*)Operand.Data)[at] = Bf16.Narrow(value);
-                value = Bf16.Widen(Bf16.Narrow(value));
-            }
-            else
-            {
-                float scale = Operand.Scales[i * Operand.ScaleStride + j / DTypes.QuantizedBlock];
-                sbyte code = (sbyte)(value * 254);
-                ((sbyte*)Operand.Data)[at] = code;
-                value = code * scale;
-            }
-
-            values[i * columns + j] = value;
-        }
-
-        /// <summary>A stored row or column.</summary>
-        public double[] Line(int index, bool isRow)
-        {
-            if (!lines.TryGetValue((index, isRow), out double[]? line))
-            {
-                line = new double[isRow ? columns : rows];
-                for (int p = 0; p < line.Length; p++)
-                    line[p] = isRow ? values[index * columns + p] : values[p * columns + index];
-                lines[(index, isRow)] = line;
-            }
-
-            return line;
-        }
-
-        public void Dispose()
-        {
-            NativeMemory.Free(Operand.Data);
-            NativeMemory.Free(Operand.Scales);
         }
     }
 }

@@ -9,11 +9,11 @@ namespace ILGpuOptim.Tests.Devices;
 public abstract class GpuAttentionTests(GpuDevice device, bool thorough)
 {
     [Fact]
-    public void AgreesWithTheTextbook() => AttentionTests.AgreesWithTheTextbook(device, thorough ? AttentionTests.Shapes() : AttentionTests.FewShapes());
+    public void AgreesWithTheTextbook() => AttentionTests.AgreesWithTheTextbook(device, thorough ? AttentionShapes.Usual() : AttentionShapes.Few());
 
     [Fact]
     public void MasksAgreeWithTheTextbook() =>
-        AttentionTests.AgreesWithTheTextbook(device, thorough ? AttentionTests.MaskedShapes() : AttentionTests.MaskedShapes().Where(shape => shape is { Distances: true, Dropout: > 0 }));
+        AttentionTests.AgreesWithTheTextbook(device, thorough ? AttentionShapes.Masked() : AttentionShapes.Masked().Where(shape => shape is { Distances: true, Dropout: > 0 }));
 
     [Fact]
     public void RepeatsItsBits() => AttentionTests.RepeatsItsBits(device);

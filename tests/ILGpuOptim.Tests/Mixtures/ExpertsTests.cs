@@ -3,6 +3,7 @@ using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Tests.Devices;
+using static ILGpuOptim.Tests.Mixtures.ExpertsProblem;
 
 namespace ILGpuOptim.Tests.Mixtures;
 
@@ -37,7 +38,7 @@ public abstract class ExpertsTests(Device device)
 
         Parameter[] parameters = [x, .. layer.Parameters];
         double[][] values = [.. parameters.Select(p => p.ToArray().Select(v => (double)v).ToArray())];
-        var plain = new Plain(tokens, columns, inner, experts, perToken, normalizes, mask);
+        var plain = new ExpertsReference(tokens, columns, inner, experts, perToken, normalizes, mask);
         int[][] chosen = plain.Choose(values);
         double[] expected = plain.Output(values, chosen);
         Close(expected, y.ToArray(), "y");
@@ -348,20 +349,6 @@ public abstract class ExpertsTests(Device device)
         return (layer, x);
     }
 
-    internal static FeedForwardDescription Describe(int inner, int experts, int perToken, bool normalizes)
-    {
-        static ProjectionDescription Part(string name) => new("moe.experts.{e}." + name) { StandardDeviation = 0.7f };
-        return new FeedForwardDescription
-        {
-            Activation = "silu",
-            IntermediateSize = inner,
-            Gate = Part("w1"),
-            Up = Part("w3"),
-            Down = Part("w2"),
-            Experts = new ExpertsDescription(experts, perToken, new ProjectionDescription("moe.gate") { StandardDeviation = 0.9f }) { NormalizesWeights = normalizes },
-        };
-    }
-
     private static Tensor Matrix(Tape tape, int columns, float[] values)
     {
         Tensor result = tape.Output([values.Length / columns, columns]);
@@ -374,97 +361,6 @@ public abstract class ExpertsTests(Device device)
         var result = new int[indices.Length];
         device.Download(indices, result);
         return result;
-    }
-
-    internal static float[] Weights(int length)
-    {
-        var random = new Random(4);
-        return [.. Enumerable.Range(0, length).Select(_ => (float)(2 * random.NextDouble() - 1))];
-    }
-
-    internal static float[] GradientOf(Tape tape, Parameter parameter)
-    {
-        var result = new float[parameter.Length];
-        parameter.Device.Download(tape.Gradients[parameter], result);
-        return result;
-    }
-
-    internal static void Close(double[] expected, float[] actual, string what)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        double bound = 1e-5 * Math.Max(1e-2, expected.Length == 0 ? 0 : expected.Max(Math.Abs));
-        for (int i = 0; i < actual.Length; i++)
-            Assert.True(Math.Abs(actual[i] - expected[i]) <= bound, $"{what}[{i}]: {actual[i]} instead of {expected[i]}");
-    }
-
-    /// <summary>Σ weight · y + coefficient · loss, so that every element's gradient differs.</summary>
-    internal sealed class Objective(Tensor output, Tensor y, Block weights, Tensor? loss, float coefficient) : Operation(output, y, loss)
-    {
-        public static Tensor Of(Tape tape, Tensor y, float[] weights, Tensor? loss = null, float coefficient = 0)
-        {
-            Tensor output = tape.Output([1], y, loss);
-            tape.Record(new Objective(output, y, tape.Numbers(weights), loss, coefficient));
-            return output;
-        }
-
-        public override void Backward(Tape tape)
-        {
-            if (y.RequiresGradient)
-            {
-                Block target = tape.GradientOf(y, out float beta);
-                Assert.Equal(0, beta);
-                tape.Device.Copy(weights, target);
-            }
-
-            if (loss is { RequiresGradient: true })
-                tape.Device.Fill(tape.GradientOf(loss, out _), coefficient);
-        }
-    }
-
-    /// <summary>The specification, token by token. Values are x, the router, then w1, w3, w2 of each expert.</summary>
-    private sealed class Plain(int tokens, int columns, int inner, int experts, int perToken, bool normalizes, int[] mask)
-    {
-        public int[][] Choose(double[][] values) =>
-            [.. Enumerable.Range(0, tokens).Select(t => Probabilities(values, t).Select((p, e) => (p, e)).OrderByDescending(pair => pair.p).ThenBy(pair => pair.e).Take(perToken).Select(pair => pair.e).ToArray())];
-
-        public double[] Output(double[][] values, int[][] chosen)
-        {
-            var y = new double[tokens * columns];
-            for (int t = 0; t < tokens; t++)
-            {
-                double[] p = Probabilities(values, t), x = values[0][(t * columns)..((t + 1) * columns)];
-                double total = normalizes ? chosen[t].Sum(e => p[e]) : 1;
-                foreach (int e in chosen[t])
-                {
-                    double[] gate = Product(values[2 + 3 * e], x, inner), up = Product(values[3 + 3 * e], x, inner);
-                    double[] down = Product(values[4 + 3 * e], [.. gate.Zip(up, (g, u) => g / (1 + Math.Exp(-g)) * u)], columns);
-                    for (int c = 0; c < columns; c++)
-                        y[t * columns + c] += p[e] / total * down[c];
-                }
-            }
-
-            return y;
-        }
-
-        public double Loss(double[][] values, int[][] chosen)
-        {
-            double rows = mask.Sum();
-            if (rows == 0)
-                return 0;
-            int[] counted = [.. Enumerable.Range(0, tokens).Where(t => mask[t] != 0)];
-            double[][] p = [.. counted.Select(t => Probabilities(values, t))];
-            return experts * Enumerable.Range(0, experts).Sum(e => counted.Count(t => chosen[t].Contains(e)) / rows * p.Sum(row => row[e]) / rows);
-        }
-
-        private double[] Probabilities(double[][] values, int t)
-        {
-            double[] z = Product(values[1], values[0][(t * columns)..((t + 1) * columns)], experts);
-            double total = z.Sum(Math.Exp);
-            return [.. z.Select(value => Math.Exp(value) / total)];
-        }
-
-        private static double[] Product(double[] weight, double[] x, int rows) =>
-            [.. Enumerable.Range(0, rows).Select(r => x.Select((value, c) => weight[r * x.Length + c] * value).Sum())];
     }
 }
 

@@ -68,8 +68,8 @@ public sealed class RelativeBiasTests : IDisposable
         Tensor rows = bias.Forward(tape, queries, keys);
         rows.IsKept = true;
         Assert.Equal([queries + keys - 1, Heads], rows.Shape);
-        float[] weights = ExpertsTests.Weights((int)rows.Length);
-        tape.Backward(ExpertsTests.Objective.Of(tape, rows, weights));
+        float[] weights = ExpertsProblem.Weights((int)rows.Length);
+        tape.Backward(ExpertsProblem.Objective.Of(tape, rows, weights));
         float[] table = bias.Weight.ToArray(), actual = rows.ToArray();
         var sums = new double[table.Length];
         for (int i = 0; i < queries; i++)
@@ -88,7 +88,7 @@ public sealed class RelativeBiasTests : IDisposable
                 sums[bias.BucketOf(row - (keys - 1)) * Heads + head] += weights[row * Heads + head];
         }
 
-        ExpertsTests.Close(sums, ExpertsTests.GradientOf(tape, bias.Weight), "table");
+        ExpertsProblem.Close(sums, ExpertsProblem.GradientOf(tape, bias.Weight), "table");
         tape.Reset();
     }
 

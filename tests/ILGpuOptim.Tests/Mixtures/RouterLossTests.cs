@@ -25,7 +25,7 @@ public sealed class RouterLossTests : IDisposable
         RouterLoss loss = new(tape, layers, Experts, Tokens, mask);
         RouterChoice[] choices = [.. logits.Select(z => tape.Route(z, PerToken, normalizes: false, loss))];
         Tensor total = loss.Total();
-        Tensor scaled = ExpertsTests.Objective.Of(tape, choices[0].Weights, new float[Tokens * PerToken], total, 0.02f);
+        Tensor scaled = ExpertsProblem.Objective.Of(tape, choices[0].Weights, new float[Tokens * PerToken], total, 0.02f);
         tape.Backward(scaled);
 
         double[][] values = [.. logits.Select(z => z.ToArray().Select(v => (double)v).ToArray())];
@@ -63,7 +63,7 @@ public sealed class RouterLossTests : IDisposable
                     slopes[t * Experts + e] = 0.02 * Experts / rows * p[e] * (share[e] - mean);
             }
 
-            ExpertsTests.Close(slopes, ExpertsTests.GradientOf(tape, logits[layer]), $"layer {layer}");
+            ExpertsProblem.Close(slopes, ExpertsProblem.GradientOf(tape, logits[layer]), $"layer {layer}");
         }
     }
 
@@ -73,7 +73,7 @@ public sealed class RouterLossTests : IDisposable
     public void RecomputedLayersGiveTheSameBits(float jitter)
     {
         using var cpu = new CpuDevice(2);
-        FeedForwardDescription description = ExpertsTests.Describe(6, Experts, PerToken, normalizes: true);
+        FeedForwardDescription description = ExpertsProblem.Describe(6, Experts, PerToken, normalizes: true);
         description = description with { Experts = description.Experts! with { Jitter = jitter } };
         var initializer = new Initializer(cpu, seed: 5);
         ExpertsLayer[] layers = [new(initializer, 8, description), new(initializer, 8, description), new(initializer, 8, description)];
@@ -94,8 +94,8 @@ public sealed class RouterLossTests : IDisposable
 
             y.IsKept = true;
             Tensor total = loss.Total();
-            tape.Backward(ExpertsTests.Objective.Of(tape, y, ExpertsTests.Weights(Tokens * 8), total, 30));
-            float[][] result = [y.ToArray(), total.ToArray(), .. parameters.Select(parameter => ExpertsTests.GradientOf(tape, parameter))];
+            tape.Backward(ExpertsProblem.Objective.Of(tape, y, ExpertsProblem.Weights(Tokens * 8), total, 30));
+            float[][] result = [y.ToArray(), total.ToArray(), .. parameters.Select(parameter => ExpertsProblem.GradientOf(tape, parameter))];
             tape.Reset();
             tape.Gradients.Release();
             return result;
@@ -137,8 +137,8 @@ public sealed class RouterLossTests : IDisposable
         RouterChoice choice = tape.Route(logits[0], PerToken, normalizes: true, loss);
         Tensor total = loss.Total();
         Assert.Equal(0, total.Item());
-        tape.Backward(ExpertsTests.Objective.Of(tape, choice.Weights, new float[Tokens * PerToken], total, 1));
-        Assert.All(ExpertsTests.GradientOf(tape, logits[0]), value => Assert.Equal(0, value));
+        tape.Backward(ExpertsProblem.Objective.Of(tape, choice.Weights, new float[Tokens * PerToken], total, 1));
+        Assert.All(ExpertsProblem.GradientOf(tape, logits[0]), value => Assert.Equal(0, value));
     }
 
     [Fact]
