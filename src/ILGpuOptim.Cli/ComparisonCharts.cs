@@ -54,7 +54,7 @@ internal static class ComparisonCharts
         return plot;
     }
 
-    /// <summary>What the memory buys: validation loss over bytes of state.</summary>
+    /// <summary>Validation loss over bytes of optimizer state.</summary>
     public static PlotModel ByState(OptimizerComparison comparison)
     {
         PlotModel plot = Plot(new LinearAxis { Title = "optimizer state, % of AdamW's", Position = AxisPosition.Bottom, Minimum = 0, MaximumPadding = 0.12 });

@@ -113,7 +113,7 @@ internal sealed class TrainOptions
         return settings;
     }
 
-    /// <summary>As <see cref="Settings"/>, but shared by several optimizers: the current one may lack settings that others have.</summary>
+    /// <summary>The settings that several optimizers share: an optimizer may lack settings that others have.</summary>
     public TrainingSettings SharedSettings(ParseResult result) => Fitted(result, Changed(result, Start(result)));
 
     /// <summary>An argument that names the model instead of a flag; null for commands without one.</summary>

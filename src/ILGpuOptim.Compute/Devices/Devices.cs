@@ -42,7 +42,7 @@ public sealed record DeviceKind(string Name, Func<DeviceOptions, Device> Open)
     }
 }
 
-/// <summary>What a <see cref="DeviceKind"/> gets to open a device.</summary>
+/// <summary>The arguments with which a <see cref="DeviceKind"/> opens a device.</summary>
 public sealed record DeviceOptions
 {
     /// <summary>The number after the colon of an indexed kind; 0 is the first device.</summary>

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>How a rule accesses one of its operands.</summary>
+/// <summary>The access of a rule to one operand.</summary>
 public enum Slot
 {
     /// <summary>The rule has no such operand.</summary>

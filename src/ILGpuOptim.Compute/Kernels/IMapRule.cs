@@ -3,7 +3,7 @@ namespace ILGpuOptim.Compute;
 /// <summary>The declarations of a rule.</summary>
 public interface IRule
 {
-    /// <summary>How the rule accesses each operand. A constant expression, so that kernels specialize on it.</summary>
+    /// <summary>The access to each operand. A constant expression, so that kernels specialize on it.</summary>
     static abstract Access Access { get; }
 }
 

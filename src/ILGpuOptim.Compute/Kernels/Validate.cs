@@ -16,7 +16,7 @@ internal static partial class Validate
     private static ArgumentException OutOfMemory(Block block) =>
         new($"{block.Length} elements of {block.Type} from byte {block.Offset} on do not lie within memory of {block.Memory.Bytes} bytes");
 
-    /// <summary>So many of a block's stored bytes can be copied.</summary>
+    /// <summary>The number of bytes to copy lies within the block's stored bytes.</summary>
     public static void Bytes(in Block block, long bytes)
     {
         // The number of I8 scales depends on the rows, which a block does not know.

@@ -50,6 +50,6 @@ public static class DTypes
     /// <summary>True for both 8-bit float types.</summary>
     public static bool IsFloat8(this DType type) => type is DType.Float8 or DType.UnsignedFloat8;
 
-    /// <summary>Where the scales of a quantised rectangle begin, in bytes.</summary>
+    /// <summary>The offset of the scales of a quantised rectangle, in bytes.</summary>
     public static long QuantizedScales(long rows, long columns) => (rows * columns + 3) & ~3L;
 }

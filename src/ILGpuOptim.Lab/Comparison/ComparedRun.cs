@@ -15,7 +15,7 @@ public enum RunStatus
     /// <summary>Its learning rate was pruned.</summary>
     Pruned,
 
-    /// <summary>It reached the last step.</summary>
+    /// <summary>True if the run reached its last step.</summary>
     Finished,
 
     /// <summary>Its loss became NaN or infinite, or ended above the initial loss.</summary>

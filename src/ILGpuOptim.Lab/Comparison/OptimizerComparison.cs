@@ -51,7 +51,7 @@ public sealed class OptimizerComparison : IDisposable
     /// <summary>The folder of the comparison.</summary>
     public string Folder { get; }
 
-    /// <summary>What is compared.</summary>
+    /// <summary>The settings of the comparison.</summary>
     public ComparisonSettings Settings { get; }
 
     /// <summary>The candidates with their runs.</summary>

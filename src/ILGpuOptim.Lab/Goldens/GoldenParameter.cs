@@ -64,10 +64,10 @@ public sealed class GoldenParameter
     /// <summary>The gradient of a step, from 1: a constant part, a part that changes, smaller in some rows, and smaller at some steps.</summary>
     public float[] Gradient(int step) => golden.ZeroSteps.Contains(step) ? new float[Length] : GradientOf(Seed, Shape, step, golden.HugeSteps.Contains(step));
 
-    /// <summary>What <see cref="Initial"/> makes of a seed.</summary>
+    /// <summary>The initial values that <see cref="Initial"/> derives from a seed.</summary>
     internal static float[] InitialOf(uint seed, int length) => Fill(length, i => ((int)Hash(seed, uint.MaxValue, i) - (1 << 23)) * (1f / (1 << 24)));
 
-    /// <summary>What <see cref="Gradient"/> makes of a seed.</summary>
+    /// <summary>The gradients that <see cref="Gradient"/> derives from a seed.</summary>
     internal static float[] GradientOf(uint seed, IReadOnlyList<int> shape, int step, bool isHuge)
     {
         uint columns = (uint)(shape.Count >= 2 ? shape[^1] : int.MaxValue);

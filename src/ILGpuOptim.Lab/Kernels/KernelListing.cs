@@ -20,7 +20,7 @@ public static class KernelListing
     public static void RecordUpdate(KernelRecorder recorder, OptimizerSettings settings, int rows, int columns) =>
         RecordUpdate(recorder, Registry.Find(settings.Name), settings, rows, columns);
 
-    /// <summary>As above, for an optimizer that need not be registered.</summary>
+    /// <summary>The same for an optimizer that need not be registered.</summary>
     internal static void RecordUpdate(KernelRecorder recorder, OptimizerEntry entry, OptimizerSettings settings, int rows, int columns)
     {
         var matrix = new Parameter(recorder.Device, "h.0.attn.c_attn.weight", rows, columns);

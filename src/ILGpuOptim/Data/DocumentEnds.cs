@@ -174,7 +174,7 @@ public sealed class DocumentEnds : IDisposable
         }
     }
 
-    /// <summary>As the other overload; also ignores targets that are the first token of a document.</summary>
+    /// <summary>The same; also ignores targets that are the first token of a document.</summary>
     /// <param name="start">The first token.</param>
     /// <param name="documents">Receives the numbers; one for each token of the window.</param>
     /// <param name="targets">The tokens that follow those of the window; those that begin a document become <see cref="SequentialWindows.Ignored"/>.</param>

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Data;
 
-/// <summary>How training windows are sampled.</summary>
+/// <summary>The method of sampling training windows.</summary>
 public enum Sampling
 {
     /// <summary>Without replacement: every window of an epoch once, in a random order that differs from epoch to epoch (<see cref="EpochWindows"/>).</summary>

@@ -65,7 +65,7 @@ public sealed class SequentialWindows
         return length - context;
     }
 
-    /// <summary>As the other overload, with the document of each token, counted from 0 in the window. Allocates nothing.</summary>
+    /// <summary>The same, with the document of each token, counted from 0 in the window. Allocates nothing.</summary>
     /// <param name="window">The number of the window.</param>
     /// <param name="inputs">block ids.</param>
     /// <param name="targets">block ids or <see cref="Ignored"/>; the first tokens of documents are ignored too.</param>

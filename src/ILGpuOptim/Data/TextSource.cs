@@ -15,7 +15,7 @@ public static class TextSource
     /// <exception cref="UserException">A path is missing, empty or unreadable, or the text is invalid or too long.</exception>
     public static string Read(params IReadOnlyList<string> paths) => Read(paths, out _);
 
-    /// <summary>As the other overload; also returns where each file ends.</summary>
+    /// <summary>The same; also returns the end of each file.</summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="ends">The characters up to the end of each file; a line end that joins two files belongs to the first.</param>
     /// <exception cref="UserException">As for the other overload.</exception>

@@ -51,7 +51,7 @@ public sealed class TokenMasking
         }
     }
 
-    /// <summary>As the other overload, for sequences of different lengths: the fraction applies to the tokens of each sequence, and at least one is masked.</summary>
+    /// <summary>Masks sequences of different lengths: the fraction applies to the tokens of each sequence, and at least one token is masked.</summary>
     /// <param name="stream">As for the other overload.</param>
     /// <param name="batch">The batch's number.</param>
     /// <param name="tokens">Concatenated sequences of the block's length.</param>

@@ -42,7 +42,7 @@ public sealed class GenerationBatch : IDisposable
     /// <summary>The tokens of the last draw, one for each text that has not ended.</summary>
     public ReadOnlySpan<GeneratedToken> Drawn => drawn.AsSpan(0, DrawnCount);
 
-    /// <summary>Whether all texts have ended, or are as long as they may be.</summary>
+    /// <summary>True if every text has ended or has its maximum length.</summary>
     public bool IsFinished => place == count || Array.TrueForAll(texts, static text => text.HasEnded);
 
     private int DrawnCount { get; set; }

@@ -19,7 +19,7 @@ public sealed class Sampler
         this.options = options;
     }
 
-    /// <summary>Whether <see cref="Next"/> reads the ids seen before.</summary>
+    /// <summary>True if <see cref="Next"/> reads the earlier ids.</summary>
     public bool ReadsSeen => options.RepetitionPenalty != 1;
 
     /// <summary>Draws a token.</summary>

@@ -23,7 +23,7 @@ public sealed class TextStream(ITokenizer tokenizer, ReadOnlySpan<int> prompt, I
     private string knownText = tokenizer.Decode(prompt[Math.Max(0, prompt.Length - Context)..]);
     private string held = "";
 
-    /// <summary>Whether a stop string came; nothing comes after it.</summary>
+    /// <summary>True after a stop string, which ends the text.</summary>
     public bool Stopped { get; private set; }
 
     /// <summary>Takes a token and returns the text that is certain now, often that of this token.</summary>
@@ -80,7 +80,7 @@ public sealed class TextStream(ITokenizer tokenizer, ReadOnlySpan<int> prompt, I
         return result;
     }
 
-    /// <summary>How much of the end may be the beginning of a stop string.</summary>
+    /// <summary>The length of the longest end of the text that may begin a stop string.</summary>
     private int Ambiguous()
     {
         int longest = 0;

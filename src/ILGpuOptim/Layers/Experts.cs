@@ -53,7 +53,7 @@ public sealed class ExpertsLayer : Layer
     public int Count => description.Count;
 
     /// <summary>Σ s_e · expert_e(x). Waits for the device, because experts are chosen on the host.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">tokens × columns.</param>
     /// <param name="loss">Collects the router's probabilities and choices; or null.</param>
     /// <returns>As <paramref name="x"/>.</returns>

@@ -55,7 +55,7 @@ public sealed class LanguageModelHead : Layer
     }
 
     /// <summary>The mean cross-entropy of targets (negative ones are ignored), times a scale.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="states">rows × hidden size.</param>
     /// <param name="targets">A token for each row.</param>
     /// <param name="scale">Multiplies the mean.</param>

@@ -74,7 +74,7 @@ public sealed class Initializer(Device device, ulong seed)
     /// <summary>The device of the parameters' memory.</summary>
     public Device Device { get; } = device;
 
-    /// <summary>How the parameters are stored.</summary>
+    /// <summary>The storage of the parameters.</summary>
     public ParameterStorage Storage { get; init; }
 
     /// <summary>Fills a parameter with values of a normal distribution of mean 0, or with one constant, rounded to the nearest that can be stored.</summary>

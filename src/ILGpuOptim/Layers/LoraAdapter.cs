@@ -3,7 +3,7 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>How adapters are made (Hu et al., "LoRA: low-rank adaptation of large language models", 2021).</summary>
+/// <summary>The settings of LoRA adapters (Hu et al., "LoRA: low-rank adaptation of large language models", 2021).</summary>
 public sealed record LoraOptions
 {
     /// <summary>Rows of A and columns of B.</summary>

@@ -48,7 +48,7 @@ public sealed class RelativeBias : Layer
     /// The bias of every distance between queries and keys, the queries being the last of the positions of the keys: row r is that of a key r -
     /// (keyLength - 1) positions after the query.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="queryLength">Queries of a sequence.</param>
     /// <param name="keyLength">Keys of a sequence, kept ones included.</param>
     /// <returns>(queryLength + keyLength - 1) × heads.</returns>

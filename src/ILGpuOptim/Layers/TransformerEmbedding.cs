@@ -31,7 +31,7 @@ public sealed class TransformerEmbedding : Layer
     public Parameter Tokens => tokens.Weight;
 
     /// <summary>The residual stream of tokens.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="ids">Token ids, each within the table.</param>
     /// <param name="positionIds">As many rows of the position table.</param>
     /// <param name="segmentIds">As many rows of the segment table.</param>

@@ -77,15 +77,15 @@ public abstract class LanguageModel : Layer, IDisposable
     /// The mean cross-entropy in nats per token, plus the routers' load-balancing loss if the configuration adds it, times <paramref name="scale"/>.
     /// Negative targets are ignored.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="batch">The tokens with their optional masks and positions.</param>
     /// <param name="targets">The token that each position should predict, one for each row of <see cref="Logits(Tape, in TokenBatch)"/>.</param>
     /// <param name="scale">1 / the number of batches whose gradients are added up.</param>
     /// <returns>A scalar.</returns>
     public Tensor Loss(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, float scale = 1) => Losses(tape, batch, targets, scale).Total;
 
-    /// <summary>As the other, for plain sequences.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <summary>The loss of plain sequences.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="tokens">batch · length ids.</param>
     /// <param name="targets">The token that each position should predict.</param>
     /// <param name="batch">The number of sequences.</param>
@@ -114,14 +114,14 @@ public abstract class LanguageModel : Layer, IDisposable
     }
 
     /// <summary>The logits of every position, … × vocabulary, sequence by sequence. The rows are the decoder's in an encoder-decoder.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="batch">The tokens with their optional masks and positions.</param>
     /// <exception cref="ArgumentException">The spans of the batch do not fit together, or a sequence is longer than the model's context.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
     public abstract Tensor Logits(Tape tape, in TokenBatch batch);
 
     /// <summary>The logits of some positions, rows × vocabulary.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="batch">The tokens with their optional masks and positions.</param>
     /// <param name="rows">Indices of positions, counted through all sequences.</param>
     public virtual Tensor LogitsOf(Tape tape, in TokenBatch batch, ReadOnlySpan<int> rows) =>

@@ -9,7 +9,7 @@ public static class AttentionOp
     internal const string Name = "attention";
 
     /// <summary>Self-attention over packed projections: each row holds the queries, keys and values of one token.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="packed">
     /// (batch · length) × (heads + 2 · key heads) · size, in <see cref="AttentionSettings.Order"/>. With angles, a rotated copy of it is kept for the
     /// backward pass.
@@ -78,7 +78,7 @@ public static class AttentionOp
     }
 
     /// <summary>Attention over separate queries, keys and values; keys and values may belong to other sequences (cross-attention).</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="query">(batch · query length) × heads · size.</param>
     /// <param name="key">(batch · key length) × key heads · size.</param>
     /// <param name="value">As <paramref name="key"/>.</param>
@@ -126,7 +126,7 @@ public static class AttentionOp
     }
 
     /// <summary>Rotates the heads of each row by the angles of its row: rotary position embedding (RoPE; Su et al., 2021).</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Rows × heads · size.</param>
     /// <param name="heads">Heads of a row.</param>
     /// <param name="angles">Rows × rotated size: cosines, then sines, as <see cref="RotationArguments"/> has them.</param>

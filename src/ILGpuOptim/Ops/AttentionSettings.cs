@@ -53,7 +53,7 @@ public sealed record AttentionSettings
     /// <summary>The number of leading elements of a head that <see cref="Angles"/> rotate; 0: all.</summary>
     public int RotatedSize { get; init; }
 
-    /// <summary>How a packed operand holds queries, keys and values.</summary>
+    /// <summary>The order of queries, keys and values in a packed operand.</summary>
     public PackedOrder Order { get; init; }
 
     /// <summary>

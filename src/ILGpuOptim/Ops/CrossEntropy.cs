@@ -17,7 +17,7 @@ public static class CrossEntropyOp
     /// The mean over rows of ln Σⱼ exp zⱼ - (1 - ε) z_target - ε mean z, with the logits z = cap · tanh(l / cap) (or l without a cap), l = logitScale ·
     /// (x · headᵀ + bias), and the label smoothing ε (Szegedy et al., 2016). Rows with a negative target are ignored.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">… × c, n rows in all.</param>
     /// <param name="head">vocabulary × c.</param>
     /// <param name="bias">vocabulary, or null.</param>

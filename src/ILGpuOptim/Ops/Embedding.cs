@@ -8,7 +8,7 @@ public static class EmbeddingOp
     /// <summary>
     /// result[i] = table[indices[i]] + addend[i]. The gradient of the table adds equal indices in order.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="table">rows × columns.</param>
     /// <param name="indices">n row indices, each within the table.</param>
     /// <param name="addend">n rows of as many columns as the table; the result takes its shape. Or null.</param>

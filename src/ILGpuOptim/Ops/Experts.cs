@@ -10,7 +10,7 @@ namespace ILGpuOptim.Ops;
 public static class ExpertsOp
 {
     /// <summary>The rows of x by slot: those of the first expert's tokens, then the second's, and so on.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="choice">The experts of each token, from <see cref="RouterOp.Route"/>.</param>
     /// <param name="x">tokens × columns.</param>
     /// <returns>slots × columns.</returns>
@@ -26,7 +26,7 @@ public static class ExpertsOp
     }
 
     /// <summary>y[s] = [A_e x[s] | B_e x[s] | …] for each slot s of each expert e: the products of one or several weights of every expert, side by side.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="choice">The experts of each token, from <see cref="RouterOp.Route"/>.</param>
     /// <param name="x">slots × inputs.</param>
     /// <param name="weights">A, B, …, each a weight for every expert, outputs × inputs, no two the same tensor. The weights of an expert without slots get a gradient of zero.</param>
@@ -70,7 +70,7 @@ public static class ExpertsOp
     }
 
     /// <summary>y[t] = Σ s · x[slot] over the slots of token t, with the weights s of the choice, added from the most to the least probable expert.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="choice">The experts of each token and their weights, from <see cref="RouterOp.Route"/>.</param>
     /// <param name="x">slots × columns.</param>
     /// <returns>tokens × columns.</returns>

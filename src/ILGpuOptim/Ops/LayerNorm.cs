@@ -10,7 +10,7 @@ public static class LayerNormOp
     /// y = (x - mean) / √(variance + ε) · weight + bias over each row, or over each group of columns of a row, such as a head; the variance is
     /// the biased one.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">n × groups · c.</param>
     /// <param name="weight">c.</param>
     /// <param name="bias">c; or null.</param>

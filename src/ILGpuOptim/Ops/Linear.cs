@@ -8,7 +8,7 @@ public static class LinearOp
     /// <summary>
     /// y = x W + bias + residual, or x Wᵀ when <paramref name="transposed"/>, as one product with an epilogue.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">… × in.</param>
     /// <param name="weight">in × out (GPT-2's files), or out × in when <paramref name="transposed"/> (all other families).</param>
     /// <param name="bias">out, or null.</param>

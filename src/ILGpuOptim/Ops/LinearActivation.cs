@@ -6,7 +6,7 @@ namespace ILGpuOptim.Ops;
 public static class LinearActivationOp
 {
     /// <summary>y = activation(x W + bias) in one kernel, or activation(x Wᵀ + bias) when <paramref name="transposed"/>.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">n × in.</param>
     /// <param name="weight">in × out, or out × in when <paramref name="transposed"/>.</param>
     /// <param name="bias">out, or null.</param>
@@ -26,7 +26,7 @@ public static class LinearActivationOp
     }
 
     /// <summary>activation(x), element by element.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="activation">The activation.</param>
     /// <returns>x's shape.</returns>

@@ -6,7 +6,7 @@ namespace ILGpuOptim.Ops;
 public static class LinearPackedOp
 {
     /// <summary>[x W₀ᵀ + b₀ | x W₁ᵀ + b₁ | …].</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">… × in.</param>
     /// <param name="weights">Each outᵢ × in.</param>
     /// <param name="biases">As many, outᵢ each; or none.</param>

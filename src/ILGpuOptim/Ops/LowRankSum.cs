@@ -9,7 +9,7 @@ public static class LowRankSumOp
     /// W + scale · B A, or W + scale · (B A)ᵀ where W is stored inputs × outputs. LoRA's weight (Hu et al., 2021, equation 3):
     /// computed once a step, so that every operation on a weight can take an adapted one.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="weight">W, outputs × inputs; inputs × outputs when not <paramref name="transposed"/>.</param>
     /// <param name="a">A, rank × inputs.</param>
     /// <param name="b">B, outputs × rank.</param>

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Ops;
 
-/// <summary>How one matrix holds queries, keys and values.</summary>
+/// <summary>The order of queries, keys and values in one matrix.</summary>
 public enum PackedOrder
 {
     /// <summary>All queries, then all keys, then all values.</summary>

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Ops;
 public static class RmsNormOp
 {
     /// <summary>y = x / √(mean(x²) + ε) · weight over each row, or over each group of columns of a row, such as a head.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">n × groups · c.</param>
     /// <param name="weight">c.</param>
     /// <param name="epsilon">ε, at least 0; keeps rows of zeros finite.</param>

@@ -13,7 +13,7 @@ public static class RouterOp
     /// <remarks>
     /// Experts are chosen on the host, so this call waits for the device. Gradients pass through the weights only.
     /// </remarks>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="logits">z, tokens × experts.</param>
     /// <param name="perToken">k, from 1 to the number of experts.</param>
     /// <param name="normalizes">Divides the weights of a token's experts by their sum.</param>

@@ -10,7 +10,7 @@ public static class RouterJitterOp
     /// x · u with u uniform in [1 - ε, 1 + ε), sampled for each element from the tape's random stream while the tape trains; x itself otherwise.
     /// The backward pass samples the same noise again instead of keeping it.
     /// </summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="x">Any shape.</param>
     /// <param name="epsilon">ε, from 0 to below 1.</param>
     /// <returns>As <paramref name="x"/>.</returns>

@@ -23,7 +23,7 @@ public sealed class RouterLoss
     private int added;
 
     /// <summary>Begins a forward pass. Its memory belongs to the tape until it is reset.</summary>
-    /// <param name="tape">Where the pass is recorded.</param>
+    /// <param name="tape">The tape that records the pass.</param>
     /// <param name="routers">Layers with experts.</param>
     /// <param name="experts">Experts of each of them, E.</param>
     /// <param name="tokens">Tokens of the pass, padding included.</param>

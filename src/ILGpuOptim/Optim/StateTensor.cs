@@ -3,7 +3,7 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>How optimizer state is stored, whatever the optimizer.</summary>
+/// <summary>The storage of optimizer state, common to all optimizers.</summary>
 public enum StateStorage
 {
     /// <summary>32 bits.</summary>

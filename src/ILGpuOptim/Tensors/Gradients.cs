@@ -12,7 +12,7 @@ public sealed class Gradients(Device device)
 {
     private readonly Dictionary<Parameter, Entry> entries = [];
 
-    /// <summary>Where the gradients are.</summary>
+    /// <summary>The device that holds the gradients.</summary>
     public Device Device { get; } = device;
 
     /// <summary>The bytes that the gradients take at this moment.</summary>
@@ -24,10 +24,10 @@ public sealed class Gradients(Device device)
         ? entry.Memory!.Value
         : throw new InvalidOperationException($"'{parameter.Name}' has no gradient: take one by Tape.Backward, of a loss that depends on it, before it is cleared");
 
-    /// <summary>Whether a parameter's gradient has a value, to which the next backward pass adds.</summary>
+    /// <summary>True if a parameter's gradient has a value, to which the next backward pass adds.</summary>
     public bool Has(Parameter parameter) => entries.TryGetValue(parameter, out Entry entry) && entry.HasValue;
 
-    /// <summary>Where to write a parameter's gradient, which counts as written from now on, and the factor (0 or 1) of what is already there.</summary>
+    /// <summary>The memory for a parameter's gradient, which counts as written from now on, and the factor (0 or 1) of its present contents.</summary>
     public Block Target(Parameter parameter, out float beta)
     {
         ref Entry entry = ref CollectionsMarshal.GetValueRefOrAddDefault(entries, parameter, out _);

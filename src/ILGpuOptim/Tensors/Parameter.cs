@@ -18,7 +18,7 @@ public sealed class Parameter : Tensor
     {
     }
 
-    /// <summary>As the other, with a choice of storage.</summary>
+    /// <summary>Allocates a parameter with the given storage.</summary>
     /// <param name="device">The device of its memory.</param>
     /// <param name="name">Its name in <c>model.safetensors</c>.</param>
     /// <param name="type">F32, BF16 or I8; the scales of I8 are those of blocks of 256 along the last size.</param>
@@ -35,14 +35,14 @@ public sealed class Parameter : Tensor
     /// <summary>The name in <c>model.safetensors</c>.</summary>
     public string Name { get; }
 
-    /// <summary>Whether training leaves it as it is.</summary>
+    /// <summary>True if training does not update the parameter.</summary>
     public bool IsFrozen
     {
         get => !RequiresGradient;
         set => RequiresGradient = !value;
     }
 
-    /// <summary>Whether it is stored in fewer than 32 bits.</summary>
+    /// <summary>True if the parameter is stored in fewer than 32 bits per element.</summary>
     public bool IsNarrow => Data.Type != DType.F32;
 
     /// <summary>The stored bytes, with the scales.</summary>

@@ -2,7 +2,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim;
 
-/// <summary>How a model's parameters are stored while they are trained. Gradients and arithmetic are f32 always.</summary>
+/// <summary>The storage of a model's parameters during training. Gradients and arithmetic are always f32.</summary>
 public enum ParameterStorage
 {
     /// <summary>32 bits.</summary>
@@ -18,7 +18,7 @@ public enum ParameterStorage
     Int8,
 }
 
-/// <summary>What a parameter is, as far as its storage goes.</summary>
+/// <summary>The kind of a parameter, which selects its storage.</summary>
 public enum ParameterRole
 {
     /// <summary>A vector, a table of embeddings, an output head.</summary>
@@ -31,7 +31,7 @@ public enum ParameterRole
 /// <summary>The storage of each parameter.</summary>
 public static class ParameterStorages
 {
-    /// <summary>How a parameter is stored.</summary>
+    /// <summary>The storage of a parameter.</summary>
     public static DType TypeOf(this ParameterStorage storage, ParameterRole role) => storage switch
     {
         ParameterStorage.F32 => DType.F32,

@@ -96,7 +96,7 @@ public sealed partial class Tape
         return false;
     }
 
-    /// <summary>Where an operation writes an input's gradient, and the factor (0 or 1) of what is already there.</summary>
+    /// <summary>The memory for the gradient of an operation's input, and the factor (0 or 1) of its present contents.</summary>
     public Block GradientOf(Tensor input, out float beta)
     {
         if (input is Parameter parameter)

@@ -23,7 +23,7 @@ public sealed partial class Tape(Device device) : IDisposable
 
     private bool isDisposed;
 
-    /// <summary>Where everything runs.</summary>
+    /// <summary>The device that runs all operations.</summary>
     public Device Device { get; } = device ?? throw new ArgumentNullException(nameof(device));
 
     /// <summary>Enables recording operations for a backward pass.</summary>
@@ -149,7 +149,7 @@ public sealed partial class Tape(Device device) : IDisposable
         RemoveRented(index);
     }
 
-    /// <summary>Copies token ids, or other indices, to the device until <see cref="Reset"/>.</summary>
+    /// <summary>Copies token ids, or other indices, to the device; the memory returns at <see cref="Reset"/>.</summary>
     /// <param name="values">The indices.</param>
     /// <returns>As many I32 elements.</returns>
     public Block Indices(ReadOnlySpan<int> values)
@@ -159,7 +159,7 @@ public sealed partial class Tape(Device device) : IDisposable
         return block;
     }
 
-    /// <summary>Copies values to the device until <see cref="Reset"/>.</summary>
+    /// <summary>Copies values to the device; the memory returns at <see cref="Reset"/>.</summary>
     /// <param name="values">The values.</param>
     /// <returns>As many F32 elements.</returns>
     public Block Numbers(ReadOnlySpan<float> values)
@@ -248,13 +248,13 @@ public sealed partial class Tape(Device device) : IDisposable
 
 /// <summary>A recorded operation: what it made, from what, and how to take its gradient.</summary>
 /// <param name="output">The result.</param>
-/// <param name="inputs">What it was computed from; null where an optional input is missing.</param>
+/// <param name="inputs">The inputs; null where an optional one is missing.</param>
 public abstract class Operation(Tensor output, params Tensor?[] inputs)
 {
     /// <summary>The result.</summary>
     public Tensor Output { get; } = output;
 
-    /// <summary>What it was computed from; null where an optional input is missing.</summary>
+    /// <summary>The inputs; null where an optional one is missing.</summary>
     public IReadOnlyList<Tensor?> Inputs { get; } = inputs;
 
     /// <summary>Adds to the gradients of the inputs, given that of <see cref="Output"/>.</summary>

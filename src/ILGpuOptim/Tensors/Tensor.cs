@@ -38,7 +38,7 @@ public class Tensor
     internal Tensor(Tensor memoryOf, ReadOnlySpan<int> shape, long start = 0)
         : this(memoryOf.Device, memoryOf.Data.Slice(start, LengthOf(shape)), shape) => this.memoryOf = memoryOf;
 
-    /// <summary>Where the elements are.</summary>
+    /// <summary>The device that holds the elements.</summary>
     public Device Device { get; }
 
     /// <summary>The tape whose operation made the tensor; null for parameters and for memory from elsewhere.</summary>

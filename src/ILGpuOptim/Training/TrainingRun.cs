@@ -22,7 +22,7 @@ public sealed class TrainingRun : IDisposable
 
     private const string CheckpointFolder = "checkpoints";
 
-    /// <summary>How messages name <see cref="Resume"/>; see <see cref="UserException.MessageWith"/>.</summary>
+    /// <summary>The name of <see cref="Resume"/> in messages; see <see cref="UserException.MessageWith"/>.</summary>
     internal const string ResumePath = $"{nameof(TrainingRun)}.{nameof(Resume)}";
 
     private readonly ITokenizer? tokenizer;

@@ -3,15 +3,15 @@ using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
 
-/// <summary>What the layers of a transformer need to know about a pass: where it is recorded, how its rows form sequences, and who sees whom.</summary>
+/// <summary>The context of a forward pass through transformer layers: its tape, its division of rows into sequences, and its attention masks.</summary>
 public sealed class ForwardContext
 {
     private readonly Block[] angles;
     private readonly Tensor[] distanceBiases;
 
     /// <summary>Describes a pass through a stack.</summary>
-    /// <param name="tape">Where to record.</param>
-    /// <param name="sequences">How many sequences.</param>
+    /// <param name="tape">The tape that records the operation.</param>
+    /// <param name="sequences">The number of sequences.</param>
     /// <param name="length">Tokens of each.</param>
     /// <param name="tables">What the stack's layers share.</param>
     internal ForwardContext(Tape tape, int sequences, int length, SharedTables tables)
@@ -21,10 +21,10 @@ public sealed class ForwardContext
         distanceBiases = tables.Biases == 0 ? [] : new Tensor[tables.Biases];
     }
 
-    /// <summary>Where the pass is recorded.</summary>
+    /// <summary>The tape that records the pass.</summary>
     public Tape Tape { get; }
 
-    /// <summary>How many sequences.</summary>
+    /// <summary>The number of sequences.</summary>
     public int Sequences { get; }
 
     /// <summary>Tokens of each sequence that are read in this pass.</summary>
@@ -36,16 +36,16 @@ public sealed class ForwardContext
     /// <summary>Sequences × length × 2, I32: the first key and the end of the keys that each query may see; null without documents.</summary>
     public Block? Ranges { get; init; }
 
-    /// <summary>What cross-attention reads; null in a model of one stack, and in an encoder.</summary>
+    /// <summary>The encoder states that cross-attention reads; null in a model of one stack, and in an encoder.</summary>
     public EncodedStates? Encoded { get; init; }
 
-    /// <summary>Whether activations within a block are computed again in the backward pass instead of being kept.</summary>
+    /// <summary>Enables activation checkpointing: the backward pass computes the activations within a block again.</summary>
     public bool Recomputes { get; init; }
 
     /// <summary>Collects what routers of experts do, for the loss; null where no loss asks for it.</summary>
     public RouterLoss? RouterLoss { get; init; }
 
-    /// <summary>Where keys and values of a decoder's earlier tokens are kept; null outside of decoding.</summary>
+    /// <summary>The cache of keys and values of earlier tokens; null outside of decoding.</summary>
     internal CacheWindow? Cache { get; init; }
 
     /// <summary>Keys that the last token of a sequence can see.</summary>
@@ -54,10 +54,10 @@ public sealed class ForwardContext
     /// <summary>The cosines and sines of each row's position, (sequences · length) × size, for a kind of rotary positions.</summary>
     internal Block Angles(int rotation) => angles[rotation];
 
-    /// <summary>Sets what <see cref="Angles"/> gives.</summary>
+    /// <summary>Sets the angles that <see cref="Angles"/> returns.</summary>
     internal void SetAngles(int rotation, in Block rows) => angles[rotation] = rows;
 
-    /// <summary>What a table of relative position biases adds to the scores, distances × heads.</summary>
+    /// <summary>The relative position biases that are added to the scores, distances × heads.</summary>
     internal Tensor DistanceBias(int number) => distanceBiases[number];
 
     /// <summary>Sets what <see cref="DistanceBias"/> gives.</summary>

@@ -91,7 +91,7 @@ public sealed record EmbeddingDescription
 /// </param>
 public sealed record PositionTableDescription(string Name, int Rows, int? PaddingToken = null);
 
-/// <summary>How a block adds its branches to the residual stream x.</summary>
+/// <summary>The way in which a block adds its branches to the residual stream x.</summary>
 public enum ResidualKind
 {
     /// <summary>x += post(branch(pre(x))), attention first.</summary>
@@ -107,7 +107,7 @@ public enum ResidualKind
 /// <summary>A layer: attention and a feed-forward part, each with optional norms before and after it.</summary>
 public sealed record BlockDescription
 {
-    /// <summary>How branches are added.</summary>
+    /// <summary>The way in which branches are added to the residual stream.</summary>
     public ResidualKind Residual { get; init; }
 
     /// <summary>Before attention; null: none.</summary>

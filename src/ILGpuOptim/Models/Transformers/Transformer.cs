@@ -65,7 +65,7 @@ public class Transformer : LanguageModel
     internal TransformerStack Stack => stack;
 
     /// <summary>The hidden states that <see cref="Head"/> multiplies, (sequences · length) × hidden size: those of the last layer, after the head's transform if it has one.</summary>
-    /// <param name="tape">Where to record.</param>
+    /// <param name="tape">The tape that records the operation.</param>
     /// <param name="batch">The tokens with their optional masks and positions.</param>
     /// <exception cref="ArgumentException">As for <see cref="Logits"/>.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>

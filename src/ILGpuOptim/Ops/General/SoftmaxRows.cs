@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Ops;
 
-/// <summary>What becomes of a row x, given m = max x and s = Σ exp(x - m): softmax, its logarithm, log-sum-exp, the gradient of cross-entropy.</summary>
+/// <summary>The results for a row x, given m = max x and s = Σ exp(x - m): softmax, its logarithm, log-sum-exp, the gradient of cross-entropy.</summary>
 internal interface ISoftmaxRule : IRule
 {
     /// <summary>Once a row: what <see cref="Map"/> needs of the sum.</summary>
@@ -41,7 +41,7 @@ internal readonly struct SoftmaxRows<R>(R rule) : IRowRule where R : unmanaged, 
         rule.Map(largest, ofSum, ref x, ref b, ref c);
 }
 
-/// <summary>What the rules above share.</summary>
+/// <summary>The parts that the rules above share.</summary>
 internal static class SoftmaxRows
 {
     /// <summary>The element that exponents are taken relative to: the largest, or 0 where that is infinite, as ∞ - ∞ is NaN.</summary>

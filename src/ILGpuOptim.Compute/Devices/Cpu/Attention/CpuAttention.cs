@@ -62,7 +62,7 @@ internal unsafe struct CpuAttentionArguments
 
     public readonly float* OutputRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * OutputStride + head * HeadSize;
 
-    /// <summary>Where the log-sum-exp of a query lies.</summary>
+    /// <summary>The index of a query's log-sum-exp.</summary>
     public readonly nint Row(int b, int i, int head) => ((nint)b * Heads + head) * QueryLength + i;
 
     /// <summary>The biases of the keys from <paramref name="j"/> on, or null.</summary>

@@ -147,7 +147,7 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             }
         }
 
-        /// <summary>Where the gradients by distance of a block of keys are summed, zeros; or null.</summary>
+        /// <summary>The sums of the gradients by distance of a block of keys, cleared; or null.</summary>
         private readonly float* Distances(int b, int head, int k0)
         {
             if (allDistances == null)

@@ -23,7 +23,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     /// <summary>Key heads of an item, or 0 when chunks are items.</summary>
     private int partHeads;
 
-    /// <summary>Where the chunks leave their results.</summary>
+    /// <summary>The results of the chunks.</summary>
     public float* Partials;
 
     public float* Scratch;

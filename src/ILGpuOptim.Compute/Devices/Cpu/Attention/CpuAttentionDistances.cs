@@ -22,10 +22,10 @@ internal unsafe struct CpuAttentionDistances : IWork
     /// <summary>Floats of a head's sums: place q - k + KeyLength - 1.</summary>
     private static long FloatsOfHead(in CpuAttentionArguments a) => (long)a.QueryLength + a.KeyLength;
 
-    /// <summary>Where the sums of a sequence's head lie when each has one.</summary>
+    /// <summary>The sums of one head of one sequence, when each head has its own.</summary>
     public static float* OfHead(in CpuAttentionArguments a, float* sums, int b, int head) => sums + ((long)b * a.Heads + head) * FloatsOfHead(a);
 
-    /// <summary>Where the sums of a block of keys lie when they wait.</summary>
+    /// <summary>The sums of a block of keys that are added later.</summary>
     public static float* OfBlock(in CpuAttentionArguments a, float* sums, int b, int head, int block) =>
         sums + (((long)b * a.Heads + head) * ((a.KeyLength + Block - 1) / Block) + block) * FloatsOfBlock(a);
 

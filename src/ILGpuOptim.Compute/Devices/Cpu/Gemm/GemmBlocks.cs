@@ -10,7 +10,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     where L : struct, IVectorLane<L>
     where E : struct, IGemmEpilogue
 {
-    /// <summary>How finely packing is shared out, in k.</summary>
+    /// <summary>The number of steps of k that one item packs.</summary>
     public const int PackedPiece = 64;
 
     public GemmOperand A, B;
@@ -89,7 +89,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         }
     }
 
-    /// <summary>Where panels of B lie packed; packs them unless that has been done.</summary>
+    /// <summary>The packed panels of B. Packs them first if necessary.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly float* Strip(in GemmOperand b, int worker, int panel, int endPanel, int k0, int depth)
     {

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Compute.Cpu;
 
-/// <summary>Where a loop finds one of the six operands of a rule.</summary>
+/// <summary>The address of one of a rule's six operands, as a loop reads it.</summary>
 internal unsafe struct CpuAddress
 {
     /// <summary>The elements.</summary>

@@ -22,10 +22,10 @@ namespace ILGpuOptim.Compute.Cpu;
 /// </remarks>
 internal sealed unsafe class WorkerPool : IDisposable
 {
-    /// <summary>How long an idle worker watches for the next loop before it sleeps.</summary>
+    /// <summary>The time for which an idle worker polls for the next loop before it sleeps.</summary>
     private static readonly long SpinTicks = Stopwatch.Frequency / 2_000;
 
-    /// <summary>How long it does so without offering its core to others.</summary>
+    /// <summary>The part of that time for which it polls without yielding its core.</summary>
     private static readonly long YieldTicks = Stopwatch.Frequency / 50_000;
 
     private const long Closed = 1L << 31;
@@ -115,7 +115,7 @@ internal sealed unsafe class WorkerPool : IDisposable
             Rethrow();
     }
 
-    /// <summary>Nobody else writes to the gate of an empty loop. The exchange also orders this before the look at the sleepers.</summary>
+    /// <summary>No other thread writes the gate while no loop runs. The exchange also orders this write before the check for sleeping workers.</summary>
     private void Open(uint number) => Interlocked.Exchange(ref shared->Gate, (long)number << 32);
 
     private static void Drain<T>(WorkerPool pool, uint number, int worker) where T : struct, IWork

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>How a product is computed: the tile of a group and the number of parts that k is split into.</summary>
+/// <summary>The plan of a product: the tile of a group and the number of parts that k is split into.</summary>
 /// <param name="Tile">Rows × columns, such as <c>128x64</c>.</param>
 /// <param name="Parts">1: one group runs over all of k.</param>
 internal readonly record struct GpuGemmPlan(string Tile, int Parts)

@@ -1,6 +1,6 @@
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>What the kernels require of a device.</summary>
+/// <summary>The device limits that the kernels require.</summary>
 internal static class GpuLimits
 {
     /// <summary>The threads of the largest groups: products, maps and row programs.</summary>

@@ -32,7 +32,7 @@ public record BertConfig : BertLikeConfig
     protected override (string Dense, string Norm, string Bias, string Activation) HeadParts =>
         ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias", Activation);
 
-    /// <summary>As the base, but the row of the padding id learns as every other: so do the recorded results of BERT.</summary>
+    /// <summary>As the base, except that the row of the padding id is trained like every other, as in the recorded results of BERT.</summary>
     public override TransformerDescription Describe()
     {
         TransformerDescription description = base.Describe();
