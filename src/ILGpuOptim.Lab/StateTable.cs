@@ -10,7 +10,7 @@ namespace ILGpuOptim.Lab;
 /// The state of optimizers as a Markdown table: the state of GPT-2 124M's attention matrix, 768 × 2304, in each storage, and that of the whole
 /// model in f32. It derives from <see cref="Optimizer.Declare"/> alone and allocates nothing.
 /// </summary>
-public static class StateTable
+internal static class StateTable
 {
     private const int HeadSize = 64;
 

@@ -1,7 +1,7 @@
 namespace ILGpuOptim;
 
 /// <summary>Suggestions for mistyped names.</summary>
-public static class Nearest
+internal static class Nearest
 {
     /// <summary>The end of a message about an unknown name: "; did you mean …?" where a candidate is similar, else a full stop.</summary>
     public static string Question(string name, IEnumerable<string> candidates)

@@ -26,13 +26,13 @@ public class UserException : Exception
     /// error, whose message names settings.
     /// </param>
     /// <param name="inner">The cause.</param>
-    public static UserException NamingSettings(FormattableString message, Exception? inner = null) => new(message, inner);
+    internal static UserException NamingSettings(FormattableString message, Exception? inner = null) => new(message, inner);
 
     /// <summary>The message with other names of the settings.</summary>
     /// <param name="nameOf">
     /// The name of a setting for its property, such as <c>Optimizer.Beta1</c>, or of what a method takes for its parameter, such as <c>folder</c>.
     /// </param>
-    public string MessageWith(Func<string, string> nameOf) => template is null ? Message : Render(template, nameOf);
+    internal string MessageWith(Func<string, string> nameOf) => template is null ? Message : Render(template, nameOf);
 
     private static string Render(FormattableString template, Func<string, string> nameOf) => template.ToString(new Names(nameOf));
 

@@ -25,7 +25,7 @@ public readonly struct AddRule : IMap2
 }
 
 /// <summary>The epilogue that leaves a product as it is.</summary>
-public readonly struct KeepRule : IMap1
+internal readonly struct KeepRule : IMap1
 {
     /// <inheritdoc/>
     public static Access Access => Access.Of(Slot.Update);

@@ -4,7 +4,7 @@ namespace ILGpuOptim.Compute;
 
 /// <summary>Rotates the points (x, y) by an angle, given by its cosine and sine.</summary>
 /// <param name="direction">1, or -1 for the other way.</param>
-public readonly struct RotateRule(float direction) : IMap4
+internal readonly struct RotateRule(float direction) : IMap4
 {
     private readonly float direction = direction;
 

@@ -11,7 +11,7 @@ namespace ILGpuOptim.Lab;
 /// <param name="StepMilliseconds">The median time of a step over all runs.</param>
 /// <param name="UpdateMilliseconds">The median time of the optimizer within it.</param>
 /// <param name="TokensPerStep">Tokens of a step.</param>
-public sealed record ComparisonRow(
+internal sealed record ComparisonRow(
     string Label,
     string Outcome,
     double? Rate,

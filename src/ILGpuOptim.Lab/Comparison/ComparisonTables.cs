@@ -4,7 +4,7 @@ using ILGpuOptim.Files;
 namespace ILGpuOptim.Lab;
 
 /// <summary>A comparison's results as tables: <c>results.csv</c>, <c>results.md</c>, and <c>runs.csv</c> with a line for each run.</summary>
-public static class ComparisonTables
+internal static class ComparisonTables
 {
     /// <summary>A column of a table.</summary>
     /// <param name="Heading">The heading in Markdown.</param>

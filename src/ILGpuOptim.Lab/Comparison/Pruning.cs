@@ -6,7 +6,7 @@ namespace ILGpuOptim.Lab;
 /// the better half stays, and every run within 2 % of the best, because losses that close may still change order while the
 /// rate decays. The rule uses losses only, so it is deterministic.
 /// </summary>
-public static class Pruning
+internal static class Pruning
 {
     /// <summary>The fraction of the best loss by which a loss may be larger and stay.</summary>
     public const double Margin = 0.02;

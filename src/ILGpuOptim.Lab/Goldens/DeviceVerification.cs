@@ -6,7 +6,7 @@ using ILGpuOptim.Optim;
 namespace ILGpuOptim.Lab;
 
 /// <summary>Compares a device with the reference device on a small GPT-2: loss, every gradient, and a few steps of AdamW.</summary>
-public static class DeviceVerification
+internal static class DeviceVerification
 {
     private const int Batch = 3, Length = 21, Steps = 5;
 

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Lab;
 /// A recorded trajectory of a reference optimizer. Gradients do not depend on parameters, so errors are not amplified
 /// by a loss.
 /// </summary>
-public sealed class GoldenCase : IDisposable
+internal sealed class GoldenCase : IDisposable
 {
     private readonly JsonElement json;
     private readonly bool warmsUp;

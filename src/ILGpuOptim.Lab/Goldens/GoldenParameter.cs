@@ -5,7 +5,7 @@ using System.Text.Json;
 namespace ILGpuOptim.Lab;
 
 /// <summary>One parameter of a recorded trajectory: where it starts and its gradient at each step, made from a hash.</summary>
-public sealed class GoldenParameter
+internal sealed class GoldenParameter
 {
     private readonly GoldenCase golden;
 

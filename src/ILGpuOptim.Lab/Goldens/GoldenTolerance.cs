@@ -8,7 +8,7 @@ namespace ILGpuOptim.Lab;
 /// </summary>
 /// <param name="OfValue">Relative to M.</param>
 /// <param name="OfMovement">Relative to the largest movement.</param>
-public readonly record struct GoldenTolerance(double OfValue, double OfMovement)
+internal readonly record struct GoldenTolerance(double OfValue, double OfMovement)
 {
     /// <summary>Relative to a state's largest value.</summary>
     public const double OfState = 1e-4;

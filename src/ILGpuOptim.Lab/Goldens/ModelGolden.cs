@@ -10,7 +10,7 @@ namespace ILGpuOptim.Lab;
 /// <c>expected.safetensors</c> (the batch, its logits, loss, gradients and the losses of some AdamW steps on it) and
 /// <c>expected.json</c> (the settings of those steps).
 /// </summary>
-public sealed class ModelGolden : IDisposable
+internal sealed class ModelGolden : IDisposable
 {
     private static readonly string[] Known =
     [

@@ -23,7 +23,7 @@ public sealed record Check(string Name, double Error, double Bound, string? Note
 /// Compares a model with recorded results of PyTorch: <c>config.json</c>, <c>model.safetensors</c>,
 /// <c>expected.safetensors</c> (logits, loss, gradients, losses of ten AdamW steps, the batch) and <c>expected.json</c>.
 /// </summary>
-public static class ModelVerification
+internal static class ModelVerification
 {
     /// <summary>Relative to a tensor's largest value, for logits and gradients; absolute for losses.</summary>
     public const double Tolerance = 1e-5;

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Lab;
 /// Replays recorded trajectories of reference optimizers and compares parameters after each recorded step, and states
 /// at the end, within <see cref="GoldenTolerance"/>.
 /// </summary>
-public static class OptimizerVerification
+internal static class OptimizerVerification
 {
     /// <summary>Replays every case of a folder; each check is an error relative to its bound.</summary>
     public static IReadOnlyList<Check> Run(string folder, Device device)

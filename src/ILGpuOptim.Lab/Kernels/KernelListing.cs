@@ -7,7 +7,7 @@ using ILGpuOptim.Training;
 namespace ILGpuOptim.Lab;
 
 /// <summary>Records the GPU kernels of optimizers and models.</summary>
-public static class KernelListing
+internal static class KernelListing
 {
     private const int Batch = 2, Length = 40;
 

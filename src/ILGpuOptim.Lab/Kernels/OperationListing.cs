@@ -4,7 +4,7 @@ using ILGpuOptim.Ops;
 namespace ILGpuOptim.Lab;
 
 /// <summary>Records the GPU kernels of the general tensor operations.</summary>
-public static class OperationListing
+internal static class OperationListing
 {
     /// <summary>Records the kernels of every general operation and its gradient.</summary>
     /// <param name="recorder">Receives the kernels.</param>

@@ -133,7 +133,7 @@ public sealed class DocumentEnds : IDisposable
     }
 
     /// <summary>The number of the document that contains a token. Allocates nothing.</summary>
-    public long DocumentAt(long token)
+    internal long DocumentAt(long token)
     {
         CheckRange(token, 1);
         long documents = 0;
@@ -192,12 +192,12 @@ public sealed class DocumentEnds : IDisposable
     }
 
     /// <summary>True if a token is the first of a document. Allocates nothing.</summary>
-    public bool Begins(long token) => token == 0 || DocumentAt(token) != DocumentAt(token - 1);
+    internal bool Begins(long token) => token == 0 || DocumentAt(token) != DocumentAt(token - 1);
 
     /// <summary>The documents of tokens in which each document ends with a special token such as <c>&lt;|endoftext|&gt;</c>; null if it does not occur. Reads every token.</summary>
     /// <param name="tokens">The tokens.</param>
     /// <param name="end">The id of the special token.</param>
-    public static DocumentEnds? EndingWith(TokenSequence tokens, int end)
+    internal static DocumentEnds? EndingWith(TokenSequence tokens, int end)
     {
         var ends = new List<long>();
         int[] ids = new int[Math.Min(1 << 16, tokens.Length)];

@@ -10,7 +10,7 @@ namespace ILGpuOptim.Data;
 /// version 1 and a zero as 32-bit integers, the numbers of tokens and of documents as 64-bit integers, the XXH128 of all token ids as 32-bit
 /// integers (16 bytes, most significant first), then for each document the number of tokens up to its end, as a 64-bit integer.
 /// </summary>
-public static class DocumentFile
+internal static class DocumentFile
 {
     /// <summary>The file extension.</summary>
     public const string Extension = ".ends";

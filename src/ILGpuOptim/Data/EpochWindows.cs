@@ -15,7 +15,7 @@ namespace ILGpuOptim.Data;
 /// </remarks>
 /// <param name="block">Tokens per window.</param>
 /// <param name="seed">The seed of the windows.</param>
-public sealed class EpochWindows(int block, ulong seed)
+internal sealed class EpochWindows(int block, ulong seed)
 {
     /// <summary>Keep the counters apart from those of random windows, masks, dropout and initial weights.</summary>
     private const ulong Offsets = 0x45504F43_48000000, Orders = 0x45504F43_48000001;

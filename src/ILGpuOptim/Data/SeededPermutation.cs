@@ -12,7 +12,7 @@ namespace ILGpuOptim.Data;
 /// <remarks>Not thread-safe: the keys of the last permutation are cached. Results do not depend on the order of calls.</remarks>
 /// <param name="seed">The seed of the permutations.</param>
 /// <param name="stream">Selects a family of permutations.</param>
-public sealed class SeededPermutation(ulong seed, ulong stream)
+internal sealed class SeededPermutation(ulong seed, ulong stream)
 {
     private const int MaxRounds = 160;
 

@@ -5,7 +5,7 @@ namespace ILGpuOptim.Data;
 /// window repeats block − stride tokens as context, whose targets are ignored, so every prediction after the first window
 /// has at least that much context.
 /// </summary>
-public sealed class SequentialWindows
+internal sealed class SequentialWindows
 {
     /// <summary>The target of an ignored position.</summary>
     public const int Ignored = -1;

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Data;
 /// span. Both end with the end token. As in the implementation of the paper, visible and hidden spans alternate, the first is visible and the last
 /// hidden, and their lengths are random partitions, all equally likely. Like batches, spans depend only on the seed, the stream and the number of the batch.
 /// </summary>
-public sealed class SpanCorruption
+internal sealed class SpanCorruption
 {
     /// <summary>Keeps the counters apart from those of batches, masks, dropout and initial weights.</summary>
     private const ulong Streams = 0x5350414E_00000000;

@@ -4,7 +4,7 @@ namespace ILGpuOptim.Data;
 /// <param name="Length">The number of tokens of the sequence.</param>
 /// <param name="Hidden">The number of hidden tokens.</param>
 /// <param name="Spans">The number of hidden spans.</param>
-public readonly record struct SpanCounts(int Length, int Hidden, int Spans)
+internal readonly record struct SpanCounts(int Length, int Hidden, int Spans)
 {
     /// <summary>Tokens of the encoder's input: the visible ones, a sentinel for each span, and the end.</summary>
     public int InputLength => Length - Hidden + Spans + 1;

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Data;
 /// be predicted. The number of positions is the same for every sequence. Like batches, masks depend on the seed, the
 /// stream and the batch's number alone, so that a resumed run continues exactly.
 /// </summary>
-public sealed class TokenMasking
+internal sealed class TokenMasking
 {
     /// <summary>Keeps the counters apart from those of batches, dropout and initial weights.</summary>
     private const ulong Streams = 0x4D41534B_00000000;

@@ -39,7 +39,7 @@ public interface ITokenizer
 public static class Tokenizers
 {
     /// <summary>The file of the character and byte tokenizers.</summary>
-    public const string FileName = "ilgpuoptim-tokenizer.json";
+    internal const string FileName = "ilgpuoptim-tokenizer.json";
 
     /// <summary>Reads a folder's tokenizer; null if it has none.</summary>
     /// <exception cref="UserException">The file is damaged.</exception>

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Files;
 /// Writes folders and files completely or not at all, even if the process is killed or the power fails. Files made by others are not
 /// replaced or removed.
 /// </summary>
-public static class AtomicFolder
+internal static class AtomicFolder
 {
     /// <summary>
     /// Fills a temporary folder beside <paramref name="path"/>, flushes it to the disk and renames it. On failure nothing is left behind and an

@@ -11,7 +11,7 @@ namespace ILGpuOptim.Files;
 public sealed class JsonFields
 {
     /// <summary>The size limit of JSON files: 1 GiB.</summary>
-    public const long MaxFileBytes = 1L << 30;
+    internal const long MaxFileBytes = 1L << 30;
 
     private static readonly JsonDocumentOptions Options = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, MaxDepth = 64 };
 
@@ -46,20 +46,20 @@ public sealed class JsonFields
     public IEnumerable<string> Names => fields.Keys;
 
     /// <summary>The fields that have not been read or declared ignored so far, with their values, including nulls.</summary>
-    public IReadOnlyDictionary<string, JsonElement> Unread => fields.Where(item => !read.Contains(item.Key)).ToDictionary();
+    internal IReadOnlyDictionary<string, JsonElement> Unread => fields.Where(item => !read.Contains(item.Key)).ToDictionary();
 
     /// <summary>Reads the root object of a file. A byte order mark, UTF-16, comments and trailing commas are accepted.</summary>
     /// <param name="path">The file.</param>
     /// <param name="maxBytes">The size limit in bytes.</param>
     /// <exception cref="UserException">The file cannot be read, is too large, or is not a JSON object.</exception>
-    public static JsonFields Open(string path, long maxBytes = MaxFileBytes) =>
+    internal static JsonFields Open(string path, long maxBytes = MaxFileBytes) =>
         Parse(SourceFile.ReadAllBytes(path, maxBytes, "it is not such a JSON file"), path);
 
     /// <summary>Reads a root object from UTF-8 text, with or without a byte order mark, or from UTF-16 text.</summary>
     /// <param name="text">The text.</param>
     /// <param name="source">The file, for messages.</param>
     /// <exception cref="UserException">The text is not a JSON object.</exception>
-    public static JsonFields Parse(ReadOnlyMemory<byte> text, string source)
+    internal static JsonFields Parse(ReadOnlyMemory<byte> text, string source)
     {
         if (text.Span.IndexOfAnyExcept(" \t\r\n"u8) < 0)
             throw new UserException($"{source}: the file is empty; download it again");
@@ -173,7 +173,7 @@ public sealed class JsonFields
         ? value : throw Error($"{name}[{i}]", $"is {Describe(item)}; it must be a finite number")).ToList();
 
     /// <summary>True if a field was read or declared ignored so far.</summary>
-    public bool IsRead(string name) => read.Contains(name);
+    internal bool IsRead(string name) => read.Contains(name);
 
     /// <summary>Declares fields that have no effect here, whatever their values.</summary>
     public void Ignore(params IEnumerable<string> names) => read.UnionWith(names);
@@ -203,7 +203,7 @@ public sealed class JsonFields
 
     /// <summary>Refuses the fields that were not read. Fields that are null are ignored.</summary>
     /// <exception cref="UserException">There are such fields.</exception>
-    public void Finish()
+    internal void Finish()
     {
         foreach ((string name, JsonElement value) in fields)
         {

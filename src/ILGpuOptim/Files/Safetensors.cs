@@ -10,10 +10,10 @@ namespace ILGpuOptim.Files;
 public abstract class Safetensors(string path) : IDisposable
 {
     /// <summary>The file name of a model's weights in Hugging Face's layout.</summary>
-    public const string FileName = "model.safetensors";
+    internal const string FileName = "model.safetensors";
 
     /// <summary>The file name of the index of a model whose weights are in several files.</summary>
-    public const string IndexName = FileName + ".index.json";
+    internal const string IndexName = FileName + ".index.json";
 
     /// <summary>Patterns of weight files in unsupported formats; data files end in .bin too.</summary>
     private static readonly string[] OtherFormats =

@@ -9,7 +9,7 @@ namespace ILGpuOptim.Files;
 /// A safetensors file. The format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes without gaps. A
 /// file is checked completely when it is opened. Tensors are read through a handle, so truncating the file later causes an error, not a crash.
 /// </summary>
-public sealed class SafetensorsFile : Safetensors
+internal sealed class SafetensorsFile : Safetensors
 {
     /// <summary>The number of elements that are converted at a time.</summary>
     private const int Piece = 1 << 16;

@@ -4,7 +4,7 @@ namespace ILGpuOptim.Files;
 /// The weights of a model in several files: the index <c>model.safetensors.index.json</c> maps each tensor's name to the
 /// file (shard) that contains it, in the same folder.
 /// </summary>
-public sealed class SafetensorsShards : Safetensors
+internal sealed class SafetensorsShards : Safetensors
 {
     private readonly Dictionary<string, SafetensorsFile> shards = new(StringComparer.Ordinal);
     private readonly Dictionary<string, SafetensorsFile> owners = new(StringComparer.Ordinal);

@@ -106,7 +106,7 @@ public sealed class TransformerStack : Layer
         float[] rows = ArrayPool<float>.Shared.Rent(positions.Length * size);
         for (int i = 0; i < positions.Length; i++)
             rotation.Write(positions.Slice(i, 1), rows.AsSpan(i * size, size));
-        Block result = tape.Numbers(rows.AsSpan(0, positions.Length * size));
+        Block result = tape.Values(rows.AsSpan(0, positions.Length * size));
         ArrayPool<float>.Shared.Return(rows);
         return result;
     }

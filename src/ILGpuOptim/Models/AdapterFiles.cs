@@ -10,10 +10,10 @@ namespace ILGpuOptim.Models;
 public static class AdapterFiles
 {
     /// <summary>The file of the settings.</summary>
-    public const string Config = "adapter_config.json";
+    internal const string Config = "adapter_config.json";
 
     /// <summary>The file of the matrices.</summary>
-    public const string Weights = "adapter_model.safetensors";
+    internal const string Weights = "adapter_model.safetensors";
 
     private const string Prefix = "base_model.model.";
 

@@ -3,7 +3,7 @@ using System.Reflection;
 namespace ILGpuOptim.Models;
 
 /// <summary>Configurations of published models that the library holds: the files of the folder <c>models</c>.</summary>
-public static class KnownModels
+internal static class KnownModels
 {
     private const string Prefix = "models/", Suffix = ".json";
 

@@ -8,10 +8,10 @@ namespace ILGpuOptim.Models;
 public static class ModelFiles
 {
     /// <summary>The file of the weights.</summary>
-    public const string Weights = Safetensors.FileName;
+    internal const string Weights = Safetensors.FileName;
 
     /// <summary>The file of the configuration.</summary>
-    public const string Config = "config.json";
+    internal const string Config = "config.json";
 
     /// <summary>Reads a model. Adapters in the folder are merged into its weights; they may lie alone beside the name of their model's folder.</summary>
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>

@@ -99,7 +99,7 @@ public static class CrossEntropyOp
         float[] values = ArrayPool<float>.Shared.Rent(targets.Length);
         for (int i = 0; i < targets.Length; i++)
             values[i] = targets[i] >= 0 ? weight : 0;
-        Block weights = tape.Numbers(values.AsSpan(0, targets.Length));
+        Block weights = tape.Values(values.AsSpan(0, targets.Length));
         ArrayPool<float>.Shared.Return(values);
         return weights;
     }

@@ -43,7 +43,7 @@ public sealed class RouterLoss
         for (int i = 0; i < tokens; i++)
             counted[i] = this.mask[i] = mask.IsEmpty || mask[i] != 0 ? 1 : 0;
         counts = new long[experts];
-        weights = tape.Numbers(counted);
+        weights = tape.Values(counted);
         sums = tape.Scratch((long)routers * experts);
     }
 
@@ -86,7 +86,7 @@ public sealed class RouterLoss
         var shares = new float[experts];
         for (int expert = 0; expert < experts && rows > 0; expert++)
             shares[expert] = (float)(experts / rows * (counts[expert] / rows));
-        Block factors = tape.Numbers(shares);
+        Block factors = tape.Values(shares);
         Tensor output = tape.Output([], [.. recorded]);
         output.IsKept = true;
 

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Optim;
 /// A setting by its name. A setting of some optimizers is a property of <see cref="OptimizerSettings"/> that is null unless it is set. It is copied to the
 /// property of the same name, or of <see cref="Alias"/>, of an optimizer's options. A few settings belong to all optimizers.
 /// </summary>
-public sealed class OptimizerSetting
+internal sealed class OptimizerSetting
 {
     private static readonly Dictionary<string, string> Aliases = new()
     {

@@ -41,7 +41,7 @@ public enum StateRange
 public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Type = DType.F32, StateRange Range = StateRange.Exact)
 {
     /// <summary>The smallest number of elements that is stored in 8 bits.</summary>
-    public const int MinNarrowed = 4096;
+    internal const int MinNarrowed = 4096;
 
     /// <summary>The number of elements.</summary>
     public long Length => Shape.Aggregate(1L, (product, size) => product * size);
@@ -56,7 +56,7 @@ public sealed record StateTensor(string Name, IReadOnlyList<int> Shape, DType Ty
     public static StateTensor NonNegative(string name, IReadOnlyList<int> shape) => new(name, shape, Range: StateRange.NonNegative);
 
     /// <summary>The tensor in a given storage.</summary>
-    public StateTensor StoredAs(StateStorage storage) => (storage, Range) switch
+    internal StateTensor StoredAs(StateStorage storage) => (storage, Range) switch
     {
         (StateStorage.F32, _) or (_, StateRange.Exact) => this,
         (StateStorage.BF16, _) => this with { Type = DType.BF16 },

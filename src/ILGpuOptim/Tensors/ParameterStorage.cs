@@ -29,7 +29,7 @@ public enum ParameterRole
 }
 
 /// <summary>The storage of each parameter.</summary>
-public static class ParameterStorages
+internal static class ParameterStorages
 {
     /// <summary>The storage of a parameter.</summary>
     public static DType TypeOf(this ParameterStorage storage, ParameterRole role) => storage switch

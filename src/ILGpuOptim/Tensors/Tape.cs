@@ -162,7 +162,7 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <summary>Copies values to the device; the memory returns at <see cref="Reset"/>.</summary>
     /// <param name="values">The values.</param>
     /// <returns>As many F32 elements.</returns>
-    public Block Numbers(ReadOnlySpan<float> values)
+    public Block Values(ReadOnlySpan<float> values)
     {
         Block block = Scratch(values.Length);
         Device.Upload(values, block);

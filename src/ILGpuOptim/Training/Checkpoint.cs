@@ -18,10 +18,10 @@ namespace ILGpuOptim.Training;
 public sealed record Checkpoint
 {
     /// <summary>The name of the file that describes the checkpoint.</summary>
-    public const string FileName = "checkpoint.json";
+    internal const string FileName = "checkpoint.json";
 
     /// <summary>The name of the file with the optimizer's state.</summary>
-    public const string OptimizerFile = "optimizer.safetensors";
+    internal const string OptimizerFile = "optimizer.safetensors";
 
     /// <summary>The number of updates so far.</summary>
     [JsonPropertyName("step")]

@@ -10,7 +10,7 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Training;
 
 /// <summary>Identifies a data set: the number of tokens, and a hash of all of them.</summary>
-public sealed record DataFingerprint
+internal sealed record DataFingerprint
 {
     /// <summary>The number of training tokens.</summary>
     public long Training { get; init; }
@@ -78,10 +78,10 @@ public sealed record DataFingerprint
 /// <summary>Settings that changed when a run was resumed.</summary>
 /// <param name="Step">Finished updates at that time.</param>
 /// <param name="Changes">What changed: "steps: 10 → 20".</param>
-public sealed record SettingsChange(long Step, IReadOnlyList<string> Changes);
+internal sealed record SettingsChange(long Step, IReadOnlyList<string> Changes);
 
 /// <summary>The record of a run, in the field <see cref="Field"/> of its settings file.</summary>
-public sealed record RunRecord
+internal sealed record RunRecord
 {
     /// <summary>The field of <c>settings.json</c>. A settings file of a new run may have it, but it is not read.</summary>
     public const string Field = "run";

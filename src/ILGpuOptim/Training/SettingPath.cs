@@ -5,7 +5,7 @@ using ILGpuOptim.Validation;
 namespace ILGpuOptim.Training;
 
 /// <summary>Training settings by the path of their property, such as <c>Optimizer.Beta1</c>.</summary>
-public static class SettingPath
+internal static class SettingPath
 {
     /// <summary>The settings with one value changed; nested settings that are null start from their defaults.</summary>
     public static TrainingSettings With(TrainingSettings settings, string path, object? value) => (TrainingSettings)With((object)settings, path.Split('.'), value);

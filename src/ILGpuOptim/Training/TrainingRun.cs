@@ -15,10 +15,10 @@ namespace ILGpuOptim.Training;
 public sealed class TrainingRun : IDisposable
 {
     /// <summary>The name of the settings file.</summary>
-    public const string SettingsFile = "settings.json";
+    internal const string SettingsFile = "settings.json";
 
     /// <summary>The name of the metrics file.</summary>
-    public const string MetricsFile = "metrics.jsonl";
+    internal const string MetricsFile = "metrics.jsonl";
 
     private const string CheckpointFolder = "checkpoints";
 

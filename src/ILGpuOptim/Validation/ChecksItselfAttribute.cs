@@ -2,4 +2,4 @@ namespace ILGpuOptim.Validation;
 
 /// <summary>A record that reads and checks its own fields, such as a model's configuration. <see cref="Ranges"/> does not look into it.</summary>
 [AttributeUsage(AttributeTargets.Class)]
-public sealed class ChecksItselfAttribute : Attribute;
+internal sealed class ChecksItselfAttribute : Attribute;

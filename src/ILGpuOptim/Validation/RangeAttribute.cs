@@ -25,7 +25,7 @@ public sealed class RangeAttribute(double minimum, double maximum = double.Posit
 
     /// <summary>True if a value is in the range.</summary>
     /// <param name="value">A number of any built-in type.</param>
-    public bool Contains(object value)
+    internal bool Contains(object value)
     {
         double number = Convert.ToDouble(value, CultureInfo.InvariantCulture);
         float single = (float)number;
@@ -33,7 +33,7 @@ public sealed class RangeAttribute(double minimum, double maximum = double.Posit
     }
 
     /// <summary>The range in words, without "a number": "of at least 0 and below 1". Empty if it has no limits.</summary>
-    public string Limits()
+    internal string Limits()
     {
         string lower = double.IsNegativeInfinity(minimum) ? "" : Invariant($"{(MinimumIsExclusive ? "above" : "of at least")} {minimum}");
         string upper = double.IsPositiveInfinity(maximum) ? "" : Invariant($"{(MaximumIsExclusive ? "below" : "of at most")} {maximum}");

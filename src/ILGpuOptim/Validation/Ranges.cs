@@ -5,7 +5,7 @@ using System.Reflection;
 namespace ILGpuOptim.Validation;
 
 /// <summary>Settings whose ranges are not declared on their own properties.</summary>
-public interface IRangeSource
+internal interface IRangeSource
 {
     /// <summary>The range of a setting; null if it has none.</summary>
     /// <param name="property">A property of the settings.</param>
@@ -13,7 +13,7 @@ public interface IRangeSource
 }
 
 /// <summary>Checks settings against their declared ranges.</summary>
-public static class Ranges
+internal static class Ranges
 {
     /// <summary>The settings of a record: its public settable properties.</summary>
     public static IEnumerable<PropertyInfo> SettingsOf(Type type) =>

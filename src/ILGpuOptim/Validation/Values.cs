@@ -4,7 +4,7 @@ using System.Text.Json;
 namespace ILGpuOptim.Validation;
 
 /// <summary>Parses and formats values of settings strictly, in the invariant culture: no group separators, no white space, no numbers in place of names.</summary>
-public static class Values
+internal static class Values
 {
     private const string NumberCharacters = "0123456789+-.eE";
 

@@ -29,7 +29,7 @@ public class AttentionOpTests
         var tape = new Tape(device);
         for (int layout = 0; layout < 3; layout++)
         {
-            AttentionSettings settings = rotates ? Settings with { Angles = tape.Numbers(angles), RotatedSize = 4 } : Settings;
+            AttentionSettings settings = rotates ? Settings with { Angles = tape.Values(angles), RotatedSize = 4 } : Settings;
             Tensor output = layout switch
             {
                 0 => tape.SelfAttention(sections, Batch, settings),
@@ -81,7 +81,7 @@ public class AttentionOpTests
         Parameter packed = Filled(device, 6, 24, (row, column) => MathF.Sin(row + (5 * column)));
         float[] before = packed.ToArray();
         var tape = new Tape(device);
-        AttentionSettings settings = new() { Heads = 2, Angles = tape.Numbers([.. Enumerable.Range(0, 24).Select(i => MathF.Cos(i))]) };
+        AttentionSettings settings = new() { Heads = 2, Angles = tape.Values([.. Enumerable.Range(0, 24).Select(i => MathF.Cos(i))]) };
         Tensor output = tape.SelfAttention(packed, 2, settings);
         Assert.Equal(before, packed.ToArray());
         float[] expected = output.ToArray();
@@ -101,7 +101,7 @@ public class AttentionOpTests
         using var device = new CpuDevice(1);
         var tape = new Tape(device);
         Tensor packed = Filled(device, 6, 24, (_, _) => 0), x = Filled(device, 6, 8, (_, _) => 0), y = Filled(device, 4, 8, (_, _) => 0), narrow = Filled(device, 6, 4, (_, _) => 0);
-        Block numbers = tape.Numbers(new float[12]);
+        Block numbers = tape.Values(new float[12]);
         var two = new AttentionSettings { Heads = 2 };
         Refused("attention: packed is 6×24; 5 query heads, 5 key heads and as many value heads of one size do not fill its 24 columns", () => tape.SelfAttention(packed, 2, new AttentionSettings { Heads = 5 }));
         Refused("attention: packed is 6×24; 2 query heads, 2 key heads and as many value heads of one size, 3, do not fill its 24 columns", () => tape.SelfAttention(packed, 2, two with { HeadSize = 3 }));

@@ -35,7 +35,7 @@ public class GradientTests
         ["SiLU"] = new([[3, 5], [5, 7], [7]], (tape, p) => tape.LinearActivation(p[0], p[1], p[2], Activation.Silu)),
         ["attention with a scale of its own"] = new([[6, 18]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, Causal = true, Scale = 0.25f })),
         ["causal attention"] = new([[6, 18]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, Causal = true })),
-        ["attention with key bias"] = new([[6, 9]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 1, KeyBias = tape.Numbers([0, -1, 2, 0, 0, -50]) })),
+        ["attention with key bias"] = new([[6, 9]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 1, KeyBias = tape.Values([0, -1, 2, 0, 0, -50]) })),
         ["attention with dropout"] = new([[5, 12]], (tape, p) => tape.SelfAttention(p[0], 1, new AttentionSettings { Heads = 2, Causal = true, Dropout = 0.4f })),
         ["grouped-query attention"] = new([[6, 24]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 4, Causal = true, KeyHeads = 1 })),
         ["rotated attention"] = new([[5, 32]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 1, new AttentionSettings { Heads = 4, Causal = true, KeyHeads = 2, Angles = Angles(tape, 5, 4) })),
@@ -62,7 +62,7 @@ public class GradientTests
         ["attention within documents, both ways"] = new([[6, 12]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, KeysBefore = 1, KeysAfter = 1, Ranges = tape.Indices([0, 1, 1, 3, 1, 3, 0, 2, 0, 2, 2, 3]) })),
         ["attention with biases by distance"] = new([[6, 18], [5, 2]], (tape, p) => tape.SelfAttention(p[0], 2, new AttentionSettings { Heads = 2, DistanceBias = p[1], Scale = 1 })),
         ["attention packed head by head, a part of it rotated"] = new([[6, 36]], (tape, p) => tape.SelfAttention(tape.Add(p[0], p[0]), 2, new AttentionSettings { Heads = 2, Causal = true, Angles = Angles(tape, 6, 4), RotatedSize = 4, Order = PackedOrder.Heads })),
-        ["cross-attention"] = new([[4, 12], [6, 6], [6, 6], [4, 4]], (tape, p) => tape.Attention(p[0], p[1], p[2], 2, new AttentionSettings { Heads = 4, KeyHeads = 2, DistanceBias = p[3], SoftCap = 2, KeyBias = tape.Numbers([0, -1, 2, 0, 0, -50]) })),
+        ["cross-attention"] = new([[4, 12], [6, 6], [6, 6], [4, 4]], (tape, p) => tape.Attention(p[0], p[1], p[2], 2, new AttentionSettings { Heads = 4, KeyHeads = 2, DistanceBias = p[3], SoftCap = 2, KeyBias = tape.Values([0, -1, 2, 0, 0, -50]) })),
         ["rotated attention of separate projections"] = new([[5, 8], [5, 4], [5, 4]], (tape, p) => tape.Attention(p[0], p[1], p[2], 1, new AttentionSettings { Heads = 2, KeyHeads = 1, Causal = true, Angles = Angles(tape, 5, 4) })),
         ["attention of one tensor to itself, with dropout"] = new([[5, 8]], (tape, p) => tape.Attention(p[0], p[0], p[0], 1, new AttentionSettings { Heads = 2, Angles = Angles(tape, 5, 2), RotatedSize = 2, Dropout = 0.2f })),
         ["rotation"] = new([[5, 12]], (tape, p) => tape.Rotate(p[0], 2, Angles(tape, 5, 6))),
@@ -222,7 +222,7 @@ public class GradientTests
         var angles = new float[rows * size];
         for (int i = 0; i < angles.Length; i++)
             angles[i] = i % size < size / 2 ? MathF.Cos(0.3f * i) : MathF.Sin(0.3f * (i - size / 2));
-        return tape.Numbers(angles);
+        return tape.Values(angles);
     }
 
     private static Tape NewTape(Device device) => new(device) { Seed = 3 };

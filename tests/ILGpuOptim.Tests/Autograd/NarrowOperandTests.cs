@@ -77,5 +77,5 @@ public class NarrowOperandTests
         Assert.All(actual.Zip(expected), pair => Assert.True(Math.Abs(pair.First - pair.Second) <= 2e-6f * largest, $"{what}: {pair.First} instead of {pair.Second}"));
     }
 
-    private static Block Angles(Tape tape, int rows, int size) => tape.Numbers([.. Enumerable.Range(0, rows * size).Select(i => MathF.Sin(i))]);
+    private static Block Angles(Tape tape, int rows, int size) => tape.Values([.. Enumerable.Range(0, rows * size).Select(i => MathF.Sin(i))]);
 }

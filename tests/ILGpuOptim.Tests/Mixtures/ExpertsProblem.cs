@@ -49,7 +49,7 @@ internal static class ExpertsProblem
         public static Tensor Of(Tape tape, Tensor y, float[] weights, Tensor? loss = null, float coefficient = 0)
         {
             Tensor output = tape.Output([1], y, loss);
-            tape.Record(new Objective(output, y, tape.Numbers(weights), loss, coefficient));
+            tape.Record(new Objective(output, y, tape.Values(weights), loss, coefficient));
             return output;
         }
 

@@ -43,7 +43,7 @@ public sealed class RotaryAngles
             Write(positions, rows);
         }
 
-        return tape.Numbers(rows);
+        return tape.Values(rows);
     }
 
     /// <summary>The rows of <see cref="Rows"/>, into the caller's memory.</summary>

@@ -11,7 +11,7 @@ namespace ILGpuOptim.Models;
 public static class Llama2CTokenizer
 {
     /// <summary>SentencePiece's file.</summary>
-    public const string FileName = "tokenizer.model";
+    internal const string FileName = "tokenizer.model";
 
     private const char Space = '\u2581';
 

@@ -116,7 +116,7 @@ public class Transformer : LanguageModel
         if (encoder is null)
             throw new InvalidOperationException($"{Config.Family} has no encoder");
         int length = batch.Sequences == 0 ? 0 : batch.Tokens.Length / batch.Sequences;
-        Block? keyBias = batch.Mask.IsEmpty ? null : tape.Numbers(rows.KeyBias(batch.Mask));
+        Block? keyBias = batch.Mask.IsEmpty ? null : tape.Values(rows.KeyBias(batch.Mask));
         var context = new ForwardContext(tape, batch.Sequences, length, encoder.Tables) { KeyBias = keyBias, Recomputes = Recomputes && tape.IsRecording };
         ReadOnlySpan<int> positions = rows.Positions(batch.Tokens.Length, length);
         encoder.Rotate(context, positions);
@@ -131,7 +131,7 @@ public class Transformer : LanguageModel
         ReadOnlySpan<int> tokens = HasEncoder ? batch.DecoderTokens : batch.Tokens;
         var context = new ForwardContext(tape, batch.Sequences, length, stack.Tables)
         {
-            KeyBias = HasEncoder || batch.Mask.IsEmpty ? null : tape.Numbers(rows.KeyBias(batch.Mask)),
+            KeyBias = HasEncoder || batch.Mask.IsEmpty ? null : tape.Values(rows.KeyBias(batch.Mask)),
             Ranges = batch.Documents.IsEmpty ? null : tape.Indices(rows.Ranges(batch.Documents, length)),
             Encoded = HasEncoder ? Encode(tape, batch) : null,
             RouterLoss = router,

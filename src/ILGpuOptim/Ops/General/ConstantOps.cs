@@ -89,7 +89,7 @@ public static class ConstantOps
     {
         if (by == 0)
             return x;
-        Block shift = tape.Numbers([by]);
+        Block shift = tape.Values([by]);
         tape.Device.Map(new AddRule(), 1, x.Length, x.Data, Operand.Scalar(shift));
         tape.Release(shift);
         return x;

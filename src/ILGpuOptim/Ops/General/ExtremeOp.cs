@@ -49,7 +49,7 @@ public static class ExtremeOp
         var numbers = new float[alongRow ? columns : rows];
         for (int i = 0; i < numbers.Length; i++)
             numbers[i] = -i;
-        Block places = tape.Numbers(numbers);
+        Block places = tape.Values(numbers);
         tape.Device.Map(new IndexRule(), rows, columns, x, value, alongRow ? Operand.PerColumn(places) : Operand.PerRow(places), value with { Block = place });
         tape.Device.Map(new ScaleRule(-1), 1, place.Length, place);
         tape.Release(places);

@@ -45,7 +45,7 @@ public static class LogitsCrossEntropyOp
 
         logits = tape.Wide(logits);
         Tensor losses = tape.Output(shape, logits);
-        Block places = tape.Indices(indices), weights = tape.Numbers(counts), logSums = tape.Scratch(rows);
+        Block places = tape.Indices(indices), weights = tape.Values(counts), logSums = tape.Scratch(rows);
         if (rows > 0)
         {
             Block picked = tape.Scratch(rows), mean = tape.Scratch(rows);

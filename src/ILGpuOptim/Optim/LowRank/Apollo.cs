@@ -65,7 +65,7 @@ public sealed class Apollo : LowRankOptimizer
     public override string Name => IsMini ? "apollo-mini" : "apollo";
 
     /// <inheritdoc/>
-    protected override IEnumerable<StateTensor> DeclareMore() => [new("scaled_grad", [1])];
+    private protected override IEnumerable<StateTensor> DeclareMore() => [new("scaled_grad", [1])];
 
     /// <inheritdoc/>
     protected override bool UpdatesNarrowWeights(ParameterState state) => true;

@@ -36,7 +36,7 @@ public sealed class Fira : LowRankOptimizer
     public override string Name => "fira";
 
     /// <inheritdoc/>
-    protected override IEnumerable<StateTensor> DeclareMore() => [new("scaling_grad", [1])];
+    private protected override IEnumerable<StateTensor> DeclareMore() => [new("scaling_grad", [1])];
 
     internal override void Check(in Projection projection, LowRankOptions options)
     {

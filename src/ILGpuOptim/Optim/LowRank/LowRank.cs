@@ -46,17 +46,21 @@ public record LowRankOptions : AdamOptions
 /// </summary>
 public abstract class LowRankOptimizer : Optimizer
 {
+    private protected LowRankOptimizer()
+    {
+    }
+
     /// <summary>
     /// Returns the basis of a refresh (counted from 0) instead of computing it; for replaying recorded trajectories. The
     /// last argument is true for B of a two-sided projection.
     /// </summary>
-    public Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
+    internal Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
 
     /// <summary>Skips the computation of singular vectors, which needs no device memory: for memory plans.</summary>
     internal bool ComputesNoBases { get; set; }
 
     /// <summary>State tensors in addition to moments and basis.</summary>
-    protected virtual IEnumerable<StateTensor> DeclareMore() => [];
+    private protected virtual IEnumerable<StateTensor> DeclareMore() => [];
 
     /// <summary>Throws if the optimizer does not define these settings.</summary>
     internal virtual void Check(in Projection projection, LowRankOptions options)
@@ -160,7 +164,7 @@ public abstract class LowRankOptimizer : Optimizer
     private static ulong SeedOf(ParameterState state, LowRankOptions o) => o.Seed * 0x9E3779B97F4A7C15 + (ulong)state.Index;
 
     /// <summary>R as an operand that is clipped as it is read.</summary>
-    protected Operand Low(Block low) => new(low, Factor: UpdateFactor);
+    private protected Operand Low(Block low) => new(low, Factor: UpdateFactor);
 
     /// <summary>Updates m and v; N = m / (√v + ε).</summary>
     internal readonly struct Moments(AdamOptions o)
