@@ -118,7 +118,7 @@ public abstract partial class Device
             return;
         Block ranges = block.Slice(0, count);
         if (RangeOfIndices(ranges) is var (least, most) && (least < 0 || most > arguments.KeyLength))
-            throw new ArgumentOutOfRangeException(nameof(arguments), least < 0 ? least : most, $"{Name}: the ranges of attention hold keys from 0 to the end of the {arguments.KeyLength} keys");
+            throw new ArgumentOutOfRangeException(nameof(arguments), least < 0 ? least : most, $"{Name}: attention: ranges must lie between 0 and {arguments.KeyLength}, the number of keys");
         if (!UsesHostMemory)
             return;
         int[] values = ArrayPool<int>.Shared.Rent(checked((int)count));
@@ -138,6 +138,6 @@ public abstract partial class Device
         if (indices.Length == 0 || RangeOfIndices(indices) is not var (least, most))
             return;
         if (most >= count || (least < 0 && !allowsNegative))
-            throw new ArgumentOutOfRangeException(nameof(indices), most >= count ? most : least, $"{Name}: an index lies outside 0 to {count - 1}");
+            throw new ArgumentOutOfRangeException(nameof(indices), most >= count ? most : least, $"{Name}: an index is out of range; it must be between 0 and {count - 1}");
     }
 }

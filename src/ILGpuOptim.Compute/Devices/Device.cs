@@ -83,7 +83,7 @@ public abstract partial class Device : IDisposable
         Check(source);
         Validate.Bytes(source, bytes);
         if (target.Length < bytes)
-            throw new ArgumentException($"{bytes} bytes do not fit a target of {target.Length}", nameof(target));
+            throw new ArgumentException($"{bytes} bytes exceed the target of {target.Length} bytes", nameof(target));
         DownloadBytesCore(source, bytes, target);
     }
 
@@ -258,7 +258,7 @@ public abstract partial class Device : IDisposable
         using Use use = Enter();
         Check(target, DType.F32);
         if (kind is not (RandomKind.Uniform or RandomKind.Normal or RandomKind.KeepMask))
-            throw new ArgumentOutOfRangeException(nameof(kind), kind, "there is no such distribution");
+            throw new ArgumentOutOfRangeException(nameof(kind), kind, "unknown distribution");
         RandomCore(target, kind, scale, seed, stream);
     }
 
@@ -314,7 +314,7 @@ public abstract partial class Device : IDisposable
         RotateCore(arguments);
     }
 
-    /// <summary>Releases all resources. Disposing twice is harmless.</summary>
+    /// <summary>Releases all resources. Further calls do nothing.</summary>
     public void Dispose()
     {
         if (IsDisposed)

@@ -108,5 +108,5 @@ public static class Devices
     public static string? Explain(Exception e) => e is DeviceException or DeviceMemoryException ? e.Message : GpuDevices.Explain(e);
 }
 
-/// <summary>A device that was asked for cannot be used.</summary>
+/// <summary>The requested device cannot be used.</summary>
 public sealed class DeviceException(string message, Exception? inner = null) : Exception(message, inner);

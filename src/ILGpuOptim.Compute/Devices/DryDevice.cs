@@ -7,12 +7,12 @@ namespace ILGpuOptim.Compute;
 /// <param name="like">The device whose chunk lengths and workspaces are counted; null for those of the CPU.</param>
 public class DryDevice(Device? like = null) : Device
 {
-    /// <summary>Rows of a product's tile at least: workspace grows with the number of tiles.</summary>
+    /// <summary>The minimum rows of a product's tile; workspace grows with the number of tiles.</summary>
     private const int RoutedStep = 64;
 
     /// <summary>
-    /// Plans for mixtures of experts: the rows of a product in a list may be any number up to those given, as routers decide, and the one that needs
-    /// the most workspace counts.
+    /// Plans for mixtures of experts, whose routers choose the rows of each product at run time: of all row counts up to those given, the one that
+    /// needs the largest workspace is counted.
     /// </summary>
     public bool HasRoutedProducts { get; init; }
 

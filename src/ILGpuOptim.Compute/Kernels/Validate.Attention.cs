@@ -29,13 +29,13 @@ internal static partial class Validate
         Type(ranges, DType.I32);
         Int128 needed = (Int128)a.Batch * a.QueryLength * 2;
         if (ranges.Length < needed)
-            throw new ArgumentException($"the ranges: {needed} elements, two for each query, are needed of a block of {ranges.Length}");
+            throw new ArgumentException($"attention: the ranges need {needed} elements, two per query; the block has {ranges.Length}");
     }
 
     public static void Attention(in AttentionArguments a, in AttentionGradients gradients)
     {
         if (a.LogSumExp is null)
-            throw new ArgumentException("attention's gradient needs the log-sum-exp of its forward pass");
+            throw new ArgumentException("attention: the backward pass needs LogSumExp of the forward pass");
         AttentionRows(a, gradients.Query, gradients.Key, gradients.Value, gradients.Output);
         if (gradients.DistanceBias is not { } distances)
             return;
@@ -50,7 +50,7 @@ internal static partial class Validate
         for (int k = 2; k < ranges.Length; k++)
         {
             if (k % numbersOfSequence >= 2 && ranges[k] < ranges[k - 2])
-                throw new ArgumentException($"the ranges of attention decrease from {ranges[k - 2]} to {ranges[k]} at query {k % numbersOfSequence / 2} of sequence {k / numbersOfSequence}; within a sequence neither first keys nor ends may");
+                throw new ArgumentException($"attention: the ranges decrease from {ranges[k - 2]} to {ranges[k]} at query {k % numbersOfSequence / 2} of sequence {k / numbersOfSequence}; first keys and ends must not decrease within a sequence");
         }
     }
 

@@ -22,7 +22,7 @@ internal static partial class Validate
         // The number of I8 scales depends on the rows, which a block does not know.
         long stored = block.Type == DType.I8 ? block.Memory.Bytes - block.Offset : block.Type.Bytes(1, block.Length);
         if (bytes < 0 || bytes > stored)
-            throw new ArgumentException($"{bytes} bytes do not lie within a block of {stored}");
+            throw new ArgumentException($"{bytes} bytes exceed the block of {stored} bytes");
     }
 
     /// <summary>Sizes of a rectangle whose bytes can be counted.</summary>
@@ -58,7 +58,7 @@ internal static partial class Validate
 
             Operand(typeof(R), k, R.Access, rows, columns, operands[k]);
             if (R.Access.Writes(k) && operands[k].Layout != Layout.Full)
-                throw new ArgumentException($"{typeof(R).Name}: operand {k} is written, so it must have an element everywhere; it is {operands[k].Layout}", nameof(operands));
+                throw new ArgumentException($"{typeof(R).Name}: operand {k} is written, so its layout must be {Layout.Full}, not {operands[k].Layout}", nameof(operands));
         }
     }
 
@@ -79,7 +79,7 @@ internal static partial class Validate
     {
         Type(block, DType.F32);
         if (needed > block.Length)
-            throw new ArgumentException($"{name}: {needed} elements are needed of a block of {block.Length}");
+            throw new ArgumentException($"{name}: {needed} elements are needed; the block has {block.Length}");
     }
 
     public static void Gemm<R>(in GemmArguments g, ReadOnlySpan<Operand> operands) where R : unmanaged, IRule
@@ -121,16 +121,16 @@ internal static partial class Validate
         }
 
         if (least < 0 || most >= source.Length)
-            throw new ArgumentException($"a strided copy reads elements {least} to {most} of a block of {source.Length}");
+            throw new ArgumentException($"a strided copy reads elements {least} to {most}; the source has {source.Length}");
         if (targetStart < 0 || last >= target.Length)
-            throw new ArgumentException($"a strided copy writes elements {targetStart} to {last} of a block of {target.Length}");
+            throw new ArgumentException($"a strided copy writes elements {targetStart} to {last}; the target has {target.Length}");
         StridedAxis[] sorted = axes.ToArray();
         Array.Sort(sorted, static (a, b) => a.TargetStride.CompareTo(b.TargetStride));
         Int128 extent = 1;
         foreach (StridedAxis axis in sorted)
         {
             if (axis.Size > 1 && axis.TargetStride < extent)
-                throw new ArgumentException($"a strided copy writes elements twice: an axis of stride {axis.TargetStride} lies within others that reach over {extent} elements", nameof(axes));
+                throw new ArgumentException($"a strided copy writes elements twice: the target stride {axis.TargetStride} is less than the {extent} elements that the inner axes cover", nameof(axes));
             extent += (Int128)(axis.Size - 1) * axis.TargetStride;
         }
 
@@ -180,7 +180,7 @@ internal static partial class Validate
         if (rows < 0 || columns < 0)
             throw new ArgumentOutOfRangeException(nameof(rows), $"negative size: {rows} × {columns}");
         if (operand.Block.Type.IsFloat8() && (operand.Layout != Layout.Full || (rows > 1 && columns % DTypes.QuantizedBlock != 0) || (operand.Stride != 0 && operand.Stride != columns) || operand.Block.Offset != 0))
-            throw new ArgumentException($"{rule.Name}: operand {k}: 8-bit floats are whole blocks; use them in one row, or in rows of a multiple of {DTypes.QuantizedBlock} columns");
+            throw new ArgumentException($"{rule.Name}: operand {k}: 8-bit floats share a scale per {DTypes.QuantizedBlock} elements; use one row, or a multiple of {DTypes.QuantizedBlock} columns");
         Int128 needed = operand.Layout switch
         {
             Layout.Full => rows == 0 || columns == 0 ? 0 : (Int128)(rows - 1) * (operand.Stride == 0 ? columns : operand.Stride) + columns,

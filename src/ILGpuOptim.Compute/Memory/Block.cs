@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-/// <summary>One allocation on a device. Devices derive their own; <see cref="MemoryPool"/> rents it out with undefined contents.</summary>
+/// <summary>One allocation on a device; its contents are undefined when <see cref="MemoryPool"/> rents it. Each device derives a class.</summary>
 public abstract class DeviceMemory
 {
     /// <summary>The device whose pool holds the memory. The pool sets it.</summary>
@@ -47,9 +47,9 @@ public readonly record struct Block(DeviceMemory Memory, long Offset, long Lengt
     public Block Slice(long start, long length)
     {
         if (start < 0 || length < 0 || start > Length - length)
-            throw new ArgumentOutOfRangeException(nameof(start), $"{length} elements from {start} on are outside a block of {Length}");
+            throw new ArgumentOutOfRangeException(nameof(start), $"{length} elements from {start} on are out of range; the block has {Length}");
         if (Type.SharesScales() && length != Length)
-            throw new NotSupportedException($"a slice of {Type} storage has no scales of its own");
+            throw new NotSupportedException($"{Type} storage cannot be sliced: its scales belong to the whole block");
         return this with { Offset = Offset + Type.Bytes(1, start), Length = length };
     }
 }
@@ -75,7 +75,7 @@ public enum Layout
 
 /// <summary>A block as an argument of a rule.</summary>
 /// <param name="Block">The memory.</param>
-/// <param name="Layout">The elements that it has.</param>
+/// <param name="Layout">The axes along which it has separate elements.</param>
 /// <param name="Stride">Elements from one row to the next of a <see cref="Layout.Full"/> operand; 0 means the number of columns.</param>
 /// <param name="Factor">When not null, a device f32 scalar that multiplies each element as it is read (read-only operands).</param>
 public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, long Stride = 0, Block? Factor = null)

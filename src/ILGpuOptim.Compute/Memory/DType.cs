@@ -19,8 +19,8 @@ public enum DType
     I32,
 
     /// <summary>
-    /// Bytes of sign, 4 exponent and 3 fraction bits, relative to the largest magnitude among <see cref="DTypes.QuantizedBlock"/> elements that
-    /// follow each other in memory; see <see cref="Float8"/>. The scales, f32, come after all bytes (padded to a multiple of four). For optimizer state.
+    /// Bytes of sign, 4 exponent and 3 fraction bits, relative to the largest magnitude among <see cref="DTypes.QuantizedBlock"/> consecutive
+    /// elements; see <see cref="Float8"/>. The scales, f32, come after all bytes (padded to a multiple of four). For optimizer state.
     /// </summary>
     Float8,
 

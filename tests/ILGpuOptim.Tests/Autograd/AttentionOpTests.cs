@@ -116,10 +116,10 @@ public class AttentionOpTests
         Refused("attention: query is 6×8 and key 4×8, so one table of angles cannot rotate both", () => tape.Attention(x, y, y, 2, two with { Angles = numbers }));
         Refused("attention: query is 6×8; 3 heads do not fill its 8 columns", () => tape.Attention(x, x, x, 2, new AttentionSettings { Heads = 3 }));
         Refused("attention: the distance bias is 6×8; 3 queries and 2 keys of 2 heads need 4×2", () => tape.Attention(x, y, y, 2, two with { DistanceBias = x }));
-        Refused("the key bias: 6 elements are needed of a block of 3", () => tape.Attention(x, x, x, 2, two with { KeyBias = numbers.Slice(0, 3) }));
+        Refused("the key bias: 6 elements are needed; the block has 3", () => tape.Attention(x, x, x, 2, two with { KeyBias = numbers.Slice(0, 3) }));
         Refused("attention: KeysBefore is -1; it must be at least 0", () => tape.Attention(x, x, x, 2, two with { KeysBefore = -1 }));
-        Refused("the ranges of attention hold keys from 0 to the end of the 3 keys", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 4, 0, 1, 1, 2, 2, 3]) }));
-        Refused("the ranges of attention decrease from 2 to 1 at query 2 of sequence 1", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 3, 0, 1, 1, 2, 1, 1]) }));
+        Refused("attention: ranges must lie between 0 and 3, the number of keys", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 4, 0, 1, 1, 2, 2, 3]) }));
+        Refused("attention: the ranges decrease from 2 to 1 at query 2 of sequence 1", () => tape.Attention(x, x, x, 2, two with { Ranges = tape.Indices([0, 1, 0, 2, 0, 3, 0, 1, 1, 2, 1, 1]) }));
     }
 
     private static void Refused(string message, Action action) => Assert.Contains(message, Assert.ThrowsAny<ArgumentException>(action).Message);

@@ -145,10 +145,10 @@ public class DistantTrainingTests
         run.Stepped = _ =>
         {
             distant.Pool.Trim();
-            distant.Allocating = () => throw new DeviceMemoryException("no room for 4,096 bytes beside the 8,192 in use");
+            distant.Allocating = () => throw new DeviceMemoryException("out of memory: 4,096 bytes requested, 8,192 in use");
         };
         UserException error = Assert.Throws<UserException>(() => run.Train(CancellationToken.None));
-        Assert.Contains("no room for 4,096 bytes", error.Message, StringComparison.Ordinal);
+        Assert.Contains("out of memory: 4,096 bytes", error.Message, StringComparison.Ordinal);
         Assert.Contains("starts from the beginning", error.Message, StringComparison.Ordinal);
         Assert.Empty(TrainingRun.Checkpoints(run.Folder));
     }

@@ -66,7 +66,7 @@ public sealed unsafe partial class CpuDevice : Device
         }
         catch (OutOfMemoryException e)
         {
-            throw new DeviceMemoryException($"cpu: no room for {bytes:N0} bytes beside the {allocated:N0} in use; use a smaller batch, block or model", e);
+            throw new DeviceMemoryException($"cpu: out of memory: {bytes:N0} bytes requested, {allocated:N0} in use; use a smaller batch, block or model", e);
         }
     }
 

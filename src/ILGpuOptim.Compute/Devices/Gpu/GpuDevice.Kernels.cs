@@ -17,7 +17,7 @@ public sealed partial class GpuDevice
         get
         {
             pending.Launch();
-            return recorded?.Values ?? throw new InvalidOperationException("this device launches its kernels");
+            return recorded?.Values ?? throw new InvalidOperationException("this device executes its kernels; only a recording device lists them");
         }
     }
 

@@ -80,7 +80,7 @@ public sealed partial class GpuDevice : Device
         }
         catch (AcceleratorException e)
         {
-            throw new DeviceMemoryException($"{Name}: no room for {bytes:N0} bytes beside the {allocated:N0} in use; use a smaller batch, block or model", e);
+            throw new DeviceMemoryException($"{Name}: out of memory: {bytes:N0} bytes requested, {allocated:N0} in use; use a smaller batch, block or model", e);
         }
     }
 

@@ -108,7 +108,7 @@ internal unsafe struct CpuOperand
                 DType.F32 => ((float*)data)[index],
                 DType.BF16 => Bf16.Widen(((ushort*)data)[index]),
                 DType.I32 => ((int*)data)[index],
-                _ => throw new NotSupportedException("a quantised operand has elements in rows, not one for a row"),
+                _ => throw new NotSupportedException("a quantised operand cannot be per row"),
             };
             new Span<float>(scratch, 16).Fill(value * factor);
         }

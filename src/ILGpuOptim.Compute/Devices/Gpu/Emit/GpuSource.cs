@@ -39,7 +39,7 @@ internal static partial class GpuSource
     {
         string corrected = ConditionalUniformBranch().Replace(source, "bra");
         return AnyConditionalUniformBranch().IsMatch(corrected)
-            ? throw new NotSupportedException("a kernel has a conditional branch of a form that this version of ILGPU was not known to generate")
+            ? throw new NotSupportedException("unknown form of a conditional branch in ILGPU's PTX; this version of ILGPU is not supported")
             : corrected;
     }
 
@@ -49,7 +49,7 @@ internal static partial class GpuSource
     {
         string corrected = NoContraction + GlobalBarrier().Replace(source, Barrier);
         return corrected.Contains("work_group_barrier", StringComparison.Ordinal)
-            ? throw new NotSupportedException("a kernel has a barrier of a form that this version of ILGPU was not known to generate")
+            ? throw new NotSupportedException("unknown form of a barrier in ILGPU's OpenCL C; this version of ILGPU is not supported")
             : corrected;
     }
 

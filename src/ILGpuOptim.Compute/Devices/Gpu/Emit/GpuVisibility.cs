@@ -23,7 +23,7 @@ internal sealed class GpuVisibility
     {
         object? system = typeof(Context).GetProperty("RuntimeSystem")?.GetValue(context);
         emitted = system?.GetType().GetField("assemblyBuilder", BindingFlags.NonPublic | BindingFlags.Instance)?.GetValue(system) as AssemblyBuilder
-            ?? throw new InvalidOperationException("this version of ILGPU emits its launchers elsewhere");
+            ?? throw new InvalidOperationException("ILGPU's assembly of launchers was not found; this version of ILGPU is not supported");
     }
 
     /// <summary>Gives access to the assemblies of a type and of its type arguments.</summary>
