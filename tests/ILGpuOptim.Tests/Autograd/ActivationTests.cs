@@ -165,9 +165,9 @@ public class ActivationTests
         {
             (float[] value, float[][] gradients) = Run(fused);
             (float[] rightValue, float[][] rightGradients) = Run(parts);
-            Near(rightValue, value, 1e-5, $"{name} on {device.Name}");
+            Near(rightValue, value, 1e-6, $"{name} on {device.Name}");
             for (int k = 0; k < gradients.Length; k++)
-                Near(rightGradients[k], gradients[k], 1e-5, $"{name} on {device.Name}, gradient {k}");
+                Near(rightGradients[k], gradients[k], 1e-6, $"{name} on {device.Name}, gradient {k}");
         }
 
         (float[], float[][]) Run(Func<Tape, Parameter[], Tensor> make)

@@ -24,7 +24,7 @@ public class FunctionTests
             {
                 double value = device[input.Data, i], expected = (Loss(1e-5) - Loss(-1e-5)) / 2e-5;
                 device[input.Data, i] = value;
-                Assert.True(Math.Abs(device[gradient, i] - expected) <= 1e-6 * Math.Max(1, Math.Abs(expected)), $"{input.Name}[{i}]: {device[gradient, i]} instead of {expected}");
+                Assert.True(Math.Abs(device[gradient, i] - expected) <= 1e-8 * Math.Max(1, Math.Abs(expected)), $"{input.Name}[{i}]: {device[gradient, i]} instead of {expected}");
 
                 double Loss(double step)
                 {

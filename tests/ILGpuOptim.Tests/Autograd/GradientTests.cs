@@ -177,7 +177,7 @@ public class GradientTests
             tape.Reset();
             tape.Backward(Scalar(tape, test.Output(tape, inputs)));
             foreach ((float[] first, Parameter input) in once.Zip(inputs))
-                Assert.All(GradientOf(tape, input).Zip(first), pair => Assert.True(Math.Abs(pair.First - 2 * pair.Second) <= 1e-5 * Math.Max(1, Math.Abs(pair.Second)), name));
+                Assert.All(GradientOf(tape, input).Zip(first), pair => Assert.True(Math.Abs(pair.First - 2 * pair.Second) <= 1e-6 * Math.Max(1, Math.Abs(pair.Second)), name));
             tape.Reset();
         }
     }

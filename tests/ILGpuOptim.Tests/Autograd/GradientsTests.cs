@@ -37,7 +37,7 @@ public sealed class GradientsTests : IDisposable
         one.Reset();
         two.Reset();
         Assert.Equal(first, Of(one));
-        Assert.All(Of(two).Zip(second), pair => Assert.All(pair.First.Zip(pair.Second), values => Assert.Equal(2 * values.Second, values.First, 1e-6f)));
+        Assert.All(Of(two).Zip(second), pair => Assert.All(pair.First.Zip(pair.Second), values => Assert.Equal(2 * values.Second, values.First, 3e-7f)));
         foreach (Parameter parameter in model.Parameters)
         {
             Assert.Single(ready, (1, parameter));

@@ -74,7 +74,7 @@ public class NarrowOperandTests
     {
         Assert.Contains(expected, value => value != 0);
         float largest = expected.Max(Math.Abs);
-        Assert.All(actual.Zip(expected), pair => Assert.True(Math.Abs(pair.First - pair.Second) <= 2e-6f * largest, $"{what}: {pair.First} instead of {pair.Second}"));
+        Assert.All(actual.Zip(expected), pair => Assert.True(Math.Abs(pair.First - pair.Second) <= 2e-7f * largest, $"{what}: {pair.First} instead of {pair.Second}"));
     }
 
     private static Block Angles(Tape tape, int rows, int size) => tape.Values([.. Enumerable.Range(0, rows * size).Select(i => MathF.Sin(i))]);

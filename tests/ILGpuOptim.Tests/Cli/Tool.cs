@@ -16,16 +16,25 @@ internal static class Tool
     /// <summary>With one more environment variable.</summary>
     public static Outcome Run((string Name, string Value) variable, params string[] arguments) => Finish(Start(AppContext.BaseDirectory, arguments, variable));
 
-    private static Outcome Finish(Process started)
+    /// <summary>With text on standard input.</summary>
+    public static Outcome RunWithInput(string input, params string[] arguments) => Finish(Start(AppContext.BaseDirectory, arguments, redirectsInput: true), input);
+
+    private static Outcome Finish(Process started, string? input = null)
     {
         using Process process = started;
+        if (input is not null)
+        {
+            process.StandardInput.Write(input);
+            process.StandardInput.Close();
+        }
+
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         return new Outcome(process.ExitCode, output, error.Result);
     }
 
-    public static Process Start(string folder, string[] arguments, (string Name, string Value)? variable = null)
+    public static Process Start(string folder, string[] arguments, (string Name, string Value)? variable = null, bool redirectsInput = false)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "ILGpuOptim.Cli.dll"), .. arguments])
         {
@@ -34,6 +43,8 @@ internal static class Tool
             RedirectStandardError = true,
             StandardOutputEncoding = Encoding.UTF8,
             StandardErrorEncoding = Encoding.UTF8,
+            RedirectStandardInput = redirectsInput,
+            StandardInputEncoding = redirectsInput ? new UTF8Encoding(false) : null,
         };
         if (variable is var (name, value))
             start.Environment[name] = value;

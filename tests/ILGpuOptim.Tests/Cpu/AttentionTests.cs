@@ -55,7 +55,7 @@ public class AttentionTests
                 inputs[n][i] = old - Step;
                 double down = Loss();
                 inputs[n][i] = old;
-                Assert.Equal((up - down) / (2 * Step), gradients[n][i], 1e-8);
+                Assert.Equal((up - down) / (2 * Step), gradients[n][i], 3e-10);
             }
         }
     }

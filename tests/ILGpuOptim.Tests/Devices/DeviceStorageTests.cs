@@ -6,6 +6,7 @@ namespace ILGpuOptim.Tests.Devices;
 /// <summary>Narrow types, and copies by index and by stride, of a device against the reference device. Stamped on each device below.</summary>
 public abstract class DeviceStorageTests(Device device, bool isShared = false) : DeviceComparison(device, isShared)
 {
+    /// <summary>On GPUs the last bit of a division may choose the code beside.</summary>
     [Theory]
     [InlineData(DType.BF16)]
     [InlineData(DType.I8)]
@@ -13,7 +14,7 @@ public abstract class DeviceStorageTests(Device device, bool isShared = false) :
     {
         foreach ((int rows, int columns) in ((int, int)[])[(1, 1), (3, 7), (5, 256), (4, 513), (2, 4097)])
         {
-            Compare($"{type}", rows * columns, type == DType.I8 ? 2e-2 : 1e-6, (d, output) =>
+            Compare($"{type}", rows * columns, type == DType.I8 && Tested is not CpuDevice ? 1.0 / 127 : 1e-6, (d, output) =>
             {
                 Block stored = d.Pool.Rent(rows, columns, type);
                 d.Map(new CopyRule(), rows, columns, Random(d, (long)rows * columns, 1), stored);
@@ -101,7 +102,7 @@ public abstract class DeviceStorageTests(Device device, bool isShared = false) :
         Tested.Map(new CopyRule(), 1, 300, stored, y);
         float[] read = Download(Tested, y);
         Assert.All(read[..256], value => Assert.Equal(float.NaN, value));
-        Assert.All(read[256..], value => Assert.Equal(0.5f, value, 1e-6f));
+        Assert.All(read[256..], value => Assert.Equal(0.5f, value, 1e-7f));
     }
 
     [Fact]

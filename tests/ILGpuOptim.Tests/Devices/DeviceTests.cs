@@ -34,7 +34,7 @@ public abstract class DeviceTests(Device device, bool isShared = false) : Device
         foreach (Layout layout in (Layout[])[Layout.PerRow, Layout.PerColumn, Layout.Scalar, Layout.RowsAndColumns])
         {
             int count = layout switch { Layout.PerRow => rows, Layout.PerColumn => columns, Layout.RowsAndColumns => rows + columns, _ => 1 };
-            Compare($"sum {layout}", count, 1e-5, (d, output) =>
+            Compare($"sum {layout}", count, 2e-6, (d, output) =>
                 d.Map(new SumAndLargest(), rows, columns, Random(d, (long)rows * columns, 1), new Operand(output, layout), Operand.Scalar(d.Pool.Rent(1))), Math.Max(rows, columns));
             Compare($"max {layout}", count, 0, (d, output) =>
                 d.Map(new SumAndLargest(), rows, columns, Random(d, (long)rows * columns, 1), Operand.Scalar(d.Pool.Rent(1)), new Operand(output, layout)));
@@ -87,9 +87,9 @@ public abstract class DeviceTests(Device device, bool isShared = false) : Device
             d.RowProgram(new Softmax(), rows, columns, [Random(d, (long)rows * columns, 1), output, Operand.PerRow(d.Pool.Rent(rows)), Operand.PerColumn(d.Pool.Rent(columns))]));
 
         // An empty row has no statistic to write.
-        Compare("statistic", columns == 0 ? 0 : rows, 1e-5, (d, output) =>
+        Compare("statistic", columns == 0 ? 0 : rows, 1e-6, (d, output) =>
             d.RowProgram(new Softmax(), rows, columns, [Random(d, (long)rows * columns, 1), d.Pool.Rent((long)rows * columns), Operand.PerRow(columns == 0 ? d.Pool.Rent(rows) : output), Operand.PerColumn(d.Pool.Rent(columns))]));
-        Compare("columns", columns, 1e-5, (d, output) =>
+        Compare("columns", columns, 1e-6, (d, output) =>
             d.RowProgram(new Softmax(), rows, columns, [Random(d, (long)rows * columns, 1), d.Pool.Rent((long)rows * columns), Operand.PerRow(d.Pool.Rent(rows)), Operand.PerColumn(output)]));
     }
 
@@ -123,7 +123,7 @@ public abstract class DeviceTests(Device device, bool isShared = false) : Device
     {
         // A device may let small maps wait for others with the same rule, but not for longer than anybody can see.
         const int Blocks = 7, Length = 33;
-        Compare("small maps", Blocks * Length, 1e-5, (d, output) =>
+        Compare("small maps", Blocks * Length, 5e-7, (d, output) =>
         {
             var random = new Random(3);
             Block[] blocks = [.. Enumerable.Range(0, Blocks).Select(i => Random(d, Length, (ulong)i + 1))];

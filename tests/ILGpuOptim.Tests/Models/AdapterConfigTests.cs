@@ -100,7 +100,7 @@ public sealed class AdapterConfigTests : IDisposable
         {
             int row = i / inputs, column = i % inputs;
             double expected = w[i] + alpha / 2 * (b[2 * row] * a[column] + b[2 * row + 1] * a[inputs + column]);
-            Assert.Equal(expected, actual[i], 1e-5);
+            Assert.Equal(expected, actual[i], 1e-7);
         }
     }
 

@@ -67,6 +67,6 @@ public class DocumentTests
     private static void Close(float[] expected, float[] actual)
     {
         double scale = Math.Max(1, expected.Max(Math.Abs));
-        Assert.All(expected.Zip(actual), pair => Assert.Equal(pair.First, pair.Second, 1e-5 * scale));
+        Assert.All(expected.Zip(actual), pair => Assert.Equal(pair.First, pair.Second, 3e-6 * scale));
     }
 }

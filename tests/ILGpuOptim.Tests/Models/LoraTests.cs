@@ -125,7 +125,7 @@ public sealed class LoraTests : IDisposable
     private static void Close(float[] expected, float[] actual)
     {
         float largest = expected.Max(MathF.Abs);
-        Assert.All(expected.Zip(actual), pair => Assert.True(MathF.Abs(pair.First - pair.Second) <= 1e-5f * largest, $"{pair}"));
+        Assert.All(expected.Zip(actual), pair => Assert.True(MathF.Abs(pair.First - pair.Second) <= 1e-6f * largest, $"{pair}"));
     }
 
     private float[] Logits(LanguageModel model)

@@ -31,7 +31,7 @@ public class ScaledRotationTests
         for (int i = 0; i < length; i++)
         {
             for (int v = 0; v < VocabularySize; v++)
-                Assert.Equal(expected[i][v], actual[i * VocabularySize + v], 1e-4);
+                Assert.Equal(expected[i][v], actual[i * VocabularySize + v], 1e-5);
         }
     }
 
@@ -62,7 +62,7 @@ public class ScaledRotationTests
 
             double derivative = (Loss(step) - Loss(-step)) / (2 * step);
             weights[name][i] = values[i];
-            Assert.Equal(derivative, gradient[i], 1e-4);
+            Assert.Equal(derivative, gradient[i], 2e-5);
         }
     }
 

@@ -81,7 +81,7 @@ public abstract class RandomizedSubspaceSuite(Device device)
                 double sum = 0;
                 for (int at = 0; at < matrix.Length; at++)
                     sum += (double)left[at / 48 * 6 + a] * matrix[at] * right[b * 48 + at % 48];
-                Assert.Equal(a == b ? exact.Values[a] : 0, Math.Abs(sum), 1e-3);
+                Assert.Equal(a == b ? exact.Values[a] : 0, Math.Abs(sum), 1e-6);
             }
         }
     }

@@ -41,7 +41,7 @@ public sealed class DocumentTrainingTests : IDisposable
         Assert.InRange(tokens.Length, 100, 1024);
         EvaluationResult apart = Evaluation.Run(model, device, tokens, 500, new EvaluationOptions { Block = 64, Stride = 1 }, ends);
         Assert.Equal((count, null), (apart.Tokens, apart.BitsPerByte));
-        Assert.Equal(sum / count, apart.Loss, 1e-5);
+        Assert.Equal(sum / count, apart.Loss, 2e-6);
         EvaluationResult mixed = Evaluation.Run(model, device, tokens, null, new EvaluationOptions { Block = 64, Stride = 1 });
         Assert.NotEqual(mixed.Loss, apart.Loss, 1e-3);
     }
@@ -85,11 +85,11 @@ public sealed class DocumentTrainingTests : IDisposable
         {
             for (int i = 0; i < inputs.Length; i++)
                 inputs[i] = mask[i] == 0 ? padding : inputs[i];
-            Assert.Equal(sum / counted, model.Loss(tape, new TokenBatch(inputs, 5) { Mask = mask }, targets).Item(), 1e-5);
+            Assert.Equal(sum / counted, model.Loss(tape, new TokenBatch(inputs, 5) { Mask = mask }, targets).Item(), 2e-6);
             tape.Reset();
         }
 
-        Assert.Equal(sum / counted, model.Loss(tape, new TokenBatch(packed, 1) { Documents = numbers }, packedTargets).Item(), 1e-5);
+        Assert.Equal(sum / counted, model.Loss(tape, new TokenBatch(packed, 1) { Documents = numbers }, packedTargets).Item(), 2e-6);
     }
 
     [Theory]

@@ -38,7 +38,7 @@ public class TransformerTests
                 const double Step = 1e-5;
                 double expected = (LossAt(value + Step) - LossAt(value - Step)) / (2 * Step);
                 device[parameter.Data, i] = value;
-                Assert.True(Math.Abs(device[gradient, i] - expected) <= 1e-5 * Math.Max(1e-2, largest), $"{parameter.Name}[{i}]: {device[gradient, i]} instead of {expected}\n{description}");
+                Assert.True(Math.Abs(device[gradient, i] - expected) <= 2e-6 * Math.Max(1e-2, largest), $"{parameter.Name}[{i}]: {device[gradient, i]} instead of {expected}\n{description}");
 
                 double LossAt(double at)
                 {
@@ -286,7 +286,7 @@ public class TransformerTests
         float largest = Math.Max(1e-2f, expected.Max(MathF.Abs));
         Assert.Equal(expected.Length, actual.Length);
         for (int i = 0; i < expected.Length; i++)
-            Assert.True(MathF.Abs(expected[i] - actual[i]) <= 1e-4f * largest, $"[{i}]: {actual[i]} instead of {expected[i]}\n{description}");
+            Assert.True(MathF.Abs(expected[i] - actual[i]) <= 2e-5f * largest, $"[{i}]: {actual[i]} instead of {expected[i]}\n{description}");
     }
 
     /// <summary>Wide weights, so that nothing is nearly linear.</summary>

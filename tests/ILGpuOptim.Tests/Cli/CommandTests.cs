@@ -1,0 +1,84 @@
+using System.Text.Json;
+using ILGpuOptim.Data;
+
+namespace ILGpuOptim.Tests.Cli;
+
+/// <summary>What <c>merge</c>, <c>tokenizer</c>, <c>compare</c> and <c>doctor</c> write and print.</summary>
+public sealed class CommandTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public void AMergedModelHasTheProbabilitiesOfItsAdapters()
+    {
+        string tiny = Goldens.Folder("models", "gpt2-tiny");
+        TokenFile.Write(folder["tokens.bin"], [.. Enumerable.Range(0, 2000).Select(i => i * i % 101)]);
+        Succeed("train", "--from", tiny, "--data", folder["tokens.bin"], "--block", "32", "--steps", "10", "--eval-batches", "0", "--lora-rank", "2", "--lr", "0.05", "--out", folder["run"]);
+        Succeed("merge", folder["run"], folder["merged"]);
+        double[] adapted = LogProbabilities(folder["run"]), merged = LogProbabilities(folder["merged"]), before = LogProbabilities(tiny);
+        Assert.All(adapted.Zip(merged), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
+        Assert.Contains(adapted.Zip(before), pair => Math.Abs(pair.First - pair.Second) > 0.01);
+        Assert.DoesNotContain(Directory.GetFiles(folder["merged"]), path => Path.GetFileName(path).Contains("adapter", StringComparison.Ordinal));
+        Assert.Contains("it exists already", Tool.Run("merge", folder["run"], folder["merged"]).Error, StringComparison.Ordinal);
+    }
+
+    private static double[] LogProbabilities(string model) =>
+        [.. JsonDocument.Parse(Succeed("sample", model, "--prompt-ids", "1,4,9", "--tokens", "5", "--temperature", "0", "--json")).RootElement.GetProperty("log_probabilities").EnumerateArray().Select(value => value.GetDouble())];
+
+    [Fact]
+    public void ATrainedTokenizerGivesTextBack()
+    {
+        const string Text = "the lord said: thé 🎉\n\tthe lord";
+        File.WriteAllText(folder["text.txt"], string.Concat(Enumerable.Repeat(Text, 50)));
+        Assert.Matches("^[0-9]+ tokens in ", Succeed("tokenizer", "train", "--data", folder["text.txt"], "--vocab", "300", "--out", folder["tokens"]));
+        string ids = Succeed("tokenizer", "encode", folder["tokens"], Text).TrimEnd();
+        Assert.InRange(ids.Split(',').Length, 2, 20);
+        Assert.Equal(ids, Tool.RunWithInput(Text, "tokenizer", "encode", folder["tokens"], "-").Output.TrimEnd());
+        Assert.Equal(Text, Succeed("tokenizer", "decode", folder["tokens"], ids).TrimEnd('\r', '\n'));
+        Assert.Equal($"{{\"ids\":[{ids}]}}", Succeed("tokenizer", "encode", folder["tokens"], Text, "--json").TrimEnd());
+        Assert.Equal(Text, JsonDocument.Parse(Succeed("tokenizer", "decode", folder["tokens"], ids, "--json")).RootElement.GetProperty("text").GetString());
+        Assert.Contains("\"x\" is not a token id", Tool.Run("tokenizer", "decode", folder["tokens"], "1,x").Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AComparisonIsReportedAndNotTrainedTwice()
+    {
+        string[] command = ["compare", "--optimizers", "adamw,sgd", "--lr", "1e-3,1e-2", "--preset", "tiny", "--steps", "8", "--eval-batches", "1", "--out", folder["compared"]];
+        Succeed(command);
+        string page = File.ReadAllText(folder["compared", "report.html"]), table = File.ReadAllText(folder["compared", "results.md"]);
+        string[] results = File.ReadAllLines(folder["compared", "results.csv"]), runs = File.ReadAllLines(folder["compared", "runs.csv"]);
+        Assert.Equal((3, 5), (results.Length, runs.Length));
+        foreach (string name in (string[])["adamw", "sgd"])
+        {
+            Assert.Contains($"<td>{name}</td>", page, StringComparison.Ordinal);
+            Assert.Contains($"| {name} |", table, StringComparison.Ordinal);
+            Assert.Contains(name, File.ReadAllText(folder["compared", "curves.svg"]), StringComparison.Ordinal);
+        }
+
+        string[] events = Succeed([.. command, "--json"]).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.DoesNotContain(events, line => JsonDocument.Parse(line).RootElement.GetProperty("event").GetString() == "step");
+        JsonElement end = JsonDocument.Parse(events[^1]).RootElement;
+        Assert.True(end.GetProperty("finished").GetBoolean());
+        Assert.Equal(2, end.GetProperty("rows").GetArrayLength());
+        Assert.Equal(results, File.ReadAllLines(folder["compared", "results.csv"]));
+    }
+
+    [Fact]
+    public void ThisProcessorPassesEveryCheckOfDevices()
+    {
+        JsonElement cpu = Assert.Single(Succeed("doctor", "--json").Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement), device => device.GetProperty("name").GetString() == "cpu");
+        Assert.Equal(JsonValueKind.Null, cpu.GetProperty("problem").ValueKind);
+        Assert.NotEmpty(cpu.GetProperty("checks").EnumerateArray());
+        Assert.All(cpu.GetProperty("checks").EnumerateArray(), check => Assert.True(check.GetProperty("passes").GetBoolean(), check.ToString()));
+        Assert.Contains("pass  ", Succeed("doctor"), StringComparison.Ordinal);
+    }
+
+    private static string Succeed(params string[] arguments)
+    {
+        Outcome outcome = Tool.Run(arguments);
+        Assert.True(outcome.Code == 0, outcome.Error);
+        return outcome.Output;
+    }
+}
