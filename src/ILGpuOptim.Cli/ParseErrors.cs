@@ -17,7 +17,7 @@ internal static class ParseErrors
         {
             string[] names = [.. result.CommandResult.Command.Subcommands.Select(command => command.Name)];
             return result.UnmatchedTokens.Count > 0
-                ? $"there is no command \"{result.UnmatchedTokens[0]}\"{Nearest.Question(result.UnmatchedTokens[0], names)} {help}"
+                ? $"there is no command \"{result.UnmatchedTokens[0]}\"{Suggestion(result.UnmatchedTokens[0], names)} {help}"
                 : $"a command is missing; there are {string.Join(", ", names)}; {help}";
         }
 
@@ -26,12 +26,14 @@ internal static class ParseErrors
         {
             string token = result.UnmatchedTokens[0];
             return token.StartsWith('-')
-                ? $"there is no flag {token}{Nearest.Question(token, result.CommandResult.Command.Options.Select(option => option.Name))} {help}"
+                ? $"there is no flag {token}{Suggestion(token, result.CommandResult.Command.Options.Select(option => option.Name))} {help}"
                 : $"\"{token}\" is neither the value of a flag nor an argument of the command; {help}";
         }
 
         return $"{Text(result.Errors[0])}; {help}";
     }
+
+    private static string Suggestion(string name, IEnumerable<string> candidates) => Nearest.Question(name, candidates) is var question && question == "." ? ";" : question;
 
     private static string Text(ParseError error)
     {

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Reflection;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
@@ -45,10 +46,12 @@ internal static class CompareCommand
     {
         TrainingSettings training = train.SharedSettings(result);
         bool isGiven = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
+        IReadOnlyList<Candidate> candidates = Candidate.Parse(optimizers, rates, training.Optimizer);
+        train.OptimizerFlags(result).CheckUsedBy([.. candidates.Select(candidate => Registry.Find(candidate.Optimizer.Name))]);
         return new ComparisonSettings
         {
             Training = training with { Keep = 1, EvalInterval = isGiven ? training.EvalInterval : Math.Max(1, (training.Steps + 7) / 8) },
-            Candidates = Candidate.Parse(optimizers, rates, training.Optimizer),
+            Candidates = candidates,
             Seeds = seeds,
             Prunes = prunes,
         };

@@ -116,6 +116,9 @@ internal sealed class TrainOptions
     /// <summary>The settings that several optimizers share: an optimizer may lack settings that others have.</summary>
     public TrainingSettings SharedSettings(ParseResult result) => Fitted(result, Changed(result, Start(result)));
 
+    /// <summary>The optimizer settings of the flags alone, without those of a preset or a file.</summary>
+    public OptimizerSettings OptimizerFlags(ParseResult result) => Changed(result, new TrainingSettings()).Optimizer;
+
     /// <summary>An argument that names the model instead of a flag; null for commands without one.</summary>
     public Argument<string?>? Model { get; init; }
 

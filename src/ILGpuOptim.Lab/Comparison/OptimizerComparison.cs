@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 using ILGpuOptim.Training;
@@ -98,8 +99,13 @@ public sealed class OptimizerComparison : IDisposable
         string path = Path.Combine(folder, SettingsFile);
         if (File.Exists(path))
         {
+            string earlier = SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it holds no settings"), wanted = settings.ToJson();
+            string there = Labels(earlier), here = Labels(wanted);
+            if (there != here)
+                throw UserException.NamingSettings($"{folder}: it holds another comparison (optimizers: {there} there, {here} here); choose another {nameof(folder):setting}, or continue that one with its own settings");
+
             // Earlier versions had fewer settings: sampling was random, spans did not exist, and new flags were off.
-            if (SettingsDifferences.Of(SourceFile.ReadAllText(path, JsonFields.MaxFileBytes, "it holds no settings"), settings.ToJson())
+            if (SettingsDifferences.Of(earlier, wanted)
                 .Where(item => item is not ({ Path: "training.sampling", Left: "null", Right: "\"random\"" } or { Path: "training.mean_span", Left: "null" } or { Left: "null", Right: "false" }))
                 .Select(item => $"{item.Path}: {item.Left} there, {item.Right} here").FirstOrDefault() is { } difference)
                 throw UserException.NamingSettings($"{folder}: it holds another comparison ({difference}); choose another {nameof(folder):setting}, or continue that one with its own settings");
@@ -109,6 +115,10 @@ public sealed class OptimizerComparison : IDisposable
             throw UserException.NamingSettings($"{folder}: the folder is not empty and holds no comparison; choose another {nameof(folder):setting}");
         }
     }
+
+    /// <summary>The labels of the optimizers that settings compare.</summary>
+    private static string Labels(string json) =>
+        string.Join(", ", ((JsonNode.Parse(json) as JsonObject)?["candidates"] as JsonArray ?? []).Select(candidate => (candidate as JsonObject)?["label"]?.ToString()));
 
     /// <summary>Runs the remaining runs. Returns false if <paramref name="stop"/> was requested first.</summary>
     /// <exception cref="UserException">A run cannot begin, or a checkpoint is damaged or cannot be written.</exception>

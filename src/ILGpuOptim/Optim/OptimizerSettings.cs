@@ -187,7 +187,8 @@ public sealed record OptimizerSettings : IRangeSource
     public OptimizerSettings With(string assignment)
     {
         string[] pair = assignment.Split('=', 2, StringSplitOptions.TrimEntries);
-        return pair.Length == 2 ? OptimizerSetting.Find(pair[0]).Parse(this, pair[1]) : throw new UserException($"\"{assignment}\" is not a setting of an optimizer; write it as rank=8");
+        OptimizerSetting setting = OptimizerSetting.Find(pair[0]);
+        return pair.Length == 2 ? setting.Parse(this, pair[1]) : throw new UserException($"{setting.Name} has no value; write {setting.Name}=VALUE, where VALUE is {setting.Values}");
     }
 
     /// <summary>The range that the optimizer declares for a setting; null when it has no such setting.</summary>
@@ -200,11 +201,23 @@ public sealed record OptimizerSettings : IRangeSource
     /// <exception cref="UserException">The optimizer does not have a setting; the message lists those that do.</exception>
     public void Check()
     {
-        OptimizerEntry entry = Registry.Find(Name);
-        if (OptimizerSetting.All.FirstOrDefault(setting => setting.IsSet(this) && !setting.IsOf(entry)) is { } foreign)
-            throw new UserException($"{entry.Name} has no {foreign.Name}; leave it out, or use {string.Join(", ", Registry.Entries.Where(foreign.IsOf).Select(other => other.Name))}");
-        if (!entry.ChoosesMatrices && !LowRank.SequenceEqual(UsualLowRank))
-            throw new UserException($"{entry.Name} has no low_rank; leave it out, or use {string.Join(", ", Registry.Entries.Where(other => other.ChoosesMatrices).Select(other => other.Name))}");
+        CheckUsedBy([Registry.Find(Name)]);
         Ranges.Check(this);
+    }
+
+    /// <summary>Throws on a setting that none of some optimizers has.</summary>
+    /// <exception cref="UserException">The message names the setting and lists the optimizers that have it.</exception>
+    internal void CheckUsedBy(IReadOnlyList<OptimizerEntry> optimizers)
+    {
+        void Require(string setting, Func<OptimizerEntry, bool> isOf)
+        {
+            if (!optimizers.Any(isOf))
+                throw new UserException($"{string.Join(", ", optimizers.Select(entry => entry.Name).Distinct())} {(optimizers.Count == 1 ? "has" : "have")} no {setting}; leave it out, or use {string.Join(", ", Registry.Entries.Where(isOf).Select(entry => entry.Name))}");
+        }
+
+        foreach (OptimizerSetting setting in OptimizerSetting.All.Where(setting => setting.IsSet(this)))
+            Require(setting.Name, setting.IsOf);
+        if (!LowRank.SequenceEqual(UsualLowRank))
+            Require("low_rank", entry => entry.ChoosesMatrices);
     }
 }

@@ -88,8 +88,12 @@ public static class Registry
     /// <param name="parameters">The parameters to train; frozen ones are skipped.</param>
     /// <param name="groups">The groups, for display.</param>
     /// <exception cref="UserException">A parameter cannot be trained with these settings.</exception>
-    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups) =>
-        Create(Find(settings.Name), settings, parameters, out groups);
+    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
+    {
+        OptimizerEntry entry = Find(settings.Name);
+        settings.CheckUsedBy([entry]);
+        return Create(entry, settings, parameters, out groups);
+    }
 
     /// <summary>Creates an optimizer that need not be registered.</summary>
     /// <param name="entry">The optimizer; the name in the settings is ignored.</param>

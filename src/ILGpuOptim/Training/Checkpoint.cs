@@ -248,7 +248,7 @@ public sealed record Checkpoint
             throw new UserException($"{folder}: the checkpoint was made with {Optimizer}, not {trainer.Optimizer.Name}; resume with the same optimizer");
         ModelConfig saved = ModelConfig.Load(Path.Combine(folder, ModelFiles.Config));
         if (saved.ToJson() != trainer.Model.Config.ToJson())
-            throw UserException.NamingSettings($"{folder}: the checkpoint's config.json describes another model than the settings; a run keeps its model, so leave out {nameof(TrainingSettings.Model):setting}, {nameof(TrainingSettings.Layers):setting}, {nameof(TrainingSettings.Heads):setting}, {nameof(TrainingSettings.HiddenSize):setting} and {nameof(TrainingSettings.Block):setting}, or start a new run");
+            throw UserException.NamingSettings($"{folder}: the checkpoint's config.json describes another model than the settings; a run keeps its model, so leave out {nameof(TrainingSettings.Model):setting}, {nameof(TrainingSettings.Layers):setting}, {nameof(TrainingSettings.Heads):setting}, {nameof(TrainingSettings.HiddenSize):setting}, {nameof(TrainingSettings.Block):setting} and, for T5, {nameof(TrainingSettings.MaskedFraction):setting} and {nameof(TrainingSettings.MeanSpan):setting}, or start a new run");
         if (trainer.Optimizer.States.FirstOrDefault(state => !ParameterSteps.ContainsKey(state.Parameter.Name)) is { } unknown)
             throw new UserException($"{Path.Combine(folder, FileName)}: parameter_steps has no {unknown.Parameter.Name}; the checkpoint is damaged");
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);

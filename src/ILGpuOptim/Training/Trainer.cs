@@ -47,6 +47,7 @@ public sealed class Trainer : IDisposable
             throw UserException.NamingSettings($"{nameof(settings.Recompute):setting}: {model.Config.Family} cannot recompute activations ({model.GetType().Name} has no {nameof(LanguageModel.SupportsRecomputation)}); leave it out");
         if (settings.Documents && !model.SupportsDocuments)
             throw UserException.NamingSettings($"{nameof(settings.Documents):setting}: {model.Config.Family} cannot keep documents apart ({model.GetType().Name} has no {nameof(LanguageModel.SupportsDocuments)}); leave it out");
+        CheckUsed(settings, model);
         Device = device;
         Model = model;
         model.Recomputes = settings.Recompute;
@@ -54,7 +55,8 @@ public sealed class Trainer : IDisposable
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
-        Optimizer = Registry.Create(settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.HiddenSize / model.Config.Heads }, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        OptimizerSettings own = settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.HiddenSize / model.Config.Heads };
+        Optimizer = Registry.Create(own.For(own.Name), model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
@@ -305,6 +307,16 @@ public sealed class Trainer : IDisposable
     /// <exception cref="UserException">The model's configuration does not name it.</exception>
     internal static int MaskOf(LanguageModel model) => model.Config.MaskToken
         ?? throw new UserException("the model's config.json has no mask_token_id, so tokens cannot be masked; add it (the line of [MASK] in vocab.txt, counted from 0)");
+
+    /// <summary>Refuses settings that the model would ignore. Runs store every setting, so default values are accepted.</summary>
+    private static void CheckUsed(TrainingSettings settings, LanguageModel model)
+    {
+        var defaults = new TrainingSettings();
+        if (model.IsCausal && !model.HasEncoder && settings.MaskedFraction != defaults.MaskedFraction)
+            throw UserException.NamingSettings($"{nameof(settings.MaskedFraction):setting} {settings.MaskedFraction}: {model.Config.Family} predicts each next token, so none is masked; leave it at {defaults.MaskedFraction}");
+        if (!model.HasEncoder && settings.MeanSpan != defaults.MeanSpan)
+            throw UserException.NamingSettings($"{nameof(settings.MeanSpan):setting} {settings.MeanSpan}: {model.Config.Family} does not predict spans; leave it at {defaults.MeanSpan}");
+    }
 
     private static IEnumerable<string> NotesOn(TrainingSettings settings, LanguageModel model, Optimizer optimizer)
     {

@@ -299,6 +299,13 @@ public sealed class TrainingRun : IDisposable
         bool begins = checkpoint is null || checkpoint == settings.From;
         if (Dataset.TryOpenTokens(settings.Data, settings.Validation, settings.Documents) is { } tokens)
         {
+            bool isSplit = settings.Data is [string folder] && Directory.Exists(folder);
+            if (begins && isSplit && settings.Validation != TrainingSettings.DefaultValidation)
+            {
+                tokens.Dispose();
+                throw UserException.NamingSettings($"{nameof(settings.Validation):setting} {settings.Validation}: {settings.Data[0]} has its own files for validation; leave it at {TrainingSettings.DefaultValidation}, or name the files instead of the folder");
+            }
+
             if (!begins || settings.Tokenizer == "char")
                 return tokens;
             tokens.Dispose();

@@ -24,7 +24,7 @@ public sealed record TrainingSettings
 
     /// <summary>The fraction of the text used for validation; 0 trains on all of it.</summary>
     [Range(0, 1, MaximumIsExclusive = true)]
-    public double Validation { get; init; } = 0.1;
+    public double Validation { get; init; } = DefaultValidation;
 
     /// <summary>The configuration of a model to train from scratch, as in <c>config.json</c>; null means a GPT-2. Its vocabulary is that of the data.</summary>
     public ModelConfig? Model { get; init; }
@@ -110,7 +110,7 @@ public sealed record TrainingSettings
 
     /// <summary>The learning rate at the end, as a fraction of its peak.</summary>
     [Range(0, 1)]
-    public double FinalRate { get; init; } = 0.1;
+    public double FinalRate { get; init; } = DefaultFinalRate;
 
     /// <summary>Gradients are clipped to this global norm; 0 disables clipping.</summary>
     [Range(0)]
@@ -154,6 +154,12 @@ public sealed record TrainingSettings
     /// <summary>Threads of the CPU device; 0 means one per core.</summary>
     [Range(0, 1024)]
     public int Threads { get; init; }
+
+    /// <summary>The default of <see cref="FinalRate"/>.</summary>
+    private const double DefaultFinalRate = 0.1;
+
+    /// <summary>The default of <see cref="Validation"/>.</summary>
+    internal const double DefaultValidation = 0.1;
 
     /// <summary>The largest number of tokens in a batch. Their ids are kept in memory, and each token needs far more on the device.</summary>
     private const int MaxTokens = 1 << 24;
@@ -230,6 +236,8 @@ public sealed record TrainingSettings
             throw UserException.NamingSettings($"{nameof(Batch):setting} {Batch} with {nameof(Block):setting} {Block}: a batch of {(long)Batch * Block:N0} tokens is above the limit of {MaxTokens:N0}; use a smaller {nameof(Batch):setting} (with {nameof(Accumulate):setting}) or {nameof(Block):setting}");
         if (Pad && !Documents)
             throw UserException.NamingSettings($"{nameof(Pad):setting} gives each document windows of its own, so it needs their ends; add {nameof(Documents):setting}");
+        if (Schedule == ScheduleKind.Constant && FinalRate != DefaultFinalRate)
+            throw UserException.NamingSettings($"{nameof(FinalRate):setting} {FinalRate}: a constant schedule has no final rate; leave it at {DefaultFinalRate}, or choose another {nameof(Schedule):setting}");
         if (Layerwise && Clip > 0)
             throw UserException.NamingSettings($"{nameof(Layerwise):setting} updates parameters before the norm of all gradients is known, so it cannot clip by it ({nameof(Clip):setting} {Clip}); add {nameof(Clip):setting} 0");
         if (Layerwise && Accumulate > 1)

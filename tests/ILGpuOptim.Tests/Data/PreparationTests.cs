@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using ILGpuOptim.Data;
 using ILGpuOptim.Data.Tokenization;
+using ILGpuOptim.Training;
 using Parquet;
 using Parquet.Schema;
 
@@ -51,6 +52,7 @@ public sealed class PreparationTests : IDisposable
         Assert.Equal(8, prepared.Documents);
         using Dataset data = Dataset.TryOpenTokens([At("out")], 0.1, documents: true)!;
         Assert.Empty(data.Notes);
+        Assert.Contains("--validation 0.3: ", Assert.Throws<UserException>(() => TrainingRun.LoadData(new TrainingSettings { Data = [At("out")], Validation = 0.3 })).InFlags(), StringComparison.Ordinal);
         foreach ((DocumentEnds documents, TokenSequence tokens, bool validates) in new[] { (data.TrainingDocuments!, data.Training, false), (data.ValidationDocuments!, data.Validation, true) })
         {
             string[] expected = [.. texts.Where((_, i) => (i % 4 == 3) == validates).Select(text => text + (end is null ? "" : "\n")).Where(text => text.Length > 0)];

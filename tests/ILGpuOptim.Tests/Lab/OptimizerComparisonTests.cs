@@ -102,7 +102,7 @@ public class OptimizerComparisonTests
         using (OptimizerComparison comparison = OptimizerComparison.Open(path, settings))
             Assert.Contains("another process", Error(path, settings), StringComparison.Ordinal);
         Assert.Contains("another comparison (training.batch: 4 there, 8 here)", Error(path, settings with { Training = settings.Training with { Batch = 8 } }), StringComparison.Ordinal);
-        Assert.Contains("candidates", Error(path, Settings(folder, "came", "1e-2")), StringComparison.Ordinal);
+        Assert.Contains("another comparison (optimizers: adamw there, came here)", Error(path, Settings(folder, "came", "1e-2")), StringComparison.Ordinal);
         using (OptimizerComparison.Open(path, settings with { Training = settings.Training with { Threads = 1 } }))
             Assert.Contains("not empty", Error(folder.Path, settings), StringComparison.Ordinal);
         Assert.Contains("--seeds 0: it must be", Error(path, settings with { Seeds = 0 }), StringComparison.Ordinal);

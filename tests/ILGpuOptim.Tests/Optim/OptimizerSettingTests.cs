@@ -36,6 +36,7 @@ public class OptimizerSettingTests
             Assert.Contains($"{entry.Name} has no {name}", message, StringComparison.Ordinal);
             Assert.All(owners, owner => Assert.Contains(owner.Name, message, StringComparison.Ordinal));
             Assert.Contains(message, Assert.Throws<UserException>(() => Candidate.Parse([$"{entry.Name}:{name}={values[0]}"], [], new OptimizerSettings())).Message, StringComparison.Ordinal);
+            Assert.Equal(message, Assert.Throws<UserException>(() => Registry.Create(foreign, [], out _)).Message);
             foreign.For(entry.Name).Check();
         }
     }
@@ -62,7 +63,7 @@ public class OptimizerSettingTests
 
     [Theory]
     [InlineData("limiter=true", "is not a setting of an optimizer; did you mean")]
-    [InlineData("rank", "write it as rank=8")]
+    [InlineData("rank", "rank has no value; write rank=VALUE, where VALUE is a whole number from 0")]
     [InlineData("rank=2.5", "rank 2.5: it must be a whole number from 0")]
     [InlineData("beta1=NaN", "beta1 NaN: it must be a number of at least 0 and below 1")]
     [InlineData("nesterov=1", "it must be true or false")]
