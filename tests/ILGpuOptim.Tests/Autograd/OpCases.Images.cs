@@ -35,7 +35,7 @@ internal static partial class OpCases
             return new NdArray([2, 6, result.Shape[3]], result.Values);
         });
 
-        (int[] X, Extent Window, Extent Stride, Extent Padding)[] pools = [([2, 3, 6, 4], 2, 2, 0), ([2, 2, 5, 7], 3, 2, 1), ([1, 2, 4, 5], new(1, 3), 1, new(0, 1)), ([1, 1, 1, 1], 1, 1, 0), ([0, 2, 4, 4], 2, 2, 0)];
+        (int[] X, Extent Window, Extent Stride, Extent Padding)[] pools = [([2, 3, 6, 4], 2, 2, 0), ([2, 2, 5, 7], 3, 2, 1), ([1, 2, 4, 5], (1, 3), 1, (0, 1)), ([1, 1, 1, 1], 1, 1, 0), ([0, 2, 4, 4], 2, 2, 0)];
         foreach ((int[] x, Extent window, Extent stride, Extent padding) in pools)
         {
             yield return Row($"largest of windows of {window} of {Text(x)}, stride {stride}, padding {padding}", [x], (tape, p) => tape.MaxPool2d(p[0], window, stride, padding),

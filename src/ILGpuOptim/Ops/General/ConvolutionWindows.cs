@@ -139,6 +139,9 @@ public readonly record struct Extent(int Height, int Width)
     /// <summary>The same value for both axes.</summary>
     public static implicit operator Extent(int both) => new(both, both);
 
+    /// <summary>A pair: <c>stride: (2, 1)</c>.</summary>
+    public static implicit operator Extent((int Height, int Width) pair) => new(pair.Height, pair.Width);
+
     /// <inheritdoc/>
     public override string ToString() => Height == Width ? $"{Height}" : $"{Height}×{Width}";
 }
