@@ -3,7 +3,7 @@
 #:property PublishAot=false
 
 // A new optimizer in one file: dotnet run -c Release samples/my-optimizer.cs
-// checks it, prints what it remembers, trains it beside AdamW and Lion, and draws their losses, in about a minute. Arguments go to the
+// checks it, prints the size of its state, trains it beside AdamW and Lion, and draws their losses, in about a minute. Arguments go to the
 // command line tool, which knows the optimizer by its name: dotnet run -c Release samples/my-optimizer.cs -- kernels hesitant
 using ILGpuOptim.Cli;
 using ILGpuOptim.Compute;

@@ -36,7 +36,7 @@ internal static class ComparisonCharts
         return step => sums.TryGetValue(step, out double seconds) ? seconds : double.NaN;
     });
 
-    /// <summary>The validation loss of each learning rate; hollow marks are losses at the step where a rate was given up.</summary>
+    /// <summary>The validation loss of each learning rate; hollow marks are losses at the step where a rate was pruned.</summary>
     public static PlotModel ByRate(OptimizerComparison comparison)
     {
         PlotModel plot = Plot(new LogarithmicAxis { Title = "learning rate", Position = AxisPosition.Bottom, MinimumPadding = 0.06, MaximumPadding = 0.06 });

@@ -7,7 +7,7 @@ using Spectre.Console.Rendering;
 
 namespace ILGpuOptim.Cli;
 
-/// <summary>Shows how a comparison goes: a live table on a terminal, plain lines elsewhere, JSON lines for machines.</summary>
+/// <summary>Shows the progress of a comparison: a live table on a terminal, plain lines elsewhere, JSON lines for machines.</summary>
 internal abstract class ComparisonProgress
 {
     protected ComparisonProgress(OptimizerComparison comparison)
@@ -43,7 +43,7 @@ internal abstract class ComparisonProgress
 
     protected abstract void Begun(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, TrainingRun training, long target);
 
-    /// <summary>Tells about a setting that was cut, once for each optimizer. A live table has no room for it before the end.</summary>
+    /// <summary>Prints a note on a setting that was reduced, once for each optimizer. A live table has no room for it before the end.</summary>
     protected virtual void Noted(string note)
     {
     }
@@ -67,7 +67,7 @@ internal abstract class ComparisonProgress
 
     protected void Tell(bool finished) => Console.WriteLine(string.Concat(notes.Select(note => $"note       {note}{Environment.NewLine}")) + (finished
         ? $"done       {Path.Combine(Comparison.Folder, ComparisonReport.FileName)}{Environment.NewLine}curves     {Path.Combine(Comparison.Folder, ComparisonReport.CurvesFile)}"
-        : "stopped    the state is saved; the same command goes on from here"));
+        : "stopped    the state is saved; the same command continues it"));
 
     private sealed class PlainProgress(OptimizerComparison comparison) : ComparisonProgress(comparison)
     {
@@ -75,11 +75,11 @@ internal abstract class ComparisonProgress
         private double nextLine;
 
         protected override void Begun(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, TrainingRun training, long target) =>
-            Console.WriteLine($"{Name(candidate, run)}  {(training.Trainer.StepNumber > 0 ? $"goes on after step {training.Trainer.StepNumber}" : "begins")}, to step {target} of {run.Steps}; {training.Trainer.Optimizer.StateBytes:N0} bytes of state");
+            Console.WriteLine($"{Name(candidate, run)}  {(training.Trainer.StepNumber > 0 ? $"resumes at step {training.Trainer.StepNumber}" : "starts")}, until step {target} of {run.Steps}; {training.Trainer.Optimizer.StateBytes:N0} bytes of state");
 
         protected override void Stepped(OptimizerComparison.ComparedCandidate candidate, ComparedRun run, StepResult result)
         {
-            // A line every ten seconds says enough.
+            // At most a line every ten seconds.
             if (clock.Elapsed.TotalSeconds < nextLine)
                 return;
             nextLine = clock.Elapsed.TotalSeconds + 10;
@@ -91,7 +91,7 @@ internal abstract class ComparisonProgress
             : $"{Name(candidate, run)}  step {run.Step,6}/{run.Steps}  validation loss {run.ValidationLoss:F4}");
 
         protected override void Pruned(OptimizerComparison.ComparedCandidate candidate, ComparedRun run) =>
-            Console.WriteLine($"{Name(candidate, run)}  given up at step {run.Step}");
+            Console.WriteLine($"{Name(candidate, run)}  pruned at step {run.Step}");
 
         /// <summary>The table as Markdown: files have no width.</summary>
         protected override void End(bool finished)
@@ -198,7 +198,7 @@ internal abstract class ComparisonProgress
         private static string Describe(ComparedRun run) => run.Status switch
         {
             RunStatus.Diverged => $"{run.Rate:R}: diverged",
-            RunStatus.Pruned => $"{run.Rate:R}: {run.ValidationLoss:F3}, given up at {run.Step}",
+            RunStatus.Pruned => $"{run.Rate:R}: {run.ValidationLoss:F3}, pruned at {run.Step}",
             RunStatus.Finished => $"{run.Rate:R}: {run.ValidationLoss:F4} (seed {run.Seed})",
             _ => $"{run.Rate:R}: {run.ValidationLoss:F3} at {run.Step}",
         };

@@ -70,17 +70,17 @@ internal static class ComparisonReport
             <body>
             <h1>Optimizers compared</h1>
             <p>{Text(facts?.Model ?? "A model")}, {facts?.Parameters.ToString("N0", CultureInfo.InvariantCulture)} trained parameters, on {Text(data)}:
-            {training.Steps} steps of {training.Batch * training.Accumulate} × {training.Block} tokens, the same first parameters and the same batches for each optimizer{Seeds(comparison.Settings)}.</p>
+            {training.Steps} steps of {training.Batch * training.Accumulate} × {training.Block} tokens, the same initial parameters and batches for each optimizer{Seeds(comparison.Settings)}.</p>
             <div class="wide">{Table(ComparisonTables.Columns, rows, row => row.Outcome == "diverged" ? "diverged" : row == rows[0] ? "best" : "")}</div>
-            <p class="soft">Validation loss in nats a token, over the same {training.EvalBatches} batches for all; perplexity is e to its mean. State: bytes that the optimizer keeps, and their part of AdamW's 8 bytes a parameter.
-            Step: median of all steps, with the optimizer's share of it.{(hasGrid ? " A best rate marked lowest or highest lies at an end of its grid: a wider grid may be better." : "")} {Diverged(comparison)}</p>
+            <p class="soft">Validation loss in nats per token, over the same {training.EvalBatches} batches for all; perplexity is e to its mean. State: bytes of the optimizer's state, and their fraction of AdamW's 8 bytes per parameter.
+            Step: median time of a step, with the optimizer's share of it.{(hasGrid ? " A best rate marked lowest or highest is at an end of its grid; a wider grid may give a better one." : "")} {Diverged(comparison)}</p>
             {Chart("Loss by step", "steps", ComparisonCharts.BySteps(comparison), "Best learning rate of each, first seed: validation with marks; training, smoothed, thin.")}
-            {Chart("Loss by time", "seconds", ComparisonCharts.BySeconds(comparison), "Time within training steps alone; whatever else the machine did at that time is in it.")}
-            {Chart("What the memory buys", "state", ComparisonCharts.ByState(comparison), "Final validation loss, mean of the seeds, over the optimizer's state.")}
-            {(hasGrid ? Chart("Sensitivity to the learning rate", "rates", ComparisonCharts.ByRate(comparison), "First seed. Hollow marks: given up early, at the loss of that step.") : "")}
+            {Chart("Loss by time", "seconds", ComparisonCharts.BySeconds(comparison), "Time of training steps only, including any slowdown by other programs.")}
+            {Chart("Loss by size of the state", "state", ComparisonCharts.ByState(comparison), "Final validation loss, mean of the seeds, over the optimizer's state.")}
+            {(hasGrid ? Chart("Sensitivity to the learning rate", "rates", ComparisonCharts.ByRate(comparison), "First seed. Hollow marks: pruned, at the loss of that step.") : "")}
             <h2>Every run</h2>
             <div class="wide">{Table(ComparisonTables.RunColumns, ComparisonTables.Runs(comparison), item => item.Run.Status == RunStatus.Diverged ? "diverged" : "")}</div>
-            <p class="soft">{(comparison.Settings.Prunes ? "Pruned: at a quarter and at half of the steps the better half of the learning rates of an optimizer goes on, and those within 2 % of the best." : "Every learning rate ran to the end.")}</p>
+            <p class="soft">{(comparison.Settings.Prunes ? "Pruning: after a quarter and after half of the steps, only the better half of an optimizer's learning rates continues, and those within 2 % of the best." : "Every learning rate ran to the end.")}</p>
             <h2>Settings and machine</h2>
             <p>{Text($"{RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}, {Environment.ProcessorCount} processors; {device.Name}: {string.Join("; ", Devices(comparison))}")}</p>
             <details><summary>All settings</summary><pre>{Text(comparison.Settings.ToJson())}</pre></details>

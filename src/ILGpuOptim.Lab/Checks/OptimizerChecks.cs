@@ -55,7 +55,7 @@ public static class OptimizerChecks
             yield return Resume($"{name}: the same bits after a resume", entry, stored);
             yield return Bytes($"{name}: declared bytes are allocated", entry, stored);
             if (storage != StateStorage.F32)
-                yield return Near($"{name}: goes where f32 goes", entry, stored);
+                yield return Near($"{name}: stays close to f32", entry, stored);
         }
 
         yield return Allocations("a step allocates nothing", entry, chosen);
@@ -179,7 +179,7 @@ public static class OptimizerChecks
             apart += Squares(here, right);
         }
 
-        return new Check(name, Math.Sqrt(apart / way), 0.25, "of the way apart");
+        return new Check(name, Math.Sqrt(apart / way), 0.25, "of the distance moved");
     }
 
     /// <summary>After the first steps an update allocates no device memory, and managed memory does not grow with the parameters.</summary>
@@ -217,7 +217,7 @@ public static class OptimizerChecks
         }
 
         double ratio = Math.Sqrt(after / before);
-        return new Check(name, ratio, 1, ratio == 1 ? "it has none" : $"of the norm are left after {TrajectoryForm.Still.Steps} steps without a gradient");
+        return new Check(name, ratio, 1, ratio == 1 ? "it has none" : $"of the norm remain after {TrajectoryForm.Still.Steps} steps without a gradient");
     }
 
     private static Trajectory Run(Device device, OptimizerEntry entry, OptimizerSettings settings, TrajectoryForm form)

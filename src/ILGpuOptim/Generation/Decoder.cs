@@ -77,7 +77,7 @@ public sealed class Decoder : IDisposable
             throw new UserException($"{model.Config.Family} predicts masked tokens, not what comes next, so it writes no text; take a causal model, such as GPT-2 or LLaMA");
         return model is Transformer transformer
             ? new Decoder(transformer, device, sequences, capacity, encoderCapacity)
-            : throw new UserException($"{model.Config.Family} keeps no keys and values, so it writes no text; only models that are a {nameof(Transformer)} do");
+            : throw new UserException($"{model.Config.Family} has no key-value cache, so it cannot generate text; only a causal {nameof(Transformer)} has one");
     }
 
     /// <summary>Encodes the input of a sequence, with a model that has an encoder; before its <see cref="Prefill"/>.</summary>

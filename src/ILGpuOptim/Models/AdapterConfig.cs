@@ -47,13 +47,13 @@ internal sealed class AdapterConfig
                 throw fields.Error("rank_pattern or alpha_pattern", $"has the regular expression \"{pattern}\"; only names of modules are supported");
         }
 
-        fields.Only("init_lora_weights", IsPlainStart, "such adapters change the frozen weights when they are loaded, which is not modelled; save them converted to plain LoRA with PEFT's path_initial_model_for_weight_conversion");
-        fields.Only("use_dora", ConfigFields.IsFalse, "DoRA is not modelled; only plain LoRA adapters are supported");
-        fields.Only("use_qalora", ConfigFields.IsFalse, "QALoRA is not modelled; only plain LoRA adapters are supported");
-        fields.Only("lora_bias", ConfigFields.IsFalse, "biases of adapters are not modelled");
-        fields.Only("bias", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("none"), "trained biases are not modelled; merge the adapters with PEFT first");
+        fields.Only("init_lora_weights", IsPlainStart, "such adapters change the frozen weights when they are loaded, which is not supported; save them converted to plain LoRA with PEFT's path_initial_model_for_weight_conversion");
+        fields.Only("use_dora", ConfigFields.IsFalse, "DoRA is not supported; only plain LoRA adapters are supported");
+        fields.Only("use_qalora", ConfigFields.IsFalse, "QALoRA is not supported; only plain LoRA adapters are supported");
+        fields.Only("lora_bias", ConfigFields.IsFalse, "biases of adapters are not supported");
+        fields.Only("bias", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("none"), "trained biases are not supported; merge the adapters with PEFT first");
         foreach (string name in (string[])["modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters", "megatron_config", "alora_invocation_tokens", "arrow_config"])
-            fields.Only(name, ConfigFields.IsEmpty, "it changes more than the products that LoRA adapts, which is not modelled; merge the adapters with PEFT first");
+            fields.Only(name, ConfigFields.IsEmpty, "it changes more than the products that LoRA adapts, which is not supported; merge the adapters with PEFT first");
         fields.Ignore(Ignored);
         fields.Finish();
     }

@@ -35,20 +35,20 @@ internal static class ConfigFields
         "begin_suppress_tokens", "prefix",
     ];
 
-    /// <summary>Fields that are not modelled, with their meaning.</summary>
+    /// <summary>Fields that are not supported, with their meaning.</summary>
     private static readonly (string Name, Func<JsonElement, bool> Neutral, string Meaning)[] Refused =
     [
         ("quantization_config", IsEmpty, "the weights are stored in a quantised format, which is not read; take the model's files in F32, F16 or BF16"),
         ("compression_config", IsEmpty, "the weights are stored in a compressed format, which is not read; take the model's files in F32, F16 or BF16"),
         ("auto_map", IsEmpty, "the model is computed by Python code of its own, which cannot be run here"),
-        ("pruned_heads", IsEmpty, "models with pruned attention heads are not modelled"),
-        ("add_cross_attention", IsFalse, "cross-attention is not modelled"),
-        ("cross_attention_hidden_size", IsEmpty, "cross-attention is not modelled"),
-        ("is_encoder_decoder", IsFalse, "models of an encoder and a decoder are not modelled"),
-        ("tie_encoder_decoder", IsFalse, "models of an encoder and a decoder are not modelled"),
+        ("pruned_heads", IsEmpty, "models with pruned attention heads are not supported"),
+        ("add_cross_attention", IsFalse, "cross-attention is not supported"),
+        ("cross_attention_hidden_size", IsEmpty, "cross-attention is not supported"),
+        ("is_encoder_decoder", IsFalse, "models of an encoder and a decoder are not supported"),
+        ("tie_encoder_decoder", IsFalse, "models of an encoder and a decoder are not supported"),
     ];
 
-    /// <summary>Accepts the fields without effect and refuses those that are not modelled.</summary>
+    /// <summary>Accepts the fields without effect and refuses those that are not supported.</summary>
     /// <exception cref="UserException">With the field, its value and what it means.</exception>
     public static void ReadCommon(JsonFields fields)
     {

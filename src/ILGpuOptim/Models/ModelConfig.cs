@@ -157,7 +157,7 @@ public abstract record ModelConfig
     /// Declares the file's fields without a property: <see cref="JsonFields.Ignore"/> for those without effect, <see cref="JsonFields.Only"/> for those
     /// that are supported at one value only. Fields of all families are declared already.
     /// </summary>
-    /// <exception cref="UserException">A field has a value that is not modelled.</exception>
+    /// <exception cref="UserException">A field has a value that is not supported.</exception>
     protected virtual void ReadOthers(JsonFields fields)
     {
     }

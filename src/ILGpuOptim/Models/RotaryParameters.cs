@@ -103,7 +103,7 @@ internal sealed record RotaryFields(RotaryScaling? Parameters, RotaryScaling? Sc
         if (Given is { Kind: { } kind, OldKind: { } old } && kind != old)
             throw new UserException($"{place} has rope_type \"{kind}\" and type \"{old}\"; remove one of the two");
         if (DefaultPart is null && Part != 1)
-            throw new UserException($"{source}: {PartPlace} = {Part}: rotary positions for part of a head are not modelled for this family");
+            throw new UserException($"{source}: {PartPlace} = {Part}: rotary positions for part of a head are not supported for this family");
         if (!(Part > 0 && Part <= 1))
             throw new UserException($"{source}: {PartPlace} = {Part}; it must lie in (0, 1]");
         int size = SizeIn(headSize);

@@ -89,6 +89,6 @@ public static class TensorOperators
             tape ??= operand.Tape;
         }
 
-        return tape ?? throw new InvalidOperationException($"{operation}: {operands[0].Text()} belongs to no tape, as parameters and foreign memory do not; call tape.{operation} of the tape that shall record it");
+        return tape ?? throw new InvalidOperationException($"{operation}: {operands[0].Text()} belongs to no tape (parameters belong to none); call tape.{operation} on the tape that should record it");
     }
 }

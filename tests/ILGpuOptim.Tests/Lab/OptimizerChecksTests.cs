@@ -49,7 +49,7 @@ public class OptimizerChecksTests
     public void AManagedCopyOfTheParameterFails() => Assert.Equal(["a step allocates nothing"], Failed(Flaw.Copy));
 
     [Fact]
-    public void NarrowStateThatIsNeverWrittenFails() => Assert.Equal(["bf16 state: goes where f32 goes", "fp8 state: goes where f32 goes"], Failed(Flaw.Unwritten));
+    public void NarrowStateThatIsNeverWrittenFails() => Assert.Equal(["bf16 state: stays close to f32", "fp8 state: stays close to f32"], Failed(Flaw.Unwritten));
 
     [Fact]
     public void ARuleThatNoGpuCanRunFails() => Assert.Equal(["compiles to PTX", "compiles to OpenCL C"], Failed(Flaw.Managed));

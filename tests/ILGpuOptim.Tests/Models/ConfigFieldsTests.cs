@@ -3,7 +3,7 @@ using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Models;
 
-/// <summary>The closed lists of <c>config.json</c>: a field is modelled, harmless and written back, or refused by name.</summary>
+/// <summary>The closed lists of <c>config.json</c>: a field is supported, harmless and written back, or refused by name.</summary>
 public class ConfigFieldsTests
 {
     private const string Gpt2 = """{"model_type":"gpt2","vocab_size":61,"n_positions":24,"n_embd":16,"n_layer":3,"n_head":2}""";

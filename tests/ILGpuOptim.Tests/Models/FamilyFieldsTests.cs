@@ -4,7 +4,7 @@ using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Models;
 
-/// <summary>The fields of each family: modelled, allowed at one value, or refused by name; and their defaults.</summary>
+/// <summary>The fields of each family: supported, allowed at one value, or refused by name; and their defaults.</summary>
 public class FamilyFieldsTests
 {
     private const string Decoder = "\"vocab_size\":61,\"hidden_size\":16,\"intermediate_size\":24,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"max_position_embeddings\":64";

@@ -50,7 +50,7 @@ public record BertConfig : BertLikeConfig
     protected override void ReadOthers(JsonFields fields)
     {
         base.ReadOthers(fields);
-        fields.Only("directionality", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("bidi"), "only attention in both directions (bidi) is modelled");
+        fields.Only("directionality", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("bidi"), "only attention in both directions (bidi) is supported");
         fields.Ignore("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
     }
 }

@@ -110,6 +110,6 @@ public record Gemma2Config : DecoderConfig
 
         // The family reads hidden_activation; its files have a hidden_act that nothing reads.
         fields.Ignore("hidden_act", "cache_implementation");
-        fields.Only("use_bidirectional_attention", ConfigFields.IsFalse, "attention in both directions is not modelled for this family");
+        fields.Only("use_bidirectional_attention", ConfigFields.IsFalse, "attention in both directions is not supported for this family");
     }
 }

@@ -40,6 +40,6 @@ public record LlamaConfig : DecoderConfig
         base.ReadOthers(fields);
         bool slides = fields.Flag("use_sliding_window") ?? true;
         fields.Only("sliding_window", value => !slides || (value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long window) && window >= ContextLength),
-            $"attention within a window shorter than max_position_embeddings = {ContextLength} is not modelled; the family mistral has it");
+            $"attention within a window shorter than max_position_embeddings = {ContextLength} is not supported; the family mistral has it");
     }
 }

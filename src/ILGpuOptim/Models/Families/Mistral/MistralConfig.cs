@@ -28,6 +28,6 @@ public record MistralConfig : DecoderConfig
     {
         base.Check(source);
         if (LayerTypes is not null)
-            throw new UserException($"{source}: layer_types belongs to Ministral, whose model is not modelled; every layer of a mistral has the same window");
+            throw new UserException($"{source}: layer_types belongs to Ministral, whose model is not supported; every layer of a mistral has the same window");
     }
 }

@@ -218,8 +218,8 @@ public record ModernBertConfig : SizedConfig
         // The family reads norm_eps; its files also have a layer_norm_eps that nothing reads. The others say how the library computes, or are of other tasks.
         fields.Ignore("layer_norm_eps", "classifier_dropout", "classifier_pooling", "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index",
             "reference_compile", "repad_logits_with_grad");
-        fields.Only("position_embedding_type", value => value.ValueKind == JsonValueKind.String && (value.ValueEquals("absolute") || value.ValueEquals("rope")), "only rotary positions are modelled");
-        fields.Only("is_decoder", ConfigFields.IsFalse, "a ModernBERT whose attention is causal is not modelled");
+        fields.Only("position_embedding_type", value => value.ValueKind == JsonValueKind.String && (value.ValueEquals("absolute") || value.ValueEquals("rope")), "only rotary positions are supported");
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a ModernBERT whose attention is causal is not supported");
     }
 
     private bool Slides(int layer) => LayerTypes is { } types ? types[layer] == Sliding : layer % FullInterval != 0;

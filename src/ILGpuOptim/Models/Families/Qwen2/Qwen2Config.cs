@@ -45,6 +45,6 @@ public record Qwen2Config : DecoderConfig
     protected override void ReadOthers(JsonFields fields)
     {
         base.ReadOthers(fields);
-        fields.Only("use_mrope", ConfigFields.IsFalse, "rotary positions in several dimensions are not modelled");
+        fields.Only("use_mrope", ConfigFields.IsFalse, "rotary positions in several dimensions are not supported");
     }
 }

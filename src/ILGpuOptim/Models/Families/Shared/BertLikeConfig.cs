@@ -105,7 +105,7 @@ public abstract record BertLikeConfig : SizedConfig
     /// <inheritdoc/>
     protected override void ReadOthers(JsonFields fields)
     {
-        fields.Only("is_decoder", ConfigFields.IsFalse, "a model of this family whose attention is causal is not modelled; take a GPT-2 or LLaMA for causal models");
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a model of this family whose attention is causal is not supported; take a GPT-2 or LLaMA for causal models");
         fields.Ignore("classifier_dropout");
     }
 

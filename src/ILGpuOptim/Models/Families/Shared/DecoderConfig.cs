@@ -208,9 +208,9 @@ public abstract record DecoderConfig : SizedConfig
     {
         // pretraining_tp splits products into slices with the same sums.
         fields.Ignore("pretraining_tp", "max_window_layers", "max_sequence_length", "is_decoder");
-        Only(fields, "attention_bias", ConfigFields.IsFalse, "biases of attention are not modelled for this family");
-        Only(fields, "mlp_bias", ConfigFields.IsFalse, "biases of the feed-forward layers are not modelled for this family");
-        Only(fields, "partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not modelled for this family");
+        Only(fields, "attention_bias", ConfigFields.IsFalse, "biases of attention are not supported for this family");
+        Only(fields, "mlp_bias", ConfigFields.IsFalse, "biases of the feed-forward layers are not supported for this family");
+        Only(fields, "partial_rotary_factor", ConfigFields.IsOne, "rotary positions for part of a head are not supported for this family");
     }
 
     /// <summary>Refuses a field at other values, unless a property of the family has it.</summary>

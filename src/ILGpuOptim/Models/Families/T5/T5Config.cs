@@ -214,8 +214,8 @@ public record T5Config : ModelConfig
     /// <inheritdoc/>
     protected override void ReadOthers(JsonFields fields)
     {
-        fields.Only("is_encoder_decoder", value => value.ValueKind == JsonValueKind.True, "a T5 without its decoder is not modelled");
-        fields.Only("is_decoder", ConfigFields.IsFalse, "a T5 without its encoder is not modelled");
+        fields.Only("is_encoder_decoder", value => value.ValueKind == JsonValueKind.True, "a T5 without its decoder is not supported");
+        fields.Only("is_decoder", ConfigFields.IsFalse, "a T5 without its encoder is not supported");
         fields.Only("dense_act_fn", value => value.ValueKind == JsonValueKind.String && value.ValueEquals(Activation), $"feed_forward_proj = \"{FeedForwardKind}\" makes it \"{Activation}\"; remove one of the two");
         fields.Only("is_gated_act", value => value.ValueKind == (IsGated ? JsonValueKind.True : JsonValueKind.False), $"feed_forward_proj = \"{FeedForwardKind}\" says otherwise; remove one of the two");
         fields.Ignore("classifier_dropout");
