@@ -14,7 +14,7 @@ using ILGpuOptim.Optim;
 
 FunctionRegistry.Add(new FunctionEntry("root-gate", "x (1 + y / √(1 + y²)) / 2", 2, (tape, x) => tape.Apply(new RootGate(), x[0], x[1]))
 {
-    // Optional: the function in plain doubles, which the kernels are held against.
+    // Optional: the function in plain doubles, with which the kernels are compared.
     Formula = x => x[0] * (1 + x[1] / Math.Sqrt(1 + x[1] * x[1])) / 2,
 });
 

@@ -11,7 +11,7 @@ using ILGpuOptim.Optim;
 
 Registry.Add(new OptimizerEntry("hesitant", "the sign of a momentum, where the gradient agrees", storage => new Hesitant { Storage = storage })
 {
-    // Optional: the update in plain doubles, which the kernels are held against.
+    // Optional: the update in plain doubles, with which the kernels are compared.
     Equations = (p, g, state, at) =>
     {
         double[] m = state[0];
