@@ -34,7 +34,7 @@ public sealed partial class GpuDevice : Device
         visibility = new GpuVisibility(context);
         pending = new GpuPendingMaps(this);
         Accelerator = accelerator;
-        compiler = new GpuCompiler(context, accelerator.GetBackend());
+        compiler = new GpuCompiler(context, accelerator.GetBackend(), GpuKernelCache.OfUser());
         nothing = accelerator.Allocate1D<float>(64);
         staging = new GpuStaging(accelerator);
         IsProcessor = isProcessor;

@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
@@ -7,6 +8,7 @@ using ILGPU.Backends.PTX;
 using ILGPU.Frontend;
 using ILGPU.IR;
 using ILGPU.IR.Transformations;
+using ILGPU.IR.Types;
 using ILGPU.IR.Values;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
@@ -20,7 +22,10 @@ namespace ILGpuOptim.Compute.Gpu;
 /// Here the values are substituted first. Then calls are inlined one level at a time, folding constants and removing dead branches in
 /// between. The code is the same, in a tenth of the time.
 /// </summary>
-internal sealed class GpuCompiler(Context context, Backend backend) : IDisposable
+/// <param name="context">ILGPU's context.</param>
+/// <param name="backend">Its code generator for a device.</param>
+/// <param name="cache">Keeps sources between runs; or null.</param>
+internal sealed class GpuCompiler(Context context, Backend backend, GpuKernelCache? cache = null) : IDisposable
 {
     // The stages; a context records which of its methods passed the first.
     private static readonly Transformer
@@ -32,14 +37,15 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
     /// <summary>A compiler without a device and a driver.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">The compute capability of PTX, such as 80.</param>
-    public static GpuCompiler For(string target, int architecture)
+    /// <param name="cache">Keeps sources between runs; or null.</param>
+    public static GpuCompiler For(string target, int architecture, GpuKernelCache? cache = null)
     {
         Context context = GpuDevices.NewContext(null);
         if (target != "ptx")
-            return new GpuCompiler(context, new CLBackend(context, new CLCapabilityContext(float16: false, float64: false, genericAddressSpace: true, int64_Atomics: false, subGroups: false), CLDeviceVendor.Other, CLCVersion.CL20));
+            return new GpuCompiler(context, new CLBackend(context, new CLCapabilityContext(float16: false, float64: false, genericAddressSpace: true, int64_Atomics: false, subGroups: false), CLDeviceVendor.Other, CLCVersion.CL20), cache);
         var cuda = new CudaArchitecture(architecture / 10, architecture % 10);
         CudaInstructionSet instructions = architecture < 80 ? CudaInstructionSet.ISA_60 : architecture < 90 ? CudaInstructionSet.ISA_70 : CudaInstructionSet.ISA_78;
-        return new GpuCompiler(context, new PTXBackend(context, new CudaCapabilityContext(cuda), cuda, instructions, null));
+        return new GpuCompiler(context, new PTXBackend(context, new CudaCapabilityContext(cuda), cuda, instructions, null), cache);
     }
 
     /// <summary>Compiles a kernel for given values of its specialized parameters, which stay in the signature, unused.</summary>
@@ -47,6 +53,47 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
     /// <param name="constants">Values of type <see cref="SpecializedValue{T}"/>, in the order of such parameters.</param>
     /// <param name="limits">Launch bounds, which limit its registers.</param>
     public CompiledKernel Compile(MethodInfo kernel, IReadOnlyList<object> constants, in KernelSpecialization limits)
+    {
+        if (cache is null)
+            return Generate(kernel, constants, limits);
+        string key = KeyOf(kernel, constants, limits);
+        if (cache.Read(key) is { } kept && Restore(kernel, limits, kept) is { } restored)
+            return restored;
+        CompiledKernel compiled = Generate(kernel, constants, limits);
+        cache.Write(key, compiled switch
+        {
+            CLCompiledKernel cl => new GpuKernelSource(cl.Source, EntryOf(cl).SharedMemory.StaticSize, ((SeparateViewEntryPoint)EntryOf(cl)).NumImplementationFieldsPerView),
+            _ => new GpuKernelSource(((PTXCompiledKernel)compiled).PTXAssembly, EntryOf(compiled).SharedMemory.StaticSize, 0),
+        });
+        return compiled;
+    }
+
+    /// <summary>Identifies what <see cref="Compile"/> returns.</summary>
+    internal string KeyOf(MethodInfo kernel, IReadOnlyList<object> constants, in KernelSpecialization limits)
+    {
+        string target = backend switch
+        {
+            PTXBackend ptx => $"ptx {ptx.Architecture} {ptx.InstructionSet}",
+            CLBackend { Capabilities: var has } cl =>
+                $"opencl {cl.CLStdVersion} {cl.Vendor} {cl.Platform} {has.Float16} {has.Float64} {has.GenericAddressSpace} {has.Int64_Atomics} {has.SubGroups}",
+            _ => throw new NotSupportedException($"no kernels are compiled by {backend.GetType().Name}"),
+        };
+        return GpuKernelCache.Key(target, kernel, constants, limits);
+    }
+
+    /// <summary>The kernel of a source that was kept, or null if the source has another entry point.</summary>
+    private CompiledKernel? Restore(MethodInfo kernel, in KernelSpecialization limits, in GpuKernelSource kept)
+    {
+        EntryPointDescription description = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
+        var shared = new SharedMemorySpecification(kept.SharedBytes, hasDynamicMemory: false);
+        var info = new CompiledKernel.KernelInfo(default, []);
+        CompiledKernel restored = backend is CLBackend cl
+            ? new CLCompiledKernel(context, new SeparateViewEntryPoint(description, shared, limits, new TypeInformationManager(), kept.FieldsPerView), info, kept.Text, cl.CLStdVersion)
+            : NewPtxKernel(context, new EntryPoint(description, shared, limits), info, kept.Text);
+        return kept.Text.Contains(restored.Name, StringComparison.Ordinal) ? restored : null;
+    }
+
+    private CompiledKernel Generate(MethodInfo kernel, IReadOnlyList<object> constants, in KernelSpecialization limits)
     {
         EntryPointDescription entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
         var current = new IRContext(context);
@@ -84,6 +131,13 @@ internal sealed class GpuCompiler(Context context, Backend backend) : IDisposabl
         backend.Dispose();
         context.Dispose();
     }
+
+    // ILGPU offers no other access.
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_EntryPoint")]
+    private static extern EntryPoint EntryOf(CompiledKernel kernel);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
+    private static extern PTXCompiledKernel NewPtxKernel(Context context, EntryPoint entryPoint, CompiledKernel.KernelInfo? info, string ptxAssembly);
 
     /// <summary>Translates a kernel and its callees to ILGPU's IR, in SSA form, with only straight-line methods inlined.</summary>
     private Method Translate(MethodInfo kernel)
