@@ -122,6 +122,8 @@ public class FamilyFieldsTests
     [InlineData("qwen3", "head_dim", "5")]
     [InlineData("qwen3", "use_qk_norm", "true")]
     [InlineData("mistral", "layer_types", """["full_attention","full_attention","full_attention","full_attention"]""")]
+    [InlineData("mixtral", "layer_types", """["sliding_attention","sliding_attention","sliding_attention","sliding_attention"]""")]
+    [InlineData("qwen3_moe", "layer_types", """["full_attention","sliding_attention","full_attention","sliding_attention"]""")]
     [InlineData("mistral", "attention_bias", "true")]
     [InlineData("mistral", "sliding_window", "0")]
     [InlineData("smollm3", "no_rope_layers", "[0,1,1]")]

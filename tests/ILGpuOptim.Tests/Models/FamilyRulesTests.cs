@@ -16,7 +16,7 @@ public class FamilyRulesTests
     [InlineData("mistral", """{"sliding_window":9}""", "8 8 8 8 8 8")]
     [InlineData("mistral", """{"sliding_window":null}""", "- - - - - -")]
     [InlineData("mistral", """{"max_position_embeddings":5000}""", "4095 4095 4095 4095 4095 4095")]
-    [InlineData("mistral", """{"max_position_embeddings":4096}""", "- - - - - -")]
+    [InlineData("mistral", """{"max_position_embeddings":4096}""", "4095 4095 4095 4095 4095 4095")]
     [InlineData("mixtral", "{}", "- - - - - -")]
     [InlineData("mixtral", """{"sliding_window":9}""", "8 8 8 8 8 8")]
     [InlineData("phi3", """{"sliding_window":9}""", "8 8 8 8 8 8")]

@@ -37,6 +37,13 @@ public class ModelGoldenTests
     [InlineData("gpt2-prefix-inner-f16")]
     [InlineData("bert-old-names-f16")]
     [InlineData("bert-segments-padding")]
+    [InlineData("llama-dynamic-long-bf16")]
+    [InlineData("phi3-partial-longrope-padding")]
+    [InlineData("gpt_neox-sequential-yarn-padding")]
+    [InlineData("gemma2-linear-long")]
+    [InlineData("gemma3-two-rotations")]
+    [InlineData("smollm3-window-documents-long")]
+    [InlineData("t5-odd-buckets-bf16")]
     public void VariantsAgreeWithPyTorch(string model)
     {
         using var device = new CpuDevice(2);

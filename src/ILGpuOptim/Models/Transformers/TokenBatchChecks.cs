@@ -6,12 +6,14 @@ namespace ILGpuOptim.Models;
 internal static class TokenBatchChecks
 {
     /// <summary>The tokens of each sequence (the decoder's where there is an encoder), after everything was checked.</summary>
-    /// <exception cref="ArgumentException">Parts do not fit together, or sequences are longer than the model's positions.</exception>
+    /// <remarks>Only a table of positions limits the length: rotary and relative positions go on beyond <c>max_position_embeddings</c>.</remarks>
+    /// <exception cref="ArgumentException">Parts do not fit together, or sequences are longer than a table of positions.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An id lies outside its table.</exception>
     public static int LengthFor(this in TokenBatch batch, Transformer model)
     {
         TransformerDescription description = model.Description;
-        int most = model.Config.ContextLength, count = batch.Tokens.Length;
+        bool hasTable = (description.Embedding.Positions ?? description.Encoder?.Embedding.Positions) is not null;
+        int most = hasTable ? model.Config.ContextLength : int.MaxValue, count = batch.Tokens.Length;
         int length = Length(batch.Tokens, batch.Sequences, "tokens", most, description.VocabularySize);
         Part(batch.Segments, "segments", count);
         Part(batch.Mask, "mask values", count);
@@ -32,7 +34,7 @@ internal static class TokenBatchChecks
             throw new ArgumentException($"the batch has tokens for a decoder beside an encoder's, but {model.Config.Family} is one stack", nameof(batch));
         if (!batch.Segments.IsEmpty)
             Within(batch.Segments, "segment", "segments", description.Embedding.Segments is null ? 1 : description.Embedding.SegmentCount);
-        Within(batch.Positions, "position", "positions", most);
+        Within(batch.Positions, "position", "positions", Math.Max(model.Config.ContextLength, length));
         return length;
     }
 

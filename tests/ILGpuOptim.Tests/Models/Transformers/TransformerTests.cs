@@ -217,7 +217,8 @@ public class TransformerTests
     public void WrongBatchesAreNamed()
     {
         using var device = new CpuDevice(1);
-        using LanguageModel model = Fresh(new RandomDescription(2).Make() with { Embedding = new EmbeddingDescription { Tokens = "tokens" } }, device, 2), pair = Fresh(new RandomDescription(3).MakeWithEncoder(), device, 3);
+        var embedding = new EmbeddingDescription { Tokens = "tokens", Positions = new PositionTableDescription("positions", 24) };
+        using LanguageModel model = Fresh(new RandomDescription(2).Make() with { Embedding = embedding }, device, 2), pair = Fresh(new RandomDescription(3).MakeWithEncoder(), device, 3);
         using var tape = new Tape(device) { IsRecording = false };
         Assert.Contains("3 tokens are not 2 sequences", Message(() => model.Logits(tape, new TokenBatch([1, 2, 3], 2))), StringComparison.Ordinal);
         Assert.Contains("25 tokens is longer than the model's 24 positions", Message(() => model.Logits(tape, new TokenBatch(new int[25], 1))), StringComparison.Ordinal);
@@ -231,6 +232,20 @@ public class TransformerTests
         tape.Reset();
 
         static string Message(Func<Tensor> action) => Assert.ThrowsAny<ArgumentException>(action).Message;
+    }
+
+    /// <summary>Only a table of positions limits a sequence: without one, what follows the limit does not change what precedes it.</summary>
+    [Fact]
+    public void SequencesWithoutATableGoOnBeyondTheContext()
+    {
+        using var device = new CpuDevice(1);
+        using LanguageModel model = Fresh(new RandomDescription(2).Make(isCausal: true) with { Embedding = new EmbeddingDescription { Tokens = "tokens" } }, device, 2);
+        using var tape = new Tape(device) { IsRecording = false };
+        int[] tokens = Inputs.Tokens(new Random(2), 2 * model.Config.ContextLength);
+        float[] whole = model.Logits(tape, new TokenBatch(tokens, 1)).ToArray();
+        float[] beginning = model.Logits(tape, new TokenBatch(tokens.AsSpan(0, model.Config.ContextLength), 1)).ToArray();
+        Close(beginning, whole[..beginning.Length], ((Transformer)model).Description);
+        tape.Reset();
     }
 
     /// <summary>What a loss is computed from.</summary>

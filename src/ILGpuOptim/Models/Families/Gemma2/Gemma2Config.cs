@@ -58,6 +58,9 @@ public record Gemma2Config : DecoderConfig
     protected override int? Window => SlidingWindow;
 
     /// <inheritdoc/>
+    protected override bool HasLayerKinds => true;
+
+    /// <inheritdoc/>
     protected override bool SlidesByRule(int layer) => layer % 2 == 0;
 
     /// <inheritdoc/>

@@ -22,12 +22,4 @@ public record MistralConfig : DecoderConfig
 
     /// <inheritdoc/>
     protected override int? Window => SlidingWindow;
-
-    /// <inheritdoc/>
-    public override void Check(string source)
-    {
-        base.Check(source);
-        if (LayerTypes is not null)
-            throw new UserException($"{source}: layer_types belongs to Ministral, whose model is not supported; every layer of a mistral has the same window");
-    }
 }

@@ -39,6 +39,9 @@ public record Qwen2Config : DecoderConfig
     protected override int? Window => UseSlidingWindow ? SlidingWindow : null;
 
     /// <inheritdoc/>
+    protected override bool HasLayerKinds => true;
+
+    /// <inheritdoc/>
     protected override bool SlidesByRule(int layer) => layer >= MaxWindowLayers;
 
     /// <inheritdoc/>

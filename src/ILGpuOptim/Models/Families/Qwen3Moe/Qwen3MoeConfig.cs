@@ -50,6 +50,9 @@ public record Qwen3MoeConfig : Qwen3Config
     public float RouterLossCoefficient { get; init; } = 0.001f;
 
     /// <inheritdoc/>
+    protected override bool HasLayerKinds => false;
+
+    /// <inheritdoc/>
     protected override bool SlidesByRule(int layer) => true;
 
     /// <inheritdoc/>

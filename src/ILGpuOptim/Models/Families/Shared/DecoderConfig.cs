@@ -41,7 +41,7 @@ public abstract record DecoderConfig : SizedConfig
     [JsonPropertyName("rope_parameters")]
     public RotaryParameters? RopeParameters { get; init; }
 
-    /// <summary>full_attention or sliding_attention for each layer; null means the family's rule.</summary>
+    /// <summary>full_attention or sliding_attention for each layer; null means the family's rule. Only families with <see cref="HasLayerKinds"/> may differ from that.</summary>
     [JsonPropertyName("layer_types")]
     public IReadOnlyList<string>? LayerTypes { get; init; }
 
@@ -82,6 +82,9 @@ public abstract record DecoderConfig : SizedConfig
 
     /// <summary>The window of sliding layers in tokens, the query's own included; null: all layers have full attention.</summary>
     protected virtual int? Window => null;
+
+    /// <summary>True if <see cref="LayerTypes"/> decides which layers have a sliding window; false: all layers have it, or none.</summary>
+    protected virtual bool HasLayerKinds => false;
 
     /// <summary>True if a layer has a sliding window by the family's rule, which holds if there is a window and no <see cref="LayerTypes"/>.</summary>
     /// <param name="layer">Counted from 0.</param>
@@ -136,7 +139,7 @@ public abstract record DecoderConfig : SizedConfig
             KeyHeads = KeyHeadCount,
             HeadSize = SizeOfHead,
             Scale = ScoreScale,
-            KeysBefore = slides && Window < ContextLength ? Window - 1 : null,
+            KeysBefore = slides ? Window - 1 : null,
             Rotary = Rotary(slides).Describe(SizeOfHead, ContextLength),
             Dropout = AttentionDropout,
         };
@@ -197,6 +200,8 @@ public abstract record DecoderConfig : SizedConfig
         ConfigChecks.PerLayer(source, "layer_types", LayerTypes, Layers, FullAttention, SlidingAttention);
         if (Window is null && LayerTypes?.Contains(SlidingAttention) == true)
             throw new UserException($"{source}: layer_types has \"{SlidingAttention}\", but no window is set; the family needs sliding_window (and use_sliding_window where it has that), or all layers must be \"{FullAttention}\"");
+        if (!HasLayerKinds && LayerTypes?.Any(type => type == SlidingAttention != Window is not null) == true)
+            throw new UserException($"{source}: layer_types has \"{FullAttention}\" beside sliding_window = {Window}, but every layer of this family has the window; remove layer_types");
         CheckRotary(source);
     }
 

@@ -53,6 +53,9 @@ public record SmolLm3Config : DecoderConfig
     protected override int? Window => UseSlidingWindow ? SlidingWindow : null;
 
     /// <inheritdoc/>
+    protected override bool HasLayerKinds => true;
+
+    /// <inheritdoc/>
     protected override bool SlidesByRule(int layer) => !IsRotary(layer);
 
     /// <inheritdoc/>
