@@ -14,19 +14,21 @@ internal static class KernelsCommand
     public static Command Create()
     {
         var optimizer = new Argument<string>("optimizer") { Description = "optimizer (as in train --optimizer); \"models\": the kernels of models and general operations; \"all\": those of models and of every optimizer" };
-        var target = new Option<string>("--target") { Description = "ptx or opencl", DefaultValueFactory = _ => "ptx" };
+        var target = new Option<string>("--target") { Description = "ptx or opencl; cpu: the x64 machine code of the CPU's loops, for each vector width", DefaultValueFactory = _ => "ptx" };
         Option<int> architecture = Flag.Of("--arch", "compute capability for PTX, such as 70, 80 or 90", 80, new RangeAttribute(50, 90));
         Option<int> rows = Flag.Of("--rows", "rows of the updated matrix", 768, new RangeAttribute(1, 1 << 16));
         Option<int> columns = Flag.Of("--columns", "columns of the updated matrix", 2304, new RangeAttribute(1, 1 << 16));
         var list = new Option<bool>("--list") { Description = "print only the names of the kernels" };
         var output = new Option<string?>("--out") { Description = "write one file per kernel to this folder instead of printing" };
-        var command = new Command("kernels", "Print the fused GPU kernels of an optimizer; needs no GPU. Each begins with a line that names its kernel shape and rule: the class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
+        var command = new Command("kernels", "Print the fused kernels of an optimizer; needs no GPU. Each begins with a line that names its kernel shape and rule: the class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
         command.SetAction(result =>
         {
             string kind = result.GetRequiredValue(target).ToLowerInvariant();
-            if (!KernelRecorder.Targets.Contains(kind))
-                throw new UserException($"--target {kind}: it must be {string.Join(" or ", KernelRecorder.Targets)}");
             string chosen = result.GetRequiredValue(optimizer);
+            if (kind == "cpu")
+                return ProcessorKernelList.Print(chosen, result.GetValue(rows), result.GetValue(columns), result.GetValue(list), result.GetValue(output));
+            if (!KernelRecorder.Targets.Contains(kind))
+                throw new UserException($"--target {kind}: it must be {string.Join(", ", KernelRecorder.Targets)} or cpu");
             var kernels = new Dictionary<string, KernelSource>();
             using var recorder = new KernelRecorder();
             void Collect()
@@ -40,7 +42,7 @@ internal static class KernelsCommand
                 KernelListing.RecordModels(recorder);
                 OperationListing.Record(recorder);
                 recorder.RecordProducts();
-                recorder.RecordAttention();
+                AttentionListing.Launch(recorder.Device);
                 Collect();
             }
 
@@ -52,12 +54,14 @@ internal static class KernelsCommand
 
             string sizes = chosen == "models" ? "" : $", for a matrix of {result.GetValue(rows)} × {result.GetValue(columns)} and a vector of {result.GetValue(columns)}";
             Console.WriteLine($"// {chosen}: {kernels.Count} {(kernels.Count == 1 ? "kernel" : "kernels")}{sizes}, as {(kind == "ptx" ? $"PTX for sm_{result.GetValue(architecture)}" : "OpenCL C")}");
-            Print([.. kernels.Values], kind, result.GetValue(list), result.GetValue(output));
+            Print([.. kernels.Values.Select(kernel => (Title(kernel), kernel.Text))], kind == "ptx" ? "ptx" : "cl", result.GetValue(list), result.GetValue(output));
+            return 0;
         });
         return command;
     }
 
-    private static void Print(IReadOnlyList<KernelSource> kernels, string kind, bool onlyNames, string? folder)
+    /// <summary>Prints kernels, or writes them to a folder.</summary>
+    internal static void Print(IReadOnlyList<(string Title, string Text)> kernels, string extension, bool onlyNames, string? folder)
     {
         if (folder is not null)
         {
@@ -66,7 +70,7 @@ internal static class KernelsCommand
                 AtomicFolder.Write(folder, partial =>
                 {
                     for (int i = 0; i < kernels.Count; i++)
-                        File.WriteAllText(Path.Combine(partial, $"{i:D3}.{(kind == "ptx" ? "ptx" : "cl")}"), $"// {Title(kernels[i])}{Environment.NewLine}{kernels[i].Text}");
+                        File.WriteAllText(Path.Combine(partial, $"{i:D3}.{extension}"), $"// {kernels[i].Title}{Environment.NewLine}{kernels[i].Text}");
                 });
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -78,7 +82,7 @@ internal static class KernelsCommand
         for (int i = 0; i < kernels.Count; i++)
         {
             if (folder is null || onlyNames)
-                Console.WriteLine($"// kernel {i + 1} of {kernels.Count}: {Title(kernels[i])}");
+                Console.WriteLine($"// kernel {i + 1} of {kernels.Count}: {kernels[i].Title}");
             if (folder is null && !onlyNames)
                 Console.WriteLine(kernels[i].Text.Trim() + Environment.NewLine);
         }

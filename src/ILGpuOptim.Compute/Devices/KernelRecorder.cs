@@ -57,48 +57,6 @@ public sealed class KernelRecorder : IDisposable
         device.Pool.Return(c);
     }
 
-    /// <summary>
-    /// Records forms of attention that the usual models do not have: narrow and wide heads without vector access, windows, ranges,
-    /// soft caps and distance biases.
-    /// </summary>
-    public void RecordAttention()
-    {
-        Block block = device.Pool.Rent(1 << 13), ranges = device.Pool.Rent(128, DType.I32);
-        foreach (int size in (int[])[31, 65, 64])
-        {
-            var attention = new AttentionArguments(block, block, block, block)
-            {
-                LogSumExp = block,
-                Batch = 1,
-                Heads = 1,
-                KeyHeads = 1,
-                HeadSize = size,
-                QueryLength = 64,
-                KeyLength = 64,
-                QueryStride = size,
-                KeyStride = size,
-                OutputStride = size,
-                Causal = true,
-                Scale = 1,
-            };
-            var gradients = new AttentionGradients(block, block, block, block);
-            Record(attention, gradients);
-            Record(attention with { KeysBefore = 16 }, gradients);
-            Record(attention with { Ranges = ranges, SoftCap = 1, Dropout = 0.5f, KeyBias = block }, gradients);
-            Record(attention with { KeysBefore = 16, SoftCap = 1 }, gradients);
-            Record(attention with { DistanceBias = block }, gradients with { DistanceBias = block });
-        }
-
-        device.Pool.Return(block);
-        device.Pool.Return(ranges);
-    }
-
-    private void Record(in AttentionArguments attention, in AttentionGradients gradients)
-    {
-        device.AttentionForward(attention);
-        device.AttentionBackward(attention, gradients);
-    }
-
     /// <summary>Compiles every recorded kernel once.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">The compute capability for PTX, such as 80.</param>

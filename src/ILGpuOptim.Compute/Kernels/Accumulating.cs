@@ -17,19 +17,20 @@ internal readonly struct Accumulating<R>(R rule, int flags) : IMap6 where R : un
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L a, ref L b, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L>
     {
+        Access access = R.Access; // once: each call takes locals, and the JIT stops inlining when a method has many
         L a0 = a, b0 = b, c0 = c, d0 = d, e0 = e, f0 = f;
         rule.Apply(ref a, ref b, ref c, ref d, ref e, ref f);
-        if (R.Access.At(0) == Slot.Write && (flags & 1) != 0)
+        if (access.At(0) == Slot.Write && (flags & 1) != 0)
             a = a0 + a;
-        if (R.Access.At(1) == Slot.Write && (flags & 2) != 0)
+        if (access.At(1) == Slot.Write && (flags & 2) != 0)
             b = b0 + b;
-        if (R.Access.At(2) == Slot.Write && (flags & 4) != 0)
+        if (access.At(2) == Slot.Write && (flags & 4) != 0)
             c = c0 + c;
-        if (R.Access.At(3) == Slot.Write && (flags & 8) != 0)
+        if (access.At(3) == Slot.Write && (flags & 8) != 0)
             d = d0 + d;
-        if (R.Access.At(4) == Slot.Write && (flags & 16) != 0)
+        if (access.At(4) == Slot.Write && (flags & 16) != 0)
             e = e0 + e;
-        if (R.Access.At(5) == Slot.Write && (flags & 32) != 0)
+        if (access.At(5) == Slot.Write && (flags & 32) != 0)
             f = f0 + f;
     }
 }
@@ -63,19 +64,20 @@ internal readonly struct AccumulatingRows<R>(R rule, int flags) : IRowRule where
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Map<L>(L first, L second, ref L a, ref L b, ref L c, ref L d, ref L e, ref L f) where L : struct, ILane<L>
     {
+        Access access = R.Access; // once: each call takes locals, and the JIT stops inlining when a method has many
         L a0 = a, b0 = b, c0 = c, d0 = d, e0 = e, f0 = f;
         rule.Map(first, second, ref a, ref b, ref c, ref d, ref e, ref f);
-        if (R.Access.At(0) == Slot.Write && (flags & 1) != 0)
+        if (access.At(0) == Slot.Write && (flags & 1) != 0)
             a = a0 + a;
-        if (R.Access.At(1) == Slot.Write && (flags & 2) != 0)
+        if (access.At(1) == Slot.Write && (flags & 2) != 0)
             b = b0 + b;
-        if (R.Access.At(2) == Slot.Write && (flags & 4) != 0)
+        if (access.At(2) == Slot.Write && (flags & 4) != 0)
             c = c0 + c;
-        if (R.Access.At(3) == Slot.Write && (flags & 8) != 0)
+        if (access.At(3) == Slot.Write && (flags & 8) != 0)
             d = d0 + d;
-        if (R.Access.At(4) == Slot.Write && (flags & 16) != 0)
+        if (access.At(4) == Slot.Write && (flags & 16) != 0)
             e = e0 + e;
-        if (R.Access.At(5) == Slot.Write && (flags & 32) != 0)
+        if (access.At(5) == Slot.Write && (flags & 32) != 0)
             f = f0 + f;
     }
 }

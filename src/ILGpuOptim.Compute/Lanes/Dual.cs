@@ -14,9 +14,11 @@ namespace ILGpuOptim.Compute;
 /// <typeparam name="L">The lane of both.</typeparam>
 /// <param name="value">The value.</param>
 /// <param name="derivative">Its derivative with respect to the variable.</param>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L : struct, ILane<L>
 {
-    // Operations read the fields: a property is one more call to inline.
+    // Operations read the fields, and the derivative of a constant is default and not Splat(0): each call takes locals, and the JIT stops inlining when a
+    // method has many.
     private readonly L value = value;
     private readonly L derivative = derivative;
 
@@ -28,7 +30,7 @@ public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L :
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Splat(float value) => new(L.Splat(value), L.Splat(0));
+    public static Dual<L> Splat(float value) => new(L.Splat(value), default);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -94,11 +96,11 @@ public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L :
 
     /// <summary>A mask of the values: <c>left &lt; right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Less(Dual<L> left, Dual<L> right) => new(L.Less(left.value, right.value), L.Splat(0));
+    public static Dual<L> Less(Dual<L> left, Dual<L> right) => new(L.Less(left.value, right.value), default);
 
     /// <summary>A mask of the values: <c>left == right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Equal(Dual<L> left, Dual<L> right) => new(L.Equal(left.value, right.value), L.Splat(0));
+    public static Dual<L> Equal(Dual<L> left, Dual<L> right) => new(L.Equal(left.value, right.value), default);
 
     /// <summary>The operand that the mask chooses, with its derivative.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -107,7 +109,7 @@ public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L :
 
     /// <summary>The nearest integer; its derivative is 0 everywhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual<L> Round(Dual<L> value) => new(L.Round(value.value), L.Splat(0));
+    public static Dual<L> Round(Dual<L> value) => new(L.Round(value.value), default);
 
     /// <summary><paramref name="value"/> · 2ⁿ; the integral <paramref name="exponent"/> n counts as a constant.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -119,7 +121,7 @@ public readonly struct Dual<L>(L value, L derivative) : ILane<Dual<L>> where L :
     public static Dual<L> Fraction(Dual<L> value, out Dual<L> exponent)
     {
         L fraction = L.Fraction(value.value, out L power);
-        exponent = new(power, L.Splat(0));
+        exponent = new(power, default);
         return new(fraction, L.ScaleByPowerOfTwo(value.derivative, -power));
     }
 

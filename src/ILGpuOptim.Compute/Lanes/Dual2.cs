@@ -7,9 +7,11 @@ namespace ILGpuOptim.Compute;
 /// <param name="value">The value.</param>
 /// <param name="first">Its derivative with respect to the first variable.</param>
 /// <param name="second">Its derivative with respect to the second variable.</param>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> where L : struct, ILane<L>
 {
-    // Operations read the fields: a property is one more call to inline.
+    // Operations read the fields, and the derivative of a constant is default and not Splat(0): each call takes locals, and the JIT stops inlining when a
+    // method has many.
     private readonly L value = value;
     private readonly L first = first;
     private readonly L second = second;
@@ -25,7 +27,7 @@ public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> wh
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Splat(float value) => new(L.Splat(value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Splat(float value) => new(L.Splat(value), default, default);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -91,11 +93,11 @@ public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> wh
 
     /// <summary>A mask of the values: <c>left &lt; right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Less(Dual2<L> left, Dual2<L> right) => new(L.Less(left.value, right.value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Less(Dual2<L> left, Dual2<L> right) => new(L.Less(left.value, right.value), default, default);
 
     /// <summary>A mask of the values: <c>left == right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Equal(Dual2<L> left, Dual2<L> right) => new(L.Equal(left.value, right.value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Equal(Dual2<L> left, Dual2<L> right) => new(L.Equal(left.value, right.value), default, default);
 
     /// <summary>The operand that the mask chooses, with its derivative.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -104,7 +106,7 @@ public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> wh
 
     /// <summary>The nearest integer; its derivative is 0 everywhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual2<L> Round(Dual2<L> value) => new(L.Round(value.value), L.Splat(0), L.Splat(0));
+    public static Dual2<L> Round(Dual2<L> value) => new(L.Round(value.value), default, default);
 
     /// <summary><paramref name="value"/> · 2ⁿ; the integral <paramref name="exponent"/> n counts as a constant.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -116,7 +118,7 @@ public readonly struct Dual2<L>(L value, L first, L second) : ILane<Dual2<L>> wh
     public static Dual2<L> Fraction(Dual2<L> value, out Dual2<L> exponent)
     {
         L fraction = L.Fraction(value.value, out L power);
-        exponent = new(power, L.Splat(0), L.Splat(0));
+        exponent = new(power, default, default);
         return new(fraction, L.ScaleByPowerOfTwo(value.first, -power), L.ScaleByPowerOfTwo(value.second, -power));
     }
 

@@ -8,9 +8,11 @@ namespace ILGpuOptim.Compute;
 /// <param name="first">Its derivative with respect to the first variable.</param>
 /// <param name="second">Its derivative with respect to the second variable.</param>
 /// <param name="third">Its derivative with respect to the third variable.</param>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly struct Dual3<L>(L value, L first, L second, L third) : ILane<Dual3<L>> where L : struct, ILane<L>
 {
-    // Operations read the fields: a property is one more call to inline.
+    // Operations read the fields, and the derivative of a constant is default and not Splat(0): each call takes locals, and the JIT stops inlining when a
+    // method has many.
     private readonly L value = value;
     private readonly L first = first;
     private readonly L second = second;
@@ -30,7 +32,7 @@ public readonly struct Dual3<L>(L value, L first, L second, L third) : ILane<Dua
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual3<L> Splat(float value) => new(L.Splat(value), L.Splat(0), L.Splat(0), L.Splat(0));
+    public static Dual3<L> Splat(float value) => new(L.Splat(value), default, default, default);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -98,11 +100,11 @@ public readonly struct Dual3<L>(L value, L first, L second, L third) : ILane<Dua
 
     /// <summary>A mask of the values: <c>left &lt; right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual3<L> Less(Dual3<L> left, Dual3<L> right) => new(L.Less(left.value, right.value), L.Splat(0), L.Splat(0), L.Splat(0));
+    public static Dual3<L> Less(Dual3<L> left, Dual3<L> right) => new(L.Less(left.value, right.value), default, default, default);
 
     /// <summary>A mask of the values: <c>left == right</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual3<L> Equal(Dual3<L> left, Dual3<L> right) => new(L.Equal(left.value, right.value), L.Splat(0), L.Splat(0), L.Splat(0));
+    public static Dual3<L> Equal(Dual3<L> left, Dual3<L> right) => new(L.Equal(left.value, right.value), default, default, default);
 
     /// <summary>The operand that the mask chooses, with its derivative.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -111,7 +113,7 @@ public readonly struct Dual3<L>(L value, L first, L second, L third) : ILane<Dua
 
     /// <summary>The nearest integer; its derivative is 0 everywhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Dual3<L> Round(Dual3<L> value) => new(L.Round(value.value), L.Splat(0), L.Splat(0), L.Splat(0));
+    public static Dual3<L> Round(Dual3<L> value) => new(L.Round(value.value), default, default, default);
 
     /// <summary><paramref name="value"/> · 2ⁿ; the integral <paramref name="exponent"/> n counts as a constant.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -123,7 +125,7 @@ public readonly struct Dual3<L>(L value, L first, L second, L third) : ILane<Dua
     public static Dual3<L> Fraction(Dual3<L> value, out Dual3<L> exponent)
     {
         L fraction = L.Fraction(value.value, out L power);
-        exponent = new(power, L.Splat(0), L.Splat(0), L.Splat(0));
+        exponent = new(power, default, default, default);
         return new(fraction, L.ScaleByPowerOfTwo(value.first, -power), L.ScaleByPowerOfTwo(value.second, -power), L.ScaleByPowerOfTwo(value.third, -power));
     }
 

@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 namespace ILGpuOptim.Compute;
 
 /// <summary>One float: the lane of GPU threads and of the tails of CPU loops.</summary>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly unsafe struct F1(float value) : IVectorLane<F1>
 {
     private readonly float value = value; // operations read the field: a property is one more call to inline

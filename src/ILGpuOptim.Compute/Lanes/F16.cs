@@ -5,6 +5,7 @@ using System.Runtime.Intrinsics.X86;
 namespace ILGpuOptim.Compute;
 
 /// <summary>16 floats in a 512-bit vector.</summary>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly unsafe struct F16(Vector512<float> value) : IVectorLane<F16>
 {
     private readonly Vector512<float> value = value; // operations read the field: a property is one more call to inline

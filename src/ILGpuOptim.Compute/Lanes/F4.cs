@@ -5,6 +5,7 @@ using System.Runtime.Intrinsics.X86;
 namespace ILGpuOptim.Compute;
 
 /// <summary>4 floats in a 128-bit vector.</summary>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly unsafe struct F4(Vector128<float> value) : IVectorLane<F4>
 {
     private readonly Vector128<float> value = value; // operations read the field: a property is one more call to inline

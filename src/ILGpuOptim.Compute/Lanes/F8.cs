@@ -5,6 +5,7 @@ using System.Runtime.Intrinsics.X86;
 namespace ILGpuOptim.Compute;
 
 /// <summary>8 floats in a 256-bit vector.</summary>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 public readonly unsafe struct F8(Vector256<float> value) : IVectorLane<F8>
 {
     private readonly Vector256<float> value = value; // operations read the field: a property is one more call to inline

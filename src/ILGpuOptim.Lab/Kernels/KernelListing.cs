@@ -21,23 +21,36 @@ internal static class KernelListing
         RecordUpdate(recorder, Registry.Find(settings.Name), settings, rows, columns);
 
     /// <summary>The same for an optimizer that need not be registered.</summary>
-    internal static void RecordUpdate(KernelRecorder recorder, OptimizerEntry entry, OptimizerSettings settings, int rows, int columns)
+    internal static void RecordUpdate(KernelRecorder recorder, OptimizerEntry entry, OptimizerSettings settings, int rows, int columns) =>
+        LaunchUpdate(recorder.Device, entry, settings, rows, columns, recorder.Clear);
+
+    /// <summary>Launches the kernels of an update of one matrix and one vector.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="entry">The optimizer.</param>
+    /// <param name="settings">Its settings.</param>
+    /// <param name="rows">Rows of the matrix.</param>
+    /// <param name="columns">Columns of the matrix, and the length of the vector.</param>
+    /// <param name="beginning">Called before the update.</param>
+    internal static void LaunchUpdate(Device device, OptimizerEntry entry, OptimizerSettings settings, int rows, int columns, Action? beginning = null)
     {
-        var matrix = new Parameter(recorder.Device, "h.0.attn.c_attn.weight", rows, columns);
-        var vector = new Parameter(recorder.Device, "h.0.attn.c_attn.bias", columns);
+        var matrix = new Parameter(device, "h.0.attn.c_attn.weight", rows, columns);
+        var vector = new Parameter(device, "h.0.attn.c_attn.bias", columns);
         using Optimizer optimizer = Registry.Create(entry, settings, [matrix, vector], out _);
-        var gradients = new Gradients(recorder.Device);
+        var gradients = new Gradients(device);
 
         // Singular value decompositions run on the host, so the gradient must be a number.
         foreach (Parameter parameter in new[] { matrix, vector })
-            recorder.Device.Upload(new float[parameter.Length], gradients.Target(parameter, out _));
-        recorder.Clear();
+            device.Upload(new float[parameter.Length], gradients.Target(parameter, out _));
+        beginning?.Invoke();
         optimizer.Step(gradients);
     }
 
     /// <summary>Records the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout.</summary>
     /// <param name="recorder">Receives the kernels.</param>
-    public static void RecordModels(KernelRecorder recorder)
+    public static void RecordModels(KernelRecorder recorder) => LaunchModels(recorder.Device);
+
+    /// <summary>Launches the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout.</summary>
+    internal static void LaunchModels(Device device)
     {
         const float Dropout = 0.1f;
         ModelConfig[] configs =
@@ -48,8 +61,8 @@ internal static class KernelListing
         ];
         foreach (ModelConfig config in configs)
         {
-            using LanguageModel model = config.Create(new Initializer(recorder.Device, 1));
-            using var tape = new Tape(recorder.Device);
+            using LanguageModel model = config.Create(new Initializer(device, 1));
+            using var tape = new Tape(device);
             var tokens = new int[Batch * Length];
             tape.Backward(model.Loss(tape, tokens, tokens, Batch));
         }

@@ -8,9 +8,12 @@ internal static class OperationListing
 {
     /// <summary>Records the kernels of every general operation and its gradient.</summary>
     /// <param name="recorder">Receives the kernels.</param>
-    public static void Record(KernelRecorder recorder)
+    public static void Record(KernelRecorder recorder) => Launch(recorder.Device);
+
+    /// <summary>Launches the kernels of every general operation and its gradient.</summary>
+    internal static void Launch(Device device)
     {
-        using var tape = new Tape(recorder.Device);
+        using var tape = new Tape(device);
         Parameter images = New([2, 4, 6, 6]), weight = New([4, 2, 3, 3]), bias = New([4]), matrix = New([9, 7]), row = New([7]), column = New([9, 1]);
         Tensor[] results =
         [
@@ -32,7 +35,7 @@ internal static class OperationListing
         foreach (Parameter parameter in (Parameter[])[images, weight, bias, matrix, row, column])
             parameter.Release();
 
-        Parameter New(int[] shape) => new(recorder.Device, "x", shape);
+        Parameter New(int[] shape) => new(device, "x", shape);
     }
 
     private static Tensor[] Elements(Tape tape, Tensor x, Tensor row, Tensor column) =>

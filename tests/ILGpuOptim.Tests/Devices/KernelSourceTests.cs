@@ -57,7 +57,7 @@ public class KernelSourceTests
         KernelListing.RecordModels(recorder);
         OperationListing.Record(recorder);
         recorder.RecordProducts();
-        recorder.RecordAttention();
+        AttentionListing.Launch(recorder.Device);
         Compile();
         foreach (OptimizerEntry entry in Registry.Entries)
         {

@@ -87,7 +87,11 @@ internal readonly struct Backward2<F, X, Y>(F function) : IMap5
 {
     private readonly F function = function;
 
-    public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, X.Slot, Y.Slot);
+    public static Access Access
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Access.Of(Slot.Read, Slot.Read, Slot.Read, X.Slot, Y.Slot);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L g, ref L x, ref L y, ref L dx, ref L dy) where L : struct, ILane<L>
@@ -108,7 +112,11 @@ internal readonly struct Backward3<F, X, Y, Z>(F function) : IMap6
 {
     private readonly F function = function;
 
-    public static Access Access => Access.Of(X.Slot == Slot.None ? Slot.Read : Slot.Update, Slot.Read, Slot.Read, Slot.Read, Y.Slot, Z.Slot);
+    public static Access Access
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Access.Of(X.Slot == Slot.None ? Slot.Read : Slot.Update, Slot.Read, Slot.Read, Slot.Read, Y.Slot, Z.Slot);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L g, ref L x, ref L y, ref L z, ref L dy, ref L dz) where L : struct, ILane<L>

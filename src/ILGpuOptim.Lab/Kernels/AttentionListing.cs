@@ -1,0 +1,56 @@
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Lab;
+
+/// <summary>Launches attention in forms that the usual models do not have.</summary>
+public static class AttentionListing
+{
+    private const int Length = 64;
+
+    /// <summary>
+    /// Launches the forward and backward passes with narrow and wide heads without vector access, windows, ranges, soft caps and distance biases, and the
+    /// forward pass of one query.
+    /// </summary>
+    /// <param name="device">The device, or that of a <see cref="KernelRecorder"/>.</param>
+    public static void Launch(Device device)
+    {
+        Block block = device.Pool.Rent(1 << 13), ranges = device.Pool.Rent(2 * Length, DType.I32);
+        device.Fill(block, 0);
+        device.Upload([.. Enumerable.Range(0, 2 * Length).Select(i => i % 2 * Length)], ranges);
+        foreach (int size in (int[])[31, 65, 64])
+        {
+            var attention = new AttentionArguments(block, block, block, block)
+            {
+                LogSumExp = block,
+                Batch = 1,
+                Heads = 1,
+                KeyHeads = 1,
+                HeadSize = size,
+                QueryLength = Length,
+                KeyLength = Length,
+                QueryStride = size,
+                KeyStride = size,
+                OutputStride = size,
+                Causal = true,
+                Scale = 1,
+            };
+            var gradients = new AttentionGradients(block, block, block, block);
+            Launch(device, attention, gradients);
+            Launch(device, attention with { KeysBefore = 16 }, gradients);
+            Launch(device, attention with { Ranges = ranges, SoftCap = 1, Dropout = 0.5f, KeyBias = block }, gradients);
+            Launch(device, attention with { KeysBefore = 16, SoftCap = 1 }, gradients);
+            Launch(device, attention with { DistanceBias = block }, gradients with { DistanceBias = block });
+            device.AttentionForward(attention with { QueryLength = 1, LogSumExp = null });
+            device.AttentionForward(attention with { QueryLength = 1, LogSumExp = null, SoftCap = 1, DistanceBias = block });
+        }
+
+        device.Pool.Return(block);
+        device.Pool.Return(ranges);
+    }
+
+    private static void Launch(Device device, in AttentionArguments attention, in AttentionGradients gradients)
+    {
+        device.AttentionForward(attention);
+        device.AttentionBackward(attention, gradients);
+    }
+}
