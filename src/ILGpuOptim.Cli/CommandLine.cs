@@ -59,6 +59,7 @@ public static class CommandLine
             MergeCommand.Create(),
             CheckCommand.Create(),
             KernelsCommand.Create(),
+            ProfileCommand.Create(),
             TuneCommand.Create(),
             TokenizerCommand.Create(),
             PrepareCommand.Create(),

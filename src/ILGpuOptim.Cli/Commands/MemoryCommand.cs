@@ -20,7 +20,7 @@ internal static class MemoryCommand
         command.SetAction(result =>
         {
             TrainingSettings settings = options.Settings(result);
-            ModelConfig config = Configuration(settings, result);
+            ModelConfig config = Configuration(settings, result, out _);
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
             MemoryPlan plan = MemoryPlan.Of(config, settings, device);
             if (result.GetValue(options.Json))
@@ -42,15 +42,15 @@ internal static class MemoryCommand
 
     /// <summary>
     /// The configuration that <c>train</c> would use. Its vocabulary is that of the data; a model with a vocabulary of its own keeps that unless
-    /// flags name data or a tokenizer.
+    /// flags name data or a tokenizer; <paramref name="own"/> is then not null.
     /// </summary>
-    private static ModelConfig Configuration(TrainingSettings settings, ParseResult result)
+    internal static ModelConfig Configuration(TrainingSettings settings, ParseResult result, out int? own)
     {
         string? run = result.GetValue<string?>("--resume"), checkpoint = run is null ? null : TrainingRun.Checkpoints(run).LastOrDefault().Path;
         bool namesData = run is not null || settings.Data.Count > 0 || settings.Tokenizer != "char" || result.GetResult("--tokenizer") is OptionResult { Implicit: false };
 
         // A checkpoint keeps its own vocabulary whatever the data; a preset's model leaves its, which is 1, to the data.
-        int? own = namesData ? null : settings.From is not null ? 1 : settings.Model is { VocabularySize: > 1 and var size } ? size : null;
+        own = namesData ? null : settings.From is not null ? 1 : settings.Model is { VocabularySize: > 1 and var size } ? size : null;
         using Dataset data = own is { } vocabulary ? MemoryPlan.DataOf(settings, vocabulary) : TrainingRun.LoadData(settings, checkpoint ?? settings.From);
         if (own > 1)
             Console.Error.WriteLine($"note: a vocabulary of {own} tokens, as the model has; with --data or --tokenizer it is that of the data, as in training");

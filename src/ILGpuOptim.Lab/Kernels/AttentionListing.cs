@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Lab;
 
 /// <summary>Launches attention in forms that the usual models do not have.</summary>
-public static class AttentionListing
+internal static class AttentionListing
 {
     private const int Length = 64;
 

@@ -14,13 +14,13 @@ namespace ILGpuOptim.Lab;
 /// </param>
 /// <param name="StackAccesses">Instructions that move vectors between registers and the stack.</param>
 /// <param name="Text">The listing.</param>
-public sealed record ProcessorKernel(string Title, int Instructions, int LaneCalls, int StackAccesses, string Text);
+internal sealed record ProcessorKernel(string Title, int Instructions, int LaneCalls, int StackAccesses, string Text);
 
 /// <summary>
 /// Lists the machine code that the JIT compiler makes of rules for the CPU device. It reads the compiler's own listing, which an environment variable
 /// switches on, so the loops run in a process of their own: start one with <see cref="Variables"/> that calls <see cref="Launch"/>. For x64 only.
 /// </summary>
-public static partial class ProcessorKernels
+internal static partial class ProcessorKernels
 {
     /// <summary>The environment variables of the process that launches the loops.</summary>
     /// <param name="file">Receives the listing.</param>

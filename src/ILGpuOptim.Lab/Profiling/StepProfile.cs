@@ -1,0 +1,72 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Layers;
+using ILGpuOptim.Models;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Lab;
+
+/// <summary>One row of a profile: the launches of one operation, rule and shape within a training step.</summary>
+/// <param name="Name">Operation and rule.</param>
+/// <param name="Shape">Rows × columns, and the summed dimension of a product or the keys of attention.</param>
+/// <param name="Launches">Launches a step.</param>
+/// <param name="Seconds">Time a step.</param>
+/// <param name="Cost">Bytes and operations a step.</param>
+/// <param name="Share">Part of the step's time.</param>
+/// <param name="OfRoof">The least time on this device divided by the time taken; null for transfers, and where the clock saw no time pass. Above 1 where operands lie in caches.</param>
+/// <param name="Limit">What bounds the least time: bytes, operations or launches; null for transfers.</param>
+internal sealed record ProfileRow(string Name, string Shape, double Launches, double Seconds, LaunchCost Cost, double Share, double? OfRoof, string? Limit)
+{
+    /// <summary>True below half of the roof and above one per cent of the step: worth a look.</summary>
+    public bool IsSlow => OfRoof < 0.5 && Share > 0.01;
+}
+
+/// <summary>The launches of training steps, held against what the device reaches.</summary>
+/// <param name="Roof">What the device reaches.</param>
+/// <param name="Rows">The launches and transfers, those that take longest first.</param>
+internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Rows)
+{
+    private const int WarmUp = 2;
+
+    /// <summary>The time of a step: of its launches and transfers.</summary>
+    public double Seconds => Rows.Sum(row => row.Seconds);
+
+    /// <summary>Profiles training steps of a new model. Nothing is written.</summary>
+    /// <param name="device">The device, which the caller disposes.</param>
+    /// <param name="config">The model.</param>
+    /// <param name="settings">The settings.</param>
+    /// <param name="data">The tokens.</param>
+    /// <param name="steps">The number of measured steps, after two that compile and allocate.</param>
+    /// <exception cref="UserException">The settings, the data and the model contradict each other.</exception>
+    public static StepProfile Of(Device device, ModelConfig config, TrainingSettings settings, Dataset data, int steps)
+    {
+        DeviceRoof roof = DeviceRoof.Measure(device);
+        var profiler = new ProfilingDevice(device);
+        using LanguageModel model = TrainedModel.Create(config, settings, profiler);
+        using var trainer = new Trainer(profiler, model, data, settings with { Steps = Math.Max(settings.Steps, WarmUp + steps) });
+        for (int i = 0; i < WarmUp; i++)
+            trainer.Step();
+        profiler.Clear();
+        for (int i = 0; i < steps; i++)
+            trainer.Step();
+        return Of(roof, profiler, steps);
+    }
+
+    /// <summary>The profile of what a device did in a number of steps.</summary>
+    public static StepProfile Of(DeviceRoof roof, ProfilingDevice device, int steps)
+    {
+        double total = device.Entries.Sum(entry => entry.Value.Seconds);
+        return new StepProfile(roof, [.. device.Entries.Where(entry => entry.Key.Operation != DeviceOperation.Synchronize).OrderByDescending(entry => entry.Value.Seconds).Select(entry => Row(entry.Key, entry.Value))]);
+
+        ProfileRow Row(DeviceCall call, ProfilingDevice.Entry entry)
+        {
+            bool launches = ProfilingDevice.IsLaunch(call.Operation) && entry.Seconds > 0;
+            string shape = $"{call.Rows} x {call.Columns}{(call.Depth == 0 ? "" : $" x {call.Depth}")}", name = call.Rule is null ? $"{call.Operation}" : $"{call.Operation} {NameOf(call.Rule)}";
+            var cost = new LaunchCost(entry.Cost.Bytes / steps, entry.Cost.Operations / steps);
+            return new ProfileRow(name, shape, (double)entry.Launches / steps, entry.Seconds / steps, cost, entry.Seconds / total,
+                launches ? roof.Seconds(entry.Cost, entry.Launches) / entry.Seconds : null, launches ? roof.Limit(entry.Cost, entry.Launches) : null);
+        }
+    }
+
+    private static string NameOf(Type type) => type.IsGenericType ? $"{type.Name.Split('`')[0]}<{string.Join(", ", type.GetGenericArguments().Select(NameOf))}>" : type.Name;
+}
