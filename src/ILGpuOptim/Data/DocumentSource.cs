@@ -213,8 +213,9 @@ public sealed class DocumentSource(string field = "text")
             Position = stream.Length / reader.RowGroups.Count * group;
             for (int row = 0; row < texts.Length; row++)
             {
-                yield return new(texts[row] ?? throw UserException.NamingSettings(
-                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with {nameof(field):setting}")) { IsLast = true };
+                string text = texts[row] ?? throw UserException.NamingSettings(
+                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with {nameof(field):setting}");
+                yield return new(text) { IsLast = true };
             }
         }
     }
