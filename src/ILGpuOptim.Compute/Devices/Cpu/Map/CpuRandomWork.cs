@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -73,8 +74,16 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
     {
         if (Numbers.Kind != RandomKind.Normal)
         {
-            for (int i = 0; i < Part; i++)
-                units[i] = RandomNumbers.One(Numbers.Kind, Numbers.Scale, Philox.Unit(words[i]));
+            // RandomNumbers.One of Philox.Unit, in vectors.
+            for (int i = 0; i < Part; i += Vector<uint>.Count)
+                Vector.Store(Vector.ConvertToSingle(Vector.AsVectorInt32(Vector.Load(words + i) >> 8)) * (1f / 16777216f), units + i);
+            L scale = L.Splat(Numbers.Scale), kept = L.Splat(1 / Numbers.Scale);
+            for (int i = 0; i < Part; i += L.Count)
+            {
+                L unit = L.Load(units + i);
+                L.Store(Numbers.Kind == RandomKind.Uniform ? unit * scale : L.Select(L.Less(unit, scale), kept, default), units + i);
+            }
+
             return;
         }
 
