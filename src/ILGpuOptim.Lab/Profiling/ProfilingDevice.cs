@@ -35,8 +35,9 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     {
         Inner.SynchronizeCore();
         double seconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
-        Entry entry = entries.GetValueOrDefault(call);
-        entries[call] = new Entry(entry.Launches + 1, entry.Seconds + seconds, entry.Cost + next);
+        entries[call] = entries.TryGetValue(call, out Entry entry)
+            ? new Entry(entry.Launches + 1, entry.Seconds + seconds, Math.Min(entry.Shortest, seconds), entry.Cost + next)
+            : new Entry(1, seconds, seconds, next);
         next = default;
     }
 
@@ -169,6 +170,7 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     /// <summary>The launches of one operation, rule and shape.</summary>
     /// <param name="Launches">Their number.</param>
     /// <param name="Seconds">Their time in all.</param>
+    /// <param name="Shortest">The time of the shortest: the one that other programs disturbed least.</param>
     /// <param name="Cost">Their cost in all.</param>
-    public readonly record struct Entry(long Launches, double Seconds, LaunchCost Cost);
+    public readonly record struct Entry(long Launches, double Seconds, double Shortest, LaunchCost Cost);
 }

@@ -13,7 +13,7 @@ namespace ILGpuOptim.Lab;
 /// <param name="Seconds">Time a step.</param>
 /// <param name="Cost">Bytes and operations a step.</param>
 /// <param name="Share">Part of the step's time.</param>
-/// <param name="OfRoof">The least time on this device divided by the time taken; null for transfers, and where the clock saw no time pass. Above 1 where operands lie in caches.</param>
+/// <param name="OfRoof">The least time on this device divided by the time of the shortest launch; null for transfers, and where the clock saw no time pass. Above 1 where operands lie in caches.</param>
 /// <param name="Limit">What bounds the least time: bytes, operations or launches; null for transfers.</param>
 internal sealed record ProfileRow(string Name, string Shape, double Launches, double Seconds, LaunchCost Cost, double Share, double? OfRoof, string? Limit)
 {
@@ -60,11 +60,11 @@ internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Ro
 
         ProfileRow Row(DeviceCall call, ProfilingDevice.Entry entry)
         {
-            bool launches = ProfilingDevice.IsLaunch(call.Operation) && entry.Seconds > 0;
+            bool launches = ProfilingDevice.IsLaunch(call.Operation) && entry.Shortest > 0;
             string shape = $"{call.Rows} x {call.Columns}{(call.Depth == 0 ? "" : $" x {call.Depth}")}", name = call.Rule is null ? $"{call.Operation}" : $"{call.Operation} {NameOf(call.Rule)}";
             var cost = new LaunchCost(entry.Cost.Bytes / steps, entry.Cost.Operations / steps);
             return new ProfileRow(name, shape, (double)entry.Launches / steps, entry.Seconds / steps, cost, entry.Seconds / total,
-                launches ? roof.Seconds(entry.Cost, entry.Launches) / entry.Seconds : null, launches ? roof.Limit(entry.Cost, entry.Launches) : null);
+                launches ? roof.Seconds(entry.Cost, entry.Launches) / (entry.Launches * entry.Shortest) : null, launches ? roof.Limit(entry.Cost, entry.Launches) : null);
         }
     }
 
