@@ -125,6 +125,9 @@ public abstract record ModelConfig
     /// <summary>The configuration with a head of its own, for files whose head differs from the token embedding.</summary>
     public virtual ModelConfig Untied() => this with { TieWordEmbeddings = false };
 
+    /// <summary>The configuration for a file whose tensors decide what the fields leave open.</summary>
+    internal virtual ModelConfig FittedTo(TensorNames names) => this;
+
     /// <summary>The configuration with a mask token added after the vocabulary of a new text.</summary>
     public virtual ModelConfig WithNewMask() => this with { MaskToken = VocabularySize, VocabularySize = VocabularySize + 1, PadToken = null };
 

@@ -43,8 +43,10 @@ public static class ModelFiles
         ModelConfig config = ModelConfig.Load(Path.Combine(folder, Config));
         using Safetensors file = Safetensors.Open(folder);
         CheckCounts(config, file);
-        if (config.TieWordEmbeddings && new TensorNames(file, config) is var names && names.Find(config.HeadTensor) is { } head && names.Find(config.TokenTensor) is { } tokens && !AreEqual(file, head, tokens))
+        var names = new TensorNames(file, config);
+        if (config.TieWordEmbeddings && names.Find(config.HeadTensor) is { } head && names.Find(config.TokenTensor) is { } tokens && !AreEqual(file, head, tokens))
             config = config.Untied();
+        config = config.FittedTo(names);
         if (config.PredictsMaskedTokens && config.MaskToken is null)
             config = config with { MaskToken = MaskTokens.Of(folder, config.VocabularySize) };
         if (config.SpanTokens is { Sentinels.Count: 0 } spans)

@@ -1,5 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
+using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Tests.Models;
 
@@ -37,6 +38,8 @@ public class ModelGoldenTests
     [InlineData("gpt2-prefix-inner-f16")]
     [InlineData("bert-old-names-f16")]
     [InlineData("bert-segments-padding")]
+    [InlineData("bert-untied-own-bias")]
+    [InlineData("roberta-untied-own-bias")]
     [InlineData("llama-dynamic-long-bf16")]
     [InlineData("phi3-partial-longrope-padding")]
     [InlineData("gpt_neox-sequential-yarn-padding")]
@@ -48,6 +51,20 @@ public class ModelGoldenTests
     {
         using var device = new CpuDevice(2);
         AssertAgrees(Goldens.Folder("variants", model), device);
+    }
+
+    /// <summary>The head's bias is found again in a file that the library wrote.</summary>
+    [Fact]
+    public void AnUntiedHeadKeepsItsBias()
+    {
+        using var device = new CpuDevice(1);
+        using var folder = new TemporaryFolder();
+        using LanguageModel model = ModelFiles.Load(Goldens.Folder("variants", "bert-untied-own-bias"), device);
+        ModelFiles.Save(folder.Path, model);
+        using LanguageModel again = ModelFiles.Load(folder.Path, device);
+        Assert.Contains(again.Parameters, parameter => parameter.Name == "cls.predictions.decoder.bias");
+        Assert.Equal(model.Parameters.Select(parameter => parameter.Name), again.Parameters.Select(parameter => parameter.Name));
+        Assert.All(model.Parameters.Zip(again.Parameters), pair => Assert.Equal(pair.First.ToArray(), pair.Second.ToArray()));
     }
 
     private static void AssertAgrees(string folder, CpuDevice device)

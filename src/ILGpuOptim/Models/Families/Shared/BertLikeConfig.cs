@@ -41,7 +41,7 @@ public abstract record BertLikeConfig : SizedConfig
     public override string TokenTensor => BasePrefix + "embeddings.word_embeddings.weight";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> IgnoredTensors => ["*.position_ids", .. base.IgnoredTensors];
+    public override IReadOnlyList<string> IgnoredTensors => [.. (IEnumerable<string>)(HasOwnHeadBias ? [HeadParts.Bias] : []), "*.position_ids", .. base.IgnoredTensors];
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> LoraTargets => ["query", "value"];
@@ -49,11 +49,20 @@ public abstract record BertLikeConfig : SizedConfig
     /// <summary>The names of the head's layer and its norm, of the bias of the logits, and the layer's activation.</summary>
     protected abstract (string Dense, string Norm, string Bias, string Activation) HeadParts { get; }
 
+    /// <summary>True if an untied head has its own bias, as in files of transformers 5; the bias that a tied head has is then unused.</summary>
+    internal bool HasOwnHeadBias { get; init; }
+
+    private string OwnHeadBias => HeadTensor.Replace(".weight", ".bias", StringComparison.Ordinal);
+
     /// <summary>The padding id that positions count from; null: they count from the start of a sequence.</summary>
     protected virtual int? PositionPadding => null;
 
     /// <inheritdoc/>
-    public override IReadOnlyDictionary<string, string> TiedCopies => new Dictionary<string, string>(base.TiedCopies) { [HeadTensor.Replace(".weight", ".bias", StringComparison.Ordinal)] = HeadParts.Bias };
+    public override IReadOnlyDictionary<string, string> TiedCopies =>
+        HasOwnHeadBias ? base.TiedCopies : new Dictionary<string, string>(base.TiedCopies) { [OwnHeadBias] = HeadParts.Bias };
+
+    /// <inheritdoc/>
+    internal override ModelConfig FittedTo(TensorNames names) => this with { HasOwnHeadBias = !TieWordEmbeddings && names.Find(OwnHeadBias) is not null };
 
     /// <inheritdoc/>
     public override TransformerDescription Describe() => new()
@@ -77,7 +86,7 @@ public abstract record BertLikeConfig : SizedConfig
         Head = new HeadDescription
         {
             Projection = TieWordEmbeddings ? null : new ProjectionDescription(HeadTensor.Replace(".weight", "", StringComparison.Ordinal)) { StandardDeviation = InitializerRange },
-            Bias = HeadParts.Bias,
+            Bias = HasOwnHeadBias ? OwnHeadBias : HeadParts.Bias,
             Transform = new HeadTransformDescription(Product(HeadParts.Dense), HeadParts.Activation, Norm(HeadParts.Norm)),
         },
     };
