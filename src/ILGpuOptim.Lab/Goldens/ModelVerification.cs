@@ -39,7 +39,15 @@ internal static class ModelVerification
         using var tape = new Tape(device) { IsTraining = false };
 
         tape.IsRecording = false;
-        checks.Add(Compare("logits", model.Logits(tape, golden.Inputs).ToArray(), golden.Logits));
+        try
+        {
+            checks.Add(Compare("logits", model.Logits(tape, golden.Inputs).ToArray(), golden.Logits));
+        }
+        catch (ArgumentException e)
+        {
+            throw new UserException($"{Path.Combine(folder, "expected.safetensors")}: {e.Message.ReplaceLineEndings(" ").TrimEnd('.')}; the batch does not fit the model of config.json", e);
+        }
+
         tape.Reset();
         tape.IsRecording = true;
         LossParts loss = model.Losses(tape, golden.Inputs, targets);

@@ -8,6 +8,9 @@ namespace ILGpuOptim.Layers;
 /// </summary>
 public sealed class RotaryAngles
 {
+    /// <summary>The most rows that are kept; rows of farther positions are computed each time.</summary>
+    private const int TableRows = 1 << 20;
+
     private readonly RotaryFrequencies frequencies;
     private readonly int size;
     private float[] table = [];
@@ -53,7 +56,7 @@ public sealed class RotaryAngles
         foreach (int position in positions)
             largest = Math.Max(largest, position);
         int variant = frequencies.VariantOf(largest + 1);
-        if (variant == 0)
+        if (variant == 0 && largest < TableRows)
         {
             Extend(largest + 1);
             for (int i = 0; i < positions.Length; i++)

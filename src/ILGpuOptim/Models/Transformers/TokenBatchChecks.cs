@@ -34,7 +34,7 @@ internal static class TokenBatchChecks
             throw new ArgumentException($"the batch has tokens for a decoder beside an encoder's, but {model.Config.Family} is one stack", nameof(batch));
         if (!batch.Segments.IsEmpty)
             Within(batch.Segments, "segment", "segments", description.Embedding.Segments is null ? 1 : description.Embedding.SegmentCount);
-        Within(batch.Positions, "position", "positions", Math.Max(model.Config.ContextLength, length));
+        Within(batch.Positions, "position", "positions", hasTable ? most : ConfigChecks.MaxRows);
         return length;
     }
 

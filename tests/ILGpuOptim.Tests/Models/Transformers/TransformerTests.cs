@@ -245,6 +245,8 @@ public class TransformerTests
         float[] whole = model.Logits(tape, new TokenBatch(tokens, 1)).ToArray();
         float[] beginning = model.Logits(tape, new TokenBatch(tokens.AsSpan(0, model.Config.ContextLength), 1)).ToArray();
         Close(beginning, whole[..beginning.Length], ((Transformer)model).Description);
+        int[] far = [.. Enumerable.Range(1 << 20, tokens.Length)];
+        Assert.All(model.Logits(tape, new TokenBatch(tokens, 1) { Positions = far }).ToArray(), value => Assert.True(float.IsFinite(value)));
         tape.Reset();
     }
 

@@ -19,7 +19,7 @@ public record Gemma3Config : Gemma2Config
     /// <summary>The family.</summary>
     public static new ModelFamily Registration { get; } = ModelFamily.Of<Gemma3Config>("gemma3_text", "Gemma 3");
 
-    /// <inheritdoc/>
+    /// <summary>Without effect: <c>transformers</c> reads the field, but does not cap the scores of Gemma 3.</summary>
     [JsonPropertyName("attn_logit_softcapping")]
     public override float? AttentionCap { get; init; }
 
@@ -56,6 +56,7 @@ public record Gemma3Config : Gemma2Config
     {
         QueryNorm = Norm(NameOf(layer) + "self_attn.q_norm"),
         KeyNorm = Norm(NameOf(layer) + "self_attn.k_norm"),
+        SoftCap = null,
     };
 
     /// <inheritdoc/>
