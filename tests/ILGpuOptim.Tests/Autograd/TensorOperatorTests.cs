@@ -134,7 +134,7 @@ public sealed class TensorOperatorTests : IDisposable
         {
             string message = Assert.Throws<InvalidOperationException>(apply).Message;
             Assert.StartsWith($"{operation}: [2] belongs to no tape", message, StringComparison.Ordinal);
-            Assert.Contains($"call tape.{operation} of", message);
+            Assert.Contains($"call tape.{operation} on", message);
         }
     }
 

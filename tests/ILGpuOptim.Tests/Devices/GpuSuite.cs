@@ -3,6 +3,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
+using ILGpuOptim.Tests.Optim;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Devices;
@@ -59,7 +60,7 @@ public abstract class GpuSuite(GpuDevice device)
     [MemberData(nameof(Optimizers))]
     public void AStepAllocatesNothingAndWaitsForNothing(string optimizer)
     {
-        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, HiddenSize = 32, Heads = 2, Optimizer = new() { Name = optimizer, Rank = 4, LearningRate = 1e-3 } };
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, HiddenSize = 32, Heads = 2, Optimizer = new() { Name = optimizer, Rank = LowRankOptimizers.Rank(optimizer, 4), LearningRate = 1e-3 } };
         using Dataset data = TrainingRun.LoadData(settings);
         using LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device);
         using var trainer = new Trainer(device, model, data, settings);

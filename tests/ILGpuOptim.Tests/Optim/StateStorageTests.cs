@@ -16,7 +16,7 @@ public class StateStorageTests
     public void PredictedBytesAreAllocated(string name, StateStorage storage)
     {
         int[][] shapes = [[1], [7], [4097], [1, 1], [31, 33], [64, 96], [200, 40], [3, 64, 33]];
-        var settings = new OptimizerSettings { Name = name, StateType = storage, Rank = 4 };
+        var settings = new OptimizerSettings { Name = name, StateType = storage, Rank = LowRankOptimizers.Rank(name, 4) };
         OptimizerEntry entry = Registry.Find(name);
         using var device = new CpuDevice(1);
         foreach (int[] shape in shapes)

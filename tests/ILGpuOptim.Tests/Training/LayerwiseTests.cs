@@ -2,6 +2,7 @@ using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
+using ILGpuOptim.Tests.Optim;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;
@@ -102,7 +103,7 @@ public class LayerwiseTests
         Warmup = 2,
         Clip = 0,
         ParameterType = storage,
-        Optimizer = new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, Rank = 2, WeightDecay = 0.01 },
+        Optimizer = new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, Rank = LowRankOptimizers.Rank(optimizer, 2), WeightDecay = 0.01 },
     };
 
     private static void Same(TrainingSettings settings, ModelConfig config)

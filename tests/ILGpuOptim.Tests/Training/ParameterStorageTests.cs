@@ -4,6 +4,7 @@ using ILGpuOptim.Files;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
+using ILGpuOptim.Tests.Optim;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;
@@ -212,7 +213,7 @@ public class ParameterStorageTests
             Clip = 0,
             Sampling = Sampling.Random, // the batches with which the bound below was measured
             ParameterType = storage,
-            Optimizer = new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, Rank = 2, WeightDecay = 0.01 },
+            Optimizer = new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, Rank = LowRankOptimizers.Rank(name, 2), WeightDecay = 0.01 },
         };
         int[] tokens = [.. Enumerable.Range(0, 2000).Select(i => i * i % 31)];
         var config = new LlamaConfig { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 259 };

@@ -3,6 +3,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
+using ILGpuOptim.Tests.Optim;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;
@@ -46,7 +47,7 @@ public class StepMemoryTests
         using LanguageModel model = config.Create(new Initializer(device, 1));
 
         // Bases by singular vectors are computed on the host when they are renewed: outside the measured steps.
-        TrainingSettings settings = (documents ?? new()) with { Steps = 100, Block = block, Batch = 2, Optimizer = new() { Name = optimizer, LearningRate = 1e-3, Rank = 4 } };
+        TrainingSettings settings = (documents ?? new()) with { Steps = 100, Block = block, Batch = 2, Optimizer = new() { Name = optimizer, LearningRate = 1e-3, Rank = LowRankOptimizers.Rank(optimizer, 4) } };
         using var trainer = new Trainer(device, model, data, settings);
         const int Steps = 10;
         for (int i = 0; i < 5; i++)
