@@ -44,8 +44,18 @@ public sealed class ProfilingDeviceTests
         // Six queries of a head of 20, each with the keys up to its own within its document: 1 + 2 + 1 + 2 + 3 + 4 pairs. Two products, and 26 operations of Exp.
         var attention = new AttentionArguments(a, a, a, b)
         {
-            Batch = 1, Heads = 1, KeyHeads = 1, HeadSize = Columns, QueryLength = Rows, KeyLength = Rows, QueryStride = Columns, KeyStride = Columns, OutputStride = Columns,
-            Causal = true, Scale = 1, Ranges = ranges,
+            Batch = 1,
+            Heads = 1,
+            KeyHeads = 1,
+            HeadSize = Columns,
+            QueryLength = Rows,
+            KeyLength = Rows,
+            QueryStride = Columns,
+            KeyStride = Columns,
+            OutputStride = Columns,
+            Causal = true,
+            Scale = 1,
+            Ranges = ranges,
         };
         Costs(() => device.AttentionForward(attention), 4 * (4 * Matrix + 2 * Rows), 13 * (2 * 2 * Columns + 26));
         Costs(() => device.Gather(a, indices, b, Columns, false), 4 * (Rows + 2 * Matrix), 0);
