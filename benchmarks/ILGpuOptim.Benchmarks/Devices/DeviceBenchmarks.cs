@@ -11,7 +11,7 @@ namespace ILGpuOptim.Benchmarks.Devices;
 
 /// <summary>
 /// Whole operations on any device, timed by the host around work that it waits for: medians of several repetitions, after a warm-up that
-/// compiles the kernels. <c>device NAME products|copy|train|profile|optimizers [ARGUMENTS]</c>
+/// compiles the kernels. <c>device NAME products|copy|train|optimizers [ARGUMENTS]</c>
 /// </summary>
 internal static class DeviceBenchmarks
 {
@@ -39,17 +39,13 @@ internal static class DeviceBenchmarks
                 TimeCopy(device);
                 break;
             case "train":
-                TimeSteps(device, rest, null);
-                break;
-            case "profile":
-                using (var profiler = new ProfilingDevice(device))
-                    TimeSteps(profiler, rest, profiler);
+                TimeSteps(device, rest);
                 break;
             case "optimizers":
                 TimeOptimizers(device, rest);
                 break;
             default:
-                Console.Error.WriteLine($"{task}: no such benchmark; products, copy, train, profile or optimizers");
+                Console.Error.WriteLine($"{task}: no such benchmark; products, copy, train or optimizers");
                 return 1;
         }
 
@@ -93,7 +89,7 @@ internal static class DeviceBenchmarks
     }
 
     /// <summary>Training steps of a model: <c>char|gpt2 BATCH LENGTH [OPTIMIZER]</c>; random tokens, clipping, the loss back on the host.</summary>
-    private static void TimeSteps(Device device, string[] arguments, ProfilingDevice? profiler)
+    private static void TimeSteps(Device device, string[] arguments)
     {
         string model = arguments.Length > 0 ? arguments[0] : "char";
         int batch = arguments.Length > 1 ? Number(arguments[1]) : 12, length = arguments.Length > 2 ? Number(arguments[2]) : 64;
@@ -123,11 +119,8 @@ internal static class DeviceBenchmarks
 
         for (int i = 0; i < 3; i++)
             Step();
-        profiler?.Clear();
-        int count = profiler is null ? 20 : 5;
-        double seconds = Median(device, Step, count, warm: false);
+        double seconds = Median(device, Step, 20, warm: false);
         Console.WriteLine($"{model} {batch} x {length}, {optimizerName}: {seconds * 1e3:F2} ms a step, {batch * length / seconds:F0} tokens/s, last loss {last:F3}");
-        profiler?.Print(count);
     }
 
     /// <summary>Optimizer steps over the parameters of GPT-2 124M.</summary>
