@@ -68,7 +68,7 @@ public sealed unsafe partial class CpuDevice
             if (added.Block.Memory is not null)
             {
                 product.Added = (float*)At(added.Block);
-                product.StrideAdded = (int)(added.Stride == 0 ? g.N : added.Stride);
+                product.StrideAdded = added.Stride == 0 ? g.N : added.Stride;
             }
 
             group.Complete();

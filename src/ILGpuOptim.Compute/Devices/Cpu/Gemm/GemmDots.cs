@@ -41,7 +41,7 @@ internal unsafe struct GemmDots<L, E> : IWork
 
     /// <summary>Added to C; or null. Only where the few are rows.</summary>
     public float* Added;
-    public int StrideAdded;
+    public long StrideAdded;
 
     /// <summary>Room for <see cref="ScratchFloats"/> of each worker.</summary>
     public float* Scratch;
@@ -102,7 +102,7 @@ internal unsafe struct GemmDots<L, E> : IWork
     {
         float* c = C + (FewAreRows ? (nint)few * StrideC + many : (nint)many * StrideC + few);
         float value = Beta == 0 ? Alpha * sum : MathF.FusedMultiplyAdd(Beta, *c, Alpha * sum);
-        *c = Added == null ? value : value + Added[(nint)few * StrideAdded + many];
+        *c = Added == null ? value : value + Added[few * StrideAdded + many];
     }
 
     /// <summary>As <see cref="Dot"/> for two of the many rows, to the bit: two streams of reads hide more of each other's latency.</summary>

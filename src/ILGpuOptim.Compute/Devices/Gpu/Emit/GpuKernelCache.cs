@@ -27,31 +27,31 @@ internal sealed class GpuKernelCache(string folder)
     /// <summary>Files that no run has used for so long are deleted.</summary>
     private static readonly TimeSpan Unused = TimeSpan.FromDays(60);
 
-    private static readonly ConcurrentDictionary<Assembly, string> Builds = new();
+    /// <summary>For each assembly, what <see cref="BuildsOf"/> returns: the same for all kernels of a run.</summary>
+    private static readonly ConcurrentDictionary<Assembly, IReadOnlyList<string>> Builds = new();
 
     private bool isPruned;
 
     /// <summary>The cache of this user; null when it is switched off, or the system has no place for it.</summary>
     public static GpuKernelCache? OfUser()
     {
-        string? chosen = Environment.GetEnvironmentVariable(Variable);
-        if (chosen is "off")
-            return null;
-        string? root = !string.IsNullOrEmpty(chosen) ? null : CacheRoot();
-        return root is null && string.IsNullOrEmpty(chosen) ? null : new GpuKernelCache(root is null ? chosen! : Path.Combine(root, "ilgpuoptim", "kernels"));
+        string? folder = Environment.GetEnvironmentVariable(Variable);
+        if (string.IsNullOrEmpty(folder))
+            folder = CacheRoot() is { } root ? Path.Combine(root, "ilgpuoptim", "kernels") : null;
+        return folder is null or "off" ? null : new GpuKernelCache(folder);
     }
 
     /// <summary>Identifies a kernel: the target, the method with its rule, the values of its constants, its launch bounds, and the builds of all assemblies that its code may come from.</summary>
     public static string Key(string target, MethodInfo kernel, IReadOnlyList<object> constants, in KernelSpecialization limits)
     {
-        var assemblies = new HashSet<Assembly>();
-        Add(assemblies, kernel.DeclaringType!);
+        var builds = new SortedSet<string>(StringComparer.Ordinal);
+        Add(builds, kernel.DeclaringType!);
         foreach (Type argument in kernel.GetGenericArguments())
-            Add(assemblies, argument);
+            Add(builds, argument);
         return string.Join('\n',
         [
             target, Environment.Version.ToString(), $"{kernel.DeclaringType!.AssemblyQualifiedName} {kernel.Name}", .. kernel.GetGenericArguments().Select(type => type.AssemblyQualifiedName!),
-            .. constants.Select(constant => $"{constant}"), $"{limits.MaxNumThreadsPerGroup} {limits.MinNumGroupsPerMultiprocessor}", .. assemblies.Select(BuildOf).Order(StringComparer.Ordinal),
+            .. constants.Select(constant => $"{constant}"), $"{limits.MaxNumThreadsPerGroup} {limits.MinNumGroupsPerMultiprocessor}", .. builds,
         ]);
     }
 
@@ -84,14 +84,16 @@ internal sealed class GpuKernelCache(string folder)
     /// <summary>Keeps a source.</summary>
     public void Write(string key, in GpuKernelSource source)
     {
-        var content = new MemoryStream();
-        using (var writer = new BinaryWriter(content, Encoding.UTF8, leaveOpen: true))
+        var stream = new MemoryStream();
+        using (var writer = new BinaryWriter(stream))
         {
             writer.Write(key);
             writer.Write(source.Text);
             writer.Write(source.SharedBytes);
             writer.Write(source.FieldsPerView);
         }
+
+        byte[] content = stream.ToArray();
 
         try
         {
@@ -105,8 +107,8 @@ internal sealed class GpuKernelCache(string folder)
                 using (var writer = new BinaryWriter(File.Create(temporary)))
                 {
                     writer.Write(Magic);
-                    writer.Write(SHA256.HashData(content.ToArray()));
-                    writer.Write(content.ToArray());
+                    writer.Write(SHA256.HashData(content));
+                    writer.Write(content);
                 }
 
                 File.Move(temporary, PathOf(key), overwrite: true);
@@ -146,11 +148,19 @@ internal sealed class GpuKernelCache(string folder)
         return root.Length == 0 ? null : root;
     }
 
-    private static void Add(HashSet<Assembly> assemblies, Type type)
+    private static void Add(SortedSet<string> builds, Type type)
     {
-        Add(assemblies, type.Assembly);
+        builds.UnionWith(Builds.GetOrAdd(type.Assembly, BuildsOf));
         foreach (Type argument in type.GetGenericArguments())
-            Add(assemblies, argument);
+            Add(builds, argument);
+    }
+
+    /// <summary>An assembly and the loaded ones that it refers to, each with an identifier of its build: another for every build with other code.</summary>
+    private static IReadOnlyList<string> BuildsOf(Assembly assembly)
+    {
+        var assemblies = new HashSet<Assembly>();
+        Add(assemblies, assembly);
+        return [.. assemblies.Select(found => $"{found.FullName} {found.ManifestModule.ModuleVersionId}")];
     }
 
     /// <summary>Adds an assembly and the loaded ones that it refers to, without those of .NET, which <see cref="Environment.Version"/> identifies.</summary>
@@ -165,7 +175,4 @@ internal sealed class GpuKernelCache(string folder)
                 Add(assemblies, loaded);
         }
     }
-
-    /// <summary>Another value for every build of an assembly with other code.</summary>
-    private static string BuildOf(Assembly assembly) => Builds.GetOrAdd(assembly, static assembly => $"{assembly.FullName} {assembly.ManifestModule.ModuleVersionId}");
 }
