@@ -32,6 +32,11 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 
     private const double MinWorkPerItem = 5e5;
 
+    /// <summary>The time to pack an element relative to reading it.</summary>
+    private const double PackingCost = 6;
+
+    private const int MinRowsPerItem = 16, MaxRowsPerItem = 512;
+
     private Buffer packed, scratch, partials, few;
 
     /// <summary>C = alpha · op(A) · op(B) + beta · C, then <paramref name="epilogue"/>.</summary>
@@ -123,30 +128,26 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             }
         }
 
+        // Rows at the same offset of a page compete for the same few lines of the first-level cache.
+        work.PacksA = !work.A.IsPlain || (work.A.Stride % 1024 == 0 && panels > 1);
         double flops = 2.0 * m * n * k * batch;
         int wanted = Quotient((int)Math.Clamp(flops / MinWorkPerItem, 1, 8 * pool.Threads), batch * work.Parts);
-        int strip = Math.Max(1, Math.Min(8, StripFloats / (width * Math.Max(work.Depth, 1))));
         bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !work.A.IsPlain);
-        int rowItems;
-        if (shares)
+        work.StripPanels = Math.Max(1, Math.Min(8, StripFloats / (width * Math.Max(work.Depth, 1))));
+
+        // Each column of items reads A once and each row of items reads B once; packing costs as much as several readings.
+        double ofA = (work.PacksA ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
+        int fewest = Quotient(m, MaxRowsPerItem), rowItems = fewest;
+        for (int items = fewest; items <= Math.Max(fewest, Math.Min(wanted, m / MinRowsPerItem)); items++)
         {
-            work.PanelsPerItem = Quotient(panels, Quotient(panels, strip));
-            work.ColumnItems = Quotient(panels, work.PanelsPerItem);
-            rowItems = Quotient(wanted, work.ColumnItems);
-        }
-        else
-        {
-            // Each item packs its own B, so items are narrow and tall; if A must be packed, they are wide.
-            int leastPanels = work.A.IsPlain ? 1 : Math.Min(panels, 4);
-            work.PanelsPerItem = Math.Max(leastPanels, Quotient(panels, wanted));
-            if (work.Parts == 1 && batch == 1)
-                work.PanelsPerItem = Math.Min(work.PanelsPerItem, strip);
-            work.ColumnItems = Quotient(panels, work.PanelsPerItem);
-            rowItems = Math.Max(Quotient(m, 512), Math.Min(Quotient(wanted, work.ColumnItems), m / 96));
+            double cost = ofA * Math.Min(panels, Quotient(wanted, items)) + ofB * items;
+            if (cost < least)
+                (least, rowItems) = (cost, items);
         }
 
-        work.StripPanels = strip;
-        work.RowsPerItem = Quotient(rowTiles, Math.Clamp(rowItems, 1, rowTiles)) * tileRows;
+        work.PanelsPerItem = Quotient(panels, Math.Min(Quotient(wanted, rowItems), panels));
+        work.ColumnItems = Quotient(panels, work.PanelsPerItem);
+        work.RowsPerItem = Quotient(rowTiles, rowItems) * tileRows;
         work.RowItems = Quotient(m, work.RowsPerItem);
         return shares;
     }

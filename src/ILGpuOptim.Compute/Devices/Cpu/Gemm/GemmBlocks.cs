@@ -34,6 +34,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     /// <summary>B is read where it lies.</summary>
     public bool Direct;
 
+    /// <summary>An item packs its rows of A, a stretch of k at a time.</summary>
+    public bool PacksA;
+
     /// <summary>All of B, packed beforehand; null when each item packs its own.</summary>
     public float* Shared;
 
@@ -44,14 +47,16 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     public readonly int Items(int batch) => batch * Parts * RowItems * ColumnItems;
 
-    /// <summary>The scratch memory of an item: a tile of C, a strip of A and a strip of B.</summary>
+    /// <summary>The scratch memory of an item: a tile of C, the rows of A if they are packed, and a strip of B.</summary>
     public readonly long ScratchFloats()
     {
-        long depth = Math.Max(Depth, 1);
-        long tile = (long)GemmTiles.Rows<L>() * Width, sliver = GemmTiles.Rows<L>() * depth;
-        long strip = Shared == null ? Math.Min(StripPanels, PanelsPerItem) * Width * depth : 0;
-        return Rounded(tile) + Rounded(sliver) + strip;
+        long strip = Shared == null ? Math.Min(StripPanels, PanelsPerItem) * Width * Math.Max(Depth, 1L) : 0;
+        return TileFloats + RowFloats + strip;
     }
+
+    private static long TileFloats => Rounded((long)GemmTiles.Rows<L>() * Width);
+
+    private readonly long RowFloats => PacksA ? Rounded(RowsPerItem * Math.Max(Depth, 1L)) : 0;
 
     private static long Rounded(long floats) => (floats + 15) & ~15L;
 
@@ -71,11 +76,12 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         {
             int depth = Math.Min(Depth, endK - k0);
             float beta = k0 == startK ? Beta : 1;
+            float* rows = PacksA ? Rows(a, worker, firstRow, endRow, k0, depth) : null;
             for (int panel = firstPanel; panel < endPanel; panel += StripPanels)
             {
                 int end = Math.Min(panel + StripPanels, endPanel);
                 float* strip = Strip(b, worker, panel, end, k0, depth);
-                Multiply(a, b, strip, c, worker, firstRow, endRow, panel, end, k0, depth, beta);
+                Multiply(a, b, rows, strip, c, worker, firstRow, endRow, panel, end, k0, depth, beta);
             }
 
             k0 += Depth;
@@ -89,13 +95,24 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         }
     }
 
+    /// <summary>Packs rows of A as tiles, one after the other: element (row, k) of a tile at k · rows of a tile + row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly float* Rows(in GemmOperand a, int worker, int firstRow, int endRow, int k0, int depth)
+    {
+        int tileRows = GemmTiles.Rows<L>();
+        float* packed = Scratch + worker * ScratchPerWorker + TileFloats, target = packed;
+        for (int row = firstRow; row < endRow; row += tileRows, target += (long)tileRows * depth)
+            a.Pack(target, tileRows, row, Math.Min(tileRows, endRow - row), k0, depth, along: false);
+        return packed;
+    }
+
     /// <summary>The packed panels of B. Packs them first if necessary.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly float* Strip(in GemmOperand b, int worker, int panel, int endPanel, int k0, int depth)
     {
         if (Shared != null)
             return SharedPanel(panel, k0, depth);
-        float* strip = Scratch + worker * ScratchPerWorker + Rounded(GemmTiles.Rows<L>() * Width) + Rounded(GemmTiles.Rows<L>() * (long)Depth);
+        float* strip = Scratch + worker * ScratchPerWorker + TileFloats + RowFloats;
         float* target = strip;
         for (; panel < endPanel; panel++, target += (long)Width * depth)
         {
@@ -118,26 +135,20 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Multiply(
-        in GemmOperand a, in GemmOperand b, float* strip, float* c, int worker,
+        in GemmOperand a, in GemmOperand b, float* rowsOfA, float* strip, float* c, int worker,
         int firstRow, int endRow, int firstPanel, int endPanel, int k0, int depth, float beta)
     {
         int tileRows = GemmTiles.Rows<L>();
         float* tile = Scratch + worker * ScratchPerWorker;
-        float* sliver = tile + Rounded(tileRows * Width);
-
-        // Rows at the same offset of a page compete for the same few lines of the first-level cache.
-        bool packs = !a.IsPlain || (a.Stride % 1024 == 0 && endPanel - firstPanel > 1);
         Panel work;
         work.K = depth;
         work.Alpha = Alpha;
         for (int row = firstRow; row < endRow; row += tileRows)
         {
             int rows = Math.Min(tileRows, endRow - row);
-            if (packs)
-                a.Pack(sliver, tileRows, row, rows, k0, depth, along: false);
-            work.A = packs ? sliver : a.At(row, k0);
-            work.RowStrideA = packs ? 1 : a.Stride;
-            work.StepA = packs ? tileRows : 1;
+            work.A = PacksA ? rowsOfA + (nint)(row - firstRow) * depth : a.At(row, k0);
+            work.RowStrideA = PacksA ? 1 : a.Stride;
+            work.StepA = PacksA ? tileRows : 1;
             float* packed = strip;
             for (int panel = firstPanel; panel < endPanel; panel++, packed += Width * depth)
             {
