@@ -8,7 +8,7 @@ namespace ILGpuOptim.Ops;
 public static class CrossEntropyOp
 {
     /// <summary>The largest number of logits that are kept for the backward pass; more are computed again, chunk by chunk.</summary>
-    public const long MaxKeptLogits = 1 << 25;
+    public const long MaxKeptLogits = 1 << 26;
 
     /// <summary>Longer chunks are cut to a multiple of this, so that products consist of whole tiles.</summary>
     private const int ChunkRows = 128;
