@@ -49,6 +49,12 @@ public abstract class DelegatingDevice(Device inner) : Device
     protected internal override DeviceMemory Allocate(long bytes) => inner.Allocate(bytes);
 
     /// <inheritdoc/>
+    protected internal override bool HasNarrowProducts => inner.HasNarrowProducts;
+
+    /// <inheritdoc/>
+    protected internal override bool HasNarrowAttention => inner.HasNarrowAttention;
+
+    /// <inheritdoc/>
     protected internal override long WorkspaceOf(in GemmArguments product) => inner.WorkspaceOf(product);
 
     /// <inheritdoc/>

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace ILGpuOptim.Compute;
 
-// Operand.Accumulate, implemented once for all devices.
+// Operand.Accumulate and sums stored in bf16, implemented once for all devices.
 public abstract partial class Device
 {
     private void MapAccumulating<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) where R : unmanaged, IMap6
@@ -29,20 +29,23 @@ public abstract partial class Device
         Join(rows, columns, operands, changed);
     }
 
-    private static bool AnyAccumulates(ReadOnlySpan<Operand> operands)
+    private static bool AnyAccumulates(Access access, ReadOnlySpan<Operand> operands)
     {
-        foreach (ref readonly Operand operand in operands)
+        for (int k = 0; k < operands.Length; k++)
         {
-            if (operand.Accumulate)
+            if (operands[k].Accumulate || IsNarrowSum(access, k, operands[k]))
                 return true;
         }
 
         return false;
     }
 
+    /// <summary>True for a sum that is stored in fewer than 32 bits: kernels sum in f32.</summary>
+    private static bool IsNarrowSum(Access access, int k, in Operand operand) => operand.Block.Type != DType.F32 && access.Reduces(k);
+
     /// <summary>
-    /// Returns a bit for each operand that the kernel itself can accumulate, and gives the other accumulating operands temporary
-    /// memory: sums, and all operands of a row program that writes an element per row, which its threads must not read meanwhile.
+    /// Returns a bit for each operand that the kernel itself can accumulate, and gives the other accumulating operands temporary f32
+    /// memory: sums, also those that replace a narrow target, and all operands of a row program that writes an element per row, which its threads must not read meanwhile.
     /// </summary>
     private int Separate(Access access, long rows, long columns, ReadOnlySpan<Operand> operands, Span<Operand> changed)
     {
@@ -54,7 +57,7 @@ public abstract partial class Device
         for (int k = 0; k < operands.Length; k++)
         {
             ref readonly Operand operand = ref operands[k];
-            if (!operand.Accumulate)
+            if (!operand.Accumulate && !IsNarrowSum(access, k, operand))
                 continue;
             if (access.Writes(k) && (!writesRows || rows == 0 || columns == 0))
                 flags |= 1 << k;
@@ -70,14 +73,17 @@ public abstract partial class Device
     {
         for (int k = 0; k < operands.Length; k++)
         {
-            if (!operands[k].Accumulate || ReferenceEquals(operands[k].Block.Memory, changed[k].Block.Memory))
+            if (ReferenceEquals(operands[k].Block.Memory, changed[k].Block.Memory))
                 continue;
             Operand target = operands[k] with { Accumulate = false };
             Block added = changed[k].Block;
-            if (target.Layout == Layout.Full)
-                MapCore(new Lift2<AddRule>(new AddRule()), rows, columns, [target, added]);
+            (long height, long width) = target.Layout == Layout.Full ? (rows, columns) : (1, added.Length);
+            if (target.Layout != Layout.Full)
+                target = target.Block;
+            if (operands[k].Accumulate)
+                MapCore(new Lift2<AddRule>(new AddRule()), height, width, [target, added]);
             else
-                MapCore(new Lift2<AddRule>(new AddRule()), 1, added.Length, [target.Block, added]);
+                MapCore(new Lift2<CopyRule>(new CopyRule()), height, width, [added, target]);
             Pool.Return(added);
         }
     }

@@ -69,6 +69,13 @@ public abstract partial class Device
         Validate.Type(block, type);
     }
 
+    private void CheckFloats(in Block block)
+    {
+        Check(block);
+        if (block.Type is not (DType.F32 or DType.BF16))
+            throw new ArgumentException($"expected {DType.F32} or {DType.BF16} storage, not {block.Type}");
+    }
+
     private void CheckNumbers(in Block block, int length)
     {
         Check(block);
@@ -108,6 +115,12 @@ public abstract partial class Device
             Check(distances);
         if (arguments.Ranges is { } ranges)
             Check(ranges);
+    }
+
+    private void CheckNarrowAttention(in AttentionArguments arguments)
+    {
+        if (arguments.Query.Type != DType.F32 && !HasNarrowAttention)
+            throw new NotSupportedException($"{Name}: attention reads {DType.F32} here, not {arguments.Query.Type}; use the precision f32 or tf32, or the device cpu");
     }
 
     /// <summary>Throws if the host knows that attention's ranges exceed the keys or decrease.</summary>

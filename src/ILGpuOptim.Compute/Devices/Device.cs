@@ -142,7 +142,7 @@ public abstract partial class Device : IDisposable
         using Use use = Enter();
         Check(operands);
         Validate.Map<R>(rows, columns, operands);
-        if (AnyAccumulates(operands))
+        if (AnyAccumulates(R.Access, operands))
             MapAccumulating(rule, rows, columns, operands);
         else
             MapCore(rule, rows, columns, operands);
@@ -156,7 +156,7 @@ public abstract partial class Device : IDisposable
         using Use use = Enter();
         Check(operands);
         Validate.Rows<R>(rows, columns, operands);
-        if (AnyAccumulates(operands))
+        if (AnyAccumulates(R.Access, operands))
             RowProgramAccumulating(rule, rows, columns, operands);
         else
             RowProgramCore(rule, rows, columns, operands);
@@ -172,30 +172,44 @@ public abstract partial class Device : IDisposable
         Check(arguments);
         Check(operands);
         Validate.Gemm<R>(arguments, operands);
-        GemmCore(arguments, epilogue, operands);
+        if (arguments.C.Type == DType.F32 || HasNarrowProducts)
+            GemmCore(arguments, epilogue, operands);
+        else
+            GemmThroughF32(arguments, epilogue, operands);
     }
 
     /// <summary>Independent products without epilogues: none reads what another writes.</summary>
     public void Gemm(ReadOnlySpan<GemmArguments> products)
     {
         using Use use = Enter();
+        bool direct = true;
         foreach (ref readonly GemmArguments product in products)
         {
             Check(product);
             Validate.Gemm<Lift1<KeepRule>>(product, []);
+            direct &= product.C.Type == DType.F32 || HasNarrowProducts;
         }
 
-        GemmCore(products);
+        if (direct)
+        {
+            GemmCore(products);
+            return;
+        }
+
+        foreach (ref readonly GemmArguments product in products)
+            Gemm(product, default(Lift1<KeepRule>), []);
     }
 
     /// <summary>Scaled dot-product attention; never holds the T × T matrix.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A size or limit is negative, the soft cap or dropout is out of range, or a range exceeds the keys.
     /// Ranges that only a GPU knows are clamped to the keys instead.</exception>
+    /// <exception cref="NotSupportedException">The operands are bf16, and the device's attention reads f32 only.</exception>
     public void AttentionForward(in AttentionArguments arguments)
     {
         using Use use = Enter();
         Check(arguments);
         Validate.Attention(arguments);
+        CheckNarrowAttention(arguments);
         CheckRanges(arguments);
         AttentionForwardCore(arguments);
     }
@@ -213,6 +227,7 @@ public abstract partial class Device : IDisposable
             Check(distances);
         Validate.Attention(arguments);
         Validate.Attention(arguments, gradients);
+        CheckNarrowAttention(arguments);
         CheckRanges(arguments);
         AttentionBackwardCore(arguments, gradients);
     }
@@ -263,13 +278,13 @@ public abstract partial class Device : IDisposable
     }
 
     /// <summary>
-    /// target[i] = source[i, indices[i]] for each row of <paramref name="columns"/> elements; 0 where the index is negative.
+    /// target[i] = source[i, indices[i]] for each row of <paramref name="columns"/> elements, F32 or BF16; 0 where the index is negative. The target is F32.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">An index is not less than <paramref name="columns"/>. If only a GPU knows the indices, the result becomes NaN instead.</exception>
     public void Pick(in Block source, in Block indices, in Block target, long columns)
     {
         using Use use = Enter();
-        Check(source, DType.F32);
+        CheckFloats(source);
         Check(indices, DType.I32);
         Check(target, DType.F32);
         Validate.Table("the source", source, indices.Length, columns);
@@ -282,7 +297,7 @@ public abstract partial class Device : IDisposable
     /// target[i, indices[i, j]] += value[i, j] for each row of <paramref name="columns"/> elements, equal indices of a row in the order of j. Negative indices are
     /// skipped.
     /// </summary>
-    /// <param name="target">Rows × columns, F32.</param>
+    /// <param name="target">Rows × columns, F32 or BF16; each sum is rounded to the nearest.</param>
     /// <param name="indices">Rows × <paramref name="perRow"/> columns of the target, I32.</param>
     /// <param name="value">One element for each index, F32.</param>
     /// <param name="columns">Elements of a row of the target.</param>
@@ -291,7 +306,7 @@ public abstract partial class Device : IDisposable
     public void AddAt(in Block target, in Block indices, in Block value, long columns, int perRow = 1)
     {
         using Use use = Enter();
-        Check(target, DType.F32);
+        CheckFloats(target);
         Check(indices, DType.I32);
         Check(value, DType.F32);
         if (perRow < 1 || indices.Length % perRow != 0)
@@ -308,7 +323,7 @@ public abstract partial class Device : IDisposable
     public void Rotate(in RotationArguments arguments)
     {
         using Use use = Enter();
-        Check(arguments.Target, DType.F32);
+        CheckFloats(arguments.Target);
         Check(arguments.Angles, DType.F32);
         Validate.Rotation(arguments);
         RotateCore(arguments);

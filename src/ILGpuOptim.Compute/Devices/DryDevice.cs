@@ -29,6 +29,12 @@ public class DryDevice(Device? like = null) : Device
     public override long AvailableBytes => long.MaxValue;
 
     /// <inheritdoc/>
+    protected internal override bool HasNarrowProducts => like?.HasNarrowProducts ?? true;
+
+    /// <inheritdoc/>
+    protected internal override bool HasNarrowAttention => like?.HasNarrowAttention ?? true;
+
+    /// <inheritdoc/>
     protected internal override DeviceMemory Allocate(long bytes)
     {
         Largest = Math.Max(Largest, bytes);

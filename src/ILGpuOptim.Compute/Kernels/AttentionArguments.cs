@@ -4,7 +4,7 @@ namespace ILGpuOptim.Compute;
 /// The operands of attention. Rows are tokens: query row (b, i) begins at <c>(b · QueryLength + i) · QueryStride</c>
 /// and holds Heads heads of HeadSize elements; key and value rows (b, j) begin at <c>(b · KeyCapacity + j) · KeyStride</c>
 /// and hold KeyHeads heads. Query head h reads key head h · KeyHeads / Heads. The three may be slices of one
-/// packed block, so strides may exceed the row.
+/// packed block, so strides may exceed the row. The four and their gradients are f32 or bf16, all of one type; the other blocks are f32.
 /// </summary>
 /// <remarks>
 /// The last query is aligned with the last key: query i has position p = i + KeyLength - QueryLength among the keys. It attends to one interval of keys,
@@ -63,6 +63,9 @@ public readonly record struct AttentionArguments(Block Query, Block Key, Block V
     /// <see cref="KeyLength"/>. Neither may decrease from one query of a sequence to the next. Null: no limit.
     /// </summary>
     public Block? Ranges { get; init; }
+
+    /// <summary>How queries, keys and values are multiplied.</summary>
+    public Precision Precision { get; init; }
 
     /// <summary>Multiplies the products q·k, usually 1/√HeadSize.</summary>
     public required float Scale { get; init; }
@@ -131,8 +134,8 @@ public readonly record struct AttentionGradients(Block Output, Block Query, Bloc
 /// The operands of a rotation. Each row of the target holds Heads heads, and maybe others behind or between them; the
 /// first half x and the second half y of a head's first RotatedSize elements become x cos - y sin and y cos + x sin. Other elements stay.
 /// </summary>
-/// <param name="Target">Rows × Stride, f32, rotated in place.</param>
-/// <param name="Angles">Rows × RotatedSize: RotatedSize / 2 cosines, then as many sines.</param>
+/// <param name="Target">Rows × Stride, f32 or bf16, rotated in place.</param>
+/// <param name="Angles">f32, rows × RotatedSize: RotatedSize / 2 cosines, then as many sines.</param>
 public readonly record struct RotationArguments(Block Target, Block Angles)
 {
     /// <summary>Tokens.</summary>

@@ -61,10 +61,13 @@ internal static partial class Validate
         long width = Heads("queries", a.Heads, a.HeadSize, a.QueryHeadStride), keyWidth = Heads("keys", a.KeyHeads, a.HeadSize, a.KeyHeadStride), queries = Math.BigMul(a.Batch, a.QueryLength);
         int capacity = a.KeyCapacity == 0 ? a.KeyLength : a.KeyCapacity;
         long keys = a.Batch == 0 || a.KeyLength == 0 ? 0 : Math.BigMul(a.Batch - 1, capacity) + a.KeyLength;
-        Strided("queries", query, queries, width, a.QueryStride);
-        Strided("keys", key, keys, keyWidth, a.KeyStride);
-        Strided("values", value, keys, keyWidth, a.KeyStride);
-        Strided("output", output, queries, Math.BigMul(a.Heads, a.HeadSize), a.OutputStride);
+        DType type = a.Query.Type;
+        if (type is not (DType.F32 or DType.BF16))
+            throw new ArgumentException($"attention: queries are {DType.F32} or {DType.BF16}, not {type}");
+        Strided("queries", query, type, queries, width, a.QueryStride);
+        Strided("keys", key, type, keys, keyWidth, a.KeyStride);
+        Strided("values", value, type, keys, keyWidth, a.KeyStride);
+        Strided("output", output, type, queries, Math.BigMul(a.Heads, a.HeadSize), a.OutputStride);
     }
 
     /// <summary>The elements from the first head of a row to the end of the last.</summary>
@@ -75,12 +78,12 @@ internal static partial class Validate
         return heads == 0 ? 0 : Math.BigMul(heads - 1, stride == 0 ? size : stride) + size;
     }
 
-    /// <summary>A block of f32 holds rows of some width, a stride apart.</summary>
-    private static void Strided(string name, in Block block, long rows, long width, int stride)
+    /// <summary>A block of the queries' type holds rows of some width, a stride apart.</summary>
+    private static void Strided(string name, in Block block, DType type, long rows, long width, int stride)
     {
         if (stride < width)
             throw new ArgumentException($"{name}: a stride of {stride} is less than the {width} elements of a row");
-        Numbers(name, block, rows == 0 ? 0 : (Int128)(rows - 1) * stride + width);
+        Numbers(name, block, type, rows == 0 ? 0 : (Int128)(rows - 1) * stride + width);
     }
 
     public static void Rotation(in RotationArguments a)

@@ -75,9 +75,12 @@ internal static partial class Validate
         }
     }
 
-    private static void Numbers(string name, in Block block, Int128 needed)
+    private static void Numbers(string name, in Block block, Int128 needed) => Numbers(name, block, DType.F32, needed);
+
+    private static void Numbers(string name, in Block block, DType type, Int128 needed)
     {
-        Type(block, DType.F32);
+        if (block.Type != type)
+            throw new ArgumentException($"{name}: expected {type} storage, not {block.Type}");
         if (needed > block.Length)
             throw new ArgumentException($"{name}: {needed} elements are needed; the block has {block.Length}");
     }
@@ -86,14 +89,15 @@ internal static partial class Validate
     {
         if (g.M < 0 || g.N < 0 || g.K < 0 || g.Batch < 0)
             throw new ArgumentOutOfRangeException(nameof(g), $"negative size: {g.M} × {g.N} × {g.K}, batch {g.Batch}");
-        Type(g.C, DType.F32);
+        if (g.C.Type is not (DType.F32 or DType.BF16))
+            throw new ArgumentException($"C: a product is stored as {DType.F32} or {DType.BF16}, not {g.C.Type}");
         Matrix("A", g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA, g.Batch, g.BatchStrideA);
         Matrix("B", g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB, g.Batch, g.BatchStrideB);
         Matrix("C", g.C, g.M, g.N, g.StrideC, g.Batch, g.BatchStrideC);
         if (g.Batch > 1 && g.BatchStrideC == 0 && g.M > 0 && g.N > 0)
             throw new ArgumentException("the products of a batch would overwrite each other: BatchStrideC is 0", nameof(g));
-        if (g.Batch > 1 && operands.Length > 0 && g.BatchStrideC != (long)g.M * (g.StrideC == 0 ? g.N : g.StrideC))
-            throw new ArgumentException("a batched product with an epilogue must write its matrices one after the other", nameof(g));
+        if (g.Batch > 1 && (operands.Length > 0 || g.C.Type != DType.F32) && g.BatchStrideC != (long)g.M * (g.StrideC == 0 ? g.N : g.StrideC))
+            throw new ArgumentException("a batched product with an epilogue or a bf16 result must write its matrices one after the other", nameof(g));
         for (int k = 0; k < operands.Length; k++)
         {
             if (R.Access.Reduces(k + 1))
@@ -197,10 +201,11 @@ internal static partial class Validate
         if (operand.Block.Type == DType.I8)
             Scales(rule, k, operand, rows, columns);
         bool reduces = access.Reduces(k);
-        if (reduces ? operand.Layout == Layout.Full || operand.Block.Type != DType.F32 : operand.Layout == Layout.RowsAndColumns)
+        bool floats = operand.Block.Type is DType.F32 or DType.BF16;
+        if (reduces ? operand.Layout == Layout.Full || !floats : operand.Layout == Layout.RowsAndColumns)
             throw new ArgumentException($"{rule.Name}: operand {k} cannot be {operand.Layout} of {operand.Block.Type} when it is {access.At(k)}");
-        if (operand.Accumulate && (access.At(k) is not (Slot.Write or Slot.Sum) || operand.Block.Type != DType.F32))
-            throw new ArgumentException($"{rule.Name}: operand {k} accumulates, so it must be written or summed as {DType.F32}; it is {access.At(k)} of {operand.Block.Type}");
+        if (operand.Accumulate && (access.At(k) is not (Slot.Write or Slot.Sum) || !floats))
+            throw new ArgumentException($"{rule.Name}: operand {k} accumulates, so it must be written or summed as {DType.F32} or {DType.BF16}; it is {access.At(k)} of {operand.Block.Type}");
         if (operand.Factor is not { } factor)
             return;
         if (access.At(k) != Slot.Read)

@@ -2,13 +2,13 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Tests.Cpu;
 
-/// <summary>Random operands, the same for the same shape; every one is exact in f32.</summary>
+/// <summary>Random operands, the same for the same shape; every one is exact in its type.</summary>
 internal sealed class AttentionProblem
 {
     public const ulong Seed = 77, Stream = 5;
 
     /// <summary>What results hold where a kernel must not write.</summary>
-    public const float Untouched = -12345.5f;
+    public const float Untouched = -12352f;
 
     private readonly AttentionShape shape;
     private readonly double[]? mask;
@@ -21,7 +21,11 @@ internal sealed class AttentionProblem
         {
             double[] numbers = new double[count];
             foreach (ref double x in numbers.AsSpan())
-                x = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+            {
+                float number = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+                x = shape.Narrow ? Bf16.Widen(Bf16.Narrow(number)) : number;
+            }
+
             return numbers;
         }
 
@@ -64,9 +68,9 @@ internal sealed class AttentionProblem
         return result;
     }
 
-    public static Block Upload(Device device, float[] numbers)
+    public static Block Upload(Device device, float[] numbers, DType type = DType.F32)
     {
-        Block block = device.Pool.Rent(numbers.Length);
+        Block block = device.Pool.Rent(numbers.Length, type);
         device.Upload(numbers, block);
         return block;
     }
@@ -75,12 +79,13 @@ internal sealed class AttentionProblem
     public static AttentionResults Run(Device device, AttentionShape shape, AttentionProblem? given = null)
     {
         AttentionProblem problem = given ?? new AttentionProblem(shape);
-        Block Numbers(double[] numbers) => Upload(device, Array.ConvertAll(numbers, x => (float)x));
-        Block Empty(int count) => Upload(device, [.. Enumerable.Repeat(Untouched, count)]);
+        DType type = shape.Narrow ? DType.BF16 : DType.F32;
+        Block Numbers(double[] numbers, DType type = DType.F32) => Upload(device, Array.ConvertAll(numbers, x => (float)x), type);
+        Block Empty(int count, DType type = DType.F32) => Upload(device, [.. Enumerable.Repeat(Untouched, count)], type);
         Block[] blocks =
         [
-            Numbers(problem.Query), Numbers(problem.Key), Numbers(problem.Value), Empty(shape.OutputNumbers), Empty(shape.Rows),
-            Numbers(problem.OutputGradient), Empty(shape.QueryNumbers), Empty(shape.KeyNumbers), Empty(shape.KeyNumbers),
+            Numbers(problem.Query, type), Numbers(problem.Key, type), Numbers(problem.Value, type), Empty(shape.OutputNumbers, type), Empty(shape.Rows),
+            Numbers(problem.OutputGradient, type), Empty(shape.QueryNumbers, type), Empty(shape.KeyNumbers, type), Empty(shape.KeyNumbers, type),
             Numbers(problem.Bias ?? []), Numbers(problem.Distances ?? []), Empty(shape.DistanceNumbers),
         ];
         int[] ranges = shape.AllRanges();

@@ -14,6 +14,9 @@ public sealed record AttentionShape(int Batch, int Heads, int KeyHeads, int Head
     public bool Distances { get; init; }
     public AttentionRanges Ranges { get; init; }
 
+    /// <summary>Queries, keys, values, output and their gradients are bf16.</summary>
+    public bool Narrow { get; init; }
+
     /// <summary>Numbers between two heads of a query row; between two heads of a key row there are twice as many.</summary>
     public int Gap { get; init; }
 
@@ -184,8 +187,8 @@ internal sealed class AttentionReference
         }
     }
 
-    /// <summary>The gradients of Σ output · <paramref name="gradient"/>.</summary>
-    public (double[] Query, double[] Key, double[] Value, double[] Distances) Backward(double[] gradient)
+    /// <summary>The gradients of Σ output · <paramref name="gradient"/>; with the output that a device has rounded, those that follow from it.</summary>
+    public (double[] Query, double[] Key, double[] Value, double[] Distances) Backward(double[] gradient, float[]? rounded = null)
     {
         double[] distances = new double[Shape.DistanceNumbers];
         double[] query = new double[Query.Length], key = new double[Key.Length], value = new double[Value.Length];
@@ -208,6 +211,13 @@ internal sealed class AttentionReference
                         }
 
                         mean += row[j] * slopes[j];
+                    }
+
+                    if (rounded is not null)
+                    {
+                        mean = 0;
+                        for (int d = 0; d < Shape.HeadSize; d++)
+                            mean += gradient[Shape.Output(b, i, h, d)] * rounded[Shape.Output(b, i, h, d)];
                     }
 
                     for (int j = 0; j < Shape.KeyLength; j++)

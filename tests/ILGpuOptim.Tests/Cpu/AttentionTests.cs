@@ -23,6 +23,14 @@ public class AttentionTests
         AgreesWithTheTextbook(device, AttentionShapes.Masked().Concat(AttentionShapes.MoreMasked()));
     }
 
+    [Theory]
+    [MemberData(nameof(Widths))]
+    public void AgreesWithTheTextbookInBf16(int width)
+    {
+        using var device = new CpuDevice(2, width);
+        AgreesWithTheTextbook(device, AttentionShapes.Usual().Concat(AttentionShapes.Masked()).Select(shape => shape with { Narrow = true }));
+    }
+
     internal static void AgreesWithTheTextbook(Device device, IEnumerable<AttentionShape> shapes)
     {
         foreach (AttentionShape shape in shapes)
@@ -74,7 +82,7 @@ public class AttentionTests
             new(2, 2, 2, 16, 330, 330) { Distances = true },
             new(3, 6, 2, 32, 2, 513) { Before = 100, Distances = true, Cap = 2 },
         ];
-        foreach (AttentionShape shape in shapes)
+        foreach (AttentionShape shape in shapes.Concat(shapes.Select(shape => shape with { Narrow = true })))
         {
             AttentionResults? first = null;
             for (int threads = 1; threads <= 3; threads++)
@@ -132,7 +140,7 @@ public class AttentionTests
     public void TheReferenceDeviceAgreesWithTheTextbook()
     {
         using var device = new ReferenceDevice();
-        AgreesWithTheTextbook(device, AttentionShapes.Usual().Concat(AttentionShapes.Masked()).Concat(AttentionShapes.MoreMasked()).Where(shape => (long)shape.Rows * shape.KeyLength * shape.HeadSize < 2_000_000));
+        AgreesWithTheTextbook(device, AttentionShapes.Usual().Concat(AttentionShapes.Masked()).Concat(AttentionShapes.MoreMasked()).SelectMany(shape => (AttentionShape[])[shape, shape with { Narrow = true }]).Where(shape => (long)shape.Rows * shape.KeyLength * shape.HeadSize < 2_000_000));
     }
 
     [Fact]
@@ -162,11 +170,12 @@ public class AttentionTests
     {
         using var device = new CpuDevice(1);
         WhatNobodySees(device, queries);
+        WhatNobodySees(device, queries, narrow: true);
     }
 
-    internal static void WhatNobodySees(Device device, int queries)
+    internal static void WhatNobodySees(Device device, int queries, bool narrow = false)
     {
-        var shape = new AttentionShape(1, 1, 1, 16, queries, 400) { Causal = true, Before = 20 };
+        var shape = new AttentionShape(1, 1, 1, 16, queries, 400) { Causal = true, Before = 20, Narrow = narrow };
         var problem = new AttentionProblem(shape);
         Array.Fill(problem.Key, double.NaN, 0, 128 * shape.KeyStride);
         Array.Fill(problem.Value, double.NaN, 0, 128 * shape.KeyStride);
@@ -196,11 +205,12 @@ public class AttentionTests
     {
         using var device = new CpuDevice(2);
         RowsWithoutAnyKey(device, queries, keys);
+        RowsWithoutAnyKey(device, queries, keys, narrow: true);
     }
 
-    internal static void RowsWithoutAnyKey(Device device, int queries, int keys)
+    internal static void RowsWithoutAnyKey(Device device, int queries, int keys, bool narrow = false)
     {
-        var shape = new AttentionShape(2, 2, 1, 33, queries, keys) { Bias = true };
+        var shape = new AttentionShape(2, 2, 1, 33, queries, keys) { Bias = true, Narrow = narrow };
         var problem = new AttentionProblem(shape);
         Array.Fill(problem.Bias!, double.NegativeInfinity, 0, keys);
         AttentionResults results = AttentionProblem.Run(device, shape, problem);
@@ -220,11 +230,12 @@ public class AttentionTests
     {
         using var device = new CpuDevice(1);
         NaNReaches(device, queries);
+        NaNReaches(device, queries, narrow: true);
     }
 
-    internal static void NaNReaches(Device device, int queries)
+    internal static void NaNReaches(Device device, int queries, bool narrow = false)
     {
-        var shape = new AttentionShape(1, 2, 2, 16, queries, 140) { Causal = true };
+        var shape = new AttentionShape(1, 2, 2, 16, queries, 140) { Causal = true, Narrow = narrow };
         var problem = new AttentionProblem(shape);
         problem.Query[shape.Query(0, queries - 1, 1, 3)] = double.NaN;
         AttentionResults results = AttentionProblem.Run(device, shape, problem);

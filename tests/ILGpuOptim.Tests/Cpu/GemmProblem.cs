@@ -54,7 +54,7 @@ internal sealed unsafe class GemmProblem : IDisposable
     public void Run(CpuGemm gemm, int bits, float alpha, float beta) => Run(gemm, bits, alpha, beta, default(Nothing));
 
     public void Run<E>(CpuGemm gemm, int bits, float alpha, float beta, E epilogue) where E : struct, IGemmEpilogue =>
-        Invoke(gemm, bits, A, B, c, StrideC, 0, 1, m, n, k, alpha, beta, ref epilogue);
+        Invoke(gemm, bits, A, B, new GemmResult { Data = c, Stride = StrideC }, 1, m, n, k, alpha, beta, ref epilogue);
 
     public void AssertExact(float alpha, float beta, float added = 0)
     {
@@ -95,20 +95,20 @@ internal sealed unsafe class GemmProblem : IDisposable
     }
 
     /// <summary>The product in vectors of a width.</summary>
-    public static void Invoke<E>(CpuGemm gemm, int bits, in GemmOperand a, in GemmOperand b, float* c, int strideC, long batchStrideC, int batch, int m, int n, int k, float alpha, float beta, ref E epilogue)
+    public static void Invoke<E>(CpuGemm gemm, int bits, in GemmOperand a, in GemmOperand b, in GemmResult c, int batch, int m, int n, int k, float alpha, float beta, ref E epilogue)
         where E : struct, IGemmEpilogue
     {
         if (bits == 512)
-            gemm.Run<F16, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
+            gemm.Run<F16, E>(a, b, c, batch, m, n, k, alpha, beta, ref epilogue);
         else if (bits == 256)
-            gemm.Run<F8, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
+            gemm.Run<F8, E>(a, b, c, batch, m, n, k, alpha, beta, ref epilogue);
         else
-            gemm.Run<F4, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, ref epilogue);
+            gemm.Run<F4, E>(a, b, c, batch, m, n, k, alpha, beta, ref epilogue);
     }
 
     internal readonly struct Nothing : IGemmEpilogue
     {
-        public void Invoke(int row, int rows, int column, int columns, int worker)
+        public void Invoke(float* c, int stride, int row, int rows, int column, int columns, int worker)
         {
         }
     }

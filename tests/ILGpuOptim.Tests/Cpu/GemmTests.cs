@@ -232,7 +232,7 @@ public sealed unsafe class GemmTests
 
             // Each matrix has rows of its own of A; the second run also has rows of its own of a transposed B.
             GemmOperand a = all.A with { BatchStride = (long)m * all.A.Stride };
-            GemmProblem.Invoke(gemm, bits, a, all.B, c, n, m * n, batch, m, n, k, 1, 0, ref epilogue);
+            GemmProblem.Invoke(gemm, bits, a, all.B, new GemmResult { Data = c, Stride = n, BatchStride = m * n }, batch, m, n, k, 1, 0, ref epilogue);
             for (int i = 0; i < batch * m; i++)
             {
                 for (int j = 0; j < n; j++)
@@ -242,7 +242,7 @@ public sealed unsafe class GemmTests
             Assert.All(visits, v => Assert.Equal(1, v));
             GemmOperand manyB = b.B with { BatchStride = (long)n * b.B.Stride };
             GemmProblem.Nothing nothing = default;
-            GemmProblem.Invoke(gemm, bits, b.A, manyB, c, n, m * n, batch, m, n, k, 1, 0, ref nothing);
+            GemmProblem.Invoke(gemm, bits, b.A, manyB, new GemmResult { Data = c, Stride = n, BatchStride = m * n }, batch, m, n, k, 1, 0, ref nothing);
             for (int i = 0; i < m; i++)
             {
                 for (int j = 0; j < batch * n; j++)
@@ -269,8 +269,10 @@ public sealed unsafe class GemmTests
     {
         private readonly float* c = c;
 
-        public void Invoke(int row, int rows, int column, int columns, int worker)
+        public void Invoke(float* place, int stride, int row, int rows, int column, int columns, int worker)
         {
+            Assert.Equal((nint)(c + (long)row * strideC + column), (nint)place);
+            Assert.Equal(strideC, stride);
             for (int i = row; i < row + rows; i++)
             {
                 for (int j = column; j < column + columns; j++)

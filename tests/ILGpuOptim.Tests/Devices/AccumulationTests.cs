@@ -67,11 +67,11 @@ public abstract class AccumulationTests(Device device, bool isShared = false, do
     [Fact]
     public void OnlyWhatIsWrittenOrSummedAccumulates()
     {
-        Block x = device.Pool.Rent(6), y = device.Pool.Rent(6), narrow = device.Pool.Rent(6, DType.BF16), total = device.Pool.Rent(1);
+        Block x = device.Pool.Rent(6), y = device.Pool.Rent(6), bytes = device.Pool.Rent(1, 6, DType.I8), total = device.Pool.Rent(1);
         Operand adding = new Operand(x) { Accumulate = true };
         Assert.Contains("operand 0 accumulates", Assert.Throws<ArgumentException>(() => device.Map(new CopyRule(), 1, 6, adding, y)).Message, StringComparison.Ordinal);
         Assert.Contains("Update of F32", Assert.Throws<ArgumentException>(() => device.Map(new AddRule(), 1, 6, adding, y)).Message, StringComparison.Ordinal);
-        Assert.Contains("Write of BF16", Assert.Throws<ArgumentException>(() => device.Map(new CopyRule(), 1, 6, y, new Operand(narrow) { Accumulate = true })).Message, StringComparison.Ordinal);
+        Assert.Contains("Write of I8", Assert.Throws<ArgumentException>(() => device.Map(new CopyRule(), 1, 6, y, new Operand(bytes) { Accumulate = true })).Message, StringComparison.Ordinal);
         Assert.Contains("it is Max", Assert.Throws<ArgumentException>(() => device.Map(new Largest(), 1, 6, x, Operand.Scalar(total) with { Accumulate = true })).Message, StringComparison.Ordinal);
         Assert.Contains("Beta", Assert.Throws<ArgumentException>(() => device.Gemm(new GemmArguments(x, y, y, 1, 6, 1), new KeepBoth(), adding)).Message, StringComparison.Ordinal);
     }

@@ -119,26 +119,31 @@ public sealed unsafe partial class CpuDevice
     /// <inheritdoc/>
     protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
-        var values = (float*)At(source);
+        byte* values = At(source);
         var index = (int*)At(indices);
         var result = (float*)At(target);
         for (long row = 0; row < indices.Length; row++)
-            result[row] = index[row] < 0 ? 0 : values[row * columns + index[row]];
+        {
+            long place = row * columns + index[row];
+            result[row] = index[row] < 0 ? 0 : source.Type == DType.BF16 ? Bf16.Widen(((ushort*)values)[place]) : ((float*)values)[place];
+        }
     }
 
     /// <inheritdoc/>
     protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
-        var result = (float*)At(target);
+        byte* result = At(target);
         var index = (int*)At(indices);
         var values = (float*)At(value);
-        for (long i = 0; i < indices.Length; i += perRow, result += columns)
+        for (long i = 0; i < indices.Length; i++)
         {
-            for (long j = i; j < i + perRow; j++)
-            {
-                if (index[j] >= 0)
-                    result[index[j]] += values[j];
-            }
+            if (index[i] < 0)
+                continue;
+            long place = i / perRow * columns + index[i];
+            if (target.Type == DType.BF16)
+                ((ushort*)result)[place] = Bf16.Narrow(Bf16.Widen(((ushort*)result)[place]) + values[i]);
+            else
+                ((float*)result)[place] += values[i];
         }
     }
 
@@ -176,7 +181,7 @@ public sealed unsafe partial class CpuDevice
     {
         var work = new CpuRotation<L>
         {
-            Target = (float*)At(a.Target),
+            Target = At(a.Target),
             Angles = (float*)At(a.Angles),
             Rule = new RotateRule(a.Inverse ? -1 : 1),
             Rows = a.Rows,
@@ -185,6 +190,9 @@ public sealed unsafe partial class CpuDevice
             Size = a.RotatedSize,
             Stride = a.Stride,
         };
+        scratch.Reset();
+        if (a.Target.Type == DType.BF16)
+            work.Scratch = scratch.Take<float>((long)workers.Threads * work.Width);
         workers.Run(CpuRotation<L>.Pieces(a.Rows), ref work);
     }
 

@@ -8,6 +8,12 @@ public sealed unsafe partial class CpuDevice
     private CpuGemm? gemm;
 
     /// <inheritdoc/>
+    protected internal override bool HasNarrowProducts => true;
+
+    /// <inheritdoc/>
+    protected internal override bool HasNarrowAttention => true;
+
+    /// <inheritdoc/>
     protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
         bool keeps = typeof(R) == typeof(Lift1<KeepRule>);
@@ -34,7 +40,7 @@ public sealed unsafe partial class CpuDevice
     }
 
     private static bool HasFewRows(in GemmArguments g) =>
-        g is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MaxRows, A.Type: DType.F32 };
+        g is { Batch: 1, TransposeA: false, TransposeB: true, N: > 0, K: > 0, M: > 0 and <= GemmDots<F4, GemmDotsGroup<F4>.NoEpilogue>.MaxRows, A.Type: DType.F32, C.Type: DType.F32 };
 
     /// <summary>Products of few rows in one launch; a single one may add a matrix.</summary>
     private void GemmOfFewRows(ReadOnlySpan<GemmArguments> products, in Operand added)
@@ -103,10 +109,12 @@ public sealed unsafe partial class CpuDevice
         }
 
         prepared[0] = CpuOperand.From(new Operand(g.C, Layout.Full, strideC), (long)g.Batch * g.M, g.N);
-        var finish = new Epilogue<L> { Map = map };
+        bool isNarrow = g.C.Type == DType.BF16;
+        var result = new GemmResult { Data = isNarrow ? null : (float*)At(g.C), Narrow = isNarrow ? (ushort*)At(g.C) : null, Stride = strideC, BatchStride = g.BatchStrideC };
+        var finish = new Epilogue<L> { Map = map, Narrow = result.Narrow, Stride = strideC };
         GemmOperand a = Factor(g.A, g.BatchStrideA, g.TransposeA, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, g.StrideA);
         GemmOperand b = Factor(g.B, g.BatchStrideB, g.TransposeB, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, g.StrideB);
-        gemm.Run<L, Epilogue<L>>(a, b, (float*)At(g.C), strideC, g.BatchStrideC, g.Batch, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
+        gemm.Run<L, Epilogue<L>>(a, b, result, g.Batch, g.M, g.N, g.K, g.Alpha, g.Beta, ref finish);
     }
 
     private static GemmOperand Factor(in Block block, long batchStride, bool transposed, int rows, int columns, int stride)
@@ -132,10 +140,31 @@ public sealed unsafe partial class CpuDevice
     {
         public CpuMapWork<L> Map;
 
-        public readonly void Invoke(int row, int rows, int column, int columns, int worker)
+        /// <summary>C if it is bf16, to which the epilogue's results are rounded; else null.</summary>
+        public ushort* Narrow;
+        public int Stride;
+
+        public readonly void Invoke(float* c, int stride, int row, int rows, int column, int columns, int worker)
         {
+            if (Narrow == null)
+            {
+                if (Map.Loop != null)
+                    Map.RunRectangle(row, row + rows, column, column + columns, worker);
+                return;
+            }
+
             if (Map.Loop != null)
-                Map.RunRectangle(row, row + rows, column, column + columns, worker);
+            {
+                CpuOperand* operands = stackalloc CpuOperand[Access.MaxOperands];
+                new ReadOnlySpan<CpuOperand>(Map.Operands, Access.MaxOperands).CopyTo(new Span<CpuOperand>(operands, Access.MaxOperands));
+                operands[0] = CpuOperand.Floats(c - ((nint)row * stride + column), stride);
+                CpuMapWork<L> map = Map;
+                map.Operands = operands;
+                map.RunRectangle(row, row + rows, column, column + columns, worker);
+            }
+
+            for (int i = 0; i < rows; i++)
+                Bf16.Narrow(new ReadOnlySpan<float>(c + (nint)i * stride, columns), new Span<ushort>(Narrow + (nint)(row + i) * Stride + column, columns));
         }
     }
 
@@ -171,20 +200,21 @@ public sealed unsafe partial class CpuDevice
     {
         scratch.Reset();
         CpuAttentionArguments a = Pointers(arguments);
-        a.OutputGradient = (float*)At(gradients.Output);
-        a.QueryGradient = (float*)At(gradients.Query);
-        a.KeyGradient = (float*)At(gradients.Key);
-        a.ValueGradient = (float*)At(gradients.Value);
+        a.OutputGradient = At(gradients.Output);
+        a.QueryGradient = At(gradients.Query);
+        a.KeyGradient = At(gradients.Key);
+        a.ValueGradient = At(gradients.Value);
         a.DistanceGradient = gradients.DistanceBias is { } distances ? (float*)At(distances) : null;
         CpuAttention.Backward<L>(workers, scratch, a);
     }
 
     private static CpuAttentionArguments Pointers(in AttentionArguments a) => new()
     {
-        Query = (float*)At(a.Query),
-        Key = (float*)At(a.Key),
-        Value = (float*)At(a.Value),
-        Output = (float*)At(a.Output),
+        Query = At(a.Query),
+        Key = At(a.Key),
+        Value = At(a.Value),
+        Output = At(a.Output),
+        IsNarrow = a.Query.Type == DType.BF16,
         LogSumExp = a.LogSumExp is { } lse ? (float*)At(lse) : null,
         KeyBias = a.KeyBias is { } bias ? (float*)At(bias) : null,
         Batch = a.Batch,

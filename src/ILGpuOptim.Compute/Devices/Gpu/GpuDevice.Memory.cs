@@ -13,8 +13,8 @@ public sealed partial class GpuDevice
     private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, int, SpecializedValue<int>>? gather;
     private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int, int>? link;
     private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>? scatterAdd;
-    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>? pick;
-    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long, int>? addAt;
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, long, SpecializedValue<int>>? pick;
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, long, int, SpecializedValue<int>>? addAt;
 
     private Action<KernelConfig, ArrayView<float>, long, float, ulong, ulong, SpecializedValue<int>>? random;
 
@@ -178,8 +178,8 @@ public sealed partial class GpuDevice
         pending.Launch();
         if (indices.Length == 0)
             return;
-        pick ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long>(GpuIndexKernels.Pick);
-        pick((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(source), GpuMemory.View<int>(indices), GpuMemory.View<float>(target), (int)indices.Length, columns);
+        pick ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, long, SpecializedValue<int>>(GpuIndexKernels.Pick);
+        pick((Groups(Tiles(indices.Length, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View(source), GpuMemory.View<int>(indices), GpuMemory.View<float>(target), (int)indices.Length, columns, new((int)source.Type));
     }
 
     /// <inheritdoc/>
@@ -189,8 +189,8 @@ public sealed partial class GpuDevice
         if (indices.Length == 0)
             return;
         long rows = indices.Length / perRow;
-        addAt ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<float>, int, long, int>(GpuIndexKernels.AddAt);
-        addAt((Groups(Tiles(rows, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View<float>(target), GpuMemory.View<int>(indices), GpuMemory.View<float>(value), (int)rows, columns, perRow);
+        addAt ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, long, int, SpecializedValue<int>>(GpuIndexKernels.AddAt);
+        addAt((Groups(Tiles(rows, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), GpuMemory.View(target), GpuMemory.View<int>(indices), GpuMemory.View<float>(value), (int)rows, columns, perRow, new((int)target.Type));
     }
 
     /// <inheritdoc/>

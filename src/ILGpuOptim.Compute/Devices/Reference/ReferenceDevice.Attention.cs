@@ -6,6 +6,9 @@ namespace ILGpuOptim.Compute;
 public sealed partial class ReferenceDevice
 {
     /// <inheritdoc/>
+    protected internal override bool HasNarrowAttention => true;
+
+    /// <inheritdoc/>
     protected internal override void AttentionForwardCore(in AttentionArguments a)
     {
         ReferenceOperand value = At(a.Value), output = At(a.Output);
@@ -37,26 +40,13 @@ public sealed partial class ReferenceDevice
     /// <inheritdoc/>
     protected internal override void AttentionBackwardCore(in AttentionArguments a, in AttentionGradients gradients)
     {
-        ReferenceOperand query = At(a.Query), key = At(a.Key), value = At(a.Value), outputGradient = At(gradients.Output);
+        ReferenceOperand query = At(a.Query), key = At(a.Key), value = At(a.Value), output = At(a.Output), outputGradient = At(gradients.Output);
         ReferenceOperand queryGradient = At(gradients.Query), keyGradient = At(gradients.Key), valueGradient = At(gradients.Value);
         for (long k = 0; gradients.DistanceBias is { } distances && k < a.Distances * a.Heads; k++)
             At(distances).Write(0, k, 0);
+        double[] querySums = new double[gradients.Query.Length], keySums = new double[gradients.Key.Length], valueSums = new double[gradients.Value.Length];
         for (int b = 0; b < a.Batch; b++)
         {
-            for (int head = 0; head < a.Heads; head++)
-            {
-                for (int d = 0; d < a.HeadSize; d++)
-                {
-                    for (int i = 0; i < a.QueryLength; i++)
-                        queryGradient.Write(0, QueryIndex(a, b, i, head) + d, 0);
-                    for (int j = 0; j < a.KeyLength; j++)
-                    {
-                        keyGradient.Write(0, KeyIndex(a, b, j, head) + d, 0);
-                        valueGradient.Write(0, KeyIndex(a, b, j, head) + d, 0);
-                    }
-                }
-            }
-
             for (int head = 0; head < a.Heads; head++)
             {
                 for (int i = 0; i < a.QueryLength; i++)
@@ -64,12 +54,13 @@ public sealed partial class ReferenceDevice
                     double[] weights = Weights(a, b, head, i, out double[] slopes, out _), products = new double[weights.Length];
                     (int first, int end) = Interval(a, b, i);
                     double delta = 0;
+                    for (int d = 0; d < a.HeadSize; d++)
+                        delta += outputGradient.Read(0, OutputIndex(a, b, i, head) + d) * output.Read(0, OutputIndex(a, b, i, head) + d);
                     for (int j = first; j < end; j++)
                     {
                         for (int d = 0; d < a.HeadSize; d++)
                             products[j] += outputGradient.Read(0, OutputIndex(a, b, i, head) + d) * value.Read(0, KeyIndex(a, b, j, head) + d);
                         products[j] *= Keep(a, b, head, i, j);
-                        delta += weights[j] * products[j];
                     }
 
                     for (int j = first; j < end; j++)
@@ -81,15 +72,31 @@ public sealed partial class ReferenceDevice
                         for (int d = 0; d < a.HeadSize; d++)
                         {
                             long q = QueryIndex(a, b, i, head) + d, k = KeyIndex(a, b, j, head) + d;
-                            Add(valueGradient, k, weights[j] * keep * outputGradient.Read(0, OutputIndex(a, b, i, head) + d));
-                            Add(queryGradient, q, scoreGradient * key.Read(0, k));
-                            Add(keyGradient, k, scoreGradient * query.Read(0, q));
+                            valueSums[k] += weights[j] * keep * outputGradient.Read(0, OutputIndex(a, b, i, head) + d);
+                            querySums[q] += scoreGradient * key.Read(0, k);
+                            keySums[k] += scoreGradient * query.Read(0, q);
                         }
+                    }
+                }
+            }
+
+            for (int head = 0; head < a.Heads; head++)
+            {
+                for (int d = 0; d < a.HeadSize; d++)
+                {
+                    for (int i = 0; i < a.QueryLength; i++)
+                        Write(queryGradient, QueryIndex(a, b, i, head) + d, querySums);
+                    for (int j = 0; j < a.KeyLength; j++)
+                    {
+                        Write(keyGradient, KeyIndex(a, b, j, head) + d, keySums);
+                        Write(valueGradient, KeyIndex(a, b, j, head) + d, valueSums);
                     }
                 }
             }
         }
     }
+
+    private static void Write(in ReferenceOperand target, long index, double[] sums) => target.Write(0, index, sums[index]);
 
     /// <summary>The softmax of the scores, with 0 where the query does not see them; and the derivatives of the soft-cap.</summary>
     private static double[] Weights(in AttentionArguments a, int b, int head, int i, out double[] slopes, out double logSumExp)

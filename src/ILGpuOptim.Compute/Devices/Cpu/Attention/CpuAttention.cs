@@ -7,8 +7,11 @@ namespace ILGpuOptim.Compute.Cpu;
 /// <summary>The operands of attention as pointers; see <see cref="AttentionArguments"/>.</summary>
 internal unsafe struct CpuAttentionArguments
 {
-    public float* Query, Key, Value, Output, LogSumExp, KeyBias;
-    public float* OutputGradient, QueryGradient, KeyGradient, ValueGradient;
+    public byte* Query, Key, Value, Output, OutputGradient, QueryGradient, KeyGradient, ValueGradient;
+
+    /// <summary>These are bf16 instead of f32.</summary>
+    public bool IsNarrow;
+    public float* LogSumExp, KeyBias;
     public int Batch, Heads, KeyHeads, HeadSize, QueryLength, KeyLength, KeyCapacity, QueryStride, KeyStride, OutputStride, QueryHeadStep, KeyHeadStep;
     public int* Ranges;
 
@@ -56,11 +59,13 @@ internal unsafe struct CpuAttentionArguments
         return (int)Math.Clamp(end, 0, KeyLength);
     }
 
-    public readonly float* QueryRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * QueryStride + (nint)head * QueryHeadStep;
+    public readonly AttentionRows QueryRow(byte* start, int b, int i, int head) => Rows(start, ((nint)b * QueryLength + i) * QueryStride + (nint)head * QueryHeadStep, QueryStride);
 
-    public readonly float* KeyRow(float* start, int b, int j, int head) => start + ((nint)b * KeyCapacity + j) * KeyStride + (nint)head * KeyHeadStep;
+    public readonly AttentionRows KeyRow(byte* start, int b, int j, int head) => Rows(start, ((nint)b * KeyCapacity + j) * KeyStride + (nint)head * KeyHeadStep, KeyStride);
 
-    public readonly float* OutputRow(float* start, int b, int i, int head) => start + ((nint)b * QueryLength + i) * OutputStride + head * HeadSize;
+    public readonly AttentionRows OutputRow(byte* start, int b, int i, int head) => Rows(start, ((nint)b * QueryLength + i) * OutputStride + head * HeadSize, OutputStride);
+
+    private readonly AttentionRows Rows(byte* start, nint element, nint stride) => new(start + element * (IsNarrow ? sizeof(ushort) : sizeof(float)), stride, IsNarrow);
 
     /// <summary>The index of a query's log-sum-exp.</summary>
     public readonly nint Row(int b, int i, int head) => ((nint)b * Heads + head) * QueryLength + i;
@@ -93,6 +98,23 @@ internal unsafe struct CpuAttentionArguments
     }
 }
 
+/// <summary>Rows of one head in memory, a stride apart.</summary>
+/// <param name="data">The first element.</param>
+/// <param name="stride">Elements from one row to the next.</param>
+/// <param name="isNarrow">They are bf16 instead of f32.</param>
+internal readonly unsafe struct AttentionRows(byte* data, nint stride, bool isNarrow)
+{
+    public readonly nint Stride = stride;
+    public readonly bool IsNarrow = isNarrow;
+
+    public float* Floats => (float*)data;
+
+    public ushort* Halves => (ushort*)data;
+
+    /// <summary>The rows as a factor of a product.</summary>
+    public GemmOperand Factor => new() { Data = data, Stride = (int)Stride, Type = IsNarrow ? DType.BF16 : DType.F32 };
+}
+
 /// <summary>
 /// Scaled dot-product attention in blocks of queries and keys whose scores stay in cache, with a running maximum and
 /// sum (Dao et al., "FlashAttention", 2022). Work is divided so that every element has one owner and one order of summation.
@@ -106,8 +128,8 @@ internal static unsafe class CpuAttention
     public static void Forward<L>(WorkerPool pool, CpuScratch scratch, CpuAttentionArguments arguments) where L : struct, IVectorLane<L>
     {
         if (arguments.DistanceBias != null)
-            arguments.Distances = Distances(scratch, arguments, arguments.QueryLength > FewQueries);
-        if (arguments.QueryLength <= FewQueries)
+            arguments.Distances = Distances(scratch, arguments, arguments.QueryLength > FewQueries || arguments.IsNarrow);
+        if (arguments.QueryLength <= FewQueries && !arguments.IsNarrow)
         {
             var decode = new CpuAttentionDecode<L>(arguments);
             decode.Partition(pool.Threads);

@@ -33,7 +33,8 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
 
     /// <summary>Floats that each worker needs.</summary>
     public static long ScratchFloats(in CpuAttentionArguments a) =>
-        9L * Block * CpuAttentionTile<L>.Padded(a.HeadSize) + 4 * Block * Block + 2 * Block + CpuAttentionIntervals.Floats + (a.DistanceGradient == null ? 0 : CpuAttentionDistances.FloatsOfBlock(a));
+        9L * Block * CpuAttentionTile<L>.Padded(a.HeadSize) + 4 * Block * Block + 2 * Block + CpuAttentionIntervals.Floats + (a.DistanceGradient == null ? 0 : CpuAttentionDistances.FloatsOfBlock(a))
+        + (a.IsNarrow ? (long)Math.Max(Block, a.Group * a.QueryLength) * CpuAttentionTile<L>.Padded(a.HeadSize) : 0);
 
     public void Invoke(int index, int worker)
     {
@@ -54,6 +55,7 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             // At least once: queries without keys get gradients of zero.
             for (int k0 = 0; k0 < Math.Max(a.KeyLength, 1); k0 += Block)
                 tile.Keys(index / a.KeyHeads, index % a.KeyHeads, k0, alone: false);
+            tile.StoreQueryGradients(index / a.KeyHeads, index % a.KeyHeads);
         }
     }
 
@@ -65,6 +67,9 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
         private readonly int size, width;
         private readonly float* keys, values, keyGradient, valueGradient, queries, gradients, queriesAcross, gradientsAcross, queryGradient;
         private readonly float* weights, slopes, mask, derivatives, logSumExp, deltas, distances, allDistances;
+
+        /// <summary>Sums of the queries' gradients where these are stored in bf16: of all queries of a key head, or of one block of queries. Else null.</summary>
+        private readonly float* totals;
         private CpuAttentionIntervals seen;
 
         public Tile(in CpuAttentionBackward<L> work, int worker)
@@ -92,6 +97,7 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
             seen = new CpuAttentionIntervals(deltas + Block);
             distances = deltas + Block + CpuAttentionIntervals.Floats;
             allDistances = work.Distances;
+            totals = a.IsNarrow ? distances + (a.DistanceGradient == null ? 0 : CpuAttentionDistances.FloatsOfBlock(a)) : null;
         }
 
         /// <summary>A block of keys against all queries of the heads that read it; adds to the queries' gradients unless <paramref name="alone"/>.</summary>
@@ -126,8 +132,8 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
                     CpuAttentionDistances.Add(a, sums, k0, CpuAttentionDistances.OfHead(a, allDistances, b, head));
             }
 
-            CpuAttentionTile<L>.Store(keyGradient, width, count, size, a.KeyRow(a.KeyGradient, b, k0, keyHead), a.KeyStride, add: false);
-            CpuAttentionTile<L>.Store(valueGradient, width, count, size, a.KeyRow(a.ValueGradient, b, k0, keyHead), a.KeyStride, add: false);
+            CpuAttentionTile<L>.Store(keyGradient, width, count, size, a.KeyRow(a.KeyGradient, b, k0, keyHead), add: false);
+            CpuAttentionTile<L>.Store(valueGradient, width, count, size, a.KeyRow(a.ValueGradient, b, k0, keyHead), add: false);
         }
 
         /// <summary>A block of queries with all its keys.</summary>
@@ -145,7 +151,22 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
                 Differentiate(b, head, q0, k0, null);
                 AddQueryGradient(b, head, q0, add: k0 > begin);
             }
+
+            if (totals != null)
+                CpuAttentionTile<L>.Store(totals, width, rows, size, a.QueryRow(a.QueryGradient, b, q0, head), add: false);
         }
+
+        /// <summary>Stores the sums of all queries of a key head where they are kept apart.</summary>
+        public readonly void StoreQueryGradients(int b, int keyHead)
+        {
+            for (int head = 0; totals != null && head < a.Group; head++)
+                CpuAttentionTile<L>.Store(totals + (nint)head * a.QueryLength * width, width, a.QueryLength, size, a.QueryRow(a.QueryGradient, b, 0, keyHead * a.Group + head), add: false);
+        }
+
+        /// <summary>The sums of a query's gradient: in place, or apart.</summary>
+        private readonly AttentionRows QueryGradients(int b, int head, int q0) =>
+            totals == null ? a.QueryRow(a.QueryGradient, b, q0, head)
+            : new AttentionRows((byte*)(totals + (part == AttentionPart.Queries ? 0 : ((nint)(head % a.Group) * a.QueryLength + q0) * width)), width, isNarrow: false);
 
         /// <summary>The sums of the gradients by distance of a block of keys, cleared; or null.</summary>
         private readonly float* Distances(int b, int head, int k0)
@@ -159,27 +180,28 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
 
         private readonly void Clear(int b, int head, int q0, int rows)
         {
+            AttentionRows target = QueryGradients(b, head, q0);
             for (int i = 0; i < rows; i++)
-                new Span<float>(a.QueryRow(a.QueryGradient, b, q0 + i, head), size).Clear();
+                new Span<float>(target.Floats + i * target.Stride, size).Clear();
         }
 
         private readonly void LoadKeys(int b, int keyHead, int k0, int count)
         {
-            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, a.Scale, keys, width);
-            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), count, size, a.Scale, keys, width);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), count, size, 1, values, width);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void LoadQueries(int b, int head, int q0, int rows)
         {
-            float* query = a.QueryRow(a.Query, b, q0, head), gradient = a.OutputRow(a.OutputGradient, b, q0, head);
-            CpuAttentionTile<L>.Load(query, a.QueryStride, rows, size, a.Scale, queries, width);
-            CpuAttentionTile<L>.Load(gradient, a.OutputStride, rows, size, 1, gradients, width);
-            CpuAttentionTile<L>.LoadTransposed(query, a.QueryStride, rows, size, queriesAcross);
-            CpuAttentionTile<L>.LoadTransposed(gradient, a.OutputStride, rows, size, gradientsAcross);
+            AttentionRows query = a.QueryRow(a.Query, b, q0, head), gradient = a.OutputRow(a.OutputGradient, b, q0, head), outputs = a.OutputRow(a.Output, b, q0, head);
+            CpuAttentionTile<L>.Load(query, rows, size, a.Scale, queries, width);
+            CpuAttentionTile<L>.Load(gradient, rows, size, 1, gradients, width);
+            CpuAttentionTile<L>.LoadTransposed(query, rows, size, queriesAcross);
+            CpuAttentionTile<L>.LoadTransposed(gradient, rows, size, gradientsAcross);
             for (int i = 0; i < rows; i++)
             {
-                float* output = a.OutputRow(a.Output, b, q0 + i, head), row = gradients + i * width;
+                float* output = outputs.Factor.Row(i, 0, size, queryGradient), row = gradients + i * width;
                 L total = default;
                 int d = 0;
                 for (; d <= size - L.Count; d += L.Count)
@@ -219,7 +241,7 @@ internal unsafe struct CpuAttentionBackward<L> : IWork where L : struct, IVector
         private readonly void AddQueryGradient(int b, int head, int q0, bool add)
         {
             CpuAttentionTile<L>.SumOverKeys(slopes, keys, queryGradient, width, seen, add: false);
-            CpuAttentionTile<L>.Store(queryGradient, width, seen.Queries, size, a.QueryRow(a.QueryGradient, b, q0, head), a.QueryStride, add);
+            CpuAttentionTile<L>.Store(queryGradient, width, seen.Queries, size, QueryGradients(b, head, q0), add);
         }
     }
 

@@ -104,9 +104,9 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         {
             part.a.KeyHeads = heads;
             part.a.Heads = heads * a.Group;
-            part.a.Query += (nint)head * a.Group * a.QueryHeadStep;
-            part.a.Key += (nint)head * a.KeyHeadStep;
-            part.a.Value += (nint)head * a.KeyHeadStep;
+            part.a.Query += (nint)head * a.Group * a.QueryHeadStep * sizeof(float);
+            part.a.Key += (nint)head * a.KeyHeadStep * sizeof(float);
+            part.a.Value += (nint)head * a.KeyHeadStep * sizeof(float);
             if (a.Distances != null)
                 part.a.Distances += head * a.Group * a.DistanceStep;
         }
@@ -148,12 +148,12 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     {
         int size = a.HeadSize, group = a.Group;
         float bias = BiasesLater || a.KeyBias == null ? 0 : *a.Bias(b, j);
-        float* key = a.KeyRow(a.Key, b, j, 0);
+        float* key = a.KeyRow(a.Key, b, j, 0).Floats;
         for (int head = 0; head < a.Heads; key += a.KeyHeadStep)
         {
             for (int end = head + group; head < end; head++)
             {
-                float* query = a.QueryRow(a.Query, b, 0, head);
+                float* query = a.QueryRow(a.Query, b, 0, head).Floats;
                 for (int i = 0; i < a.QueryLength; i++, query += a.QueryStride, score += Chunk)
                     *score = Dot(query, key, size) * a.Scale + bias;
             }
@@ -168,9 +168,9 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         bool biased = a.KeyBias != null && !BiasesLater;
         float bias0 = biased ? a.Bias(b, j)[0] : 0, bias1 = biased ? a.Bias(b, j)[1] : 0, bias2 = biased ? a.Bias(b, j)[2] : 0, bias3 = biased ? a.Bias(b, j)[3] : 0;
         float scale = a.Scale;
-        float* query = a.QueryRow(a.Query, b, 0, 0), key = a.KeyRow(a.Key, b, j, 0);
+        float* query = a.QueryRow(a.Query, b, 0, 0).Floats, key = a.KeyRow(a.Key, b, j, 0).Floats;
         AskFor(key + Together * a.KeyStride);
-        AskFor(a.KeyRow(a.Value, b, j, 0));
+        AskFor(a.KeyRow(a.Value, b, j, 0).Floats);
         for (int head = 0; head < heads; key += a.KeyHeadStep)
         {
             float* key1 = key + a.KeyStride, key2 = key1 + a.KeyStride, key3 = key2 + a.KeyStride;
@@ -218,7 +218,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
         int last = first;
         while (last < queries && a.First(b, last) <= k0 + j)
             last++;
-        float* value = a.KeyRow(a.Value, b, k0 + j, 0);
+        float* value = a.KeyRow(a.Value, b, k0 + j, 0).Floats;
         for (int head = 0; head < a.Heads; value += a.KeyHeadStep)
         {
             for (int end = head + group; head < end; head++)
@@ -249,7 +249,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
     private readonly void AddTogether(int b, int j, float* weight, float* output)
     {
         int size = a.HeadSize, rows = a.Group * a.QueryLength, keyHeads = a.KeyHeads, whole = size / L.Count * L.Count;
-        float* value = a.KeyRow(a.Value, b, j, 0);
+        float* value = a.KeyRow(a.Value, b, j, 0).Floats;
         for (int head = 0; head < keyHeads; head++, value += a.KeyHeadStep)
         {
             float* value1 = value + a.KeyStride, value2 = value1 + a.KeyStride, value3 = value2 + a.KeyStride;
@@ -337,7 +337,7 @@ internal unsafe struct CpuAttentionDecode<L>(CpuAttentionArguments arguments) : 
                 top = Math.Max(top, largest[chunk * PartialFloats]);
             float reference = float.IsNegativeInfinity(top) ? 0 : top;
             int head = row / a.QueryLength, query = row % a.QueryLength;
-            float* output = a.OutputRow(a.Output, b, query, head);
+            float* output = a.OutputRow(a.Output, b, query, head).Floats;
             new Span<float>(output, size).Clear();
             for (int chunk = begin; chunk < end; chunk++)
             {

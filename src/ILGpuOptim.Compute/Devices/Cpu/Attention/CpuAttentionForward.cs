@@ -28,7 +28,7 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
         float* weights = output + Block * width, mask = weights + Block * Block;
         float* largest = mask + Block * Block, sums = largest + Block, factors = sums + Block;
         var seen = new CpuAttentionIntervals(factors + Block);
-        CpuAttentionTile<L>.LoadTransposed(a.QueryRow(a.Query, b, q0, head), a.QueryStride, queries, size, queriesAcross);
+        CpuAttentionTile<L>.LoadTransposed(a.QueryRow(a.Query, b, q0, head), queries, size, queriesAcross);
         new Span<float>(output, Block * width).Clear();
         new Span<float>(largest, Block).Fill(float.NegativeInfinity);
         new Span<float>(sums, Block).Clear();
@@ -37,8 +37,8 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
         {
             int count = Math.Min(Block, a.KeyLength - k0);
             seen.Of(a, b, q0, queries, k0, count);
-            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), a.KeyStride, count, size, a.Scale, keys, width);
-            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), a.KeyStride, count, size, 1, values, width);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Key, b, k0, keyHead), count, size, a.Scale, keys, width);
+            CpuAttentionTile<L>.Load(a.KeyRow(a.Value, b, k0, keyHead), count, size, 1, values, width);
             CpuAttentionTile<L>.Scores(keys, width, queriesAcross, weights, size, seen);
             if (a.SoftCap > 0)
                 CpuAttentionScores<L>.Cap(weights, seen, a.SoftCap, null);
@@ -132,7 +132,7 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
         for (int i = 0; i < queries; i++)
         {
             float inverse = sums[i] == 0 ? 0 : 1 / sums[i];
-            CpuAttentionTile<L>.Store(output + i * width, a.HeadSize, inverse, a.OutputRow(a.Output, b, q0 + i, head), add: false);
+            CpuAttentionTile<L>.Store(output + i * width, a.HeadSize, inverse, a.OutputRow(a.Output, b, q0 + i, head));
         }
 
         if (a.LogSumExp != null)

@@ -68,11 +68,21 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
 
     /// <summary>Copies rows into scratch, times a factor, each padded with zeros to whole vectors; rows up to a whole register tile are zero.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Load(float* source, nint stride, int rows, int size, float factor, float* target, int width)
+    public static void Load(AttentionRows from, int rows, int size, float factor, float* target, int width)
     {
         L factors = L.Splat(factor);
-        for (int row = 0; row < rows; row++, source += stride, target += width)
+        float* source = from.Floats;
+        ushort* halves = from.Halves;
+        nint stride = from.Stride;
+        for (int row = 0; row < rows; row++, source += stride, halves += stride, target += width)
         {
+            if (from.IsNarrow)
+            {
+                // Widened where they are multiplied.
+                Bf16.Widen(new ReadOnlySpan<ushort>(halves, size), new Span<float>(target, size));
+                source = target;
+            }
+
             int i = 0;
             for (; i <= size - L.Count; i += L.Count)
                 L.Store(L.Load(source + i) * factors, target + i);
@@ -86,7 +96,15 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
     }
 
     /// <summary>Copies rows into scratch as columns: target[i · Block + row]; columns up to whole <see cref="Columns"/> are zero.</summary>
-    public static void LoadTransposed(float* source, nint stride, int rows, int size, float* target)
+    public static void LoadTransposed(AttentionRows source, int rows, int size, float* target)
+    {
+        if (source.IsNarrow)
+            source.Factor.Pack(target, Block, 0, rows, 0, size, along: false);
+        else
+            LoadTransposed(source.Floats, source.Stride, rows, size, target);
+    }
+
+    private static void LoadTransposed(float* source, nint stride, int rows, int size, float* target)
     {
         CpuTranspose.Run(source, stride, rows, size, target, Block);
         int columns = PaddedColumns(rows);
@@ -126,12 +144,31 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
             target[i] = add ? target[i] + source[i] * factor : source[i] * factor;
     }
 
-    /// <summary>Adds, or stores, rows of scratch to memory.</summary>
+    /// <summary>Stores a row of scratch to memory, times a factor.</summary>
+    public static void Store(float* source, int size, float factor, AttentionRows target)
+    {
+        if (target.IsNarrow)
+        {
+            Store(source, size, factor, source, add: false);
+            Bf16.Narrow(new ReadOnlySpan<float>(source, size), new Span<ushort>(target.Halves, size));
+        }
+        else
+        {
+            Store(source, size, factor, target.Floats, add: false);
+        }
+    }
+
+    /// <summary>Adds, or stores, rows of scratch to memory; bf16 is stored only.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Store(float* source, int width, int rows, int size, float* target, nint stride, bool add)
+    public static void Store(float* source, int width, int rows, int size, AttentionRows target, bool add)
     {
         for (int row = 0; row < rows; row++)
-            Store(source + row * width, size, 1, target + row * stride, add);
+        {
+            if (target.IsNarrow)
+                Bf16.Narrow(new ReadOnlySpan<float>(source + row * width, size), new Span<ushort>(target.Halves + row * target.Stride, size));
+            else
+                Store(source + row * width, size, 1, target.Floats + row * target.Stride, add);
+        }
     }
 
     /// <summary>Eight rows of a product: c = a · b, or c += a · b. Element (row, k) of a is at a[row · rowStride + k · step].</summary>

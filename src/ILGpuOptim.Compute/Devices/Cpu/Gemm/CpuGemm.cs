@@ -3,10 +3,36 @@ using System.Runtime.InteropServices;
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>Called when a rectangle of C is final and still in cache; the rectangles are disjoint and cover C.</summary>
-internal interface IGemmEpilogue
+internal unsafe interface IGemmEpilogue
 {
     /// <summary>Rows count through a batch: matrix b begins at row b · m.</summary>
-    void Invoke(int row, int rows, int column, int columns, int worker);
+    /// <param name="c">The first element of the rectangle: in C, or in scratch memory if C is not f32; the epilogue may change the elements.</param>
+    /// <param name="stride">Elements from one row at <paramref name="c"/> to the next.</param>
+    /// <param name="row">The rectangle's first row.</param>
+    /// <param name="rows">The number of rows.</param>
+    /// <param name="column">The first column.</param>
+    /// <param name="columns">The number of columns.</param>
+    /// <param name="worker">The worker that calls.</param>
+    void Invoke(float* c, int stride, int row, int rows, int column, int columns, int worker);
+}
+
+/// <summary>C of a product. Matrices of a batch lie one after the other if it is bf16.</summary>
+internal unsafe struct GemmResult
+{
+    /// <summary>C as f32; null if it is bf16.</summary>
+    public float* Data;
+
+    /// <summary>C as bf16: the old values are read here, and the epilogue writes the new ones. Null if it is f32.</summary>
+    public ushort* Narrow;
+    public int Stride;
+    public long BatchStride;
+
+    /// <summary>Widens a rectangle of old values, if it is bf16.</summary>
+    public readonly void Widen(int row, int rows, int column, int columns, float* target, int stride)
+    {
+        for (int i = 0; i < rows; i++)
+            Bf16.Widen(new ReadOnlySpan<ushort>(Narrow + (nint)(row + i) * Stride + column, columns), new Span<float>(target + (nint)i * stride, columns));
+    }
 }
 
 /// <summary>
@@ -35,18 +61,21 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     /// <summary>The time to pack an element relative to reading it.</summary>
     private const double PackingCost = 6;
 
+    /// <summary>The room for an item's results in bf16: half of a second cache of 2 MiB.</summary>
+    private const long NarrowFloats = 256 * 1024;
+
     private const int MinRowsPerItem = 16, MaxRowsPerItem = 512;
 
-    private Buffer packed, scratch, partials, few;
+    private Buffer packed, scratch, partials, few, dense;
 
     /// <summary>C = alpha · op(A) · op(B) + beta · C, then <paramref name="epilogue"/>.</summary>
     public void Run<L, E>(in GemmOperand a, in GemmOperand b, float* c, int strideC, int m, int n, int k, float alpha, float beta, ref E epilogue)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue =>
-        Run<L, E>(a, b, c, strideC, 0, 1, m, n, k, alpha, beta, ref epilogue);
+        Run<L, E>(a, b, new GemmResult { Data = c, Stride = strideC }, 1, m, n, k, alpha, beta, ref epilogue);
 
     /// <summary>The same for each matrix of a batch.</summary>
-    public void Run<L, E>(in GemmOperand a, in GemmOperand b, float* c, int strideC, long batchStrideC, int batch, int m, int n, int k, float alpha, float beta, ref E epilogue)
+    public void Run<L, E>(in GemmOperand a, in GemmOperand b, in GemmResult c, int batch, int m, int n, int k, float alpha, float beta, ref E epilogue)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
     {
@@ -55,13 +84,13 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         bool fewRows = m <= GemmDots<L, E>.MaxRows && b.Transposed;
         bool fewColumns = n <= GemmDots<L, E>.MaxRows && !a.Transposed && !fewRows;
         if (batch == 1 && k > 0 && (fewRows || fewColumns))
-            RunDots<L, E>(a, b, fewRows, c, strideC, m, n, k, alpha, beta, epilogue);
+            RunDots<L, E>(a, b, fewRows, c, m, n, k, alpha, beta, epilogue);
         else
-            RunBlocks<L, E>(a, b, c, strideC, batchStrideC, batch, m, n, k, alpha, beta, epilogue);
+            RunBlocks<L, E>(a, b, c, batch, m, n, k, alpha, beta, epilogue);
     }
 
     // A method of its own: its large locals are cleared at each call.
-    private void RunBlocks<L, E>(in GemmOperand a, in GemmOperand b, float* c, int strideC, long batchStrideC, int batch, int m, int n, int k, float alpha, float beta, in E epilogue)
+    private void RunBlocks<L, E>(in GemmOperand a, in GemmOperand b, in GemmResult c, int batch, int m, int n, int k, float alpha, float beta, in E epilogue)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
     {
@@ -70,8 +99,6 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             A = a,
             B = b,
             C = c,
-            StrideC = strideC,
-            BatchStrideC = batchStrideC,
             M = m,
             N = n,
             K = k,
@@ -147,6 +174,9 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 
         work.PanelsPerItem = Quotient(panels, Math.Min(Quotient(wanted, rowItems), panels));
         work.ColumnItems = Quotient(panels, work.PanelsPerItem);
+        // Results in bf16 are summed in scratch memory, which should stay in the second-level cache.
+        if (work.C.Narrow != null)
+            rowItems = Math.Max(rowItems, (int)Math.Min(rowTiles, (long)m * work.PanelsPerItem * width / NarrowFloats));
         work.RowsPerItem = Quotient(rowTiles, rowItems) * tileRows;
         work.RowItems = Quotient(m, work.RowsPerItem);
         return shares;
@@ -159,22 +189,21 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         where E : struct, IGemmEpilogue
     {
         int stride = Quotient(work.N, L.Count) * L.Count;
+        bool widens = work.C.Narrow != null && work.Beta != 0;
         var sums = new GemmSums<L, E>
         {
             Epilogue = work.Epilogue,
-            Partials = partials.Reserve((long)work.Parts * work.M * stride),
+            Partials = partials.Reserve((work.Parts + (widens ? 1L : 0)) * work.M * stride),
             C = work.C,
             Parts = work.Parts,
             Stride = stride,
-            StrideC = work.StrideC,
             M = work.M,
             N = work.N,
             RowsPerItem = Math.Max(1, 4096 / work.N),
             Alpha = work.Alpha,
             Beta = work.Beta,
         };
-        work.C = sums.Partials;
-        work.StrideC = stride;
+        work.C = new GemmResult { Data = sums.Partials, Stride = stride };
         work.Alpha = 1;
         work.Beta = 0;
         Run(ref work, 1);
@@ -188,7 +217,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         pool.Run(group.Items, ref group);
     }
 
-    private void RunDots<L, E>(in GemmOperand a, in GemmOperand b, bool fewRows, float* c, int strideC, int m, int n, int k, float alpha, float beta, in E epilogue)
+    private void RunDots<L, E>(in GemmOperand a, in GemmOperand b, bool fewRows, in GemmResult c, int m, int n, int k, float alpha, float beta, in E epilogue)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
     {
@@ -201,11 +230,19 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             ManyRows = fewRows ? n : m,
             FewAreRows = fewRows,
             K = k,
-            C = c,
-            StrideC = strideC,
+            C = c.Data,
+            StrideC = c.Stride,
             Alpha = alpha,
             Beta = beta,
         };
+        if (c.Narrow != null)
+        {
+            work.C = dense.Reserve((long)m * n);
+            work.StrideC = n;
+            if (beta != 0)
+                c.Widen(0, m, 0, n, work.C, n);
+        }
+
         bool alongK = less.Transposed != fewRows;
         if (alongK && less.Type == DType.F32)
         {
@@ -236,6 +273,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         scratch.Free();
         partials.Free();
         few.Free();
+        dense.Free();
     }
 
     /// <summary>Memory that grows to the largest request.</summary>

@@ -15,9 +15,8 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     public GemmOperand A, B;
     public E Epilogue;
-    public float* C;
-    public long BatchStrideC;
-    public int StrideC, M, N, K;
+    public GemmResult C;
+    public int M, N, K;
     public float Alpha, Beta;
 
     /// <summary>k is summed in stretches of this length, always the same for a shape.</summary>
@@ -47,12 +46,15 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     public readonly int Items(int batch) => batch * Parts * RowItems * ColumnItems;
 
-    /// <summary>The scratch memory of an item: a tile of C, the rows of A if they are packed, and a strip of B.</summary>
+    /// <summary>The scratch memory of an item: a tile of C, the rows of A if they are packed, a strip of B, and its part of C if that is bf16.</summary>
     public readonly long ScratchFloats()
     {
         long strip = Shared == null ? Math.Min(StripPanels, PanelsPerItem) * Width * Math.Max(Depth, 1L) : 0;
-        return TileFloats + RowFloats + strip;
+        return TileFloats + RowFloats + Rounded(strip) + (C.Narrow == null ? 0 : (long)RowsPerItem * ItemStride);
     }
+
+    /// <summary>Elements of a row of an item.</summary>
+    private readonly int ItemStride => PanelsPerItem * Width;
 
     private static long TileFloats => Rounded((long)GemmTiles.Rows<L>() * Width);
 
@@ -70,7 +72,17 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         int panels = (N + Width - 1) / Width;
         int firstPanel = columnItem * PanelsPerItem, endPanel = Math.Min(firstPanel + PanelsPerItem, panels);
         GemmOperand a = A.OfBatch(matrix), b = B.OfBatch(matrix);
-        float* c = C + matrix * BatchStrideC + (long)part * M * StrideC;
+        int strideC = C.Stride, column = firstPanel * Width, columns = Math.Min(endPanel * Width, N) - column;
+        float* c = C.Data + matrix * C.BatchStride + (long)part * M * strideC;
+        if (C.Narrow != null)
+        {
+            strideC = ItemStride;
+            c = Scratch + (worker + 1) * ScratchPerWorker - (long)RowsPerItem * strideC;
+            if (Beta != 0)
+                C.Widen(matrix * M + firstRow, endRow - firstRow, column, columns, c, strideC);
+            c -= (nint)firstRow * strideC + column;
+        }
+
         int startK = part * StretchesPerPart * Depth, endK = Math.Min(startK + StretchesPerPart * Depth, K), k0 = startK;
         do
         {
@@ -81,7 +93,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
             {
                 int end = Math.Min(panel + StripPanels, endPanel);
                 float* strip = Strip(b, worker, panel, end, k0, depth);
-                Multiply(a, b, rows, strip, c, worker, firstRow, endRow, panel, end, k0, depth, beta);
+                Multiply(a, b, rows, strip, c, strideC, worker, firstRow, endRow, panel, end, k0, depth, beta);
             }
 
             k0 += Depth;
@@ -89,19 +101,24 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         while (k0 < endK);
 
         if (Parts == 1)
-        {
-            int column = firstPanel * Width;
-            Epilogue.Invoke(matrix * M + firstRow, endRow - firstRow, column, Math.Min(endPanel * Width, N) - column, worker);
-        }
+            Epilogue.Invoke(c + (nint)firstRow * strideC + column, strideC, matrix * M + firstRow, endRow - firstRow, column, columns, worker);
     }
 
-    /// <summary>Packs rows of A as tiles, one after the other: element (row, k) of a tile at k · rows of a tile + row.</summary>
+    /// <summary>Rows of A are widened as they lie.</summary>
+    private readonly bool WidensA => A.Type == DType.BF16 && !A.Transposed;
+
+    /// <summary>
+    /// Packs rows of A as tiles, one after the other: element (row, k) of a tile at k · rows of a tile + row; or widens rows, each of which has
+    /// <paramref name="depth"/> elements then.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly float* Rows(in GemmOperand a, int worker, int firstRow, int endRow, int k0, int depth)
     {
         int tileRows = GemmTiles.Rows<L>();
         float* packed = Scratch + worker * ScratchPerWorker + TileFloats, target = packed;
-        for (int row = firstRow; row < endRow; row += tileRows, target += (long)tileRows * depth)
+        for (int row = firstRow; WidensA && row < endRow; row++)
+            a.Row(row, k0, depth, packed + (nint)(row - firstRow) * depth);
+        for (int row = firstRow; !WidensA && row < endRow; row += tileRows, target += (long)tileRows * depth)
             a.Pack(target, tileRows, row, Math.Min(tileRows, endRow - row), k0, depth, along: false);
         return packed;
     }
@@ -135,7 +152,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Multiply(
-        in GemmOperand a, in GemmOperand b, float* rowsOfA, float* strip, float* c, int worker,
+        in GemmOperand a, in GemmOperand b, float* rowsOfA, float* strip, float* c, int strideC, int worker,
         int firstRow, int endRow, int firstPanel, int endPanel, int k0, int depth, float beta)
     {
         int tileRows = GemmTiles.Rows<L>();
@@ -147,31 +164,31 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         {
             int rows = Math.Min(tileRows, endRow - row);
             work.A = PacksA ? rowsOfA + (nint)(row - firstRow) * depth : a.At(row, k0);
-            work.RowStrideA = PacksA ? 1 : a.Stride;
-            work.StepA = PacksA ? tileRows : 1;
+            work.RowStrideA = !PacksA ? a.Stride : WidensA ? depth : 1;
+            work.StepA = PacksA && !WidensA ? tileRows : 1;
             float* packed = strip;
             for (int panel = firstPanel; panel < endPanel; panel++, packed += Width * depth)
             {
                 int column = panel * Width, columns = Math.Min(Width, N - column), packedWidth = PackedWidth(columns);
                 bool whole = columns == packedWidth;
-                float* target = c + (nint)row * StrideC + column;
+                float* target = c + (nint)row * strideC + column;
                 work.B = Direct && whole ? b.At(k0, column) : packed;
                 work.StepB = Direct && whole ? b.Stride : packedWidth;
                 work.C = whole ? target : tile;
-                work.RowStrideC = whole ? StrideC : packedWidth;
+                work.RowStrideC = whole ? strideC : packedWidth;
                 work.Beta = whole ? beta : 0;
                 GemmTiles.Run<L>(rows, packedWidth / L.Count, work);
                 if (!whole)
-                    CopyTile(tile, packedWidth, target, rows, columns, beta);
+                    CopyTile(tile, packedWidth, target, strideC, rows, columns, beta);
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly void CopyTile(float* tile, int width, float* target, int rows, int columns, float beta)
+    private readonly void CopyTile(float* tile, int width, float* target, int strideC, int rows, int columns, float beta)
     {
         L factor = L.Splat(beta);
-        for (int row = 0; row < rows; row++, tile += width, target += StrideC)
+        for (int row = 0; row < rows; row++, tile += width, target += strideC)
         {
             int j = 0;
             for (; j <= columns - L.Count; j += L.Count)

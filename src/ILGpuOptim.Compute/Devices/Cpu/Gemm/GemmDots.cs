@@ -91,9 +91,9 @@ internal unsafe struct GemmDots<L, E> : IWork
         }
 
         if (FewAreRows)
-            Epilogue.Invoke(0, FewRows, first, end - first, worker);
+            Epilogue.Invoke(C + first, StrideC, 0, FewRows, first, end - first, worker);
         else
-            Epilogue.Invoke(first, end - first, 0, FewRows, worker);
+            Epilogue.Invoke(C + (nint)first * StrideC, StrideC, first, end - first, 0, FewRows, worker);
     }
 
     /// <summary>Writes the product of a row of the many and one of the few.</summary>

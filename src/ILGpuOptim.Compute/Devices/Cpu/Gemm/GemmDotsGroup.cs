@@ -55,7 +55,7 @@ internal unsafe struct GemmDotsGroup<L> : IWork where L : struct, IVectorLane<L>
     /// <summary>Leaves the product as it is.</summary>
     public readonly struct NoEpilogue : IGemmEpilogue
     {
-        public void Invoke(int row, int rows, int column, int columns, int worker)
+        public void Invoke(float* c, int stride, int row, int rows, int column, int columns, int worker)
         {
         }
     }

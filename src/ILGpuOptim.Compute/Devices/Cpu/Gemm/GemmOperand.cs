@@ -56,6 +56,12 @@ internal unsafe struct GemmOperand
             return;
         }
 
+        if (Type == DType.BF16)
+        {
+            GemmPacking.Widen((ushort*)Data + (nint)k0 * Stride + first, Stride, target, width, count, depth);
+            return;
+        }
+
         for (int k = 0; k < depth; k++, target += width)
             Widen(k0 + k, first, count, target);
     }

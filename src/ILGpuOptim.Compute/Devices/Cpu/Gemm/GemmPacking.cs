@@ -26,6 +26,25 @@ internal static unsafe class GemmPacking
         }
     }
 
+    /// <summary>As <see cref="Copy"/>, from bf16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Widen(ushort* source, nint stride, float* target, int width, int count, int depth)
+    {
+        for (int k = 0; k < depth; k++, source += stride, target += width)
+        {
+            int i = 0;
+            for (; i <= count - 8; i += 8)
+            {
+                (Vector128<uint> low, Vector128<uint> high) = Vector128.Widen(Vector128.Load(source + i));
+                (low << 16).AsSingle().Store(target + i);
+                (high << 16).AsSingle().Store(target + i + 4);
+            }
+
+            for (; i < count; i++)
+                target[i] = Bf16.Widen(source[i]);
+        }
+    }
+
     /// <summary>Pads a strip with zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Clear(float* target, int width, int count, int depth)

@@ -9,8 +9,8 @@ internal unsafe struct GemmSums<L, E> : IWork
 {
     public E Epilogue;
     public float* Partials;
-    public float* C;
-    public int Parts, Stride, StrideC, M, N, RowsPerItem;
+    public GemmResult C;
+    public int Parts, Stride, M, N, RowsPerItem;
     public float Alpha, Beta;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -19,10 +19,17 @@ internal unsafe struct GemmSums<L, E> : IWork
         int firstRow = index * RowsPerItem, endRow = Math.Min(firstRow + RowsPerItem, M);
         long size = (long)M * Stride;
         L alpha = L.Splat(Alpha), beta = L.Splat(Beta);
+
+        // Sums that C does not hold replace those of the first part. Old values of C come behind the last part.
+        bool inPlace = C.Narrow == null;
+        float* results = inPlace ? C.Data : Partials, olds = inPlace ? C.Data : Partials + Parts * size;
+        int stride = inPlace ? C.Stride : Stride;
+        if (!inPlace && Beta != 0)
+            C.Widen(firstRow, endRow - firstRow, 0, N, olds + (nint)firstRow * stride, stride);
         for (int row = firstRow; row < endRow; row++)
         {
             float* source = Partials + (long)row * Stride;
-            float* c = C + (nint)row * StrideC;
+            float* c = results + (nint)row * stride, old = olds + (nint)row * stride;
             int j = 0;
             for (; j <= N - L.Count; j += L.Count)
             {
@@ -30,7 +37,7 @@ internal unsafe struct GemmSums<L, E> : IWork
                 for (int part = 1; part < Parts; part++)
                     sum += L.Load(source + part * size + j);
                 sum *= alpha;
-                L.Store(Beta == 0 ? sum : L.Fma(beta, L.Load(c + j), sum), c + j);
+                L.Store(Beta == 0 ? sum : L.Fma(beta, L.Load(old + j), sum), c + j);
             }
 
             for (; j < N; j++)
@@ -39,10 +46,10 @@ internal unsafe struct GemmSums<L, E> : IWork
                 for (int part = 1; part < Parts; part++)
                     sum += source[part * size + j];
                 sum *= Alpha;
-                c[j] = Beta == 0 ? sum : MathF.FusedMultiplyAdd(Beta, c[j], sum);
+                c[j] = Beta == 0 ? sum : MathF.FusedMultiplyAdd(Beta, old[j], sum);
             }
         }
 
-        Epilogue.Invoke(firstRow, endRow - firstRow, 0, N, worker);
+        Epilogue.Invoke(results + (nint)firstRow * stride, stride, firstRow, endRow - firstRow, 0, N, worker);
     }
 }

@@ -54,6 +54,11 @@ internal unsafe struct CpuOperand
         return result;
     }
 
+    /// <summary>A whole f32 operand in any memory.</summary>
+    /// <param name="data">The element of row 0 and column 0.</param>
+    /// <param name="stride">Elements from one row to the next.</param>
+    public static CpuOperand Floats(float* data, long stride) => new() { data = (byte*)data, type = DType.F32, layout = Layout.Full, stride = stride, factor = 1 };
+
     /// <summary>
     /// Makes elements [row, column .. column + count) readable and writable as f32. Scratch has room for that many
     /// floats, at least sixteen. The mask is and-ed to an index before it is added to the result: -1, or 0 for a broadcast.

@@ -7,10 +7,17 @@ internal unsafe struct CpuRotation<L> : IWork where L : struct, IVectorLane<L>
 {
     private const int RowsOfPiece = 32;
 
-    public float* Target;
+    /// <summary>The rows, f32, or bf16 where there is <see cref="Scratch"/>.</summary>
+    public byte* Target;
     public float* Angles;
+
+    /// <summary>Room for <see cref="Width"/> floats of each worker, in which rows of bf16 are rotated; null for f32.</summary>
+    public float* Scratch;
     public RotateRule Rule;
     public int Rows, Heads, HeadStep, Size, Stride;
+
+    /// <summary>Elements from the first rotated head of a row to the end of the last.</summary>
+    public readonly int Width => Heads == 0 ? 0 : (Heads - 1) * HeadStep + Size;
 
     public static int Pieces(int rows) => (rows + RowsOfPiece - 1) / RowsOfPiece;
 
@@ -22,15 +29,22 @@ internal unsafe struct CpuRotation<L> : IWork where L : struct, IVectorLane<L>
         for (int row = index * RowsOfPiece; row < end; row++)
         {
             float* cosines = Angles + (long)row * Size;
+            float* start = Scratch == null ? (float*)Target + (long)row * Stride : Scratch + (long)worker * Width;
+            ushort* narrow = (ushort*)Target + (long)row * Stride;
+            if (Scratch != null)
+                Bf16.Widen(new ReadOnlySpan<ushort>(narrow, Width), new Span<float>(start, Width));
             for (int head = 0; head < Heads; head++)
             {
-                float* x = Target + (long)row * Stride + (long)head * HeadStep;
+                float* x = start + (long)head * HeadStep;
                 int i = 0;
                 for (; i <= half - L.Count; i += L.Count)
                     RotatePairs<L>(rule, x + i, cosines + i, half);
                 for (; i < half; i++)
                     RotatePairs<F1>(rule, x + i, cosines + i, half);
             }
+
+            if (Scratch != null)
+                Bf16.Narrow(new ReadOnlySpan<float>(start, Width), new Span<ushort>(narrow, Width));
         }
     }
 

@@ -55,16 +55,16 @@ internal static class GpuIndexKernels
         table[to] = total;
     }
 
-    /// <summary>One thread per row. An index beyond the row gives NaN.</summary>
-    public static void Pick(ArrayView<float> source, ArrayView<int> indices, ArrayView<float> target, int rows, long columns)
+    /// <summary>One thread per row. An index beyond the row gives NaN. The type is that of the source, f32 or bf16.</summary>
+    public static void Pick(ArrayView<byte> source, ArrayView<int> indices, ArrayView<float> target, int rows, long columns, SpecializedValue<int> type)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;
         if (row < rows)
-            target[row] = indices[row] < 0 ? 0 : indices[row] >= columns ? float.NaN : source[row * columns + indices[row]];
+            target[row] = indices[row] < 0 ? 0 : indices[row] >= columns ? float.NaN : Load(source, row * columns + indices[row], type);
     }
 
-    /// <summary>One thread a row, so that equal indices add up in their order. An index outside the row is skipped.</summary>
-    public static void AddAt(ArrayView<float> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns, int perRow)
+    /// <summary>One thread a row, so that equal indices add up in their order. An index outside the row is skipped. The type is that of the target, f32 or bf16.</summary>
+    public static void AddAt(ArrayView<byte> target, ArrayView<int> indices, ArrayView<float> value, int rows, long columns, int perRow, SpecializedValue<int> type)
     {
         int row = Grid.IdxX * Threads + Group.IdxX;
         if (row >= rows)
@@ -73,8 +73,17 @@ internal static class GpuIndexKernels
         for (int j = 0; j < perRow; j++)
         {
             int index = indices[first + j];
-            if (index >= 0 && index < columns)
-                target[row * columns + index] += value[first + j];
+            if (index < 0 || index >= columns)
+                continue;
+            long place = row * columns + index;
+            float sum = Load(target, place, type) + value[first + j];
+            if (type == (int)DType.BF16)
+                target.Cast<ushort>()[place] = Bf16.Narrow(sum);
+            else
+                target.Cast<float>()[place] = sum;
         }
     }
+
+    private static float Load(ArrayView<byte> source, long index, int type) =>
+        type == (int)DType.BF16 ? Interop.IntAsFloat((uint)source.Cast<ushort>()[index] << 16) : source.Cast<float>()[index];
 }
