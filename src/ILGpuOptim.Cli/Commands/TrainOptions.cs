@@ -38,6 +38,7 @@ internal sealed class TrainOptions
         Value<int>("--hidden-size", "HiddenSize", "hidden size");
         Value<int>("--block", "Block", "tokens per sequence");
         Value<ParameterStorage>("--parameter-type", "ParameterType", "storage type of parameters: f32, bf16, or int8 (linear layers in 8 bits, the rest in bf16), with stochastic rounding");
+        Value<Precision>("--precision", "Precision", "f32; tf32 (products on tensor cores where there are some); or bf16 (so too, and activations stored in bf16). Sums and gradients of parameters are f32");
         Value<double>("--dropout", "Dropout", "dropout probability");
         Value<double>("--masked-fraction", "MaskedFraction", "fraction of tokens that BERT or T5 has to predict");
         Value<double>("--mean-span", "MeanSpan", "mean number of tokens of a span that T5 has to predict");

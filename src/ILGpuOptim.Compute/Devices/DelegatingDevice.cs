@@ -49,10 +49,13 @@ public abstract class DelegatingDevice(Device inner) : Device
     protected internal override DeviceMemory Allocate(long bytes) => inner.Allocate(bytes);
 
     /// <inheritdoc/>
-    protected internal override bool HasNarrowProducts => inner.HasNarrowProducts;
+    public override bool HasTensorCores => inner.HasTensorCores;
 
     /// <inheritdoc/>
-    protected internal override bool HasNarrowAttention => inner.HasNarrowAttention;
+    public override bool HasNarrowProducts => inner.HasNarrowProducts;
+
+    /// <inheritdoc/>
+    public override bool HasNarrowAttention => inner.HasNarrowAttention;
 
     /// <inheritdoc/>
     protected internal override long WorkspaceOf(in GemmArguments product) => inner.WorkspaceOf(product);

@@ -7,12 +7,6 @@ public abstract partial class Device
     /// <exception cref="DeviceMemoryException">The device has no room.</exception>
     protected internal abstract DeviceMemory Allocate(long bytes);
 
-    /// <summary>True if products write bf16 results themselves. Otherwise they go through f32 memory of <see cref="Pool"/>.</summary>
-    protected internal virtual bool HasNarrowProducts => false;
-
-    /// <summary>True if attention reads and writes bf16. Otherwise it is refused.</summary>
-    protected internal virtual bool HasNarrowAttention => false;
-
     /// <summary>The f32 elements of workspace that a product takes from <see cref="Pool"/>; memory plans count them.</summary>
     protected internal virtual long WorkspaceOf(in GemmArguments product) => 0;
 

@@ -40,6 +40,15 @@ public abstract partial class Device : IDisposable
     /// <summary>True if launches return before their work is done, so that reading a result waits for the device.</summary>
     public virtual bool IsAsynchronous => false;
 
+    /// <summary>True if products and attention follow <see cref="GemmArguments.Precision"/>. Otherwise they multiply operands as they are stored, in f32.</summary>
+    public virtual bool HasTensorCores => false;
+
+    /// <summary>True if products write bf16 results themselves. Otherwise they go through f32 memory of <see cref="Pool"/>.</summary>
+    public virtual bool HasNarrowProducts => false;
+
+    /// <summary>True if attention reads and writes bf16. Otherwise it is refused.</summary>
+    public virtual bool HasNarrowAttention => false;
+
     /// <summary>Copies floats to the device, converting to the block's type, F32 or BF16. Lengths must match.</summary>
     /// <exception cref="NotSupportedException">The block is of another type: upload f32 and convert by a map.</exception>
     public void Upload(ReadOnlySpan<float> source, in Block target)
@@ -235,7 +244,7 @@ public abstract partial class Device : IDisposable
     /// <summary>target[i] = table[indices[i]] (+ target[i] when <paramref name="accumulate"/>): rows of <paramref name="columns"/> elements.</summary>
     /// <param name="table">Rows × columns, F32 or BF16.</param>
     /// <param name="indices">Row indices, I32. Memory outside the table is never read.</param>
-    /// <param name="target">As many rows as indices, F32.</param>
+    /// <param name="target">As many rows as indices, F32 or BF16; results are rounded to the nearest.</param>
     /// <param name="columns">Elements of a row.</param>
     /// <param name="accumulate">Adds to the target instead of replacing it.</param>
     /// <exception cref="ArgumentOutOfRangeException">An index is outside the table. If only a GPU knows the indices, the row becomes NaN instead.</exception>
@@ -244,7 +253,7 @@ public abstract partial class Device : IDisposable
         using Use use = Enter();
         Check(table);
         Check(indices, DType.I32);
-        Check(target, DType.F32);
+        CheckFloats(target);
         if (table.Type is not (DType.F32 or DType.BF16))
             throw new NotSupportedException($"rows cannot be gathered from {table.Type} storage");
         Validate.Table("the target", target, indices.Length, columns);
@@ -252,12 +261,12 @@ public abstract partial class Device : IDisposable
         GatherCore(table, indices, target, columns, accumulate);
     }
 
-    /// <summary>table[indices[i]] += source[i], equal indices added in the order of i. Negative indices are skipped.</summary>
+    /// <summary>table[indices[i]] += source[i], the table F32, the source F32 or BF16, equal indices added in the order of i. Negative indices are skipped.</summary>
     /// <exception cref="ArgumentOutOfRangeException">An index is outside the table. If only a GPU knows the indices, it is skipped instead.</exception>
     public void ScatterAdd(in Block source, in Block indices, in Block table, long columns)
     {
         using Use use = Enter();
-        Check(source, DType.F32);
+        CheckFloats(source);
         Check(indices, DType.I32);
         Check(table, DType.F32);
         Validate.Table("the source", source, indices.Length, columns);

@@ -29,10 +29,13 @@ public class DryDevice(Device? like = null) : Device
     public override long AvailableBytes => long.MaxValue;
 
     /// <inheritdoc/>
-    protected internal override bool HasNarrowProducts => like?.HasNarrowProducts ?? true;
+    public override bool HasTensorCores => like?.HasTensorCores ?? false;
 
     /// <inheritdoc/>
-    protected internal override bool HasNarrowAttention => like?.HasNarrowAttention ?? true;
+    public override bool HasNarrowProducts => like?.HasNarrowProducts ?? true;
+
+    /// <inheritdoc/>
+    public override bool HasNarrowAttention => like?.HasNarrowAttention ?? true;
 
     /// <inheritdoc/>
     protected internal override DeviceMemory Allocate(long bytes)

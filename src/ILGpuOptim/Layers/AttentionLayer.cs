@@ -110,6 +110,7 @@ public sealed class AttentionLayer : Layer
     internal void Keep(Tape tape, Tensor states, CacheWindow window)
     {
         (Tensor key, Tensor value) = KeysAndValues(tape, states);
+        (key, value) = (tape.Wide(key), tape.Wide(value));
         window.Append(index, 0, key.Data, keyWidth, keyWidth);
         window.Append(index, keyWidth, value.Data, keyWidth, keyWidth);
     }
@@ -134,6 +135,7 @@ public sealed class AttentionLayer : Layer
     /// <summary>Appends the keys and values of new tokens to the cache; the new tokens attend to all tokens of their sequences so far.</summary>
     private Tensor Decode(ForwardContext context, CacheWindow cache, Tensor packed)
     {
+        packed = context.Tape.Wide(packed);
         int size = description.HeadSize, stride = packed.Columns;
         if (AnglesOf(context) is { } angles)
             Rotate(packed, angles, IsByHeads ? description.Heads : description.Heads + description.KeyHeads, IsByHeads ? 3 * size : size, IsByHeads);
@@ -146,6 +148,7 @@ public sealed class AttentionLayer : Layer
 
     private Tensor Decode(ForwardContext context, CacheWindow cache, Tensor query, Tensor key, Tensor value)
     {
+        (query, key, value) = (context.Tape.Wide(query), context.Tape.Wide(key), context.Tape.Wide(value));
         if (AnglesOf(context) is { } angles)
         {
             Rotate(query, angles, description.Heads, description.HeadSize, alternates: false);
@@ -158,7 +161,7 @@ public sealed class AttentionLayer : Layer
     }
 
     private Tensor AttendToKept(ForwardContext context, EncodedStates encoded, KeyValueCache kept, Tensor query) =>
-        Attend(context, encoded.KeyBias, query, kept.From(index, Math.Max(0, encoded.Sequence), 0), encoded.Length, kept.Capacity);
+        Attend(context, encoded.KeyBias, context.Tape.Wide(query), kept.From(index, Math.Max(0, encoded.Sequence), 0), encoded.Length, kept.Capacity);
 
     /// <summary>Attention of new tokens to a cache's rows, which hold keys, then values, or both head by head.</summary>
     private Tensor Attend(ForwardContext context, Block? keyBias, Tensor query, Block keys, int keyLength, int capacity)

@@ -1,3 +1,4 @@
+using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
 
 namespace ILGpuOptim.Layers;
@@ -60,6 +61,6 @@ public sealed class RelativeBias : Layer
         var indices = new int[Math.Max(queryLength + keyLength - 1, 0)];
         for (int row = 0; row < indices.Length; row++)
             indices[row] = BucketOf(row - (keyLength - 1));
-        return tape.Embedding(Weight, tape.Indices(indices));
+        return tape.Embedding(Weight, tape.Indices(indices), DType.F32);
     }
 }

@@ -22,14 +22,14 @@ public static class AttentionOp
     public static Tensor SelfAttention(this Tape tape, Tensor packed, int batch, AttentionSettings settings)
     {
         (int heads, int keyHeads) = Heads(settings);
-        (packed, settings) = (tape.Wide(packed), Wide(tape, settings));
+        (packed, settings) = (tape.As(packed, tape.ActivationType), Wide(tape, settings));
         int length = Length("packed", packed, batch), size = settings.HeadSize == 0 ? packed.Columns / (heads + 2 * keyHeads) : settings.HeadSize, width = heads * size, keyWidth = keyHeads * size;
         if (packed.Columns != (heads + 2L * keyHeads) * size)
             throw new ArgumentException($"attention: packed is {packed}; {heads} query heads, {keyHeads} key heads and as many value heads of one size{(settings.HeadSize == 0 ? "" : $", {size},")} do not fill its {packed.Columns} columns", nameof(packed));
         bool byHeads = settings.Order == PackedOrder.Heads;
         if (byHeads && keyHeads != heads)
             throw new ArgumentException($"attention: packed head by head, there must be as many key heads as query heads, not {keyHeads} of {heads}", nameof(settings));
-        Tensor output = tape.Output([packed.Rows, width], packed, settings.DistanceBias);
+        Tensor output = tape.Activation([packed.Rows, width], packed, settings.DistanceBias);
         var layout = new Layout(byHeads ? size : width, byHeads ? 2 * size : width + keyWidth, byHeads ? 3 * size : size);
         Block data = packed.Data;
         Block? copy = null;
@@ -39,7 +39,7 @@ public static class AttentionOp
             CheckAngles(packed, angles, size, settings.RotatedSize);
             if (!settings.RotatesInPlace)
             {
-                copy = data = tape.Scratch(packed.Length);
+                copy = data = tape.Scratch(packed.Length, tape.ActivationType);
                 tape.Device.Copy(packed.Data, data);
             }
 
@@ -90,7 +90,8 @@ public static class AttentionOp
     public static Tensor Attention(this Tape tape, Tensor query, Tensor key, Tensor value, int batch, AttentionSettings settings)
     {
         (int heads, int keyHeads) = Heads(settings);
-        (query, key, value, settings) = (tape.Wide(query), tape.Wide(key), tape.Wide(value), Wide(tape, settings));
+        DType type = tape.ActivationType;
+        (query, key, value, settings) = (tape.As(query, type), tape.As(key, type), tape.As(value, type), Wide(tape, settings));
         int length = Length("query", query, batch), keyLength = Length("key", key, batch), size = settings.HeadSize == 0 ? query.Columns / heads : settings.HeadSize;
         if (query.Columns != (long)heads * size)
             throw new ArgumentException($"attention: query is {query}; {heads} heads{(settings.HeadSize == 0 ? "" : $" of {size}")} do not fill its {query.Columns} columns", nameof(query));
@@ -106,7 +107,7 @@ public static class AttentionOp
             key = tape.Rotate(key, keyHeads, angles, settings.RotatedSize);
         }
 
-        Tensor output = tape.Output([query.Rows, heads * size], query, key, value, settings.DistanceBias);
+        Tensor output = tape.Activation([query.Rows, heads * size], query, key, value, settings.DistanceBias);
         AttentionArguments arguments = Arguments(tape, settings, new(query.Data, key.Data, value.Data, output.Data)
         {
             Batch = batch,
@@ -139,8 +140,8 @@ public static class AttentionOp
         if (heads < 1 || x.Columns % heads != 0)
             throw new ArgumentException($"rotation: x is {x}; {heads} heads do not divide its {x.Columns} columns", nameof(heads));
         CheckAngles(x, angles, x.Columns / heads, rotatedSize);
-        x = tape.Wide(x);
-        Tensor output = tape.Output(x, x.Columns, x);
+        x = tape.Floats(x);
+        Tensor output = tape.Activation(x, x.Columns, x);
         tape.Device.Copy(x.Data, output.Data);
         var rotation = new RotationArguments(output.Data, angles) { Rows = x.Rows, Heads = heads, HeadSize = x.Columns / heads, RotatedSize = rotatedSize, Stride = x.Columns };
         tape.Device.Rotate(rotation);
@@ -159,7 +160,7 @@ public static class AttentionOp
     }
 
     private static AttentionSettings Wide(Tape tape, AttentionSettings settings) =>
-        settings.DistanceBias is Parameter { IsNarrow: true } bias ? settings with { DistanceBias = tape.Wide(bias) } : settings;
+        settings.DistanceBias is { } bias ? settings with { DistanceBias = tape.Wide(bias) } : settings;
 
     private static int Length(string name, Tensor x, int batch) => batch < 0 || (batch == 0 ? x.Rows != 0 : x.Rows % batch != 0)
         ? throw new ArgumentException($"attention: {name} is {x}; its {x.Rows} rows are not {batch} sequences of one length")
@@ -189,6 +190,7 @@ public static class AttentionOp
             Ranges = settings.Ranges,
             KeyBias = settings.KeyBias,
             DistanceBias = settings.DistanceBias?.Data,
+            Precision = tape.Precision,
             Dropout = tape.IsTraining ? settings.Dropout : 0,
             Seed = tape.Seed,
             Stream = drops ? tape.RandomStream++ : 0,
@@ -217,7 +219,7 @@ public static class AttentionOp
         public Received(Tape tape, Tensor input)
         {
             target = tape.GradientTarget(input);
-            Written = target.Accumulate ? tape.Scratch(input.Length) : target.Block;
+            Written = target.Accumulate ? tape.Scratch(input.Length, target.Block.Type) : target.Block;
         }
 
         public Block Written { get; }

@@ -53,7 +53,8 @@ public static class CrossEntropyOp
 
         Tensor output = tape.Output([], x, head, bias);
         output.IsKept = true;
-        var logitsOf = new HeadLogits(x, head, bias, logitScale, softCap);
+        x = tape.Floats(x);
+        var logitsOf = new HeadLogits(x, head, bias, logitScale, softCap) { Precision = tape.Precision };
         Block indices = tape.Indices(targets), weights = Weights(tape, targets, scale / counted);
         Block logSums = tape.Scratch(rows), picked = tape.Scratch(rows);
         Block? means = labelSmoothing > 0 ? tape.Scratch(rows) : null;
@@ -64,7 +65,7 @@ public static class CrossEntropyOp
         if (keep)
             chunk = Math.Max(1, rows);
         var rule = new LogitGradientRule(labelSmoothing / Math.Max(1, vocabulary), logitsOf.PerCap);
-        Block logits = tape.Scratch((long)chunk * stride);
+        Block logits = tape.Scratch((long)chunk * stride, tape.ActivationType);
         for (int first = 0; first < rows; first += chunk)
         {
             int count = Math.Min(chunk, rows - first);
@@ -119,7 +120,7 @@ public static class CrossEntropyOp
             Device device = tape.Device;
             (Tensor x, Tensor head, Tensor? bias, float logitScale) = (logitsOf.X, logitsOf.Head, logitsOf.Bias, logitsOf.Scale);
             int rows = x.Rows, vocabulary = head.Shape[0], stride = HeadLogits.Stride(vocabulary), columns = x.Columns;
-            Block gradients = kept ?? tape.Scratch((long)chunk * stride), rowWeights = weights;
+            Block gradients = kept ?? tape.Scratch((long)chunk * stride, tape.ActivationType), rowWeights = weights;
 
             // The kept logits became gradients of a loss whose own gradient is one, as where a backward pass begins.
             if (!Output.HasUnitGradient)
@@ -152,7 +153,7 @@ public static class CrossEntropyOp
                 device.AddAt(gradients, indices.Slice(first, count), negative.Slice(first, count), stride);
                 if (head.RequiresGradient)
                 {
-                    device.Gemm(new GemmArguments(gradients, x.Data.Slice((long)first * columns, (long)count * columns), headTarget, vocabulary, columns, count)
+                    device.Gemm(tape.Product(gradients, x.Data.Slice((long)first * columns, (long)count * columns), headTarget, vocabulary, columns, count) with
                     {
                         TransposeA = true,
                         StrideA = stride,
@@ -163,7 +164,7 @@ public static class CrossEntropyOp
 
                 if (x.RequiresGradient)
                 {
-                    device.Gemm(new GemmArguments(gradients, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary)
+                    device.Gemm(tape.Product(gradients, head.Data, xTarget.Slice((long)first * columns, (long)count * columns), count, columns, vocabulary) with
                     {
                         StrideA = stride,
                         Alpha = logitScale,

@@ -16,7 +16,11 @@ public static class EmbeddingOp
     /// <returns>n × columns, or the shape of the addend.</returns>
     /// <exception cref="ArgumentException">The table is no matrix, or the addend does not fit.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An index or the padding row lies outside the table. Where a GPU alone knows the indices, the row becomes NaN instead.</exception>
-    public static Tensor Embedding(this Tape tape, Tensor table, Block indices, Tensor? addend = null, int? padding = null)
+    public static Tensor Embedding(this Tape tape, Tensor table, Block indices, Tensor? addend = null, int? padding = null) =>
+        tape.Embedding(table, indices, tape.ActivationType, addend, padding);
+
+    /// <summary>The same, with a result of a type.</summary>
+    internal static Tensor Embedding(this Tape tape, Tensor table, Block indices, DType type, Tensor? addend = null, int? padding = null)
     {
         ProductShape.Matrix("Embedding", table);
         int count = checked((int)indices.Length), columns = table.Columns;
@@ -26,8 +30,8 @@ public static class EmbeddingOp
             throw Outside(table, row);
         if (table.Data.Type == DType.I8)
             table = tape.Wide(table);
-        addend = addend is null ? null : tape.Wide(addend);
-        Tensor output = addend is null ? tape.Output([count, columns], table) : tape.Output(addend, columns, table, addend);
+        addend = addend is null ? null : tape.Floats(addend);
+        Tensor output = tape.Typed(type, addend is null ? [count, columns] : addend.Sizes(), table, addend);
         if (addend is not null)
             tape.Device.Copy(addend.Data, output.Data);
         try
@@ -53,13 +57,21 @@ public static class EmbeddingOp
         {
             if (table.RequiresGradient)
             {
-                Block target = tape.GradientOf(table, out float beta);
+                // Rows are added in f32, also where those of an activation are stored in bf16.
+                bool isNarrow = table is not Parameter && table.Memory.Type != DType.F32;
+                float beta = 0;
+                Block target = isNarrow ? tape.Scratch(table.Length) : tape.GradientOf(table, out beta);
                 if (beta == 0)
                     tape.Device.Fill(target, 0);
                 if (padding is { } row)
                     AddAllBut(tape, target, row);
                 else
                     tape.Device.ScatterAdd(Output.Gradient!.Value, indices, target, table.Columns);
+                if (isNarrow)
+                {
+                    tape.AddToGradient(table, target);
+                    tape.Release(target);
+                }
             }
 
             if (addend is not null)

@@ -18,8 +18,8 @@ public static class ExpertsOp
     public static Tensor ToExperts(this Tape tape, RouterChoice choice, Tensor x)
     {
         CheckRows(nameof(ToExperts), x, choice.Tokens, "tokens");
-        x = tape.Wide(x);
-        Tensor output = tape.Output([choice.Slots, x.Columns], x);
+        x = tape.Floats(x);
+        Tensor output = tape.Activation([choice.Slots, x.Columns], x);
         tape.Device.Gather(x.Data, choice.TokensOfSlots, output.Data, x.Columns, accumulate: false);
         tape.Record(new GatherGradient(output, choice, x));
         return output;
@@ -50,7 +50,7 @@ public static class ExpertsOp
         }
 
         Tensor?[] inputs = [x, .. weights.SelectMany(matrices => matrices)];
-        Tensor output = tape.Output([choice.Slots, outputs], inputs);
+        Tensor output = tape.Activation([choice.Slots, outputs], inputs);
         var products = new Products(choice.Experts * weights.Count);
         int offset = 0;
         foreach (IReadOnlyList<Tensor> matrices in weights)
@@ -58,7 +58,7 @@ public static class ExpertsOp
             for (int e = 0; e < matrices.Count; e++)
             {
                 if (choice.CountOf(e) is var count and > 0)
-                    products.Add(new GemmArguments(RowsOf(choice, x.Data, e, x.Columns), matrices[e].Data, RowsOf(choice, output.Data, e, outputs, offset), count, matrices[e].Rows, x.Columns) { TransposeB = true, StrideC = outputs });
+                    products.Add(tape.Product(RowsOf(choice, x.Data, e, x.Columns), matrices[e].Data, RowsOf(choice, output.Data, e, outputs, offset), count, matrices[e].Rows, x.Columns) with { TransposeB = true, StrideC = outputs });
             }
 
             offset += matrices[0].Rows;
@@ -78,12 +78,18 @@ public static class ExpertsOp
     public static Tensor FromExperts(this Tape tape, RouterChoice choice, Tensor x)
     {
         CheckRows(nameof(FromExperts), x, choice.Slots, "slots");
-        Tensor output = tape.Output([choice.Tokens, x.Columns], x, choice.Weights);
-        Block scaled = tape.Scratch(x.Length);
+        Tensor output = tape.Activation([choice.Tokens, x.Columns], x, choice.Weights);
+        Block scaled = tape.Scratch(x.Length), sum = output.Memory.Type == DType.F32 ? output.Data : tape.Scratch(output.Length);
         tape.Device.Map(new ProductRule(), choice.Slots, x.Columns, x.Data, Operand.PerRow(choice.Weights.Data), scaled);
         for (int rank = 0; rank < choice.PerToken; rank++)
-            tape.Device.Gather(scaled, choice.SlotsAtRank(rank), output.Data, x.Columns, accumulate: rank > 0);
+            tape.Device.Gather(scaled, choice.SlotsAtRank(rank), sum, x.Columns, accumulate: rank > 0);
         tape.Release(scaled);
+        if (output.Memory.Type != DType.F32)
+        {
+            tape.Device.Copy(sum, output.Data);
+            tape.Release(sum);
+        }
+
         tape.Record(new SumGradient(output, choice, x));
         return output;
     }
@@ -106,9 +112,17 @@ public static class ExpertsOp
     {
         public override void Backward(Tape tape)
         {
-            Block target = tape.GradientOf(x, out float beta);
+            // Slots are added in f32.
+            bool isNarrow = x is not Parameter && x.Memory.Type != DType.F32;
+            float beta = 0;
+            Block target = isNarrow ? tape.Scratch(x.Length) : tape.GradientOf(x, out beta);
             for (int rank = 0; rank < choice.PerToken; rank++)
                 tape.Device.Gather(Output.Gradient!.Value, choice.SlotsAtRank(rank), target, x.Columns, accumulate: rank > 0 || beta != 0);
+            if (isNarrow)
+            {
+                tape.AddToGradient(x, target);
+                tape.Release(target);
+            }
         }
     }
 
@@ -133,11 +147,11 @@ public static class ExpertsOp
                     {
                         // Without slots, a sum of no products: zero.
                         Block sum = tape.GradientOf(weight, out float old);
-                        products.Add(new GemmArguments(gradients, RowsOf(choice, x.Data, e, inputs), sum, weight.Rows, inputs, count) { TransposeA = true, StrideA = outputs, Beta = old });
+                        products.Add(tape.Product(gradients, RowsOf(choice, x.Data, e, inputs), sum, weight.Rows, inputs, count) with { TransposeA = true, StrideA = outputs, Beta = old });
                     }
 
                     if (x.RequiresGradient && count > 0)
-                        products.Add(new GemmArguments(gradients, weight.Data, RowsOf(choice, target, e, inputs), count, inputs, weight.Rows) { StrideA = outputs, Beta = beta });
+                        products.Add(tape.Product(gradients, weight.Data, RowsOf(choice, target, e, inputs), count, inputs, weight.Rows) with { StrideA = outputs, Beta = beta });
                 }
 
                 products.Run(tape.Device);

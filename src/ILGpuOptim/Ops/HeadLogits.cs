@@ -11,6 +11,9 @@ namespace ILGpuOptim.Ops;
 /// <param name="SoftCap">The cap; 0: none.</param>
 internal sealed record HeadLogits(Tensor X, Tensor Head, Tensor? Bias, float Scale, float SoftCap)
 {
+    /// <summary>How factors are multiplied.</summary>
+    public Precision Precision { get; init; }
+
     /// <summary>1 / cap, for the derivative of the cap; 0 without a cap.</summary>
     public float PerCap => SoftCap == 0 ? 0 : 1 / SoftCap;
 
@@ -23,6 +26,7 @@ internal sealed record HeadLogits(Tensor X, Tensor Head, Tensor? Bias, float Sca
         int vocabulary = Head.Shape[0];
         var product = new GemmArguments(X.Data.Slice((long)first * X.Columns, (long)count * X.Columns), Head.Data, target, count, vocabulary, X.Columns)
         {
+            Precision = Precision,
             TransposeB = true,
             StrideC = Stride(vocabulary),
             Alpha = Scale,

@@ -21,12 +21,12 @@ public static class LayerNormOp
     public static Tensor LayerNorm(this Tape tape, Tensor x, Tensor weight, Tensor? bias, float epsilon)
     {
         Scalars.NotNegative("LayerNorm", epsilon, weight);
-        x = tape.Wide(x);
+        x = tape.Floats(x);
         int columns = Columns("LayerNorm", x, weight), rows = Rows(x, columns);
         if (bias is not null && bias.Length != columns)
             throw new ArgumentException($"{ProductShape.Named("LayerNorm", weight)} takes {columns} columns, its bias is {bias}", nameof(bias));
         Block? zeros = bias is null ? Zeros(tape, columns) : null;
-        Tensor output = tape.Output(x, x.Columns, x, weight, bias);
+        Tensor output = tape.Activation(x, x.Columns, x, weight, bias);
         Operand added = Operand.PerColumn(bias?.Data ?? zeros!.Value);
         if (output.RequiresGradient)
         {

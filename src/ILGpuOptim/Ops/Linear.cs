@@ -20,9 +20,9 @@ public static class LinearOp
     {
         int outputs = ProductShape.Outputs("Linear", x, weight, bias, transposed);
         ProductShape.Added("Linear", weight, x, outputs, residual);
-        residual = residual is null ? null : tape.Wide(residual);
-        Tensor output = tape.Output(x, outputs, x, weight, bias, residual);
-        var product = new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed };
+        (x, residual) = (tape.Floats(x), residual is null ? null : tape.Floats(residual));
+        Tensor output = tape.Activation(x, outputs, x, weight, bias, residual);
+        var product = tape.Product(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) with { TransposeB = transposed };
         Device device = tape.Device;
         if (bias is not null && residual is not null)
             device.Gemm(product, new AddTwoRule(), Operand.PerColumn(bias.Data), residual.Data);
@@ -45,14 +45,14 @@ public static class LinearOp
         {
             Block target = tape.GradientOf(weight, out float beta);
             tape.Device.Gemm(transposed
-                ? new GemmArguments(gradient, x.Data, target, outputs, inputs, rows) { TransposeA = true, Beta = beta }
-                : new GemmArguments(x.Data, gradient, target, inputs, outputs, rows) { TransposeA = true, Beta = beta });
+                ? tape.Product(gradient, x.Data, target, outputs, inputs, rows) with { TransposeA = true, Beta = beta }
+                : tape.Product(x.Data, gradient, target, inputs, outputs, rows) with { TransposeA = true, Beta = beta });
         }
 
         if (x.RequiresGradient)
         {
             Block target = tape.GradientOf(x, out float beta);
-            tape.Device.Gemm(new GemmArguments(gradient, weight.Data, target, rows, inputs, outputs) { TransposeB = !transposed, Beta = beta });
+            tape.Device.Gemm(tape.Product(gradient, weight.Data, target, rows, inputs, outputs) with { TransposeB = !transposed, Beta = beta });
         }
     }
 

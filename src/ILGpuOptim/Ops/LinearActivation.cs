@@ -17,9 +17,10 @@ public static class LinearActivationOp
     public static Tensor LinearActivation(this Tape tape, Tensor x, Tensor weight, Tensor? bias, Activation activation, bool transposed = false)
     {
         int outputs = ProductShape.Outputs("LinearActivation", x, weight, bias, transposed);
-        Tensor output = tape.Output(x, outputs, x, weight, bias);
-        Block? before = output.RequiresGradient ? tape.Scratch(output.Length) : null;
-        activation.Product(tape.Device, new GemmArguments(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) { TransposeB = transposed }, bias?.Data, before);
+        x = tape.Floats(x);
+        Tensor output = tape.Activation(x, outputs, x, weight, bias);
+        Block? before = output.RequiresGradient ? tape.Scratch(output.Length, output.Memory.Type) : null;
+        activation.Product(tape.Device, tape.Product(x.Data, weight.Data, output.Data, x.Rows, outputs, x.Columns) with { TransposeB = transposed }, bias?.Data, before);
         if (before is { } kept)
             tape.Record(new Gradient(output, x, weight, bias, kept, activation, transposed));
         return output;

@@ -21,14 +21,14 @@ public static class LinearPackedOp
         for (int i = 0; i < weights.Length; i++)
             outputs += ProductShape.Outputs("LinearPacked", x, weights[i], hasBiases ? biases[i] : null, transposed: true);
         Tensor?[] inputs = [x, .. weights, .. biases];
-        Tensor output = tape.Output(x, outputs, inputs);
+        Tensor output = tape.Activation(x, outputs, inputs);
         bool together = x.Rows <= ProductShape.FewRows && !output.RequiresGradient;
         Products products = together ? new(weights.Length) : default;
         for (int i = 0; i < weights.Length; i++)
         {
             int count = weights[i].Rows;
             Block target = From(output.Data, offset);
-            var product = new GemmArguments(x.Data, weights[i].Data, target, x.Rows, count, x.Columns) { TransposeB = true, StrideC = outputs };
+            var product = tape.Product(x.Data, weights[i].Data, target, x.Rows, count, x.Columns) with { TransposeB = true, StrideC = outputs };
             if (together)
                 products.Add(product);
             else if (hasBiases)
@@ -76,13 +76,13 @@ public static class LinearPackedOp
                 if (weight.RequiresGradient)
                 {
                     Block target = tape.GradientOf(weight, out float beta);
-                    tape.Device.Gemm(new GemmArguments(gradient, x.Data, target, count, x.Columns, rows) { TransposeA = true, StrideA = stride, Beta = beta });
+                    tape.Device.Gemm(tape.Product(gradient, x.Data, target, count, x.Columns, rows) with { TransposeA = true, StrideA = stride, Beta = beta });
                 }
 
                 if (x.RequiresGradient)
                 {
                     Block target = tape.GradientOf(x, out float beta);
-                    tape.Device.Gemm(new GemmArguments(gradient, weight.Data, target, rows, x.Columns, count) { StrideA = stride, Beta = beta });
+                    tape.Device.Gemm(tape.Product(gradient, weight.Data, target, rows, x.Columns, count) with { StrideA = stride, Beta = beta });
                 }
 
                 offset += count;

@@ -15,7 +15,7 @@ public static class LowRankSumOp
     /// <param name="b">B, outputs × rank.</param>
     /// <param name="scale">Multiplies the product.</param>
     /// <param name="transposed">W is stored outputs × inputs, as in <see cref="LinearOp.Linear"/>.</param>
-    /// <returns>As <paramref name="weight"/>.</returns>
+    /// <returns>As <paramref name="weight"/>, always f32: in bf16 a small product would vanish beside the weight.</returns>
     /// <exception cref="ArgumentException">The shapes do not fit each other.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The scale is infinite or NaN.</exception>
     public static Tensor LowRankSum(this Tape tape, Tensor weight, Tensor a, Tensor b, float scale, bool transposed)
@@ -23,7 +23,7 @@ public static class LowRankSumOp
         Scalars.Finite("LowRankSum", scale, weight);
         CheckShapes(weight, a, b, transposed);
         Tensor output = tape.Output([weight.Shape[0], weight.Shape[1]], weight, a, b);
-        tape.Device.Gemm(Product(a, b, output.Data, scale, transposed), new AddRule(), weight.Data);
+        tape.Device.Gemm(Product(a, b, output.Data, scale, transposed) with { Precision = tape.Precision }, new AddRule(), weight.Data);
         tape.Record(new Gradient(output, weight, a, b, scale, transposed));
         return output;
     }
@@ -63,14 +63,14 @@ public static class LowRankSumOp
             {
                 // Bᵀ G, with G or its transpose as it is stored.
                 Block target = tape.GradientOf(a, out float beta);
-                tape.Device.Gemm(new GemmArguments(b.Data, gradient, target, rank, inputs, outputs) { TransposeA = true, TransposeB = !transposed, Alpha = scale, Beta = beta });
+                tape.Device.Gemm(tape.Product(b.Data, gradient, target, rank, inputs, outputs) with { TransposeA = true, TransposeB = !transposed, Alpha = scale, Beta = beta });
             }
 
             if (b.RequiresGradient)
             {
                 // G Aᵀ.
                 Block target = tape.GradientOf(b, out float beta);
-                tape.Device.Gemm(new GemmArguments(gradient, a.Data, target, outputs, rank, inputs) { TransposeA = !transposed, TransposeB = true, Alpha = scale, Beta = beta });
+                tape.Device.Gemm(tape.Product(gradient, a.Data, target, outputs, rank, inputs) with { TransposeA = !transposed, TransposeB = true, Alpha = scale, Beta = beta });
             }
 
             tape.PassGradient(Output, weight);

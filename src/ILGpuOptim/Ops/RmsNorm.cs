@@ -18,10 +18,10 @@ public static class RmsNormOp
     public static Tensor RmsNorm(this Tape tape, Tensor x, Tensor weight, float epsilon, bool addsOne = false)
     {
         Scalars.NotNegative("RmsNorm", epsilon, weight);
-        x = tape.Wide(x);
+        x = tape.Floats(x);
         int columns = LayerNormOp.Columns("RmsNorm", x, weight), rows = LayerNormOp.Rows(x, columns);
         float offset = addsOne ? 1 : 0;
-        Tensor output = tape.Output(x, x.Columns, x, weight);
+        Tensor output = tape.Activation(x, x.Columns, x, weight);
         if (!output.RequiresGradient)
         {
             tape.Device.RowProgram(new Forward<Dropped>(1f / columns, epsilon, offset), rows, columns, [x.Data, Operand.PerColumn(weight.Data), output.Data]);

@@ -20,11 +20,13 @@ public static class RouterJitterOp
         Scalars.Probability("Jitter", epsilon);
         if (epsilon == 0 || !tape.IsTraining)
             return x;
-        x = tape.Wide(x);
-        Tensor output = tape.Output(x, x.Columns, x);
+        x = tape.Floats(x);
+        Tensor output = tape.Activation(x, x.Columns, x);
         ulong stream = tape.RandomStream++;
-        tape.Device.Random(output.Data, RandomKind.Uniform, 2 * epsilon, tape.Seed, stream);
-        tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, output.Data, x.Data, output.Data);
+        Block noise = DropoutOp.RandomNumbersFor(tape, output.Data);
+        tape.Device.Random(noise, RandomKind.Uniform, 2 * epsilon, tape.Seed, stream);
+        tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, noise, x.Data, output.Data);
+        DropoutOp.Release(tape, noise, output.Data);
         tape.Record(new Gradient(output, x, epsilon, tape.Seed, stream));
         return output;
     }
@@ -33,9 +35,10 @@ public static class RouterJitterOp
     {
         public override void Backward(Tape tape)
         {
-            Block noise = Output.IsKept ? tape.Scratch(x.Length) : Output.Data;
+            Block noise = Output.IsKept ? tape.Scratch(x.Length) : DropoutOp.RandomNumbersFor(tape, Output.Data);
             tape.Device.Random(noise, RandomKind.Uniform, 2 * epsilon, seed, stream);
             tape.Device.Map(new Rule(1 - epsilon), 1, x.Length, noise, Output.Gradient!.Value, tape.GradientTarget(x));
+            DropoutOp.Release(tape, noise, Output.Data);
         }
     }
 

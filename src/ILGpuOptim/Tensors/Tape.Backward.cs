@@ -28,7 +28,7 @@ public sealed partial class Tape
         if (!loss.RequiresGradient || !Recorded(loss))
             throw new ArgumentException("a backward pass begins at a scalar that this tape has recorded: IsRecording must be set while it is computed, and it must depend on a parameter that is not frozen", nameof(loss));
         loss.IsKept = loss.HasUnitGradient = true;
-        loss.Gradient = Scratch(1);
+        loss.Gradient = Scratch(1, loss.Memory.Type);
         Device.Fill(loss.Gradient.Value, 1);
         try
         {
@@ -96,13 +96,13 @@ public sealed partial class Tape
         return false;
     }
 
-    /// <summary>The memory for the gradient of an operation's input, and the factor (0 or 1) of its present contents.</summary>
+    /// <summary>The memory for the gradient of an operation's input, in the input's type (of a parameter: f32), and the factor (0 or 1) of its present contents.</summary>
     public Block GradientOf(Tensor input, out float beta)
     {
         if (input is Parameter parameter)
             return Gradients.Target(parameter, out beta);
         beta = input.Gradient is null ? 0 : 1;
-        input.Gradient ??= Scratch(input.Length);
+        input.Gradient ??= Scratch(input.Length, input.Memory.Type);
         return input.Gradient.Value;
     }
 
@@ -116,20 +116,20 @@ public sealed partial class Tape
     {
         if (input.RequiresGradient)
             return new Operand(GradientOf(input, out float beta), layout) { Accumulate = beta != 0 };
-        Block ignored = Scratch(input.Length);
+        Block ignored = Scratch(input.Length, TypeOf(input));
         discarded.Add(ignored);
         return new Operand(ignored, layout);
     }
 
     /// <summary>
     /// Adds <paramref name="output"/>'s gradient to an input of the same size. The memory itself changes hands when
-    /// the input has no gradient yet: it is not needed after this operation.
+    /// the input has no gradient yet and both are of one type: it is not needed after this operation.
     /// </summary>
     public void PassGradient(Tensor output, Tensor input)
     {
         if (!input.RequiresGradient)
             return;
-        if (input is not Parameter && input.Gradient is null)
+        if (input is not Parameter && input.Gradient is null && output.Gradient!.Value.Type == input.Memory.Type)
         {
             input.Gradient = output.Gradient;
             output.Gradient = null;

@@ -32,6 +32,15 @@ public sealed partial class Tape(Device device) : IDisposable
     /// <summary>Enables dropout.</summary>
     public bool IsTraining { get; set; } = true;
 
+    /// <summary>
+    /// How products and attention multiply, and with <see cref="Precision.BF16"/> also how operations of transformers store their results and the gradients
+    /// of these: in bf16. Losses, statistics of rows, gradients of parameters and results of other operations are f32 always, as are all sums.
+    /// </summary>
+    public Precision Precision { get; init; }
+
+    /// <summary>How operations of transformers store their results.</summary>
+    internal DType ActivationType => Precision == Precision.BF16 ? DType.BF16 : DType.F32;
+
     /// <summary>Counts random draws, so that dropout differs between steps and repeats when a run is resumed.</summary>
     public ulong RandomStream { get; set; }
 
@@ -47,39 +56,65 @@ public sealed partial class Tape(Device device) : IDisposable
     /// </summary>
     public Action<Parameter>? GradientReady { get; set; }
 
-    /// <summary>A new result with undefined contents; it requires a gradient when any input does and the tape records.</summary>
+    /// <summary>A new f32 result with undefined contents; it requires a gradient when any input does and the tape records.</summary>
     /// <param name="shape">Its sizes.</param>
     /// <param name="inputs">What it is computed from; null where an optional input is missing.</param>
     /// <exception cref="ArgumentException">An input belongs to another tape, or the shape has more than 2⁶⁰ elements.</exception>
     /// <exception cref="InvalidOperationException">An input was recorded before the last backward pass or reset, which ended its recording.</exception>
     /// <exception cref="ObjectDisposedException">An input's memory was returned, or the tape was disposed.</exception>
-    public Tensor Output(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
+    public Tensor Output(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs) => Typed(DType.F32, shape, inputs);
+
+    internal Tensor Typed(DType type, ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs)
     {
         bool requires = Read(inputs);
         foreach (int size in shape)
             ArgumentOutOfRangeException.ThrowIfNegative(size, nameof(shape));
-        return Result(Tensor.LengthOf(shape), shape.ToArray(), requires);
+        return Result(Tensor.LengthOf(shape), shape.ToArray(), type, requires);
     }
 
     /// <summary>A new result of the shape of an input but for the last size. As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>.</summary>
     /// <param name="like">Whose sizes it has; with at least one axis, or a scalar, which counts as one element in a row.</param>
     /// <param name="columns">The last size.</param>
     /// <param name="inputs">What it is computed from.</param>
-    public Tensor Output(Tensor like, int columns, params ReadOnlySpan<Tensor?> inputs)
+    public Tensor Output(Tensor like, int columns, params ReadOnlySpan<Tensor?> inputs) => Typed(DType.F32, like, columns, inputs);
+
+    private Tensor Typed(DType type, Tensor like, int columns, ReadOnlySpan<Tensor?> inputs)
     {
         int[] sizes = like.Sizes();
         if (sizes.Length == 0 && columns != 1)
-            return Output([columns], inputs);
+            return Typed(type, [columns], inputs);
         bool requires = Read(inputs);
         if (like.Columns == columns)
-            return Result(like.Length, sizes, requires);
+            return Result(like.Length, sizes, type, requires);
         ArgumentOutOfRangeException.ThrowIfNegative(columns);
         sizes = [.. sizes];
         sizes[^1] = columns;
-        return Result(Tensor.LengthOf(sizes), sizes, requires);
+        return Result(Tensor.LengthOf(sizes), sizes, type, requires);
     }
 
-    private Tensor Result(long length, int[] shape, bool requires) => new(Scratch(length), shape) { Tape = this, Recording = recording, RequiresGradient = requires };
+    /// <summary>As <see cref="Output(ReadOnlySpan{int}, ReadOnlySpan{Tensor?})"/>, in the type of activations.</summary>
+    internal Tensor Activation(ReadOnlySpan<int> shape, params ReadOnlySpan<Tensor?> inputs) => Typed(ActivationType, shape, inputs);
+
+    /// <summary>As <see cref="Output(Tensor, int, ReadOnlySpan{Tensor?})"/>, in the type of activations.</summary>
+    internal Tensor Activation(Tensor like, int columns, params ReadOnlySpan<Tensor?> inputs) => Typed(ActivationType, like, columns, inputs);
+
+    /// <summary>The type of an element-wise result: bf16 if the inputs that are not parameters are, and there are any.</summary>
+    internal static DType TypeOf(params ReadOnlySpan<Tensor> inputs)
+    {
+        bool isNarrow = false;
+        foreach (Tensor input in inputs)
+        {
+            if (input is Parameter)
+                continue;
+            if (input.Memory.Type != DType.BF16)
+                return DType.F32;
+            isNarrow = true;
+        }
+
+        return isNarrow ? DType.BF16 : DType.F32;
+    }
+
+    private Tensor Result(long length, int[] shape, DType type, bool requires) => new(Scratch(length, type), shape) { Tape = this, Recording = recording, RequiresGradient = requires };
 
     /// <summary>Checks the inputs of an operation.</summary>
     /// <returns>True if its result requires a gradient.</returns>

@@ -89,7 +89,7 @@ public class Tensor
     public int Rows => shape.Length == 2 ? shape[0] : LeadingLength();
 
     /// <summary>
-    /// The gradient of the loss, once a backward pass has reached this result of an operation; laid out as the data. Those of parameters are in
+    /// The gradient of the loss, once a backward pass has reached this result of an operation; laid out and stored as the data. Those of parameters are in
     /// <see cref="Tape.Gradients"/>.
     /// </summary>
     public Block? Gradient { get; internal set; }

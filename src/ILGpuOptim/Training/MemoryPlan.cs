@@ -88,7 +88,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         if (Total > available - own)
         {
             string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the process itself" : "")}";
-            FormattableString savings = $"{Smaller}, {nameof(TrainingSettings.Recompute):setting}, {nameof(TrainingSettings.ParameterType):setting}, {nameof(OptimizerSettings.StateType):setting}, {nameof(TrainingSettings.Layerwise):setting}, or an optimizer with less state";
+            FormattableString savings = $"{Smaller}, {nameof(TrainingSettings.Recompute):setting}, {nameof(TrainingSettings.Precision):setting}, {nameof(TrainingSettings.ParameterType):setting}, {nameof(OptimizerSettings.StateType):setting}, {nameof(TrainingSettings.Layerwise):setting}, or an optimizer with less state";
             throw UserException.NamingSettings($"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({parts}), but {available / 1e9:F2} GB are free; use {savings}");
         }
 

@@ -47,6 +47,8 @@ public sealed class Trainer : IDisposable
             throw UserException.NamingSettings($"{nameof(settings.Recompute):setting}: {model.Config.Family} cannot recompute activations ({model.GetType().Name} has no {nameof(LanguageModel.SupportsRecomputation)}); leave it out");
         if (settings.Documents && !model.SupportsDocuments)
             throw UserException.NamingSettings($"{nameof(settings.Documents):setting}: {model.Config.Family} cannot keep documents apart ({model.GetType().Name} has no {nameof(LanguageModel.SupportsDocuments)}); leave it out");
+        if (settings.Precision == Precision.BF16 && !device.HasNarrowAttention)
+            throw UserException.NamingSettings($"{nameof(settings.Precision):setting} bf16: attention reads f32 only on {device.Name}; use {nameof(settings.Precision):setting} f32 or tf32, or {nameof(settings.Device):setting} cpu");
         CheckUsed(settings, model);
         Device = device;
         Model = model;
@@ -60,7 +62,7 @@ public sealed class Trainer : IDisposable
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
-        Tape = new Tape(device) { Seed = settings.Seed };
+        Tape = new Tape(device) { Seed = settings.Seed, Precision = settings.Precision };
         if (settings.Layerwise)
         {
             if (Optimizer.NeedsAllGradients)
@@ -68,7 +70,7 @@ public sealed class Trainer : IDisposable
             Tape.GradientReady = UpdateOne;
         }
 
-        Notes = [.. NotesOn(settings, model, Optimizer)];
+        Notes = [.. NotesOn(device, settings, model, Optimizer)];
         measures = device.Pool.Rent(2);
     }
 
@@ -318,8 +320,10 @@ public sealed class Trainer : IDisposable
             throw UserException.NamingSettings($"{nameof(settings.MeanSpan):setting} {settings.MeanSpan}: {model.Config.Family} does not predict spans; leave it at {defaults.MeanSpan}");
     }
 
-    private static IEnumerable<string> NotesOn(TrainingSettings settings, LanguageModel model, Optimizer optimizer)
+    private static IEnumerable<string> NotesOn(Device device, TrainingSettings settings, LanguageModel model, Optimizer optimizer)
     {
+        if (settings.Precision == Precision.TF32 && !device.HasTensorCores)
+            yield return $"{device.Name} has no units for tf32, so products and attention are computed in f32";
         if (model.HasEncoder && model.Config.SpanTokens is { Sentinels.Count: 0 })
             yield return "neither config.json nor the tokenizer names sentinel tokens, so the last ids of the vocabulary are used as sentinels; to use others, add sentinel_token_ids to config.json";
         if (settings.Warmup > settings.Steps)

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
@@ -57,6 +58,12 @@ public sealed record TrainingSettings
 
     /// <summary>Storage type of parameters during training; adapters stay in f32.</summary>
     public ParameterStorage ParameterType { get; init; }
+
+    /// <summary>
+    /// How products and attention multiply, and how activations and their gradients are stored: with <see cref="Compute.Precision.BF16"/> in bf16, else in
+    /// f32. Sums, losses, statistics of rows and gradients of parameters are f32 always.
+    /// </summary>
+    public Precision Precision { get; init; }
 
     /// <summary>Dropout probability of all layers; null means that of <see cref="Model"/>, or none.</summary>
     [Range(0, 1, MaximumIsExclusive = true)]

@@ -113,6 +113,24 @@ public abstract class DeviceNarrowTests(Device device, bool isShared = false) : 
             d.Copy(Random(d, output.Length, 4), output);
             d.AddAt(output, Indices(d, maybe), Random(d, 5, 1), 33);
         });
+        int[] rows = [2, 0, 2, 2, 1];
+        foreach (bool narrow in (bool[])[false, true])
+        {
+            foreach (bool accumulate in (bool[])[false, true])
+            {
+                CompareNarrow($"gather {narrow} {accumulate}", 5 * 133, (d, output) =>
+                {
+                    d.Copy(Random(d, output.Length, 4), output);
+                    d.Gather(Numbers(d, 3 * 133, 1, narrow), Indices(d, rows), output, 133, accumulate);
+                });
+            }
+        }
+
+        Compare("scatter", 33 * 7, 1e-6, (d, output) =>
+        {
+            d.Fill(output, 0);
+            d.ScatterAdd(Numbers(d, 5 * 7, 1, true), Indices(d, maybe), output, 7);
+        });
         CompareNarrow("rotated", 67 * 60, (d, output) =>
         {
             d.Copy(Random(d, output.Length, 4), output);

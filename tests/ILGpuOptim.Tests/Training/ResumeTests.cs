@@ -58,6 +58,13 @@ public class ResumeTests
     public void NarrowParametersGoOnExactly(string optimizer, ParameterStorage storage) =>
         StopsAndGoesOn(optimizer, settings => settings with { Steps = 20, ParameterType = storage });
 
+    [Theory]
+    [InlineData("tiny", ParameterStorage.F32)]
+    [InlineData("llama-tiny", ParameterStorage.BF16)]
+    [InlineData("bert-tiny", ParameterStorage.F32)]
+    public void NarrowActivationsGoOnExactly(string preset, ParameterStorage storage) =>
+        StopsAndGoesOn("adamw", settings => settings with { Steps = 20, Model = Presets.Find(preset).Model, Dropout = 0.1, Precision = Precision.BF16, ParameterType = storage });
+
     [Fact]
     public void LayerwiseUpdatesGoOnExactly() =>
         StopsAndGoesOn("apollo-mini", settings => settings with { Steps = 20, ParameterType = ParameterStorage.Int8, Layerwise = true, Clip = 0 });

@@ -94,7 +94,8 @@ public sealed unsafe partial class CpuDevice
             Table = At(table),
             Type = table.Type,
             Indices = (int*)At(indices),
-            Target = (float*)At(target),
+            Target = At(target),
+            TargetType = target.Type,
             Count = indices.Length,
             Columns = (int)columns,
             Accumulate = accumulate,
@@ -107,7 +108,8 @@ public sealed unsafe partial class CpuDevice
     {
         var work = new ScatterWork
         {
-            Source = (float*)At(source),
+            Source = At(source),
+            Type = source.Type,
             Indices = (int*)At(indices),
             Table = (float*)At(table),
             Count = indices.Length,
@@ -215,10 +217,9 @@ public sealed unsafe partial class CpuDevice
     private struct GatherWork : IWork
     {
         public const int Rows = 64;
-        public byte* Table;
-        public DType Type;
+        public byte* Table, Target;
+        public DType Type, TargetType;
         public int* Indices;
-        public float* Target;
         public long Count;
         public int Columns;
         public bool Accumulate;
@@ -228,11 +229,11 @@ public sealed unsafe partial class CpuDevice
             long end = Math.Min((index + 1L) * Rows, Count);
             for (long i = (long)index * Rows; i < end; i++)
             {
-                var target = new Span<float>(Target + i * Columns, Columns);
-                long start = (long)Indices[i] * Columns;
-                if (Type == DType.F32)
+                long start = (long)Indices[i] * Columns, place = i * Columns;
+                if (Type == DType.F32 && TargetType == DType.F32)
                 {
                     var row = new ReadOnlySpan<float>((float*)Table + start, Columns);
+                    var target = new Span<float>((float*)Target + place, Columns);
                     if (Accumulate)
                         Add(row, target);
                     else
@@ -240,17 +241,27 @@ public sealed unsafe partial class CpuDevice
                 }
                 else
                 {
-                    var row = new ReadOnlySpan<ushort>((ushort*)Table + start, Columns);
                     for (int j = 0; j < Columns; j++)
-                        target[j] = Bf16.Widen(row[j]) + (Accumulate ? target[j] : 0);
+                        Store(place + j, Load(Table, Type, start + j) + (Accumulate ? Load(Target, TargetType, place + j) : 0));
                 }
             }
+        }
+
+        private static float Load(byte* data, DType type, long index) => type == DType.F32 ? ((float*)data)[index] : Bf16.Widen(((ushort*)data)[index]);
+
+        private readonly void Store(long index, float value)
+        {
+            if (TargetType == DType.F32)
+                ((float*)Target)[index] = value;
+            else
+                ((ushort*)Target)[index] = Bf16.Narrow(value);
         }
     }
 
     private struct ScatterWork : IWork
     {
-        public float* Source;
+        public byte* Source;
+        public DType Type;
         public int* Indices;
         public float* Table;
         public long Count;
@@ -259,10 +270,15 @@ public sealed unsafe partial class CpuDevice
         public readonly void Invoke(int index, int worker)
         {
             int start = index * ScatterColumns, count = Math.Min(ScatterColumns, Columns - start);
+            float* wide = stackalloc float[ScatterColumns];
             for (long i = 0; i < Count; i++)
             {
-                if (Indices[i] >= 0)
-                    Add(new ReadOnlySpan<float>(Source + i * Columns + start, count), new Span<float>(Table + (long)Indices[i] * Columns + start, count));
+                if (Indices[i] < 0)
+                    continue;
+                long place = i * Columns + start;
+                if (Type != DType.F32)
+                    Bf16.Widen(new ReadOnlySpan<ushort>((ushort*)Source + place, count), new Span<float>(wide, count));
+                Add(new ReadOnlySpan<float>(Type == DType.F32 ? (float*)Source + place : wide, count), new Span<float>(Table + (long)Indices[i] * Columns + start, count));
             }
         }
     }

@@ -8,10 +8,10 @@ public sealed unsafe partial class CpuDevice
     private CpuGemm? gemm;
 
     /// <inheritdoc/>
-    protected internal override bool HasNarrowProducts => true;
+    public override bool HasNarrowProducts => true;
 
     /// <inheritdoc/>
-    protected internal override bool HasNarrowAttention => true;
+    public override bool HasNarrowAttention => true;
 
     /// <inheritdoc/>
     protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)

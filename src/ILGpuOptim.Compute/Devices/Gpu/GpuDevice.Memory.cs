@@ -10,9 +10,9 @@ namespace ILGpuOptim.Compute;
 // Transfers, conversions, and access by index.
 public sealed partial class GpuDevice
 {
-    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, int, SpecializedValue<int>>? gather;
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<byte>, int, int, int, SpecializedValue<int>>? gather;
     private Action<KernelConfig, ArrayView<int>, ArrayView<int>, int, int>? link;
-    private Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>? scatterAdd;
+    private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>>? scatterAdd;
     private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, long, SpecializedValue<int>>? pick;
     private Action<KernelConfig, ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, long, int, SpecializedValue<int>>? addAt;
 
@@ -144,10 +144,10 @@ public sealed partial class GpuDevice
         long across = Tiles(columns, GpuIndexKernels.Threads);
         if (indices.Length == 0 || columns == 0)
             return;
-        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<float>, int, int, int, SpecializedValue<int>>(GpuIndexKernels.Gather);
+        gather ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<byte>, int, int, int, SpecializedValue<int>>(GpuIndexKernels.Gather);
         gather(
-            (Groups(across * indices.Length), GpuIndexKernels.Threads), GpuMemory.View(table), GpuMemory.View<int>(indices), GpuMemory.View<float>(target),
-            (int)columns, (int)across, RowsOf(table, columns), new((int)table.Type | (accumulate ? GpuIndexKernels.Accumulates : 0)));
+            (Groups(across * indices.Length), GpuIndexKernels.Threads), GpuMemory.View(table), GpuMemory.View<int>(indices), GpuMemory.View(target),
+            (int)columns, (int)across, RowsOf(table, columns), new((int)table.Type | (accumulate ? GpuIndexKernels.Accumulates : 0) | (target.Type == DType.BF16 ? GpuIndexKernels.NarrowTarget : 0)));
     }
 
     /// <inheritdoc/>
@@ -162,8 +162,8 @@ public sealed partial class GpuDevice
         ArrayView<int> index = GpuMemory.View<int>(indices), next = GpuMemory.View<int>(links);
         link ??= Load<ArrayView<int>, ArrayView<int>, int, int>(GpuIndexKernels.Link);
         link((Groups(Tiles(n, GpuIndexKernels.Threads)), GpuIndexKernels.Threads), index, next, n, RowsOf(table, columns));
-        scatterAdd ??= Load<ArrayView<float>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, int>(GpuIndexKernels.ScatterAdd);
-        scatterAdd((Groups(across * n), GpuIndexKernels.Threads), GpuMemory.View<float>(source), index, next, GpuMemory.View<float>(table), n, checked((int)columns), (int)across);
+        scatterAdd ??= Load<ArrayView<byte>, ArrayView<int>, ArrayView<int>, ArrayView<float>, int, int, SpecializedValue<int>>(GpuIndexKernels.ScatterAdd);
+        scatterAdd((Groups(across * n), GpuIndexKernels.Threads), GpuMemory.View(source), index, next, GpuMemory.View<float>(table), n, checked((int)columns), new((int)source.Type));
         Pool.Return(links);
     }
 

@@ -6,7 +6,7 @@ namespace ILGpuOptim.Compute;
 public sealed partial class ReferenceDevice
 {
     /// <inheritdoc/>
-    protected internal override bool HasNarrowAttention => true;
+    public override bool HasNarrowAttention => true;
 
     /// <inheritdoc/>
     protected internal override void AttentionForwardCore(in AttentionArguments a)

@@ -14,8 +14,8 @@ public static partial class ApplyOp
     /// <returns>x's shape.</returns>
     public static Tensor Apply<F>(this Tape tape, F function, Tensor x) where F : unmanaged, IFunction1
     {
-        x = tape.Wide(x);
-        Tensor output = tape.Output(x.Sizes(), x);
+        x = tape.Floats(x);
+        Tensor output = tape.Typed(Tape.TypeOf(x), x.Sizes(), x);
         tape.Device.Map(new Forward1<F>(function), 1, x.Length, x.Data, output.Data);
         tape.Record(new Gradient1<F>(function, output, x));
         return output;
@@ -34,7 +34,7 @@ public static partial class ApplyOp
     internal static Tensor Apply<F>(this Tape tape, string operation, F function, Tensor x, Tensor y) where F : unmanaged, IFunction2
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y);
-        Tensor output = tape.Output(inputs.Shape.Sizes, [.. inputs.Tensors]);
+        Tensor output = tape.Typed(inputs.Type, inputs.Shape.Sizes, [.. inputs.Tensors]);
         tape.Device.Map(new Forward2<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
         tape.Record(new Gradient2<F>(function, output, inputs));
         return output;
@@ -54,7 +54,7 @@ public static partial class ApplyOp
     internal static Tensor Apply<F>(this Tape tape, string operation, F function, Tensor x, Tensor y, Tensor z) where F : unmanaged, IFunction3
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y, z);
-        Tensor output = tape.Output(inputs.Shape.Sizes, [.. inputs.Tensors]);
+        Tensor output = tape.Typed(inputs.Type, inputs.Shape.Sizes, [.. inputs.Tensors]);
         tape.Device.Map(new Forward3<F>(function), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), inputs.Operand(2), output.Data);
         tape.Record(new Gradient3<F>(function, output, inputs));
         return output;

@@ -15,6 +15,9 @@ internal sealed class FunctionInputs
     /// <summary>The inputs, in the order of the function's arguments.</summary>
     public IReadOnlyList<Tensor> Tensors => tensors;
 
+    /// <summary>The type of a result.</summary>
+    public DType Type { get; private init; }
+
     /// <summary>Broadcasts inputs to each other; those that are not rows, columns or scalars of one rectangle are repeated in memory.</summary>
     /// <param name="tape">The tape that records the operation.</param>
     /// <param name="operation">The name of the operation for messages.</param>
@@ -23,7 +26,7 @@ internal sealed class FunctionInputs
     public static FunctionInputs Of(Tape tape, string operation, params Tensor[] tensors)
     {
         Tensor[] fitted = tape.Fit(operation, tensors);
-        return new FunctionInputs(FunctionShape.Of(fitted), fitted);
+        return new FunctionInputs(FunctionShape.Of(fitted), fitted) { Type = Tape.TypeOf(tensors) };
     }
 
     /// <summary>An input as an operand of the rectangle.</summary>

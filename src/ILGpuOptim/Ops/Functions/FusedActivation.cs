@@ -66,8 +66,8 @@ internal sealed class FusedActivation<F>(F function) : Activation where F : unma
 
     internal override Tensor Apply(Tape tape, Tensor x)
     {
-        x = tape.Wide(x);
-        Tensor output = tape.Output(x.Sizes(), x);
+        x = tape.Floats(x);
+        Tensor output = tape.Typed(Tape.TypeOf(x), x.Sizes(), x);
         tape.Device.Map(new Forward1<F>(function), 1, x.Length, x.Data, output.Data);
         tape.Record(new Gradient(function, output, x));
         return output;

@@ -20,11 +20,12 @@ public static class GatedOp
         int outputs = ProductShape.Outputs("GatedProduct", x, gate, gateBias, transposed: true);
         if (ProductShape.Outputs("GatedProduct", x, up, upBias, transposed: true) != outputs)
             throw new ArgumentException($"GatedProduct: the weights of gate and up are {gate} and {up}; they must have the same shape", nameof(up));
-        Tensor output = tape.Output(x, outputs, x, gate, up, gateBias, upBias);
+        Tensor output = tape.Activation(x, outputs, x, gate, up, gateBias, upBias);
         Device device = tape.Device;
         bool keeps = output.RequiresGradient;
-        Block raised = tape.Scratch(output.Length), gated = keeps ? tape.Scratch(output.Length) : output.Data;
-        var first = new GemmArguments(x.Data, gate.Data, gated, x.Rows, outputs, x.Columns) { TransposeB = true };
+        DType type = output.Memory.Type;
+        Block raised = tape.Scratch(output.Length, type), gated = keeps ? tape.Scratch(output.Length, type) : output.Data;
+        var first = tape.Product(x.Data, gate.Data, gated, x.Rows, outputs, x.Columns) with { TransposeB = true };
         GemmArguments second = first with { B = up.Data, C = raised };
         if (!keeps && x.Rows <= ProductShape.FewRows)
         {
@@ -58,7 +59,7 @@ public static class GatedOp
         if (packed.Shape.Count == 0 || packed.Columns % 2 != 0)
             throw new ArgumentException($"Gated: rows must have an even number of columns; x is {packed}", nameof(packed));
         int columns = packed.Columns / 2;
-        Tensor output = tape.Output(packed, columns, packed);
+        Tensor output = tape.Activation(packed, columns, packed);
         activation.Gate(tape.Device, packed.Rows, columns, Half(packed.Data, 0, columns), null, Half(packed.Data, 1, columns), null, output.Data);
         if (output.RequiresGradient)
             tape.Record(new PackedGradient(output, packed, activation));

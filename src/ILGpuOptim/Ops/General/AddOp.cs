@@ -21,8 +21,8 @@ public static class AddOp
     /// <param name="offset">Added to every product. Adding -0, unlike 0, keeps a product of -0.</param>
     public static Tensor Affine(this Tape tape, Tensor x, float factor, float offset = -0f)
     {
-        x = tape.Wide(x);
-        Tensor output = tape.Output(x.Sizes(), x);
+        x = tape.Floats(x);
+        Tensor output = tape.Typed(Tape.TypeOf(x), x.Sizes(), x);
         tape.Device.Map(new AffineRule(factor, offset), 1, x.Length, x.Data, output.Data);
         tape.Record(new AffineGradient(output, x, factor));
         return output;
@@ -31,8 +31,8 @@ public static class AddOp
     /// <summary>x / divisor.</summary>
     public static Tensor Divide(this Tape tape, Tensor x, float divisor)
     {
-        x = tape.Wide(x);
-        Tensor output = tape.Output(x.Sizes(), x);
+        x = tape.Floats(x);
+        Tensor output = tape.Typed(Tape.TypeOf(x), x.Sizes(), x);
         tape.Device.Map(new QuotientRule(divisor), 1, x.Length, x.Data, output.Data);
         tape.Record(new QuotientGradient(output, x, divisor));
         return output;
@@ -41,7 +41,7 @@ public static class AddOp
     private static Tensor Combine(this Tape tape, string operation, Tensor x, Tensor y, float sign)
     {
         FunctionInputs inputs = FunctionInputs.Of(tape, operation, x, y);
-        Tensor output = tape.Output(inputs.Shape.Sizes, x, y);
+        Tensor output = tape.Typed(inputs.Type, inputs.Shape.Sizes, x, y);
         tape.Device.Map(new CombineRule(sign), inputs.Shape.Rows, inputs.Shape.Columns, inputs.Operand(0), inputs.Operand(1), output.Data);
         tape.Record(new Gradient(output, inputs, sign));
         return output;

@@ -4,7 +4,7 @@ namespace ILGpuOptim.Ops;
 internal static class Broadcasting
 {
     /// <summary>
-    /// Converts inputs to f32. Inputs that cannot be read as a whole rectangle, one value per row or column, or a scalar are repeated in memory over as few axes
+    /// Converts inputs in 8 bits to f32. Inputs that cannot be read as a whole rectangle, one value per row or column, or a scalar are repeated in memory over as few axes
     /// as possible. Images times one value per channel, for example, repeat only these values, for each image.
     /// </summary>
     /// <exception cref="ArgumentException">The shapes cannot be broadcast.</exception>
@@ -31,7 +31,7 @@ internal static class Broadcasting
         var fitted = new Tensor[inputs.Length];
         for (int k = 0; k < inputs.Length; k++)
         {
-            fitted[k] = tape.Wide(inputs[k]);
+            fitted[k] = tape.Floats(inputs[k]);
             if (shape.Length > 0 && Repeated(inputs[k], shape, best) is { } repeated)
                 fitted[k] = tape.Expand(fitted[k], repeated);
         }

@@ -83,7 +83,7 @@ public static class ConvolutionOp
             {
                 int columns = (int)windows.Count(range);
                 windows.Gather(device, x, range, taps);
-                var product = new GemmArguments(weight, taps, results, Rows, columns, Depth)
+                var product = tape.Product(weight, taps, results, Rows, columns, Depth) with
                 {
                     Batch = groups,
                     BatchStrideA = (long)Rows * Depth,
@@ -124,7 +124,7 @@ public static class ConvolutionOp
                 {
                     windows.Gather(device, x.Data, range, taps);
                     Block target = tape.GradientOf(weight, out float beta);
-                    device.Gemm(new GemmArguments(results, taps, target, Rows, Depth, columns)
+                    device.Gemm(tape.Product(results, taps, target, Rows, Depth, columns) with
                     {
                         TransposeB = true,
                         Beta = beta,
@@ -137,7 +137,7 @@ public static class ConvolutionOp
 
                 if (!x.RequiresGradient)
                     continue;
-                device.Gemm(new GemmArguments(weight.Data, results, taps, Depth, columns, Rows)
+                device.Gemm(tape.Product(weight.Data, results, taps, Depth, columns, Rows) with
                 {
                     TransposeA = true,
                     Batch = groups,

@@ -46,7 +46,7 @@ public static class MatMulOp
         int[] shape = [.. batch, .. a.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [transposeA ? columnsA : rowsA], .. b.Shape.Count == 1 ? (ReadOnlySpan<int>)[] : [n]];
         Tensor output = tape.Output(Shapes.Result("MatMul", shape), a, b);
         var sizes = new Sizes(m, n, k, count, count != 1 && countA == 1, count != 1 && countB == 1, transposeA, transposeB);
-        tape.Device.Gemm(new GemmArguments(a.Data, b.Data, output.Data, m, n, k)
+        tape.Device.Gemm(tape.Product(a.Data, b.Data, output.Data, m, n, k) with
         {
             TransposeA = transposeA,
             TransposeB = transposeB,
@@ -84,16 +84,16 @@ public static class MatMulOp
             if (a.RequiresGradient)
             {
                 GemmArguments product = transposeA
-                    ? new GemmArguments(b.Data, gradient, default, k, m, n) { TransposeA = transposeB, TransposeB = true, BatchStrideA = sizes.StrideB, BatchStrideB = sizes.StrideC }
-                    : new GemmArguments(gradient, b.Data, default, m, k, n) { TransposeB = !transposeB, BatchStrideA = sizes.StrideC, BatchStrideB = sizes.StrideB };
+                    ? tape.Product(b.Data, gradient, default, k, m, n) with { TransposeA = transposeB, TransposeB = true, BatchStrideA = sizes.StrideB, BatchStrideB = sizes.StrideC }
+                    : tape.Product(gradient, b.Data, default, m, k, n) with { TransposeB = !transposeB, BatchStrideA = sizes.StrideC, BatchStrideB = sizes.StrideB };
                 Into(tape, a, product with { Batch = count, BatchStrideC = (long)m * k }, sharesA);
             }
 
             if (b.RequiresGradient)
             {
                 GemmArguments product = transposeB
-                    ? new GemmArguments(gradient, a.Data, default, n, k, m) { TransposeA = true, TransposeB = transposeA, BatchStrideA = sizes.StrideC, BatchStrideB = sizes.StrideA }
-                    : new GemmArguments(a.Data, gradient, default, k, n, m) { TransposeA = !transposeA, BatchStrideA = sizes.StrideA, BatchStrideB = sizes.StrideC };
+                    ? tape.Product(gradient, a.Data, default, n, k, m) with { TransposeA = true, TransposeB = transposeA, BatchStrideA = sizes.StrideC, BatchStrideB = sizes.StrideA }
+                    : tape.Product(a.Data, gradient, default, k, n, m) with { TransposeA = !transposeA, BatchStrideA = sizes.StrideA, BatchStrideB = sizes.StrideC };
                 Into(tape, b, product with { Batch = count, BatchStrideC = (long)k * n }, sharesB);
             }
         }

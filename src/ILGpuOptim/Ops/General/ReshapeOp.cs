@@ -10,7 +10,7 @@ public static class ReshapeOp
     /// <exception cref="ArgumentException">The numbers of elements differ.</exception>
     public static Tensor Reshape(this Tape tape, Tensor x, params ReadOnlySpan<int> shape)
     {
-        x = tape.Wide(x);
+        x = tape.Floats(x);
         int[] sizes = shape.ToArray();
         int free = Array.IndexOf(sizes, -1);
         if (free >= 0)

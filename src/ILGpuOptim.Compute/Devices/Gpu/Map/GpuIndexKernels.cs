@@ -12,16 +12,20 @@ internal static class GpuIndexKernels
     /// <summary>Flag: adds rows to the target.</summary>
     public const int Accumulates = 256;
 
-    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type and <see cref="Accumulates"/>. Rows with an index outside the table become NaN.</summary>
-    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<float> target, int columns, int across, int rows, SpecializedValue<int> form)
+    /// <summary>Flag: the target is bf16.</summary>
+    public const int NarrowTarget = 512;
+
+    /// <summary>One group for each <see cref="Threads"/> columns of each index. The form is the table's type, <see cref="Accumulates"/> and <see cref="NarrowTarget"/>. Rows with an index outside the table become NaN.</summary>
+    public static void Gather(ArrayView<byte> table, ArrayView<int> indices, ArrayView<byte> target, int columns, int across, int rows, SpecializedValue<int> form)
     {
         int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
         if (column >= columns)
             return;
         int index = indices[i];
         long from = (long)index * columns + column, to = (long)i * columns + column;
-        float value = (uint)index >= (uint)rows ? float.NaN : (form.Value & ~Accumulates) == (int)DType.F32 ? table.Cast<float>()[from] : Interop.IntAsFloat((uint)table.Cast<ushort>()[from] << 16);
-        target[to] = (form.Value & Accumulates) != 0 ? target[to] + value : value;
+        float value = (uint)index >= (uint)rows ? float.NaN : Load(table, from, form.Value & 255);
+        int type = (form.Value & NarrowTarget) != 0 ? (int)DType.BF16 : (int)DType.F32;
+        Store(target, to, (form.Value & Accumulates) != 0 ? Load(target, to, type) + value : value, type);
     }
 
     /// <summary>
@@ -43,15 +47,15 @@ internal static class GpuIndexKernels
     }
 
     /// <summary>The thread of the first position of each index follows the links and adds the rows in order: no atomics, reproducible bits.</summary>
-    public static void ScatterAdd(ArrayView<float> source, ArrayView<int> indices, ArrayView<int> links, ArrayView<float> table, int n, int columns, int across)
+    public static void ScatterAdd(ArrayView<byte> source, ArrayView<int> indices, ArrayView<int> links, ArrayView<float> table, int n, int columns, SpecializedValue<int> type)
     {
-        int i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
+        int across = (columns + Threads - 1) / Threads, i = Grid.IdxX / across, column = (Grid.IdxX - i * across) * Threads + Group.IdxX;
         if (column >= columns || links[n + i] == 0)
             return;
         long to = (long)indices[i] * columns + column;
         float total = table[to];
         for (; i >= 0; i = links[i])
-            total += source[(long)i * columns + column];
+            total += Load(source, (long)i * columns + column, type);
         table[to] = total;
     }
 
@@ -77,13 +81,18 @@ internal static class GpuIndexKernels
                 continue;
             long place = row * columns + index;
             float sum = Load(target, place, type) + value[first + j];
-            if (type == (int)DType.BF16)
-                target.Cast<ushort>()[place] = Bf16.Narrow(sum);
-            else
-                target.Cast<float>()[place] = sum;
+            Store(target, place, sum, type);
         }
     }
 
     private static float Load(ArrayView<byte> source, long index, int type) =>
         type == (int)DType.BF16 ? Interop.IntAsFloat((uint)source.Cast<ushort>()[index] << 16) : source.Cast<float>()[index];
+
+    private static void Store(ArrayView<byte> target, long index, float value, int type)
+    {
+        if (type == (int)DType.BF16)
+            target.Cast<ushort>()[index] = Bf16.Narrow(value);
+        else
+            target.Cast<float>()[index] = value;
+    }
 }
