@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -51,20 +52,23 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     private const int StripFloats = 96 * 1024;
 
     /// <summary>The largest B that is packed whole.</summary>
-    private const long SharedFloats = 2 << 20;
+    private const long SharedFloats = 4 << 20;
 
     /// <summary>The most room for sums of parts of k.</summary>
     private const long PartialFloats = 8 << 20;
 
     private const double MinWorkPerItem = 5e5;
 
+    /// <summary>The lines that a set of the first-level data cache holds; 0 if unknown.</summary>
+    private static readonly int FirstCacheWays = FindFirstCacheWays();
+
     /// <summary>The time to pack an element relative to reading it.</summary>
-    private const double PackingCost = 6;
+    private const double PackingCost = 12;
 
     /// <summary>The room for an item's results in bf16: half of a second cache of 2 MiB.</summary>
     private const long NarrowFloats = 256 * 1024;
 
-    private const int MinRowsPerItem = 16, MaxRowsPerItem = 512;
+    private const int MaxRowsPerItem = 512;
 
     private Buffer packed, scratch, partials, few, dense;
 
@@ -155,8 +159,8 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             }
         }
 
-        // Rows at the same offset of a page compete for the same few lines of the first-level cache.
-        work.PacksA = !work.A.IsPlain || (work.A.Stride % 1024 == 0 && panels > 1);
+        // Rows at the same offset of a page lie in one set of the first-level cache.
+        work.PacksA = !work.A.IsPlain || (work.A.Stride % 1024 == 0 && panels > 1 && FirstCacheWays <= tileRows);
         double flops = 2.0 * m * n * k * batch;
         int wanted = Quotient((int)Math.Clamp(flops / MinWorkPerItem, 1, 8 * pool.Threads), batch * work.Parts);
         bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !work.A.IsPlain);
@@ -165,7 +169,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         // Each column of items reads A once and each row of items reads B once; packing costs as much as several readings.
         double ofA = (work.PacksA ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
         int fewest = Quotient(m, MaxRowsPerItem), rowItems = fewest;
-        for (int items = fewest; items <= Math.Max(fewest, Math.Min(wanted, m / MinRowsPerItem)); items++)
+        for (int items = fewest; items <= Math.Max(fewest, Math.Min(wanted, m / tileRows)); items++)
         {
             double cost = ofA * Math.Min(panels, Quotient(wanted, items)) + ofB * items;
             if (cost < least)
@@ -180,6 +184,24 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         work.RowsPerItem = Quotient(rowTiles, rowItems) * tileRows;
         work.RowItems = Quotient(m, work.RowsPerItem);
         return shares;
+    }
+
+    private static int FindFirstCacheWays()
+    {
+        if (!X86Base.IsSupported)
+            return 0;
+
+        // Leaf 4 of Intel and leaf 0x8000001D of AMD describe caches alike: type in EAX 4:0 (1: data), level in EAX 7:5, ways - 1 in EBX 31:22.
+        foreach (int leaf in (ReadOnlySpan<int>)[4, unchecked((int)0x8000001D)])
+        {
+            if (unchecked((uint)X86Base.CpuId(leaf & int.MinValue, 0).Eax < (uint)leaf))
+                continue;
+            (int type, int sets, _, _) = X86Base.CpuId(leaf, 0);
+            if ((type & 0xFF) == 0x21)
+                return (sets >>> 22) + 1;
+        }
+
+        return 0;
     }
 
     private static int Quotient(int dividend, int divisor) => (int)(((long)dividend + divisor - 1) / divisor);

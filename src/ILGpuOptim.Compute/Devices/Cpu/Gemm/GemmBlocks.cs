@@ -33,7 +33,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     /// <summary>B is read where it lies.</summary>
     public bool Direct;
 
-    /// <summary>An item packs its rows of A, a stretch of k at a time.</summary>
+    /// <summary>An item packs its rows of A, a stretch of k at a time: one tile after the other, or all before several strips of B.</summary>
     public bool PacksA;
 
     /// <summary>All of B, packed beforehand; null when each item packs its own.</summary>
@@ -58,7 +58,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     private static long TileFloats => Rounded((long)GemmTiles.Rows<L>() * Width);
 
-    private readonly long RowFloats => PacksA ? Rounded(RowsPerItem * Math.Max(Depth, 1L)) : 0;
+    private readonly bool HasStrips => PanelsPerItem > StripPanels;
+
+    private readonly long RowFloats => PacksA ? Rounded((HasStrips ? RowsPerItem : GemmTiles.Rows<L>()) * Math.Max(Depth, 1L)) : 0;
 
     private static long Rounded(long floats) => (floats + 15) & ~15L;
 
@@ -88,7 +90,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         {
             int depth = Math.Min(Depth, endK - k0);
             float beta = k0 == startK ? Beta : 1;
-            float* rows = PacksA ? Rows(a, worker, firstRow, endRow, k0, depth) : null;
+            float* rows = Scratch + worker * ScratchPerWorker + TileFloats;
+            if (PacksA && HasStrips)
+                Pack(a, rows, firstRow, endRow, k0, depth);
             for (int panel = firstPanel; panel < endPanel; panel += StripPanels)
             {
                 int end = Math.Min(panel + StripPanels, endPanel);
@@ -112,15 +116,13 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     /// <paramref name="depth"/> elements then.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly float* Rows(in GemmOperand a, int worker, int firstRow, int endRow, int k0, int depth)
+    private readonly void Pack(in GemmOperand a, float* target, int firstRow, int endRow, int k0, int depth)
     {
         int tileRows = GemmTiles.Rows<L>();
-        float* packed = Scratch + worker * ScratchPerWorker + TileFloats, target = packed;
-        for (int row = firstRow; WidensA && row < endRow; row++)
-            a.Row(row, k0, depth, packed + (nint)(row - firstRow) * depth);
+        for (int row = firstRow; WidensA && row < endRow; row++, target += depth)
+            a.Row(row, k0, depth, target);
         for (int row = firstRow; !WidensA && row < endRow; row += tileRows, target += (long)tileRows * depth)
             a.Pack(target, tileRows, row, Math.Min(tileRows, endRow - row), k0, depth, along: false);
-        return packed;
     }
 
     /// <summary>The packed panels of B. Packs them first if necessary.</summary>
@@ -163,7 +165,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         for (int row = firstRow; row < endRow; row += tileRows)
         {
             int rows = Math.Min(tileRows, endRow - row);
-            work.A = PacksA ? rowsOfA + (nint)(row - firstRow) * depth : a.At(row, k0);
+            if (PacksA && !HasStrips)
+                Pack(a, rowsOfA, row, row + rows, k0, depth);
+            work.A = !PacksA ? a.At(row, k0) : HasStrips ? rowsOfA + (nint)(row - firstRow) * depth : rowsOfA;
             work.RowStrideA = !PacksA ? a.Stride : WidensA ? depth : 1;
             work.StepA = PacksA && !WidensA ? tileRows : 1;
             float* packed = strip;
