@@ -37,17 +37,36 @@ public sealed class KernelRecorder : IDisposable
     /// <summary>Discards the recorded kernels.</summary>
     public void Clear() => device.ClearRecorded();
 
-    /// <summary>Records products with every tile, with and without vector access, and with k split: the choices of larger models and other GPUs.</summary>
+    /// <summary>Records products with every tile in every precision, with and without vector access, and with k split, and of few rows: the choices of larger models and other GPUs.</summary>
     public void RecordProducts()
     {
         Block a = device.Pool.Rent(1 << 17), b = device.Pool.Rent(1 << 17), c = device.Pool.Rent(1 << 17);
-        foreach (string tile in GpuGemmPlan.Tiles)
+        foreach (Precision precision in Enum.GetValues<Precision>())
         {
-            foreach ((int size, int parts) in new[] { (256, 1), (257, 1), (256, 2) })
+            foreach (string tile in GpuGemmPlan.Tiles)
             {
-                device.Plans.Forced = new GpuGemmPlan(tile, parts);
-                foreach ((bool transposeA, bool transposeB) in new[] { (false, false), (false, true), (true, false) })
-                    device.Gemm(new GemmArguments(a, b, c, size, size, size) { TransposeA = transposeA, TransposeB = transposeB });
+                foreach ((int size, int parts) in new[] { (256, 1), (257, 1), (256, 2) })
+                {
+                    device.Plans.Forced = new GpuGemmPlan(tile, parts);
+                    foreach ((bool transposeA, bool transposeB) in new[] { (false, false), (false, true), (true, false) })
+                        device.Gemm(new GemmArguments(a, b, c, size, size, size) { TransposeA = transposeA, TransposeB = transposeB, Precision = precision });
+                }
+            }
+        }
+
+        foreach (int parts in (int[])[1, 2])
+        {
+            device.Plans.Forced = new GpuGemmPlan(GpuGemmPlan.FewRows, parts);
+            foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.I8])
+            {
+                Block weights = device.Pool.Rent(256, 256, type);
+                foreach (int rows in (int[])[1, 2, 4])
+                {
+                    device.Gemm(new GemmArguments(a, weights, c, rows, 256, 256));
+                    device.Gemm(new GemmArguments(a, weights, c, rows, 256, 256) { TransposeB = true });
+                }
+
+                device.Pool.Return(weights);
             }
         }
 
@@ -57,7 +76,7 @@ public sealed class KernelRecorder : IDisposable
         device.Pool.Return(c);
     }
 
-    /// <summary>Compiles every recorded kernel once.</summary>
+    /// <summary>Compiles every recorded kernel once, without those that need tensor cores if the target has none.</summary>
     /// <param name="target"><c>ptx</c> or <c>opencl</c>.</param>
     /// <param name="architecture">The compute capability for PTX, such as 80.</param>
     /// <exception cref="ArgumentException">There is no such target.</exception>
@@ -66,7 +85,8 @@ public sealed class KernelRecorder : IDisposable
         if (!Targets.Contains(target))
             throw new ArgumentException($"there is no target \"{target}\"; there are {string.Join(", ", Targets)}", nameof(target));
         using var compiler = GpuCompiler.For(target, architecture);
-        return [.. device.Recorded.Select(kernel => new KernelSource(kernel.Key, kernel.Title, kernel.Threads, compiler.Source(kernel)))];
+        bool hasTensorCores = target == "ptx" && architecture >= GpuTensorCores.Architecture;
+        return [.. device.Recorded.Where(kernel => hasTensorCores || !kernel.NeedsTensorCores).Select(kernel => new KernelSource(kernel.Key, kernel.Title, kernel.Threads, compiler.Source(kernel)))];
     }
 
     /// <inheritdoc/>

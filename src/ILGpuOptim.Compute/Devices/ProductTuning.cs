@@ -39,6 +39,7 @@ public sealed class ProductTuning
             {
                 TransposeA = size.TransposeA,
                 TransposeB = size.TransposeB,
+                Precision = size.Precision,
                 Batch = size.Batch,
                 BatchStrideA = (long)size.M * size.K,
                 BatchStrideB = (long)size.K * size.N,
@@ -54,7 +55,7 @@ public sealed class ProductTuning
             device.Pool.Return(c);
             device.Pool.Trim();
             yield return new TunedProduct(
-                $"{size.M} x {size.N} x {size.K}{(size.Batch > 1 ? $" times {size.Batch}" : "")} {(size.TransposeA ? 'T' : 'N')}{(size.TransposeB ? 'T' : 'N')}",
+                $"{size.M} x {size.N} x {size.K}{(size.Batch > 1 ? $" times {size.Batch}" : "")} {size.Form}",
                 (NameOf(rule), times[0]), (NameOf(candidates[best]), times[best]));
         }
     }

@@ -101,6 +101,101 @@ public abstract class GpuProductTests(GpuDevice device, bool thorough)
         }
     }
 
+    /// <summary>Products of few rows, whose kernels read B in units of 16 bytes. Integers, so that sums in any order are exact.</summary>
+    [Theory]
+    [InlineData(DType.F32)]
+    [InlineData(DType.BF16)]
+    [InlineData(DType.I8)]
+    public void FewRowsOfEveryWeight(DType type)
+    {
+        int[] rows = thorough ? [1, 2, 3, 4, 7, 8] : [1, 2, 7];
+        foreach (int m in rows)
+        {
+            foreach ((int n, int k, bool transposeB, int parts) in ((int, int, bool, int)[])[(1, 32, true, 1), (37, 400, true, 1), (100, 1041, true, 4), (16, 1, false, 1), (272, 129, false, 1), (528, 1000, false, 5)])
+            {
+                // A row of bytes starts at a multiple of 16 bytes only if its length is one.
+                if (type == DType.I8 && transposeB && k % 16 != 0)
+                    continue;
+                FewRows(m, n, k, transposeB, false, parts, type, float.NaN, 0);
+            }
+
+            FewRows(m, 48, 320, true, true, 2, type, float.NaN, 0);
+        }
+
+        if (type == DType.I8)
+            return;
+        FewRows(3, 37, 130, true, false, 1, type, 0.25f, 1);
+        FewRows(3, 40, 130, false, false, 1, type, float.PositiveInfinity, 0);
+    }
+
+    private void FewRows(int m, int n, int k, bool transposeB, bool transposeA, int parts, DType type, float behind, int offset)
+    {
+        var size = new GpuGemmPlan(GpuGemmPlan.FewRows, parts);
+        float[] expected = Product(reference), actual;
+        device.Plans.Forced = size;
+        try
+        {
+            actual = Product(device);
+        }
+        finally
+        {
+            device.Plans.Forced = null;
+        }
+
+        Assert.True(expected.AsSpan().SequenceEqual(actual), $"{m} x {n} x {k} {transposeA} {transposeB} / {parts} {type}: {string.Join(", ", Enumerable.Range(0, expected.Length).Where(i => !expected[i].Equals(actual[i])).Take(5).Select(i => $"element {i} is {actual[i]} instead of {expected[i]}"))}");
+
+        float[] Product(Device on)
+        {
+            int batch = type == DType.I8 ? 1 : 2;
+            (int lines, int length) = transposeB ? (n, k) : (k, n);
+            int stride = type == DType.I8 ? length : (length + 7) / 8 * 8;
+            var random = new Random(m * n + k);
+            float[] weights = [.. Enumerable.Range(0, batch * lines * stride).Select(i => i % stride >= length ? behind : i % stride % DTypes.QuantizedBlock == 0 ? 127f : random.Next(-8, 9))];
+            Block a = Integers(on, batch * m * k, 1), c = Integers(on, batch * m * n, 2), bias = Integers(on, n, 3), other = Integers(on, batch * m * n, 4), b, floats = on.Pool.Rent(weights.Length);
+            on.Upload(weights, floats);
+            if (type == DType.I8)
+            {
+                b = on.Pool.Rent(lines, length, type);
+                on.Map(new CopyRule(), lines, length, floats, b);
+            }
+            else
+            {
+                b = on.Pool.Rent(weights.Length + offset, type).Slice(offset, weights.Length);
+                on.Copy(floats, b);
+            }
+
+            on.Gemm(
+                new GemmArguments(a, b, c, m, n, k)
+                {
+                    TransposeA = transposeA,
+                    TransposeB = transposeB,
+                    StrideB = stride,
+                    Alpha = 0.5f,
+                    Beta = -1,
+                    Batch = batch,
+                    BatchStrideA = (long)m * k,
+                    BatchStrideB = (long)lines * stride,
+                    BatchStrideC = (long)m * n,
+                    Precision = Precision.BF16,
+                },
+                new BiasAndGate(), Operand.PerColumn(bias), other);
+            var result = new float[c.Length + other.Length];
+            on.Download(c, result.AsSpan(0, (int)c.Length));
+            on.Download(other, result.AsSpan((int)c.Length));
+            foreach (Block block in (Block[])[a, b, c, bias, other, floats])
+                on.Pool.Return(block);
+            return result;
+        }
+
+        static Block Integers(Device on, int length, int seed)
+        {
+            var random = new Random(seed);
+            Block block = on.Pool.Rent(length);
+            on.Upload([.. Enumerable.Range(0, length).Select(_ => (float)random.Next(-8, 9))], block);
+            return block;
+        }
+    }
+
     [Fact]
     public void TuningFindsTheFastestPlan()
     {
@@ -186,6 +281,33 @@ public class GpuPlanTests
         Assert.Equal(new GpuGemmPlan("128x128", 1), plans.For(Large));
         Assert.InRange(plans.For(Tall).Parts, 2, 16);
         Assert.Equal(new GpuGemmPlan("64x64", 1), plans.For(Tiny));
+    }
+
+    [Fact]
+    public void FewRowsAreSplitUntilAllMultiprocessorsAreBusy()
+    {
+        var plans = new GpuGemmPlans(132, null);
+        GpuGemmSize one = new GpuGemmSize(1, 4096, 11008, 1, false, true) { RowColumns = 32 };
+        Assert.Equal(new GpuGemmPlan(GpuGemmPlan.FewRows, 5), plans.For(one));
+        Assert.Equal(new GpuGemmPlan(GpuGemmPlan.FewRows, 1), plans.For(one with { N = 50257, K = 768 }));
+        Assert.Equal(new GpuGemmPlan(GpuGemmPlan.FewRows, 6), plans.For(one with { N = 768, K = 768 }));
+    }
+
+    [Theory]
+    [InlineData(1, 256, 0, Precision.F32, "GpuGemmRows.Dots")]
+    [InlineData(8, 256, 0, Precision.BF16, "GpuGemmRows.Dots")]
+    [InlineData(1, 257, 0, Precision.F32, "GpuGemmTiles.Run")]
+    [InlineData(1, 256, 1, Precision.F32, "GpuGemmTiles.Run")]
+    [InlineData(9, 256, 0, Precision.F32, "GpuGemmTiles.Run")]
+    [InlineData(64, 256, 0, Precision.TF32, "GpuGemmTensor.Run")]
+    [InlineData(64, 257, 0, Precision.TF32, "GpuGemmPacking.Pack GpuGemmTensor.Run")]
+    [InlineData(64, 256, 0, Precision.BF16, "GpuGemmPacking.Pack GpuGemmTensor.Run")]
+    public void SizePlaceAndPrecisionChooseTheKernel(int rows, int stride, int offset, Precision precision, string kernels)
+    {
+        using var device = GpuDevice.Recorder();
+        Block a = device.Pool.Rent(64 * 256), b = device.Pool.Rent((64 * 257) + 1), c = device.Pool.Rent(64 * 64);
+        device.Gemm(new GemmArguments(a, b.Slice(offset, b.Length - offset), c, rows, 64, 256) { TransposeB = true, StrideB = stride, Precision = precision });
+        Assert.Equal(kernels, string.Join(' ', device.Recorded.Select(kernel => kernel.Title.Split(" of ")[0]).Where(title => title != "GpuGemmTiles.Finish").Distinct()));
     }
 
     [Fact]

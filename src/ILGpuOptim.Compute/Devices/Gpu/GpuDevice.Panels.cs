@@ -59,8 +59,8 @@ public sealed partial class GpuDevice
             formats |= GpuGemmPanels.PackedRows;
         }
 
-        if (!products.TryGetValue(typeof(R), out Delegate? launcher))
-            products[typeof(R)] = launcher = Load<GpuGemmArguments, ArrayView<float>, ArrayView<float>, int, R, SpecializedValue<ulong>>(GpuGemmPanels.Run);
+        if (!products.TryGetValue((typeof(R), Precision.F32), out Delegate? launcher))
+            products[(typeof(R), Precision.F32)] = launcher = Load<GpuGemmArguments, ArrayView<float>, ArrayView<float>, int, R, SpecializedValue<ulong>>(GpuGemmPanels.Run);
         ((Action<KernelConfig, GpuGemmArguments, ArrayView<float>, ArrayView<float>, int, R, SpecializedValue<ulong>>)launcher)(
             (Groups((long)batch * x.TilesM * x.TilesN), 1), x, packedRows, packed, rows, epilogue, new(formats));
         Pool.Return(panels);

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -27,6 +28,8 @@ namespace ILGpuOptim.Compute.Gpu;
 /// <param name="cache">Keeps sources between runs; or null.</param>
 internal sealed class GpuCompiler(Context context, Backend backend, GpuKernelCache? cache = null) : IDisposable
 {
+    private readonly Backend backend = KeepOrder(backend);
+
     // The stages; a context records which of its methods passed the first.
     private static readonly Transformer
         Tidy = Transformer.Create(new TransformerConfiguration(MethodTransformationFlags.Transformed, MethodTransformationFlags.None), new SimplifyControlFlow(), new SSAConstruction(), new DeadCodeElimination()),
@@ -125,6 +128,18 @@ internal sealed class GpuCompiler(Context context, Backend backend, GpuKernelCac
         CompiledKernel other => throw new NotSupportedException($"no source of {other.GetType().Name}"),
     };
 
+    /// <summary>
+    /// Keeps accesses to memory, calls of intrinsics and barriers in their order. ILGPU places them close to their first use, without a look at what is between in the same block, so that a
+    /// product on tensor cores moved behind a barrier. All else is still placed where it is used.
+    /// </summary>
+    private static Backend KeepOrder(Backend backend)
+    {
+        TransformersOf(backend, [.. TransformersOf(backend).Select(transformer => Transformer.Create(
+            transformer.Configuration,
+            [.. transformer.Transformations.Select(pass => pass is CodePlacement<CodePlacement.GroupOperands> ? new CodePlacement<CodePlacement.GroupOperands>(CodePlacementMode.Default) : pass)]))]);
+        return backend;
+    }
+
     /// <summary>Disposes a compiler without a device.</summary>
     public void Dispose()
     {
@@ -133,6 +148,12 @@ internal sealed class GpuCompiler(Context context, Backend backend, GpuKernelCac
     }
 
     // ILGPU offers no other access.
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_KernelTransformers")]
+    private static extern ImmutableArray<Transformer> TransformersOf(Backend backend);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_KernelTransformers")]
+    private static extern void TransformersOf(Backend backend, ImmutableArray<Transformer> transformers);
+
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_EntryPoint")]
     private static extern EntryPoint EntryOf(CompiledKernel kernel);
 
@@ -208,6 +229,9 @@ internal sealed record RecordedKernel(MethodInfo Method, IReadOnlyList<object> C
 {
     /// <summary>Identifies the code: equal for launches of the same kernel with the same constants.</summary>
     public string Key => $"{Method.DeclaringType!.Name}.{Method.Name}<{string.Join(", ", Method.GetGenericArguments().Select(NameOf))}>({string.Join(", ", Constants)})";
+
+    /// <summary>True if only CUDA devices from compute capability 8.0 on have its instructions.</summary>
+    public bool NeedsTensorCores => Method.IsDefined(typeof(TensorCoresAttribute), inherit: false);
 
     /// <summary>The kernel and its rule, for people.</summary>
     public string Title => $"{Method.DeclaringType!.Name}.{Method.Name}{(Method.IsGenericMethod ? $" of {string.Join(", ", Method.GetGenericArguments().Select(NameOf))}" : "")}";

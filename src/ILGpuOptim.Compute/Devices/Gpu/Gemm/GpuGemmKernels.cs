@@ -28,6 +28,12 @@ internal static class GpuGemmKernels
 {
     private const ulong BetaBit = 1UL << 57;
 
+    /// <summary>The bits of <see cref="Formats"/> that hold the types of A and B.</summary>
+    public const ulong FactorTypes = 0xFC;
+
+    /// <summary>The bits of <see cref="Formats"/> on which <see cref="Finish"/> depends.</summary>
+    public const ulong EpilogueFormats = BetaBit | 0xFFFF_FFFF_FF00;
+
     /// <summary>The specialization constants of a kernel: formats of the epilogue's operands, transpositions and types of A and B, and beta ≠ 0.</summary>
     public static ulong Formats(in GemmArguments g, ReadOnlySpan<Operand> operands)
     {

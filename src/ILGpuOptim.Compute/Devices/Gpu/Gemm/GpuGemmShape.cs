@@ -12,6 +12,9 @@ internal interface IGpuGemmShape
 
     /// <summary>Shared memory for two strips of A and two of B.</summary>
     static abstract ArrayView<Float4> Strips();
+
+    /// <summary>Shared memory for the strips of a product on tensor cores.</summary>
+    static abstract ArrayView<Float4> Stages();
 }
 
 /// <summary>128 × 128 with 256 threads: the most arithmetic per byte.</summary>
@@ -23,6 +26,9 @@ internal readonly struct GpuGemm128X128 : IGpuGemmShape
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (33 + 33));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<Float4> Stages() => SharedMemory.Allocate<Float4>(GpuGemmTensor.Stages * (128 + 128) * GpuGemmTensor.StripBytes / 16);
 }
 
 /// <summary>128 × 64 with 128 threads.</summary>
@@ -34,6 +40,9 @@ internal readonly struct GpuGemm128X64 : IGpuGemmShape
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (33 + 17));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<Float4> Stages() => SharedMemory.Allocate<Float4>(GpuGemmTensor.Stages * (128 + 64) * GpuGemmTensor.StripBytes / 16);
 }
 
 /// <summary>64 × 128 with 128 threads.</summary>
@@ -45,6 +54,9 @@ internal readonly struct GpuGemm64X128 : IGpuGemmShape
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (17 + 33));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<Float4> Stages() => SharedMemory.Allocate<Float4>(GpuGemmTensor.Stages * (64 + 128) * GpuGemmTensor.StripBytes / 16);
 }
 
 /// <summary>64 × 64 with 64 threads: for small products, which need many groups to fill a GPU.</summary>
@@ -56,4 +68,7 @@ internal readonly struct GpuGemm64X64 : IGpuGemmShape
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ArrayView<Float4> Strips() => SharedMemory.Allocate<Float4>(2 * GpuGemmTiles.Depth * (17 + 17));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<Float4> Stages() => SharedMemory.Allocate<Float4>(GpuGemmTensor.Stages * (64 + 64) * GpuGemmTensor.StripBytes / 16);
 }

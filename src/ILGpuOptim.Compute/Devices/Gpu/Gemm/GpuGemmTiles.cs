@@ -15,9 +15,6 @@ internal static class GpuGemmTiles
     /// <summary>Steps of k in a strip.</summary>
     public const int Depth = 8;
 
-    /// <summary>Rows of tiles that run together, so that their part of B stays in the cache.</summary>
-    private const int Band = 8;
-
     /// <summary>Specialization constants beside <see cref="GpuGemmKernels.Formats"/>: A, B or C can be accessed as 16-byte vectors; k is split; k is not a multiple of four.</summary>
     public const ulong VectorsA = 1UL << 58, VectorsB = 1UL << 59, VectorsC = 1UL << 60, Splits = 1UL << 61, Ragged = 1UL << 62;
 
@@ -30,12 +27,8 @@ internal static class GpuGemmTiles
     {
         ArrayView<Float4> strips = S.Strips();
         int pitchA = PitchOf(S.Rows), pitchB = PitchOf(S.Columns), sizeA = Depth * pitchA, sizeB = Depth * pitchB;
-        int tiles = x.TilesM * x.TilesN, slice = Grid.IdxX / tiles, tile = Grid.IdxX - slice * tiles;
-        int batch = slice / x.Parts, part = slice - batch * x.Parts;
-        int band = tile / (Band * x.TilesN), inBand = tile - band * Band * x.TilesN, bandRows = IntrinsicMath.Min(Band, x.TilesM - band * Band);
-        int top = (band * Band + inBand % bandRows) * S.Rows, left = inBand / bandRows * S.Columns;
-        int begin = part * x.PartLength, end = IntrinsicMath.Min(begin + x.PartLength, x.K);
-
+        var group = new GpuGemmGroup(x, S.Rows, S.Columns);
+        int batch = group.Batch, part = group.Part, top = group.Top, left = group.Left, begin = group.Begin, end = group.End;
         var a = new GpuGemmOperand(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & VectorsA) != 0, (formats.Value & Ragged) != 0, top, x.M, x.K, end, x.StrideA);
         var b = new GpuGemmOperand(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & VectorsB) != 0, (formats.Value & Ragged) != 0, left, x.N, x.K, end, x.StrideB);
         int threads = S.Rows * S.Columns / 64, thread = Group.IdxX, second = thread + threads;
@@ -164,7 +157,7 @@ internal static class GpuGemmTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreVector<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, Float4 products)
+    internal static void StoreVector<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int part, int row, int column, Float4 products)
         where R : unmanaged, IMap6
     {
         if ((formats & Splits) != 0)
@@ -193,10 +186,39 @@ internal static class GpuGemmTiles
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StorePart(GpuGemmArguments x, int batch, int part, int row, int column, float product)
+    internal static void StorePart(GpuGemmArguments x, int batch, int part, int row, int column, float product)
     {
         if (column < x.N)
             x.Partials[((long)(batch * x.Parts + part) * x.M + row) * x.N + column] = product;
+    }
+}
+
+/// <summary>The part of a product that a group computes.</summary>
+internal readonly struct GpuGemmGroup
+{
+    /// <summary>Rows of tiles that run together, so that their part of B stays in the cache.</summary>
+    private const int Band = 8;
+
+    /// <summary>The matrix of the batch and the part of k.</summary>
+    public readonly int Batch, Part;
+
+    /// <summary>The first row and column of the tile.</summary>
+    public readonly int Top, Left;
+
+    /// <summary>The first step of k, and the end.</summary>
+    public readonly int Begin, End;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public GpuGemmGroup(GpuGemmArguments x, int rows, int columns)
+    {
+        int tiles = x.TilesM * x.TilesN, slice = Grid.IdxX / tiles, tile = Grid.IdxX - slice * tiles;
+        Batch = slice / x.Parts;
+        Part = slice - Batch * x.Parts;
+        int band = tile / (Band * x.TilesN), inBand = tile - band * Band * x.TilesN, bandRows = IntrinsicMath.Min(Band, x.TilesM - band * Band);
+        Top = (band * Band + inBand % bandRows) * rows;
+        Left = inBand / bandRows * columns;
+        Begin = Part * x.PartLength;
+        End = IntrinsicMath.Min(Begin + x.PartLength, x.K);
     }
 }
 

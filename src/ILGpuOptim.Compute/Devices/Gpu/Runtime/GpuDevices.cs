@@ -83,6 +83,7 @@ internal static class GpuDevices
             builder.OpenCL(Accepts);
         builder.Optimize(OptimizationLevel.O2).EnableAlgorithms();
         GpuMath.Register(builder);
+        GpuTensorCores.Register(builder);
     });
 
     /// <summary>
@@ -159,6 +160,7 @@ internal static class GpuDevices
         ("threads of a group", $"{device.MaxNumThreadsPerGroup}"),
         ("shared memory of a group", $"{device.MaxSharedMemoryPerGroup / 1024} KiB"),
         ("warp", device.WarpSize == 0 ? "unknown" : $"{device.WarpSize}"),
+        ("tensor cores", GpuTensorCores.Supports(device) ? "tf32, bf16" : "none used, products are f32"),
     ];
 
     /// <summary>ILGPU loads the library names of development packages; drivers install only names with a version.</summary>
