@@ -66,6 +66,44 @@ public class OpTests
         }
     }
 
+    /// <summary>
+    /// Activations in bf16 as inputs give the results of their values: of most operations in f32, of element-wise ones rounded to bf16, as the gradients of
+    /// the inputs are. Losses of several element-wise operations round as often, and so do gradients of inputs that are used several times.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void ReadsBf16(string name)
+    {
+        using var device = new CpuDevice(2);
+        OpCases.Case test = OpCases.All[name];
+        (float[] value, float[][] gradients) = Run(DType.F32);
+        (float[] narrowValue, float[][] narrowGradients) = Run(DType.BF16);
+        Near(value, narrowValue, 2 / 256.0, $"{name}, result");
+        for (int k = 0; k < gradients.Length; k++)
+            Near(gradients[k], narrowGradients[k], 6 / 256.0, $"{name}, input {k}");
+
+        (float[], float[][]) Run(DType type)
+        {
+            Parameter[] inputs = OpCases.Inputs(device, test);
+            foreach (Parameter input in inputs)
+                input.Load([.. input.ToArray().Select(number => Bf16.Widen(Bf16.Narrow(number)))]);
+            using var tape = new Tape(device);
+            Tensor output = test.Apply(tape, [.. inputs.Select(input => tape.As(input, type))]);
+            float[] result = output.ToArray();
+            Tensor loss = OpCases.Weighted(tape, output);
+            if (loss.RequiresGradient)
+                tape.Backward(loss);
+            return (result, [.. inputs.Select(input => OpCases.GradientOf(tape, input))]);
+        }
+
+        static void Near(float[] expected, float[] actual, double bound, string what)
+        {
+            double largest = expected.Where(float.IsFinite).Select(number => Math.Abs((double)number)).DefaultIfEmpty(0).Max();
+            for (int i = 0; i < expected.Length; i++)
+                Assert.True(actual[i].Equals(expected[i]) || Math.Abs(actual[i] - expected[i]) <= bound * largest, $"{what}[{i}]: {actual[i]} instead of {expected[i]}, of up to {largest}");
+        }
+    }
+
     /// <summary>Operations that work chunk by chunk give the same whatever a chunk holds.</summary>
     [Theory]
     [MemberData(nameof(Names))]

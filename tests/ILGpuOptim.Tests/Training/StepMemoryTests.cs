@@ -38,6 +38,17 @@ public class StepMemoryTests
         Assert.True(largeBytes < 32 * 1024 && largeBytes <= smallBytes + 1024, $"{smallBytes} and {largeBytes} bytes a step");
     }
 
+    /// <summary>Activations in bf16 take no more than records of operations either.</summary>
+    [Fact]
+    public void StepsInBf16AllocateNothing()
+    {
+        TrainingSettings settings = new() { Precision = Precision.BF16, Dropout = 0.1 };
+        var (small, smallBytes) = Measure("adamw", hiddenSize: 16, block: 8, settings);
+        var (large, largeBytes) = Measure("adamw", hiddenSize: 64, block: 32, settings);
+        Assert.Equal((0, 0), (small, large));
+        Assert.True(largeBytes < 32 * 1024 && largeBytes <= smallBytes + 1024, $"{smallBytes} and {largeBytes} bytes a step");
+    }
+
     private static (long Allocations, long Bytes) Measure(string optimizer, int hiddenSize, int block, TrainingSettings? documents = null)
     {
         using var device = new CpuDevice(2);

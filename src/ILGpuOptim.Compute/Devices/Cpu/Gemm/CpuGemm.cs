@@ -65,12 +65,15 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     /// <summary>The time to pack an element relative to reading it.</summary>
     private const double PackingCost = 12;
 
+    /// <summary>The time to widen an element of a row relative to reading it.</summary>
+    private const double WideningCost = 1.5;
+
     /// <summary>The room for an item's results in bf16: half of a second cache of 2 MiB.</summary>
     private const long NarrowFloats = 256 * 1024;
 
     private const int MaxRowsPerItem = 512;
 
-    private Buffer packed, scratch, partials, few, dense;
+    private Buffer packed, scratch, partials, few, dense, widened;
 
     /// <summary>C = alpha · op(A) · op(B) + beta · C, then <paramref name="epilogue"/>.</summary>
     public void Run<L, E>(in GemmOperand a, in GemmOperand b, float* c, int strideC, int m, int n, int k, float alpha, float beta, ref E epilogue)
@@ -110,6 +113,8 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             Beta = beta,
             Epilogue = epilogue,
         };
+        if (work.A.Widens && batch == 1 && (long)m * k <= SharedFloats && n > GemmBlocks<L, E>.Width)
+            work.A = Widened(work.A, m, k);
         bool shares = Partition(ref work, batch);
         if (work.Parts > 1)
         {
@@ -125,6 +130,31 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         }
 
         Run(ref work, batch);
+    }
+
+    /// <summary>An f32 copy of a matrix in bf16, which many items read.</summary>
+    private GemmOperand Widened(in GemmOperand matrix, int rows, int columns)
+    {
+        // Rows at the same offset of a page lie in one set of the first-level cache.
+        int stride = columns % 1024 == 0 ? columns + 16 : columns;
+        var work = new Widening { Matrix = matrix, Target = widened.Reserve((long)rows * stride), Stride = stride, Rows = rows, Columns = columns };
+        pool.Run(Quotient(rows, Widening.RowsOfPiece), ref work);
+        return new GemmOperand { Data = (byte*)work.Target, Stride = stride, Type = DType.F32 };
+    }
+
+    private struct Widening : IWork
+    {
+        public const int RowsOfPiece = 16;
+        public GemmOperand Matrix;
+        public float* Target;
+        public int Stride, Rows, Columns;
+
+        public readonly void Invoke(int index, int worker)
+        {
+            int end = Math.Min(Rows, (index + 1) * RowsOfPiece);
+            for (int row = index * RowsOfPiece; row < end; row++)
+                Matrix.Row(row, 0, Columns, Target + (nint)row * Stride);
+        }
     }
 
     private void Run<L, E>(ref GemmBlocks<L, E> work, int batch)
@@ -163,11 +193,11 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         work.PacksA = !work.A.IsPlain || (work.A.Stride % 1024 == 0 && panels > 1 && FirstCacheWays <= tileRows);
         double flops = 2.0 * m * n * k * batch;
         int wanted = Quotient((int)Math.Clamp(flops / MinWorkPerItem, 1, 8 * pool.Threads), batch * work.Parts);
-        bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !work.A.IsPlain);
+        bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !(work.A.IsPlain || work.A.Widens));
         work.StripPanels = Math.Max(1, Math.Min(8, StripFloats / (width * Math.Max(work.Depth, 1))));
 
         // Each column of items reads A once and each row of items reads B once; packing costs as much as several readings.
-        double ofA = (work.PacksA ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
+        double ofA = (work.A.Widens ? WideningCost : work.PacksA ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
         int fewest = Quotient(m, MaxRowsPerItem), rowItems = fewest;
         for (int items = fewest; items <= Math.Max(fewest, Math.Min(wanted, m / tileRows)); items++)
         {
@@ -178,10 +208,15 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 
         work.PanelsPerItem = Quotient(panels, Math.Min(Quotient(wanted, rowItems), panels));
         work.ColumnItems = Quotient(panels, work.PanelsPerItem);
-        // Results in bf16 are summed in scratch memory, which should stay in the second-level cache.
-        if (work.C.Narrow != null)
-            rowItems = Math.Max(rowItems, (int)Math.Min(rowTiles, (long)m * work.PanelsPerItem * width / NarrowFloats));
         work.RowsPerItem = Quotient(rowTiles, rowItems) * tileRows;
+        if (work.C.Narrow != null)
+        {
+            // Results in bf16 are summed in scratch memory, which should stay in the second-level cache: items of some strips.
+            int strips = Math.Max(1, (int)(NarrowFloats / ((long)work.RowsPerItem * width * work.StripPanels)));
+            work.PanelsPerItem = Math.Min(work.PanelsPerItem, strips * work.StripPanels);
+            work.ColumnItems = Quotient(panels, work.PanelsPerItem);
+        }
+
         work.RowItems = Quotient(m, work.RowsPerItem);
         return shares;
     }
@@ -296,6 +331,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         partials.Free();
         few.Free();
         dense.Free();
+        widened.Free();
     }
 
     /// <summary>Memory that grows to the largest request.</summary>

@@ -108,9 +108,6 @@ internal unsafe struct GemmBlocks<L, E> : IWork
             Epilogue.Invoke(c + (nint)firstRow * strideC + column, strideC, matrix * M + firstRow, endRow - firstRow, column, columns, worker);
     }
 
-    /// <summary>Rows of A are widened as they lie.</summary>
-    private readonly bool WidensA => A.Type == DType.BF16 && !A.Transposed;
-
     /// <summary>
     /// Packs rows of A as tiles, one after the other: element (row, k) of a tile at k · rows of a tile + row; or widens rows, each of which has
     /// <paramref name="depth"/> elements then.
@@ -119,9 +116,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     private readonly void Pack(in GemmOperand a, float* target, int firstRow, int endRow, int k0, int depth)
     {
         int tileRows = GemmTiles.Rows<L>();
-        for (int row = firstRow; WidensA && row < endRow; row++, target += depth)
+        for (int row = firstRow; A.Widens && row < endRow; row++, target += depth)
             a.Row(row, k0, depth, target);
-        for (int row = firstRow; !WidensA && row < endRow; row += tileRows, target += (long)tileRows * depth)
+        for (int row = firstRow; !A.Widens && row < endRow; row += tileRows, target += (long)tileRows * depth)
             a.Pack(target, tileRows, row, Math.Min(tileRows, endRow - row), k0, depth, along: false);
     }
 
@@ -168,8 +165,8 @@ internal unsafe struct GemmBlocks<L, E> : IWork
             if (PacksA && !HasStrips)
                 Pack(a, rowsOfA, row, row + rows, k0, depth);
             work.A = !PacksA ? a.At(row, k0) : HasStrips ? rowsOfA + (nint)(row - firstRow) * depth : rowsOfA;
-            work.RowStrideA = !PacksA ? a.Stride : WidensA ? depth : 1;
-            work.StepA = PacksA && !WidensA ? tileRows : 1;
+            work.RowStrideA = !PacksA ? a.Stride : A.Widens ? depth : 1;
+            work.StepA = PacksA && !A.Widens ? tileRows : 1;
             float* packed = strip;
             for (int panel = firstPanel; panel < endPanel; panel++, packed += Width * depth)
             {

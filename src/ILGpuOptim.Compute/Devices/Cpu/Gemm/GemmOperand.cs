@@ -18,6 +18,9 @@ internal unsafe struct GemmOperand
     /// <summary>Stored rows are rows of the product's factor.</summary>
     public readonly bool IsPlain => Type == DType.F32 && !Transposed;
 
+    /// <summary>Rows of the product's factor are widened as they are stored.</summary>
+    public readonly bool Widens => Type == DType.BF16 && !Transposed;
+
     /// <summary>Element (row, column) of a plain matrix.</summary>
     public readonly float* At(int row, int column) => (float*)Data + (nint)row * Stride + column;
 
