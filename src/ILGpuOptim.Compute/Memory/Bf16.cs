@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace ILGpuOptim.Compute;
 
@@ -26,7 +27,16 @@ public static class Bf16
     public static void Widen(ReadOnlySpan<ushort> source, Span<float> target)
     {
         int i = 0;
-        Span<uint> bits = MemoryMarshal.Cast<float, uint>(target);
+        Span<uint> bits = MemoryMarshal.Cast<float, uint>(target[..source.Length]);
+        ref ushort first = ref MemoryMarshal.GetReference(source);
+        ref uint firstBits = ref MemoryMarshal.GetReference(bits);
+        for (; Vector512.IsHardwareAccelerated && i <= source.Length - Vector512<ushort>.Count; i += Vector512<ushort>.Count)
+        {
+            (Vector512<uint> low, Vector512<uint> high) = Vector512.Widen(Vector512.LoadUnsafe(ref first, (nuint)i));
+            (low << 16).StoreUnsafe(ref firstBits, (nuint)i);
+            (high << 16).StoreUnsafe(ref firstBits, (nuint)(i + Vector512<uint>.Count));
+        }
+
         for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
         {
             Vector.Widen(new Vector<ushort>(source[i..]), out Vector<uint> low, out Vector<uint> high);
@@ -44,6 +54,14 @@ public static class Bf16
     {
         int i = 0;
         ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(source);
+        ref uint firstBits = ref MemoryMarshal.GetReference(bits);
+        ref ushort first = ref MemoryMarshal.GetReference(target[..source.Length]);
+        for (; Vector512.IsHardwareAccelerated && i <= source.Length - Vector512<ushort>.Count; i += Vector512<ushort>.Count)
+        {
+            Vector512<uint> low = Rounded(Vector512.LoadUnsafe(ref firstBits, (nuint)i)), high = Rounded(Vector512.LoadUnsafe(ref firstBits, (nuint)(i + Vector512<uint>.Count)));
+            Vector512.Narrow(low, high).StoreUnsafe(ref first, (nuint)i);
+        }
+
         for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
             Vector.Narrow(Rounded(new Vector<uint>(bits[i..])), Rounded(new Vector<uint>(bits[(i + Vector<uint>.Count)..]))).CopyTo(target[i..]);
         for (; i < source.Length; i++)
@@ -83,5 +101,14 @@ public static class Bf16
         Vector<uint> rounded = (bits + new Vector<uint>(0x7FFF) + (upper & Vector<uint>.One)) >> 16;
         Vector<uint> nan = Vector.GreaterThan(bits & new Vector<uint>(0x7FFFFFFF), new Vector<uint>(0x7F800000));
         return Vector.ConditionalSelect(nan, upper | new Vector<uint>(0x40), rounded);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Rounded(Vector512<uint> bits)
+    {
+        Vector512<uint> upper = bits >> 16;
+        Vector512<uint> rounded = (bits + Vector512.Create(0x7FFFu) + (upper & Vector512<uint>.One)) >> 16;
+        Vector512<uint> nan = Vector512.GreaterThan(bits & Vector512.Create(0x7FFFFFFFu), Vector512.Create(0x7F800000u));
+        return Vector512.ConditionalSelect(nan, upper | Vector512.Create(0x40u), rounded);
     }
 }
