@@ -15,6 +15,9 @@ public sealed partial class GpuDevice
     public override bool HasTensorCores => recorded is not null ? !IsProcessor : GpuTensorCores.Supports(Accelerator.Device);
 
     /// <inheritdoc/>
+    public override bool HasNarrowProducts => true;
+
+    /// <inheritdoc/>
     protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
         pending.Launch();
@@ -28,7 +31,7 @@ public sealed partial class GpuDevice
         {
             A = GpuMemory.View(g.A),
             B = GpuMemory.View(g.B),
-            C = GpuMemory.View<float>(g.C),
+            C = GpuMemory.View(g.C),
             Second = At(operands, 0),
             Third = At(operands, 1),
             Fourth = At(operands, 2),
@@ -91,7 +94,7 @@ public sealed partial class GpuDevice
     {
         // tf32 has more bits than bf16, so bf16 factors are multiplied exactly either way.
         Precision precision = !HasTensorCores ? Precision.F32 : g is { Precision: Precision.TF32, A.Type: DType.BF16, B.Type: DType.BF16 } ? Precision.BF16 : g.Precision;
-        bool fewRows = g.M <= GpuGemmRows.MostRows && g.K > 0 && GpuGemmRows.CanRead(g.B, g.TransposeB, g.N, StrideOfB(g), g.Batch, g.BatchStrideB);
+        bool fewRows = g.M <= GpuGemmRows.MostRows && g.K > 0 && (g.TransposeB || GpuGemmRows.HasUnits(g.B, false, g.N, StrideOfB(g), g.Batch, g.BatchStrideB));
         return new GpuGemmSize(g.M, g.N, g.K, g.Batch, g.TransposeA, g.TransposeB, precision) { RowColumns = fewRows ? GpuGemmRows.ColumnsOf(g.TransposeB, g.B.Type) : 0 };
     }
 
@@ -217,7 +220,8 @@ public sealed partial class GpuDevice
 
     /// <summary>Flags for products of few rows.</summary>
     private static ulong RowFlags(in GemmArguments g, in GpuGemmArguments x) =>
-        (g.M > 2 ? GpuGemmRows.FourRows : g.M == 2 ? GpuGemmRows.TwoRows : 0) | (g.TransposeA ? 0 : Vectors(g, x) & GpuGemmTiles.VectorsA);
+        (GpuGemmRows.HasUnits(g.B, g.TransposeB, g.N, x.StrideB, g.Batch, g.BatchStrideB) ? GpuGemmTiles.VectorsB : 0)
+        | (g.M > 2 ? GpuGemmRows.FourRows : g.M == 2 ? GpuGemmRows.TwoRows : 0) | (g.TransposeA ? 0 : Vectors(g, x) & GpuGemmTiles.VectorsA);
 
     /// <summary>
     /// Flags of the matrices that can be accessed as 16-byte vectors: their rows start at multiples of 16 bytes. The last vector of a row may reach
@@ -227,7 +231,7 @@ public sealed partial class GpuDevice
         (Fits(g.A, g.TransposeA ? g.K : g.M, g.TransposeA ? g.M : g.K, x.StrideA, g.Batch, g.BatchStrideA) ? GpuGemmTiles.VectorsA : 0)
         | (Fits(g.B, g.TransposeB ? g.N : g.K, g.TransposeB ? g.K : g.N, x.StrideB, g.Batch, g.BatchStrideB) ? GpuGemmTiles.VectorsB : 0)
         | (g.K % 4 == 0 ? 0 : GpuGemmTiles.Ragged)
-        | (g.N % 4 == 0 && Fits(g.C, g.M, g.N, x.StrideC, g.Batch, g.BatchStrideC) ? GpuGemmTiles.VectorsC : 0);
+        | (g.N % 4 == 0 && x.StrideC % 4 == 0 && g.BatchStrideC % 4 == 0 && g.C.Offset % g.C.Type.Bytes(1, 4) == 0 ? GpuGemmTiles.VectorsC : 0);
 
     private static bool Fits(in Block block, int lines, int length, int stride, int batch, long batchStride) =>
         block.Type == DType.F32 && GpuOperand.IsAligned(block) && stride % 4 == 0 && batchStride % 4 == 0

@@ -7,8 +7,7 @@ namespace ILGpuOptim.Compute.Gpu;
 /// <summary>The arguments of a product's kernel, except its epilogue.</summary>
 internal struct GpuGemmArguments
 {
-    public ArrayView<byte> A, B;
-    public ArrayView<float> C;
+    public ArrayView<byte> A, B, C;
 
     /// <summary>The epilogue's operands after C.</summary>
     public GpuOperand Second, Third, Fourth, Fifth, Sixth;
@@ -23,6 +22,12 @@ internal struct GpuGemmArguments
     public ArrayView<float> Partials;
 }
 
+/// <summary>Eight bytes that a GPU stores as one vector.</summary>
+internal struct Float2(float a, float b)
+{
+    public float A = a, B = b;
+}
+
 /// <summary>Common to all product kernels: reading factors of any storage type, and computing an element of C from a product.</summary>
 internal static class GpuGemmKernels
 {
@@ -32,12 +37,15 @@ internal static class GpuGemmKernels
     public const ulong FactorTypes = 0xFC;
 
     /// <summary>The bits of <see cref="Formats"/> on which <see cref="Finish"/> depends.</summary>
-    public const ulong EpilogueFormats = BetaBit | 0xFFFF_FFFF_FF00;
+    public const ulong EpilogueFormats = BetaBit | NarrowC | 0xFFFF_FFFF_FF00;
 
-    /// <summary>The specialization constants of a kernel: formats of the epilogue's operands, transpositions and types of A and B, and beta ≠ 0.</summary>
+    /// <summary>C is bf16.</summary>
+    public const ulong NarrowC = 1UL << 50;
+
+    /// <summary>The specialization constants of a kernel: formats of the epilogue's operands, transpositions and types of A and B, beta ≠ 0, and a bf16 C.</summary>
     public static ulong Formats(in GemmArguments g, ReadOnlySpan<Operand> operands)
     {
-        ulong result = (g.TransposeA ? 1UL : 0) | (g.TransposeB ? 2UL : 0) | (ulong)g.A.Type << 2 | (ulong)g.B.Type << 5 | (g.Beta != 0 ? BetaBit : 0);
+        ulong result = (g.TransposeA ? 1UL : 0) | (g.TransposeB ? 2UL : 0) | (ulong)g.A.Type << 2 | (ulong)g.B.Type << 5 | (g.Beta != 0 ? BetaBit : 0) | (g.C.Type == DType.BF16 ? NarrowC : 0);
         for (int k = 0; k < operands.Length; k++)
             result |= GpuFormats.One(operands[k]) << (8 * (k + 1));
         return result;
@@ -69,9 +77,33 @@ internal static class GpuGemmKernels
     public static void Store<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int row, int column, float product)
         where R : unmanaged, IMap6
     {
-        if (column < x.N)
-            x.C[batch * x.BatchStrideC + (long)row * x.StrideC + column] = Finish(x, epilogue, formats, batch, row, column, product);
+        if (column >= x.N)
+            return;
+        float value = Finish(x, epilogue, formats, batch, row, column, product);
+        long place = batch * x.BatchStrideC + (long)row * x.StrideC + column;
+        if ((formats & NarrowC) != 0)
+            x.C.Cast<ushort>()[place] = Bf16.Narrow(value);
+        else
+            x.C.Cast<float>()[place] = value;
     }
+
+    /// <summary>Stores four adjacent elements of C, which are inside and aligned to their size.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreFour<R>(GpuGemmArguments x, R epilogue, ulong formats, int batch, int row, int column, Float4 products) where R : unmanaged, IMap6
+    {
+        var four = new Float4(
+            Finish(x, epilogue, formats, batch, row, column, products.A), Finish(x, epilogue, formats, batch, row, column + 1, products.B),
+            Finish(x, epilogue, formats, batch, row, column + 2, products.C), Finish(x, epilogue, formats, batch, row, column + 3, products.D));
+        long place = (batch * x.BatchStrideC + (long)row * x.StrideC + column) / 4;
+        if ((formats & NarrowC) != 0)
+            x.C.Cast<Float2>()[place] = new Float2(GpuGemmPacking.Pair(four.A, four.B), GpuGemmPacking.Pair(four.C, four.D));
+        else
+            x.C.Cast<Float4>()[place] = four;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float ReadC(GpuGemmArguments x, ulong formats, long place) =>
+        (formats & NarrowC) != 0 ? Interop.IntAsFloat((uint)x.C.Cast<ushort>()[place] << 16) : x.C.Cast<float>()[place];
 
     /// <summary>Computes an element of C from a product by alpha, beta and the epilogue, and stores the epilogue's other results.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -80,7 +112,7 @@ internal static class GpuGemmKernels
     {
         float value = x.Alpha * product;
         if ((formats & BetaBit) != 0)
-            value = MathF.FusedMultiplyAdd(x.Beta, x.C[batch * x.BatchStrideC + (long)row * x.StrideC + column], value);
+            value = MathF.FusedMultiplyAdd(x.Beta, ReadC(x, formats, batch * x.BatchStrideC + (long)row * x.StrideC + column), value);
         long line = (long)batch * x.M + row;
         F1 a = new(value), b = default, c = default, d = default, e = default, f = default;
         if (R.Access.Reads(1))

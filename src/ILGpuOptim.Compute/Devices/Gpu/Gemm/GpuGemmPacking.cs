@@ -95,5 +95,5 @@ internal static class GpuGemmPacking
 
     /// <summary>Two bf16 in the bits of a float.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Pair(float low, float high) => Interop.IntAsFloat(Bf16.Narrow(low) | (uint)Bf16.Narrow(high) << 16);
+    public static float Pair(float low, float high) => Interop.IntAsFloat(Bf16.Narrow(low) | (uint)Bf16.Narrow(high) << 16);
 }

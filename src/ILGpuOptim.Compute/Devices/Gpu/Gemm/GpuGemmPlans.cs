@@ -26,7 +26,7 @@ internal readonly record struct GpuGemmSize(int M, int N, int K, int Batch, bool
     /// <summary>Orientation and precision as a name, such as <c>NT</c> or <c>NT bf16</c>.</summary>
     public string Form => $"{(TransposeA ? 'T' : 'N')}{(TransposeB ? 'T' : 'N')}{Precision switch { Precision.TF32 => " tf32", Precision.BF16 => " bf16", _ => "" }}";
 
-    /// <summary>Columns of a group if the product has few rows and B can be read in units of 16 bytes; else 0.</summary>
+    /// <summary>Columns of a group if the product can be computed by <see cref="GpuGemmRows"/>: it has few rows, and B is transposed or can be read in units of 16 bytes; else 0.</summary>
     public int RowColumns { get; init; }
 
     /// <summary>Steps of k that a group reads at once.</summary>
@@ -106,17 +106,19 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
 
     /// <summary>
     /// The estimated time of a plan, in steps of k of a multiprocessor on a 128 × 128 tile. Groups run in waves that fill the device; a partial last
-    /// wave hides less latency. Smaller tiles read more per product; parts of k are written, and read by one more launch.
+    /// wave hides less latency. Smaller tiles read more per product; parts of k are written, and read by one more launch. On tensor cores steps are
+    /// shorter by a factor of about four (tf32) or eight (bf16), so that memory counts that much more; those two are not measured.
     /// </summary>
     private double Estimate(GpuGemmSize size, GpuGemmPlan plan)
     {
-        double tile = plan.Rows * plan.Columns / (128.0 * 128.0), effort = plan.Rows == plan.Columns ? plan.Rows == 128 ? 1 : 1.2 : 1.08;
+        double tile = plan.Rows * plan.Columns / (128.0 * 128.0), speed = size.Precision switch { Precision.TF32 => 4, Precision.BF16 => 8, _ => 1 };
+        double reading = speed == 1 ? 1 : 2, effort = plan.Rows == plan.Columns ? plan.Rows == 128 ? 1 : 1 + 0.2 * reading : 1 + 0.08 * reading;
         int together = (int)(2 / tile);
         long slots = (long)multiprocessors * together, groups = Groups(size, plan) * plan.Parts, left = groups % slots;
         double waves = groups / slots + (left == 0 ? 0 : 0.2 + 0.8 * ((left + multiprocessors - 1) / multiprocessors) / together);
         double steps = Math.Max(1, (double)size.K / plan.Parts);
         double extra = plan.Parts == 1 ? 0 : 40 + (double)size.Batch * size.M * size.N * plan.Parts / (128.0 * 128.0 * multiprocessors) * 66;
-        return waves * 2 * steps * effort + extra;
+        return waves * 2 * steps * effort + extra * speed;
     }
 
     private GpuGemmPlan? Measured(GpuGemmSize size)

@@ -38,15 +38,13 @@ internal static class GpuGemmRows
     public static int ColumnsOf(bool transposeB, DType type) => transposeB ? Columns : Lanes * UnitOf(type);
 
     /// <summary>True if B can be read in units of 16 bytes: its rows start at multiples of them, and if k is not the adjacent axis, they also end there.</summary>
-    public static bool CanRead(in Block b, bool transposeB, int n, int stride, int batch, long batchStride)
+    public static bool HasUnits(in Block b, bool transposeB, int n, int stride, int batch, long batchStride)
     {
-        if (b.Type is not (DType.F32 or DType.BF16 or DType.I8) || !GpuOperand.IsAligned(b))
-            return false;
         int unit = UnitOf(b.Type);
-        return stride % unit == 0 && (batch == 1 || batchStride % unit == 0) && (transposeB || n % unit == 0);
+        return GpuOperand.IsAligned(b) && stride % unit == 0 && (batch == 1 || batchStride % unit == 0) && (transposeB || n % unit == 0);
     }
 
-    /// <summary>Adjacent elements of B differ in k. 32 threads read four columns of C, one after the other unit along k.</summary>
+    /// <summary>Adjacent elements of B differ in k. 32 threads read four columns of C, one unit along k after the other; single elements if B has no units.</summary>
     public static void Dots<R>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats) where R : unmanaged, IMap6
     {
         ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(Threads);
@@ -55,7 +53,7 @@ internal static class GpuGemmRows
         var group = new GpuRowGroup(x, Columns);
         int lane = Group.IdxX % Lanes, team = Group.IdxX / Lanes, unit = UnitOf(type), column = group.Left + team * 4, last = x.N - 1;
         var b = new GpuRowOperand(x.B, group.Batch * x.BatchStrideB, type, x.StrideB, x.N);
-        int whole = group.Begin + (group.End - group.Begin) / unit * unit;
+        int whole = (format & GpuGemmTiles.VectorsB) == 0 ? group.Begin : group.Begin + (group.End - group.Begin) / unit * unit;
         int row0 = IntrinsicMath.Min(column, last), row1 = IntrinsicMath.Min(column + 1, last), row2 = IntrinsicMath.Min(column + 2, last), row3 = IntrinsicMath.Min(column + 3, last);
 
         Float4 a = default, c = default, d = default, e = default;
@@ -72,9 +70,8 @@ internal static class GpuGemmRows
             }
         }
 
-        // The last elements, fewer than a unit.
-        int rest = whole + lane;
-        if (rest < group.End)
+        // With units, the last elements, fewer than one.
+        for (int rest = whole + lane; rest < group.End; rest += Lanes)
         {
             var p = new Float4(b.Read(row0, rest), b.Read(row1, rest), b.Read(row2, rest), b.Read(row3, rest));
             a = a.Plus(p, ReadA(x, format, group, 0, rest));

@@ -169,12 +169,8 @@ internal static class GpuGemmTiles
         }
         else if ((formats & VectorsC) != 0)
         {
-            if (column >= x.N)
-                return;
-            var finished = new Float4(
-                GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column, products.A), GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 1, products.B),
-                GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 2, products.C), GpuGemmKernels.Finish(x, epilogue, formats, batch, row, column + 3, products.D));
-            x.C.Cast<Float4>()[(batch * x.BatchStrideC + (long)row * x.StrideC + column) / 4] = finished;
+            if (column < x.N)
+                GpuGemmKernels.StoreFour(x, epilogue, formats, batch, row, column, products);
         }
         else
         {
