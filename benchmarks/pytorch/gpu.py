@@ -1,6 +1,7 @@
-"""PyTorch on a CUDA GPU at the work of `ILGpuOptim.Benchmarks device cuda`: products, GPT-2 124M's steps and optimizers, all f32.
+"""PyTorch on a CUDA GPU at the work of `ILGpuOptim.Benchmarks device cuda`: products, products of few rows, GPT-2 124M's steps and optimizers.
 
-Usage: gpu.py [products] [train] [optimizers]; --tf32 lets products use tensor cores with 10-bit factors.
+Usage: gpu.py [products] [rows] [train] [optimizers] [--tf32 | --bf16]. Products are f32; with --tf32 they use tensor cores with 10-bit factors, with --bf16
+matrices are stored in bf16 and steps use autocast. Products of few rows run in f32 and bf16.
 """
 
 import statistics
@@ -19,6 +20,13 @@ SHAPES = [
     (768, 384, 128, "NT"), (128, 128, 768, "TN"), (1, 768, 50257, "NT"),
 ]
 
+FEW_ROWS = [
+    (1, 2304, 768, "NN"), (1, 3072, 768, "NN"), (1, 768, 3072, "NN"), (1, 50257, 768, "NT"),
+    (1, 4096, 4096, "NT"), (1, 11008, 4096, "NT"), (1, 4096, 11008, "NT"), (4, 11008, 4096, "NT"), (8, 11008, 4096, "NT"),
+]
+PRECISION = "bf16" if "--bf16" in sys.argv else "tf32" if "--tf32" in sys.argv else "f32"
+STORAGE = torch.bfloat16 if PRECISION == "bf16" else torch.float32
+
 
 def median(run, count, group=1):
     for _ in range(3):
@@ -34,14 +42,25 @@ def median(run, count, group=1):
     return statistics.median(times)
 
 
+def factors(m, n, k, form, dtype):
+    a = torch.randn((k, m) if form[0] == "T" else (m, k), device="cuda").to(dtype)
+    b = torch.randn((n, k) if form[1] == "T" else (k, n), device="cuda").to(dtype)
+    return (a.T if form[0] == "T" else a), (b.T if form[1] == "T" else b), torch.empty(m, n, device="cuda", dtype=dtype)
+
+
 def products():
     for m, n, k, form in SHAPES:
-        a = torch.randn((k, m) if form[0] == "T" else (m, k), device="cuda")
-        b = torch.randn((n, k) if form[1] == "T" else (k, n), device="cuda")
-        a, b = (a.T if form[0] == "T" else a), (b.T if form[1] == "T" else b)
-        c = torch.empty(m, n, device="cuda")
+        a, b, c = factors(m, n, k, form, STORAGE)
         seconds = median(lambda: torch.mm(a, b, out=c), 10, 20 if 2 * m * n * k < 1e10 else 3)
         print(f"{m:6} x {n:5} x {k:5} {form} {seconds * 1e6:10.1f} us {2 * m * n * k / seconds * 1e-9:9.0f} GFLOP/s", flush=True)
+
+
+def rows():
+    for name, dtype, size in (("F32", torch.float32, 4), ("BF16", torch.bfloat16, 2)):
+        for m, n, k, form in FEW_ROWS:
+            a, b, c = factors(m, n, k, form, dtype)
+            seconds = median(lambda: torch.mm(a, b, out=c), 20, 50)
+            print(f"{m:6} x {n:5} x {k:5} {form} {name:4} {seconds * 1e6:10.1f} us {n * k * size / seconds * 1e-9:9.0f} GB/s", flush=True)
 
 
 def train():
@@ -57,14 +76,15 @@ def train():
         def step():
             text = torch.randint(recipe.vocabulary, (2, batch, length), device="cpu").cuda()
             adamw.zero_grad(set_to_none=True)
-            loss = model(text[0], text[1])
+            with torch.autocast("cuda", torch.bfloat16, enabled=PRECISION == "bf16"):
+                loss = model(text[0], text[1])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adamw.step()
             loss.item()
 
         seconds = median(step, 20)
-        print(f"{name} {batch} x {length}, fused AdamW: {seconds * 1e3:.2f} ms a step, {batch * length / seconds:.0f} tokens/s", flush=True)
+        print(f"{name} {batch} x {length}, fused AdamW, {PRECISION}: {seconds * 1e3:.2f} ms a step, {batch * length / seconds:.0f} tokens/s", flush=True)
 
 
 def optimizers():
@@ -84,9 +104,9 @@ def optimizers():
 
 def main():
     torch.manual_seed(1)
-    torch.backends.cuda.matmul.allow_tf32 = "--tf32" in sys.argv
-    print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name()}, {'tf32' if '--tf32' in sys.argv else 'f32'} products", flush=True)
-    tasks = {"products": products, "train": train, "optimizers": optimizers}
+    torch.backends.cuda.matmul.allow_tf32 = PRECISION != "f32"
+    print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name()}, {PRECISION}", flush=True)
+    tasks = {"products": products, "rows": rows, "train": train, "optimizers": optimizers}
     for name, task in tasks.items():
         if name in sys.argv or not set(tasks) & set(sys.argv):
             task()

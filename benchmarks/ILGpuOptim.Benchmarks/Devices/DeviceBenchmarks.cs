@@ -11,7 +11,7 @@ namespace ILGpuOptim.Benchmarks.Devices;
 
 /// <summary>
 /// Whole operations on any device, timed by the host around work that it waits for: medians of several repetitions, after a warm-up that
-/// compiles the kernels. <c>device NAME products|copy|train|optimizers [ARGUMENTS]</c>
+/// compiles the kernels. <c>device NAME products|rows|copy|train|optimizers [ARGUMENTS]</c>
 /// </summary>
 internal static class DeviceBenchmarks
 {
@@ -22,6 +22,13 @@ internal static class DeviceBenchmarks
         (8192, 768, 2304, false, false), (8192, 3072, 768, false, false), (8192, 768, 50257, false, false),
         (2304, 768, 8192, true, false), (3072, 768, 8192, true, false), (50257, 768, 8192, true, false), (768, 128, 768, true, false),
         (768, 384, 128, false, true), (128, 128, 768, true, false), (1, 768, 50257, false, true),
+    ];
+
+    /// <summary>Products of few rows: the layers of GPT-2 124M (weights k × n) and of LLaMA-7B (n × k), and GPT-2's head.</summary>
+    private static readonly (int M, int N, int K, bool TransposeB)[] FewRows =
+    [
+        (1, 2304, 768, false), (1, 3072, 768, false), (1, 768, 3072, false), (1, 50257, 768, true),
+        (1, 4096, 4096, true), (1, 11008, 4096, true), (1, 4096, 11008, true), (4, 11008, 4096, true), (8, 11008, 4096, true),
     ];
 
     public static int Run(string[] arguments)
@@ -35,6 +42,9 @@ internal static class DeviceBenchmarks
             case "products":
                 TimeProducts(device, rest);
                 break;
+            case "rows":
+                TimeFewRows(device);
+                break;
             case "copy":
                 TimeCopy(device);
                 break;
@@ -45,22 +55,27 @@ internal static class DeviceBenchmarks
                 TimeOptimizers(device, rest);
                 break;
             default:
-                Console.Error.WriteLine($"{task}: no such benchmark; products, copy, train or optimizers");
+                Console.Error.WriteLine($"{task}: no such benchmark; products, rows, copy, train or optimizers");
                 return 1;
         }
 
         return 0;
     }
 
-    /// <summary>Products, in f32: those of a step of GPT-2 124M over 8 × 1024 tokens among them, or those named as M,N,K,NT.</summary>
-    private static void TimeProducts(Device device, string[] named)
+    /// <summary>
+    /// Products: those of a step of GPT-2 124M over 8 × 1024 tokens among them, or those named as M,N,K,NT; before them may stand <c>f32</c>, <c>tf32</c> or
+    /// <c>bf16</c>. In bf16 all three matrices are stored so.
+    /// </summary>
+    private static void TimeProducts(Device device, string[] arguments)
     {
+        (Precision precision, string[] named) = TakePrecision(arguments);
+        DType type = precision == Precision.BF16 ? DType.BF16 : DType.F32;
         IEnumerable<(int M, int N, int K, bool TransposeA, bool TransposeB)> shapes = named.Length == 0 ? Products : named.Select(Shape);
         foreach ((int m, int n, int k, bool transposeA, bool transposeB) in shapes)
         {
-            Block a = Random(device, (long)m * k), b = Random(device, (long)n * k), c = device.Pool.Rent((long)m * n);
+            Block a = Random(device, (long)m * k, type), b = Random(device, (long)n * k, type), c = device.Pool.Rent((long)m * n, type);
             double operations = 2.0 * m * n * k;
-            double seconds = Median(device, () => device.Gemm(new GemmArguments(a, b, c, m, n, k) { TransposeA = transposeA, TransposeB = transposeB }), operations < 1e10 ? 20 : 5);
+            double seconds = Median(device, () => device.Gemm(new GemmArguments(a, b, c, m, n, k) { TransposeA = transposeA, TransposeB = transposeB, Precision = precision }), operations < 1e10 ? 20 : 5);
             Console.WriteLine($"{m,6} x {n,5} x {k,5} {(transposeA ? 'T' : 'N')}{(transposeB ? 'T' : 'N')} {seconds * 1e6,10:F1} us {operations / seconds * 1e-9,9:F0} GFLOP/s");
             device.Pool.Return(a);
             device.Pool.Return(b);
@@ -68,6 +83,29 @@ internal static class DeviceBenchmarks
             device.Pool.Trim();
         }
     }
+
+    /// <summary>Products of few rows, with weights of every type: the bytes of the weights per second.</summary>
+    private static void TimeFewRows(Device device)
+    {
+        foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.I8])
+        {
+            foreach ((int m, int n, int k, bool transposeB) in FewRows)
+            {
+                (int rows, int columns) = transposeB ? (n, k) : (k, n);
+                Block a = Random(device, (long)m * k), floats = Random(device, (long)n * k), b = device.Pool.Rent(rows, columns, type), c = device.Pool.Rent((long)m * n);
+                device.Map(new CopyRule(), rows, columns, floats, b);
+                device.Pool.Return(floats);
+                double seconds = Median(device, () => device.Gemm(new GemmArguments(a, b, c, m, n, k) { TransposeB = transposeB }), 20), bytes = type.Bytes(rows, columns);
+                Console.WriteLine($"{m,6} x {n,5} x {k,5} N{(transposeB ? 'T' : 'N')} {type,-4} {seconds * 1e6,10:F1} us {bytes / seconds * 1e-9,9:F0} GB/s");
+                foreach (Block block in (Block[])[a, b, c])
+                    device.Pool.Return(block);
+                device.Pool.Trim();
+            }
+        }
+    }
+
+    private static (Precision Precision, string[] Others) TakePrecision(string[] arguments) =>
+        arguments.Length > 0 && Enum.TryParse(arguments[0], ignoreCase: true, out Precision precision) ? (precision, arguments[1..]) : (Precision.F32, arguments);
 
     private static (int, int, int, bool, bool) Shape(string text)
     {
@@ -88,9 +126,10 @@ internal static class DeviceBenchmarks
         device.Pool.Return(target);
     }
 
-    /// <summary>Training steps of a model: <c>char|gpt2 BATCH LENGTH [OPTIMIZER]</c>; random tokens, clipping, the loss back on the host.</summary>
+    /// <summary>Training steps of a model: <c>[f32|tf32|bf16] char|gpt2 BATCH LENGTH [OPTIMIZER]</c>; random tokens, clipping, the loss back on the host.</summary>
     private static void TimeSteps(Device device, string[] arguments)
     {
+        (Precision precision, arguments) = TakePrecision(arguments);
         string model = arguments.Length > 0 ? arguments[0] : "char";
         int batch = arguments.Length > 1 ? Number(arguments[1]) : 12, length = arguments.Length > 2 ? Number(arguments[2]) : 64;
         string optimizerName = arguments.Length > 3 ? arguments[3] : "adamw";
@@ -100,7 +139,7 @@ internal static class DeviceBenchmarks
         using LanguageModel network = config.Create(new Initializer(device, 1));
         using Optimizer optimizer = Registry.Create(new OptimizerSettings { Name = optimizerName }, [.. network.Parameters], out _);
         using var clipping = new GradientClipping(device, network.Parameters);
-        using var tape = new Tape(device);
+        using var tape = new Tape(device) { Precision = precision };
         var random = new Random(1);
         int[] inputs = new int[batch * length], targets = new int[batch * length];
         float last = 0;
@@ -120,7 +159,7 @@ internal static class DeviceBenchmarks
         for (int i = 0; i < 3; i++)
             Step();
         double seconds = Median(device, Step, 20, warm: false);
-        Console.WriteLine($"{model} {batch} x {length}, {optimizerName}: {seconds * 1e3:F2} ms a step, {batch * length / seconds:F0} tokens/s, last loss {last:F3}");
+        Console.WriteLine($"{model} {batch} x {length}, {optimizerName}, {precision}: {seconds * 1e3:F2} ms a step, {batch * length / seconds:F0} tokens/s, last loss {last:F3}");
     }
 
     /// <summary>Optimizer steps over the parameters of GPT-2 124M.</summary>
@@ -140,11 +179,16 @@ internal static class DeviceBenchmarks
         }
     }
 
-    private static Block Random(Device device, long length)
+    private static Block Random(Device device, long length, DType type = DType.F32)
     {
         Block block = device.Pool.Rent(length);
         device.Random(block, RandomKind.Normal, 1, 1, 0);
-        return block;
+        if (type == DType.F32)
+            return block;
+        Block narrow = device.Pool.Rent(length, type);
+        device.Copy(block, narrow);
+        device.Pool.Return(block);
+        return narrow;
     }
 
     /// <summary>The median seconds of a run. Short runs are timed in groups, so that waiting for the device is not what is measured.</summary>

@@ -71,6 +71,42 @@ public class GpuAccessTests
         SectorsAreWhole(rows * columns / 64, thread => GpuGemmTiles.RowOf(thread, columns) * 4 * Stride + GpuGemmTiles.ColumnOf(thread, columns) * 4);
     }
 
+    /// <summary>Strips of products on tensor cores: each byte is copied once, in whole sectors, and neither copies nor reads of fragments meet a bank twice.</summary>
+    [Theory]
+    [MemberData(nameof(Tiles))]
+    public void TensorProductsMeetNoBankTwice(int rows, int columns)
+    {
+        int threads = rows * columns / 64;
+        foreach (int bytes in (int[])[2, 4])
+        {
+            foreach (bool alongOuter in (bool[])[false, true])
+            {
+                foreach (bool isRight in (bool[])[false, true])
+                    Check(bytes, alongOuter, isRight, isRight ? columns : rows);
+            }
+        }
+
+        void Check(int bytes, bool alongOuter, bool isRight, int outer)
+        {
+            int units = outer * GpuGemmTensor.StripBytes / 16, further = GpuTensorOperand.RowsOfCopy(bytes, alongOuter, outer, threads);
+            (int Row, int Unit) Of(int index) => (GpuTensorOperand.RowOf(index % threads, bytes, alongOuter, outer) + index / threads * further, GpuTensorOperand.UnitOf(index % threads, bytes, alongOuter, outer));
+            int Place(int index) => GpuTensorOperand.PlaceOf(Of(index).Row, Of(index).Unit, bytes, alongOuter, outer);
+            Assert.Equal(units, Enumerable.Range(0, units).Select(Place).Distinct().Count());
+            Assert.All(Enumerable.Range(0, units), index => Assert.Equal(Place(index % threads) + index / threads * 16 * threads, Place(index)));
+            VectorsHaveNoBankConflict(units, index => Place(index) / 16);
+            SectorsAreWhole(units, index => Of(index).Row * 3072 + Of(index).Unit * 4);
+
+            for (int first = 0; first < outer; first += isRight ? 32 : 64)
+            {
+                int Lane(int lane) => GpuTensorOperand.LaneOf(lane, bytes, isRight, alongOuter, outer, first);
+                if (alongOuter && bytes == 4)
+                    WordsHaveNoBankConflict(Warp, lane => Lane(lane) / 4);
+                else
+                    VectorsHaveNoBankConflict(Warp, lane => Lane(lane) / 16);
+            }
+        }
+    }
+
     [Fact]
     public void AttentionMeetsNoBankTwice()
     {

@@ -1,5 +1,8 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Compute.Gpu;
+using ILGpuOptim.Data;
+using ILGpuOptim.Models;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Devices;
 
@@ -134,6 +137,26 @@ public class TensorProductTests
             {
                 device.Plans.Forced = null;
             }
+        }
+    }
+
+    /// <summary>Rounding factors to 10 bits changes a loss by far less than a step does.</summary>
+    [Fact]
+    public void StepsInTf32FollowTheProcessor()
+    {
+        TrainingSettings settings = Presets.Find("tiny") with { Steps = 4, Warmup = 1, Precision = Precision.TF32 };
+        using var processor = new CpuDevice(2);
+        float[] expected = Losses(processor), actual = Losses(device);
+        for (int step = 0; step < expected.Length; step++)
+            Assert.True(Math.Abs(actual[step] - expected[step]) <= 2e-3, $"step {step + 1}: a loss of {actual[step]} instead of {expected[step]}");
+        Assert.NotEqual(expected, actual);
+
+        float[] Losses(Device on)
+        {
+            using Dataset data = TrainingRun.LoadData(settings);
+            using LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, on);
+            using var trainer = new Trainer(on, model, data, settings);
+            return [.. Enumerable.Range(0, settings.Steps).Select(_ => trainer.Step().Loss)];
         }
     }
 
