@@ -56,7 +56,7 @@ internal readonly record struct LaunchCost(long Bytes, double Operations)
         long queries = (long)a.Batch * a.QueryLength * a.Heads * a.HeadSize, keys = (long)a.Batch * a.KeyLength * a.KeyHeads * a.HeadSize;
         long sums = a.LogSumExp is null ? 0 : (long)a.Batch * a.Heads * a.QueryLength;
         long bias = (a.DistanceBias is null ? 0 : a.Distances * a.Heads) + (a.KeyBias is null ? 0 : (long)a.Batch * a.KeyLength) + (a.Ranges is null ? 0 : 2L * a.Batch * a.QueryLength);
-        return new(sizeof(float) * ((backward ? 4 : 2) * queries + (backward ? 4 : 2) * keys + sums + bias), operations);
+        return new(a.Query.Type.Bytes(1, (backward ? 4 : 2) * (queries + keys)) + sizeof(float) * (sums + bias), operations);
     }
 
     private static double OperationsOf<R>(in R rule) where R : unmanaged, IMap6

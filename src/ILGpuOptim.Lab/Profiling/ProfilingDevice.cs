@@ -110,14 +110,14 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     /// <inheritdoc/>
     protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
-        next = new(sizeof(int) * indices.Length + table.Type.Bytes(indices.Length, columns) + (accumulate ? 2 : 1) * sizeof(float) * indices.Length * columns, accumulate ? indices.Length * columns : 0);
+        next = new(sizeof(int) * indices.Length + table.Type.Bytes(indices.Length, columns) + (accumulate ? 2 : 1) * target.Type.Bytes(indices.Length, columns), accumulate ? indices.Length * columns : 0);
         base.GatherCore(table, indices, target, columns, accumulate);
     }
 
     /// <inheritdoc/>
     protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
-        next = new(sizeof(int) * indices.Length + 3 * sizeof(float) * indices.Length * columns, indices.Length * columns);
+        next = new(sizeof(int) * indices.Length + source.Type.Bytes(indices.Length, columns) + 2 * sizeof(float) * indices.Length * columns, indices.Length * columns);
         base.ScatterAddCore(source, indices, table, columns);
     }
 
@@ -131,14 +131,14 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     /// <inheritdoc/>
     protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
-        next = new((sizeof(int) + 2 * sizeof(float)) * indices.Length, 0);
+        next = new((sizeof(int) + sizeof(float)) * indices.Length + source.Type.Bytes(1, indices.Length), 0);
         base.PickCore(source, indices, target, columns);
     }
 
     /// <inheritdoc/>
     protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
-        next = new((sizeof(int) + 3 * sizeof(float)) * indices.Length, indices.Length);
+        next = new((sizeof(int) + sizeof(float)) * indices.Length + 2 * target.Type.Bytes(1, indices.Length), indices.Length);
         base.AddAtCore(target, indices, value, columns, perRow);
     }
 
@@ -146,7 +146,7 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     protected internal override void RotateCore(in RotationArguments arguments)
     {
         long angles = (long)arguments.Rows * arguments.RotatedSize, elements = angles * arguments.Heads;
-        next = new(sizeof(float) * (2 * elements + angles), 3 * elements);
+        next = new(2 * arguments.Target.Type.Bytes(1, elements) + sizeof(float) * angles, 3 * elements);
         base.RotateCore(arguments);
     }
 

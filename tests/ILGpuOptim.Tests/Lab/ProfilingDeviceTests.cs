@@ -60,6 +60,9 @@ public sealed class ProfilingDeviceTests
         Costs(() => device.AttentionForward(attention), 4 * (4 * Matrix + 2 * Rows), 13 * (2 * 2 * Columns + 26));
         Costs(() => device.Gather(a, indices, b, Columns, false), 4 * (Rows + 2 * Matrix), 0);
         Costs(() => device.ScatterAdd(a, indices, b, Columns), 4 * (Rows + 3 * Matrix), Matrix);
+        Costs(() => device.AttentionForward(attention with { Query = half, Key = half, Value = half, Output = half }), 2 * 4 * Matrix + 4 * 2 * Rows, 13 * (2 * 2 * Columns + 26));
+        Costs(() => device.Gather(half, indices, half, Columns, true), 4 * Rows + 2 * 3 * Matrix, Matrix);
+        Costs(() => device.ScatterAdd(half, indices, b, Columns), 4 * (Rows + 2 * Matrix) + 2 * Matrix, Matrix);
         Costs(() => device.Fill(half, 1), 2 * Matrix, 0);
         Costs(() => device.Copy(a, half), (4 + 2) * Matrix, 0);
         Costs(() => device.Random(a, RandomKind.Normal, 1, 1, 0), 4 * Matrix, 0);

@@ -226,35 +226,36 @@ public sealed unsafe partial class CpuDevice
 
         public readonly void Invoke(int index, int worker)
         {
+            const int Chunk = 256;
+            float* rows = stackalloc float[Chunk], targets = stackalloc float[Chunk];
             long end = Math.Min((index + 1L) * Rows, Count);
             for (long i = (long)index * Rows; i < end; i++)
             {
                 long start = (long)Indices[i] * Columns, place = i * Columns;
-                if (Type == DType.F32 && TargetType == DType.F32)
+                for (int j = 0; j < Columns; j += Chunk)
                 {
-                    var row = new ReadOnlySpan<float>((float*)Table + start, Columns);
-                    var target = new Span<float>((float*)Target + place, Columns);
+                    int count = Math.Min(Chunk, Columns - j);
+                    Span<float> row = Floats(Table, Type, start + j, count, rows, reads: true);
+                    Span<float> target = Floats(Target, TargetType, place + j, count, targets, reads: Accumulate);
                     if (Accumulate)
                         Add(row, target);
                     else
                         row.CopyTo(target);
-                }
-                else
-                {
-                    for (int j = 0; j < Columns; j++)
-                        Store(place + j, Load(Table, Type, start + j) + (Accumulate ? Load(Target, TargetType, place + j) : 0));
+                    if (TargetType == DType.BF16)
+                        Bf16.Narrow(target, new Span<ushort>((ushort*)Target + place + j, count));
                 }
             }
         }
 
-        private static float Load(byte* data, DType type, long index) => type == DType.F32 ? ((float*)data)[index] : Bf16.Widen(((ushort*)data)[index]);
-
-        private readonly void Store(long index, float value)
+        /// <summary>Elements where they are, or widened to scratch memory.</summary>
+        private static Span<float> Floats(byte* data, DType type, long start, int count, float* scratch, bool reads)
         {
-            if (TargetType == DType.F32)
-                ((float*)Target)[index] = value;
-            else
-                ((ushort*)Target)[index] = Bf16.Narrow(value);
+            if (type == DType.F32)
+                return new Span<float>((float*)data + start, count);
+            var wide = new Span<float>(scratch, count);
+            if (reads)
+                Bf16.Widen(new ReadOnlySpan<ushort>((ushort*)data + start, count), wide);
+            return wide;
         }
     }
 

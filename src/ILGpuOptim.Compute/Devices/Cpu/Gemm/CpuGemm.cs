@@ -113,9 +113,13 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             Beta = beta,
             Epilogue = epilogue,
         };
-        if (work.A.Widens && batch == 1 && (long)m * k <= SharedFloats && n > GemmBlocks<L, E>.Width)
-            work.A = Widened(work.A, m, k);
         bool shares = Partition(ref work, batch);
+        if (work.A.Widens && batch == 1 && work.ColumnItems > 1 && (long)m * k <= SharedFloats)
+        {
+            work.A = Widened(work.A, m, k);
+            work.PacksA = false;
+        }
+
         if (work.Parts > 1)
         {
             RunParts(ref work);

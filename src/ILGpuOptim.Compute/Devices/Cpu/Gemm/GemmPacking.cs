@@ -33,11 +33,18 @@ internal static unsafe class GemmPacking
         for (int k = 0; k < depth; k++, source += stride, target += width)
         {
             int i = 0;
-            for (; i <= count - 8; i += 8)
+            for (; i <= count - 16; i += 16)
             {
-                (Vector128<uint> low, Vector128<uint> high) = Vector128.Widen(Vector128.Load(source + i));
+                (Vector256<uint> low, Vector256<uint> high) = Vector256.Widen(Vector256.Load(source + i));
                 (low << 16).AsSingle().Store(target + i);
-                (high << 16).AsSingle().Store(target + i + 4);
+                (high << 16).AsSingle().Store(target + i + 8);
+            }
+
+            if (i <= count - 8)
+            {
+                Vector128<ushort> eight = Vector128.Load(source + i);
+                (Vector256.WidenLower(eight.ToVector256Unsafe()) << 16).AsSingle().Store(target + i);
+                i += 8;
             }
 
             for (; i < count; i++)
