@@ -8,16 +8,16 @@ internal static class AttentionListing
     private const int Length = 64;
 
     /// <summary>
-    /// Launches the forward and backward passes with narrow and wide heads without vector access, windows, ranges, soft caps and distance biases, and the
+    /// Launches the forward and backward passes with heads without vector access, usual and long heads, windows, ranges, soft caps and distance biases, and the
     /// forward pass of one query.
     /// </summary>
     /// <param name="device">The device, or that of a <see cref="KernelRecorder"/>.</param>
     public static void Launch(Device device)
     {
-        Block block = device.Pool.Rent(1 << 13), ranges = device.Pool.Rent(2 * Length, DType.I32);
+        Block block = device.Pool.Rent(Length * 256), ranges = device.Pool.Rent(2 * Length, DType.I32);
         device.Fill(block, 0);
         device.Upload([.. Enumerable.Range(0, 2 * Length).Select(i => i % 2 * Length)], ranges);
-        foreach (int size in (int[])[31, 65, 64])
+        foreach (int size in (int[])[31, 64, 256])
         {
             var attention = new AttentionArguments(block, block, block, block)
             {

@@ -31,6 +31,8 @@ internal static class AttentionShapes
         yield return new(2, 4, 2, 64, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 4, SpareKeys = 2 };
         yield return new(1, 2, 2, 48, 70, 33) { Bias = true };
         yield return new(1, 3, 1, 12, 100, 200) { Causal = true, Padding = 8 };
+        yield return new(1, 4, 2, 256, 70, 70) { Causal = true, Dropout = 0.25f };
+        yield return new(1, 2, 1, 322, 33, 70) { Bias = true };
         yield return new(0, 2, 2, 8, 4, 4);
         yield return new(2, 2, 2, 8, 0, 4);
         yield return new(2, 2, 2, 8, 4, 0);
@@ -70,6 +72,10 @@ internal static class AttentionShapes
         yield return new(2, 4, 2, 16, 70, 70) { Gap = 4, Padding = 4 };
         yield return new(2, 4, 2, 9, 3, 131) { Gap = 3, Causal = true };
 
+        // Long heads.
+        yield return new(1, 2, 1, 136, 70, 100) { Causal = true, Before = 40, Cap = 0.7f, Dropout = 0.25f };
+        yield return new(1, 2, 2, 130, 70, 70) { Distances = true, Causal = true };
+
         // Everything at once.
         yield return new(2, 6, 2, 24, 150, 190)
         {
@@ -88,14 +94,16 @@ internal static class AttentionShapes
     }
 
     /// <summary>
-    /// One of each kind of kernel that GPUs have: heads up to 32 and longer, on tiles (sizes and strides are multiples of four) and general, with and
-    /// without biases and dropout, with every mask; and lengths of zero. For a driver that takes seconds to compile one.
+    /// One of each kind of kernel that GPUs have: with vector access (sizes and strides are multiples of four) and general, short and long heads, with and
+    /// without biases and dropout; and lengths of zero. For a driver that takes seconds to compile one.
     /// </summary>
     public static IEnumerable<AttentionShape> Few()
     {
         yield return new(1, 2, 1, 16, 33, 33) { Causal = true };
         yield return new(1, 2, 1, 7, 33, 70) { Causal = true, Padding = 1 };
         yield return new(1, 2, 1, 64, 67, 67);
+        yield return new(1, 2, 1, 200, 67, 67) { Causal = true };
+        yield return new(1, 1, 1, 130, 33, 70);
         yield return new(2, 3, 3, 33, 70, 33) { Causal = true };
         yield return new(1, 4, 2, 64, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 4, SpareKeys = 2 };
         yield return new(1, 6, 2, 33, 67, 65) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 1, SpareKeys = 2 };

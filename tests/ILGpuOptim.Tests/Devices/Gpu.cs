@@ -15,11 +15,12 @@ internal static class Gpu
 
     public static GpuDevice OpenCl() => OrSkip(OpenClDevice.Value);
 
-    /// <summary>The OpenCL device with the kernels of a GPU, which it runs also when it is a processor, only slower.</summary>
+    /// <summary>The OpenCL device with the kernels of a GPU with little shared memory, which it runs also when it is a processor, only slower.</summary>
     public static GpuDevice OpenClWithKernelsOfGpus()
     {
         GpuDevice device = OrSkip(OpenClGpu.Value);
         device.IsProcessor = false;
+        device.AttentionDepth = 16;
         return device;
     }
 

@@ -16,6 +16,13 @@ public abstract class GpuAttentionTests(GpuDevice device, bool thorough)
         AttentionTests.AgreesWithTheTextbook(device, thorough ? AttentionShapes.Masked() : AttentionShapes.Masked().Where(shape => shape is { Distances: true, Dropout: > 0 }));
 
     [Fact]
+    public void NarrowOperandsAgreeWithTheTextbook()
+    {
+        Assert.SkipUnless(device.HasNarrowAttention, "the kernels for CPUs read f32 only");
+        AttentionTests.AgreesWithTheTextbook(device, (thorough ? AttentionShapes.Few().Concat(AttentionShapes.Masked().Where(shape => shape is { Cap: > 0 })) : AttentionShapes.Few().Take(3)).Select(shape => shape with { Narrow = true }));
+    }
+
+    [Fact]
     public void RepeatsItsBits() => AttentionTests.RepeatsItsBits(device);
 
     [Theory]

@@ -15,7 +15,7 @@ public sealed partial class GpuKernelCacheTests : IDisposable
 
     private readonly TemporaryFolder folder = new();
 
-    private static MethodInfo Dot => typeof(GpuAttentionKernels).GetMethod(nameof(GpuAttentionKernels.Dot))!;
+    private static MethodInfo Dot => typeof(GpuAttentionTiles).GetMethod(nameof(GpuAttentionTiles.Dot))!;
 
     public void Dispose() => folder.Dispose();
 

@@ -8,10 +8,14 @@ namespace ILGpuOptim.Compute;
 public sealed partial class GpuDevice
 {
     private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? attentionForward, attentionBackward, attentionDistances;
-    private readonly Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>?[] tiles = new Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>?[6];
+    private readonly Dictionary<(string, int), Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>> attentionTiles = [];
     private Action<KernelConfig, GpuAttentionArguments, int, SpecializedValue<int>>? attentionDot;
 
-    private int AttentionThreads => IsProcessor ? 1 : GpuAttentionKernels.Threads;
+    /// <summary>The elements of a head that attention on GPUs copies into shared memory at a time: 32 or 16. Tests change it.</summary>
+    internal int AttentionDepth { get; set; }
+
+    /// <inheritdoc/>
+    public override bool HasNarrowAttention => !IsProcessor;
 
     /// <inheritdoc/>
     protected internal override void AttentionForwardCore(in AttentionArguments arguments)
@@ -19,16 +23,11 @@ public sealed partial class GpuDevice
         pending.Launch();
         AttentionArguments a = arguments;
         GpuAttentionArguments x = Attention(a, out int form);
-        int blocks = Blocks(a.QueryLength);
-        if (TakesTiles(a))
-        {
-            LaunchTiles(0, GpuAttentionTiles.Forward, x, blocks, (long)a.Batch * a.Heads, form);
-        }
+        long heads = (long)a.Batch * a.Heads;
+        if (IsProcessor)
+            Launch(attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionPanels.Forward), x, Blocks(a.QueryLength), heads, 1, form);
         else
-        {
-            attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Forward);
-            Launch(attentionForward, x, blocks, (long)a.Batch * a.Heads, AttentionThreads, form);
-        }
+            LaunchTiles(GpuAttentionTiles.Forward, x, Blocks(a.QueryLength), heads, GpuAttentionTiles.Columns, Takes(form, a.Query, a.Key, a.Value, a.Output));
     }
 
     /// <inheritdoc/>
@@ -38,41 +37,43 @@ public sealed partial class GpuDevice
         AttentionArguments a = arguments;
         GpuAttentionArguments x = Attention(a, out int form);
         int count = Groups((long)a.Batch * a.Heads * a.QueryLength);
+        long heads = (long)a.Batch * a.Heads, keyHeads = (long)a.Batch * a.KeyHeads;
         Block dots = Pool.Rent(count);
         x.Dots = GpuMemory.View<float>(dots);
-        x.OutputGradient = GpuMemory.View<float>(gradients.Output);
-        x.QueryGradient = GpuMemory.View<float>(gradients.Query);
-        x.KeyGradient = GpuMemory.View<float>(gradients.Key);
-        x.ValueGradient = GpuMemory.View<float>(gradients.Value);
-        attentionDot ??= Load<GpuAttentionArguments, int, SpecializedValue<int>>(GpuAttentionKernels.Dot);
+        x.OutputGradient = GpuMemory.View(gradients.Output);
+        x.QueryGradient = GpuMemory.View(gradients.Query);
+        x.KeyGradient = GpuMemory.View(gradients.Key);
+        x.ValueGradient = GpuMemory.View(gradients.Value);
+        attentionDot ??= Load<GpuAttentionArguments, int, SpecializedValue<int>>(IsProcessor ? GpuAttentionPanels.Dot : GpuAttentionTiles.Dot);
         if (count > 0)
-            attentionDot((Groups(Tiles(count, IsProcessor ? GpuAttentionKernels.Tile : GpuAttentionKernels.DotRows)), AttentionThreads), x, count, new(form));
-        if (TakesTiles(a) && GpuOperand.IsAligned(gradients.Output) && GpuOperand.IsAligned(gradients.Query) && GpuOperand.IsAligned(gradients.Key) && GpuOperand.IsAligned(gradients.Value))
+            attentionDot((Groups(Tiles(count, IsProcessor ? GpuAttention.Tile : GpuAttentionTiles.DotRows)), IsProcessor ? 1 : GpuAttentionTiles.Threads), x, count, new(form));
+        if (gradients.DistanceBias is { } distances)
+            x.DistanceGradient = GpuMemory.View<float>(distances);
+        int diagonals = gradients.DistanceBias is null ? 0 : Blocks(a.QueryLength) + Blocks(a.KeyLength);
+        if (!IsProcessor)
         {
-            LaunchTiles(1, GpuAttentionTiles.BackwardOfKeys, x, Blocks(a.KeyLength), (long)a.Batch * a.KeyHeads, form);
-            LaunchTiles(2, GpuAttentionTiles.BackwardOfQueries, x, Blocks(a.QueryLength), (long)a.Batch * a.Heads, form);
+            form = Takes(form, a.Query, a.Key, a.Value, a.Output, gradients.Output, gradients.Query, gradients.Key, gradients.Value);
+            LaunchTiles(GpuAttentionTiles.BackwardOfKeys, x, Blocks(a.KeyLength), keyHeads, GpuAttentionTiles.ColumnsOfTwo, form);
+            LaunchTiles(GpuAttentionTiles.BackwardOfQueries, x, Blocks(a.QueryLength), heads, GpuAttentionTiles.Columns, form);
+            LaunchTiles(GpuAttentionTiles.Distances, x, diagonals, a.Heads, 0, form | GpuAttention.OfDistances);
         }
         else
         {
-            attentionBackward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Backward);
+            attentionBackward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionPanels.Backward);
+            attentionDistances ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionPanels.Distances);
 
             // Whole key heads if there are enough for all cores; else blocks of keys, then blocks of queries.
-            if (IsProcessor && a.Batch * a.KeyHeads >= 4 * Accelerator.NumMultiprocessors)
+            if (keyHeads >= 4 * Accelerator.NumMultiprocessors)
             {
-                Launch(attentionBackward, x, 1, (long)a.Batch * a.KeyHeads, AttentionThreads, form | GpuAttentionKernels.Keys | GpuAttentionKernels.Queries);
+                Launch(attentionBackward, x, 1, keyHeads, 1, form | GpuAttention.Keys | GpuAttention.Queries);
             }
             else
             {
-                Launch(attentionBackward, x, Blocks(a.KeyLength), (long)a.Batch * a.KeyHeads, AttentionThreads, form | GpuAttentionKernels.Keys);
-                Launch(attentionBackward, x, Blocks(a.QueryLength), (long)a.Batch * a.Heads, AttentionThreads, form | GpuAttentionKernels.Queries);
+                Launch(attentionBackward, x, Blocks(a.KeyLength), keyHeads, 1, form | GpuAttention.Keys);
+                Launch(attentionBackward, x, Blocks(a.QueryLength), heads, 1, form | GpuAttention.Queries);
             }
-        }
 
-        if (gradients.DistanceBias is { } distances)
-        {
-            x.DistanceGradient = GpuMemory.View<float>(distances);
-            attentionDistances ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionKernels.Distances);
-            Launch(attentionDistances, x, Blocks(a.QueryLength) + Blocks(a.KeyLength), a.Heads, AttentionThreads, form | GpuAttentionKernels.OfDistances);
+            Launch(attentionDistances, x, diagonals, a.Heads, 1, form | GpuAttention.OfDistances);
         }
 
         Pool.Return(dots);
@@ -87,43 +88,58 @@ public sealed partial class GpuDevice
             kernel((groups, threads), x, new(form));
     }
 
-    private void LaunchTiles(int which, Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int form)
+    /// <summary>Launches a kernel whose groups compute up to <paramref name="columns"/> columns of the results each; 0 for a kernel without such results.</summary>
+    private void LaunchTiles(Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int columns, int form)
     {
-        // Dropout, bounds, soft caps and distance biases need registers that leave no room for a third group.
-        int large = (form & (GpuAttentionKernels.Drops | GpuAttentionKernels.Bounded | GpuAttentionKernels.Caps | GpuAttentionKernels.HasDistances)) != 0 ? 1 : 0;
-        tiles[2 * which + large] ??= Load(kernel, Limits(GpuAttentionTiles.Threads, 3 - large));
-        Launch(tiles[2 * which + large]!, x, blocks, heads, GpuAttentionTiles.Threads, form & GpuAttentionTiles.Forms);
+        // Distance biases need the registers of further tiles.
+        if ((form & GpuAttention.HasDistances) != 0)
+            columns = Math.Min(columns, GpuAttention.Tile);
+        int parts = columns == 0 ? 1 : (int)Tiles(x.HeadSize, columns), own = columns == 0 ? 1 : (int)Tiles(Blocks(x.HeadSize), parts);
+
+        // Several tiles, dropout, bounds, soft caps and distance biases need registers that leave no room for a third group.
+        int groups = own > 1 || (form & (GpuAttention.Drops | GpuAttention.Bounded | GpuAttention.Caps | GpuAttention.HasDistances)) != 0 ? 2 : 3;
+        if (!attentionTiles.TryGetValue((kernel.Method.Name, groups), out Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? loaded))
+            attentionTiles[(kernel.Method.Name, groups)] = loaded = Load(kernel, Limits(GpuAttentionTiles.Threads, groups));
+        Launch(loaded, x, blocks, heads * parts, GpuAttentionTiles.Threads, form | own - 1 << GpuAttentionTiles.TilesShift);
     }
 
-    /// <summary>True if the faster kernels of GPUs support these operands.</summary>
-    private bool TakesTiles(in AttentionArguments a) =>
-        !IsProcessor && a.HeadSize <= GpuAttentionTiles.LongestHead && a.HeadSize % 4 == 0 && a.QueryStride % 4 == 0 && a.KeyStride % 4 == 0 && a.OutputStride % 4 == 0 && a.QueryHeadStep % 4 == 0 && a.KeyHeadStep % 4 == 0
-        && GpuOperand.IsAligned(a.Query) && GpuOperand.IsAligned(a.Key) && GpuOperand.IsAligned(a.Value) && GpuOperand.IsAligned(a.Output);
+    /// <summary>The constants of the kernels of GPUs: whether all blocks can be read and written as whole vectors, and the depth of strips.</summary>
+    private int Takes(int form, params ReadOnlySpan<Block> blocks)
+    {
+        foreach (Block block in blocks)
+            form |= GpuOperand.IsAligned(block) ? 0 : GpuAttentionTiles.Words;
+        return form | (AttentionDepth == 16 ? GpuAttentionTiles.Shallow : 0);
+    }
 
-    private static int Blocks(int length) => (length + GpuAttentionKernels.Tile - 1) / GpuAttentionKernels.Tile;
+    private static int Blocks(int length) => (length + GpuAttention.Tile - 1) / GpuAttention.Tile;
 
     private GpuAttentionArguments Attention(in AttentionArguments a, out int form)
     {
-        form = (a.KeyBias is null ? 0 : GpuAttentionKernels.HasBias) | (a.Dropout > 0 ? GpuAttentionKernels.Drops : 0) | (a.HeadSize > 32 ? 0 : GpuAttentionKernels.Narrow)
-            | (a.Ranges is null ? a.Before >= a.KeyLength ? 0 : GpuAttentionKernels.Bounded : GpuAttentionKernels.Ranged | GpuAttentionKernels.Bounded)
-            | (a.SoftCap > 0 ? GpuAttentionKernels.Caps : 0) | (a.DistanceBias is null ? 0 : GpuAttentionKernels.HasDistances);
+        form = (a.KeyBias is null ? 0 : GpuAttention.HasBias) | (a.Dropout > 0 ? GpuAttention.Drops : 0)
+            | (a.Ranges is null ? a.Before >= a.KeyLength ? 0 : GpuAttention.Bounded : GpuAttention.Ranged | GpuAttention.Bounded)
+            | (a.SoftCap > 0 ? GpuAttention.Caps : 0) | (a.DistanceBias is null ? 0 : GpuAttention.HasDistances);
         if (IsProcessor)
-            form = (form & ~GpuAttentionKernels.Narrow) | GpuAttentionKernels.SingleThread | (a.HeadSize % 8 == 0 ? GpuAttentionKernels.Direct : 0);
+            form |= a.HeadSize % 8 == 0 ? GpuAttention.Direct : 0;
+        if (a.Query.Type == DType.BF16)
+            form |= GpuAttentionTiles.Narrow;
+        if (!IsProcessor && ((a.HeadSize | a.QueryStride | a.KeyStride | a.OutputStride | a.QueryHeadStep | a.KeyHeadStep) & 3) != 0)
+            form |= GpuAttentionTiles.Words;
+        ArrayView<byte> bytes = ((ArrayView<float>)nothing.View).Cast<byte>();
         return new GpuAttentionArguments
         {
-            Query = GpuMemory.View<float>(a.Query),
-            Key = GpuMemory.View<float>(a.Key),
-            Value = GpuMemory.View<float>(a.Value),
-            Output = GpuMemory.View<float>(a.Output),
+            Query = GpuMemory.View(a.Query),
+            Key = GpuMemory.View(a.Key),
+            Value = GpuMemory.View(a.Value),
+            Output = GpuMemory.View(a.Output),
             LogSumExp = a.LogSumExp is { } sums ? GpuMemory.View<float>(sums) : nothing.View,
             KeyBias = a.KeyBias is { } bias ? GpuMemory.View<float>(bias) : nothing.View,
             DistanceBias = a.DistanceBias is { } distances ? GpuMemory.View<float>(distances) : nothing.View,
             Ranges = a.Ranges is { } ranges ? GpuMemory.View<int>(ranges) : ((ArrayView<float>)nothing.View).Cast<int>(),
             DistanceGradient = nothing.View,
-            OutputGradient = nothing.View,
-            QueryGradient = nothing.View,
-            KeyGradient = nothing.View,
-            ValueGradient = nothing.View,
+            OutputGradient = bytes,
+            QueryGradient = bytes,
+            KeyGradient = bytes,
+            ValueGradient = bytes,
             Dots = nothing.View,
             Batch = a.Batch,
             Heads = a.Heads,

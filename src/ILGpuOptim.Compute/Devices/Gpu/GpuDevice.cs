@@ -38,6 +38,7 @@ public sealed partial class GpuDevice : Device
         nothing = accelerator.Allocate1D<float>(64);
         staging = new GpuStaging(accelerator);
         IsProcessor = isProcessor;
+        AttentionDepth = recorded is not null || accelerator.MaxSharedMemoryPerGroup >= GpuAttentionTiles.SharedBytes(32) ? 32 : 16;
         Plans = new GpuGemmPlans(accelerator.NumMultiprocessors, recorded is null && !isProcessor ? GpuGemmPlans.PathOf(accelerator.Name) : null);
     }
 

@@ -3,52 +3,39 @@ using ILGPU;
 
 namespace ILGpuOptim.Compute.Gpu;
 
-/// <summary>
-/// The 8 × 8 part of a 64 × 64 tile that a thread computes. On a GPU its columns are eight apart, so that adjacent threads
-/// use adjacent banks and addresses, and its rows are two blocks of four. On a CPU, with one thread per group, columns and rows are adjacent.
-/// </summary>
+/// <summary>An 8 × 8 part of a 64 × 64 tile: its first column and its first row.</summary>
 internal readonly struct GpuAttentionPart
 {
-    /// <summary>Elements from one row of a tile to the next; padded so that different rows in the threads of a warp use different banks.</summary>
-    public const int Pitch = GpuAttentionKernels.Tile + 2;
+    /// <summary>Elements from one row of a tile to the next.</summary>
+    public const int Pitch = GpuAttention.Tile + 2;
 
-    /// <summary>The first column, and the distance to the next.</summary>
-    public readonly int X, XStep;
-
-    /// <summary>The index of the row block, its first row, and the distance to its second four rows.</summary>
-    public readonly int Line, Y, Half;
+    /// <summary>The first column, the first row, and the index of the row block.</summary>
+    public readonly int X, Y, Line;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public GpuAttentionPart(int part, int form)
+    public GpuAttentionPart(int part)
     {
-        bool alone = (form & GpuAttentionKernels.SingleThread) != 0;
         Line = part / 8;
-        X = alone ? (part & 7) * 8 : part & 7;
-        XStep = alone ? 1 : 8;
-        Y = alone ? Line * 8 : Line * 4;
-        Half = alone ? 4 : 32;
+        X = (part & 7) * 8;
+        Y = Line * 8;
     }
 
-    public int LastX => X + 7 * XStep;
+    public int LastX => X + 7;
 
-    public int LastY => Y + Half + 3;
-
-    /// <summary>Row <paramref name="j"/> of the eight.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public int Row(int j) => j < 4 ? Y + j : Y + Half + j - 4;
+    public int LastY => Y + 7;
 
     /// <summary>The offsets of the rows, <paramref name="stride"/> elements apart; rows from <paramref name="count"/> on repeat the last.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GpuAttentionRows Rows(int count, int stride) => new()
     {
-        A = IntrinsicMath.Min(Row(0), count - 1) * stride,
-        B = IntrinsicMath.Min(Row(1), count - 1) * stride,
-        C = IntrinsicMath.Min(Row(2), count - 1) * stride,
-        D = IntrinsicMath.Min(Row(3), count - 1) * stride,
-        E = IntrinsicMath.Min(Row(4), count - 1) * stride,
-        F = IntrinsicMath.Min(Row(5), count - 1) * stride,
-        G = IntrinsicMath.Min(Row(6), count - 1) * stride,
-        H = IntrinsicMath.Min(Row(7), count - 1) * stride,
+        A = IntrinsicMath.Min(Y, count - 1) * stride,
+        B = IntrinsicMath.Min(Y + 1, count - 1) * stride,
+        C = IntrinsicMath.Min(Y + 2, count - 1) * stride,
+        D = IntrinsicMath.Min(Y + 3, count - 1) * stride,
+        E = IntrinsicMath.Min(Y + 4, count - 1) * stride,
+        F = IntrinsicMath.Min(Y + 5, count - 1) * stride,
+        G = IntrinsicMath.Min(Y + 6, count - 1) * stride,
+        H = IntrinsicMath.Min(Y + 7, count - 1) * stride,
     };
 
     /// <summary>Adds Σ over s from <paramref name="from"/> to <paramref name="to"/> of columns[s, ·] · rows[·, s].</summary>
@@ -56,34 +43,34 @@ internal readonly struct GpuAttentionPart
     public GpuTile Product(GpuTile sum, ArrayView<float> columns, int pitch, ArrayView<float> rows, GpuAttentionRows places, int step, int from, int to)
     {
         for (int s = from; s < to; s++)
-            sum.Add(Float4Pair.Load(columns, s * pitch + X, XStep), places.Load(rows, s * step));
+            sum.Add(Float4Pair.Load(columns, s * pitch + X, 1), places.Load(rows, s * step));
         return sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GpuTile Load(ArrayView<float> tile) => new()
     {
-        A = Float4Pair.Load(tile, Row(0) * Pitch + X, XStep),
-        B = Float4Pair.Load(tile, Row(1) * Pitch + X, XStep),
-        C = Float4Pair.Load(tile, Row(2) * Pitch + X, XStep),
-        D = Float4Pair.Load(tile, Row(3) * Pitch + X, XStep),
-        E = Float4Pair.Load(tile, Row(4) * Pitch + X, XStep),
-        F = Float4Pair.Load(tile, Row(5) * Pitch + X, XStep),
-        G = Float4Pair.Load(tile, Row(6) * Pitch + X, XStep),
-        H = Float4Pair.Load(tile, Row(7) * Pitch + X, XStep),
+        A = Float4Pair.Load(tile, Y * Pitch + X, 1),
+        B = Float4Pair.Load(tile, (Y + 1) * Pitch + X, 1),
+        C = Float4Pair.Load(tile, (Y + 2) * Pitch + X, 1),
+        D = Float4Pair.Load(tile, (Y + 3) * Pitch + X, 1),
+        E = Float4Pair.Load(tile, (Y + 4) * Pitch + X, 1),
+        F = Float4Pair.Load(tile, (Y + 5) * Pitch + X, 1),
+        G = Float4Pair.Load(tile, (Y + 6) * Pitch + X, 1),
+        H = Float4Pair.Load(tile, (Y + 7) * Pitch + X, 1),
     };
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Store(GpuTile values, ArrayView<float> tile)
     {
-        values.A.Store(tile, Row(0) * Pitch + X, XStep);
-        values.B.Store(tile, Row(1) * Pitch + X, XStep);
-        values.C.Store(tile, Row(2) * Pitch + X, XStep);
-        values.D.Store(tile, Row(3) * Pitch + X, XStep);
-        values.E.Store(tile, Row(4) * Pitch + X, XStep);
-        values.F.Store(tile, Row(5) * Pitch + X, XStep);
-        values.G.Store(tile, Row(6) * Pitch + X, XStep);
-        values.H.Store(tile, Row(7) * Pitch + X, XStep);
+        values.A.Store(tile, Y * Pitch + X, 1);
+        values.B.Store(tile, (Y + 1) * Pitch + X, 1);
+        values.C.Store(tile, (Y + 2) * Pitch + X, 1);
+        values.D.Store(tile, (Y + 3) * Pitch + X, 1);
+        values.E.Store(tile, (Y + 4) * Pitch + X, 1);
+        values.F.Store(tile, (Y + 5) * Pitch + X, 1);
+        values.G.Store(tile, (Y + 6) * Pitch + X, 1);
+        values.H.Store(tile, (Y + 7) * Pitch + X, 1);
     }
 }
 

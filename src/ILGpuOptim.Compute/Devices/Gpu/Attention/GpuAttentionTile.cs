@@ -20,7 +20,7 @@ internal struct GpuAttentionTile
     {
         Head = head;
         FirstQuery = q0;
-        QueryCount = IntrinsicMath.Min(GpuAttentionKernels.Tile, x.QueryLength - q0);
+        QueryCount = IntrinsicMath.Min(GpuAttention.Tile, x.QueryLength - q0);
         Row = ((long)Batch * x.Heads + head) * x.QueryLength + q0;
         Query = ((long)Batch * x.QueryLength + q0) * x.QueryStride + head * x.QueryHeadStep;
         Output = ((long)Batch * x.QueryLength + q0) * x.OutputStride + head * x.HeadSize;
@@ -32,7 +32,7 @@ internal struct GpuAttentionTile
     public void OfKeys(GpuAttentionArguments x, int head, int k0)
     {
         FirstKey = k0;
-        KeyCount = IntrinsicMath.Min(GpuAttentionKernels.Tile, x.KeyLength - k0);
+        KeyCount = IntrinsicMath.Min(GpuAttention.Tile, x.KeyLength - k0);
         Key = ((long)Batch * x.KeyCapacity + k0) * x.KeyStride + head * x.KeyHeadStep;
         Diagonal = FirstQuery + x.Offset - k0;
     }
@@ -41,8 +41,8 @@ internal struct GpuAttentionTile
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly bool NeedsMask(GpuAttentionArguments x, int form)
     {
-        bool cut = KeyCount < GpuAttentionKernels.Tile || QueryCount < GpuAttentionKernels.Tile || Diagonal < GpuAttentionKernels.Tile - 1;
-        if ((form & GpuAttentionKernels.Bounded) != 0)
+        bool cut = KeyCount < GpuAttention.Tile || QueryCount < GpuAttention.Tile || Diagonal < GpuAttention.Tile - 1;
+        if ((form & GpuAttention.Bounded) != 0)
             cut |= Begin(x, form, QueryCount - 1) > 0 || End(x, form, 0) < KeyCount;
         return cut;
     }
@@ -50,15 +50,15 @@ internal struct GpuAttentionTile
     /// <summary>The first key, relative to the tile, of query <paramref name="row"/>, which must exist.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly int Begin(GpuAttentionArguments x, int form, int row) =>
-        (form & GpuAttentionKernels.Bounded) == 0 ? 0 : GpuAttentionKernels.FirstKey(x, form, Batch, FirstQuery + row) - FirstKey;
+        (form & GpuAttention.Bounded) == 0 ? 0 : GpuAttention.FirstKey(x, form, Batch, FirstQuery + row) - FirstKey;
 
     /// <summary>The end of its keys, relative to the tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly int End(GpuAttentionArguments x, int form, int row)
     {
         int end = IntrinsicMath.Min(KeyCount, row + Diagonal + 1);
-        if ((form & GpuAttentionKernels.Ranged) != 0)
-            end = IntrinsicMath.Min(end, GpuAttentionKernels.EndKey(x, form, Batch, FirstQuery + row) - FirstKey);
+        if ((form & GpuAttention.Ranged) != 0)
+            end = IntrinsicMath.Min(end, GpuAttention.EndKey(x, form, Batch, FirstQuery + row) - FirstKey);
         return end;
     }
 
@@ -71,6 +71,6 @@ internal struct GpuAttentionTile
     public readonly Float4Pair Visible(GpuAttentionArguments x, int form, GpuAttentionPart at, int row, Float4Pair values)
     {
         int begin = Begin(x, form, row), end = End(x, form, row);
-        return at.LastX < end && begin <= at.X ? values : values.Within(begin, end, at.X, at.XStep, 0);
+        return at.LastX < end && begin <= at.X ? values : values.Within(begin, end, at.X, 1, 0);
     }
 }

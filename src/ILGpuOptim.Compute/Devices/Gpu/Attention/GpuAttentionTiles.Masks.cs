@@ -10,9 +10,7 @@ internal static partial class GpuAttentionTiles
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Bias(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ref GpuHalfTile scores)
     {
-        if (tile.KeyCount <= 0)
-            return;
-        if ((form & GpuAttentionKernels.HasDistances) != 0)
+        if ((form & GpuAttention.HasDistances) != 0)
         {
             scores.A += Distances(x, tile, 4 * i, j);
             scores.B += Distances(x, tile, 4 * i + 1, j);
@@ -24,23 +22,31 @@ internal static partial class GpuAttentionTiles
             scores.H += Distances(x, tile, 4 * i + Half + 3, j);
         }
 
-        if ((form & GpuAttentionKernels.HasBias) == 0)
-            return;
-        long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
-        int key = 4 * j, last = tile.KeyCount - 1;
-        var bias = new Float4(
-            x.KeyBias[start + IntrinsicMath.Min(key, last)], x.KeyBias[start + IntrinsicMath.Min(key + 1, last)],
-            x.KeyBias[start + IntrinsicMath.Min(key + 2, last)], x.KeyBias[start + IntrinsicMath.Min(key + 3, last)]);
-        scores.Add(bias, Float4Pair.Splat(1));
+        if ((form & GpuAttention.HasBias) != 0)
+            scores.Add(KeyBiases(x, form, tile, j), Float4Pair.Splat(1));
     }
 
+    /// <summary>The biases of a thread's keys; missing keys repeat the last.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 KeyBiases(GpuAttentionArguments x, int form, GpuAttentionTile tile, int j)
+    {
+        if ((form & GpuAttention.HasBias) == 0 || tile.KeyCount <= 0)
+            return default;
+        long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
+        int key = 4 * j, last = tile.KeyCount - 1;
+        return new Float4(
+            x.KeyBias[start + IntrinsicMath.Min(key, last)], x.KeyBias[start + IntrinsicMath.Min(key + 1, last)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 2, last)], x.KeyBias[start + IntrinsicMath.Min(key + 3, last)]);
+    }
+
+    /// <summary>The distance biases of a row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Distances(GpuAttentionArguments x, GpuAttentionTile tile, int row, int j)
     {
         int query = tile.FirstQuery + row, key = tile.FirstKey + 4 * j;
         return new Float4(
-            GpuAttentionKernels.Distance(x, tile.Head, query, key), GpuAttentionKernels.Distance(x, tile.Head, query, key + 1),
-            GpuAttentionKernels.Distance(x, tile.Head, query, key + 2), GpuAttentionKernels.Distance(x, tile.Head, query, key + 3));
+            GpuAttention.Distance(x, tile.Head, query, key), GpuAttention.Distance(x, tile.Head, query, key + 1),
+            GpuAttention.Distance(x, tile.Head, query, key + 2), GpuAttention.Distance(x, tile.Head, query, key + 3));
     }
 
     /// <summary>Replaces the elements of keys that a query does not attend to.</summary>
@@ -60,7 +66,7 @@ internal static partial class GpuAttentionTiles
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Mask(GpuAttentionArguments x, int form, GpuAttentionTile tile, int row, int j, float other, Float4 values)
     {
-        if ((form & GpuAttentionKernels.Bounded) == 0)
+        if ((form & GpuAttention.Bounded) == 0)
         {
             int last = row < tile.QueryCount ? IntrinsicMath.Min(tile.KeyCount, row + tile.Diagonal + 1) : 0;
             return values.Before(last - 4 * j, other);

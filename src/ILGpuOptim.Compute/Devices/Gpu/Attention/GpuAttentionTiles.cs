@@ -5,52 +5,63 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 /// <summary>
-/// Attention on GPUs for heads of up to 64 elements, a multiple of four; <see cref="GpuAttentionKernels"/> computes the others and
-/// documents the algorithm. Tiles are 64 × 64. A group has 128 threads, each with 8 × 4 elements of a tile: two blocks of four rows, half a tile apart.
-/// Both factors of a product are stored with the summed dimension outermost, so that a step is three 16-byte reads for 32 multiply-adds. Results
-/// stay in registers until the last tile.
+/// Attention on GPUs. Tiles are 64 × 64. A group has 128 threads, each with 8 × 4 elements of a tile: two blocks of four rows, half a tile apart.
+/// Both factors of a product are stored with the summed dimension outermost, so that a step is three 16-byte reads for 32 multiply-adds. Operands
+/// pass through shared memory in strips of the head. Results stay in registers until the last tile: up to 256 columns of one result, or 128 of two.
+/// Groups share the columns of longer heads, and each computes the scores.
 /// </summary>
 internal static partial class GpuAttentionTiles
 {
-    /// <summary>Threads of a group, and the largest head size.</summary>
-    public const int Threads = 128, LongestHead = 64;
+    /// <summary>Threads of a group.</summary>
+    public const int Threads = 128;
 
-    /// <summary>The specialization constants of these kernels.</summary>
-    public const int Forms =
-        GpuAttentionKernels.HasBias | GpuAttentionKernels.Drops | GpuAttentionKernels.Bounded | GpuAttentionKernels.Ranged | GpuAttentionKernels.Caps | GpuAttentionKernels.HasDistances;
+    /// <summary>
+    /// Specialization constants beside those of <see cref="GpuAttention"/>: operands are read and written by elements, because sizes, strides or addresses are no
+    /// whole vectors; strips of 16 instead of 32 elements, for devices with 32 KiB of shared memory; operands and results in bf16; and, from this bit on, the result's
+    /// tiles minus one.
+    /// </summary>
+    public const int Words = 1 << 10, Shallow = 1 << 11, Narrow = 1 << 12, TilesShift = 13;
+
+    /// <summary>Columns of a result that a group computes: of one result, and of each of two.</summary>
+    public const int Columns = 4 * Tile, ColumnsOfTwo = 2 * Tile;
 
     /// <summary>Vectors from one row to the next: of transposed tiles, padded by one, and of others.</summary>
-    internal const int Pitch = Tile / 4 + 1, RowPitch = LongestHead / 4;
+    internal const int Pitch = Tile / 4 + 1, RowPitch = Tile / 4;
 
-    private const int Tile = GpuAttentionKernels.Tile, Half = Tile / 2, ColumnParts = Tile / 4;
+    private const int Tile = GpuAttention.Tile, Half = Tile / 2, ColumnParts = Tile / 4;
 
-    /// <summary>One group for each block of queries, head and sequence.</summary>
+    /// <summary>The bytes of shared memory that the largest kernel, the forward pass, needs with strips of 32 or 16 elements.</summary>
+    public static int SharedBytes(int depth) => (2 * depth + Tile + ColumnParts) * Pitch * 16;
+
+    /// <summary>Elements of the head that pass through shared memory at a time.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int DepthOf(int form) => (form & Shallow) != 0 ? 16 : 32;
+
+    /// <summary>Tiles of a result that a group computes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int TilesOf(int form) => (form >> TilesShift & 3) + 1;
+
+    /// <summary>One group for each block of queries, head, sequence and part of the columns.</summary>
     public static void Forward(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(Tile * Pitch), keys = SharedMemory.Allocate<Float4>(Tile * Pitch);
-        ArrayView<Float4> values = SharedMemory.Allocate<Float4>(Half * RowPitch), tops = SharedMemory.Allocate<Float4>(ColumnParts * Pitch);
-        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
+        ArrayView<Float4> strips = SharedMemory.Allocate<Float4>((64 >> (form.Value >> 11 & 1)) * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
+        ArrayView<Float4> tops = SharedMemory.Allocate<Float4>(ColumnParts * Pitch);
+        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), tiles = TilesOf(form.Value);
 
         // Later queries have more keys, so they start first.
-        int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
+        int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, rest = Grid.IdxX / x.Blocks, head = rest % x.Heads, batch = rest / x.Heads % x.Batch, part = rest / x.Heads / x.Batch;
+        int column = part * tiles * Tile, q0 = block * Tile;
         var tile = new GpuAttentionTile { Batch = batch };
-        int q0 = block * Tile;
         tile.OfQueries(x, head, q0);
-        LoadTransposed(queries, x.Query, tile.Query, x.QueryStride, tile.QueryCount, size, x.Scale);
-        GpuHalfTile output = default;
+        GpuAttentionResult output = default;
         Float4Pair largest = Float4Pair.Splat(float.NegativeInfinity), total = default;
 
         // At least once: queries without keys get results too.
-        int end = GpuAttentionKernels.EndKey(x, form.Value, batch, q0 + tile.QueryCount - 1), k0 = GpuAttentionKernels.FirstTile(x, form.Value, batch, q0);
+        int end = GpuAttention.EndKey(x, form.Value, batch, q0 + tile.QueryCount - 1), k0 = GpuAttention.FirstTile(x, form.Value, batch, q0);
         do
         {
             tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            LoadTransposed(keys, x.Key, tile.Key, x.KeyStride, tile.KeyCount, size, 1);
-            Group.Barrier();
-            GpuHalfTile scores = default;
-            Product(ref scores, queries, i, keys, Pitch, j, size);
-            if ((form.Value & GpuAttentionKernels.Caps) != 0)
-                scores.Cap(x.SoftCap);
+            GpuHalfTile scores = Scores(x, form.Value, tile, i, j, strips);
             Bias(x, form.Value, tile, i, j, ref scores);
             if (tile.NeedsMask(x, form.Value))
                 Mask(x, form.Value, tile, i, j, float.NegativeInfinity, ref scores);
@@ -59,24 +70,17 @@ internal static partial class GpuAttentionTiles
 
             // The maximum of a query without keys so far is not finite.
             Float4Pair top = largest;
-            for (int part = 0; part < ColumnParts; part++)
-                top = Float4Pair.Max(top, Rows(tops, part * Pitch + i));
-            Float4Pair shift = top.Finite(), factors = Float4Pair.Exp(largest - shift);
+            for (int other = 0; other < ColumnParts; other++)
+                top = Float4Pair.Max(top, Rows(tops, other * Pitch + i));
+            Float4Pair shift = top.Finite(), decay = Float4Pair.Exp(largest - shift);
             largest = top;
             Exponentials(ref scores, shift);
-            total = total * factors + scores.Sums();
-            output.Scale(factors);
-            if ((form.Value & GpuAttentionKernels.Drops) != 0)
+            total = total * decay + scores.Sums();
+            output.Scale(decay, tiles);
+            if ((form.Value & GpuAttention.Drops) != 0)
                 Drop(x, tile, i, j, ref scores);
-            StoreTransposed(keys, i, j, scores);
-            for (int half = 0; half < 2; half++)
-            {
-                LoadRows(values, x.Value, tile.Key + (long)half * Half * x.KeyStride, x.KeyStride, tile.KeyCount - half * Half, Half, size);
-                Group.Barrier();
-                Product(ref output, keys.SubView(half * Half * Pitch), i, values, RowPitch, j, Half);
-                Group.Barrier();
-            }
-
+            StoreTransposed(factors, i, j, scores);
+            Accumulate(ref output, form.Value, factors, i, j, strips, x.Value, tile.Key + column, x.KeyStride, tile.KeyCount, x.HeadSize - column);
             k0 += Tile;
         }
         while (k0 < end);
@@ -84,13 +88,13 @@ internal static partial class GpuAttentionTiles
         StoreRows(tops, j * Pitch + i, total);
         Group.Barrier();
         total = default;
-        for (int part = 0; part < ColumnParts; part++)
-            total += Rows(tops, part * Pitch + i);
+        for (int other = 0; other < ColumnParts; other++)
+            total += Rows(tops, other * Pitch + i);
         output.Scale(new Float4Pair(
-            GpuAttentionKernels.Inverse(total.A), GpuAttentionKernels.Inverse(total.B), GpuAttentionKernels.Inverse(total.C), GpuAttentionKernels.Inverse(total.D),
-            GpuAttentionKernels.Inverse(total.E), GpuAttentionKernels.Inverse(total.F), GpuAttentionKernels.Inverse(total.G), GpuAttentionKernels.Inverse(total.H)));
-        Store(x.Output, tile.Output, x.OutputStride, tile.QueryCount, size, i, j, output);
-        if (j == 0 && x.KeepsLogSumExp != 0)
+            GpuAttention.Inverse(total.A), GpuAttention.Inverse(total.B), GpuAttention.Inverse(total.C), GpuAttention.Inverse(total.D),
+            GpuAttention.Inverse(total.E), GpuAttention.Inverse(total.F), GpuAttention.Inverse(total.G), GpuAttention.Inverse(total.H)), tiles);
+        Store(x.Output, form.Value, tile.Output + column, x.OutputStride, tile.QueryCount, x.HeadSize - column, i, j, output);
+        if (j == 0 && part == 0 && x.KeepsLogSumExp != 0)
         {
             KeepSum(x, tile, 4 * i, largest.A, total.A);
             KeepSum(x, tile, 4 * i + 1, largest.B, total.B);
@@ -103,146 +107,67 @@ internal static partial class GpuAttentionTiles
         }
     }
 
-    /// <summary>The gradients of keys and values: one group for each block of keys, key head and sequence.</summary>
-    public static void BackwardOfKeys(GpuAttentionArguments x, SpecializedValue<int> form)
-    {
-        ArrayView<Float4> strips = SharedMemory.Allocate<Float4>(Tile * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
-        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
-        int block = Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.KeyHeads, shared = x.Heads / x.KeyHeads, k0 = block * Tile;
-        var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.KeyHeads };
-        tile.OfKeys(x, head, k0);
-        GpuHalfTile keyGradient = default, valueGradient = default;
-
-        // The blocks of queries that attend to a key of the block.
-        int first = GpuAttentionKernels.FirstBlock(x, form.Value, tile.Batch, k0), end = GpuAttentionKernels.EndBlock(x, form.Value, tile.Batch, first, k0 + tile.KeyCount);
-        for (int h = head * shared; h < (head + 1) * shared; h++)
-        {
-            for (int q0 = first; q0 < end; q0 += Tile)
-            {
-                tile.OfQueries(x, h, q0);
-                GpuHalfTile derivatives = default, weights = Weights(x, form.Value, tile, i, j, strips, ref derivatives), applied = weights;
-                if ((form.Value & GpuAttentionKernels.Drops) != 0)
-                    Drop(x, tile, i, j, ref applied);
-                StoreTile(factors, i, j, applied);
-                LoadRows(strips, x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, Tile, size);
-                Group.Barrier();
-                Product(ref valueGradient, factors, i, strips, RowPitch, j, Tile);
-                Group.Barrier();
-                GpuHalfTile gradients = OutputDots(x, tile, i, j, strips);
-
-                // Without dropout the weights are read back from shared memory, which saves registers.
-                if ((form.Value & GpuAttentionKernels.Drops) == 0)
-                    weights = LoadTile(factors, i, j);
-                ScoreGradient(x, form.Value, tile, i, j, weights, derivatives, ref gradients);
-                StoreTile(factors, i, j, gradients);
-                LoadRows(strips, x.Query, tile.Query, x.QueryStride, tile.QueryCount, Tile, size);
-                Group.Barrier();
-                Product(ref keyGradient, factors, i, strips, RowPitch, j, Tile);
-                Group.Barrier();
-            }
-        }
-
-        keyGradient.Scale(Float4Pair.Splat(x.Scale));
-        Store(x.KeyGradient, tile.Key, x.KeyStride, tile.KeyCount, size, i, j, keyGradient);
-        Store(x.ValueGradient, tile.Key, x.KeyStride, tile.KeyCount, size, i, j, valueGradient);
-    }
-
-    /// <summary>The gradient of the queries: one group for each block of queries, head and sequence.</summary>
-    public static void BackwardOfQueries(GpuAttentionArguments x, SpecializedValue<int> form)
-    {
-        ArrayView<Float4> strips = SharedMemory.Allocate<Float4>(Tile * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
-        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), size = x.HeadSize;
-        int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, q0 = block * Tile;
-        var tile = new GpuAttentionTile { Batch = Grid.IdxX / x.Blocks / x.Heads };
-        tile.OfQueries(x, head, q0);
-        GpuHalfTile gradient = default;
-        int end = GpuAttentionKernels.EndKey(x, form.Value, tile.Batch, q0 + tile.QueryCount - 1);
-        for (int k0 = GpuAttentionKernels.FirstTile(x, form.Value, tile.Batch, q0); k0 < end; k0 += Tile)
-        {
-            tile.OfKeys(x, head / (x.Heads / x.KeyHeads), k0);
-            GpuHalfTile derivatives = default, weights = Weights(x, form.Value, tile, i, j, strips, ref derivatives);
-            GpuHalfTile gradients = OutputDots(x, tile, i, j, strips);
-            ScoreGradient(x, form.Value, tile, i, j, weights, derivatives, ref gradients);
-            StoreTransposed(factors, i, j, gradients);
-            LoadRows(strips, x.Key, tile.Key, x.KeyStride, tile.KeyCount, Tile, size);
-            Group.Barrier();
-            Product(ref gradient, factors, i, strips, RowPitch, j, Tile);
-            Group.Barrier();
-        }
-
-        gradient.Scale(Float4Pair.Splat(x.Scale));
-        Store(x.QueryGradient, tile.Query, x.QueryStride, tile.QueryCount, size, i, j, gradient);
-    }
-
-    /// <summary>
-    /// exp(score + biases - log-sum-exp), 0 where the query does not attend to the key, and the derivatives of the soft cap. Ends with a barrier.
-    /// </summary>
+    /// <summary>Scaled scores with the soft cap. Ends with a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile Weights(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips, ref GpuHalfTile derivatives)
+    private static GpuHalfTile Scores(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips)
     {
         GpuHalfTile scores = Dots(
-            x.Query, tile.Query, x.QueryStride, tile.QueryCount, x.Key, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, x.Scale, i, j, strips);
-        if ((form & GpuAttentionKernels.Caps) != 0)
-        {
+            form, x.Query, tile.Query, x.QueryStride, tile.QueryCount, x.Key, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, x.Scale, i, j, strips);
+        if ((form & GpuAttention.Caps) != 0)
             scores.Cap(x.SoftCap);
-            derivatives = scores.CapDerivatives(x.SoftCap);
-        }
-
-        Bias(x, form, tile, i, j, ref scores);
-        Exponentials(ref scores, OfRows(x.LogSumExp, tile, i));
-        if (tile.NeedsMask(x, form))
-            Mask(x, form, tile, i, j, 0, ref scores);
         return scores;
     }
 
-    /// <summary>dO Vᵀ. Ends with a barrier.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuHalfTile OutputDots(GpuAttentionArguments x, GpuAttentionTile tile, int i, int j, ArrayView<Float4> strips) => Dots(
-        x.OutputGradient, tile.Output, x.OutputStride, tile.QueryCount, x.Value, tile.Key, x.KeyStride, tile.KeyCount, x.HeadSize, 1, i, j, strips);
-
-    /// <summary>Replaces dO Vᵀ by the gradient of the scores, weights ∘ (dO Vᵀ - Σ dO·O), with dropout applied to dO Vᵀ.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void ScoreGradient(GpuAttentionArguments x, int form, GpuAttentionTile tile, int i, int j, GpuHalfTile weights, GpuHalfTile derivatives, ref GpuHalfTile gradients)
-    {
-        if ((form & GpuAttentionKernels.Drops) != 0)
-            Drop(x, tile, i, j, ref gradients);
-        Float4Pair dots = OfRows(x.Dots, tile, i);
-        gradients.A = weights.A * (gradients.A - dots.A);
-        gradients.B = weights.B * (gradients.B - dots.B);
-        gradients.C = weights.C * (gradients.C - dots.C);
-        gradients.D = weights.D * (gradients.D - dots.D);
-        gradients.E = weights.E * (gradients.E - dots.E);
-        gradients.F = weights.F * (gradients.F - dots.F);
-        gradients.G = weights.G * (gradients.G - dots.G);
-        gradients.H = weights.H * (gradients.H - dots.H);
-        if ((form & GpuAttentionKernels.Caps) != 0)
-            gradients.Multiply(derivatives);
-        if (tile.NeedsMask(x, form))
-            Mask(x, form, tile, i, j, 0, ref gradients);
-    }
-
-    /// <summary>A thread's part of left · rightᵀ, in two halves of the head.</summary>
+    /// <summary>A thread's part of left · rightᵀ. Ends with a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GpuHalfTile Dots(
-        ArrayView<float> left, long leftStart, int leftStride, int leftRows, ArrayView<float> right, long rightStart, int rightStride, int rightRows, int size, float scale,
+        int form, ArrayView<byte> left, long leftStart, int leftStride, int leftRows, ArrayView<byte> right, long rightStart, int rightStride, int rightRows, int size, float scale,
         int i, int j, ArrayView<Float4> strips)
     {
-        ArrayView<Float4> second = strips.SubView(Half * Pitch);
+        int depth = DepthOf(form);
+        ArrayView<Float4> second = strips.SubView(depth * Pitch);
         GpuHalfTile sum = default;
-        for (int c = 0; c < size; c += Half)
+        for (int c = 0; c < size; c += depth)
         {
-            int depth = IntrinsicMath.Min(Half, size - c);
-            LoadTransposed(strips, left, leftStart + c, leftStride, leftRows, depth, scale);
-            LoadTransposed(second, right, rightStart + c, rightStride, rightRows, depth, 1);
+            LoadTransposed(strips, form, left, leftStart + c, leftStride, leftRows, size - c, scale);
+            LoadTransposed(second, form, right, rightStart + c, rightStride, rightRows, size - c, 1);
             Group.Barrier();
-            Product(ref sum, strips, i, second, Pitch, j, depth);
+            Product(ref sum, strips, i, second, Pitch, j, IntrinsicMath.Min(depth, size - c));
             Group.Barrier();
         }
 
         return sum;
     }
 
-    /// <summary>Adds Σ over <paramref name="depth"/> steps s, a multiple of four, of left[s, rows] · right[s, columns].</summary>
+    /// <summary>Adds Σ over 64 steps s of factors[s, rows] · source[s, columns]. Ends with a barrier.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Accumulate(
+        ref GpuAttentionResult sum, int form, ArrayView<Float4> factors, int i, int j, ArrayView<Float4> strips, ArrayView<byte> source, long start, int stride, int rows, int columns)
+    {
+        Accumulate(ref sum.A, form, factors, i, j, strips, source, start, stride, rows, columns);
+        if (TilesOf(form) > 1)
+            Accumulate(ref sum.B, form, factors, i, j, strips, source, start + Tile, stride, rows, columns - Tile);
+        if (TilesOf(form) > 2)
+            Accumulate(ref sum.C, form, factors, i, j, strips, source, start + 2 * Tile, stride, rows, columns - 2 * Tile);
+        if (TilesOf(form) > 3)
+            Accumulate(ref sum.D, form, factors, i, j, strips, source, start + 3 * Tile, stride, rows, columns - 3 * Tile);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Accumulate(
+        ref GpuHalfTile sum, int form, ArrayView<Float4> factors, int i, int j, ArrayView<Float4> strips, ArrayView<byte> source, long start, int stride, int rows, int columns)
+    {
+        int height = 2 * DepthOf(form);
+        for (int s = 0; s < Tile; s += height)
+        {
+            LoadRows(strips, form, source, start + (long)s * stride, stride, rows - s, height, columns);
+            Group.Barrier();
+            Product(ref sum, factors.SubView(s * Pitch), i, strips, RowPitch, j, height);
+            Group.Barrier();
+        }
+    }
+
+    /// <summary>Adds Σ over <paramref name="depth"/> steps s, rounded up to four, of left[s, rows] · right[s, columns].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Product(ref GpuHalfTile sum, ArrayView<Float4> left, int i, ArrayView<Float4> right, int rightPitch, int j, int depth)
     {
@@ -255,15 +180,6 @@ internal static partial class GpuAttentionTiles
             sum.Add(b[3 * rightPitch], Float4.Join(a[3 * Pitch], a[3 * Pitch + Half / 4]));
         }
     }
-
-    /// <summary>One value for each of a thread's rows; 0 for missing rows.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4Pair OfRows(ArrayView<float> source, GpuAttentionTile tile, int i) => new(
-        OfRow(source, tile, 4 * i), OfRow(source, tile, 4 * i + 1), OfRow(source, tile, 4 * i + 2), OfRow(source, tile, 4 * i + 3),
-        OfRow(source, tile, 4 * i + Half), OfRow(source, tile, 4 * i + Half + 1), OfRow(source, tile, 4 * i + Half + 2), OfRow(source, tile, 4 * i + Half + 3));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float OfRow(ArrayView<float> source, GpuAttentionTile tile, int row) => row < tile.QueryCount ? source[tile.Row + row] : 0;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Exponentials(ref GpuHalfTile scores, Float4Pair shift)
@@ -297,13 +213,13 @@ internal static partial class GpuAttentionTiles
         long line = tile.Row + row;
         int key = tile.FirstKey + 4 * j;
         return new Float4(
-            GpuAttentionKernels.Keep(x, line, key), GpuAttentionKernels.Keep(x, line, key + 1), GpuAttentionKernels.Keep(x, line, key + 2), GpuAttentionKernels.Keep(x, line, key + 3));
+            GpuAttention.Keep(x, line, key), GpuAttention.Keep(x, line, key + 1), GpuAttention.Keep(x, line, key + 2), GpuAttention.Keep(x, line, key + 3));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void KeepSum(GpuAttentionArguments x, GpuAttentionTile tile, int row, float largest, float sum)
     {
         if (row < tile.QueryCount)
-            x.LogSumExp[tile.Row + row] = GpuAttentionKernels.LogSumExp(largest, sum);
+            x.LogSumExp[tile.Row + row] = GpuAttention.LogSumExp(largest, sum);
     }
 }

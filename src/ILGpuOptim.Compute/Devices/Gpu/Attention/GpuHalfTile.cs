@@ -43,20 +43,6 @@ internal struct GpuHalfTile
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly Float4Pair Sums() => new(A.Sum(), B.Sum(), C.Sum(), D.Sum(), E.Sum(), F.Sum(), G.Sum(), H.Sum());
 
-    /// <summary>Multiplies element-wise.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Multiply(GpuHalfTile factors)
-    {
-        A *= factors.A;
-        B *= factors.B;
-        C *= factors.C;
-        D *= factors.D;
-        E *= factors.E;
-        F *= factors.F;
-        G *= factors.G;
-        H *= factors.H;
-    }
-
     /// <summary>Replaces scores s by cap · tanh(s / cap).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Cap(float cap)
@@ -70,18 +56,4 @@ internal struct GpuHalfTile
         G = G.Capped(cap);
         H = H.Capped(cap);
     }
-
-    /// <summary>The derivatives of the cap, from capped scores.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly GpuHalfTile CapDerivatives(float cap) => new()
-    {
-        A = A.CapDerivative(cap),
-        B = B.CapDerivative(cap),
-        C = C.CapDerivative(cap),
-        D = D.CapDerivative(cap),
-        E = E.CapDerivative(cap),
-        F = F.CapDerivative(cap),
-        G = G.CapDerivative(cap),
-        H = H.CapDerivative(cap),
-    };
 }

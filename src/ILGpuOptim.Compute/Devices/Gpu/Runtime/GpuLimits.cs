@@ -6,8 +6,8 @@ internal static class GpuLimits
     /// <summary>The threads of the largest groups: products, maps and row programs.</summary>
     public const int Threads = 256;
 
-    /// <summary>Shared memory of the largest kernel, attention: queries, keys and half of the values of a tile, and the maxima of its parts. The kernels for CPUs need more.</summary>
-    public const int SharedBytes = 47 << 10, SharedBytesOfCpus = 68 << 10;
+    /// <summary>Shared memory of the largest kernel, attention: two strips of operands, a tile of weights and the maxima of its parts. The kernels for CPUs need more.</summary>
+    public const int SharedBytes = 30 << 10, SharedBytesOfCpus = 68 << 10;
 
     /// <summary>Why the kernels cannot run on a device with such groups, or null.</summary>
     public static string? ProblemOf(int threads, long sharedBytes, bool isProcessor)

@@ -5,7 +5,7 @@ using ILGPU.Runtime;
 namespace ILGpuOptim.Compute.Gpu;
 
 // The gradient of distance biases: recomputed score gradients, summed along the diagonals of the tiles.
-internal static partial class GpuAttentionKernels
+internal static partial class GpuAttentionPanels
 {
     /// <summary>
     /// One group for each head and each 64 distances (key - query) that start at a multiple of 64. It visits two diagonals of tiles in all sequences, in
@@ -13,12 +13,11 @@ internal static partial class GpuAttentionKernels
     /// </summary>
     public static void Distances(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        int alone = form.Value >> 2 & 1, threads = Threads >> 6 * alone, depth = 16 << 2 * alone;
-        ArrayView<float> tiles = SharedMemory.Allocate<float>((32 << 2 * (form.Value >> 2 & 1)) * Pitch);
+        ArrayView<float> tiles = SharedMemory.Allocate<float>(2 * Tile * Pitch);
         ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), gradients = SharedMemory.Allocate<float>(Tile * Pitch), sums = SharedMemory.Allocate<float>(Tile);
         int queryBlocks = (x.QueryLength + Tile - 1) / Tile, keyBlocks = (x.KeyLength + Tile - 1) / Tile;
         int head = Grid.IdxX / x.Blocks, diagonal = Grid.IdxX % x.Blocks - queryBlocks;
-        for (int t = Group.IdxX; t < Tile; t += threads)
+        for (int t = 0; t < Tile; t++)
             sums[t] = 0;
 
         // Distances that are masked everywhere need no work.
@@ -34,29 +33,18 @@ internal static partial class GpuAttentionKernels
                     var tile = new GpuAttentionTile { Batch = batch };
                     tile.OfKeys(x, head / (x.Heads / x.KeyHeads), (block + between) * Tile);
                     tile.OfQueries(x, head, block * Tile);
-                    ScoreGradients(x, form.Value, tile, true, depth, tiles, weights, gradients);
-                    for (int t = Group.IdxX; t < Tile; t += threads)
-                        sums[t] += SumDiagonal(gradients, t - side * Tile);
+                    ScoreGradients(x, form.Value, tile, true, tiles, weights, gradients);
+                    for (int t = 0; t < Tile; t++)
+                        sums[t] += GpuAttention.SumDiagonal(gradients, Pitch, t - side * Tile);
                 }
             }
         }
 
-        for (int t = Group.IdxX; t < Tile; t += threads)
+        for (int t = 0; t < Tile; t++)
         {
             int row = diagonal * Tile + t + x.QueryLength - 1;
             if (row >= 0 && row < x.QueryLength + x.KeyLength - 1)
                 x.DistanceGradient[(long)row * x.Heads + head] = sums[t];
         }
-    }
-
-    /// <summary>The sum of a tile's diagonal: column = row + <paramref name="offset"/>.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float SumDiagonal(ArrayView<float> tile, int offset)
-    {
-        float sum = 0;
-        int end = IntrinsicMath.Min(Tile, Tile - offset);
-        for (int row = IntrinsicMath.Max(0, -offset); row < end; row++)
-            sum += tile[row * Pitch + row + offset];
-        return sum;
     }
 }

@@ -6,61 +6,37 @@ namespace ILGpuOptim.Compute.Gpu;
 
 // The gradients. Weights are recomputed from the log-sum-exp, queries × keys. With P the weights, M the dropout mask and
 // D = Σ dO·O of a query: dV = (P∘M)ᵀ dO, dS = P∘((dO Vᵀ)∘M - D), dQ = scale · dS K, dK = scale · dSᵀ Q.
-// On a GPU one launch sums over queries and one over keys, seven products per tile, so that no element is written by two
-// groups. On a CPU a group takes a whole key head if there are enough of them; then five products suffice.
-internal static partial class GpuAttentionKernels
+// A group takes a whole key head if there are enough of them; then five products per tile suffice, else seven.
+internal static partial class GpuAttentionPanels
 {
-    private const int DotLanes = 8;
-
-    /// <summary>Queries per group of <see cref="Dot"/> on GPUs; on CPUs, a tile.</summary>
-    public const int DotRows = Threads / DotLanes;
-
-    /// <summary>Σ dO·O of each query and head. On GPUs eight threads sum one row, and a group takes <see cref="DotRows"/> rows; on CPUs a thread takes <see cref="Tile"/> rows.</summary>
+    /// <summary>Σ dO·O of each query and head, of <see cref="GpuAttention.Tile"/> of them.</summary>
     public static void Dot(GpuAttentionArguments x, int count, SpecializedValue<int> form)
     {
-        ArrayView<float> parts = SharedMemory.Allocate<float>(Threads);
-        int size = x.HeadSize, rows = (form.Value & SingleThread) != 0 ? Tile : Threads / DotLanes;
-        for (int r = Group.IdxX / DotLanes; r < rows; r += Threads / DotLanes >> 3 * (form.Value >> 2 & 1))
+        int size = x.HeadSize, end = IntrinsicMath.Min((Grid.IdxX + 1) * Tile, count);
+        for (int t = Grid.IdxX * Tile; t < end; t++)
         {
-            int t = Grid.IdxX * rows + r, query = t % x.QueryLength, head = t / x.QueryLength % x.Heads, batch = t / x.QueryLength / x.Heads;
-            long start = ((long)batch * x.QueryLength + query) * x.OutputStride + head * size;
-            if ((form.Value & SingleThread) != 0)
-            {
-                Float4Pair sums = default;
-                int d = 0;
-                float total = 0;
-                for (; d <= size - 8 && t < count; d += 8)
-                    sums += Float4Pair.Load(x.OutputGradient, start + d, 1) * Float4Pair.Load(x.Output, start + d, 1);
-                for (; d < size && t < count; d++)
-                    total = MathF.FusedMultiplyAdd(x.OutputGradient[start + d], x.Output[start + d], total);
-                if (t < count)
-                    x.Dots[t] = total + sums.Sum();
-            }
-            else
-            {
-                float total = 0;
-                for (int d = Group.IdxX % DotLanes; d < size && t < count; d += DotLanes)
-                    total = MathF.FusedMultiplyAdd(x.OutputGradient[start + d], x.Output[start + d], total);
-                parts[Group.IdxX] = total;
-            }
+            long start = GpuAttention.OutputOf(x, t);
+            Float4Pair sums = default;
+            int d = 0;
+            float total = 0;
+            for (; d <= size - 8; d += 8)
+                sums += Float4Pair.Load(x.OutputGradient.Cast<float>(), start + d, 1) * Float4Pair.Load(x.Output.Cast<float>(), start + d, 1);
+            for (; d < size; d++)
+                total = MathF.FusedMultiplyAdd(x.OutputGradient.Cast<float>()[start + d], x.Output.Cast<float>()[start + d], total);
+            x.Dots[t] = total + sums.Sum();
         }
-
-        Group.Barrier();
-        int own = Grid.IdxX * rows + Group.IdxX;
-        if ((form.Value & SingleThread) == 0 && Group.IdxX < rows && own < count)
-            x.Dots[own] = Float4Pair.Load(parts, Group.IdxX * DotLanes, 1).Sum();
     }
 
     /// <summary>
-    /// With <see cref="Keys"/> the gradients of keys and values, one group for each block of keys, key head and sequence; with
-    /// <see cref="Queries"/> the gradient of the queries, one group for each block of queries, head and sequence; with both,
+    /// With <see cref="GpuAttention.Keys"/> the gradients of keys and values, one group for each block of keys, key head and sequence; with
+    /// <see cref="GpuAttention.Queries"/> the gradient of the queries, one group for each block of queries, head and sequence; with both,
     /// all three, one group for each key head and sequence.
     /// </summary>
     public static void Backward(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        int size = x.HeadSize, alone = form.Value >> 2 & 1, threads = Threads >> 6 * alone, depth = 16 << 2 * alone;
-        bool ofKeys = (form.Value & Keys) != 0, ofQueries = (form.Value & Queries) != 0;
-        ArrayView<float> tiles = SharedMemory.Allocate<float>((32 << 2 * (form.Value >> 2 & 1)) * Pitch);
+        int size = x.HeadSize;
+        bool ofKeys = (form.Value & GpuAttention.Keys) != 0, ofQueries = (form.Value & GpuAttention.Queries) != 0;
+        ArrayView<float> tiles = SharedMemory.Allocate<float>(2 * Tile * Pitch);
         ArrayView<float> weights = SharedMemory.Allocate<float>(Tile * Pitch), gradients = SharedMemory.Allocate<float>(Tile * Pitch);
         int block = Grid.IdxX % x.Blocks, heads = ofKeys ? x.KeyHeads : x.Heads, head = Grid.IdxX / x.Blocks % heads, batch = Grid.IdxX / x.Blocks / heads;
         int shared = x.Heads / x.KeyHeads, keyHead = ofKeys ? head : head / shared, h0 = ofKeys ? head * shared : head, h1 = ofKeys ? h0 + shared : head + 1;
@@ -70,13 +46,13 @@ internal static partial class GpuAttentionKernels
             kEnd = IntrinsicMath.Min(kFirst + Tile, x.KeyLength);
         if (!ofKeys)
         {
-            kFirst = FirstTile(x, form.Value, batch, qFirst);
-            kEnd = EndKey(x, form.Value, batch, qEnd - 1);
+            kFirst = GpuAttention.FirstTile(x, form.Value, batch, qFirst);
+            kEnd = GpuAttention.EndKey(x, form.Value, batch, qEnd - 1);
         }
 
         // Queries without keys.
         for (int h = h0; h < h1 && ofQueries; h++)
-            ClearBlind(x, form.Value, batch, h, qFirst, qEnd, threads);
+            ClearBlind(x, form.Value, batch, h, qFirst, qEnd);
         for (int k0 = kFirst; k0 < kEnd; k0 += Tile)
         {
             var tile = new GpuAttentionTile { Batch = batch };
@@ -86,8 +62,8 @@ internal static partial class GpuAttentionKernels
             int q = qFirst, end = qEnd;
             if (ofKeys)
             {
-                q = FirstBlock(x, form.Value, batch, k0);
-                end = EndBlock(x, form.Value, batch, q, k0 + tile.KeyCount);
+                q = GpuAttention.FirstBlock(x, form.Value, batch, k0);
+                end = GpuAttention.EndBlock(x, form.Value, batch, q, k0 + tile.KeyCount);
             }
 
             bool first = true, fresh = true;
@@ -96,7 +72,7 @@ internal static partial class GpuAttentionKernels
                 for (int q0 = q; q0 < end; q0 += Tile)
                 {
                     tile.OfQueries(x, h, q0);
-                    ScoreGradients(x, form.Value, tile, fresh, depth, tiles, weights, gradients);
+                    ScoreGradients(x, form.Value, tile, fresh, tiles, weights, gradients);
                     if (ofKeys)
                     {
                         Sum(x, form.Value, tile, Over.Weights, first, tiles, weights);
@@ -104,38 +80,38 @@ internal static partial class GpuAttentionKernels
                     }
 
                     if (ofQueries)
-                        Sum(x, form.Value, tile, Over.Keys, k0 == FirstTile(x, form.Value, batch, q0), tiles, gradients);
+                        Sum(x, form.Value, tile, Over.Keys, k0 == GpuAttention.FirstTile(x, form.Value, batch, q0), tiles, gradients);
                     first = false;
-                    fresh = (form.Value & Direct) == 0 || depth < size;
+                    fresh = (form.Value & GpuAttention.Direct) == 0 || Tile < size;
                 }
             }
 
             if (ofKeys && first)
             {
-                Clear(x.KeyGradient, tile.Key, x.KeyStride, tile.KeyCount, size, threads);
-                Clear(x.ValueGradient, tile.Key, x.KeyStride, tile.KeyCount, size, threads);
+                Clear(x.KeyGradient.Cast<float>(), tile.Key, x.KeyStride, tile.KeyCount, size);
+                Clear(x.ValueGradient.Cast<float>(), tile.Key, x.KeyStride, tile.KeyCount, size);
             }
         }
     }
 
     /// <summary>Clears the gradients of a head's queries without keys, in blocks that have no pair at all.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void ClearBlind(GpuAttentionArguments x, int form, int batch, int head, int qFirst, int qEnd, int threads)
+    private static void ClearBlind(GpuAttentionArguments x, int form, int batch, int head, int qFirst, int qEnd)
     {
         long start = (long)batch * x.QueryLength * x.QueryStride + head * x.QueryHeadStep;
-        if ((form & Bounded) == 0)
+        if ((form & GpuAttention.Bounded) == 0)
         {
             int blind = IntrinsicMath.Clamp(-x.Offset, 0, x.QueryLength);
             blind = x.KeyLength == 0 ? qEnd : IntrinsicMath.Min(blind / Tile * Tile, qEnd);
-            Clear(x.QueryGradient, start + (long)qFirst * x.QueryStride, x.QueryStride, blind - qFirst, x.HeadSize, threads);
+            Clear(x.QueryGradient.Cast<float>(), start + (long)qFirst * x.QueryStride, x.QueryStride, blind - qFirst, x.HeadSize);
             return;
         }
 
         for (int q0 = qFirst; q0 < qEnd; q0 += Tile)
         {
             int end = IntrinsicMath.Min(q0 + Tile, qEnd);
-            if (FirstKey(x, form, batch, q0) >= EndKey(x, form, batch, end - 1))
-                Clear(x.QueryGradient, start + (long)q0 * x.QueryStride, x.QueryStride, end - q0, x.HeadSize, threads);
+            if (GpuAttention.FirstKey(x, form, batch, q0) >= GpuAttention.EndKey(x, form, batch, end - 1))
+                Clear(x.QueryGradient.Cast<float>(), start + (long)q0 * x.QueryStride, x.QueryStride, end - q0, x.HeadSize);
         }
     }
 
@@ -145,40 +121,40 @@ internal static partial class GpuAttentionKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Clear(ArrayView<float> target, long start, int stride, int rows, int size, int threads)
+    private static void Clear(ArrayView<float> target, long start, int stride, int rows, int size)
     {
-        for (int t = Group.IdxX; t < rows * size; t += threads)
+        for (int t = 0; t < rows * size; t++)
             target[start + (long)(t / size) * stride + t % size] = 0;
     }
 
     /// <summary>Computes P∘M into <paramref name="weights"/> and dS into <paramref name="gradients"/>, and ends with a barrier.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void ScoreGradients(
-        GpuAttentionArguments x, int form, GpuAttentionTile tile, bool fresh, int depth, ArrayView<float> tiles, ArrayView<float> weights, ArrayView<float> gradients)
+        GpuAttentionArguments x, int form, GpuAttentionTile tile, bool fresh, ArrayView<float> tiles, ArrayView<float> weights, ArrayView<float> gradients)
     {
-        int size = x.HeadSize, threads = (form & SingleThread) != 0 ? 1 : Threads;
-        bool direct = (form & Direct) != 0;
-        ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
-        for (int c = 0; c < size; c += depth)
+        int size = x.HeadSize;
+        bool direct = (form & GpuAttention.Direct) != 0;
+        ArrayView<float> right = tiles.SubView(Tile * Pitch, Tile * Pitch);
+        for (int c = 0; c < size; c += Tile)
         {
             if (fresh)
-                LoadTransposed(tiles, x.Key, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, x.Scale, form);
+                LoadTransposed(tiles, x.Key.Cast<float>(), tile.Key + c, x.KeyStride, tile.KeyCount, size - c, x.Scale);
             if (!direct)
-                LoadTransposed(right, x.Query, tile.Query + c, x.QueryStride, tile.QueryCount, depth, size - c, 1, form);
+                LoadTransposed(right, x.Query.Cast<float>(), tile.Query + c, x.QueryStride, tile.QueryCount, size - c, 1);
             Group.Barrier();
-            ArrayView<float> rows = direct ? x.Query.SubView(tile.Query + c) : right;
-            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+            ArrayView<float> rows = direct ? x.Query.Cast<float>().SubView(tile.Query + c) : right;
+            for (int p = 0; p < Parts * Parts; p++)
             {
-                var at = new GpuAttentionPart(p, form);
+                var at = new GpuAttentionPart(p);
                 GpuTile scores = default;
                 if (tile.Sees(at))
                 {
                     if (c > 0)
                         scores = at.Load(weights);
                     scores = at.Product(
-                        scores, tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.QueryStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(depth, size - c));
-                    if (c + depth >= size)
-                        scores = (form & Caps) != 0 ? Cap(scores, x.SoftCap) : Weights(x, form, tile, at, scores);
+                        scores, tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.QueryStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(Tile, size - c));
+                    if (c + Tile >= size)
+                        scores = (form & GpuAttention.Caps) != 0 ? Cap(scores, x.SoftCap) : Weights(x, form, tile, at, scores);
                 }
 
                 at.Store(scores, weights);
@@ -187,17 +163,17 @@ internal static partial class GpuAttentionKernels
             Group.Barrier();
         }
 
-        for (int c = 0; c < size; c += depth)
+        for (int c = 0; c < size; c += Tile)
         {
             if (fresh)
-                LoadTransposed(direct ? right : tiles, x.Value, tile.Key + c, x.KeyStride, tile.KeyCount, depth, size - c, 1, form);
+                LoadTransposed(direct ? right : tiles, x.Value.Cast<float>(), tile.Key + c, x.KeyStride, tile.KeyCount, size - c, 1);
             if (!direct)
-                LoadTransposed(right, x.OutputGradient, tile.Output + c, x.OutputStride, tile.QueryCount, depth, size - c, 1, form);
+                LoadTransposed(right, x.OutputGradient.Cast<float>(), tile.Output + c, x.OutputStride, tile.QueryCount, size - c, 1);
             Group.Barrier();
-            ArrayView<float> rows = direct ? x.OutputGradient.SubView(tile.Output + c) : right;
-            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+            ArrayView<float> rows = direct ? x.OutputGradient.Cast<float>().SubView(tile.Output + c) : right;
+            for (int p = 0; p < Parts * Parts; p++)
             {
-                var at = new GpuAttentionPart(p, form);
+                var at = new GpuAttentionPart(p);
                 GpuTile products = default;
                 if (tile.Sees(at))
                 {
@@ -205,10 +181,10 @@ internal static partial class GpuAttentionKernels
                         products = at.Load(gradients);
                     products = at.Product(
                         products, direct ? right : tiles, Pitch, rows, direct ? at.Rows(tile.QueryCount, x.OutputStride) : at.Rows(Tile, 1), direct ? 1 : Pitch,
-                        0, IntrinsicMath.Min(depth, size - c));
+                        0, IntrinsicMath.Min(Tile, size - c));
                 }
 
-                if (c + depth >= size)
+                if (c + Tile >= size)
                 {
                     ScoreGradient(x, form, tile, at, 0, ref products.A, weights);
                     ScoreGradient(x, form, tile, at, 1, ref products.B, weights);
@@ -248,29 +224,29 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair KeyBiases(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at)
     {
-        if ((form & HasBias) == 0)
+        if ((form & GpuAttention.HasBias) == 0)
             return default;
         long start = (long)tile.Batch * x.KeyLength + tile.FirstKey;
-        int key = at.X, step = at.XStep, end = tile.KeyCount - 1;
+        int key = at.X, end = tile.KeyCount - 1;
         return new Float4Pair(
-            x.KeyBias[start + IntrinsicMath.Min(key, end)], x.KeyBias[start + IntrinsicMath.Min(key + step, end)],
-            x.KeyBias[start + IntrinsicMath.Min(key + 2 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 3 * step, end)],
-            x.KeyBias[start + IntrinsicMath.Min(key + 4 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 5 * step, end)],
-            x.KeyBias[start + IntrinsicMath.Min(key + 6 * step, end)], x.KeyBias[start + IntrinsicMath.Min(key + 7 * step, end)]);
+            x.KeyBias[start + IntrinsicMath.Min(key, end)], x.KeyBias[start + IntrinsicMath.Min(key + 1, end)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 2, end)], x.KeyBias[start + IntrinsicMath.Min(key + 3, end)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 4, end)], x.KeyBias[start + IntrinsicMath.Min(key + 5, end)],
+            x.KeyBias[start + IntrinsicMath.Min(key + 6, end)], x.KeyBias[start + IntrinsicMath.Min(key + 7, end)]);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair Weight(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, Float4Pair scores)
     {
-        int row = at.Row(j);
+        int row = at.Y + j;
         if (row >= tile.QueryCount)
             return default;
-        if ((form & HasDistances) != 0)
+        if ((form & GpuAttention.HasDistances) != 0)
         {
-            int query = tile.FirstQuery + row, key = tile.FirstKey + at.X, step = at.XStep;
+            int query = tile.FirstQuery + row, key = tile.FirstKey + at.X;
             scores += new Float4Pair(
-                Distance(x, tile.Head, query, key), Distance(x, tile.Head, query, key + step), Distance(x, tile.Head, query, key + 2 * step), Distance(x, tile.Head, query, key + 3 * step),
-                Distance(x, tile.Head, query, key + 4 * step), Distance(x, tile.Head, query, key + 5 * step), Distance(x, tile.Head, query, key + 6 * step), Distance(x, tile.Head, query, key + 7 * step));
+                GpuAttention.Distance(x, tile.Head, query, key), GpuAttention.Distance(x, tile.Head, query, key + 1), GpuAttention.Distance(x, tile.Head, query, key + 2), GpuAttention.Distance(x, tile.Head, query, key + 3),
+                GpuAttention.Distance(x, tile.Head, query, key + 4), GpuAttention.Distance(x, tile.Head, query, key + 5), GpuAttention.Distance(x, tile.Head, query, key + 6), GpuAttention.Distance(x, tile.Head, query, key + 7));
         }
 
         return tile.Visible(x, form, at, row, Float4Pair.Exp(scores - Float4Pair.Splat(x.LogSumExp[tile.Row + row])));
@@ -283,36 +259,36 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void ScoreGradient(GpuAttentionArguments x, int form, GpuAttentionTile tile, GpuAttentionPart at, int j, ref Float4Pair products, ArrayView<float> weights)
     {
-        int row = at.Row(j), step = at.XStep, place = row * Pitch + at.X;
+        int row = at.Y + j, place = row * Pitch + at.X;
         if (row >= tile.QueryCount || !tile.Sees(at))
         {
             products = default;
             return;
         }
 
-        Float4Pair weight = Float4Pair.Load(weights, place, step), derivative = default;
-        if ((form & Caps) != 0)
+        Float4Pair weight = Float4Pair.Load(weights, place, 1), derivative = default;
+        if ((form & GpuAttention.Caps) != 0)
         {
             Float4Pair tangent = weight * (1 / x.SoftCap);
             derivative = Float4Pair.Splat(1) - tangent * tangent;
             weight = Weight(x, form, tile, at, j, weight + KeyBiases(x, form, tile, at));
-            if ((form & Drops) == 0)
-                weight.Store(weights, place, step);
+            if ((form & GpuAttention.Drops) == 0)
+                weight.Store(weights, place, 1);
         }
 
-        if ((form & Drops) != 0)
+        if ((form & GpuAttention.Drops) != 0)
         {
             long line = tile.Row + row;
             int key = tile.FirstKey + at.X;
             var keep = new Float4Pair(
-                Keep(x, line, key), Keep(x, line, key + step), Keep(x, line, key + 2 * step), Keep(x, line, key + 3 * step),
-                Keep(x, line, key + 4 * step), Keep(x, line, key + 5 * step), Keep(x, line, key + 6 * step), Keep(x, line, key + 7 * step));
-            (weight * keep).Store(weights, place, step);
+                GpuAttention.Keep(x, line, key), GpuAttention.Keep(x, line, key + 1), GpuAttention.Keep(x, line, key + 2), GpuAttention.Keep(x, line, key + 3),
+                GpuAttention.Keep(x, line, key + 4), GpuAttention.Keep(x, line, key + 5), GpuAttention.Keep(x, line, key + 6), GpuAttention.Keep(x, line, key + 7));
+            (weight * keep).Store(weights, place, 1);
             products *= keep;
         }
 
         Float4Pair gradient = weight * (products - Float4Pair.Splat(x.Dots[tile.Row + row]));
-        if ((form & Caps) != 0 && (form & OfDistances) == 0)
+        if ((form & GpuAttention.Caps) != 0 && (form & GpuAttention.OfDistances) == 0)
             gradient *= derivative;
         products = tile.Visible(x, form, at, row, gradient);
     }
@@ -321,30 +297,29 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Sum(GpuAttentionArguments x, int form, GpuAttentionTile tile, int what, bool first, ArrayView<float> tiles, ArrayView<float> factors)
     {
-        // On a GPU a thread has 8 × 4 of 64 × 32 elements; a wider strip would not fit beside the two tiles in 48 KiB.
-        int size = x.HeadSize, width = (form & SingleThread) != 0 ? Tile : 32, threads = (form & SingleThread) != 0 ? 1 : Threads;
-        bool direct = (form & Direct) != 0;
-        ArrayView<float> source = what == Over.Weights ? x.OutputGradient : what == Over.Queries ? x.Query : x.Key;
-        ArrayView<float> target = what == Over.Weights ? x.ValueGradient : what == Over.Queries ? x.KeyGradient : x.QueryGradient;
+        int size = x.HeadSize;
+        bool direct = (form & GpuAttention.Direct) != 0;
+        ArrayView<float> source = what == Over.Weights ? x.OutputGradient.Cast<float>() : what == Over.Queries ? x.Query.Cast<float>() : x.Key.Cast<float>();
+        ArrayView<float> target = what == Over.Weights ? x.ValueGradient.Cast<float>() : what == Over.Queries ? x.KeyGradient.Cast<float>() : x.QueryGradient.Cast<float>();
         long from = what == Over.Weights ? tile.Output : what == Over.Queries ? tile.Query : tile.Key, to = what == Over.Keys ? tile.Query : tile.Key;
         int stride = what == Over.Weights ? x.OutputStride : what == Over.Queries ? x.QueryStride : x.KeyStride, targetStride = what == Over.Keys ? x.QueryStride : x.KeyStride;
         int depth = what == Over.Keys ? tile.KeyCount : tile.QueryCount, rows = what == Over.Keys ? tile.QueryCount : tile.KeyCount;
         float scale = what == Over.Weights ? 1 : x.Scale;
-        for (int c = 0; c < size; c += width)
+        for (int c = 0; c < size; c += Tile)
         {
             if (!direct)
-                LoadRows(tiles, source, from + c, stride, depth, width, size - c, form);
+                LoadRows(tiles, source, from + c, stride, depth, size - c);
             Group.Barrier();
             ArrayView<float> columns = direct ? source.SubView(from + c) : tiles;
-            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+            for (int p = 0; p < Parts * Parts; p++)
             {
-                var at = new GpuAttentionPart(p, form);
+                var at = new GpuAttentionPart(p);
                 if (at.X >= size - c || at.Y >= rows)
                     continue;
                 int begin = what == Over.Keys ? 0 : IntrinsicMath.Clamp(at.Y - tile.Diagonal, 0, depth);
                 int end = what == Over.Keys ? IntrinsicMath.Clamp(at.LastY + tile.Diagonal + 1, 0, depth) : depth;
                 GpuTile sums = at.Product(
-                    default, columns, direct ? stride : width, factors, at.Rows(Tile, what == Over.Keys ? Pitch : 1), what == Over.Keys ? 1 : Pitch, begin, end);
+                    default, columns, direct ? stride : Tile, factors, at.Rows(Tile, what == Over.Keys ? Pitch : 1), what == Over.Keys ? 1 : Pitch, begin, end);
                 Row(form, target, to + c, targetStride, at, 0, rows, size - c, sums.A, first, scale);
                 Row(form, target, to + c, targetStride, at, 1, rows, size - c, sums.B, first, scale);
                 Row(form, target, to + c, targetStride, at, 2, rows, size - c, sums.C, first, scale);
@@ -363,8 +338,8 @@ internal static partial class GpuAttentionKernels
     private static void Row(
         int form, ArrayView<float> target, long start, int stride, GpuAttentionPart at, int j, int rows, int columns, Float4Pair sum, bool first, float scale)
     {
-        int row = at.Row(j);
+        int row = at.Y + j;
         if (row < rows)
-            Accumulate(target, start + (long)row * stride, at, columns, (form & SingleThread) == 0, form, sum, first, 1, scale);
+            Accumulate(target, start + (long)row * stride, at, columns, form, sum, first, 1, scale);
     }
 }

@@ -6,65 +6,65 @@ namespace ILGpuOptim.Compute.Gpu;
 
 // Forward. Scores are transposed, keys × queries, so that the maximum and sum of a query's scores are taken over a part's rows and
 // never across vector lanes.
-internal static partial class GpuAttentionKernels
+internal static partial class GpuAttentionPanels
 {
     /// <summary>One group for each block of queries, head and sequence.</summary>
     public static void Forward(GpuAttentionArguments x, SpecializedValue<int> form)
     {
-        int size = x.HeadSize, depth = 32 << (form.Value >> 2 & 1), threads = Threads >> 6 * (form.Value >> 2 & 1);
-        bool direct = (form.Value & Direct) != 0;
-        ArrayView<float> tiles = SharedMemory.Allocate<float>((64 << (form.Value >> 2 & 1)) * Pitch), weights = SharedMemory.Allocate<float>(Tile * Pitch);
-        ArrayView<float> parts = SharedMemory.Allocate<float>(Parts * LinePitch), sumParts = SharedMemory.Allocate<float>(Parts * LinePitch);
+        int size = x.HeadSize;
+        bool direct = (form.Value & GpuAttention.Direct) != 0;
+        ArrayView<float> tiles = SharedMemory.Allocate<float>(2 * Tile * Pitch), weights = SharedMemory.Allocate<float>(Tile * Pitch);
+        ArrayView<float> parts = SharedMemory.Allocate<float>(Parts * Tile), sumParts = SharedMemory.Allocate<float>(Parts * Tile);
         ArrayView<float> largest = SharedMemory.Allocate<float>(Tile), tops = SharedMemory.Allocate<float>(Tile), sums = SharedMemory.Allocate<float>(Tile);
         ArrayView<float> factors = SharedMemory.Allocate<float>(Tile), inverses = SharedMemory.Allocate<float>(Tile);
-        ArrayView<float> right = tiles.SubView(depth * Pitch, depth * Pitch);
+        ArrayView<float> right = tiles.SubView(Tile * Pitch, Tile * Pitch);
 
         // Later queries have more keys, so they start first.
         int block = x.Blocks - 1 - Grid.IdxX % x.Blocks, head = Grid.IdxX / x.Blocks % x.Heads, batch = Grid.IdxX / x.Blocks / x.Heads;
         int keyHead = head / (x.Heads / x.KeyHeads), q0 = block * Tile, queries = IntrinsicMath.Min(Tile, x.QueryLength - q0);
         long query = ((long)batch * x.QueryLength + q0) * x.QueryStride + head * x.QueryHeadStep, output = ((long)batch * x.QueryLength + q0) * x.OutputStride + head * size;
         long row0 = ((long)batch * x.Heads + head) * x.QueryLength + q0;
-        for (int r = Group.IdxX; r < Tile; r += threads)
+        for (int r = 0; r < Tile; r++)
         {
             largest[r] = float.NegativeInfinity;
             sums[r] = 0;
         }
 
         // At least once: queries without keys get results too.
-        int begin = FirstTile(x, form.Value, batch, q0), end = EndKey(x, form.Value, batch, q0 + queries - 1), k0 = begin;
+        int begin = GpuAttention.FirstTile(x, form.Value, batch, q0), end = GpuAttention.EndKey(x, form.Value, batch, q0 + queries - 1), k0 = begin;
         do
         {
             int keys = IntrinsicMath.Min(Tile, x.KeyLength - k0), diagonal = q0 + x.Offset - k0;
             long key = ((long)batch * x.KeyCapacity + k0) * x.KeyStride + keyHead * x.KeyHeadStep;
             bool first = k0 == begin;
             bool last = k0 + Tile >= end;
-            for (int c = 0; c < size; c += depth)
+            for (int c = 0; c < size; c += Tile)
             {
-                if (!direct || depth < size || first)
-                    LoadTransposed(tiles, x.Query, query + c, x.QueryStride, queries, depth, size - c, x.Scale, form.Value);
+                if (!direct || Tile < size || first)
+                    LoadTransposed(tiles, x.Query.Cast<float>(), query + c, x.QueryStride, queries, size - c, x.Scale);
                 if (!direct)
-                    LoadTransposed(right, x.Key, key + c, x.KeyStride, keys, depth, size - c, 1, form.Value);
+                    LoadTransposed(right, x.Key.Cast<float>(), key + c, x.KeyStride, keys, size - c, 1);
                 Group.Barrier();
-                ArrayView<float> keyRows = direct ? x.Key.SubView(key + c) : right;
-                for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+                ArrayView<float> keyRows = direct ? x.Key.Cast<float>().SubView(key + c) : right;
+                for (int p = 0; p < Parts * Parts; p++)
                 {
-                    var at = new GpuAttentionPart(p, form.Value);
+                    var at = new GpuAttentionPart(p);
                     GpuTile scores = default;
                     if (at.Y <= at.LastX + diagonal && at.X < queries && at.Y < keys)
                     {
                         if (c > 0)
                             scores = at.Load(weights);
                         scores = at.Product(
-                            scores, tiles, Pitch, keyRows, direct ? at.Rows(keys, x.KeyStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(depth, size - c));
+                            scores, tiles, Pitch, keyRows, direct ? at.Rows(keys, x.KeyStride) : at.Rows(Tile, 1), direct ? 1 : Pitch, 0, IntrinsicMath.Min(Tile, size - c));
                     }
 
-                    if (c + depth >= size)
+                    if (c + Tile >= size)
                     {
                         var top = Float4Pair.Splat(float.NegativeInfinity);
-                        if ((form.Value & Caps) != 0)
+                        if ((form.Value & GpuAttention.Caps) != 0)
                             scores = Cap(scores, x.SoftCap);
                         Float4Pair firstKeys = default, endKeys = default;
-                        if ((form.Value & Bounded) != 0)
+                        if ((form.Value & GpuAttention.Bounded) != 0)
                         {
                             firstKeys = FirstKeys(x, form.Value, batch, q0, queries, k0, at);
                             endKeys = EndKeys(x, form.Value, batch, q0, queries, k0, at);
@@ -78,7 +78,7 @@ internal static partial class GpuAttentionKernels
                         Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 5, ref scores.F, ref top);
                         Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 6, ref scores.G, ref top);
                         Mask(x, form.Value, at, batch, head, q0, k0, keys, diagonal, firstKeys, endKeys, 7, ref scores.H, ref top);
-                        top.Store(parts, at.Line * LinePitch + at.X, at.XStep);
+                        top.Store(parts, at.Line * Tile + at.X, 1);
                     }
 
                     at.Store(scores, weights);
@@ -87,46 +87,46 @@ internal static partial class GpuAttentionKernels
                 Group.Barrier();
             }
 
-            for (int p = Group.IdxX; p < Parts * Parts; p += threads)
-                Weigh(x, form.Value, new GpuAttentionPart(p, form.Value), row0, k0, queries, keys, diagonal, weights, parts, sumParts, largest, tops, factors);
+            for (int p = 0; p < Parts * Parts; p++)
+                Weigh(x, form.Value, new GpuAttentionPart(p), row0, k0, queries, keys, diagonal, weights, parts, sumParts, largest, tops, factors);
             Group.Barrier();
 
             // Rescales the sums so far to the new maximum; after the last keys, divides by the sum.
-            for (int r = Group.IdxX; r < Tile; r += threads)
+            for (int r = 0; r < Tile; r++)
             {
                 float sum = sums[r] * factors[r];
                 for (int y = 0; y < Parts; y++)
-                    sum += sumParts[y * LinePitch + r];
-                float inverse = last ? Inverse(sum) : 1;
+                    sum += sumParts[y * Tile + r];
+                float inverse = last ? GpuAttention.Inverse(sum) : 1;
                 sums[r] = sum;
                 largest[r] = tops[r];
                 inverses[r] = inverse;
                 factors[r] *= inverse;
                 if (last && x.KeepsLogSumExp != 0 && r < queries)
-                    x.LogSumExp[row0 + r] = LogSumExp(tops[r], sum);
+                    x.LogSumExp[row0 + r] = GpuAttention.LogSumExp(tops[r], sum);
             }
 
             for (int c = 0; c < size; c += Tile)
             {
                 if (!direct)
-                    LoadRows(tiles, x.Value, key + c, x.KeyStride, keys, Tile, size - c, form.Value);
+                    LoadRows(tiles, x.Value.Cast<float>(), key + c, x.KeyStride, keys, size - c);
                 Group.Barrier();
-                ArrayView<float> values = direct ? x.Value.SubView(key + c) : tiles;
-                for (int p = Group.IdxX; p < Parts * Parts; p += threads)
+                ArrayView<float> values = direct ? x.Value.Cast<float>().SubView(key + c) : tiles;
+                for (int p = 0; p < Parts * Parts; p++)
                 {
-                    var at = new GpuAttentionPart(p, form.Value);
+                    var at = new GpuAttentionPart(p);
                     if (at.X >= size - c || at.Y >= queries)
                         continue;
                     GpuTile products = at.Product(
                         default, values, direct ? x.KeyStride : Tile, weights, at.Rows(Tile, 1), Pitch, 0, IntrinsicMath.Clamp(at.LastY + diagonal + 1, 0, keys));
-                    Output(x, form.Value, products.A, at.Row(0), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.B, at.Row(1), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.C, at.Row(2), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.D, at.Row(3), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.E, at.Row(4), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.F, at.Row(5), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.G, at.Row(6), queries, output + c, at, size - c, first, factors, inverses);
-                    Output(x, form.Value, products.H, at.Row(7), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.A, at.Y, queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.B, (at.Y + 1), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.C, (at.Y + 2), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.D, (at.Y + 3), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.E, (at.Y + 4), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.F, (at.Y + 5), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.G, (at.Y + 6), queries, output + c, at, size - c, first, factors, inverses);
+                    Output(x, form.Value, products.H, (at.Y + 7), queries, output + c, at, size - c, first, factors, inverses);
                 }
 
                 Group.Barrier();
@@ -143,43 +143,43 @@ internal static partial class GpuAttentionKernels
         GpuAttentionArguments x, int form, GpuAttentionPart at, int batch, int head, int q0, int k0, int keys, int diagonal, Float4Pair firstKeys, Float4Pair endKeys, int j,
         ref Float4Pair scores, ref Float4Pair top)
     {
-        int key = at.Row(j);
-        if ((form & HasDistances) != 0 && key < keys)
+        int key = (at.Y + j);
+        if ((form & GpuAttention.HasDistances) != 0 && key < keys)
         {
-            int place = k0 + key, query = q0 + at.X, step = at.XStep;
+            int place = k0 + key, query = q0 + at.X;
             scores += new Float4Pair(
-                Distance(x, head, query, place), Distance(x, head, query + step, place), Distance(x, head, query + 2 * step, place), Distance(x, head, query + 3 * step, place),
-                Distance(x, head, query + 4 * step, place), Distance(x, head, query + 5 * step, place), Distance(x, head, query + 6 * step, place), Distance(x, head, query + 7 * step, place));
+                GpuAttention.Distance(x, head, query, place), GpuAttention.Distance(x, head, query + 1, place), GpuAttention.Distance(x, head, query + 2, place), GpuAttention.Distance(x, head, query + 3, place),
+                GpuAttention.Distance(x, head, query + 4, place), GpuAttention.Distance(x, head, query + 5, place), GpuAttention.Distance(x, head, query + 6, place), GpuAttention.Distance(x, head, query + 7, place));
         }
 
-        if ((form & HasBias) != 0 && key < keys)
+        if ((form & GpuAttention.HasBias) != 0 && key < keys)
             scores += Float4Pair.Splat(x.KeyBias[(long)batch * x.KeyLength + k0 + key]);
-        if ((form & Bounded) != 0)
+        if ((form & GpuAttention.Bounded) != 0)
             scores = scores.Between(key, firstKeys, endKeys, float.NegativeInfinity);
         else if (key >= keys || key > at.X + diagonal)
-            scores = scores.Within(key < keys ? key - diagonal : 4 * Tile, 4 * Tile, at.X, at.XStep, float.NegativeInfinity);
+            scores = scores.Within(key < keys ? key - diagonal : 4 * Tile, 4 * Tile, at.X, 1, float.NegativeInfinity);
         top = Float4Pair.Max(top, scores);
     }
 
     /// <summary>The first key, relative to the tile, of the queries of a part's columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair FirstKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
-        FirstKey(x, form, batch, Column(q0, queries, at, 0)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
-        FirstKey(x, form, batch, Column(q0, queries, at, 2)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
-        FirstKey(x, form, batch, Column(q0, queries, at, 4)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
-        FirstKey(x, form, batch, Column(q0, queries, at, 6)) - k0, FirstKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
+        GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 0)) - k0, GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
+        GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 2)) - k0, GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
+        GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 4)) - k0, GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
+        GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 6)) - k0, GpuAttention.FirstKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
 
     /// <summary>The end of their keys.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4Pair EndKeys(GpuAttentionArguments x, int form, int batch, int q0, int queries, int k0, GpuAttentionPart at) => new(
-        EndKey(x, form, batch, Column(q0, queries, at, 0)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
-        EndKey(x, form, batch, Column(q0, queries, at, 2)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
-        EndKey(x, form, batch, Column(q0, queries, at, 4)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
-        EndKey(x, form, batch, Column(q0, queries, at, 6)) - k0, EndKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
+        GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 0)) - k0, GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 1)) - k0,
+        GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 2)) - k0, GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 3)) - k0,
+        GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 4)) - k0, GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 5)) - k0,
+        GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 6)) - k0, GpuAttention.EndKey(x, form, batch, Column(q0, queries, at, 7)) - k0);
 
     /// <summary>The query of a part's column; the last one if it is missing.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Column(int q0, int queries, GpuAttentionPart at, int column) => q0 + IntrinsicMath.Min(at.X + column * at.XStep, queries - 1);
+    private static int Column(int q0, int queries, GpuAttentionPart at, int column) => q0 + IntrinsicMath.Min(at.X + column, queries - 1);
 
     /// <summary>Replaces a part's scores by exp(score - maximum so far), after dropout, and stores their sums.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -187,39 +187,38 @@ internal static partial class GpuAttentionKernels
         GpuAttentionArguments x, int form, GpuAttentionPart at, long row0, int k0, int queries, int keys, int diagonal, ArrayView<float> weights,
         ArrayView<float> parts, ArrayView<float> sumParts, ArrayView<float> largest, ArrayView<float> tops, ArrayView<float> factors)
     {
-        Float4Pair old = Float4Pair.Load(largest, at.X, at.XStep), top = old;
+        Float4Pair old = Float4Pair.Load(largest, at.X, 1), top = old;
         for (int y = 0; y < Parts; y++)
-            top = Float4Pair.Max(top, Float4Pair.Load(parts, y * LinePitch + at.X, at.XStep));
+            top = Float4Pair.Max(top, Float4Pair.Load(parts, y * Tile + at.X, 1));
 
         // The maximum of a query without keys so far is not finite.
         Float4Pair shift = top.Finite(), total = default;
         if (at.Line == 0)
         {
-            top.Store(tops, at.X, at.XStep);
-            Float4Pair.Exp(old - shift).Store(factors, at.X, at.XStep);
+            top.Store(tops, at.X, 1);
+            Float4Pair.Exp(old - shift).Store(factors, at.X, 1);
         }
 
         bool visible = at.Y <= at.LastX + diagonal && at.X < queries && at.Y < keys;
         for (int j = 0; j < 8; j++)
         {
-            int place = at.Row(j) * Pitch + at.X, key = k0 + at.Row(j);
+            int place = (at.Y + j) * Pitch + at.X, key = k0 + (at.Y + j);
             Float4Pair weight = default;
             if (visible)
-                weight = Float4Pair.Exp(Float4Pair.Load(weights, place, at.XStep) - shift);
+                weight = Float4Pair.Exp(Float4Pair.Load(weights, place, 1) - shift);
             total += weight;
-            if ((form & Drops) != 0 && visible)
+            if ((form & GpuAttention.Drops) != 0 && visible)
             {
                 long row = row0 + at.X;
-                int step = at.XStep;
                 weight *= new Float4Pair(
-                    Keep(x, row, key), Keep(x, row + step, key), Keep(x, row + 2 * step, key), Keep(x, row + 3 * step, key),
-                    Keep(x, row + 4 * step, key), Keep(x, row + 5 * step, key), Keep(x, row + 6 * step, key), Keep(x, row + 7 * step, key));
+                    GpuAttention.Keep(x, row, key), GpuAttention.Keep(x, row + 1, key), GpuAttention.Keep(x, row + 2, key), GpuAttention.Keep(x, row + 3, key),
+                    GpuAttention.Keep(x, row + 4, key), GpuAttention.Keep(x, row + 5, key), GpuAttention.Keep(x, row + 6, key), GpuAttention.Keep(x, row + 7, key));
             }
 
-            weight.Store(weights, place, at.XStep);
+            weight.Store(weights, place, 1);
         }
 
-        total.Store(sumParts, at.Line * LinePitch + at.X, at.XStep);
+        total.Store(sumParts, at.Line * Tile + at.X, 1);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -228,6 +227,6 @@ internal static partial class GpuAttentionKernels
         ArrayView<float> factors, ArrayView<float> inverses)
     {
         if (row < queries)
-            Accumulate(x.Output, start + (long)row * x.OutputStride, at, columns, (form & (SingleThread | Narrow)) == Narrow, form, sum, first, factors[row], inverses[row]);
+            Accumulate(x.Output.Cast<float>(), start + (long)row * x.OutputStride, at, columns, form, sum, first, factors[row], inverses[row]);
     }
 }

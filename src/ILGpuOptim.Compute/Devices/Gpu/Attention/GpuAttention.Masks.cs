@@ -4,7 +4,7 @@ using ILGPU;
 namespace ILGpuOptim.Compute.Gpu;
 
 // Masks and biases. The host may not know the ranges, so keys are clamped to 0 … KeyLength whatever they hold.
-internal static partial class GpuAttentionKernels
+internal static partial class GpuAttention
 {
     /// <summary>The first key of a query.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -62,18 +62,4 @@ internal static partial class GpuAttentionKernels
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Distance(GpuAttentionArguments x, int head, int query, int key) =>
         x.DistanceBias[(long)IntrinsicMath.Clamp(key - query + x.QueryLength - 1, 0, x.QueryLength + x.KeyLength - 2) * x.Heads + head];
-
-    /// <summary>cap · tanh(scores / cap).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static GpuTile Cap(GpuTile scores, float cap) => new()
-    {
-        A = scores.A.Capped(cap),
-        B = scores.B.Capped(cap),
-        C = scores.C.Capped(cap),
-        D = scores.D.Capped(cap),
-        E = scores.E.Capped(cap),
-        F = scores.F.Capped(cap),
-        G = scores.G.Capped(cap),
-        H = scores.H.Capped(cap),
-    };
 }
