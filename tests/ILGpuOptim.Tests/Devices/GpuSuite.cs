@@ -54,6 +54,24 @@ public abstract class GpuSuite(GpuDevice device)
         Assert.Equal(Losses(device, settings), Losses(device, settings));
     }
 
+    /// <summary>Where products follow the precision, they round weights to bf16 too, which the processor does not.</summary>
+    [Fact]
+    public void TrainsInBf16OrSaysWhyNot()
+    {
+        TrainingSettings settings = Presets.Find("tiny") with { Steps = 10, Warmup = 1, Dropout = 0.1, Precision = Precision.BF16 };
+        if (!device.HasNarrowAttention)
+        {
+            UserException error = Assert.Throws<UserException>(() => Losses(device, settings));
+            Assert.Contains($"reads f32 only on {device.Name}", error.Message, StringComparison.Ordinal);
+            return;
+        }
+
+        float[] expected = Losses(new CpuDevice(2), settings), actual = Losses(device, settings);
+        for (int step = 0; step < expected.Length; step++)
+            Assert.True(Math.Abs(actual[step] - expected[step]) <= 5e-3, $"step {step + 1}: a loss of {actual[step]} instead of {expected[step]}");
+        Assert.Equal(actual, Losses(device, settings));
+    }
+
     public static TheoryData<string> Optimizers => [.. Registry.Entries.Select(entry => entry.Name)];
 
     [Theory]
