@@ -55,10 +55,12 @@ public abstract class GpuSuite(GpuDevice device)
     }
 
     /// <summary>Where products follow the precision, they round weights to bf16 too, which the processor does not.</summary>
-    [Fact]
-    public void TrainsInBf16OrSaysWhyNot()
+    [Theory]
+    [InlineData("tiny")]
+    [InlineData("llama-tiny")]
+    public void TrainsInBf16OrSaysWhyNot(string preset)
     {
-        TrainingSettings settings = Presets.Find("tiny") with { Steps = 10, Warmup = 1, Dropout = 0.1, Precision = Precision.BF16 };
+        TrainingSettings settings = Presets.Find(preset) with { Steps = 10, Warmup = 1, Dropout = 0.1, Precision = Precision.BF16 };
         if (!device.HasNarrowAttention)
         {
             UserException error = Assert.Throws<UserException>(() => Losses(device, settings));
@@ -93,12 +95,17 @@ public abstract class GpuSuite(GpuDevice device)
         Assert.Equal(waits + 1, device.Synchronizations);
     }
 
-    [Fact]
-    public void ThePlanIsWhatARunTakes()
+    [Theory]
+    [InlineData(Precision.F32)]
+    [InlineData(Precision.BF16)]
+    public void ThePlanIsWhatARunTakes(Precision precision)
     {
+        if (!device.HasNarrowAttention && precision == Precision.BF16)
+            precision = Precision.TF32;
+
         // Few tokens and wide layers, so that what products need beside their matrices counts.
         using var folder = new TemporaryFolder();
-        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 2, Warmup = 0, Layers = 2, HiddenSize = 512, Batch = 1, Block = 16, EvalBatches = 0 };
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 2, Warmup = 0, Layers = 2, HiddenSize = 512, Batch = 1, Block = 16, EvalBatches = 0, Precision = precision };
         long before = device.Pool.UsedBytes;
         using TrainingRun run = TrainingRun.Begin(Path.Combine(folder.Path, "run"), settings, device);
         device.Pool.ResetPeak();
