@@ -42,8 +42,8 @@ step=$((10#${last#step-}))
 "$cli" train --resume "$run" --steps $((step + 2)) >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 "$cli" train "${small[@]}" --steps $((step + 2)) --out "$work/whole" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
-# Both validate at multiples of fifty; each also where it was told to end.
-losses() { awk -F'[:,]' '!/val_loss/ || $2 % 50 == 0' "$1/metrics.jsonl"; }
+# Both validate at multiples of fifty; each also where it was told to end. Times differ, and each beginning and each end has lines of its own.
+losses() { awk -F'[:,]' '/loss"/ && (!/val_loss/ || $2 % 50 == 0)' "$1/metrics.jsonl" | sed 's/,"time":.*//'; }
 losses "$run" >"$work/run.losses"
 losses "$work/whole" >"$work/whole.losses"
 updates=$(grep -vc val_loss "$work/run.losses")

@@ -48,6 +48,7 @@ public static class CommandLine
         {
             TrainCommand.Create(),
             CompareCommand.Create(),
+            WatchCommand.Create(),
             SampleCommand.Create(),
             EvalCommand.Create(),
             Llama2CCommands.CreateImport(),

@@ -11,8 +11,9 @@ namespace ILGpuOptim.Cli;
 internal static class Metrics
 {
     /// <summary>Writes <c>loss.svg</c>: the loss of each step, smoothed, and the validations.</summary>
-    public static void Plot(string folder, string title)
+    public static void Plot(TrainingRun run)
     {
+        string folder = run.Folder, title = $"{run.Settings.Preset}, {run.Settings.Optimizer.Name}";
         var plot = new PlotModel { Title = Terminal.Line(title), Background = OxyColors.White, TitleFontSize = 14 };
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", MajorGridlineStyle = LineStyle.Dot });
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "nats per token", AxisTitleDistance = 14, MajorGridlineStyle = LineStyle.Dot });

@@ -11,6 +11,7 @@ internal abstract class TrainingProgress(TrainingRun run)
 {
     private readonly Stopwatch clock = new();
     private long firstStep;
+    private double nextPlot;
 
     protected TrainingRun Training { get; } = run;
 
@@ -43,16 +44,28 @@ internal abstract class TrainingProgress(TrainingRun run)
     {
         firstStep = Training.Trainer.StepNumber;
         Training.Stepped = Stepped;
-        Training.Validated = Validated;
+        Training.Validated = (step, training, validation) =>
+        {
+            Validated(step, training, validation);
+            Plot();
+        };
+        Training.Sampled = Sampled;
         clock.Restart();
         return train();
     }
 
-    /// <summary>Prints the result.</summary>
-    public virtual void End(bool finished, string? sample)
+    /// <summary>Draws the losses so far, at most every ten seconds.</summary>
+    private void Plot()
     {
-        if (sample is not null)
-            Line($"{Environment.NewLine}{sample}{Environment.NewLine}");
+        if (clock.Elapsed.TotalSeconds < nextPlot)
+            return;
+        Metrics.Plot(Training);
+        nextPlot = clock.Elapsed.TotalSeconds + 10;
+    }
+
+    /// <summary>Prints the result.</summary>
+    public virtual void End(bool finished)
+    {
         Line($"memory     {Training.Plan.Total / 1e6:F1} MB predicted, {Training.Trainer.Device.Pool.PeakBytes / 1e6:F1} MB peak on {Training.Trainer.Device.Name}");
         double? best = RunMetrics.Read(Training.Folder).Validations.Min(item => item.Validation);
         Line(finished
@@ -63,6 +76,8 @@ internal abstract class TrainingProgress(TrainingRun run)
     protected abstract void Stepped(StepResult result);
 
     protected abstract void Validated(long step, double training, double validation);
+
+    protected virtual void Sampled(long step, string text) => Line($"{Environment.NewLine}{text}{Environment.NewLine}");
 
     protected virtual void Line(string text) => Console.WriteLine(text);
 
@@ -93,6 +108,8 @@ internal abstract class TrainingProgress(TrainingRun run)
 
     private sealed class JsonProgress(TrainingRun run) : TrainingProgress(run)
     {
+        private string? lastSample;
+
         public override void Begin() => CommonOptions.PrintJson(new
         {
             Event = "begin",
@@ -103,11 +120,17 @@ internal abstract class TrainingProgress(TrainingRun run)
             Training.Notes,
         });
 
-        public override void End(bool finished, string? sample) =>
-            CommonOptions.PrintJson(new { Event = "end", Finished = finished, Step = Training.Trainer.StepNumber, Sample = sample, Seconds = clock.Elapsed.TotalSeconds });
+        public override void End(bool finished) =>
+            CommonOptions.PrintJson(new { Event = "end", Finished = finished, Step = Training.Trainer.StepNumber, Sample = lastSample, Seconds = clock.Elapsed.TotalSeconds });
 
         protected override void Stepped(StepResult result) =>
             CommonOptions.PrintJson(new { Event = "step", result.Step, result.Epoch, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm });
+
+        protected override void Sampled(long step, string text)
+        {
+            lastSample = text;
+            CommonOptions.PrintJson(new { Event = "sample", Step = step, Text = text });
+        }
 
         protected override void Validated(long step, double training, double validation) => CommonOptions.PrintJson(new
         {

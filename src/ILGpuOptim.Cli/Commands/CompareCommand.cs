@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Reflection;
+using ILGpuOptim.Cli.Watching;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Optim;
@@ -34,8 +35,12 @@ internal static class CompareCommand
         };
         foreach (Option option in train.All.Where(option => option.Name is not ("--optimizer" or "--lr" or "--out" or "--resume" or "--allow-data-change" or "--keep")))
             command.Options.Add(option);
+        var watch = new WatchCommand();
+        foreach (Option flag in watch.Flags)
+            command.Options.Add(flag);
         command.SetAction(result => Run(
             result.GetValue(output)!,
+            () => watch.Start(result),
             Settings(train, result, result.GetValue(optimizers)!, result.GetValue(rates) ?? [], result.GetValue(seeds), !result.GetValue(complete)),
             result.GetValue(train.Json)));
         return command;
@@ -57,11 +62,13 @@ internal static class CompareCommand
         };
     }
 
-    private static int Run(string folder, ComparisonSettings settings, bool json)
+    private static int Run(string folder, Func<WatchServer?> watch, ComparisonSettings settings, bool json)
     {
         using var signals = new StopSignals();
+        using WatchServer? server = watch();
         using Device device = CommonOptions.Open(settings.Training.Device, settings.Training.Threads);
         using OptimizerComparison comparison = OptimizerComparison.Open(folder, settings);
+        server?.Folders = [folder];
         ComparisonProgress progress = ComparisonProgress.For(comparison, json);
 
         // What was trained before a run is open, or after it, is on the disk.

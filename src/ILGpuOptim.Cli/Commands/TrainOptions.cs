@@ -74,6 +74,8 @@ internal sealed class TrainOptions
         Value<ulong>("--seed", "Seed", "seed of initialisation, batches and dropout");
         Value<int>("--eval-interval", "EvalInterval", "steps between validations");
         Value<int>("--eval-batches", "EvalBatches", "batches per validation; 0: off");
+        Value<int>("--sample-interval", "SampleInterval", "steps between samples of text during training; 0: none");
+        Value<bool>("--tensorboard", "TensorBoard", "write events for TensorBoard to the folder tensorboard of the run");
         Value<int>("--checkpoint-interval", "CheckpointInterval", "steps between checkpoints; 0: only at the end");
         Value<int>("--keep", "Keep", "number of recent checkpoints to keep, in addition to the best");
         Setting<string>("--device", "Device", CommonOptions.DeviceHelp, (s, v) => s with { Device = v });

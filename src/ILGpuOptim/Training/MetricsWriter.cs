@@ -4,7 +4,7 @@ using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Training;
 
-/// <summary>Appends lines to a run's <see cref="TrainingRun.MetricsFile"/>: one per step and per validation.</summary>
+/// <summary>Appends lines to a run's <see cref="TrainingRun.MetricsFile"/>: one per step, validation and sample, and one whenever training begins.</summary>
 internal sealed class MetricsWriter : IDisposable
 {
     private readonly string folder, path;

@@ -31,7 +31,7 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
                 long step = line.GetProperty("step").GetInt64();
                 if (line.TryGetProperty("val_loss", out _))
                     validations.Add((step, Number(line, "train_loss"), Number(line, "val_loss")));
-                else
+                else if (line.TryGetProperty("loss", out _))
                     steps.Add((step, Number(line, "loss") ?? double.NaN));
             }
         }

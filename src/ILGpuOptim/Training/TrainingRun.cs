@@ -9,10 +9,10 @@ using ILGpuOptim.Models;
 namespace ILGpuOptim.Training;
 
 /// <summary>
-/// A training run in a folder: <c>settings.json</c>, <c>metrics.jsonl</c> (a line per step and per validation) and
+/// A training run in a folder: <c>settings.json</c>, <c>metrics.jsonl</c> (a line per step, validation and sample) and
 /// <c>checkpoints/step-…</c>. A stopped run continues from its newest checkpoint.
 /// </summary>
-public sealed class TrainingRun : IDisposable
+public sealed partial class TrainingRun : IDisposable
 {
     /// <summary>The name of the settings file.</summary>
     internal const string SettingsFile = "settings.json";
@@ -28,7 +28,7 @@ public sealed class TrainingRun : IDisposable
     private readonly ITokenizer? tokenizer;
     private readonly FolderLock folderLock;
     private RunRecord record;
-    private MetricsWriter? metrics;
+    private RunRecorder? recorder;
     private ExceptionDispatchInfo? failure;
     private double? validation;
 
@@ -206,8 +206,15 @@ public sealed class TrainingRun : IDisposable
         try
         {
             failure = null;
-            using (metrics = new MetricsWriter(Folder))
-                return Loop(stop);
+            try
+            {
+                using (recorder = new RunRecorder(Folder, Trainer))
+                    return Loop(stop);
+            }
+            finally
+            {
+                recorder = null;
+            }
         }
         catch (Exception e) when (Devices.Explain(e) is { } reason)
         {
@@ -220,11 +227,13 @@ public sealed class TrainingRun : IDisposable
     private bool Loop(CancellationToken stop)
     {
         Trainer.Stop = stop;
+        Report(() => recorder!.Began(Plan.Total));
         Trainer.Measured = result => Report(() =>
         {
-            metrics!.Append(new { step = result.Step, epoch = result.Epoch, loss = result.Loss, lr = result.LearningRate, grad_norm = result.GradientNorm });
+            recorder!.Stepped(result);
             Stepped?.Invoke(result);
         });
+        recorder!.Restart();
         if (Trainer.StepNumber == 0)
             Validate();
         while (Trainer.StepNumber < Settings.Steps && failure is null)
@@ -243,6 +252,8 @@ public sealed class TrainingRun : IDisposable
             bool last = Trainer.StepNumber == Settings.Steps;
             if (last || Trainer.StepNumber % Settings.EvalInterval == 0)
                 Validate();
+            if (Settings.SampleInterval > 0 && Trainer.StepNumber % Settings.SampleInterval == 0 && !last)
+                Sample();
             if (last || failure is not null || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
                 Save();
             if (stop.IsCancellationRequested && !last)
@@ -280,6 +291,8 @@ public sealed class TrainingRun : IDisposable
         FolderLock? held = null;
         try
         {
+            if (settings.SampleInterval > 0 && ReasonForNoSample(model, data) is { } reason)
+                throw UserException.NamingSettings($"{nameof(settings.SampleInterval):setting} {settings.SampleInterval}: {reason}; leave it out");
             held = takeLock();
             return new TrainingRun(folder, settings, trainer, data, plan, held);
         }
@@ -335,18 +348,16 @@ public sealed class TrainingRun : IDisposable
         validation = validating;
         Report(() =>
         {
-            metrics!.Append(new { step = Trainer.StepNumber, train_loss = Number(training), val_loss = Number(validating) });
-            metrics.Flush();
+            recorder!.Validated(training, validating);
             Validated?.Invoke(Trainer.StepNumber, training, validating);
         });
+        recorder!.Restart();
     }
-
-    private static double? Number(double value) => double.IsFinite(value) ? value : null;
 
     private void Save()
     {
         Trainer.Settle();
-        Report(metrics!.Flush);
+        Report(recorder!.Flush);
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
         Checkpoint.Save(path, Trainer, tokenizer, validation);
         Report(() => Saved?.Invoke(path));
@@ -358,6 +369,8 @@ public sealed class TrainingRun : IDisposable
             if (old != best || double.IsPositiveInfinity(loss))
                 Checkpoint.Remove(old);
         }
+
+        recorder!.Restart();
     }
 
     /// <summary>Frees the model, the optimizer and the data, and releases the lock of the folder.</summary>

@@ -147,6 +147,13 @@ public sealed record TrainingSettings
     [Range(0, 1_000_000)]
     public int EvalBatches { get; init; } = 60;
 
+    /// <summary>Steps between samples of text (<see cref="TrainingRun.Sample"/>) during training; 0: none.</summary>
+    [Range(0)]
+    public int SampleInterval { get; init; }
+
+    /// <summary>Writes events for TensorBoard to the folder <c>tensorboard</c> of the run.</summary>
+    public bool TensorBoard { get; init; }
+
     /// <summary>Steps between checkpoints; 0 saves only at the end.</summary>
     [Range(0)]
     public int CheckpointInterval { get; init; } = 250;

@@ -43,9 +43,9 @@ public class EpochRunTests
 
         using (TrainingRun run = TrainingRun.Resume(folder["parts"], _ => device))
             Assert.True(run.Train(CancellationToken.None));
-        Assert.Equal(Steps(folder["whole"]), Steps(folder["parts"]));
-        Assert.Equal(4 / 11.0, JsonDocument.Parse(Steps(folder["whole"])[0]).RootElement.GetProperty("epoch").GetDouble(), 12);
-        Assert.Equal(14 * 4 / 11.0, JsonDocument.Parse(Steps(folder["whole"])[^1]).RootElement.GetProperty("epoch").GetDouble(), 12);
+        Assert.Equal(MetricLines.Updates(folder["whole"]), MetricLines.Updates(folder["parts"]));
+        Assert.Equal(4 / 11.0, JsonDocument.Parse(MetricLines.Updates(folder["whole"])[0]).RootElement.GetProperty("epoch").GetDouble(), 12);
+        Assert.Equal(14 * 4 / 11.0, JsonDocument.Parse(MetricLines.Updates(folder["whole"])[^1]).RootElement.GetProperty("epoch").GetDouble(), 12);
     }
 
     /// <summary>Runs of earlier versions have no field for the sampling.</summary>
@@ -69,10 +69,10 @@ public class EpochRunTests
             Assert.True(run.Train(CancellationToken.None));
         }
 
-        Assert.Equal(Steps(folder["whole"]), Steps(folder["parts"]));
+        Assert.Equal(MetricLines.Updates(folder["whole"]), MetricLines.Updates(folder["parts"]));
         using (TrainingRun run = TrainingRun.Begin(folder["epochs"], settings with { Sampling = Sampling.Epochs }, device))
             Assert.True(run.Train(CancellationToken.None));
-        Assert.NotEqual(Steps(folder["whole"]), Steps(folder["epochs"]));
+        Assert.NotEqual(MetricLines.Updates(folder["whole"]), MetricLines.Updates(folder["epochs"]));
         Assert.Equal(Sampling.Epochs, TrainingSettings.Parse("{}").Sampling);
         Assert.Equal(Sampling.Random, TrainingSettings.Parse("""{"sampling": "random"}""").Sampling);
     }
@@ -125,7 +125,4 @@ public class EpochRunTests
         File.WriteAllText(folder["text.txt"], string.Concat(Enumerable.Range(0, 218).Select(i => (char)('a' + (i * i % 23)))));
         return new TrainingSettings { Data = [folder["text.txt"]], Layers = 1, Heads = 2, HiddenSize = 12, Block = 16, Batch = 4, Steps = 14, Warmup = 0, EvalBatches = 1, CheckpointInterval = 0 };
     }
-
-    private static string[] Steps(string run) =>
-        [.. File.ReadLines(Path.Combine(run, TrainingRun.MetricsFile)).Where(line => line.Contains("\"loss\"", StringComparison.Ordinal))];
 }

@@ -179,7 +179,7 @@ public sealed class RunFolderTests : IDisposable
         string whole = File.ReadAllText(Metrics);
         File.AppendAllText(Metrics, "{\"step\":7,\"loss\":3.0,\"lr\":0.001,\"grad_norm\":1}\n{\"step\":8,\"lo");
         Resume(8);
-        Assert.StartsWith(whole + "{\"step\":7,", File.ReadAllText(Metrics), StringComparison.Ordinal);
+        Assert.StartsWith(whole + "{\"step\":6,\"began\":", File.ReadAllText(Metrics), StringComparison.Ordinal);
         Assert.Equal([1, 2, 3, 4, 5, 6, 7, 8], RunMetrics.Read(Run).Steps.Select(item => (int)item.Step));
     }
 

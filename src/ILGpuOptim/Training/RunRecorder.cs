@@ -1,0 +1,108 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace ILGpuOptim.Training;
+
+/// <summary>
+/// Records a run while it trains: lines of <see cref="TrainingRun.MetricsFile"/>, TensorBoard events if the settings ask for them, and the instruments
+/// of <see cref="TrainingMeters"/>. The duration of a step is the time since the last one was known, without validations, samples and checkpoints.
+/// </summary>
+internal sealed class RunRecorder : IDisposable
+{
+    private readonly Trainer trainer;
+    private readonly MetricsWriter metrics;
+    private readonly TensorBoardWriter? events;
+    private readonly Stopwatch sinceStep = Stopwatch.StartNew(), sinceFlush = Stopwatch.StartNew();
+
+    /// <summary>Opens the files of a run.</summary>
+    /// <exception cref="UserException">A file cannot be written.</exception>
+    public RunRecorder(string folder, Trainer trainer)
+    {
+        this.trainer = trainer;
+        metrics = new MetricsWriter(folder);
+        events = trainer.Settings.TensorBoard ? new TensorBoardWriter(folder, trainer.StepNumber) : null;
+    }
+
+    private static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture);
+
+    /// <summary>Records what the run trains and the bytes that are predicted for it.</summary>
+    public void Began(long predictedBytes)
+    {
+        metrics.Append(new
+        {
+            step = trainer.StepNumber,
+            began = new
+            {
+                model = trainer.Model.Config.Summary,
+                parameters = trainer.Model.ParameterCount,
+                state_bytes = trainer.Optimizer.StateBytes,
+                predicted_bytes = predictedBytes,
+                tokens_per_step = trainer.TokensPerStep,
+                device = $"{trainer.Device.Name}: {trainer.Device.Description}",
+            },
+            time = Now,
+        });
+    }
+
+    /// <summary>Records an update. Lines reach the file within about a second.</summary>
+    public void Stepped(StepResult result)
+    {
+        double seconds = sinceStep.Elapsed.TotalSeconds, speed = trainer.TokensPerStep / Math.Max(seconds, 1e-9);
+        sinceStep.Restart();
+        long bytes = trainer.Device.Pool.PeakBytes;
+        metrics.Append(new
+        {
+            step = result.Step,
+            epoch = result.Epoch,
+            loss = result.Loss,
+            lr = result.LearningRate,
+            grad_norm = result.GradientNorm,
+            time = Now,
+            seconds,
+            tokens_per_second = speed,
+            memory_bytes = bytes,
+        });
+        TrainingMeters.Stepped(result, trainer.TokensPerStep, seconds, bytes);
+        events?.Append(result.Step, ("loss/training", result.Loss), ("learning_rate", (float)result.LearningRate), ("gradient_norm", result.GradientNorm), ("tokens_per_second", (float)speed), ("memory_bytes", bytes));
+        if (sinceFlush.Elapsed.TotalSeconds > 1)
+            Flush();
+    }
+
+    /// <summary>Records a validation; NaN stands for data that is missing.</summary>
+    public void Validated(double training, double validation)
+    {
+        metrics.Append(new { step = trainer.StepNumber, train_loss = Number(training), val_loss = Number(validation), time = Now });
+        TrainingMeters.Validated(validation);
+        if (double.IsFinite(validation))
+            events?.Append(trainer.StepNumber, ("loss/validation", (float)validation));
+        Flush();
+    }
+
+    /// <summary>Records a generated text.</summary>
+    public void Sampled(string sample)
+    {
+        metrics.Append(new { step = trainer.StepNumber, sample, time = Now });
+        events?.Append(trainer.StepNumber, "sample", sample);
+        Flush();
+    }
+
+    /// <summary>Begins the time of the next step, after something else than a step.</summary>
+    public void Restart() => sinceStep.Restart();
+
+    /// <summary>Passes everything to the operating system.</summary>
+    /// <exception cref="UserException">The disk is full.</exception>
+    public void Flush()
+    {
+        metrics.Flush();
+        events?.Flush();
+        sinceFlush.Restart();
+    }
+
+    private static double? Number(double value) => double.IsFinite(value) ? value : null;
+
+    public void Dispose()
+    {
+        events?.Dispose();
+        metrics.Dispose();
+    }
+}

@@ -1,0 +1,51 @@
+using ILGpuOptim.Data;
+using ILGpuOptim.Generation;
+using ILGpuOptim.Models;
+
+namespace ILGpuOptim.Training;
+
+// Text that the model generates during training, and after it.
+public sealed partial class TrainingRun
+{
+    /// <summary>Called with the step and the text of each sample (<see cref="TrainingSettings.SampleInterval"/>).</summary>
+    public Action<long, string>? Sampled { get; set; }
+
+    /// <summary>
+    /// Continues the first token of the training data with the current parameters and records the text. The same parameters give the same text.
+    /// </summary>
+    /// <param name="tokens">The number of tokens to generate.</param>
+    /// <returns>The text; null if the model generates none, has adapters, or the data has no tokenizer.</returns>
+    /// <exception cref="UserException">The text cannot be written to the run's metrics.</exception>
+    public string? Sample(int tokens = 300)
+    {
+        if (ReasonForNoSample(Trainer.Model, Data) is not null)
+            return null;
+        Trainer.Settle();
+        int[] prompt = Data.Training.Slice(0, 1).ToArray();
+        var generator = new TextGenerator(Trainer.Model, Trainer.Device);
+        string sample = Data.Tokenizer!.Decode([.. prompt, .. generator.Continue(prompt, tokens, new SamplingOptions { Seed = Settings.Seed })]);
+        if (recorder is not null)
+            Report(() => Record(recorder));
+        else
+        {
+            using var own = new RunRecorder(Folder, Trainer);
+            Record(own);
+        }
+
+        recorder?.Restart();
+        return sample;
+
+        void Record(RunRecorder target)
+        {
+            target.Sampled(sample);
+            Sampled?.Invoke(Trainer.StepNumber, sample);
+        }
+    }
+
+    /// <summary>Why no sample can be drawn; null if one can.</summary>
+    private static string? ReasonForNoSample(LanguageModel model, Dataset data) =>
+        !model.WritesText || model.HasEncoder ? $"{model.Config.Family} does not continue a text"
+        : data.Tokenizer is null ? "the data has no tokenizer, so there is no text"
+        : model.Adapters.Count > 0 ? "adapters are merged into the weights only after training"
+        : null;
+}
