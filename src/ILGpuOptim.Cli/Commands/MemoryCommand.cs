@@ -33,7 +33,7 @@ internal static class MemoryCommand
             Console.WriteLine($"weights      {plan.Weights / 1e9,10:F4} GB  {settings.ParameterType.ToString().ToLowerInvariant()}");
             Console.WriteLine($"gradients    {plan.Gradients / 1e9,10:F4} GB  {(settings.Layerwise ? "the most at once, layer by layer" : "all")}");
             Console.WriteLine($"state        {plan.State / 1e9,10:F4} GB  {settings.Optimizer.Name}, {settings.Optimizer.StateType.ToString().ToLowerInvariant()}");
-            Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {settings.Batch} sequences of {settings.Block} tokens, and workspace");
+            Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {(settings.Precision == Precision.BF16 ? "bf16" : "f32")}, {settings.Batch} sequences of {settings.Block} tokens, and workspace");
             Console.WriteLine($"together     {plan.Total / 1e9,10:F4} GB");
             Console.WriteLine($"program      {plan.Process / 1e9,10:F4} GB  of the host's memory beside it: .NET, compiled code, buffers for loading and saving (estimated)");
         });

@@ -61,11 +61,14 @@ public sealed class OwnModelTests : IDisposable
         Assert.Throws<UserException>(() => Evaluation.Run(model, device, TokenSequence.From(tokens), null, documents: DocumentEnds.One(17)));
     }
 
-    [Fact]
-    public void ItsPlanIsExact()
+    /// <summary>Also in bf16, in which a model of general operations and bf16 activations computes in f32.</summary>
+    [Theory]
+    [InlineData(Precision.F32)]
+    [InlineData(Precision.BF16)]
+    public void ItsPlanIsExact(Precision precision)
     {
         Write();
-        using TrainingRun run = TrainingRun.Begin(folder["run"], Settings with { EvalBatches = 0 }, device);
+        using TrainingRun run = TrainingRun.Begin(folder["run"], Settings with { EvalBatches = 0, Precision = precision }, device);
         device.Pool.ResetPeak();
         run.Train(CancellationToken.None);
         Assert.Equal(device.Pool.PeakBytes, run.Plan.Total);
