@@ -25,7 +25,7 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
     /// <exception cref="UserException">A name, a setting or a number is wrong, or a candidate stands there twice.</exception>
     public static IReadOnlyList<Candidate> Parse(IEnumerable<string> optimizers, IEnumerable<string> rates, OptimizerSettings shared)
     {
-        string[] labels = [.. optimizers.SelectMany(Split)];
+        string[] labels = [.. optimizers.SelectMany(list => Split(list, nameof(optimizers)))];
         if (labels.Length == 0)
             throw UserException.NamingSettings($"{nameof(optimizers):setting} names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
         List<Candidate> candidates = [.. labels.Select(label => Named(label, shared))];
@@ -49,11 +49,18 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
 
     private static bool Is(string label, string other) => label.Equals(other, StringComparison.OrdinalIgnoreCase);
 
-    private static string[] Split(string list) => list.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+    /// <summary>The parts of a list. It may begin or end with a comma, as a part of "adamw, came" does; two adjacent ones leave out a name.</summary>
+    private static string[] Split(string list, string setting)
+    {
+        string[] parts = list.Split(',', StringSplitOptions.TrimEntries);
+        if (parts.Length > 2 && parts[1..^1].Contains(""))
+            throw UserException.NamingSettings($"{setting:setting} {list}: nothing stands between two commas; name something there, or leave out a comma");
+        return [.. parts.Where(part => part.Length > 0)];
+    }
 
     private static double[] Grid(string list, string setting)
     {
-        string[] words = Split(list);
+        string[] words = Split(list, setting);
         if (words.Length == 0)
             throw UserException.NamingSettings($"{setting:setting} names no learning rate; give some such as 1e-3,3e-3, or came=1e-3,3e-3 for one optimizer");
         var grid = new SortedSet<double>();

@@ -24,6 +24,8 @@ public class CandidateTests
     }
 
     [Theory]
+    [InlineData("--optimizers adamw,,came: nothing stands between two commas", "adamw,,came", "1e-3")]
+    [InlineData("--lr 1e-3, ,3e-3: nothing stands between two commas", "adamw", "1e-3, ,3e-3")]
     [InlineData("did you mean adamw", "adamww", "1e-3")]
     [InlineData("names no optimizer", " , ", "1e-3")]
     [InlineData("is named twice", "adamw,AdamW", "1e-3")]
