@@ -76,7 +76,7 @@ public class GpuAccessTests
     [MemberData(nameof(Tiles))]
     public void TensorProductsMeetNoBankTwice(int rows, int columns)
     {
-        int threads = rows * columns / 64;
+        int threads = GpuGemmTensor.Threads(rows, columns);
         foreach (int bytes in (int[])[2, 4])
         {
             foreach (bool alongOuter in (bool[])[false, true])
@@ -96,7 +96,7 @@ public class GpuAccessTests
             VectorsHaveNoBankConflict(units, index => Place(index) / 16);
             SectorsAreWhole(units, index => Of(index).Row * 3072 + Of(index).Unit * 4);
 
-            for (int first = 0; first < outer; first += isRight ? 32 : 64)
+            for (int first = 0; first < outer; first += isRight ? GpuGemmTensor.WarpColumns(rows, columns) : 64)
             {
                 int Lane(int lane) => GpuTensorOperand.LaneOf(lane, bytes, isRight, alongOuter, outer, first);
                 if (alongOuter && bytes == 4)

@@ -161,6 +161,7 @@ public sealed partial class GpuDevice
         x.TilesM = (x.M + rows - 1) / rows;
         x.TilesN = (x.N + columns - 1) / columns;
         (x.PartLength, x.Parts) = Split(size, plan);
+        int threads = plan.IsFewRows ? GpuGemmRows.Threads : size.Precision == Precision.F32 ? rows * columns / 64 : GpuGemmTensor.Threads(rows, columns);
         Block partials = default;
         if (x.Parts > 1)
         {
@@ -181,12 +182,12 @@ public sealed partial class GpuDevice
             GpuGemmPlan.FewRows => FewRows<R>(size.TransposeB),
             _ => Product<R, GpuGemm64X64>(size.Precision),
         };
-        launcher((Groups((long)size.Batch * x.Parts * x.TilesM * x.TilesN), plan.IsFewRows ? GpuGemmRows.Threads : rows * columns / 64), x, epilogue, new(formats));
+        launcher((Groups((long)size.Batch * x.Parts * x.TilesM * x.TilesN), threads), x, epilogue, new(formats));
         if (x.Parts == 1)
             return;
         if (!finishes.TryGetValue(typeof(R), out Delegate? finish))
             finishes[typeof(R)] = finish = Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Finish);
-        int threads = x.N > 64 ? 128 : 64;
+        threads = x.N > 64 ? 128 : 64;
         ((Action<KernelConfig, GpuGemmArguments, R, SpecializedValue<ulong>>)finish)(
             (Groups((long)size.Batch * x.M * Tiles(x.N, threads)), threads), x, epilogue, new(formats & GpuGemmKernels.EpilogueFormats));
         Pool.Return(partials);
@@ -198,12 +199,11 @@ public sealed partial class GpuDevice
     {
         if (!products.TryGetValue((typeof((R, S)), precision), out Delegate? launcher))
         {
-            KernelSpecialization limits = GpuGemmTiles.Threads<S>() == 256 ? Limits(256, 2) : default;
             products[(typeof((R, S)), precision)] = launcher = precision switch
             {
-                Precision.BF16 => Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTensor.Run<R, S, GpuBf16Factor>, limits),
-                Precision.TF32 => Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTensor.Run<R, S, GpuTf32Factor>, limits),
-                _ => Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Run<R, S>, limits),
+                Precision.BF16 => Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTensor.Run<R, S, GpuBf16Factor>),
+                Precision.TF32 => Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTensor.Run<R, S, GpuTf32Factor>),
+                _ => Load<GpuGemmArguments, R, SpecializedValue<ulong>>(GpuGemmTiles.Run<R, S>, GpuGemmTiles.Threads<S>() == 256 ? Limits(256, 2) : default),
             };
         }
 

@@ -33,7 +33,8 @@ internal readonly struct GpuTf32Factor : IGpuFactor
 }
 
 /// <summary>
-/// Matrix products on tensor cores. A group computes a tile of C with a warp for each 64 × 32 of it. Strips of A and B, 64 bytes of k deep, are copied
+/// Matrix products on tensor cores. A group computes a tile of C with a warp for each 64 × 32 of it, or 64 × 64 in the largest tile: a warp then reads a third less
+/// shared memory for a product. Strips of A and B, 64 bytes of k deep, are copied
 /// asynchronously to shared memory; while one is multiplied, the next two are under way, with one barrier per strip. Both factors are stored in the type
 /// that is multiplied, and their rows start at multiples of 16 bytes (<see cref="GpuGemmPacking"/> sees to it). Sizes are arbitrary: what is outside is copied as zeros.
 /// </summary>
@@ -42,8 +43,16 @@ internal static class GpuGemmTensor
     /// <summary>Bytes of k in a strip, and strips in shared memory.</summary>
     public const int StripBytes = 64, Stages = 3;
 
-    /// <summary>The rows and columns of C of a warp.</summary>
-    private const int WarpRows = 64, WarpColumns = 32;
+    /// <summary>The rows of C of a warp.</summary>
+    private const int WarpRows = 64;
+
+    /// <summary>The columns of C of a warp.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int WarpColumns(int rows, int columns) => rows == 128 && columns == 128 ? 64 : 32;
+
+    /// <summary>The threads of a group.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Threads(int rows, int columns) => 32 * (rows / WarpRows) * (columns / WarpColumns(rows, columns));
 
     [TensorCores]
     public static void Run<R, S, P>(GpuGemmArguments x, R epilogue, SpecializedValue<ulong> formats)
@@ -54,9 +63,9 @@ internal static class GpuGemmTensor
         int depth = StripBytes / P.Bytes, stripA = S.Rows * StripBytes, stage = stripA + S.Columns * StripBytes;
         var group = new GpuGemmGroup(x, S.Rows, S.Columns);
         int shared = GpuTensorCores.SharedAddress(ref S.Stages()[0]), warp = Group.IdxX >> 5;
-        int warpRow = warp / (S.Columns / WarpColumns) * WarpRows, warpColumn = warp % (S.Columns / WarpColumns) * WarpColumns;
-        var a = new GpuTensorOperand(x.A, group.Batch * x.BatchStrideA, P.Bytes, false, (formats.Value & 1) != 0, S.Rows, GpuGemmTiles.Threads<S>(), shared, warpRow, group.Top, x.M, group.Begin, group.End, x.StrideA);
-        var b = new GpuTensorOperand(x.B, group.Batch * x.BatchStrideB, P.Bytes, true, (formats.Value & 2) == 0, S.Columns, GpuGemmTiles.Threads<S>(), shared + stripA, warpColumn, group.Left, x.N, group.Begin, group.End, x.StrideB);
+        int warpColumns = WarpColumns(S.Rows, S.Columns), threads = Threads(S.Rows, S.Columns), warpRow = warp / (S.Columns / warpColumns) * WarpRows, warpColumn = warp % (S.Columns / warpColumns) * warpColumns;
+        var a = new GpuTensorOperand(x.A, group.Batch * x.BatchStrideA, P.Bytes, false, (formats.Value & 1) != 0, S.Rows, threads, shared, warpRow, group.Top, x.M, group.Begin, group.End, x.StrideA);
+        var b = new GpuTensorOperand(x.B, group.Batch * x.BatchStrideB, P.Bytes, true, (formats.Value & 2) == 0, S.Columns, threads, shared + stripA, warpColumn, group.Left, x.N, group.Begin, group.End, x.StrideB);
 
         for (int ahead = 0; ahead < Stages - 1; ahead++)
         {
@@ -69,7 +78,7 @@ internal static class GpuGemmTensor
             GpuTensorCores.Commit();
         }
 
-        GpuTensorTile sum = default;
+        GpuTensorTile left = default, right = default;
         int current = 0, free = (Stages - 1) * stage, strip = Stages - 1;
         for (int k = group.Begin; k < group.End; k += depth)
         {
@@ -84,29 +93,51 @@ internal static class GpuGemmTensor
             }
 
             GpuTensorCores.Commit();
-            Step<P>(ref sum, a, b, current, 0);
-            Step<P>(ref sum, a, b, current, 1);
+            Step<P>(ref left, ref right, a, b, current, 0, warpColumns);
+            Step<P>(ref left, ref right, a, b, current, 1, warpColumns);
             strip++;
             current = current + stage == Stages * stage ? 0 : current + stage;
             free = free + stage == Stages * stage ? 0 : free + stage;
         }
 
         int lane = Group.IdxX & 31, row = group.Top + warpRow + (lane >> 2) + (lane & 1) * 8, column = group.Left + warpColumn + (lane & 2) * 2;
-        Store(x, epilogue, formats.Value, group, row, column, sum.A);
-        Store(x, epilogue, formats.Value, group, row + 16, column, sum.B);
-        Store(x, epilogue, formats.Value, group, row + 32, column, sum.C);
-        Store(x, epilogue, formats.Value, group, row + 48, column, sum.D);
+        Store(x, epilogue, formats.Value, group, row, column, left);
+        if (warpColumns == 64)
+            Store(x, epilogue, formats.Value, group, row, column + 32, right);
     }
 
     /// <summary>Adds the products of one half of a strip.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Step<P>(ref GpuTensorTile sum, GpuTensorOperand a, GpuTensorOperand b, int strip, int half) where P : struct, IGpuFactor
+    private static void Step<P>(ref GpuTensorTile left, ref GpuTensorTile right, GpuTensorOperand a, GpuTensorOperand b, int strip, int half, int columns) where P : struct, IGpuFactor
     {
-        Words4 left = b.Load(strip, half, 0), right = b.Load(strip, half, 1);
-        sum.A.Add<P>(a.Load(strip, half, 0), left, right);
-        sum.B.Add<P>(a.Load(strip, half, 1), left, right);
-        sum.C.Add<P>(a.Load(strip, half, 2), left, right);
-        sum.D.Add<P>(a.Load(strip, half, 3), left, right);
+        Words4 first = b.Load(strip, half, 0), second = b.Load(strip, half, 1), third = default, fourth = default;
+        if (columns == 64)
+        {
+            third = b.Load(strip, half, 2);
+            fourth = b.Load(strip, half, 3);
+        }
+
+        Add<P>(ref left.A, ref right.A, a.Load(strip, half, 0), first, second, third, fourth, columns);
+        Add<P>(ref left.B, ref right.B, a.Load(strip, half, 1), first, second, third, fourth, columns);
+        Add<P>(ref left.C, ref right.C, a.Load(strip, half, 2), first, second, third, fourth, columns);
+        Add<P>(ref left.D, ref right.D, a.Load(strip, half, 3), first, second, third, fourth, columns);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add<P>(ref GpuTensorRow left, ref GpuTensorRow right, Words4 a, Words4 first, Words4 second, Words4 third, Words4 fourth, int columns) where P : struct, IGpuFactor
+    {
+        left.Add<P>(a, first, second);
+        if (columns == 64)
+            right.Add<P>(a, third, fourth);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<R>(GpuGemmArguments x, R epilogue, ulong formats, GpuGemmGroup group, int row, int column, GpuTensorTile sums) where R : unmanaged, IMap6
+    {
+        Store(x, epilogue, formats, group, row, column, sums.A);
+        Store(x, epilogue, formats, group, row + 16, column, sums.B);
+        Store(x, epilogue, formats, group, row + 32, column, sums.C);
+        Store(x, epilogue, formats, group, row + 48, column, sums.D);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -132,7 +163,7 @@ internal static class GpuGemmTensor
     }
 }
 
-/// <summary>The sums of a warp's 64 × 32 tile in one lane: rows 0, 16, 32 and 48.</summary>
+/// <summary>The sums of 64 × 32 in one lane: rows 0, 16, 32 and 48.</summary>
 internal struct GpuTensorTile
 {
     public GpuTensorRow A, B, C, D;
