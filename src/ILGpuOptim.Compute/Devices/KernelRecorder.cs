@@ -48,26 +48,27 @@ public sealed class KernelRecorder : IDisposable
                 foreach ((int size, int parts) in new[] { (256, 1), (257, 1), (256, 2) })
                 {
                     device.Plans.Forced = new GpuGemmPlan(tile, parts);
-                    foreach ((bool transposeA, bool transposeB) in new[] { (false, false), (false, true), (true, false) })
-                        device.Gemm(new GemmArguments(a, b, c, size, size, size) { TransposeA = transposeA, TransposeB = transposeB, Precision = precision });
+                    foreach ((bool transposeA, bool transposeB) in new[] { (false, true), (false, false), (true, false) })
+                    {
+                        // On tensor cores, neither splits nor vectors depend on how the factors are stored.
+                        if (precision == Precision.F32 || (size, parts) == (256, 1) || transposeB)
+                            device.Gemm(new GemmArguments(a, b, c, size, size, size) { TransposeA = transposeA, TransposeB = transposeB, Precision = precision });
+                    }
                 }
             }
         }
 
-        foreach (int parts in (int[])[1, 2])
+        foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.I8])
         {
-            device.Plans.Forced = new GpuGemmPlan(GpuGemmPlan.FewRows, parts);
-            foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.I8])
+            Block weights = device.Pool.Rent(256, 256, type);
+            foreach ((int rows, int parts) in new[] { (1, 1), (2, 1), (4, 1), (1, 2) })
             {
-                Block weights = device.Pool.Rent(256, 256, type);
-                foreach (int rows in (int[])[1, 2, 4])
-                {
-                    device.Gemm(new GemmArguments(a, weights, c, rows, 256, 256));
-                    device.Gemm(new GemmArguments(a, weights, c, rows, 256, 256) { TransposeB = true });
-                }
-
-                device.Pool.Return(weights);
+                device.Plans.Forced = new GpuGemmPlan(GpuGemmPlan.FewRows, parts);
+                foreach (bool transposeB in new[] { false, true })
+                    device.Gemm(new GemmArguments(a, weights, c, rows, 256, 256) { TransposeB = transposeB });
             }
+
+            device.Pool.Return(weights);
         }
 
         device.Plans.Forced = null;

@@ -34,7 +34,8 @@ public sealed class ProductTuning
     {
         foreach (GpuGemmSize size in sizes.Where(size => size is { M: > 0, N: > 0, K: > 0 }).ToArray())
         {
-            Block a = Numbers((long)size.Batch * size.M * size.K), b = Numbers((long)size.Batch * size.K * size.N), c = Numbers((long)size.Batch * size.M * size.N);
+            DType type = size.Precision == Precision.BF16 ? DType.BF16 : DType.F32;
+            Block a = Numbers((long)size.Batch * size.M * size.K, type), b = Numbers((long)size.Batch * size.K * size.N, type), c = Numbers((long)size.Batch * size.M * size.N, DType.F32);
             void Run() => device.Gemm(new GemmArguments(a, b, c, size.M, size.N, size.K)
             {
                 TransposeA = size.TransposeA,
@@ -102,10 +103,15 @@ public sealed class ProductTuning
         return Stopwatch.GetElapsedTime(began).TotalMicroseconds / repeat;
     }
 
-    private Block Numbers(long length)
+    private Block Numbers(long length, DType type)
     {
-        Block block = device.Pool.Rent(length);
-        device.Random(block, RandomKind.Normal, 1, 1, 0);
-        return block;
+        Block floats = device.Pool.Rent(length);
+        device.Random(floats, RandomKind.Normal, 1, 1, 0);
+        if (type == DType.F32)
+            return floats;
+        Block narrow = device.Pool.Rent(length, type);
+        device.Copy(floats, narrow);
+        device.Pool.Return(floats);
+        return narrow;
     }
 }

@@ -202,6 +202,15 @@ public abstract class GpuProductTests(GpuDevice device, bool thorough)
         Assert.Null(device.Plans.Forced);
     }
 
+    [Fact]
+    public void TuningKnowsFewRowsAndTensorCores()
+    {
+        GpuGemmSize few = new GpuGemmSize(1, 32, 256, 1, false, true) { RowColumns = 32 }, tensor = new(16, 16, 128, 1, false, true, device.HasTensorCores ? Precision.BF16 : Precision.F32);
+        TunedProduct[] tuned = [.. new ProductTuning(device).Measure([few, tensor])];
+        Assert.Equal(["1 x 32 x 256 NT", $"16 x 16 x 128 NT{(device.HasTensorCores ? " bf16" : "")}"], tuned.Select(product => product.Product));
+        Assert.StartsWith(GpuGemmPlan.FewRows, tuned[0].Rule.Plan, StringComparison.Ordinal);
+    }
+
     private float[] WithPlan(string tile, int parts, Func<float[]> run)
     {
         device.Plans.Forced = new GpuGemmPlan(tile, parts);
@@ -317,6 +326,13 @@ public class GpuPlanTests
         Assert.Equal(measured, plans.For(Tall));
         Assert.Equal(measured, plans.For(Tall with { M = 1024 }));
         Assert.NotEqual(measured, plans.For(Tall with { TransposeB = true }));
+        Assert.NotEqual(measured, plans.For(Tall with { Precision = Precision.BF16 }));
+        GpuGemmPlans.Write(path, [(Tall with { M = 8, Precision = Precision.TF32 }, new GpuGemmPlan(GpuGemmPlan.FewRows, 3))]);
+        plans = new GpuGemmPlans(132, path);
+        Assert.Equal(new GpuGemmPlan(GpuGemmPlan.FewRows, 3), plans.For(Tall with { M = 8, Precision = Precision.TF32, RowColumns = 128 }));
+        Assert.False(plans.For(Tall with { M = 9, Precision = Precision.TF32 }).IsFewRows);
+        GpuGemmPlans.Write(path, [(Tall, measured)]);
+        plans = new GpuGemmPlans(132, path);
         Assert.Equal("128x128", plans.For(Large).Tile);
         File.WriteAllText(path, "[{\"M\":0}]");
         Assert.Contains("tune", Assert.Throws<DeviceException>(() => new GpuGemmPlans(132, path)).Message, StringComparison.Ordinal);
