@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Files;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
@@ -19,7 +20,8 @@ internal static class ProfileCommand
         var model = new Argument<string?>("model") { Description = "as --model: a configuration, its name in models/, or a folder that holds one", Arity = ArgumentArity.ZeroOrOne };
         var options = new TrainOptions { Model = model };
         Option<int> steps = Flag.Of("--measured-steps", "training steps that are measured, after two that compile and allocate", 3, new RangeAttribute(1, 1000));
-        var command = new Command("profile", "Time each kernel of a training step beside its bytes and operations; takes the flags of train, and writes nothing.") { model, steps };
+        var trace = new Option<string?>("--trace") { Description = "write every launch to this file, for the viewers of Perfetto and Chrome" };
+        var command = new Command("profile", "Time each kernel of a training step beside its bytes and operations; takes the flags of train, and writes no run.") { model, steps, trace };
         foreach (Option option in options.All)
             command.Options.Add(option);
         command.SetAction(result =>
@@ -35,9 +37,26 @@ internal static class ProfileCommand
             using Dataset data = vocabulary is { } size ? RandomData(settings, config.VocabularySize) : TrainingRun.LoadData(settings, settings.From);
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
             MemoryPlan.Of(config, settings, device).CheckAgainst(device);
-            Print(StepProfile.Of(device, config, settings, data, result.GetValue(steps)), device, $"{config.Summary}, {settings.Batch} x {settings.Block} tokens, {settings.Optimizer.Name}", result.GetValue(options.Json));
+            var profile = StepProfile.Of(device, config, settings, data, result.GetValue(steps));
+            if (result.GetValue(trace) is { } file)
+                WriteTrace(profile, file);
+            Print(profile, device, $"{config.Summary}, {settings.Batch} x {settings.Block} tokens, {settings.Optimizer.Name}", result.GetValue(options.Json));
         });
         return command;
+    }
+
+    private static void WriteTrace(StepProfile profile, string path)
+    {
+        try
+        {
+            using var bytes = new MemoryStream();
+            profile.WriteTrace(bytes);
+            AtomicFolder.WriteBytes(path, bytes.ToArray());
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"--trace {path}: the file cannot be written: {e.Message}", e);
+        }
     }
 
     /// <summary>Random tokens, for models whose vocabulary does not follow data.</summary>

@@ -10,14 +10,25 @@ namespace ILGpuOptim.Lab;
 internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
 {
     private readonly Dictionary<DeviceCall, Entry> entries = [];
+    private readonly List<TracedCall> calls = [];
     private LaunchCost next;
     private long began;
 
     /// <summary>The launches and transfers since <see cref="Clear"/>.</summary>
     public IReadOnlyCollection<KeyValuePair<DeviceCall, Entry>> Entries => entries;
 
+    /// <summary>Keeps every launch and transfer in <see cref="Calls"/>.</summary>
+    public bool Traces { get; init; }
+
+    /// <summary>The launches and transfers since <see cref="Clear"/>, in order, if <see cref="Traces"/> is set.</summary>
+    public IReadOnlyList<TracedCall> Calls => calls;
+
     /// <summary>Forgets all launches.</summary>
-    public void Clear() => entries.Clear();
+    public void Clear()
+    {
+        entries.Clear();
+        calls.Clear();
+    }
 
     /// <summary>True for launches; false for transfers and synchronisation.</summary>
     public static bool IsLaunch(DeviceOperation operation) =>
@@ -38,6 +49,8 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
         entries[call] = entries.TryGetValue(call, out Entry entry)
             ? new Entry(entry.Launches + 1, entry.Seconds + seconds, Math.Min(entry.Shortest, seconds), entry.Cost + next)
             : new Entry(1, seconds, seconds, next);
+        if (Traces)
+            calls.Add(new TracedCall(call, began, seconds, next));
         next = default;
     }
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Layers;
@@ -113,6 +114,25 @@ public sealed class ProfilingDeviceTests
         Assert.False(new ProfileRow("", "", 1, 1, default, 0.009, 0.49, "bytes").IsSlow);
         Assert.False(new ProfileRow("", "", 1, 1, default, 0.011, 0.51, "bytes").IsSlow);
         Assert.False(new ProfileRow("", "", 1, 1, default, 0.5, null, null).IsSlow);
+    }
+
+    [Fact]
+    public void TheTraceHasEveryCallInOrder()
+    {
+        using var device = new ProfilingDevice(new CpuDevice(1)) { Traces = true };
+        Block a = device.Pool.Rent(Matrix), b = device.Pool.Rent(Matrix);
+        device.Upload(new float[Matrix], a);
+        device.Map(new Step(), Rows, Columns, a, b);
+        device.Fill(a, 1);
+        using var bytes = new MemoryStream();
+        StepProfile.Of(new DeviceRoof(1e9, 1e9, 1e-9), device, 1).WriteTrace(bytes);
+        JsonElement[] events = [.. JsonDocument.Parse(bytes.ToArray()).RootElement.GetProperty("traceEvents").EnumerateArray()];
+        Assert.Equal(["transfer", "launch", "launch"], events.Select(item => item.GetProperty("cat").GetString()));
+        Assert.StartsWith("Map Lift2<Step", events[1].GetProperty("name").GetString(), StringComparison.Ordinal);
+        Assert.Equal("6 x 20", events[1].GetProperty("args").GetProperty("shape").GetString());
+        Assert.Equal(4 * 3 * Matrix, events[1].GetProperty("args").GetProperty("bytes").GetInt64());
+        Assert.Equal(0, events[0].GetProperty("ts").GetDouble());
+        Assert.All(events.Zip(events.Skip(1)), pair => Assert.True(pair.First.GetProperty("ts").GetDouble() + pair.First.GetProperty("dur").GetDouble() <= pair.Second.GetProperty("ts").GetDouble()));
     }
 
     [Fact]
