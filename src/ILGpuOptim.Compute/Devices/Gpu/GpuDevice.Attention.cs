@@ -91,9 +91,11 @@ public sealed partial class GpuDevice
     /// <summary>Launches a kernel whose groups compute up to <paramref name="columns"/> columns of the results each; 0 for a kernel without such results.</summary>
     private void LaunchTiles(Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int blocks, long heads, int columns, int form)
     {
-        // Distance biases need the registers of further tiles.
+        // Distance biases and dropout need the registers of further tiles.
         if ((form & GpuAttention.HasDistances) != 0)
             columns = Math.Min(columns, GpuAttention.Tile);
+        else if ((form & GpuAttention.Drops) != 0)
+            columns = Math.Min(columns, GpuAttentionTiles.ColumnsOfTwo);
         int parts = columns == 0 ? 1 : (int)Tiles(x.HeadSize, columns), own = columns == 0 ? 1 : (int)Tiles(Blocks(x.HeadSize), parts);
 
         // Several tiles, dropout, bounds, soft caps and distance biases need registers that leave no room for a third group.

@@ -31,7 +31,7 @@ internal static partial class GpuAttentionTiles
     private const int Tile = GpuAttention.Tile, Half = Tile / 2, ColumnParts = Tile / 4;
 
     /// <summary>The bytes of shared memory that the largest kernel, the forward pass, needs with strips of 32 or 16 elements.</summary>
-    public static int SharedBytes(int depth) => (2 * depth + Tile + ColumnParts) * Pitch * 16;
+    public static int SharedBytes(int depth) => (2 * depth + Tile + ColumnParts + 2) * Pitch * 16;
 
     /// <summary>Elements of the head that pass through shared memory at a time.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -45,7 +45,7 @@ internal static partial class GpuAttentionTiles
     public static void Forward(GpuAttentionArguments x, SpecializedValue<int> form)
     {
         ArrayView<Float4> strips = SharedMemory.Allocate<Float4>((64 >> (form.Value >> 11 & 1)) * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
-        ArrayView<Float4> tops = SharedMemory.Allocate<Float4>(ColumnParts * Pitch);
+        ArrayView<Float4> tops = SharedMemory.Allocate<Float4>((ColumnParts + 2) * Pitch);
         int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), tiles = TilesOf(form.Value);
 
         // Later queries have more keys, so they start first.
@@ -54,7 +54,12 @@ internal static partial class GpuAttentionTiles
         var tile = new GpuAttentionTile { Batch = batch };
         tile.OfQueries(x, head, q0);
         GpuAttentionResult output = default;
-        Float4Pair largest = Float4Pair.Splat(float.NegativeInfinity), total = default;
+        Float4Pair total = default;
+
+        // The maxima so far wait in shared memory, in two places by turns, which saves registers.
+        int kept = ColumnParts * Pitch + i, places = 2 * kept + Pitch;
+        if (j == 0)
+            StoreRows(tops, kept, Float4Pair.Splat(float.NegativeInfinity));
 
         // At least once: queries without keys get results too.
         int end = GpuAttention.EndKey(x, form.Value, batch, q0 + tile.QueryCount - 1), k0 = GpuAttention.FirstTile(x, form.Value, batch, q0);
@@ -69,11 +74,13 @@ internal static partial class GpuAttentionTiles
             Group.Barrier();
 
             // The maximum of a query without keys so far is not finite.
-            Float4Pair top = largest;
+            Float4Pair largest = Rows(tops, kept), top = largest;
             for (int other = 0; other < ColumnParts; other++)
                 top = Float4Pair.Max(top, Rows(tops, other * Pitch + i));
             Float4Pair shift = top.Finite(), decay = Float4Pair.Exp(largest - shift);
-            largest = top;
+            kept = places - kept;
+            if (j == 0)
+                StoreRows(tops, kept, top);
             Exponentials(ref scores, shift);
             total = total * decay + scores.Sums();
             output.Scale(decay, tiles);
@@ -96,6 +103,7 @@ internal static partial class GpuAttentionTiles
         Store(x.Output, form.Value, tile.Output + column, x.OutputStride, tile.QueryCount, x.HeadSize - column, i, j, output);
         if (j == 0 && part == 0 && x.KeepsLogSumExp != 0)
         {
+            Float4Pair largest = Rows(tops, kept);
             KeepSum(x, tile, 4 * i, largest.A, total.A);
             KeepSum(x, tile, 4 * i + 1, largest.B, total.B);
             KeepSum(x, tile, 4 * i + 2, largest.C, total.C);

@@ -7,7 +7,7 @@ internal static class GpuLimits
     public const int Threads = 256;
 
     /// <summary>Shared memory of the largest kernel, attention: two strips of operands, a tile of weights and the maxima of its parts. The kernels for CPUs need more.</summary>
-    public const int SharedBytes = 30 << 10, SharedBytesOfCpus = 68 << 10;
+    public const int SharedBytes = 31 << 10, SharedBytesOfCpus = 68 << 10;
 
     /// <summary>Why the kernels cannot run on a device with such groups, or null.</summary>
     public static string? ProblemOf(int threads, long sharedBytes, bool isProcessor)
