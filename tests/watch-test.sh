@@ -10,6 +10,12 @@ trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 "$cli" train --preset tiny --steps 30 --eval-interval 10 --eval-batches 1 --sample-interval 10 --out "$work/runs/first" >/dev/null
 "$cli" train --preset tiny --steps 20 --eval-interval 10 --eval-batches 1 --optimizer came --out "$work/runs/second" >/dev/null
 
+# Damaged or incomplete files of one run leave the page of the others alone.
+mkdir "$work/runs/poor" "$work/runs/broken"
+echo '{"steps": 10, "optimizer": {"name": "adamw"}}' >"$work/runs/poor/settings.json"
+printf '{"step":1,"began":{}}\n{"step":1,"loss":"x"}\n{"step":1,"val_loss":[1]}\n{"step":2,"loss":3}\n' >"$work/runs/poor/metrics.jsonl"
+echo '{"steps":' >"$work/runs/broken/settings.json"
+
 # The page of finished runs, side by side.
 page() { "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$work/profile" --virtual-time-budget=5000 --dump-dom "$1" 2>/dev/null; }
 address() { for ((i = 0; i < 100; i++)); do sed -n 's/^watch *\(http.*\)$/\1/p' "$1" | grep . && return; sleep 0.1; done; echo "watch-test: no address in $1" >&2; return 1; }
@@ -30,5 +36,7 @@ expect finished 'data-run="first" data-points="30"' "every loss of the first run
 expect finished 'data-run="first" data-points="4"' "every validation of the first run"
 expect finished 'data-sample="first"' "a sample"
 expect finished '"came"' "the settings that differ"
+expect finished 'data-run="poor" data-step="2"' "a run with incomplete files"
+expect finished 'data-run="broken" data-step="0"' "a run with damaged settings"
 expect live 'data-run="live" data-step="[1-9][0-9]*"' "the steps of a run that trains"
 echo "watch-test: two finished runs and one that trains are shown"

@@ -26,7 +26,7 @@ internal sealed class WatchCommand
             foreach (string folder in folders)
             {
                 if (!Directory.Exists(folder))
-                    throw new UserException($"{folder}: no such folder; give the folder of a run, or one that holds runs");
+                    throw new UserException($"{folder}: {(File.Exists(folder) ? "not a folder" : "no such folder")}; give the folder of a run, or one that holds runs");
                 if (WatchedRuns.Find([folder]).Count == 0)
                     throw new UserException($"{folder}: there is no run in this folder (settings.json is missing)");
             }

@@ -59,10 +59,13 @@ internal sealed class WatchServer : IDisposable
     private async Task Answer(HttpContext context)
     {
         // A page of another site could resolve its own name to the loopback address.
-        if (!IPAddress.TryParse(context.Request.Host.Host, out _) && context.Request.Host.Host != "localhost")
+        if (!IPAddress.TryParse(context.Request.Host.Host, out _) && !context.Request.Host.Host.Equals("localhost", StringComparison.OrdinalIgnoreCase))
             context.Response.StatusCode = StatusCodes.Status403Forbidden;
-        else if (!HttpMethods.IsGet(context.Request.Method))
+        else if (!HttpMethods.IsGet(context.Request.Method) && !HttpMethods.IsHead(context.Request.Method))
+        {
             context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
+            context.Response.Headers.Allow = "GET, HEAD";
+        }
         else
             await Answer(context.Request, context.Response).ConfigureAwait(false);
     }

@@ -88,6 +88,9 @@ public sealed class WatchTests : IDisposable
         Assert.Equal(HttpStatusCode.Forbidden, foreign.StatusCode);
         using HttpResponseMessage posted = await client.PostAsync("", null, Stop);
         Assert.Equal(HttpStatusCode.MethodNotAllowed, posted.StatusCode);
+        using var head = new HttpRequestMessage(HttpMethod.Head, "") { Headers = { Host = "LOCALHOST" } };
+        using HttpResponseMessage known = await client.SendAsync(head, Stop);
+        Assert.Equal(HttpStatusCode.OK, known.StatusCode);
         Assert.Equal("127.0.0.1", new Uri(server.Address).Host);
     }
 
