@@ -33,6 +33,9 @@ internal sealed class StopSignals : IDisposable
         set => saves = value;
     }
 
+    /// <summary>Tells at Ctrl-C that the step is finished first.</summary>
+    public bool Announces { get; init; } = true;
+
     private void Handle(PosixSignalContext context)
     {
         bool interrupts = context.Signal == PosixSignal.SIGINT;
@@ -42,7 +45,7 @@ internal sealed class StopSignals : IDisposable
         if (!context.Cancel)
             return;
         stop.Cancel();
-        if (interrupts)
+        if (interrupts && Announces)
             Console.Error.WriteLine("stopping after this step; press Ctrl-C again to quit at once without saving");
     }
 

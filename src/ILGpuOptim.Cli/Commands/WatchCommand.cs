@@ -31,7 +31,7 @@ internal sealed class WatchCommand
                     throw new UserException($"{folder}: there is no run in this folder (settings.json is missing)");
             }
 
-            using var signals = new StopSignals { Saves = true };
+            using var signals = new StopSignals { Saves = true, Announces = false };
             using WatchServer server = Start(result.GetValue(port));
             server.Folders = folders;
             signals.Token.WaitHandle.WaitOne();
