@@ -2,10 +2,10 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using ILGpuOptim.Tests.Training;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Tests.Training;
 using static ILGpuOptim.Tests.Cli.Tool;
 
 namespace ILGpuOptim.Tests.Cli;

@@ -1,6 +1,6 @@
-using ILGpuOptim.Tests.Training;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Tests.Cli;
+using ILGpuOptim.Tests.Training;
 using ILGpuOptim.Training;
 using ThirdParty;
 
