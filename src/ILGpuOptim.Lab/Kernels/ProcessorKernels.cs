@@ -99,7 +99,7 @@ internal static partial class ProcessorKernels
     {
         Match call = Call().Match(line);
         return call.Success && (RuleLoop().IsMatch(title) || Vector().IsMatch(call.Groups["signature"].Value)
-            || (!call.Groups["type"].Value.StartsWith("ILGpuOptim.Compute.Cpu.", StringComparison.Ordinal) && Vector().IsMatch(call.Groups["type"].Value + call.Groups["method"].Value)));
+            || (!call.Groups["type"].Value.StartsWith("ILGpuOptim.Compute.Cpu", StringComparison.Ordinal) && Vector().IsMatch(call.Groups["type"].Value + call.Groups["method"].Value)));
     }
 
     /// <summary>The title without namespaces, arities and parameters.</summary>
