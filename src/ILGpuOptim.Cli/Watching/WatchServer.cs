@@ -17,7 +17,7 @@ namespace ILGpuOptim.Cli.Watching;
 internal sealed class WatchServer : IDisposable
 {
     private readonly WebApplication application;
-    private volatile IReadOnlyList<string> folders = [];
+    private volatile IReadOnlyList<string> folders = [], known = [];
 
     private WatchServer(int port)
     {
@@ -32,7 +32,7 @@ internal sealed class WatchServer : IDisposable
     public IReadOnlyList<string> Folders
     {
         get => folders;
-        set => folders = value;
+        set => (folders, known) = (value, []);
     }
 
     /// <summary>The address of the page.</summary>
@@ -84,7 +84,7 @@ internal sealed class WatchServer : IDisposable
                         await page.CopyToAsync(response.Body).ConfigureAwait(false);
                     break;
                 case "/runs":
-                    await response.WriteAsJsonAsync(WatchedRuns.Find(Folders), CommonOptions.JsonLines).ConfigureAwait(false);
+                    await response.WriteAsJsonAsync(known = WatchedRuns.Find(folders), CommonOptions.JsonLines).ConfigureAwait(false);
                     break;
                 case "/settings" when Run(request) is { } run:
                     response.ContentType = "application/json";
@@ -110,8 +110,12 @@ internal sealed class WatchServer : IDisposable
         }
     }
 
-    /// <summary>The run that a request names; only runs that are shown can be read.</summary>
-    private string? Run(HttpRequest request) => WatchedRuns.Find(Folders).FirstOrDefault(run => run == request.Query["run"]);
+    /// <summary>The run that a request names; only runs that are shown can be read. The folders are searched again only for one that is not known.</summary>
+    private string? Run(HttpRequest request)
+    {
+        string? run = request.Query["run"];
+        return known.Contains(run) || (known = WatchedRuns.Find(folders)).Contains(run) ? run : null;
+    }
 
     public void Dispose() => application.DisposeAsync().AsTask().GetAwaiter().GetResult();
 }

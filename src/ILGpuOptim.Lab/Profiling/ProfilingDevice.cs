@@ -4,31 +4,24 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// Waits for each launch on another device, and adds up time and cost by operation, rule and shape. Waiting makes a step slower on asynchronous devices.
+/// Waits for each launch on another device, and keeps its time and cost. Waiting makes a step slower on asynchronous devices.
 /// </summary>
 /// <param name="inner">The device.</param>
 internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
 {
-    private readonly Dictionary<DeviceCall, Entry> entries = [];
     private readonly List<TracedCall> calls = [];
     private LaunchCost next;
     private long began;
 
-    /// <summary>The launches and transfers since <see cref="Clear"/>.</summary>
-    public IReadOnlyCollection<KeyValuePair<DeviceCall, Entry>> Entries => entries;
-
-    /// <summary>Keeps every launch and transfer in <see cref="Calls"/>.</summary>
-    public bool Traces { get; init; }
-
-    /// <summary>The launches and transfers since <see cref="Clear"/>, in order, if <see cref="Traces"/> is set.</summary>
+    /// <summary>The launches and transfers since <see cref="Clear"/>, in order.</summary>
     public IReadOnlyList<TracedCall> Calls => calls;
 
+    /// <summary>The same, added up.</summary>
+    public IReadOnlyDictionary<DeviceCall, Entry> Entries => calls.GroupBy(call => call.Call).ToDictionary(group => group.Key, group => new Entry(
+        group.Count(), group.Sum(call => call.Seconds), group.Min(call => call.Seconds), group.Aggregate(default(LaunchCost), (sum, call) => sum + call.Cost)));
+
     /// <summary>Forgets all launches.</summary>
-    public void Clear()
-    {
-        entries.Clear();
-        calls.Clear();
-    }
+    public void Clear() => calls.Clear();
 
     /// <summary>True for launches; false for transfers and synchronisation.</summary>
     public static bool IsLaunch(DeviceOperation operation) =>
@@ -45,12 +38,7 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     protected override void OnCalled(in DeviceCall call)
     {
         Inner.SynchronizeCore();
-        double seconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
-        entries[call] = entries.TryGetValue(call, out Entry entry)
-            ? new Entry(entry.Launches + 1, entry.Seconds + seconds, Math.Min(entry.Shortest, seconds), entry.Cost + next)
-            : new Entry(1, seconds, seconds, next);
-        if (Traces)
-            calls.Add(new TracedCall(call, began, seconds, next));
+        calls.Add(new TracedCall(call, began, Stopwatch.GetElapsedTime(began).TotalSeconds, next));
         next = default;
     }
 

@@ -44,7 +44,7 @@ internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Ro
     public static StepProfile Of(Device device, ModelConfig config, TrainingSettings settings, Dataset data, int steps)
     {
         DeviceRoof roof = DeviceRoof.Measure(device);
-        var profiler = new ProfilingDevice(device) { Traces = true };
+        var profiler = new ProfilingDevice(device);
         using LanguageModel model = TrainedModel.Create(config, settings, profiler);
         using var trainer = new Trainer(profiler, model, data, settings with { Steps = Math.Max(settings.Steps, WarmUp + steps) });
         for (int i = 0; i < WarmUp; i++)
@@ -58,8 +58,9 @@ internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Ro
     /// <summary>The profile of what a device did in a number of steps.</summary>
     public static StepProfile Of(DeviceRoof roof, ProfilingDevice device, int steps)
     {
-        double total = device.Entries.Sum(entry => entry.Value.Seconds);
-        return new StepProfile(roof, [.. device.Entries.Where(entry => entry.Key.Operation != DeviceOperation.Synchronize).OrderByDescending(entry => entry.Value.Seconds).Select(entry => Row(entry.Key, entry.Value))], device.Calls);
+        IReadOnlyDictionary<DeviceCall, ProfilingDevice.Entry> entries = device.Entries;
+        double total = entries.Values.Sum(entry => entry.Seconds);
+        return new StepProfile(roof, [.. entries.Where(entry => entry.Key.Operation != DeviceOperation.Synchronize).OrderByDescending(entry => entry.Value.Seconds).Select(entry => Row(entry.Key, entry.Value))], [.. device.Calls]);
 
         ProfileRow Row(DeviceCall call, ProfilingDevice.Entry entry)
         {

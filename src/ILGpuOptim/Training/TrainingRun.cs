@@ -233,7 +233,6 @@ public sealed partial class TrainingRun : IDisposable
             recorder!.Stepped(result);
             Stepped?.Invoke(result);
         });
-        recorder!.Restart();
         if (Trainer.StepNumber == 0)
             Validate();
         while (Trainer.StepNumber < Settings.Steps && failure is null)

@@ -119,7 +119,7 @@ public sealed class ProfilingDeviceTests
     [Fact]
     public void TheTraceHasEveryCallInOrder()
     {
-        using var device = new ProfilingDevice(new CpuDevice(1)) { Traces = true };
+        using var device = new ProfilingDevice(new CpuDevice(1));
         Block a = device.Pool.Rent(Matrix), b = device.Pool.Rent(Matrix);
         device.Upload(new float[Matrix], a);
         device.Map(new Step(), Rows, Columns, a, b);
