@@ -43,7 +43,7 @@ internal abstract class TrainingProgress(TrainingRun run)
     public virtual bool Run(Func<bool> train)
     {
         firstStep = Training.Trainer.StepNumber;
-        Training.Stepped = Stepped;
+        Training.Stepped += Stepped;
         Training.Validated = (step, training, validation) =>
         {
             Validated(step, training, validation);

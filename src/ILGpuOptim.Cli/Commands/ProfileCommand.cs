@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
-using ILGpuOptim.Files;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
@@ -39,24 +38,10 @@ internal static class ProfileCommand
             MemoryPlan.Of(config, settings, device).CheckAgainst(device);
             var profile = StepProfile.Of(device, config, settings, data, result.GetValue(steps));
             if (result.GetValue(trace) is { } file)
-                WriteTrace(profile, file);
+                KernelTrace.Write(file, profile.Trace);
             Print(profile, device, $"{config.Summary}, {settings.Batch} x {settings.Block} tokens, {settings.Optimizer.Name}", result.GetValue(options.Json));
         });
         return command;
-    }
-
-    private static void WriteTrace(StepProfile profile, string path)
-    {
-        try
-        {
-            using var bytes = new MemoryStream();
-            profile.WriteTrace(bytes);
-            AtomicFolder.WriteBytes(path, bytes.ToArray());
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"--trace {path}: the file cannot be written: {e.Message}", e);
-        }
     }
 
     /// <summary>Random tokens, for models whose vocabulary does not follow data.</summary>

@@ -17,11 +17,14 @@ internal static class TrainCommand
         var watch = new WatchCommand();
         foreach (Option flag in watch.Flags)
             command.Options.Add(flag);
-        command.SetAction(result => Run(options, watch, result));
+        var trace = new TraceFlags();
+        foreach (Option flag in trace.All)
+            command.Options.Add(flag);
+        command.SetAction(result => Run(options, watch, trace.Read(result), result));
         return command;
     }
 
-    private static int Run(TrainOptions options, WatchCommand watch, ParseResult result)
+    private static int Run(TrainOptions options, WatchCommand watch, StepTrace? trace, ParseResult result)
     {
         bool json = result.GetValue(options.Json);
         using var signals = new StopSignals();
@@ -29,7 +32,8 @@ internal static class TrainCommand
         try
         {
             using WatchServer? server = watch.Start(result);
-            using TrainingRun run = options.Open(result, settings => device = CommonOptions.Open(settings.Device, settings.Threads));
+            using TrainingRun run = options.Open(result, settings => device = Open(settings, trace));
+            trace?.Follow(run);
             server?.Folders = [run.Folder];
             TrainingProgress progress = TrainingProgress.For(run, json);
             progress.Begin();
@@ -45,11 +49,20 @@ internal static class TrainCommand
             }
 
             progress.End(finished);
+            if (trace?.Finish() is { } traced)
+                Console.Error.WriteLine($"trace      {traced}");
             return finished ? 0 : 130;
         }
         finally
         {
             device?.Dispose();
         }
+    }
+
+    private static Device Open(TrainingSettings settings, StepTrace? trace)
+    {
+        return trace is null ? Open() : trace.Wrap(settings, Open);
+
+        Device Open() => CommonOptions.Open(settings.Device, settings.Threads);
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Reflection;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
@@ -22,7 +23,7 @@ internal sealed class TrainOptions
         flags["Preset"] = preset = Add(new Option<string?>("--preset") { Description = "default settings: " + string.Join("; ", Presets.Names.Select(item => $"{item.Name} ({item.Summary})")) });
         config = Add(new Option<string?>("--config") { Description = "JSON file of settings, such as the settings.json of a run" });
         output = Add(new Option<string?>("--out") { Description = "run folder; default: runs/PRESET-TIME-PROCESS" });
-        resume = Add(new Option<string?>("--resume") { Description = "continue this run; other flags change its settings, and the run keeps the changes" });
+        resume = Add(new Option<string?>("--resume") { Description = "continue this run; last: the run below runs/ that trained last. Other flags change its settings, and the run keeps the changes", CustomParser = RunOf });
         allowDataChange = Add(new Option<bool>("--allow-data-change") { Description = "with --resume: continue even if the data differs from that at the start of the run" });
         Setting<string[]>("--data", "Data", "text files, folders or .bin token files; default: the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         tokenizer = Setting<string>("--tokenizer", "Tokenizer", "char, byte, o200k, cl100k, or a tokenizer file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
@@ -144,6 +145,22 @@ internal sealed class TrainOptions
         if (fitted.Block < settings.Block)
             Console.Error.WriteLine($"note: blocks of {settings.Block} tokens are cut to {fitted.Block}, the number of positions of the model of {settings.From}");
         return fitted;
+    }
+
+    /// <summary>The folder of a run; <c>last</c> is the one below <c>runs</c> whose metrics were written last. A folder of that name is given as <c>./last</c>.</summary>
+    private static string? RunOf(ArgumentResult result)
+    {
+        if (result.Tokens is not [{ Value: "last" }])
+            return result.Tokens.Count == 0 ? null : result.Tokens[0].Value;
+        string? last = Directory.Exists("runs")
+            ? Directory.EnumerateDirectories("runs").Where(folder => File.Exists(Path.Combine(folder, TrainingRun.SettingsFile))).MaxBy(LastWritten)
+            : null;
+        if (last is null)
+            result.AddError($"--resume last: there is no run below {Path.GetFullPath("runs")}; name the run's folder");
+        return last;
+
+        // A run without metrics has made no step.
+        static DateTime LastWritten(string folder) => new[] { TrainingRun.MetricsFile, TrainingRun.SettingsFile }.Max(file => File.GetLastWriteTimeUtc(Path.Combine(folder, file)));
     }
 
     /// <summary>Checks changed optimizer settings of a run.</summary>

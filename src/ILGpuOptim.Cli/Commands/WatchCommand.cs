@@ -27,13 +27,13 @@ internal sealed class WatchCommand
             {
                 if (!Directory.Exists(folder))
                     throw new UserException($"{folder}: {(File.Exists(folder) ? "not a folder" : "no such folder")}; give the folder of a run, or one that holds runs");
-                if (WatchedRuns.Find([folder]).Count == 0)
-                    throw new UserException($"{folder}: there is no run in this folder (settings.json is missing)");
             }
 
             using var signals = new StopSignals { Saves = true, Announces = false };
             using WatchServer server = Start(result.GetValue(port));
             server.Folders = folders;
+            foreach (string folder in folders.Where(folder => WatchedRuns.Find([folder]).Count == 0))
+                Console.Error.WriteLine($"waiting    {folder} holds no run yet; the page shows runs as they begin");
             signals.Token.WaitHandle.WaitOne();
         });
         return command;

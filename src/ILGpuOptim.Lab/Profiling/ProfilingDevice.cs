@@ -4,7 +4,8 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Lab;
 
 /// <summary>
-/// Waits for each launch on another device, and keeps its time and cost. Waiting makes a step slower on asynchronous devices.
+/// Waits for each launch on another device, and keeps its time and cost; of all calls, or of those of chosen steps (<see cref="Step"/>). Waiting makes
+/// a step slower on asynchronous devices.
 /// </summary>
 /// <param name="inner">The device.</param>
 internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
@@ -12,6 +13,15 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     private readonly List<TracedCall> calls = [];
     private LaunchCost next;
     private long began;
+    private long? step;
+
+    /// <summary>
+    /// The number of the training step that calls the device. While it is null, calls are passed on without waiting and are not kept. Without this
+    /// function every call is kept, as one of step 0.
+    /// </summary>
+    public Func<long?>? Step { get; set; }
+
+    private bool IsKeeping => Step is null || Step() is not null;
 
     /// <summary>The launches and transfers since <see cref="Clear"/>, in order.</summary>
     public IReadOnlyList<TracedCall> Calls => calls;
@@ -30,6 +40,9 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     /// <inheritdoc/>
     protected override void OnCalling(in DeviceCall call)
     {
+        step = Step is null ? 0 : Step();
+        if (step is null)
+            return;
         Inner.SynchronizeCore();
         began = Stopwatch.GetTimestamp();
     }
@@ -37,50 +50,58 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     /// <inheritdoc/>
     protected override void OnCalled(in DeviceCall call)
     {
+        if (step is not { } number)
+            return;
         Inner.SynchronizeCore();
-        calls.Add(new TracedCall(call, began, Stopwatch.GetElapsedTime(began).TotalSeconds, next));
+        calls.Add(new TracedCall(call, began, Stopwatch.GetElapsedTime(began).TotalSeconds, next, number));
         next = default;
     }
 
     /// <inheritdoc/>
     protected internal override void FillCore(in Block target, float value)
     {
-        next = new(target.Type.Bytes(1, target.Length), 0);
+        if (IsKeeping)
+            next = new(target.Type.Bytes(1, target.Length), 0);
         base.FillCore(target, value);
     }
 
     /// <inheritdoc/>
     protected internal override void CopyCore(in Block source, in Block target)
     {
-        next = new(source.Type.Bytes(1, source.Length) + target.Type.Bytes(1, target.Length), 0);
+        if (IsKeeping)
+            next = new(source.Type.Bytes(1, source.Length) + target.Type.Bytes(1, target.Length), 0);
         base.CopyCore(source, target);
     }
 
     /// <inheritdoc/>
     protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy)
     {
-        next = new((copy.Accumulate ? 3 : 2) * sizeof(float) * copy.Length, copy.Accumulate ? copy.Length : 0);
+        if (IsKeeping)
+            next = new((copy.Accumulate ? 3 : 2) * sizeof(float) * copy.Length, copy.Accumulate ? copy.Length : 0);
         base.CopyStridedCore(source, target, copy);
     }
 
     /// <inheritdoc/>
     protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        next = LaunchCost.OfMap(rule, rows, columns, operands);
+        if (IsKeeping)
+            next = LaunchCost.OfMap(rule, rows, columns, operands);
         base.MapCore(rule, rows, columns, operands);
     }
 
     /// <inheritdoc/>
     protected internal override void RowProgramCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands)
     {
-        next = LaunchCost.OfRows(rule, rows, columns, operands);
+        if (IsKeeping)
+            next = LaunchCost.OfRows(rule, rows, columns, operands);
         base.RowProgramCore(rule, rows, columns, operands);
     }
 
     /// <inheritdoc/>
     protected internal override void GemmCore<R>(in GemmArguments arguments, in R epilogue, ReadOnlySpan<Operand> operands)
     {
-        next = LaunchCost.OfProduct(arguments, epilogue, operands);
+        if (IsKeeping)
+            next = LaunchCost.OfProduct(arguments, epilogue, operands);
         base.GemmCore(arguments, epilogue, operands);
     }
 
@@ -88,7 +109,7 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     protected internal override void GemmCore(ReadOnlySpan<GemmArguments> products)
     {
         LaunchCost cost = default;
-        foreach (ref readonly GemmArguments product in products)
+        foreach (ref readonly GemmArguments product in IsKeeping ? products : [])
             cost += LaunchCost.OfProduct(product);
         next = cost;
         base.GemmCore(products);
@@ -97,49 +118,56 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     /// <inheritdoc/>
     protected internal override void AttentionForwardCore(in AttentionArguments arguments)
     {
-        next = LaunchCost.OfAttention(arguments, Pairs(arguments), backward: false);
+        if (IsKeeping)
+            next = LaunchCost.OfAttention(arguments, Pairs(arguments), backward: false);
         base.AttentionForwardCore(arguments);
     }
 
     /// <inheritdoc/>
     protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients)
     {
-        next = LaunchCost.OfAttention(arguments, Pairs(arguments), backward: true);
+        if (IsKeeping)
+            next = LaunchCost.OfAttention(arguments, Pairs(arguments), backward: true);
         base.AttentionBackwardCore(arguments, gradients);
     }
 
     /// <inheritdoc/>
     protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate)
     {
-        next = new(sizeof(int) * indices.Length + table.Type.Bytes(indices.Length, columns) + (accumulate ? 2 : 1) * target.Type.Bytes(indices.Length, columns), accumulate ? indices.Length * columns : 0);
+        if (IsKeeping)
+            next = new(sizeof(int) * indices.Length + table.Type.Bytes(indices.Length, columns) + (accumulate ? 2 : 1) * target.Type.Bytes(indices.Length, columns), accumulate ? indices.Length * columns : 0);
         base.GatherCore(table, indices, target, columns, accumulate);
     }
 
     /// <inheritdoc/>
     protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns)
     {
-        next = new(sizeof(int) * indices.Length + source.Type.Bytes(indices.Length, columns) + 2 * sizeof(float) * indices.Length * columns, indices.Length * columns);
+        if (IsKeeping)
+            next = new(sizeof(int) * indices.Length + source.Type.Bytes(indices.Length, columns) + 2 * sizeof(float) * indices.Length * columns, indices.Length * columns);
         base.ScatterAddCore(source, indices, table, columns);
     }
 
     /// <inheritdoc/>
     protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream)
     {
-        next = new(sizeof(float) * target.Length, 0);
+        if (IsKeeping)
+            next = new(sizeof(float) * target.Length, 0);
         base.RandomCore(target, kind, scale, seed, stream);
     }
 
     /// <inheritdoc/>
     protected internal override void PickCore(in Block source, in Block indices, in Block target, long columns)
     {
-        next = new((sizeof(int) + sizeof(float)) * indices.Length + source.Type.Bytes(1, indices.Length), 0);
+        if (IsKeeping)
+            next = new((sizeof(int) + sizeof(float)) * indices.Length + source.Type.Bytes(1, indices.Length), 0);
         base.PickCore(source, indices, target, columns);
     }
 
     /// <inheritdoc/>
     protected internal override void AddAtCore(in Block target, in Block indices, in Block value, long columns, int perRow)
     {
-        next = new((sizeof(int) + sizeof(float)) * indices.Length + 2 * target.Type.Bytes(1, indices.Length), indices.Length);
+        if (IsKeeping)
+            next = new((sizeof(int) + sizeof(float)) * indices.Length + 2 * target.Type.Bytes(1, indices.Length), indices.Length);
         base.AddAtCore(target, indices, value, columns, perRow);
     }
 
@@ -147,7 +175,8 @@ internal sealed class ProfilingDevice(Device inner) : DelegatingDevice(inner)
     protected internal override void RotateCore(in RotationArguments arguments)
     {
         long angles = (long)arguments.Rows * arguments.RotatedSize, elements = angles * arguments.Heads;
-        next = new(2 * arguments.Target.Type.Bytes(1, elements) + sizeof(float) * angles, 3 * elements);
+        if (IsKeeping)
+            next = new(2 * arguments.Target.Type.Bytes(1, elements) + sizeof(float) * angles, 3 * elements);
         base.RotateCore(arguments);
     }
 

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Layers;
@@ -47,10 +45,8 @@ internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Ro
         var profiler = new ProfilingDevice(device);
         using LanguageModel model = TrainedModel.Create(config, settings, profiler);
         using var trainer = new Trainer(profiler, model, data, settings with { Steps = Math.Max(settings.Steps, WarmUp + steps) });
-        for (int i = 0; i < WarmUp; i++)
-            trainer.Step();
-        profiler.Clear();
-        for (int i = 0; i < steps; i++)
+        profiler.Step = () => trainer.IsStepping && trainer.StepNumber >= WarmUp ? trainer.StepNumber + 1 : null;
+        for (int i = 0; i < WarmUp + steps; i++)
             trainer.Step();
         return Of(roof, profiler, steps);
     }
@@ -66,46 +62,8 @@ internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Ro
         {
             bool launches = ProfilingDevice.IsLaunch(call.Operation) && entry.Shortest > 0;
             var cost = new LaunchCost(entry.Cost.Bytes / steps, entry.Cost.Operations / steps);
-            return new ProfileRow(NameOf(call), ShapeOf(call), (double)entry.Launches / steps, entry.Seconds / steps, cost, entry.Seconds / total,
+            return new ProfileRow(TracedCall.NameOf(call), TracedCall.ShapeOf(call), (double)entry.Launches / steps, entry.Seconds / steps, cost, entry.Seconds / total,
                 launches ? roof.Seconds(entry.Cost, entry.Launches) / (entry.Launches * entry.Shortest) : null, launches ? roof.Limit(entry.Cost, entry.Launches) : null);
         }
     }
-
-    /// <summary>
-    /// Writes the trace in the format of Chrome's and Perfetto's viewers: an object with <c>traceEvents</c>, one complete event ("X") for each launch or
-    /// transfer, with microseconds since the first.
-    /// </summary>
-    public void WriteTrace(Stream target)
-    {
-        using var json = new Utf8JsonWriter(target);
-        json.WriteStartObject();
-        json.WriteString("displayTimeUnit", "ms");
-        json.WriteStartArray("traceEvents");
-        foreach (TracedCall call in Trace)
-        {
-            json.WriteStartObject();
-            json.WriteString("name", NameOf(call.Call));
-            json.WriteString("cat", ProfilingDevice.IsLaunch(call.Call.Operation) ? "launch" : "transfer");
-            json.WriteString("ph", "X");
-            json.WriteNumber("pid", 1);
-            json.WriteNumber("tid", 1);
-            json.WriteNumber("ts", Stopwatch.GetElapsedTime(Trace[0].Began, call.Began).TotalMicroseconds);
-            json.WriteNumber("dur", call.Seconds * 1e6);
-            json.WriteStartObject("args");
-            json.WriteString("shape", ShapeOf(call.Call));
-            json.WriteNumber("bytes", call.Cost.Bytes);
-            json.WriteNumber("operations", call.Cost.Operations);
-            json.WriteEndObject();
-            json.WriteEndObject();
-        }
-
-        json.WriteEndArray();
-        json.WriteEndObject();
-    }
-
-    private static string NameOf(in DeviceCall call) => call.Rule is null ? $"{call.Operation}" : $"{call.Operation} {NameOf(call.Rule)}";
-
-    private static string ShapeOf(in DeviceCall call) => $"{call.Rows} x {call.Columns}{(call.Depth == 0 ? "" : $" x {call.Depth}")}";
-
-    private static string NameOf(Type type) => type.IsGenericType ? $"{type.Name.Split('`')[0]}<{string.Join(", ", type.GetGenericArguments().Select(NameOf))}>" : type.Name;
 }

@@ -101,6 +101,9 @@ public sealed class Trainer : IDisposable
     /// <summary>Tokens per update, including padding.</summary>
     public long TokensPerStep => (long)batches.Length * Settings.Accumulate;
 
+    /// <summary>True within <see cref="Step"/>.</summary>
+    internal bool IsStepping => Volatile.Read(ref stepping) != 0;
+
     /// <summary>The number of epochs after a number of updates: 1.5 is the middle of the second.</summary>
     public double EpochsAfter(long steps) => batches.Epochs((double)steps * Settings.Accumulate);
 

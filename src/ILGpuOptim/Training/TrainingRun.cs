@@ -239,7 +239,9 @@ public sealed partial class TrainingRun : IDisposable
         {
             try
             {
+                TrainingEvents.Log.StepStart(Trainer.StepNumber + 1);
                 Trainer.Step();
+                TrainingEvents.Log.StepStop(Trainer.StepNumber);
             }
             catch (OperationCanceledException)
             {
@@ -343,7 +345,9 @@ public sealed partial class TrainingRun : IDisposable
         if (Settings.EvalBatches == 0)
             return;
         Trainer.Settle();
+        TrainingEvents.Log.ValidationStart(Trainer.StepNumber);
         double training = Trainer.Validate(Settings.EvalBatches, onTraining: true), validating = Trainer.Validate(Settings.EvalBatches);
+        TrainingEvents.Log.ValidationStop(Trainer.StepNumber);
         validation = validating;
         Report(() =>
         {
@@ -358,7 +362,9 @@ public sealed partial class TrainingRun : IDisposable
         Trainer.Settle();
         Report(recorder!.Flush);
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
+        TrainingEvents.Log.CheckpointStart(Trainer.StepNumber);
         Checkpoint.Save(path, Trainer, tokenizer, validation);
+        TrainingEvents.Log.CheckpointStop(Trainer.StepNumber);
         Report(() => Saved?.Invoke(path));
         (long Step, string Path)[] all = [.. Checkpoints(Folder)];
         (string? best, double loss) = all.Select(item => (item.Path, Checkpoint.ValidationLossOf(item.Path))).MinBy(item => item.Item2);

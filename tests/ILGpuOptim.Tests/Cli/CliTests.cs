@@ -296,6 +296,20 @@ public class CliTests
         Assert.Equal(Run("memory", "--preset", "tiny").Output, Run(folder.Path, ["memory", "--resume", "run"]).Output);
     }
 
+    /// <summary>The run that trained last, not the one that was made last; only runs directly below runs/.</summary>
+    [Fact]
+    public void LastIsTheRunThatTrainedLast()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Contains("there is no run below", Run(folder.Path, ["train", "--resume", "last"]).Error, StringComparison.Ordinal);
+        foreach (string name in (string[])["runs/a", "runs/b", "other"])
+            Assert.Equal(0, Run(folder.Path, ["train", "--preset", "tiny", "--steps", "2", "--eval-batches", "0", "--out", name]).Code);
+        File.SetLastWriteTimeUtc(folder["runs/a/metrics.jsonl"], DateTime.UtcNow.AddMinutes(1));
+        Assert.Contains("step      3/3", Run(folder.Path, ["train", "--resume", "last", "--steps", "3"]).Output, StringComparison.Ordinal);
+        Assert.Equal((3, 2), (ILGpuOptim.Training.RunMetrics.Read(folder["runs/a"]).Steps.Count, ILGpuOptim.Training.RunMetrics.Read(folder["runs/b"]).Steps.Count));
+        Assert.Contains("no run to resume", Run(folder.Path, ["train", "--resume", "./last"]).Error, StringComparison.Ordinal);
+    }
+
     /// <summary>Linux tells which signals a process ignores as bits of a number in base sixteen.</summary>
     private static bool Ignores(int signal) => OperatingSystem.IsLinux() && File.ReadLines("/proc/self/status")
         .Where(line => line.StartsWith("SigIgn:", StringComparison.Ordinal))

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 using ILGpuOptim.Cli.Watching;
@@ -102,11 +103,30 @@ public sealed class WatchTests : IDisposable
     }
 
     [Fact]
-    public void TheCommandRefusesFoldersWithoutRuns()
+    public void TheCommandRefusesMissingFolders()
     {
-        Assert.Contains("there is no run in this folder", Tool.Run("watch", folder.Path).Error, StringComparison.Ordinal);
         Assert.Contains("no such folder", Tool.Run("watch", folder["missing"]).Error, StringComparison.Ordinal);
         Assert.Contains("add --watch", Tool.Run("train", "--watch-port", "8080", "--out", folder["run"]).Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["run"]));
+    }
+
+    /// <summary>A folder without runs is waited for: a run that begins later is listed.</summary>
+    [Fact]
+    public async Task RunsThatBeginLaterAppear()
+    {
+        using Process watch = Tool.Start(folder.Path, ["watch", "."]);
+        try
+        {
+            string address = (await watch.StandardError.ReadLineAsync(Stop))!, waiting = (await watch.StandardError.ReadLineAsync(Stop))!;
+            Assert.Equal("waiting    . holds no run yet; the page shows runs as they begin", waiting);
+            using var other = new HttpClient { BaseAddress = new Uri(address["watch".Length..].Trim()) };
+            Assert.Equal("[]", await other.GetStringAsync("runs", Stop));
+            string run = Run("later", 1);
+            Assert.Equal(new[] { run }, JsonSerializer.Deserialize<string[]>(await other.GetStringAsync("runs", Stop)));
+        }
+        finally
+        {
+            watch.Kill();
+        }
     }
 }

@@ -125,8 +125,8 @@ public sealed class ProfilingDeviceTests
         device.Map(new Step(), Rows, Columns, a, b);
         device.Fill(a, 1);
         using var bytes = new MemoryStream();
-        StepProfile.Of(new DeviceRoof(1e9, 1e9, 1e-9), device, 1).WriteTrace(bytes);
-        JsonElement[] events = [.. JsonDocument.Parse(bytes.ToArray()).RootElement.GetProperty("traceEvents").EnumerateArray()];
+        KernelTrace.Write(bytes, device.Calls);
+        JsonElement[] events = [.. JsonDocument.Parse(bytes.ToArray()).RootElement.GetProperty("traceEvents").EnumerateArray().Where(item => item.GetProperty("ph").GetString() == "X")];
         Assert.Equal(["transfer", "launch", "launch"], events.Select(item => item.GetProperty("cat").GetString()));
         Assert.StartsWith("Map Lift2<Step", events[1].GetProperty("name").GetString(), StringComparison.Ordinal);
         Assert.Equal("6 x 20", events[1].GetProperty("args").GetProperty("shape").GetString());

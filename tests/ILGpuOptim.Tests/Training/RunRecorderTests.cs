@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Diagnostics.Metrics;
+using System.Diagnostics.Tracing;
 using System.Text.Json;
 using Google.Protobuf;
 using ILGpuOptim.Compute;
@@ -92,6 +93,35 @@ public sealed class RunRecorderTests : IDisposable
         Assert.Equal(metrics.Steps.Select(item => item.Loss), seen["ilgpuoptim.loss"], (a, b) => Math.Abs(a - b) < 1e-6);
         Assert.Equal(4, seen["ilgpuoptim.step.duration"].Count);
         Assert.Equal(3, seen["ilgpuoptim.loss.validation"].Count);
+    }
+
+    [Fact]
+    public void EventsEncloseEveryStepValidationAndCheckpoint()
+    {
+        using var listener = new Listener(Environment.CurrentManagedThreadId);
+        Train(Tiny);
+        Assert.Equal(
+            ["ValidationStart 0", "ValidationStop 0", "StepStart 1", "StepStop 1", "StepStart 2", "StepStop 2", "ValidationStart 2", "ValidationStop 2",
+            "StepStart 3", "StepStop 3", "StepStart 4", "StepStop 4", "ValidationStart 4", "ValidationStop 4", "CheckpointStart 4", "CheckpointStop 4"],
+            listener.Seen);
+    }
+
+    /// <summary>The events of one thread.</summary>
+    private sealed class Listener(int thread) : EventListener
+    {
+        public List<string> Seen { get; } = [];
+
+        protected override void OnEventSourceCreated(EventSource source)
+        {
+            if (source.Name == "ILGpuOptim")
+                EnableEvents(source, EventLevel.Informational);
+        }
+
+        protected override void OnEventWritten(EventWrittenEventArgs data)
+        {
+            if (Environment.CurrentManagedThreadId == thread)
+                Seen.Add($"{data.EventName} {data.Payload![0]}");
+        }
     }
 
     /// <summary>The check value of CRC-32C is in RFC 3720, B.4: 32 bytes of zeros have 8a9136aa.</summary>
