@@ -33,6 +33,8 @@ internal sealed class TrainOptions
         Setting<string[]>("--freeze", "Freeze", "names of parameters to freeze; * matches anything", (s, v) => s with { Freeze = v });
         Value<int>("--lora-rank", "Lora.Rank", "train LoRA adapters of this rank and freeze the weights");
         Value<double>("--lora-alpha", "Lora.Alpha", "LoRA scale: adapters are multiplied by alpha / rank");
+        Value<bool>("--rslora", "Lora.Rslora", "rank-stabilized LoRA: adapters are multiplied by alpha / √rank");
+        Value<bool>("--dora", "Lora.Dora", "weight-decomposed LoRA (DoRA): magnitudes of the weights are trained beside the adapters");
         Setting<string[]>("--lora-targets", "Lora.Targets", "linear layers that get adapters: last parts of their names, or patterns with *", (s, v) => s with { Lora = (s.Lora ?? new()) with { Targets = v } });
         Value<int>("--layers", "Layers", "number of transformer layers");
         Value<int>("--heads", "Heads", "number of attention heads");
@@ -121,7 +123,7 @@ internal sealed class TrainOptions
     public TrainingSettings SharedSettings(ParseResult result) => Fitted(result, Changed(result, Start(result)));
 
     /// <summary>The optimizer settings of the flags alone, without those of a preset or a file.</summary>
-    public OptimizerSettings OptimizerFlags(ParseResult result) => Changed(result, new TrainingSettings()).Optimizer;
+    public OptimizerSettings OptimizerFlags(ParseResult result) => WithFlags(result, new TrainingSettings()).Optimizer;
 
     /// <summary>An argument that names the model instead of a flag; null for commands without one.</summary>
     public Argument<string?>? Model { get; init; }
@@ -183,7 +185,23 @@ internal sealed class TrainOptions
         }
     }
 
-    private TrainingSettings Changed(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
+    private TrainingSettings Changed(ParseResult result, TrainingSettings settings)
+    {
+        CheckAdapters(result, settings);
+        return WithFlags(result, settings);
+    }
+
+    private TrainingSettings WithFlags(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
+
+    /// <summary>Refuses settings of adapters where nothing turns adapters on.</summary>
+    private void CheckAdapters(ParseResult result, TrainingSettings settings)
+    {
+        if (settings.Lora is null && result.GetResult(flags["Lora.Rank"]) is not { Implicit: false } &&
+            flags.FirstOrDefault(flag => flag.Key.StartsWith("Lora.", StringComparison.Ordinal) && result.GetResult(flag.Value) is { Implicit: false }) is { Value: { } given })
+        {
+            throw new UserException($"{given.Name} is a setting of adapters, but there are none; add {flags["Lora.Rank"].Name}");
+        }
+    }
 
     private static TrainingSettings WithModel(TrainingSettings settings, string path) =>
         settings with { Model = Models.ModelConfig.Find(path), Layers = null, Heads = null, HiddenSize = null, Dropout = null };

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
 using ILGpuOptim.Files;
+using ILGpuOptim.Layers;
 
 namespace ILGpuOptim.Models;
 
@@ -19,7 +20,7 @@ internal sealed class AdapterConfig
 
     private readonly double alpha;
     private readonly int rank;
-    private readonly bool scalesByRoot;
+    private readonly bool isRslora, isDora;
     private readonly IReadOnlyList<string>? targets, excluded;
     private readonly IReadOnlyList<int>? layers;
     private readonly JsonFields? ranks, alphas;
@@ -28,12 +29,12 @@ internal sealed class AdapterConfig
     {
         string type = fields.RequiredText("peft_type");
         if (type != "LORA")
-            throw fields.Error("peft_type", $"\"{type}\" is not supported; only plain LoRA adapters are");
+            throw fields.Error("peft_type", $"\"{type}\" is not supported; only LoRA adapters are");
         rank = fields.RequiredInt("r");
         alpha = fields.Number("lora_alpha") ?? throw fields.Error("lora_alpha", "is missing; it must be a number");
         if (rank < 1)
             throw fields.Error("r", $"is {rank}; it must be at least 1");
-        scalesByRoot = fields.Flag("use_rslora") ?? false;
+        (isRslora, isDora) = (fields.Flag("use_rslora") ?? false, fields.Flag("use_dora") ?? false);
         BaseModel = fields.Text("base_model_name_or_path");
         targets = fields.Element("target_modules") is { ValueKind: JsonValueKind.Array } ? fields.Texts("target_modules") : null;
         excluded = fields.Element("exclude_modules") is { ValueKind: JsonValueKind.Array } ? fields.Texts("exclude_modules") : null;
@@ -48,8 +49,7 @@ internal sealed class AdapterConfig
         }
 
         fields.Only("init_lora_weights", IsPlainStart, "such adapters change the frozen weights when they are loaded, which is not supported; save them converted to plain LoRA with PEFT's path_initial_model_for_weight_conversion");
-        fields.Only("use_dora", ConfigFields.IsFalse, "DoRA is not supported; only plain LoRA adapters are supported");
-        fields.Only("use_qalora", ConfigFields.IsFalse, "QALoRA is not supported; only plain LoRA adapters are supported");
+        fields.Only("use_qalora", ConfigFields.IsFalse, "QALoRA is not supported; only LoRA and DoRA adapters are supported");
         fields.Only("lora_bias", ConfigFields.IsFalse, "biases of adapters are not supported");
         fields.Only("bias", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("none"), "trained biases are not supported; merge the adapters with PEFT first");
         foreach (string name in (string[])["modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters", "megatron_config", "alora_invocation_tokens", "arrow_config"])
@@ -73,15 +73,14 @@ internal sealed class AdapterConfig
         (targets is null || targets.Any(target => target == "all-linear" || Means(target, module))) && excluded?.Any(name => Means(name, module)) != true
         && (layers is null || layers.Count == 0 || layers.Contains(LayerOf(module)));
 
-    /// <summary>The rank of a module's adapter.</summary>
-    public int RankOf(string module) => Find(ranks, module) is { } pattern ? ranks!.RequiredInt(pattern) : rank;
-
-    /// <summary>LoRA's alpha: B A is multiplied by alpha / rank. Settings with <c>use_rslora</c> mean alpha / √rank.</summary>
-    public double AlphaOf(string module)
+    /// <summary>Rank, alpha and form of a module's adapter.</summary>
+    public LoraOptions OptionsOf(string module) => new()
     {
-        double value = Find(alphas, module) is { } pattern ? alphas!.Number(pattern) ?? alpha : alpha;
-        return scalesByRoot ? value * Math.Sqrt(RankOf(module)) : value;
-    }
+        Rank = Find(ranks, module) is { } ranked ? ranks!.RequiredInt(ranked) : rank,
+        Alpha = Find(alphas, module) is { } scaled ? alphas!.Number(scaled) ?? alpha : alpha,
+        Rslora = isRslora,
+        Dora = isDora,
+    };
 
     private static string? Find(JsonFields? patterns, string module) => patterns?.Names.FirstOrDefault(pattern => Means(pattern, module));
 

@@ -165,21 +165,21 @@ public abstract class LanguageModel : Layer, IDisposable
 
         int rank = Math.Min(options.Rank, adapted.Select(linear => Math.Min(linear.Inputs, linear.Outputs)).DefaultIfEmpty(options.Rank).Max());
         foreach (Linear linear in adapted)
-            AddAdapter(linear, rank, options.Alpha, initializer);
+            AddAdapter(linear, options with { Rank = rank }, initializer);
     }
 
     /// <summary>Freezes every parameter and adds an adapter to one linear layer.</summary>
-    internal LoraAdapter AddAdapter(Linear linear, int rank, double alpha, Initializer initializer)
+    internal LoraAdapter AddAdapter(Linear linear, LoraOptions options, Initializer initializer)
     {
         foreach (Parameter parameter in Parameters)
             parameter.IsFrozen = true;
-        var adapter = new LoraAdapter(initializer, linear, rank, alpha);
+        var adapter = new LoraAdapter(initializer, linear, options);
         linear.Adapter = adapter;
         adapters.Add(adapter);
         return adapter;
     }
 
-    /// <summary>Adds the adapters' products to the weights, removes the adapters and unfreezes every parameter.</summary>
+    /// <summary>Replaces the weights by the adapted ones, removes the adapters and unfreezes every parameter.</summary>
     public void MergeAdapters()
     {
         foreach (LoraAdapter adapter in adapters)

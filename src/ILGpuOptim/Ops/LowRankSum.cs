@@ -28,15 +28,6 @@ public static class LowRankSumOp
         return output;
     }
 
-    /// <summary>Adds scale · B A to a weight in place.</summary>
-    internal static void AddLowRank(this Device device, Parameter weight, Tensor a, Tensor b, float scale, bool transposed)
-    {
-        Block wide = weight.IsNarrow ? weight.Widened() : weight.Data;
-        device.Gemm(Product(a, b, wide, scale, transposed) with { Beta = 1 });
-        if (weight.IsNarrow)
-            weight.Store(wide, seed: 0);
-    }
-
     private static void CheckShapes(Tensor weight, Tensor a, Tensor b, bool transposed)
     {
         ProductShape.Matrix("LowRankSum", weight);

@@ -24,6 +24,18 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("it exists already", Tool.Run("merge", folder["run"], folder["merged"]).Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("--lora-alpha", "8")]
+    [InlineData("--lora-targets", "c_attn")]
+    [InlineData("--rslora")]
+    [InlineData("--dora")]
+    public void SettingsOfAdaptersNeedARank(params string[] flags)
+    {
+        string error = Tool.Run(["train", "--preset", "tiny", "--steps", "1", .. flags, "--out", folder["run"]]).Error;
+        Assert.Contains($"{flags[0]} is a setting of adapters, but there are none; add --lora-rank", error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder["run"]));
+    }
+
     private static double[] LogProbabilities(string model) =>
         [.. JsonDocument.Parse(Succeed("sample", model, "--prompt-ids", "1,4,9", "--tokens", "5", "--temperature", "0", "--json")).RootElement.GetProperty("log_probabilities").EnumerateArray().Select(value => value.GetDouble())];
 

@@ -20,6 +20,7 @@ public sealed class MemoryCommandTests : IDisposable
     [InlineData("--preset t5-tiny --tokenizer byte")]
     [InlineData("--preset t5-tiny --data tokens.bin --documents --pad")]
     [InlineData("--from {gpt2-tiny} --data tokens.bin --batch 2 --lora-rank 2")]
+    [InlineData("--from {gpt2-tiny} --data tokens.bin --batch 2 --lora-rank 2 --dora --rslora")]
     public void ThePredictionIsThatOfTraining(string flags)
     {
         File.WriteAllText(folder["text"], DefaultCorpus.Text[..5000]);

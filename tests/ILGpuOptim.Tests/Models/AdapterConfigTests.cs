@@ -28,7 +28,7 @@ public sealed class AdapterConfigTests : IDisposable
     [InlineData("init_lora_weights", "\"eva\"")]
     [InlineData("init_lora_weights", "\"loftq\"")]
     [InlineData("init_lora_weights", "\"lora_ga\"")]
-    [InlineData("use_dora", "true")]
+    [InlineData("use_dora", "1")]
     [InlineData("use_qalora", "true")]
     [InlineData("lora_bias", "true")]
     [InlineData("bias", "\"all\"")]

@@ -38,23 +38,40 @@ public sealed class LoraTests : IDisposable
     [MemberData(nameof(Models))]
     public void MergedAndLoadedModelsAgree(string name, string targets, string peftName)
     {
+        foreach ((bool rslora, bool dora) in ((bool, bool)[])[(false, false), (true, true)])
+            Agree(name, new LoraOptions { Rank = 3, Alpha = 5, Rslora = rslora, Dora = dora, Targets = targets.Split(' ', StringSplitOptions.RemoveEmptyEntries) }, peftName);
+    }
+
+    private void Agree(string name, LoraOptions options, string peftName)
+    {
+        using var folder = new TemporaryFolder();
         string golden = Goldens.Folder("models", name);
         using LanguageModel model = ModelFiles.Load(golden, device);
         float[] plain = Logits(model);
-        model.AddAdapters(new LoraOptions { Rank = 3, Alpha = 5, Targets = targets.Split(' ', StringSplitOptions.RemoveEmptyEntries) }, new Initializer(device, 7));
+        model.AddAdapters(options, new Initializer(device, 7));
         Assert.All(model.Parameters, parameter => Assert.True(parameter.IsFrozen));
         Assert.All(model.Adapters.SelectMany(adapter => adapter.Parameters), parameter => Assert.False(parameter.IsFrozen));
-        Assert.Equal(plain, Logits(model)); // B is zero.
+        Close(plain, Logits(model)); // B is zero, and DoRA's magnitudes are those of the weights.
         foreach (LoraAdapter adapter in model.Adapters)
+        {
             device.Random(adapter.B.Data, RandomKind.Normal, 0.1f, 11, (ulong)adapter.Module.Length);
+            adapter.Magnitude?.Load([.. adapter.Magnitude.ToArray().Select((value, i) => value * (1 + 0.1f * (i % 3)))]);
+        }
+
         float[] adapted = Logits(model);
         Assert.NotEqual(plain, adapted);
 
         AdapterFiles.Save(folder.Path, model, golden);
         using (Safetensors file = Safetensors.Open(folder[AdapterFiles.Weights]))
+        {
             Assert.Contains(peftName, file.Tensors.Keys);
+            string magnitude = peftName[..peftName.LastIndexOf(".lora_", StringComparison.Ordinal)] + ".lora_magnitude_vector";
+            Assert.Equal(options.Dora, file.Tensors.ContainsKey(magnitude));
+        }
+
         JsonNode config = JsonNode.Parse(File.ReadAllText(folder[AdapterFiles.Config]))!;
         Assert.Equal(("LORA", 3, 5, name == "gpt2-tiny"), (config["peft_type"]!.ToString(), (int)config["r"]!, (int)config["lora_alpha"]!, (bool)config["fan_in_fan_out"]!));
+        Assert.Equal((options.Rslora, options.Dora), ((bool)config["use_rslora"]!, (bool)config["use_dora"]!));
 
         // Adapters alone, whose settings name the model; and beside the model.
         using (LanguageModel alone = ModelFiles.Load(folder.Path, device))
@@ -109,7 +126,15 @@ public sealed class LoraTests : IDisposable
         JsonNode config = JsonNode.Parse(File.ReadAllText(folder[AdapterFiles.Config]))!;
         config["use_dora"] = true;
         File.WriteAllText(folder[AdapterFiles.Config], config.ToJsonString());
-        Assert.Contains("only plain LoRA", Refused(() => AdapterFiles.Load(folder.Path, model)), StringComparison.Ordinal);
+        Assert.Contains("q_proj.lora_magnitude_vector; the file is incomplete", Refused(() => AdapterFiles.Load(folder.Path, model)), StringComparison.Ordinal);
+        using LanguageModel decomposed = ModelFiles.Load(Goldens.Folder("models", "llama-tiny"), device);
+        decomposed.AddAdapters(new LoraOptions { Dora = true }, new Initializer(device, 1));
+        AdapterFiles.Save(folder.Path, decomposed, null);
+        Assert.Contains("the adapters are DoRA, but the run's are LoRA", Refused(() => AdapterFiles.Load(folder.Path, model)), StringComparison.Ordinal);
+        config = JsonNode.Parse(File.ReadAllText(folder[AdapterFiles.Config]))!;
+        config["use_dora"] = false;
+        File.WriteAllText(folder[AdapterFiles.Config], config.ToJsonString());
+        Assert.Contains("lora_magnitude_vector is of DoRA, but adapter_config.json has no use_dora", Refused(() => AdapterFiles.Load(folder.Path, model)), StringComparison.Ordinal);
     }
 
     private string[] TargetsOf(string name, params string[] targets)

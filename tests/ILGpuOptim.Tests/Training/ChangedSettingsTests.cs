@@ -163,7 +163,7 @@ public class ChangedSettingsTests
         using var device = new CpuDevice(1);
         using TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder) with { Lora = new LoraOptions { Rank = 1000 } }, device);
         Assert.Contains("LoRA rank 1000 exceeds the short side of every adapted matrix; it is reduced to 12", run.Notes);
-        Assert.All(run.Trainer.Model.Adapters, adapter => Assert.Equal(12, adapter.Rank));
+        Assert.All(run.Trainer.Model.Adapters, adapter => Assert.Equal(12, adapter.Options.Rank));
     }
 
     [Fact]

@@ -22,12 +22,14 @@ public sealed class FineTuningTests : IDisposable
     [Theory]
     [InlineData("gpt2-tiny", false)]
     [InlineData("llama-tiny", true)]
+    [InlineData("llama-tiny", true, true)]
+    [InlineData("gpt2-tiny", true, true)]
     [InlineData("bert-tiny", true)]
     [InlineData("t5-tiny", false)]
     [InlineData("t5v11-tiny", true)]
-    public void ATrainedModelGoesOnLearningAndResumesExactly(string model, bool lora)
+    public void ATrainedModelGoesOnLearningAndResumesExactly(string model, bool lora, bool dora = false)
     {
-        TrainingSettings settings = Settings(Goldens.Folder("models", model)) with { Lora = lora ? new LoraOptions { Rank = 4 } : null };
+        TrainingSettings settings = Settings(Goldens.Folder("models", model)) with { Lora = lora ? new LoraOptions { Rank = 4, Dora = dora, Rslora = dora } : null };
         double[] whole = Losses(Run("whole", settings, settings.Steps));
         Assert.True(whole[^1] < whole[0] - 0.1, $"{whole[0]} to {whole[^1]}");
         Run("parts", settings, 20);
