@@ -7,13 +7,13 @@ browser=${BROWSER:-chromium}
 command -v "$browser" >/dev/null || { echo "watch-test: $browser is not installed (Debian: apt-get install chromium)"; exit 77; }
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
-"$cli" train --preset tiny --steps 30 --eval-interval 10 --eval-batches 1 --sample-interval 10 --out "$work/runs/first" >/dev/null
+"$cli" train --preset tiny --steps 30 --eval-interval 10 --eval-batches 1 --sample-interval 10 --layer-interval 10 --out "$work/runs/first" >/dev/null
 "$cli" train --preset tiny --steps 20 --eval-interval 10 --eval-batches 1 --optimizer came --out "$work/runs/second" >/dev/null
 
 # Damaged or incomplete files of one run leave the page of the others alone.
 mkdir "$work/runs/poor" "$work/runs/broken"
 echo '{"steps": 10, "optimizer": {"name": "adamw"}}' >"$work/runs/poor/settings.json"
-printf '{"step":1,"began":{}}\n{"step":1,"loss":"x"}\n{"step":1,"val_loss":[1]}\n{"step":2,"loss":3}\n' >"$work/runs/poor/metrics.jsonl"
+printf '{"step":1,"began":{}}\n{"step":1,"loss":"x"}\n{"step":1,"val_loss":[1]}\n{"step":2,"loss":3}\n{"step":2,"layers":{"w":null}}\n{"step":3,"layers":7}\n' >"$work/runs/poor/metrics.jsonl"
 echo '{"steps":' >"$work/runs/broken/settings.json"
 
 # The page of finished runs, side by side.
@@ -37,6 +37,7 @@ expect finished 'data-run="first" data-points="4"' "every validation of the firs
 expect finished 'data-sample="first"' "a sample"
 expect finished '"came"' "the settings that differ"
 expect finished 'data-run="poor" data-step="2"' "a run with incomplete files"
+expect finished 'data-run="first" data-map="ratio" data-rows="5" data-columns="3"' "the update-to-weight ratios of five layers in three records"
 expect finished 'data-run="broken" data-step="0"' "a run with damaged settings"
 expect live 'data-run="live" data-step="[1-9][0-9]*"' "the steps of a run that trains"
 echo "watch-test: two finished runs and one that trains are shown"

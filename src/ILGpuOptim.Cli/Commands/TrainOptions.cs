@@ -78,6 +78,7 @@ internal sealed class TrainOptions
         Value<int>("--eval-interval", "EvalInterval", "steps between validations");
         Value<int>("--eval-batches", "EvalBatches", "batches per validation; 0: off");
         Value<int>("--sample-interval", "SampleInterval", "steps between samples of text during training; 0: none");
+        Value<int>("--layer-interval", "LayerInterval", "steps between records of each parameter's gradient norm and update-to-weight ratio; 0: none");
         Value<bool>("--tensorboard", "TensorBoard", "write events for TensorBoard to the folder tensorboard of the run");
         Value<int>("--checkpoint-interval", "CheckpointInterval", "steps between checkpoints; 0: only at the end");
         Value<int>("--keep", "Keep", "number of recent checkpoints to keep, in addition to the best");

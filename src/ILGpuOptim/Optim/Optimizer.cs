@@ -143,6 +143,16 @@ public sealed class ParameterState
     }
 }
 
+/// <summary>Sees each update of a parameter.</summary>
+internal interface IUpdateObserver
+{
+    /// <summary>Called before the update is launched.</summary>
+    void Updating(Parameter parameter);
+
+    /// <summary>Called after the update, rounding to the storage included, was launched.</summary>
+    void Updated(Parameter parameter);
+}
+
 /// <summary>
 /// Updates parameters by their gradients. An update is a sequence of kernel launches and does not wait for
 /// the device.
@@ -166,6 +176,9 @@ public abstract class Optimizer : IDisposable
 
     /// <summary>A device scalar that multiplies every gradient as it is read, so that clipping needs no extra pass. Null means 1.</summary>
     public Block? GradientFactor { get; set; }
+
+    /// <summary>Sees the updates; null: nobody does.</summary>
+    internal IUpdateObserver? Observer { get; set; }
 
     /// <summary>The gradients of the current step, before clipping.</summary>
     protected Gradients Gradients => current ?? throw new InvalidOperationException($"{Name} has gradients only during a step");
@@ -287,6 +300,7 @@ public abstract class Optimizer : IDisposable
         state.Step++;
         if (state.Parameter.Length == 0)
             return;
+        Observer?.Updating(state.Parameter);
         UpdateFactor = state.Options.Maximize ? negated : StepFactor;
         bool widens = state.IsNarrow && !UpdatesNarrowState(state);
         if (widens)
@@ -299,6 +313,7 @@ public abstract class Optimizer : IDisposable
             state.NarrowWeights();
         if (widens)
             state.Narrow();
+        Observer?.Updated(state.Parameter);
     }
 
     /// <summary>Runs before the first update of a step, over all gradients.</summary>

@@ -29,6 +29,9 @@ public sealed class GradientClipping : IDisposable
     /// <summary>The norm of the last <see cref="Measure"/>, a device scalar.</summary>
     public Block Norm => norm;
 
+    /// <summary>The squared norm of each parameter's gradient, in the order of the parameters.</summary>
+    internal Block Squares => squares;
+
     /// <summary>
     /// Measures the norm of all gradients. Returns min(1, limit / (norm + 1e-6)) as a device scalar, or null when
     /// <paramref name="limit"/> is 0 and nothing is clipped.
@@ -39,6 +42,8 @@ public sealed class GradientClipping : IDisposable
         {
             if (gradients.Has(parameter))
                 Add(gradients, parameter);
+            else
+                device.Fill(squares.Slice(places[parameter], 1), 0);
         }
 
         return Total(limit);

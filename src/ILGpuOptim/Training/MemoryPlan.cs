@@ -47,7 +47,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         using var device = new DryDevice(on) { HasRoutedProducts = hasExperts };
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
         using Dataset data = DataOf(settings, 1);
-        using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2 });
+        using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2, LayerInterval = Math.Min(1, settings.LayerInterval) });
         if (trainer.Optimizer is LowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
         IReadOnlyList<Parameter> parameters = model.AllParameters;

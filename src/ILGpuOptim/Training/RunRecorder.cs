@@ -64,8 +64,27 @@ internal sealed class RunRecorder : IDisposable
         });
         TrainingMeters.Stepped(result, trainer.TokensPerStep, seconds, bytes);
         events?.Append(result.Step, ("loss/training", result.Loss), ("learning_rate", (float)result.LearningRate), ("gradient_norm", result.GradientNorm), ("tokens_per_second", (float)speed), ("memory_bytes", bytes));
+        if (result.Layers is { } layers)
+            Measured(result.Step, layers);
         if (sinceFlush.Elapsed.TotalSeconds > 1)
             Flush();
+    }
+
+    private void Measured(long step, IReadOnlyList<ParameterNorms> layers)
+    {
+        metrics.Append(new
+        {
+            step,
+            layers = layers.ToDictionary(norms => norms.Name, norms => new
+            {
+                grad_norm = Number(norms.Gradient),
+                weight_norm = Number(norms.Weights),
+                update_norm = Number(norms.Update),
+                update_ratio = Number(norms.UpdateRatio),
+            }),
+            time = Now,
+        });
+        events?.Append(step, [.. layers.Select(norms => ($"layer_gradient_norm/{norms.Name}", norms.Gradient)), .. layers.Where(norms => float.IsFinite(norms.UpdateRatio)).Select(norms => ($"layer_update_ratio/{norms.Name}", norms.UpdateRatio))]);
     }
 
     /// <summary>Records a validation; NaN stands for data that is missing.</summary>
@@ -97,6 +116,8 @@ internal sealed class RunRecorder : IDisposable
         events?.Flush();
         sinceFlush.Restart();
     }
+
+    private static float? Number(float value) => float.IsFinite(value) ? value : null;
 
     private static double? Number(double value) => double.IsFinite(value) ? value : null;
 

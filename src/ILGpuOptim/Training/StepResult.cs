@@ -30,6 +30,11 @@ public sealed class StepResult
     /// <summary>The global norm of the gradient before clipping.</summary>
     public float GradientNorm => measures.Wait()[1];
 
+    /// <summary>The norms of each trained parameter's gradient, update and weights; null except every <see cref="TrainingSettings.LayerInterval"/> steps.</summary>
+    public IReadOnlyList<ParameterNorms>? Layers => Norms?.Wait();
+
+    internal UpdateNorms.PendingNorms? Norms { get; set; }
+
     /// <summary>The duration of <see cref="Trainer.Step"/>. On a GPU it includes the computation only with <see cref="Trainer.TimesUpdates"/>; otherwise it is the launch time.</summary>
     public TimeSpan Duration { get; internal set; }
 

@@ -11,12 +11,13 @@ namespace ILGpuOptim.Training;
 public sealed class DivergedException(string message) : UserException(message);
 
 /// <summary>Trains a model on a data set: batches, gradients, clipping, learning-rate schedule, updates. Writes no files.</summary>
-public sealed class Trainer : IDisposable
+public sealed partial class Trainer : IDisposable
 {
     private readonly Dataset data;
     private readonly TrainingBatches batches;
     private readonly Schedule schedule;
     private readonly GradientClipping clipping;
+    private readonly UpdateNorms? norms;
     private readonly Parameter[] trained;
     private TimeSpan updates;
     private bool isDisposed, hasUpdated;
@@ -62,6 +63,7 @@ public sealed class Trainer : IDisposable
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
+        norms = settings.LayerInterval > 0 ? new UpdateNorms(device, trained) : null;
         Tape = new Tape(device) { Seed = settings.Seed, Precision = settings.Precision };
         if (settings.Layerwise)
         {
@@ -169,6 +171,9 @@ public sealed class Trainer : IDisposable
     {
         Optimizer.LearningRateFactor = rate;
         updates = TimeSpan.Zero;
+        UpdateNorms? measured = norms is not null && (StepNumber + 1) % Settings.LayerInterval == 0 ? norms : null;
+        measured?.Begin();
+        Optimizer.Observer = measured;
         Tape.IsTraining = Tape.IsRecording = true;
         for (int i = 0; i < Settings.Accumulate; i++)
         {
@@ -203,6 +208,7 @@ public sealed class Trainer : IDisposable
             Tape.Gradients.Clear();
         }
 
+        result.Norms = measured?.Read(clipping.Squares);
         return result;
     }
 
@@ -302,63 +308,6 @@ public sealed class Trainer : IDisposable
         }
     }
 
-    /// <summary>Token masking for masked language models; null for causal models.</summary>
-    /// <exception cref="UserException">The model's configuration does not name the mask token.</exception>
-    internal static TokenMasking? MaskingOf(LanguageModel model, TrainingSettings settings) => model.IsCausal
-        ? null
-        : new TokenMasking(MaskOf(model), model.Config.VocabularySize, settings.Block, settings.MaskedFraction, settings.Seed);
-
-    /// <summary>The id of a masked language model's mask token.</summary>
-    /// <exception cref="UserException">The model's configuration does not name it.</exception>
-    internal static int MaskOf(LanguageModel model) => model.Config.MaskToken
-        ?? throw new UserException("the model's config.json has no mask_token_id, so tokens cannot be masked; add it (the line of [MASK] in vocab.txt, counted from 0)");
-
-    /// <summary>Refuses settings that the model would ignore. Runs store every setting, so default values are accepted.</summary>
-    private static void CheckUsed(TrainingSettings settings, LanguageModel model)
-    {
-        var defaults = new TrainingSettings();
-        if (model.IsCausal && !model.HasEncoder && settings.MaskedFraction != defaults.MaskedFraction)
-            throw UserException.NamingSettings($"{nameof(settings.MaskedFraction):setting} {settings.MaskedFraction}: {model.Config.Family} predicts each next token, so none is masked; leave it at {defaults.MaskedFraction}");
-        if (!model.HasEncoder && settings.MeanSpan != defaults.MeanSpan)
-            throw UserException.NamingSettings($"{nameof(settings.MeanSpan):setting} {settings.MeanSpan}: {model.Config.Family} does not predict spans; leave it at {defaults.MeanSpan}");
-    }
-
-    private static IEnumerable<string> NotesOn(Device device, TrainingSettings settings, LanguageModel model, Optimizer optimizer)
-    {
-        if (settings.Precision == Precision.TF32 && !device.HasTensorCores)
-            yield return $"{device.Name} has no units for tf32, so products and attention are computed in f32";
-        if (model.HasEncoder && model.Config.SpanTokens is { Sentinels.Count: 0 })
-            yield return "neither config.json nor the tokenizer names sentinel tokens, so the last ids of the vocabulary are used as sentinels; to use others, add sentinel_token_ids to config.json";
-        if (settings.Warmup > settings.Steps)
-            yield return $"warm-up of {settings.Warmup} steps is longer than the run; it is shortened to {settings.Steps}";
-        if (settings.Lora is { } lora && model.Adapters.Count > 0 && model.Adapters[0].Options.Rank < lora.Rank)
-            yield return $"LoRA rank {lora.Rank} exceeds the short side of every adapted matrix; it is reduced to {model.Adapters[0].Options.Rank}";
-        int rank = (Registry.Find(settings.Optimizer.Name).Options(settings.Optimizer, true) as LowRankOptions)?.Rank ?? 0;
-        foreach (var cut in optimizer.States
-            .Where(state => state.Options is LowRankOptions options && options.Rank > 0 && options.Rank < rank)
-            .GroupBy(state => ((LowRankOptions)state.Options).Rank))
-        {
-            yield return $"rank {rank} exceeds the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is reduced to {cut.Key}";
-        }
-    }
-
-    private string Describe(float loss)
-    {
-        foreach (Parameter parameter in trained)
-        {
-            string? broken = !AllFinite(parameter.ToArray()) ? "" : Tape.Gradients.Has(parameter) && !AllFinite(Downloaded(Tape.Gradients[parameter])) ? "the gradient of " : null;
-            if (broken is not null)
-            {
-                return $"step {StepNumber + 1}: the loss is {loss}, and {broken}{parameter.Name} is not finite; " +
-                    "lower the learning rate, warm up longer or clip harder, and continue from the last checkpoint";
-            }
-        }
-
-        return $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower the learning rate, warm up longer or clip harder";
-    }
-
-    private static bool AllFinite(float[] values) => Array.TrueForAll(values, float.IsFinite);
-
     private float[] Downloaded(Block block)
     {
         var values = new float[block.Length];
@@ -375,6 +324,7 @@ public sealed class Trainer : IDisposable
         Tape.Dispose();
         Device.Pool.Return(measures);
         clipping.Dispose();
+        norms?.Dispose();
         Optimizer.Dispose();
     }
 }

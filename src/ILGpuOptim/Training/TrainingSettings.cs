@@ -151,6 +151,10 @@ public sealed record TrainingSettings
     [Range(0)]
     public int SampleInterval { get; init; }
 
+    /// <summary>Steps between records of each parameter's gradient norm and update-to-weight ratio (<see cref="StepResult.Layers"/>); 0: none.</summary>
+    [Range(0)]
+    public int LayerInterval { get; init; }
+
     /// <summary>Writes events for TensorBoard to the folder <c>tensorboard</c> of the run.</summary>
     public bool TensorBoard { get; init; }
 

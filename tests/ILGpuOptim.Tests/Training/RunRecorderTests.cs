@@ -12,7 +12,7 @@ namespace ILGpuOptim.Tests.Training;
 /// <summary>What a run records while it trains.</summary>
 public sealed class RunRecorderTests : IDisposable
 {
-    private static readonly TrainingSettings Tiny = Presets.Find("tiny") with { Steps = 4, EvalInterval = 2, EvalBatches = 1, SampleInterval = 2, TensorBoard = true };
+    private static readonly TrainingSettings Tiny = Presets.Find("tiny") with { Steps = 4, EvalInterval = 2, EvalBatches = 1, SampleInterval = 2, TensorBoard = true, LayerInterval = 3 };
 
     private readonly TemporaryFolder folder = new();
     private readonly CpuDevice device = new(1);
@@ -43,6 +43,17 @@ public sealed class RunRecorderTests : IDisposable
         Assert.All(steps, line => Assert.Equal(Tiny.Batch * Tiny.Block, line.GetProperty("tokens_per_second").GetDouble() * line.GetProperty("seconds").GetDouble(), 1e-6));
         Assert.Equal(began.GetProperty("predicted_bytes").GetInt64(), steps[^1].GetProperty("memory_bytes").GetInt64());
         Assert.Equal(2, Assert.Single(lines, line => line.TryGetProperty("sample", out _)).GetProperty("step").GetInt32());
+    }
+
+    [Fact]
+    public void NormsOfParametersAreOneLine()
+    {
+        string[] lines = File.ReadAllLines(Path.Combine(Train(Tiny), TrainingRun.MetricsFile));
+        JsonElement line = JsonDocument.Parse(Assert.Single(lines, line => line.Contains("\"layers\"", StringComparison.Ordinal))).RootElement;
+        Assert.Equal(3, line.GetProperty("step").GetInt32());
+        JsonElement wte = line.GetProperty("layers").GetProperty("wte.weight");
+        Assert.Equal(wte.GetProperty("update_norm").GetSingle() / wte.GetProperty("weight_norm").GetSingle(), wte.GetProperty("update_ratio").GetSingle());
+        Assert.True(wte.GetProperty("grad_norm").GetSingle() > 0);
     }
 
     [Fact]
@@ -152,6 +163,8 @@ public sealed class RunRecorderTests : IDisposable
         Assert.Equal(metrics.Steps.Select(item => ((long, float?))(item.Step, (float)item.Loss)), Of("loss/training"));
         Assert.Equal(metrics.Validations.Select(item => ((long, float?))(item.Step, (float)item.Validation!)), Of("loss/validation"));
         Assert.Equal([(2, null)], Of("sample"));
+        Assert.Equal(3, Assert.Single(Of("layer_update_ratio/wte.weight")).Item1);
+        Assert.True(Assert.Single(Of("layer_gradient_norm/wte.weight")).Item2 > 0);
 
         IEnumerable<(long, float?)> Of(string tag) => events.SelectMany(item => item.Values.Where(value => value.Tag == tag).Select(value => (item.Step, value.Value)));
     }
