@@ -1,5 +1,5 @@
 #!/usr/bin/env dotnet
-#:project ../src/ILGpuOptim.Cli/ILGpuOptim.Cli.csproj
+#:project ../src/ILGpuOptim.CommandLine/ILGpuOptim.CommandLine.csproj
 #:property PublishAot=false
 
 // A new optimizer in one file: dotnet run -c Release samples/my-optimizer.cs

@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text.RegularExpressions;
 using ILGpuOptim.Cli;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
@@ -14,7 +15,7 @@ public partial class ArchitectureTests
     private static readonly string Root = FindRoot();
 
     /// <summary>The project's assemblies, each above those that it may use.</summary>
-    private static readonly Assembly[] Layers = [typeof(CommandLine).Assembly, typeof(Check).Assembly, typeof(LanguageModel).Assembly, typeof(Device).Assembly];
+    private static readonly Assembly[] Layers = [Assembly.Load("ILGpuOptim.Cli"), typeof(CommandLine).Assembly, typeof(DataPackage).Assembly, typeof(Check).Assembly, typeof(LanguageModel).Assembly, typeof(Device).Assembly];
 
     [Fact]
     public void ReferencesPointDownwardsOnly()

@@ -2,8 +2,6 @@ using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
 using ILGpuOptim.Files;
-using Parquet;
-using Parquet.Schema;
 
 namespace ILGpuOptim.Data;
 
@@ -16,18 +14,21 @@ public readonly record struct DocumentPart(string Text)
 }
 
 /// <summary>
-/// Reads documents in sequence, with bounded memory: text (a document per file), JSON lines and Parquet (a document per row), each
-/// also as .gz. Files of a folder are read in the order of their names.
+/// Reads documents in sequence, with bounded memory: text (a document per file) and JSON lines (a document per line), each
+/// also as .gz, and the formats of <see cref="DataFormats"/>, such as Parquet (a document per row). Files of a folder are read in the order of their names.
 /// </summary>
 /// <param name="field">The field of JSON lines, or the column of Parquet files, that holds the text.</param>
 public sealed class DocumentSource(string field = "text")
 {
+    /// <summary>A format that the package ILGpuOptim.Data adds.</summary>
+    private const string Parquet = ".parquet";
+
     private const int MinPart = 4 << 10, MaxPart = 1 << 18;
 
     /// <summary>The length limit of a line of JSON in characters: many times the length of the Bible.</summary>
     private const int MaxLine = 32 << 20;
 
-    private static readonly string[] Extensions = [".txt", ".md", ".text", ".jsonl", ".ndjson", ".parquet"];
+    private static readonly string[] Extensions = [".txt", ".md", ".text", ".jsonl", ".ndjson", Parquet];
 
     /// <summary>The position in the current file after the last part, in bytes on the disk.</summary>
     public long Position { get; private set; }
@@ -40,8 +41,9 @@ public sealed class DocumentSource(string field = "text")
             return [path];
         if (!Directory.Exists(path))
             throw new UserException($"{path}: there is no such file or folder; check its name");
-        string[] found = [.. FolderFiles.PathsOf(path).Where(file => Extensions.Contains(KindOf(file)))];
-        return found.Length > 0 ? found : throw new UserException($"{path}: the folder has no {string.Join(", ", Extensions)} file; name the files themselves");
+        string[] extensions = [.. Extensions.Union(DataFormats.Extensions)];
+        string[] found = [.. FolderFiles.PathsOf(path).Where(file => extensions.Contains(KindOf(file)))];
+        return found.Length > 0 ? found : throw new UserException($"{path}: the folder has no {string.Join(", ", extensions)} file; name the files themselves");
     })];
 
     /// <summary>The documents of a file, in order.</summary>
@@ -49,7 +51,7 @@ public sealed class DocumentSource(string field = "text")
     public IEnumerable<DocumentPart> Read(string path) => KindOf(path) switch
     {
         ".jsonl" or ".ndjson" => JsonLines(path),
-        ".parquet" => Rows(path),
+        var kind when kind == Parquet || DataFormats.Extensions.Contains(kind) => Added(path, kind),
         _ => Text(path),
     };
 
@@ -192,65 +194,13 @@ public sealed class DocumentSource(string field = "text")
         }
     }
 
-    private IEnumerable<DocumentPart> Rows(string path)
+    private IEnumerable<DocumentPart> Added(string path, string extension)
     {
         if (path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase))
-            throw new UserException($"{path}: Parquet files are compressed inside; unpack it");
-        using FileStream stream = SourceFile.Open(path);
-        Parquet(path, () => ParquetCheck.Check(stream));
-        ParquetReader reader = null!;
-        DataField column = null!;
-        Parquet(path, () =>
-        {
-            stream.Position = 0;
-            reader = ParquetReader.CreateAsync(stream, leaveStreamOpen: true).GetAwaiter().GetResult();
-            column = ColumnOf(path, reader.Schema.GetDataFields());
-        });
-        for (int group = 0; group < reader.RowGroups.Count; group++)
-        {
-            string?[] texts = null!;
-            Parquet(path, () => texts = Column(reader, group, column));
-            Position = stream.Length / reader.RowGroups.Count * group;
-            for (int row = 0; row < texts.Length; row++)
-            {
-                string text = texts[row] ?? throw UserException.NamingSettings(
-                    $"{path}: row {row:N0} of row group {group} has no text in the column \"{field}\"; remove the row, or name another column with {nameof(field):setting}");
-                yield return new(text) { IsLast = true };
-            }
-        }
-    }
-
-    private DataField ColumnOf(string path, DataField[] columns)
-    {
-        DataField column = columns.FirstOrDefault(item => item.Path.ToString() == field)
-            ?? throw UserException.NamingSettings($"{path}: there is no column \"{field}\"; there are {string.Join(", ", columns.Select(item => item.Path))}, name one with {nameof(field):setting}");
-        return (column.ClrType == typeof(string) || column.ClrType == typeof(ReadOnlyMemory<char>)) && !column.IsArray ? column
-            : throw UserException.NamingSettings($"{path}: the column \"{field}\" contains {column.ClrType.Name}, not text; name another with {nameof(field):setting}");
-    }
-
-    /// <summary>Reads a column. The library reads the column of a row group as a whole, which determines the memory.</summary>
-    private static string?[] Column(ParquetReader reader, int group, DataField column)
-    {
-        using ParquetRowGroupReader rows = reader.OpenRowGroupReader(group);
-        var texts = new string?[checked((int)rows.RowCount)];
-        rows.ReadAsync(column, texts.AsMemory()).AsTask().GetAwaiter().GetResult();
-        return texts;
-    }
-
-    /// <summary>Runs a reader of Parquet. The library throws exceptions of any type on damaged files, so all are reported as errors of the file.</summary>
-    private static void Parquet(string path, Action read)
-    {
-        try
-        {
-            read();
-        }
-        catch (OutOfMemoryException e)
-        {
-            throw new UserException($"{path}: a column of a row group does not fit the memory; write the file with smaller row groups", e);
-        }
-        catch (Exception e) when (e is not UserException)
-        {
-            throw new UserException($"{path}: it cannot be read as Parquet: {e.GetBaseException().Message}; the file is damaged or uses what the reader lacks, write it anew", e);
-        }
+            throw new UserException($"{path}: {extension} files are compressed inside; unpack it");
+        IDocumentFormat format = DataFormats.Documents(extension, path);
+        using FileStream file = SourceFile.Open(path);
+        foreach (DocumentPart part in format.Read(file, field, position => Position = position))
+            yield return part;
     }
 }

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Numerics;
-using Google.Protobuf;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Training;
 
@@ -37,8 +37,8 @@ internal sealed class TensorBoardWriter : IDisposable
             throw Failed(e);
         }
 
-        Record(0, output => Put(output, 3, bytes => bytes.WriteString("brain.Event:2")));
-        Record(step + 1, output => Put(output, 7, Message(session => { session.WriteTag(1, WireFormat.WireType.Varint); session.WriteEnum((int)SessionStart); })));
+        Record(0, output => output.Text(3, "brain.Event:2"));
+        Record(step + 1, output => output.Message(7, session => session.Varint(1, SessionStart)));
     }
 
     /// <summary>Appends scalars.</summary>
@@ -46,75 +46,53 @@ internal sealed class TensorBoardWriter : IDisposable
     public void Append(long step, params ReadOnlySpan<(string Tag, float Value)> scalars)
     {
         (string Tag, float Value)[] values = [.. scalars];
-        Summary(step, [.. values.Select(item => Message(value =>
+        Summary(step, [.. values.Select(item => ProtobufWriter.Message(value =>
         {
-            Put(value, 1, bytes => bytes.WriteString(item.Tag));
-            value.WriteTag(2, WireFormat.WireType.Fixed32);
-            value.WriteFloat(item.Value);
+            value.Text(1, item.Tag);
+            value.Single(2, item.Value);
         }))]);
     }
 
     /// <summary>Appends a text, which TensorBoard shows as Markdown.</summary>
     /// <exception cref="UserException">The disk is full.</exception>
-    public void Append(long step, string tag, string text) => Summary(step, Message(value =>
+    public void Append(long step, string tag, string text) => Summary(step, ProtobufWriter.Message(value =>
     {
-        ByteString plugin = Message(data => Put(data, 1, bytes => bytes.WriteString("text")));
-        ByteString shape = Message(dimensions => Put(dimensions, 2, Message(dimension => { dimension.WriteTag(1, WireFormat.WireType.Varint); dimension.WriteInt64(1); })));
-        Put(value, 1, bytes => bytes.WriteString(tag));
-        Put(value, 8, Message(tensor =>
+        value.Text(1, tag);
+        value.Message(8, tensor =>
         {
-            tensor.WriteTag(1, WireFormat.WireType.Varint);
-            tensor.WriteEnum((int)StringType);
-            Put(tensor, 2, shape);
+            tensor.Varint(1, StringType);
+            tensor.Message(2, shape => shape.Message(2, dimension => dimension.Varint(1, 1)));
 
             // Four spaces make a block of code, in which nothing is Markdown.
-            Put(tensor, 8, ByteString.CopyFromUtf8("    " + text.ReplaceLineEndings("\n    ")));
-        }));
-        Put(value, 9, Message(metadata => Put(metadata, 1, plugin)));
+            tensor.Text(8, "    " + text.ReplaceLineEndings("\n    "));
+        });
+        value.Message(9, metadata => metadata.Message(1, plugin => plugin.Text(1, "text")));
     }));
 
     /// <summary>Passes all events to the operating system.</summary>
     /// <exception cref="UserException">The disk is full.</exception>
     public void Flush() => Write(file.Flush);
 
-    private void Summary(long step, params IReadOnlyList<ByteString> values) => Record(step, output => Put(output, 5, Message(summary =>
+    private void Summary(long step, params IReadOnlyList<ProtobufWriter> values) => Record(step, output => output.Message(5, summary =>
     {
-        foreach (ByteString value in values)
-            Put(summary, 1, value);
-    })));
+        foreach (ProtobufWriter value in values)
+            summary.Message(1, value);
+    }));
 
-    private void Record(long step, Action<CodedOutputStream> what)
+    private void Record(long step, Action<ProtobufWriter> what)
     {
-        ByteString data = Message(output =>
+        ReadOnlySpan<byte> data = ProtobufWriter.Message(output =>
         {
-            output.WriteTag(1, WireFormat.WireType.Fixed64);
-            output.WriteDouble((DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds);
-            output.WriteTag(2, WireFormat.WireType.Varint);
-            output.WriteInt64(step);
+            output.Double(1, (DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds);
+            output.Varint(2, step);
             what(output);
-        });
+        }).Written;
         byte[] record = new byte[12 + data.Length + 4];
         BinaryPrimitives.WriteUInt64LittleEndian(record, (ulong)data.Length);
         BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(8), MaskedChecksum(record.AsSpan(0, 8)));
-        data.CopyTo(record, 12);
-        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(12 + data.Length), MaskedChecksum(data.Span));
+        data.CopyTo(record.AsSpan(12));
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(12 + data.Length), MaskedChecksum(data));
         Write(() => file.Write(record));
-    }
-
-    private static ByteString Message(Action<CodedOutputStream> write)
-    {
-        using var bytes = new MemoryStream();
-        using (var output = new CodedOutputStream(bytes, leaveOpen: true))
-            write(output);
-        return ByteString.CopyFrom(bytes.GetBuffer(), 0, (int)bytes.Length);
-    }
-
-    private static void Put(CodedOutputStream output, int field, ByteString message) => Put(output, field, bytes => bytes.WriteBytes(message));
-
-    private static void Put(CodedOutputStream output, int field, Action<CodedOutputStream> value)
-    {
-        output.WriteTag(field, WireFormat.WireType.LengthDelimited);
-        value(output);
     }
 
     /// <summary>CRC-32C, rotated and shifted as TensorFlow's record format has it, so that a checksum of data with checksums differs from them.</summary>

@@ -1,5 +1,3 @@
-using System.IO.Compression;
-using System.Reflection;
 using System.Text.Json;
 using ILGpuOptim.Files;
 
@@ -59,12 +57,10 @@ internal static class TiktokenEncodings
     }
 
     /// <summary>The ranks of a bundled encoding.</summary>
+    /// <exception cref="UserException">The package that holds them is missing.</exception>
     public static List<(byte[] Token, int Rank)> BundledRanks(string name)
     {
-        string resource = $"{name}_base.tiktoken.deflate";
-        Assembly assembly = Assembly.Load(name == "o200k" ? "Microsoft.ML.Tokenizers.Data.O200kBase" : "Microsoft.ML.Tokenizers.Data.Cl100kBase");
-        using Stream packed = assembly.GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{assembly} has no {resource}");
-        using var lines = new StreamReader(new DeflateStream(packed, CompressionMode.Decompress));
+        using var lines = new StreamReader(DataFormats.Ranks(name));
         // The number of ranks, then a token in Base64 per line, in order of rank.
         lines.ReadLine();
         var ranks = new List<(byte[] Token, int Rank)>();

@@ -1,5 +1,5 @@
 using System.Text;
-using Google.Protobuf;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 
@@ -23,37 +23,37 @@ internal static class SentencePieceFile
     {
         try
         {
-            return Check(ReadModel(new CodedInputStream(contents), source), source);
+            return Check(ReadModel(new ProtobufReader(contents), source), source);
         }
-        catch (Exception e) when (e is InvalidProtocolBufferException or DecoderFallbackException)
+        catch (Exception e) when (e is InvalidDataException or DecoderFallbackException)
         {
             throw new UserException($"{source}: not a SentencePiece model, or damaged or truncated: {e.Message} Download the file again", e);
         }
     }
 
-    private static SentencePieceModel ReadModel(CodedInputStream input, string source)
+    private static SentencePieceModel ReadModel(ProtobufReader input, string source)
     {
         var model = new SentencePieceModel();
         var pieces = new List<Piece>();
         var samples = new List<(string, string)>();
-        while (input.ReadTag() is var tag and not 0)
+        while (input.Next())
         {
-            switch (WireFormat.GetTagFieldNumber(tag))
+            switch (input.Field)
             {
                 case 1:
-                    pieces.Add(ReadPiece(Nested(input, tag, source), $"{source}: pieces[{pieces.Count}]"));
+                    pieces.Add(ReadPiece(Nested(ref input, source), $"{source}: pieces[{pieces.Count}]"));
                     break;
                 case 2:
-                    model = ReadTrainer(Nested(input, tag, source), model, source);
+                    model = ReadTrainer(Nested(ref input, source), model, source);
                     break;
                 case 3:
-                    model = model with { Normalizer = ReadNormalizer(Nested(input, tag, source), $"{source}: normalizer_spec") };
+                    model = model with { Normalizer = ReadNormalizer(Nested(ref input, source), $"{source}: normalizer_spec") };
                     break;
                 case 4:
-                    ReadSamples(Nested(input, tag, source), samples, source);
+                    ReadSamples(Nested(ref input, source), samples, source);
                     break;
                 case 5:
-                    model = model with { Denormalizer = ReadNormalizer(Nested(input, tag, source), $"{source}: denormalizer_spec") };
+                    model = model with { Denormalizer = ReadNormalizer(Nested(ref input, source), $"{source}: denormalizer_spec") };
                     break;
                 case int number:
                     throw Unknown(source, number);
@@ -63,16 +63,16 @@ internal static class SentencePieceFile
         return model with { Pieces = pieces, SelfTest = samples };
     }
 
-    private static Piece ReadPiece(CodedInputStream input, string source)
+    private static Piece ReadPiece(ProtobufReader input, string source)
     {
         var piece = new Piece("", 0, PieceType.Normal);
-        while (input.ReadTag() is var tag and not 0)
+        while (input.Next())
         {
-            piece = WireFormat.GetTagFieldNumber(tag) switch
+            piece = input.Field switch
             {
-                1 => piece with { Text = Text(input, tag, source) },
-                2 => piece with { Score = Expect(tag, WireFormat.WireType.Fixed32, source) ? input.ReadFloat() : 0 },
-                3 => piece with { Type = (PieceType)Number(input, tag, source) },
+                1 => piece with { Text = Text(ref input, source) },
+                2 => piece with { Score = Expect(input, WireType.Fixed32, source) ? input.Single() : 0 },
+                3 => piece with { Type = (PieceType)Number(ref input, source) },
                 int number => throw Unknown(source, number),
             };
         }
@@ -80,30 +80,30 @@ internal static class SentencePieceFile
         return piece;
     }
 
-    private static SentencePieceModel ReadTrainer(CodedInputStream input, SentencePieceModel model, string file)
+    private static SentencePieceModel ReadTrainer(ProtobufReader input, SentencePieceModel model, string file)
     {
         string source = $"{file}: trainer_spec";
-        while (input.ReadTag() is var tag and not 0)
+        while (input.Next())
         {
-            switch (WireFormat.GetTagFieldNumber(tag))
+            switch (input.Field)
             {
                 case 3:
-                    model = model with { Algorithm = (PieceAlgorithm)Number(input, tag, source) };
+                    model = model with { Algorithm = (PieceAlgorithm)Number(ref input, source) };
                     break;
                 case 24:
-                    model = model with { WhitespaceIsSuffix = Number(input, tag, source) != 0 };
+                    model = model with { WhitespaceIsSuffix = Number(ref input, source) != 0 };
                     break;
                 case 35:
-                    model = model with { ByteFallback = Number(input, tag, source) != 0 };
+                    model = model with { ByteFallback = Number(ref input, source) != 0 };
                     break;
                 case 44:
-                    model = model with { UnknownSurface = Text(input, tag, source) };
+                    model = model with { UnknownSurface = Text(ref input, source) };
                     break;
                 case 46:
-                    model = Text(input, tag, source) is { Length: > 0 } begin ? model with { BeginPiece = begin } : model;
+                    model = Text(ref input, source) is { Length: > 0 } begin ? model with { BeginPiece = begin } : model;
                     break;
                 case int number when TrainingOnly.Contains(number):
-                    input.SkipLastField();
+                    input.Skip();
                     break;
                 case int number:
                     throw Unknown(source, number);
@@ -113,29 +113,29 @@ internal static class SentencePieceFile
         return model;
     }
 
-    private static NormalizerSettings ReadNormalizer(CodedInputStream input, string source)
+    private static NormalizerSettings ReadNormalizer(ProtobufReader input, string source)
     {
         var settings = new NormalizerSettings();
-        while (input.ReadTag() is var tag and not 0)
+        while (input.Next())
         {
-            switch (WireFormat.GetTagFieldNumber(tag))
+            switch (input.Field)
             {
                 // The name of the rules, and their source file.
                 case 1 or 6:
-                    input.SkipLastField();
+                    input.Skip();
                     break;
                 case 2:
-                    ByteString map = Bytes(input, tag, source);
-                    settings = settings with { Characters = map.IsEmpty ? null : new CharacterMap(map.Span, source) };
+                    ReadOnlySpan<byte> map = Bytes(ref input, source);
+                    settings = settings with { Characters = map.IsEmpty ? null : new CharacterMap(map, source) };
                     break;
                 case 3:
-                    settings = settings with { AddDummyPrefix = Number(input, tag, source) != 0 };
+                    settings = settings with { AddDummyPrefix = Number(ref input, source) != 0 };
                     break;
                 case 4:
-                    settings = settings with { RemoveExtraWhitespaces = Number(input, tag, source) != 0 };
+                    settings = settings with { RemoveExtraWhitespaces = Number(ref input, source) != 0 };
                     break;
                 case 5:
-                    settings = settings with { EscapeWhitespaces = Number(input, tag, source) != 0 };
+                    settings = settings with { EscapeWhitespaces = Number(ref input, source) != 0 };
                     break;
                 case int number:
                     throw Unknown(source, number);
@@ -145,21 +145,21 @@ internal static class SentencePieceFile
         return settings;
     }
 
-    private static void ReadSamples(CodedInputStream input, List<(string, string)> samples, string file)
+    private static void ReadSamples(ProtobufReader input, List<(string, string)> samples, string file)
     {
         string source = $"{file}: self_test_data";
-        while (input.ReadTag() is var tag and not 0)
+        while (input.Next())
         {
-            if (WireFormat.GetTagFieldNumber(tag) is var number and not 1)
-                throw Unknown(source, number);
-            CodedInputStream sample = Nested(input, tag, source);
+            if (input.Field != 1)
+                throw Unknown(source, input.Field);
+            ProtobufReader sample = Nested(ref input, source);
             (string text, string pieces) = ("", "");
-            while (sample.ReadTag() is var field and not 0)
+            while (sample.Next())
             {
-                (text, pieces) = WireFormat.GetTagFieldNumber(field) switch
+                (text, pieces) = sample.Field switch
                 {
-                    1 => (Text(sample, field, source), pieces),
-                    2 => (text, Text(sample, field, source)),
+                    1 => (Text(ref sample, source), pieces),
+                    2 => (text, Text(ref sample, source)),
                     int unknown => throw Unknown(source, unknown),
                 };
             }
@@ -201,17 +201,16 @@ internal static class SentencePieceFile
         return model;
     }
 
-    private static CodedInputStream Nested(CodedInputStream input, uint tag, string source) => Bytes(input, tag, source).CreateCodedInput();
+    private static ProtobufReader Nested(ref ProtobufReader input, string source) => new(Bytes(ref input, source));
 
-    private static string Text(CodedInputStream input, uint tag, string source) => Utf8.GetString(Bytes(input, tag, source).Span);
+    private static string Text(ref ProtobufReader input, string source) => Utf8.GetString(Bytes(ref input, source));
 
-    private static ByteString Bytes(CodedInputStream input, uint tag, string source) =>
-        Expect(tag, WireFormat.WireType.LengthDelimited, source) ? input.ReadBytes() : ByteString.Empty;
+    private static ReadOnlySpan<byte> Bytes(ref ProtobufReader input, string source) => Expect(input, WireType.Bytes, source) ? input.Bytes() : [];
 
-    private static int Number(CodedInputStream input, uint tag, string source) => Expect(tag, WireFormat.WireType.Varint, source) ? input.ReadInt32() : 0;
+    private static int Number(ref ProtobufReader input, string source) => Expect(input, WireType.Varint, source) ? (int)input.Varint() : 0;
 
-    private static bool Expect(uint tag, WireFormat.WireType type, string source) => WireFormat.GetTagWireType(tag) == type ? true
-        : throw new UserException($"{source}: field {WireFormat.GetTagFieldNumber(tag)} has another type than in SentencePiece's format; download the file again");
+    private static bool Expect(ProtobufReader input, WireType type, string source) => input.Type == type ? true
+        : throw new UserException($"{source}: field {input.Field} has another type than in SentencePiece's format; download the file again");
 
     private static UserException Unknown(string source, int field) =>
         new($"{source}: field {field} is not part of SentencePiece's format: the file is not a SentencePiece model, or of a newer version; convert the tokenizer to a tokenizer.json");
