@@ -22,6 +22,18 @@ fail() { echo "package-test: $1"; cat "$work/log"; exit 1; }
 grep -q '^model .*6,738,415,616 parameters' "$work/log" || fail "the model of memory llama-7b"
 (cd "$work/tool-run" && "$work/tool/ilgpuoptim" train --model gpt2-124m --layers 1 --hidden-size 32 --heads 2 --block 16 --batch 2 --steps 2 --eval-batches 0 --out named) >"$work/log" 2>&1 || fail "train --model"
 
+# A shell completes commands, flags and values with the script that the tool prints.
+cat >"$work/complete" <<'SCRIPT'
+source <(ilgpuoptim completion bash)
+COMP_LINE="ilgpuoptim train --optimizer apo"
+COMP_POINT=${#COMP_LINE} COMP_CWORD=3
+read -ra COMP_WORDS <<<"$COMP_LINE"
+_ilgpuoptim
+echo "${COMPREPLY[@]}"
+SCRIPT
+PATH="$work/tool:$PATH" bash "$work/complete" >"$work/log" 2>&1
+[ "$(cat "$work/log")" = "apollo apollo-mini" ] || fail "completion in bash"
+
 # The library: without the package of data formats they are refused by name, with it they are read.
 cd "$work/program"
 cat >nuget.config <<CONFIG

@@ -42,7 +42,15 @@ public static class CommandLine
     internal static ParseResult Parse(params string[] args) => Commands().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 
     /// <summary>All commands.</summary>
-    internal static RootCommand Commands() =>
+    internal static RootCommand Commands()
+    {
+        RootCommand root = All();
+        HelpPage.Install(root);
+        ValueCompletions.AddTo(root);
+        return root;
+    }
+
+    private static RootCommand All() =>
         new("Train small language models in C# with memory-efficient optimizers, without native dependencies. " +
             $"After an unexpected error, {Failure.DebugVariable}=1 prints the stack trace.")
         {
@@ -65,5 +73,6 @@ public static class CommandLine
             TokenizerCommand.Create(),
             PrepareCommand.Create(),
             VerifyCommand.Create(),
+            CompletionCommand.Create(),
         };
 }

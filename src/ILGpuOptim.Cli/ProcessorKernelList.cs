@@ -10,7 +10,7 @@ internal static class ProcessorKernelList
 {
     /// <summary>Prints the loops and counts lane operations that remain calls.</summary>
     /// <returns>The exit code: 1 if a lane operation remains a call.</returns>
-    public static int Print(string name, int rows, int columns, bool onlyNames, string? folder)
+    public static int Print(string name, int rows, int columns, bool onlyNames, string? folder, bool json)
     {
         if (ProcessorKernels.IsListing)
         {
@@ -38,8 +38,9 @@ internal static class ProcessorKernelList
             if (kernels.Count == 0)
                 throw new UserException("--target cpu: the JIT compiler of this .NET runtime listed no loop");
             int calling = kernels.Count(kernel => kernel.LaneCalls > 0);
-            Console.WriteLine($"// {name}: {kernels.Count} loops of the CPU device, as x64 machine code; {(calling == 0 ? "no lane operation is a call" : $"lane operations are calls in {calling}")}");
-            KernelsCommand.Print([.. kernels.Select(kernel => (Title(kernel), kernel.Text))], "s", onlyNames, folder);
+            if (!json)
+                Console.WriteLine($"// {name}: {kernels.Count} loops of the CPU device, as x64 machine code; {(calling == 0 ? "no lane operation is a call" : $"lane operations are calls in {calling}")}");
+            KernelsCommand.Print([.. kernels.Select(kernel => (Title(kernel), kernel.Text))], "s", onlyNames, folder, json);
             return calling == 0 ? 0 : 1;
         }
         finally

@@ -20,13 +20,14 @@ internal static class KernelsCommand
         Option<int> columns = Flag.Of("--columns", "columns of the updated matrix", 2304, new RangeAttribute(1, 1 << 16));
         var list = new Option<bool>("--list") { Description = "print only the names of the kernels" };
         var output = new Option<string?>("--out") { Description = "write one file per kernel to this folder instead of printing" };
-        var command = new Command("kernels", "Print the fused kernels of an optimizer; needs no GPU. Each begins with a line that names its kernel shape and rule: the class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("kernels", "Print the fused kernels of an optimizer; needs no GPU. Each begins with a line that names its kernel shape and rule: the class and struct in C#.") { optimizer, target, architecture, rows, columns, list, output, json };
         command.SetAction(result =>
         {
             string kind = result.GetRequiredValue(target).ToLowerInvariant();
             string chosen = result.GetRequiredValue(optimizer);
             if (kind == "cpu")
-                return ProcessorKernelList.Print(chosen, result.GetValue(rows), result.GetValue(columns), result.GetValue(list), result.GetValue(output));
+                return ProcessorKernelList.Print(chosen, result.GetValue(rows), result.GetValue(columns), result.GetValue(list), result.GetValue(output), result.GetValue(json));
             if (!KernelRecorder.Targets.Contains(kind))
                 throw new UserException($"--target {kind}: it must be {string.Join(", ", KernelRecorder.Targets)} or cpu");
             var kernels = new Dictionary<string, KernelSource>();
@@ -53,15 +54,16 @@ internal static class KernelsCommand
             }
 
             string sizes = chosen == "models" ? "" : $", for a matrix of {result.GetValue(rows)} × {result.GetValue(columns)} and a vector of {result.GetValue(columns)}";
-            Console.WriteLine($"// {chosen}: {kernels.Count} {(kernels.Count == 1 ? "kernel" : "kernels")}{sizes}, as {(kind == "ptx" ? $"PTX for sm_{result.GetValue(architecture)}" : "OpenCL C")}");
-            Print([.. kernels.Values.Select(kernel => (Title(kernel), kernel.Text))], kind == "ptx" ? "ptx" : "cl", result.GetValue(list), result.GetValue(output));
+            if (!result.GetValue(json))
+                Console.WriteLine($"// {chosen}: {kernels.Count} {(kernels.Count == 1 ? "kernel" : "kernels")}{sizes}, as {(kind == "ptx" ? $"PTX for sm_{result.GetValue(architecture)}" : "OpenCL C")}");
+            Print([.. kernels.Values.Select(kernel => (Title(kernel), kernel.Text))], kind == "ptx" ? "ptx" : "cl", result.GetValue(list), result.GetValue(output), result.GetValue(json));
             return 0;
         });
         return command;
     }
 
-    /// <summary>Prints kernels, or writes them to a folder.</summary>
-    internal static void Print(IReadOnlyList<(string Title, string Text)> kernels, string extension, bool onlyNames, string? folder)
+    /// <summary>Prints kernels, as text or as lines of JSON, or writes them to a folder.</summary>
+    internal static void Print(IReadOnlyList<(string Title, string Text)> kernels, string extension, bool onlyNames, string? folder, bool json)
     {
         if (folder is not null)
         {
@@ -77,6 +79,13 @@ internal static class KernelsCommand
             {
                 throw new UserException($"{folder}: the kernels cannot be written: {e.Message}; choose another --out", e);
             }
+        }
+
+        if (json)
+        {
+            foreach ((string title, string text) in kernels)
+                CommonOptions.PrintJson(new { Title = title, Text = onlyNames || folder is not null ? null : text });
+            return;
         }
 
         for (int i = 0; i < kernels.Count; i++)

@@ -14,7 +14,8 @@ internal static class MergeCommand
     {
         var source = new Argument<string>("source") { Description = "run, checkpoint, or folder with adapters" };
         var target = new Argument<string>("folder") { Description = "output folder, which must not exist" };
-        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters merged into the weights.") { source, target };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters merged into the weights.") { source, target, json };
         command.SetAction(result =>
         {
             string output = result.GetRequiredValue(target);
@@ -39,7 +40,10 @@ internal static class MergeCommand
                 throw new UserException($"{output}: the model cannot be written: {e.Message}", e);
             }
 
-            Console.WriteLine($"{output}: {model.Config.Summary}, {model.ParameterCount:N0} parameters");
+            if (result.GetValue(json))
+                CommonOptions.PrintJson(new { Folder = output, Model = model.Config.Summary, Parameters = model.ParameterCount });
+            else
+                Console.WriteLine($"{output}: {model.Config.Summary}, {model.ParameterCount:N0} parameters");
         });
         return command;
     }

@@ -17,18 +17,22 @@ internal static class PrepareCommand
         Option<double> validation = Flag.Of("--validation", "fraction of the documents (for text files: of their pieces) used for validation", 0.1, Preparation.ValidationRange);
         var field = new Option<string>("--field") { Description = "text field of JSON lines, or text column of Parquet files", DefaultValueFactory = _ => "text" };
         Option<int?> end = Flag.Of<int?>("--end", "id of the token that ends documents; default: that of <|endoftext|> if the tokenizer has it", new RangeAttribute(0));
-        var command = new Command("prepare", "Convert text, JSON lines and Parquet to token files, with bounded memory.") { data, tokenizer, output, validation, field, end };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("prepare", "Convert text, JSON lines and Parquet to token files, with bounded memory.") { data, tokenizer, output, validation, field, end, json };
         command.SetAction(result =>
         {
             IReadOnlyList<string> files = DocumentSource.Files(result.GetRequiredValue(data));
             var preparation = new Preparation(Tokenizers.Open(result.GetRequiredValue(tokenizer)), result.GetValue(validation), result.GetRequiredValue(field), result.GetValue(end));
             string folder = result.GetRequiredValue(output);
-            PreparedTokens tokens = Console.IsOutputRedirected
-                ? preparation.Run(files, folder, Lines())
+            PreparedTokens tokens = result.GetValue(json) ? preparation.Run(files, folder)
+                : Console.IsOutputRedirected ? preparation.Run(files, folder, Lines())
                 : AnsiConsole.Progress()
                     .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new DownloadedColumn(), new RemainingTimeColumn())
                     .Start(context => preparation.Run(files, folder, Bar(context)));
-            Console.WriteLine($"{tokens.Training:N0} tokens to train on and {tokens.Validation:N0} to validate with, of {tokens.Documents:N0} documents, are in {folder}; train with --data {folder}");
+            if (result.GetValue(json))
+                CommonOptions.PrintJson(new { Folder = folder, tokens.Training, tokens.Validation, tokens.Documents });
+            else
+                Console.WriteLine($"{tokens.Training:N0} tokens to train on and {tokens.Validation:N0} to validate with, of {tokens.Documents:N0} documents, are in {folder}; train with --data {folder}");
         });
         return command;
     }

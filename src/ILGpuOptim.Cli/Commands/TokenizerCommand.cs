@@ -17,14 +17,15 @@ internal static class TokenizerCommand
         var data = new Option<string[]>("--data") { Description = "text files or folders; default: the embedded corpus", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
         Option<int> size = Flag.Of("--vocab", "vocabulary size, including the 256 bytes and the end-of-text token", 4096, BytePairTrainer.VocabularyRange);
         var output = new Option<string>("--out") { Description = "output folder for tokenizer.json, vocab.json, merges.txt and tokenizer_config.json", Required = true };
-        var command = new Command("train", "Train a byte-level BPE tokenizer, saved in Hugging Face's format.") { data, size, output };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("train", "Train a byte-level BPE tokenizer, saved in Hugging Face's format.") { data, size, output, json };
         command.SetAction(result =>
         {
             string[] paths = result.GetRequiredValue(data);
             string text = paths.Length == 0 ? DefaultCorpus.Text : TextSource.Read(paths);
             var trainer = new BytePairTrainer();
             trainer.Add(text);
-            BytePairVocabulary vocabulary = Console.IsOutputRedirected
+            BytePairVocabulary vocabulary = Console.IsOutputRedirected || result.GetValue(json)
                 ? trainer.Train(result.GetValue(size))
                 : AnsiConsole.Progress().Start(context =>
                 {
@@ -42,7 +43,10 @@ internal static class TokenizerCommand
             }
 
             int count = Tokenizers.Open(folder).Encode(text).Length;
-            Console.WriteLine($"{vocabulary.Tokens.Count} tokens in {folder}; the text's {text.Length:N0} characters are {count:N0} tokens, {(double)text.Length / Math.Max(1, count):F2} characters per token");
+            if (result.GetValue(json))
+                CommonOptions.PrintJson(new { Folder = folder, Vocabulary = vocabulary.Tokens.Count, Characters = text.Length, Tokens = count });
+            else
+                Console.WriteLine($"{vocabulary.Tokens.Count} tokens in {folder}; the text's {text.Length:N0} characters are {count:N0} tokens, {(double)text.Length / Math.Max(1, count):F2} characters per token");
         });
         return command;
     }

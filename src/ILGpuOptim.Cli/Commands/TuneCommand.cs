@@ -27,11 +27,20 @@ internal static class TuneCommand
             using (var trainer = new Trainer(device, model, data, settings))
                 trainer.Step();
             device.Pool.Trim();
-            Console.WriteLine($"{"product",-28}{"current",-20}{"us",10}   {"fastest",-20}{"us",10}");
+            bool json = result.GetValue(options.Json);
+            if (!json)
+                Console.WriteLine($"{"product",-28}{"current",-20}{"us",10}   {"fastest",-20}{"us",10}");
             foreach (TunedProduct product in tuning.Measure())
-                Console.WriteLine($"{product.Product,-28}{product.Rule.Plan,-20}{product.Rule.Microseconds,10:F1}   {product.Best.Plan,-20}{product.Best.Microseconds,10:F1}");
+            {
+                if (json)
+                    CommonOptions.PrintJson(new { product.Product, Current = $"{product.Rule.Plan}", CurrentMicroseconds = product.Rule.Microseconds, Fastest = $"{product.Best.Plan}", FastestMicroseconds = product.Best.Microseconds });
+                else
+                    Console.WriteLine($"{product.Product,-28}{product.Rule.Plan,-20}{product.Rule.Microseconds,10:F1}   {product.Best.Plan,-20}{product.Best.Microseconds,10:F1}");
+            }
+
             tuning.Save();
-            Console.WriteLine($"saved in {tuning.Path}; remove the file to restore the default choice");
+            if (!json)
+                Console.WriteLine($"saved in {tuning.Path}; remove the file to restore the default choice");
         });
         return command;
     }
