@@ -8,7 +8,7 @@ command -v "$browser" >/dev/null || { echo "watch-test: $browser is not installe
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 "$cli" train --preset tiny --steps 30 --eval-interval 10 --eval-batches 1 --sample-interval 10 --layer-interval 10 --out "$work/runs/first" >/dev/null
-"$cli" train --preset tiny --steps 20 --eval-interval 10 --eval-batches 1 --optimizer came --out "$work/runs/second" >/dev/null
+"$cli" train --preset tiny --steps 20 --eval-interval 10 --eval-batches 1 --optimizer came --lr 1e-5 --spike-threshold 0.5 --spike-window 3 --out "$work/runs/second" >/dev/null
 
 # Damaged or incomplete files of one run leave the page of the others alone.
 mkdir "$work/runs/poor" "$work/runs/broken"
@@ -38,6 +38,7 @@ expect finished 'data-sample="first"' "a sample"
 expect finished '"came"' "the settings that differ"
 expect finished 'data-run="poor" data-step="2"' "a run with incomplete files"
 expect finished 'data-run="first" data-map="ratio" data-rows="5" data-columns="3"' "the update-to-weight ratios of five layers in three records"
+expect finished 'data-run="second" data-skipped="[0-9]+"' "a skipped step"
 expect finished 'data-run="broken" data-step="0"' "a run with damaged settings"
 expect live 'data-run="live" data-step="[1-9][0-9]*"' "the steps of a run that trains"
 echo "watch-test: two finished runs and one that trains are shown"

@@ -18,7 +18,11 @@ internal abstract class ComparisonProgress
             Begun(candidate, run, training, target);
             foreach (string note in training.Notes.Select(note => $"{candidate.Candidate.Label}: {note}").Where(notes.Add))
                 Noted(note);
-            training.Stepped = result => Stepped(candidate, run, result);
+            training.Stepped = result =>
+            {
+                if (result.Spike is null)
+                    Stepped(candidate, run, result);
+            };
         };
         comparison.Advanced = Advanced;
         comparison.Pruned = Pruned;

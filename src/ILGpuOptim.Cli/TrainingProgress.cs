@@ -43,7 +43,7 @@ internal abstract class TrainingProgress(TrainingRun run)
     public virtual bool Run(Func<bool> train)
     {
         firstStep = Training.Trainer.StepNumber;
-        Training.Stepped += Stepped;
+        Training.Stepped += result => (result.Spike is null ? (Action<StepResult>)Stepped : Skipped)(result);
         Training.Validated = (step, training, validation) =>
         {
             Validated(step, training, validation);
@@ -74,6 +74,8 @@ internal abstract class TrainingProgress(TrainingRun run)
     }
 
     protected abstract void Stepped(StepResult result);
+
+    protected virtual void Skipped(StepResult result) => Line($"step {result.Step,6}  skipped: {result.Spike} ({result.Spike!.Skipped} skipped so far)");
 
     protected abstract void Validated(long step, double training, double validation);
 
@@ -125,6 +127,9 @@ internal abstract class TrainingProgress(TrainingRun run)
 
         protected override void Stepped(StepResult result) =>
             CommonOptions.PrintJson(new { Event = "step", result.Step, result.Epoch, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm });
+
+        protected override void Skipped(StepResult result) =>
+            CommonOptions.PrintJson(new { Event = "skipped", result.Step, Reason = $"{result.Spike}", result.Spike!.Skipped });
 
         protected override void Sampled(long step, string text)
         {

@@ -72,6 +72,10 @@ internal sealed class TrainOptions
         Value<int>("--warmup", "Warmup", "warm-up steps of the learning rate");
         Value<double>("--final-rate", "FinalRate", "learning rate at the end, as a fraction of its peak");
         Value<double>("--clip", "Clip", "gradients are clipped to this global norm; 0: off");
+        Value<double>("--spike-threshold", "SpikeThreshold", "skip or stop at losses more than this number of standard deviations above their running mean, and at losses and gradient norms that are not finite; 0: off");
+        Value<SpikeAction>("--on-spike", "OnSpike", "with --spike-threshold: skip the update, or save and stop");
+        Value<SpikeMeasure>("--spike-of", "SpikeMeasure", "what --spike-threshold is compared with: loss, gradient_norm or either");
+        Value<int>("--spike-window", "SpikeWindow", "steps of the running mean and variance of --spike-threshold");
         Value<bool>("--layerwise", "Layerwise", "update each parameter within the backward pass and free its gradient; requires --clip 0");
         Value<bool>("--recompute", "Recompute", "recompute activations in the backward pass instead of keeping them");
         Value<ulong>("--seed", "Seed", "seed of initialisation, batches and dropout");

@@ -129,7 +129,7 @@ public sealed class ComparedRun
         {
             run.Train(rung.Token);
         }
-        catch (DivergedException e)
+        catch (UserException e) when (e is DivergedException or SpikeException)
         {
             AtomicFolder.WriteText(Path.Combine(Folder, DivergedFile), e.Message);
         }

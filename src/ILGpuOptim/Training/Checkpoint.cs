@@ -39,6 +39,11 @@ public sealed record Checkpoint
     [JsonPropertyName("validation_loss")]
     public double? ValidationLoss { get; init; }
 
+    /// <summary>The statistics of the guard against spikes (<see cref="TrainingSettings.SpikeThreshold"/>), or null.</summary>
+    [JsonPropertyName("spikes")]
+    [JsonInclude]
+    internal SpikeState? Spikes { get; init; }
+
     /// <summary>The number of updates of each parameter.</summary>
     [JsonPropertyName("parameter_steps")]
     public required IReadOnlyDictionary<string, long> ParameterSteps { get; init; }
@@ -76,6 +81,7 @@ public sealed record Checkpoint
                     Step = trainer.StepNumber,
                     Optimizer = trainer.Optimizer.Name,
                     RandomStream = trainer.Tape.RandomStream,
+                    Spikes = trainer.Spikes,
                     ValidationLoss = validationLoss is { } loss && double.IsFinite(loss) ? loss : null,
                     ParameterSteps = trainer.Optimizer.States.ToDictionary(state => state.Parameter.Name, state => state.Step),
                     Files = FolderFiles.Of(partial).ToDictionary(name => name, name => Hash(Path.Combine(partial, name))),
@@ -139,6 +145,7 @@ public sealed record Checkpoint
             Optimizer = fields.RequiredText("optimizer"),
             RandomStream = random is { ValueKind: JsonValueKind.Number } && random.Value.TryGetUInt64(out ulong position) ? position : throw fields.Error("random_stream", "must be an integer of 64 bits"),
             ValidationLoss = fields.Number("validation_loss"),
+            Spikes = fields.Object("spikes") is { } spikes ? SpikesOf(spikes) : null,
             ParameterSteps = steps.Names.ToDictionary(name => name, steps.RequiredCount),
             Files = files.Names.ToDictionary(name => name, files.RequiredText),
         };
@@ -152,6 +159,21 @@ public sealed record Checkpoint
 
         return new[] { ModelFiles.Config, ModelFiles.Weights, OptimizerFile }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing
             ? throw fields.Error("files", $"lacks {missing}") : checkpoint;
+    }
+
+    private static SpikeState SpikesOf(JsonFields fields)
+    {
+        var state = new SpikeState(Statistics("loss"), Statistics("gradient_norm"), fields.RequiredCount("skipped"), fields.RequiredInt("in_a_row"));
+        fields.Finish();
+        return state;
+
+        RunningStatistics Statistics(string name)
+        {
+            JsonFields values = fields.RequiredObject(name);
+            var statistics = new RunningStatistics(values.RequiredCount("count"), values.Number("mean") ?? 0, values.Number("variance") ?? 0);
+            values.Finish();
+            return statistics;
+        }
     }
 
     /// <summary>Opens a file that other processes may replace or remove.</summary>
@@ -257,6 +279,7 @@ public sealed record Checkpoint
         LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
             state.Step = ParameterSteps[state.Parameter.Name];
+        trainer.Spikes = Spikes;
         trainer.StepNumber = Step;
         trainer.Tape.RandomStream = RandomStream;
     }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
 
@@ -44,9 +45,18 @@ internal sealed class RunRecorder : IDisposable
         });
     }
 
-    /// <summary>Records an update. Lines reach the file within about a second.</summary>
+    /// <summary>Records an update, or a skipped one. Lines reach the file within about a second.</summary>
     public void Stepped(StepResult result)
     {
+        if (result.Spike is { } spike)
+        {
+            sinceStep.Restart();
+            metrics.Append(new { step = result.Step, skipped = Fields(spike), skipped_steps = spike.Skipped, lr = result.LearningRate, time = Now });
+            TrainingMeters.Skipped();
+            events?.Append(result.Step, ("skipped_steps", spike.Skipped));
+            return;
+        }
+
         double seconds = sinceStep.Elapsed.TotalSeconds, speed = trainer.TokensPerStep / Math.Max(seconds, 1e-9);
         sinceStep.Restart();
         long bytes = trainer.Device.Pool.PeakBytes;
@@ -69,6 +79,15 @@ internal sealed class RunRecorder : IDisposable
         if (sinceFlush.Elapsed.TotalSeconds > 1)
             Flush();
     }
+
+    /// <summary>Records a spike that ends the run.</summary>
+    public void Stopped(SpikeException stop)
+    {
+        metrics.Append(new { step = stop.Step, stopped = Fields(stop.Spike), time = Now });
+        Flush();
+    }
+
+    private static object Fields(Spike spike) => new { measure = Values.NameOf($"{spike.Measure}"), value = Number(spike.Value), score = Number(spike.Score), mean = Number(spike.Mean) };
 
     private void Measured(long step, IReadOnlyList<ParameterNorms> layers)
     {

@@ -30,6 +30,9 @@ public sealed class StepResult
     /// <summary>The global norm of the gradient before clipping.</summary>
     public float GradientNorm => measures.Wait()[1];
 
+    /// <summary>Why the update was skipped (<see cref="TrainingSettings.SpikeThreshold"/>): weights and optimizer state are those before the step. Null: it was made.</summary>
+    public Spike? Spike { get; internal set; }
+
     /// <summary>The norms of each trained parameter's gradient, update and weights; null except every <see cref="TrainingSettings.LayerInterval"/> steps.</summary>
     public IReadOnlyList<ParameterNorms>? Layers => Norms?.Wait();
 

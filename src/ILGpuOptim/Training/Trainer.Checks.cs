@@ -50,17 +50,11 @@ public sealed partial class Trainer
 
     private string Describe(float loss)
     {
-        foreach (Parameter parameter in trained)
-        {
-            string? broken = !AllFinite(parameter.ToArray()) ? "" : Tape.Gradients.Has(parameter) && !AllFinite(Downloaded(Tape.Gradients[parameter])) ? "the gradient of " : null;
-            if (broken is not null)
-            {
-                return $"step {StepNumber + 1}: the loss is {loss}, and {broken}{parameter.Name} is not finite; " +
-                    "lower the learning rate, warm up longer or clip harder, and continue from the last checkpoint";
-            }
-        }
-
-        return $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower the learning rate, warm up longer or clip harder";
+        string? broken = trained.FirstOrDefault(parameter => !AllFinite(parameter.ToArray()))?.Name
+            ?? (trained.FirstOrDefault(parameter => Tape.Gradients.Has(parameter) && !AllFinite(Downloaded(Tape.Gradients[parameter]))) is { } source ? $"the gradient of {source.Name}" : null);
+        return broken is null
+            ? $"step {StepNumber + 1}: the loss is {loss} although every parameter is finite; lower the learning rate, warm up longer or clip harder"
+            : $"step {StepNumber + 1}: the loss is {loss}, and {broken} is not finite; lower the learning rate, warm up longer or clip harder, and continue from the last checkpoint";
     }
 
     private static bool AllFinite(float[] values) => Array.TrueForAll(values, float.IsFinite);

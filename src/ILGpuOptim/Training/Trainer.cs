@@ -72,6 +72,7 @@ public sealed partial class Trainer : IDisposable
             Tape.GradientReady = UpdateOne;
         }
 
+        guard = settings.SpikeThreshold > 0 ? new SpikeGuard(settings.SpikeThreshold, settings.SpikeMeasure, settings.SpikeWindow) : null;
         Notes = [.. NotesOn(device, settings, model, Optimizer)];
         measures = device.Pool.Rent(2);
     }
@@ -115,13 +116,14 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Cancels a step between two of its batches (<see cref="TrainingSettings.Accumulate"/>).</summary>
     public CancellationToken Stop { get; set; }
 
-    /// <summary>Called with each step, in order, once its loss and gradient norm are known to be finite.</summary>
+    /// <summary>Called with each step, in order, once its loss and gradient norm are known to be finite, and with each that was skipped (<see cref="StepResult.Spike"/>).</summary>
     public Action<StepResult>? Measured { get; set; }
 
     /// <summary>
     /// Makes one update. On asynchronous devices this call does not block: it launches the update, then checks the loss and gradient norm of the
     /// previous step.
     /// </summary>
+    /// <exception cref="SpikeException">The step spiked, and the settings stop the run; the step changed nothing.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Stop"/> cancelled the step, which changed nothing.</exception>
     /// <exception cref="DivergedException">
     /// A loss or norm is not finite. On synchronous devices it is this step's, and the parameters are those of the previous step, unless updates are
@@ -148,7 +150,7 @@ public sealed partial class Trainer : IDisposable
             Undo();
             unfinished = Tape.RandomStream;
             result = Launch(rate);
-            (StepNumber, hasUpdated, halfDone, unfinished) = (StepNumber + 1, true, null, null);
+            (StepNumber, hasUpdated, halfDone, unfinished) = (StepNumber + 1, hasUpdated || result.Spike is null, null, null);
         }
         catch
         {
@@ -163,7 +165,7 @@ public sealed partial class Trainer : IDisposable
         result.UpdateDuration = updates;
         result.Duration = Stopwatch.GetElapsedTime(began);
         launched.Enqueue(result);
-        CheckLaunched(Device.IsAsynchronous && !TimesUpdates ? 1 : 0);
+        CheckLaunched(Device.IsAsynchronous && !TimesUpdates && guard is null ? 1 : 0);
         return result;
     }
 
@@ -181,8 +183,8 @@ public sealed partial class Trainer : IDisposable
                 Stop.ThrowIfCancellationRequested();
             batches.FillTraining((ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
             Tensor batchLoss = Model.Loss(Tape, batches.Tokens, batches.Targets, 1f / Settings.Accumulate);
-            if (Settings.Layerwise && !Device.IsAsynchronous && !float.IsFinite(batchLoss.Item()))
-                throw new DivergedException(Describe(batchLoss.Item()));
+            if (Settings.Layerwise && (guard is not null || !Device.IsAsynchronous))
+                CheckBeforeUpdates(batchLoss.Item());
             Tape.Backward(batchLoss);
             if (i == 0)
                 Device.Copy(batchLoss.Data, measures.Slice(0, 1));
@@ -194,9 +196,17 @@ public sealed partial class Trainer : IDisposable
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Tape.Gradients, Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
         var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures));
-        if (!Device.IsAsynchronous)
+        if (guard is not null && !Settings.Layerwise && Skips(result))
+        {
+            Tape.Gradients.Clear();
+            return result;
+        }
+
+        if (guard is not null || !Device.IsAsynchronous)
             Check(result);
-        if (!Settings.Layerwise)
+        if (Settings.Layerwise)
+            guard?.Accept(result.Loss, result.GradientNorm);
+        else
         {
             long updating = Stopwatch.GetTimestamp();
             Optimizer.GradientFactor = factor;
@@ -249,7 +259,8 @@ public sealed partial class Trainer : IDisposable
         while (launched.Count > exceptLast)
         {
             StepResult result = launched.Dequeue();
-            Check(result);
+            if (result.Spike is null)
+                Check(result);
             Measured?.Invoke(result);
         }
     }

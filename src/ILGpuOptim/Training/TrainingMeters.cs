@@ -20,6 +20,11 @@ internal static class TrainingMeters
     private static readonly Gauge<double> Norm = Meter.CreateGauge<double>("ilgpuoptim.gradient_norm", null, "global norm of the last gradient before clipping");
     private static readonly Gauge<long> Memory = Meter.CreateGauge<long>("ilgpuoptim.memory", "By", "most bytes of the device in use so far");
 
+    private static readonly Counter<long> Skips = Meter.CreateCounter<long>("ilgpuoptim.skipped", "{step}", "steps whose update was skipped because of a spike");
+
+    /// <summary>Publishes a step that was skipped.</summary>
+    public static void Skipped() => Skips.Add(1);
+
     /// <summary>Publishes an update.</summary>
     public static void Stepped(StepResult result, long tokens, double seconds, long bytes)
     {

@@ -63,7 +63,7 @@ public sealed partial class TrainingRun : IDisposable
     /// <summary>Notes for the user: settings that were reduced to what is possible, and those that changed since the run began.</summary>
     public IReadOnlyList<string> Notes { get; private set; }
 
-    /// <summary>Called after each update, in order; on a GPU once the next one has been launched.</summary>
+    /// <summary>Called after each update or skipped step (<see cref="StepResult.Spike"/>), in order; on a GPU once the next one has been launched.</summary>
     public Action<StepResult>? Stepped { get; set; }
 
     /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches; NaN where there is no such data.</summary>
@@ -169,35 +169,11 @@ public sealed partial class TrainingRun : IDisposable
             AtomicFolder.WriteText(Path.Combine(Folder, SettingsFile), record.ToJson(Settings));
     }
 
-    /// <summary>The folder of a run's newest checkpoint, or the folder itself if it holds a model or adapters.</summary>
-    /// <exception cref="UserException">It is neither.</exception>
-    public static string ModelFolder(string path)
-    {
-        if (File.Exists(Path.Combine(path, ModelFiles.Config)) || AdapterFiles.Exist(path))
-            return path;
-        return Checkpoints(path).LastOrDefault().Path ?? throw (
-            File.Exists(path) ? ForeignModel.Explain(path)
-            : ModelConfig.Locate(path) is { } config ? ForeignModel.Explain(config)
-            : new UserException(Directory.Exists(path) ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
-                : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors"));
-    }
-
-    /// <summary>A run's checkpoints, oldest first.</summary>
-    public static IEnumerable<(long Step, string Path)> Checkpoints(string folder)
-    {
-        string parent = Path.Combine(folder, CheckpointFolder);
-        if (!Directory.Exists(parent))
-            return [];
-        return Directory.EnumerateDirectories(parent, "step-*")
-            .Select(path => (Step: long.TryParse(Path.GetFileName(path).AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out long step) ? step : -1, Path: path))
-            .Where(item => item.Step >= 0)
-            .OrderBy(item => item.Step);
-    }
-
     /// <summary>
     /// Trains to the last step, with validations and checkpoints. On cancellation of <paramref name="stop"/> the current state is saved first.
     /// </summary>
     /// <returns>True if the run is finished.</returns>
+    /// <exception cref="SpikeException">A step spiked, and the settings stop the run; the state before it is saved.</exception>
     /// <exception cref="DivergedException">The loss is no longer finite; the last checkpoint is kept.</exception>
     /// <exception cref="UserException">The device was lost or is out of memory; the last checkpoint is kept. Or a file cannot be written; the current state is saved first if possible.</exception>
     /// <exception cref="IOException">A callback could not write; the current state is saved first.</exception>
@@ -245,9 +221,13 @@ public sealed partial class TrainingRun : IDisposable
             }
             catch (OperationCanceledException)
             {
-                if (Trainer.StepNumber > 0 && Checkpoints(Folder).LastOrDefault().Step != Trainer.StepNumber)
-                    Save();
+                SaveNew();
                 break;
+            }
+
+            catch (SpikeException e)
+            {
+                throw Stopped(e);
             }
 
             bool last = Trainer.StepNumber == Settings.Steps;
@@ -354,27 +334,6 @@ public sealed partial class TrainingRun : IDisposable
             recorder!.Validated(training, validating);
             Validated?.Invoke(Trainer.StepNumber, training, validating);
         });
-        recorder!.Restart();
-    }
-
-    private void Save()
-    {
-        Trainer.Settle();
-        Report(recorder!.Flush);
-        string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
-        TrainingEvents.Log.CheckpointStart(Trainer.StepNumber);
-        Checkpoint.Save(path, Trainer, tokenizer, validation);
-        TrainingEvents.Log.CheckpointStop(Trainer.StepNumber);
-        Report(() => Saved?.Invoke(path));
-        (long Step, string Path)[] all = [.. Checkpoints(Folder)];
-        (string? best, double loss) = all.Select(item => (item.Path, Checkpoint.ValidationLossOf(item.Path))).MinBy(item => item.Item2);
-        foreach ((_, string old) in all.SkipLast(Settings.Keep))
-        {
-            // Without a validation there is no best.
-            if (old != best || double.IsPositiveInfinity(loss))
-                Checkpoint.Remove(old);
-        }
-
         recorder!.Restart();
     }
 

@@ -124,6 +124,23 @@ public sealed record TrainingSettings
     public double Clip { get; init; } = 1;
 
     /// <summary>
+    /// Finds steps whose loss is more than this number of standard deviations above the running mean of the steps before (z-score), and losses and
+    /// gradient norms that are not finite; 0: none. The loss is then read before the update, which on a GPU waits for it.
+    /// </summary>
+    [Range(0)]
+    public double SpikeThreshold { get; init; }
+
+    /// <summary>What happens to such a step.</summary>
+    public SpikeAction OnSpike { get; init; }
+
+    /// <summary>What <see cref="SpikeThreshold"/> is compared with.</summary>
+    public SpikeMeasure SpikeMeasure { get; init; }
+
+    /// <summary>Steps of the running mean and variance; a step is compared once there are so many before it.</summary>
+    [Range(2, 1_000_000)]
+    public int SpikeWindow { get; init; } = DefaultSpikeWindow;
+
+    /// <summary>
     /// Updates each parameter within the backward pass, as soon as its gradient is complete, and then frees the gradient: only the gradients of one
     /// operation exist at a time. Excludes clipping by the global norm and accumulation.
     /// </summary>
@@ -175,6 +192,9 @@ public sealed record TrainingSettings
 
     /// <summary>The default of <see cref="FinalRate"/>.</summary>
     private const double DefaultFinalRate = 0.1;
+
+    /// <summary>The default of <see cref="SpikeWindow"/>.</summary>
+    private const int DefaultSpikeWindow = 100;
 
     /// <summary>The default of <see cref="Validation"/>.</summary>
     internal const double DefaultValidation = 0.1;
@@ -260,5 +280,29 @@ public sealed record TrainingSettings
             throw UserException.NamingSettings($"{nameof(Layerwise):setting} updates parameters before the norm of all gradients is known, so it cannot clip by it ({nameof(Clip):setting} {Clip}); add {nameof(Clip):setting} 0");
         if (Layerwise && Accumulate > 1)
             throw UserException.NamingSettings($"{nameof(Layerwise):setting} keeps no gradients from one batch to the next, so it cannot add up those of {Accumulate} batches; leave out {nameof(Accumulate):setting} and raise {nameof(Batch):setting}");
+        CheckSpikes();
+    }
+
+    private void CheckSpikes()
+    {
+        if (SpikeThreshold == 0)
+        {
+            if (OnSpike != SpikeAction.Skip)
+                throw WithoutThreshold($"{nameof(OnSpike):setting} {Values.NameOf($"{OnSpike}")}");
+            if (SpikeMeasure != SpikeMeasure.Loss)
+                throw WithoutThreshold($"{nameof(SpikeMeasure):setting} {Values.NameOf($"{SpikeMeasure}")}");
+            if (SpikeWindow != DefaultSpikeWindow)
+                throw WithoutThreshold($"{nameof(SpikeWindow):setting} {SpikeWindow}");
+        }
+
+        if (!Layerwise || SpikeThreshold == 0)
+            return;
+        if (OnSpike == SpikeAction.Skip)
+            throw UserException.NamingSettings($"{nameof(Layerwise):setting} has updated parameters before the gradient is complete, so a step cannot be skipped ({nameof(OnSpike):setting} skip); use {nameof(OnSpike):setting} stop, or leave out {nameof(Layerwise):setting}");
+        if (SpikeMeasure != SpikeMeasure.Loss)
+            throw UserException.NamingSettings($"{nameof(Layerwise):setting} has updated parameters before the norm of all gradients is known, so no step can be stopped by it ({nameof(SpikeMeasure):setting} {Values.NameOf($"{SpikeMeasure}")}); use {nameof(SpikeMeasure):setting} loss, or leave out {nameof(Layerwise):setting}");
+
+        static UserException WithoutThreshold(FormattableString setting) =>
+            UserException.NamingSettings($"{UserException.NamingSettings(setting)}: no spikes are found; add {nameof(SpikeThreshold):setting}, such as 6");
     }
 }
