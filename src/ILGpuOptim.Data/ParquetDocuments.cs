@@ -34,6 +34,8 @@ internal sealed class ParquetDocuments : IDocumentFormat
         }
     }
 
+    public IEnumerable<byte[]> ReadRecords(FileStream file) => ParquetRecords.Read(file);
+
     private static DataField ColumnOf(string path, string field, DataField[] columns)
     {
         DataField column = columns.FirstOrDefault(item => item.Path.ToString() == field)
@@ -58,7 +60,7 @@ internal sealed class ParquetDocuments : IDocumentFormat
     }
 
     /// <summary>Runs a reader of Parquet. The library throws exceptions of any type on damaged files, so all are reported as errors of the file.</summary>
-    private static void Guarded(string path, Action read)
+    internal static void Guarded(string path, Action read)
     {
         try
         {

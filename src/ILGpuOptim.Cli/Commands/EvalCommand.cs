@@ -1,102 +1,124 @@
 using System.CommandLine;
-using System.Text;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Files;
 using ILGpuOptim.Models;
+using ILGpuOptim.Tasks;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
 
-/// <summary><c>eval</c>: measures the loss of a model on a text.</summary>
-internal static class EvalCommand
+/// <summary><c>eval</c>: measures models on a text and on tasks.</summary>
+internal sealed class EvalCommand
 {
-    public static Command Create()
-    {
-        var source = new Argument<string>("source") { Description = "run, checkpoint, or folder with config.json and model.safetensors" };
-        var data = new Option<string[]>("--data") { Description = "text or token files to evaluate on; default: the validation data of the run", AllowMultipleArgumentsPerToken = true };
-        var defaults = new EvaluationOptions();
-        Option<int> stride = Flag.For<int>("--stride", "tokens from the start of one window to that of the next; overlapping tokens are context only. 0: no overlap", defaults, nameof(defaults.Stride));
-        Option<int> block = Flag.For<int>("--block", $"tokens per window. 0: the model's positions, at most {EvaluationOptions.MaxBlock}", defaults, nameof(defaults.Block));
-        Option<bool?> documents = Flag.Of<bool?>("--documents", "keep documents apart, as train does; default: as the run was trained");
-        Option<string?> device = CommonOptions.Device();
-        Option<int?> threads = CommonOptions.Threads();
-        Option<bool> json = CommonOptions.Json();
-        var command = new Command("eval", "Measure loss, perplexity and bits per byte; for BERT and T5, also the accuracy on masked tokens.") { source, data, stride, block, documents, device, threads, json };
-        command.SetAction(result =>
-        {
-            string path = result.GetRequiredValue(source);
-            using ModelSource found = ModelSource.Open(path);
-            string folder = found.Folder;
-            TrainingSettings? run = SettingsOf(path);
-            Source text = Tokens(path, folder, run, result.GetValue(data) ?? [], result.GetValue(documents) ?? run?.Documents ?? false);
-            foreach (string note in text.Notes)
-                Console.Error.WriteLine($"note: {note}");
-            using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
-            using LanguageModel model = ModelFiles.Load(folder, target);
-            CommonOptions.NoteUnused(model, folder);
-            var options = new EvaluationOptions
-            {
-                Stride = result.GetValue(stride),
-                Block = result.GetValue(block),
-                MaskedFraction = run?.MaskedFraction ?? defaults.MaskedFraction,
-                MeanSpan = run?.MeanSpan ?? defaults.MeanSpan,
-            };
-            EvaluationResult measured = Evaluation.Run(model, target, text.Tokens, text.Bytes, options, text.Documents);
-            if (result.GetValue(json))
-            {
-                CommonOptions.PrintJson(new { measured.Tokens, measured.Loss, measured.Perplexity, measured.BitsPerByte, measured.Accuracy });
-                return;
-            }
+    private static readonly EvaluationOptions Defaults = new();
+    private static readonly TaskOptions TaskDefaults = new();
 
-            Console.WriteLine($"tokens         {measured.Tokens:N0}");
-            Console.WriteLine($"loss           {measured.Loss:F4} nats per token");
-            Console.WriteLine($"perplexity     {measured.Perplexity:F4}");
-            if (measured.BitsPerByte is { } bits)
-                Console.WriteLine($"bits per byte  {bits:F4}");
-            if (measured.Accuracy is { } accuracy)
-                Console.WriteLine($"accuracy       {accuracy:P2} of the masked tokens");
-        });
+    private readonly Argument<string[]> sources = new("source") { Description = "runs, checkpoints, or folders with config.json and model.safetensors; several give one table", Arity = ArgumentArity.OneOrMore };
+    private readonly Option<string[]> data = new("--data") { Description = "text or token files to measure the loss on; default: the validation data of the run", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<int> stride = Flag.For<int>("--stride", "tokens from the start of one window to that of the next; overlapping tokens are context only. 0: no overlap", Defaults, nameof(Defaults.Stride));
+    private readonly Option<int> block = Flag.For<int>("--block", $"tokens per window. 0: the model's positions, at most {EvaluationOptions.MaxBlock}", Defaults, nameof(Defaults.Block));
+    private readonly Option<bool?> documents = Flag.Of<bool?>("--documents", "keep documents apart, as train does; default: as the run was trained");
+    private readonly Option<bool> noLoss = new("--no-loss") { Description = "measure the tasks only" };
+    private readonly Option<string[]> tasks = new("--task") { Description = "files of multiple-choice questions, continuations or prompts with answers (.jsonl, .json, .gz, .parquet, llm.c's .bin)", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<string?> format = new("--format") { Description = "format of the tasks' records: " + string.Join(", ", TaskFormats.Names) + "; default: known by the fields" };
+    private readonly Option<int> limit = Flag.For<int>("--limit", "questions to take from the beginning of each task. 0: all", TaskDefaults, nameof(TaskDefaults.Limit));
+    private readonly Option<int> shots = Flag.For<int>("--shots", "examples with their answers before each question", TaskDefaults, nameof(TaskDefaults.Shots));
+    private readonly Option<string?> shotsFrom = new("--shots-from") { Description = "file of the examples; the first ones are taken, of the same subject where records have one" };
+    private readonly Option<LengthUnit?> norm = Flag.Of<LengthUnit?>("--norm", "unit of length for acc_norm: characters, bytes or tokens; default: characters, and tokens for llm.c's .bin files");
+    private readonly Option<int> tokens = Flag.For<int>("--tokens", "most tokens of a generated answer", TaskDefaults, nameof(TaskDefaults.Tokens));
+    private readonly Option<string[]> stops = new("--stop") { Description = "end a generated answer before this string; may be repeated. Default: a line feed" };
+    private readonly Option<string?> predictions = new("--predictions") { Description = "write the prediction for each question to this file, as JSON lines" };
+    private readonly Option<string?> device = CommonOptions.Device();
+    private readonly Option<int?> threads = CommonOptions.Threads();
+    private readonly Option<bool> json = CommonOptions.Json();
+
+    public static Command Create() => new EvalCommand().Build();
+
+    private Command Build()
+    {
+        var command = new Command("eval", "Measure loss, perplexity and bits per byte, and accuracy on tasks; for BERT and T5, the accuracy on masked tokens.")
+        {
+            sources, data, stride, block, documents, noLoss, tasks, format, limit, shots, shotsFrom, norm, tokens, stops, predictions, device, threads, json,
+        };
+        command.SetAction(Run);
         return command;
     }
 
-    /// <summary>The settings of a run, or of the run of a checkpoint; null for other models.</summary>
-    private static TrainingSettings? SettingsOf(string path)
+    private int Run(ParseResult result)
     {
-        string run = File.Exists(Path.Combine(path, TrainingRun.SettingsFile)) ? path : Path.Combine(path, "..", "..");
-        string settings = Path.Combine(run, TrainingRun.SettingsFile);
-        return File.Exists(settings) ? TrainingSettings.LoadRun(settings) : null;
-    }
-
-    private static Source Tokens(string path, string folder, TrainingSettings? run, string[] data, bool documents)
-    {
-        ITokenizer? tokenizer = Tokenizers.Load(folder);
-        if (data.Length == 0)
+        string[] paths = result.GetRequiredValue(sources);
+        TaskOptions options = Options(result);
+        if (options.Format is not null && (result.GetValue(tasks) ?? []).Length == 0)
+            throw new UserException("--format is that of the records of a task; name the task with --task");
+        IReadOnlyList<EvaluationTask> questions = [.. (result.GetValue(tasks) ?? []).Select(path => EvaluationTask.Open(path, options))];
+        using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
+        var measured = new List<EvaluatedSource>();
+        var output = new EvalOutput(questions, result.GetValue(json), paths.Length > 1);
+        int code = 0;
+        foreach (string path in paths)
         {
-            Dataset own = TrainingRun.LoadData((run ?? throw new UserException($"{path}: not a run, so there is no data to evaluate on; give --data")) with { Documents = documents }, folder);
-            return new Source(own.Validation, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(own.Validation.ToArray())), own.ValidationDocuments, own.Notes);
+            EvaluatedSource source;
+            try
+            {
+                source = Measure(result, path, questions, options, target);
+            }
+            catch (Exception e) when (paths.Length > 1 && e is UserException or IOException or UnauthorizedAccessException)
+            {
+                // The others are measured all the same.
+                source = new EvaluatedSource(path, null, []) { Error = (e as UserException)?.MessageWith(SettingFlags.NameOf) ?? e.Message };
+                code = Failure.Report(new UserException(source.Error.StartsWith(path, StringComparison.Ordinal) ? source.Error : $"{path}: {source.Error}", e), Console.Error);
+            }
+
+            measured.Add(source);
+            output.Add(source);
         }
 
-        if (data.All(file => file.EndsWith(".bin", StringComparison.OrdinalIgnoreCase)))
-        {
-            if (!documents)
-                return new Source(TokenSequence.Join([.. data.Select(TokenFile.Open)]), null, null, []);
-            (TokenSequence tokens, DocumentEnds ends, IReadOnlyList<string> notes) = Dataset.OpenDocuments(data, tokenizer);
-            return new Source(tokens, null, ends, notes);
-        }
-
-        if (tokenizer is null)
-            throw new UserException($"{folder}: there is no tokenizer beside the model, so it cannot read text; give a .bin token file");
-        string text = TextSource.Read(data, out IReadOnlyList<int> fileEnds);
-        if (!documents)
-            return new Source(TokenSequence.From(tokenizer.Encode(text)), Encoding.UTF8.GetByteCount(text), null, []);
-        Dataset apart = Dataset.FromDocuments(text, fileEnds, tokenizer, 0, string.Join(", ", data));
-        return new Source(apart.Training, null, apart.TrainingDocuments, apart.Notes);
+        output.Finish();
+        if (result.GetValue(predictions) is { } file)
+            AtomicFolder.WriteText(file, EvalOutput.Predictions(measured));
+        return code;
     }
 
-    /// <summary>The tokens to evaluate on.</summary>
-    /// <param name="Tokens">The tokens.</param>
-    /// <param name="Bytes">The number of bytes of their text, if known.</param>
-    /// <param name="Documents">Their documents; null where they are not kept apart.</param>
-    /// <param name="Notes">How the documents were found.</param>
-    private sealed record Source(TokenSequence Tokens, long? Bytes, DocumentEnds? Documents, IReadOnlyList<string> Notes);
+    private TaskOptions Options(ParseResult result) => new()
+    {
+        Format = result.GetValue(format),
+        Limit = result.GetValue(limit),
+        Shots = result.GetValue(shots),
+        ShotsFrom = result.GetValue(shotsFrom),
+        Norm = result.GetValue(norm),
+        Tokens = result.GetValue(tokens),
+        Stops = result.GetValue(stops) is { Length: > 0 } given ? given : TaskDefaults.Stops,
+    };
+
+    private EvaluatedSource Measure(ParseResult result, string path, IReadOnlyList<EvaluationTask> questions, TaskOptions options, Device target)
+    {
+        using ModelSource found = ModelSource.Open(path);
+        string folder = found.Folder;
+        TrainingSettings? run = EvalData.SettingsOf(path);
+        string[] files = result.GetValue(data) ?? [];
+        bool measuresLoss = !result.GetValue(noLoss) && (files.Length > 0 || run is not null || questions.Count == 0);
+        EvalData? text = measuresLoss ? EvalData.Open(path, folder, run, files, result.GetValue(documents) ?? run?.Documents ?? false) : null;
+        foreach (string note in text?.Notes ?? [])
+            Console.Error.WriteLine($"note: {note}");
+        using LanguageModel model = ModelFiles.Load(folder, target);
+        CommonOptions.NoteUnused(model, folder);
+        EvaluationResult? loss = text is null ? null : Evaluation.Run(model, target, text.Tokens, text.Bytes, new EvaluationOptions
+        {
+            Stride = result.GetValue(stride),
+            Block = result.GetValue(block),
+            MaskedFraction = run?.MaskedFraction ?? Defaults.MaskedFraction,
+            MeanSpan = run?.MeanSpan ?? Defaults.MeanSpan,
+        }, text.Documents);
+        var scored = new List<TaskResult>();
+        if (questions.Count > 0)
+        {
+            var evaluation = new TaskEvaluation(model, target, Tokenizers.Load(folder), GenerationConfig.Of(folder).EndTokens);
+            scored.AddRange(questions.Select(task => evaluation.Run(task, options, EvalOutput.Progress(task))));
+        }
+
+        foreach (TaskResult cut in scored.Where(item => item.Cut > 0))
+            Console.Error.WriteLine($"note: {path}: {cut.Cut:N0} contexts of {cut.Task.Name} are longer than the model's {model.Config.ContextLength} positions and were cut at their beginning");
+        return new EvaluatedSource(path, loss, scored);
+    }
 }

@@ -1,3 +1,4 @@
+using ILGpuOptim.Tasks;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
@@ -16,6 +17,10 @@ internal static class SettingFlags
         ["optimizers"] = "--optimizers",
         ["rates"] = "--lr",
         ["seeds"] = "--seeds",
+        [nameof(TaskOptions.Format)] = "--format",
+        [nameof(TaskOptions.Shots)] = "--shots",
+        [nameof(TaskOptions.ShotsFrom)] = "--shots-from",
+        [nameof(TaskOptions.Norm)] = "--norm",
     };
 
     /// <summary>The flag of a setting; its name in files where it has none.</summary>

@@ -14,6 +14,11 @@ public interface IDocumentFormat
     /// <param name="advanced">Reports the position in the file in bytes as reading advances.</param>
     /// <exception cref="UserException">The file is damaged, or has no such field.</exception>
     IEnumerable<DocumentPart> Read(FileStream file, string field, Action<long> advanced);
+
+    /// <summary>Reads the rows of a file as JSON objects in UTF-8, in order: structures are objects, lists are arrays.</summary>
+    /// <param name="file">The file, opened at its beginning.</param>
+    /// <exception cref="UserException">The file is damaged, or its rows are no records; so by default.</exception>
+    IEnumerable<byte[]> ReadRecords(FileStream file) => throw new UserException($"{file.Name}: {Extension} files hold documents, not records; convert the file, for example to JSON lines");
 }
 
 /// <summary>

@@ -56,7 +56,7 @@ public sealed class DocumentSource(string field = "text")
     };
 
     /// <summary>The extension that determines the format: the one before .gz.</summary>
-    private static string KindOf(string path) => Path.GetExtension(path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path).ToLowerInvariant();
+    internal static string KindOf(string path) => Path.GetExtension(path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path).ToLowerInvariant();
 
     /// <summary>A file and its decoded, unpacked text.</summary>
     private static (FileStream File, StreamReader Text) Open(string path)
@@ -142,7 +142,7 @@ public sealed class DocumentSource(string field = "text")
     }
 
     /// <summary>The lines of a file, of bounded length.</summary>
-    private IEnumerable<string> Lines(string path)
+    internal IEnumerable<string> Lines(string path)
     {
         (FileStream file, StreamReader reader) = Open(path);
         using StreamReader owner = reader;

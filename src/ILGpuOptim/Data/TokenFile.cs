@@ -58,7 +58,7 @@ public static class TokenFile
         header = header[..file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false)];
         int magic = header.Length == HeaderBytes ? BinaryPrimitives.ReadInt32LittleEndian(header) : 0;
         if (magic == QuestionsMagic)
-            throw new UserException($"{path}: the file contains llm.c's multiple-choice questions, not text; give a file of tokens");
+            throw new UserException($"{path}: the file contains llm.c's multiple-choice questions, not text; they are a task of eval, so give a file of tokens here");
         if (magic == CheckpointMagic)
             throw new UserException($"{path}: the file is an llm.c model, not data; give a file of tokens");
         if (header.StartsWith((ReadOnlySpan<byte>)[0x93, .. "NUMPY"u8]))

@@ -101,7 +101,7 @@ public static class Evaluation
                     : windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block), numbers.AsSpan(row * block));
             }
 
-            losses.Enqueue((device.ReadLater(model.Loss(tape, new TokenBatch(inputs, batch) { Documents = numbers }, targets).Data), counted));
+            losses.Enqueue((device.ReadLater(model.Losses(tape, new TokenBatch(inputs, batch) { Documents = numbers }, targets).CrossEntropy.Data), counted));
             tape.Reset();
             Add(exceptLast: 1);
         }

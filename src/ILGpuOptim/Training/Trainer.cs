@@ -303,7 +303,7 @@ public sealed partial class Trainer : IDisposable
             for (int i = 0; i < batches; i++)
             {
                 this.batches.FillValidation(onTraining, (ulong)i);
-                Device.Copy(Model.Loss(Tape, this.batches.Tokens, this.batches.Targets).Data, losses.Slice(i, 1));
+                Device.Copy(Model.Losses(Tape, this.batches.Tokens, this.batches.Targets).CrossEntropy.Data, losses.Slice(i, 1));
                 Tape.Reset();
             }
 
