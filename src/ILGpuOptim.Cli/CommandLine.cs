@@ -58,6 +58,8 @@ public static class CommandLine
             CompareCommand.Create(),
             WatchCommand.Create(),
             SampleCommand.Create(),
+            ChatCommand.Create(),
+            ServeCommand.Create(),
             EvalCommand.Create(),
             Llama2CCommands.CreateImport(),
             Llama2CCommands.CreateExport(),

@@ -49,7 +49,7 @@ public sealed partial class DocumentationTests : IDisposable
             """,
     };
 
-    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md"], CompileOnly = ["devices.md", "models.md"];
+    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md"], CompileOnly = ["chat.md", "devices.md", "models.md"];
 
     private readonly TemporaryFolder folder = new();
 
@@ -110,7 +110,7 @@ public sealed partial class DocumentationTests : IDisposable
             namespace {{NameOf(page)}}
             {
             {{usings}}
-            internal static class Console { public static void WriteLine(object value) { } }
+            internal static class Console { public static void Write(object value) { } public static void WriteLine(object value) { } }
             public static class Program { public static void Run() {
             {{body.Insert(start, given)}}
             } }
@@ -131,8 +131,9 @@ public sealed partial class DocumentationTests : IDisposable
             File.WriteAllText(file, source);
             return file;
         })];
-        File.WriteAllText(folder["usings.cs"], string.Concat(((string[])["System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Threading"]).Select(name => $"global using {name};\n")));
-        IEnumerable<string> references = Directory.EnumerateFiles(runtime, "System*.dll").Concat(Directory.EnumerateFiles(AppContext.BaseDirectory, "ILGpuOptim*.dll")).Where(IsManaged);
+        File.WriteAllText(folder["usings.cs"], string.Concat(((string[])["System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Threading", "System.Threading.Tasks"]).Select(name => $"global using {name};\n")));
+        IEnumerable<string> references = Directory.EnumerateFiles(runtime, "System*.dll").Concat(Directory.EnumerateFiles(AppContext.BaseDirectory, "ILGpuOptim*.dll"))
+            .Concat(Directory.EnumerateFiles(AppContext.BaseDirectory, "Microsoft.Extensions.AI*.dll")).Where(IsManaged);
         File.WriteAllLines(response, ["-noconfig", "-nostdlib", "-nologo", "-target:library", "-langversion:preview", "-nullable:enable", $"-out:\"{output}\"", .. references.Select(file => $"-r:\"{file}\""), .. files.Append(folder["usings.cs"]).Select(file => $"\"{file}\"")]);
         using var process = Process.Start(new ProcessStartInfo("dotnet", [compiler, "@" + response]) { RedirectStandardOutput = true })!;
         string messages = process.StandardOutput.ReadToEnd();

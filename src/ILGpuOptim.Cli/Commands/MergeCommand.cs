@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.ChatTemplates;
 using ILGpuOptim.Files;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
@@ -33,6 +34,7 @@ internal static class MergeCommand
                 {
                     ModelFiles.Save(partial, model);
                     tokenizer?.Save(partial);
+                    ChatTemplate.Copy(folder, partial);
                 });
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -25,8 +25,9 @@ internal sealed class TrainOptions
         output = Add(new Option<string?>("--out") { Description = "run folder; default: runs/PRESET-TIME-PROCESS" });
         resume = Add(new Option<string?>("--resume") { Description = "continue this run; last: the run below runs/ that trained last. Other flags change its settings, and the run keeps the changes", CustomParser = RunOf });
         allowDataChange = Add(new Option<bool>("--allow-data-change") { Description = "with --resume: continue even if the data differs from that at the start of the run" });
-        Setting<string[]>("--data", "Data", "text files, folders or .bin token files; default: the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
+        Setting<string[]>("--data", "Data", "text files, folders, .bin token files, or .jsonl files of conversations; default: the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         tokenizer = Setting<string>("--tokenizer", "Tokenizer", "char, byte, o200k, cl100k, or a tokenizer file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
+        Setting<string>("--chat-template", "ChatTemplate", "template of conversations: chatml, or a file; default: that of --from, else chatml", (s, v) => s with { ChatTemplate = File.Exists(v) ? Path.GetFullPath(v) : v });
         Value<double>("--validation", "Validation", "fraction of the text used for validation; 0: train on all of it");
         Setting<string>("--model", "Model", "model configuration to train from scratch: a name such as qwen3-0.6b, a config.json, or a folder with one; the vocabulary is that of the data", WithModel);
         Setting<string>("--from", "From", "run, or folder in Hugging Face's layout, whose weights training starts from", (s, v) => s with { From = Path.GetFullPath(TrainingRun.ModelFolder(v)), Model = null, Layers = null, Heads = null, HiddenSize = null, Dropout = null });

@@ -68,10 +68,16 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     {
         for (int row = 0; row < rows; row++)
         {
-            ulong sample = (batch * (ulong)rows) + (ulong)row;
             Span<int> ids = inputs.Slice(row * block, block), next = targets.Slice(row * block, block);
-            lengths[row] = windows.Fill(tokens, sampling == Sampling.Epochs ? epochs.Window(windows.Count, sample) : Random(windows.Count, stream, sample), ids, next);
+            lengths[row] = windows.Fill(tokens, Window(windows.Count, stream, batch, row), ids, next);
         }
+    }
+
+    /// <summary>The window of a row, of a number of windows that an epoch has once each.</summary>
+    internal long Window(long count, ulong stream, ulong batch, int row)
+    {
+        ulong sample = (batch * (ulong)rows) + (ulong)row;
+        return sampling == Sampling.Epochs ? epochs.Window(count, sample) : Random(count, stream, sample);
     }
 
     /// <summary>The start of a row's window, in [0, <paramref name="length"/> − block).</summary>
@@ -104,6 +110,6 @@ public sealed class BatchSampler(int block, int rows, ulong seed, Sampling sampl
     /// <summary>The number of epochs of <paramref name="length"/> tokens in a number of batches: 1.5 is the middle of the second epoch.</summary>
     public double Epochs(long length, double batches) => batches * rows / epochs.Count(length);
 
-    /// <summary>The number of epochs in a number of batches, for windows of documents.</summary>
-    internal double Epochs(DocumentWindows windows, double batches) => batches * rows / windows.Count;
+    /// <summary>The number of epochs in a number of batches, for a number of windows that an epoch has once each.</summary>
+    internal double EpochsOf(long windows, double batches) => batches * rows / windows;
 }

@@ -1,3 +1,6 @@
+using System.Globalization;
+using ILGpuOptim.Data.ChatTemplates;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data;
@@ -32,6 +35,18 @@ public sealed class Dataset : IDisposable
     /// <summary>The documents of <see cref="Validation"/>; null if not requested.</summary>
     public DocumentEnds? ValidationDocuments { get; private init; }
 
+    /// <summary>Marks the tokens of answers in <see cref="Training"/>, if it consists of conversations.</summary>
+    internal TokenSequence? TrainingAnswers { get; private init; }
+
+    /// <summary>Marks the tokens of answers in <see cref="Validation"/>, if it consists of conversations.</summary>
+    internal TokenSequence? ValidationAnswers { get; private init; }
+
+    /// <summary>The template of conversations; null for other data.</summary>
+    public ChatTemplate? ChatTemplate { get; private init; }
+
+    /// <summary>The messages before the first answer of the training data; empty for other data.</summary>
+    internal IReadOnlyList<ChatMessage> FirstQuestion { get; private init; } = [];
+
     /// <summary>Notes for the user on how the ends of documents were found.</summary>
     public IReadOnlyList<string> Notes { get; private init; } = [];
 
@@ -57,6 +72,58 @@ public sealed class Dataset : IDisposable
         var notes = new SortedSet<string>(StringComparer.Ordinal);
         DocumentEnds[] ends = [.. files.Select(file => EndsOf(null, file, tokenizer, notes))];
         return FromTokens(TokenSequence.Join(files), tokenizer.VocabularySize, tokenizer, validationFraction, source, DocumentEnds.Join(ends), [.. notes]);
+    }
+
+    /// <summary>
+    /// Reads conversations from JSON lines; the last fraction of them is for validation. Only the assistant's answers are predicted. Null if no path is a file
+    /// of conversations.
+    /// </summary>
+    /// <param name="paths">The files.</param>
+    /// <param name="template">Converts conversations to text.</param>
+    /// <param name="tokenizer">Makes the tokenizer, from the text of all conversations if it needs one.</param>
+    /// <param name="validationFraction">The fraction used for validation, in [0, 1).</param>
+    /// <param name="block">Tokens per window; a longer conversation loses its end.</param>
+    /// <exception cref="UserException">A line is damaged, or its conversation cannot be converted; the message names the file and the line.</exception>
+    internal static Dataset? TryReadConversations(
+        IReadOnlyList<string> paths, Func<ChatTemplate> template, Func<Func<string>, ITokenizer> tokenizer, double validationFraction, int block)
+    {
+        if (!paths.Any(ConversationFile.Is))
+            return null;
+        var ignored = new SortedSet<string>(StringComparer.Ordinal);
+        var notes = new SortedSet<string>(StringComparer.Ordinal);
+        IReadOnlyList<Conversation> all = ConversationFile.Read(paths, ignored);
+        ChatTemplate form = template();
+        ITokenizer words = tokenizer(() => string.Concat(all.Select(item => Text(item, form))));
+        int split = (int)(all.Count * (1 - validationFraction));
+        string source = string.Join(", ", paths);
+        ConversationSet left = ConversationSet.Of([.. all.Take(split)], form, words, block, notes), right = ConversationSet.Of([.. all.Skip(split)], form, words, block, notes);
+        if (left.Tokens.Length == 0)
+            throw UserException.NamingSettings($"{source}: {all.Count} conversations leave none to train on; give more, a smaller {"Validation":setting} or a larger {"Block":setting}");
+        notes.Add(string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count:N0} conversations to train on and {right.Ends.Count:N0} to validate with; only answers are predicted. Chat template: {form.Source}"));
+        if (ignored.Count > 0)
+            notes.Add($"fields of the records that are not used: {string.Join(", ", ignored)}");
+        return new Dataset(left.Tokens, right.Tokens, words.VocabularySize, words, source)
+        {
+            TrainingDocuments = left.Ends,
+            ValidationDocuments = right.Ends,
+            TrainingAnswers = left.Answers,
+            ValidationAnswers = right.Answers,
+            ChatTemplate = form,
+            FirstQuestion = [.. all[0].Messages.TakeWhile(message => !message.IsAnswer)],
+            Notes = [.. notes],
+        };
+
+        static string Text(Conversation conversation, ChatTemplate form)
+        {
+            try
+            {
+                return form.Render(conversation.Messages, addsGenerationPrompt: false);
+            }
+            catch (UserException e)
+            {
+                throw new UserException($"{conversation.Place}: {e.Message}", e);
+            }
+        }
     }
 
     /// <summary>Splits tokens; the last fraction is for validation.</summary>

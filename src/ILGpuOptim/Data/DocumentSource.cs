@@ -132,14 +132,25 @@ public sealed class DocumentSource(string field = "text")
 
     private IEnumerable<DocumentPart> JsonLines(string path)
     {
+        foreach ((long number, string line) in Records(path))
+            yield return new(TextOf(path, number, line)) { IsLast = true };
+    }
+
+    /// <summary>The lines of a file that are not blank, with their numbers from 1.</summary>
+    /// <exception cref="UserException">The file is damaged; the message names the line.</exception>
+    internal IEnumerable<(long Number, string Text)> Records(string path)
+    {
         long number = 0;
         foreach (string line in Lines(path))
         {
             number++;
             if (!string.IsNullOrWhiteSpace(line))
-                yield return new(TextOf(path, number, line)) { IsLast = true };
+                yield return (number, line);
         }
     }
+
+    /// <summary>True if the name of a file is one of JSON lines.</summary>
+    internal static bool IsJsonLines(string path) => KindOf(path) is ".jsonl" or ".ndjson";
 
     /// <summary>The lines of a file, of bounded length.</summary>
     internal IEnumerable<string> Lines(string path)

@@ -13,10 +13,11 @@ public sealed class GenerationBatch : IDisposable
     private readonly Text[] texts;
     private readonly float[] logits;
     private readonly int[] next;
+    private readonly bool isKept;
     private readonly GeneratedToken[] drawn;
     private int place;
 
-    internal GenerationBatch(LanguageModel model, Device device, IReadOnlyList<IReadOnlyList<int>> prompts, int count, SamplingOptions options)
+    internal GenerationBatch(LanguageModel model, Device device, IReadOnlyList<IReadOnlyList<int>> prompts, int count, SamplingOptions options, Decoder? kept = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(count);
         ArgumentOutOfRangeException.ThrowIfZero(prompts.Count);
@@ -34,7 +35,8 @@ public sealed class GenerationBatch : IDisposable
         drawn = new GeneratedToken[texts.Length];
         logits = new float[checked(texts.Length * vocabulary)];
         int longest = texts.Max(text => text.Ids.Count);
-        decoder = Decoder.Create(model, device, texts.Length, (int)Math.Min((long)longest + Math.Max(count, 1) - 1, positions), model.HasEncoder ? prompts.Max(prompt => prompt.Count) : 0);
+        isKept = kept is not null;
+        decoder = kept ?? Decoder.Create(model, device, texts.Length, (int)Math.Min((long)longest + Math.Max(count, 1) - 1, positions), model.HasEncoder ? prompts.Max(prompt => prompt.Count) : 0);
         for (int i = 0; model.HasEncoder && i < texts.Length; i++)
             decoder.Encode(i, [.. prompts[i]]);
     }
@@ -92,6 +94,12 @@ public sealed class GenerationBatch : IDisposable
             return;
         }
 
+        if (isKept)
+        {
+            decoder.Resume(texts[0].Window);
+            return;
+        }
+
         int longest = 0;
         foreach (Text text in texts)
             longest = Math.Max(longest, text.Window.Length);
@@ -119,7 +127,11 @@ public sealed class GenerationBatch : IDisposable
     }
 
     /// <summary>Gives the memory back.</summary>
-    public void Dispose() => decoder.Dispose();
+    public void Dispose()
+    {
+        if (!isKept)
+            decoder.Dispose();
+    }
 
     private sealed class Text
     {

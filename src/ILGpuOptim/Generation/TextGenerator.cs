@@ -50,4 +50,13 @@ public sealed class TextGenerator
     /// <exception cref="UserException">A prompt is empty or has ids that the model does not know, or an option means nothing.</exception>
     public GenerationBatch Start(IReadOnlyList<IReadOnlyList<int>> prompts, int count, SamplingOptions options) =>
         new(model, device, prompts, count, options);
+
+    /// <summary>Begins to continue a text with a decoder that keeps the keys and values of an earlier text; what the two texts begin with is not computed again.</summary>
+    /// <param name="prompt">At least one token.</param>
+    /// <param name="count">The most tokens to add.</param>
+    /// <param name="options">How to draw.</param>
+    /// <param name="decoder">A decoder of one sequence with room for the text; it stays usable.</param>
+    /// <exception cref="UserException">The prompt is empty or has ids that the model does not know, or an option means nothing.</exception>
+    public GenerationBatch Start(IReadOnlyList<int> prompt, int count, SamplingOptions options, Decoder decoder) =>
+        new(model, device, [prompt], count, options, decoder);
 }

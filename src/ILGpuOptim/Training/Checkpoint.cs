@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.ChatTemplates;
 using ILGpuOptim.Files;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
@@ -62,9 +63,10 @@ public sealed record Checkpoint
     /// <param name="trainer">The trainer to save.</param>
     /// <param name="tokenizer">The tokenizer to save with the model; null if unknown.</param>
     /// <param name="validationLoss">The last validation loss, or null.</param>
+    /// <param name="template">The chat template of a model for conversations; null for other models.</param>
     /// <exception cref="UserException">The folder cannot be written, or holds something other than a checkpoint; an older checkpoint of that name is intact.</exception>
     /// <exception cref="DivergedException">A step since the last checkpoint diverged; nothing is written.</exception>
-    public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss)
+    public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss, ChatTemplate? template = null)
     {
         trainer.Settle();
         try
@@ -75,6 +77,7 @@ public sealed record Checkpoint
                 if (trainer.Model.Adapters.Count > 0)
                     AdapterFiles.Save(partial, trainer.Model, trainer.Settings.From);
                 tokenizer?.Save(partial);
+                template?.Save(partial);
                 SaveState(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
                 var checkpoint = new Checkpoint
                 {

@@ -18,7 +18,7 @@ internal sealed record DataFingerprint
     /// <summary>The number of validation tokens.</summary>
     public long Validation { get; init; }
 
-    /// <summary>XXH128 of all ids as 32-bit little-endian integers, training tokens first, in hexadecimal.</summary>
+    /// <summary>XXH128 of all ids as 32-bit little-endian integers, training tokens first, and of the marks of answers, in hexadecimal.</summary>
     public string Hash { get; init; } = "";
 
     /// <summary>XXH128 of all ends of documents as 64-bit little-endian integers, training documents first; null where documents are not kept apart.</summary>
@@ -29,7 +29,7 @@ internal sealed record DataFingerprint
     {
         var hash = new XxHash128();
         int[] piece = new int[1 << 16];
-        foreach (TokenSequence tokens in (ReadOnlySpan<TokenSequence>)[data.Training, data.Validation])
+        foreach (TokenSequence tokens in (ReadOnlySpan<TokenSequence>)[data.Training, data.Validation, data.TrainingAnswers ?? TokenSequence.Empty, data.ValidationAnswers ?? TokenSequence.Empty])
         {
             for (long start = 0; start < tokens.Length; start += piece.Length)
             {

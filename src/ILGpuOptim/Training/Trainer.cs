@@ -181,8 +181,9 @@ public sealed partial class Trainer : IDisposable
         {
             if (i > 0)
                 Stop.ThrowIfCancellationRequested();
-            batches.FillTraining((ulong)StepNumber * (ulong)Settings.Accumulate + (ulong)i);
-            Tensor batchLoss = Model.Loss(Tape, batches.Tokens, batches.Targets, 1f / Settings.Accumulate);
+            ulong first = (ulong)StepNumber * (ulong)Settings.Accumulate;
+            batches.FillTraining(first + (ulong)i);
+            Tensor batchLoss = Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, Settings.Accumulate, first + (ulong)i));
             if (Settings.Layerwise && (guard is not null || !Device.IsAsynchronous))
                 CheckBeforeUpdates(batchLoss.Item());
             Tape.Backward(batchLoss);
@@ -307,10 +308,16 @@ public sealed partial class Trainer : IDisposable
                 Tape.Reset();
             }
 
-            double sum = 0;
+            double sum = 0, weights = 0;
+            ulong batch = 0;
             foreach (float loss in Downloaded(losses))
-                sum += loss;
-            return sum / batches;
+            {
+                double weight = this.batches.ValidationWeight(onTraining, batch++);
+                sum += weight * loss;
+                weights += weight;
+            }
+
+            return sum / weights;
         }
         finally
         {

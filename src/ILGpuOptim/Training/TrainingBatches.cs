@@ -1,4 +1,5 @@
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Models;
 
 namespace ILGpuOptim.Training;
@@ -13,6 +14,7 @@ internal sealed class TrainingBatches
     private readonly TokenMasking? masking;
     private readonly SpanCorruption? corruption;
     private readonly DocumentWindows? trainingWindows, validationWindows;
+    private readonly ConversationWindows? trainingConversations, validationConversations;
     private readonly int rows;
     private readonly int[] inputs, next, documents = [], mask = [], lengths = [], read = [], readMask = [];
 
@@ -38,6 +40,19 @@ internal sealed class TrainingBatches
             Targets = new int[rows * corruption.Counts.TargetLength];
             if (settings.Documents && !settings.Pad)
                 throw UserException.NamingSettings($"{nameof(settings.Documents):setting}: {model.Config.Family} reads one document in a sequence; add {nameof(settings.Pad):setting}");
+        }
+
+        if (data.TrainingAnswers is { } answers)
+        {
+            if (masking is not null || corruption is not null)
+                throw new UserException($"{data.Source}: conversations are for models that continue a text, which {model.Config.Family} does not");
+            if (!model.SupportsDocuments)
+                throw new UserException($"{data.Source}: {model.Config.Family} cannot keep conversations apart ({model.GetType().Name} has no {nameof(LanguageModel.SupportsDocuments)})");
+            documents = new int[inputs.Length];
+            trainingConversations = new ConversationWindows(data.Training, answers, data.TrainingDocuments!, settings.Block, packs: !settings.Pad);
+            validationConversations = data.Validation.Length == 0 ? null
+                : new ConversationWindows(data.Validation, data.ValidationAnswers!, data.ValidationDocuments!, settings.Block, packs: !settings.Pad);
+            return;
         }
 
         if (!settings.Pad)
@@ -76,13 +91,54 @@ internal sealed class TrainingBatches
     /// <param name="batch">Its number.</param>
     public void FillValidation(bool onTraining, ulong batch) => Fill(validating, onTraining, ValidationStream, batch);
 
+    /// <summary>
+    /// The weight of a training batch's mean loss in the mean over the targets of several: its share of their answers' tokens for conversations, an equal share
+    /// for other data.
+    /// </summary>
+    /// <param name="first">The first batch.</param>
+    /// <param name="count">The number of batches.</param>
+    /// <param name="batch">The batch.</param>
+    public float TrainingWeight(ulong first, int count, ulong batch)
+    {
+        if (trainingConversations is null)
+            return 1f / count;
+        long all = 0;
+        for (int i = 0; i < count; i++)
+            all += Answers(training, onTraining: true, TrainingStream, first + (ulong)i);
+        return (float)Answers(training, onTraining: true, TrainingStream, batch) / all;
+    }
+
+    /// <summary>The weight of a validation batch's mean loss, to be divided by the sum of all weights: its tokens of answers for conversations, else 1.</summary>
+    public double ValidationWeight(bool onTraining, ulong batch) => trainingConversations is null ? 1 : Answers(validating, onTraining, ValidationStream, batch);
+
+    private long Answers(BatchSampler sampler, bool onTraining, ulong stream, ulong batch)
+    {
+        ConversationWindows windows = (onTraining ? trainingConversations : validationConversations)!;
+        long count = 0;
+        for (int row = 0; row < rows; row++)
+            count += windows.Targets(sampler.Window(windows.Count, stream, batch, row));
+        return count;
+    }
+
     /// <summary>The number of epochs in a number of training batches.</summary>
     public double Epochs(double batches) =>
-        trainingWindows is null ? training.Epochs(data.Training.Length, batches) : training.Epochs(trainingWindows, batches);
+        trainingConversations is not null ? training.EpochsOf(trainingConversations.Count, batches) :
+        trainingWindows is not null ? training.EpochsOf(trainingWindows.Count, batches) : training.Epochs(data.Training.Length, batches);
 
     private void Fill(BatchSampler sampler, bool onTraining, ulong stream, ulong batch)
     {
         TokenSequence tokens = onTraining ? data.Training : data.Validation;
+        if ((onTraining ? trainingConversations : validationConversations) is { } conversations)
+        {
+            for (int row = 0, block = inputs.Length / rows; row < rows; row++)
+            {
+                long window = sampler.Window(conversations.Count, stream, batch, row);
+                conversations.Fill(window, inputs.AsSpan(row * block, block), next.AsSpan(row * block, block), documents.AsSpan(row * block, block));
+            }
+
+            return;
+        }
+
         if ((onTraining ? trainingWindows : validationWindows) is { } windows)
         {
             sampler.Fill(tokens, windows, stream, batch, inputs, next, lengths);

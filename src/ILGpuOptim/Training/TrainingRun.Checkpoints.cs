@@ -53,7 +53,7 @@ public sealed partial class TrainingRun
         Report(recorder!.Flush);
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
         TrainingEvents.Log.CheckpointStart(Trainer.StepNumber);
-        Checkpoint.Save(path, Trainer, tokenizer, validation);
+        Checkpoint.Save(path, Trainer, tokenizer, validation, Data.ChatTemplate);
         TrainingEvents.Log.CheckpointStop(Trainer.StepNumber);
         Report(() => Saved?.Invoke(path));
         (long Step, string Path)[] all = [.. Checkpoints(Folder)];

@@ -11,7 +11,7 @@ public sealed partial class TrainingRun
     public Action<long, string>? Sampled { get; set; }
 
     /// <summary>
-    /// Continues the first token of the training data with the current parameters and records the text. The same parameters give the same text.
+    /// Continues the first token of the training data, or its first question, with the current parameters and records the text. The same parameters give the same text.
     /// </summary>
     /// <param name="tokens">The number of tokens to generate.</param>
     /// <returns>The text; null if the model generates none, has adapters, or the data has no tokenizer.</returns>
@@ -21,9 +21,12 @@ public sealed partial class TrainingRun
         if (ReasonForNoSample(Trainer.Model, Data) is not null)
             return null;
         Trainer.Settle();
-        int[] prompt = Data.Training.Slice(0, 1).ToArray();
+        int[] prompt = Data.ChatTemplate is { } template ? Data.Tokenizer!.Encode(template.Render(Data.FirstQuestion, addsGenerationPrompt: true)) : Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(Trainer.Model, Trainer.Device);
         string sample = Data.Tokenizer!.Decode([.. prompt, .. generator.Continue(prompt, tokens, new SamplingOptions { Seed = Settings.Seed })]);
+        int asked = Data.Tokenizer.Decode(prompt).Length;
+        if (Data.ChatTemplate?.TurnEnd is { } end && asked <= sample.Length && sample.IndexOf(end, asked, StringComparison.Ordinal) is >= 0 and var found)
+            sample = sample[..(found + end.Length)];
         if (recorder is not null)
             Report(() => Record(recorder));
         else

@@ -287,39 +287,6 @@ public sealed partial class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>Loads the data that settings name. A resumed run keeps its tokenizer.</summary>
-    public static Dataset LoadData(TrainingSettings settings, string? checkpoint = null)
-    {
-        bool begins = checkpoint is null || checkpoint == settings.From;
-        if (Dataset.TryOpenTokens(settings.Data, settings.Validation, settings.Documents) is { } tokens)
-        {
-            bool isSplit = settings.Data is [string folder] && Directory.Exists(folder);
-            if (begins && isSplit && settings.Validation != TrainingSettings.DefaultValidation)
-            {
-                tokens.Dispose();
-                throw UserException.NamingSettings($"{nameof(settings.Validation):setting} {settings.Validation}: {settings.Data[0]} has its own files for validation; leave it at {TrainingSettings.DefaultValidation}, or name the files instead of the folder");
-            }
-
-            if (!begins || settings.Tokenizer == "char")
-                return tokens;
-            tokens.Dispose();
-            throw UserException.NamingSettings($"{nameof(settings.Tokenizer):setting} {settings.Tokenizer}: {string.Join(", ", settings.Data)} holds token ids already; leave {nameof(settings.Tokenizer):setting} out, or give the text");
-        }
-
-        string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
-        IReadOnlyList<int> fileEnds = [];
-        string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data, out fileEnds);
-        ITokenizer? own = checkpoint is null ? null : Tokenizers.Load(checkpoint);
-        if (settings.From is { } from && checkpoint == from && settings.Tokenizer != "char")
-            own = TrainedModel.Fitting(Tokenizers.Open(settings.Tokenizer), settings.Tokenizer, from);
-        if (settings.From is not null && checkpoint is not null && own is null)
-            throw UserException.NamingSettings($"{checkpoint}: there is no tokenizer beside the model, so it cannot read text; name one with {nameof(settings.Tokenizer):setting}, or give token files");
-        ITokenizer tokenizer = own ?? (settings.Tokenizer == "char" ? CharTokenizer.From(text) : Tokenizers.Open(settings.Tokenizer));
-        return settings.Documents
-            ? Dataset.FromDocuments(text, fileEnds.Count == 0 ? [text.Length] : fileEnds, tokenizer, settings.Validation, source)
-            : Dataset.FromText(text, tokenizer, settings.Validation, source);
-    }
-
     private void Validate()
     {
         if (Settings.EvalBatches == 0)

@@ -23,6 +23,12 @@ public sealed record TrainingSettings
     /// <summary>The tokenizer: <c>char</c>, <c>byte</c>, a built-in encoding, or a path, as for <see cref="Tokenizers.Open"/>.</summary>
     public string Tokenizer { get; init; } = "char";
 
+    /// <summary>
+    /// The template of conversations (JSON lines with <c>messages</c>, or <c>prompt</c> and <c>completion</c>): <c>chatml</c>, or a file. Null means that of
+    /// <see cref="From"/>, else <c>chatml</c>.
+    /// </summary>
+    public string? ChatTemplate { get; init; }
+
     /// <summary>The fraction of the text used for validation; 0 trains on all of it.</summary>
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Validation { get; init; } = DefaultValidation;

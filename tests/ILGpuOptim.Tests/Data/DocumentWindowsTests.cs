@@ -95,7 +95,7 @@ public class DocumentWindowsTests
         Assert.Equal(expected, seen.Take(count).Order());
         Assert.Equal(expected, seen.Skip(count).Take(count).Order());
         Assert.NotEqual(seen.Take(count), seen.Skip(count).Take(count));
-        Assert.Equal(2.0, sampler.Epochs(windows, 2.0 * count / 3), 12);
+        Assert.Equal(2.0, sampler.EpochsOf(windows.Count, 2.0 * count / 3), 12);
     }
 
     [Fact]
