@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Measures this project on a GPU, and PyTorch where python3 has it:
 #
-#   benchmarks/gpu.sh [cuda|opencl] [FOLDER] [TASK...]      TASK: copy, products, rows, train, optimizers; all by default
+#   benchmarks/gpu.sh [cuda|opencl] [FOLDER] [TASK...]      TASK: copy, products, attention, rows, train, optimizers; all by default
 #
-# FOLDER (default gpu-results) gets the output of each part, and table.md: products and products of few rows beside PyTorch, training steps, optimizers.
-# A part that fails is reported, and the others run. SHAPES names products as M,N,K,NT instead of the usual ones.
+# FOLDER (default gpu-results) gets the output of each part, and table.md: products, attention and products of few rows beside PyTorch, training steps, optimizers.
+# A part that fails is reported, and the others run. SHAPES names products as M,N,K,NT instead of the usual ones, HEADS attention as
+# BATCH,HEADS,LENGTH,SIZE.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 device=${1:-cuda}
 folder=${2:-gpu-results}
 tasks=${*:3}
-tasks=${tasks:-copy products rows train optimizers}
+tasks=${tasks:-copy products attention rows train optimizers}
 precisions="f32 tf32 bf16"
 [ "$device" = cuda ] || precisions=f32
 mkdir -p "$folder"
@@ -42,6 +43,11 @@ for task in $tasks; do
         part "ours-products-$precision" "$ours" device "$device" products "$precision" ${SHAPES:-}
         [ -z "$torch" ] || part "torch-products-$precision" python3 "$torch" products "--$precision"
       done ;;
+    attention)
+      for precision in $precisions; do
+        part "ours-attention-$precision" "$ours" device "$device" attention "$precision" ${HEADS:-}
+        [ -z "$torch" ] || part "torch-attention-$precision" python3 "$torch" attention "--$precision"
+      done ;;
     rows)
       part ours-rows "$ours" device "$device" rows
       [ -z "$torch" ] || part torch-rows python3 "$torch" rows ;;
@@ -58,10 +64,10 @@ for task in $tasks; do
   esac
 done
 
-# join OURS TORCH: rows "product | ours | PyTorch | ratio" of two parts whose lines are "M x N x K FORM [TYPE] time us rate UNIT".
+# join OURS TORCH: rows "name | time | ours | PyTorch | ratio" of two parts whose lines are "NAME time us rate UNIT".
 join_parts() {
   awk '
-    / us +[0-9.]+ (GFLOP|GB)\/s$/ {
+    / us +[0-9.]+ (GFLOP|TFLOP|GB)\/s$/ {
       name = $0; sub(/ +[0-9.]+ us .*/, "", name); gsub(/ +/, " ", name); sub(/^ /, "", name)
       if (FILENAME == ARGV[1]) { order[++count] = name; ours[name] = $(NF - 1); time[name] = $(NF - 3) } else torch[name] = $(NF - 1)
     }
@@ -83,6 +89,12 @@ join_parts() {
     printf '\n## Products, %s\n\n| product | us | GFLOP/s | PyTorch | ours / PyTorch |\n|---|---:|---:|---:|---:|\n' "$precision"
     other=$folder/torch-products-$precision.txt
     join_parts "$folder/ours-products-$precision.txt" "$([ -e "$other" ] && echo "$other" || echo /dev/null)"
+  done
+  for precision in $precisions; do
+    [ -e "$folder/ours-attention-$precision.txt" ] || continue
+    printf '\n## Causal attention, %s\n\n| pass | us | TFLOP/s | PyTorch | ours / PyTorch |\n|---|---:|---:|---:|---:|\n' "$precision"
+    other=$folder/torch-attention-$precision.txt
+    join_parts "$folder/ours-attention-$precision.txt" "$([ -e "$other" ] && echo "$other" || echo /dev/null)"
   done
   if [ -e "$folder/ours-rows.txt" ]; then
     printf '\n## Products of few rows: bytes of the weights\n\n| product | us | GB/s | PyTorch | ours / PyTorch |\n|---|---:|---:|---:|---:|\n'

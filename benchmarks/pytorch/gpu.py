@@ -1,6 +1,6 @@
-"""PyTorch on a CUDA GPU at the work of `ILGpuOptim.Benchmarks device cuda`: products, products of few rows, GPT-2 124M's steps and optimizers.
+"""PyTorch on a CUDA GPU at the work of `ILGpuOptim.Benchmarks device cuda`: products, attention, products of few rows, GPT-2 124M's steps and optimizers.
 
-Usage: gpu.py [products] [rows] [train] [optimizers] [--tf32 | --bf16]. Products are f32; with --tf32 they use tensor cores with 10-bit factors, with --bf16
+Usage: gpu.py [products] [attention] [rows] [train] [optimizers] [--tf32 | --bf16]. Products are f32; with --tf32 they use tensor cores with 10-bit factors, with --bf16
 matrices are stored in bf16 and steps use autocast. Products of few rows run in f32 and bf16.
 """
 
@@ -24,6 +24,7 @@ FEW_ROWS = [
     (1, 2304, 768, "NN"), (1, 3072, 768, "NN"), (1, 768, 3072, "NN"), (1, 50257, 768, "NT"),
     (1, 4096, 4096, "NT"), (1, 11008, 4096, "NT"), (1, 4096, 11008, "NT"), (4, 11008, 4096, "NT"), (8, 11008, 4096, "NT"),
 ]
+ATTENTIONS = [(8, 12, 1024, 64), (1, 32, 2048, 128)]
 PRECISION = "bf16" if "--bf16" in sys.argv else "tf32" if "--tf32" in sys.argv else "f32"
 STORAGE = torch.bfloat16 if PRECISION == "bf16" else torch.float32
 
@@ -53,6 +54,22 @@ def products():
         a, b, c = factors(m, n, k, form, STORAGE)
         seconds = median(lambda: torch.mm(a, b, out=c), 10, 20 if 2 * m * n * k < 1e10 else 3)
         print(f"{m:6} x {n:5} x {k:5} {form} {seconds * 1e6:10.1f} us {2 * m * n * k / seconds * 1e-9:9.0f} GFLOP/s", flush=True)
+
+
+def attention():
+    for batch, heads, length, size in ATTENTIONS:
+        q, k, v, gradient = (torch.randn(batch, heads, length, size, device="cuda", dtype=STORAGE) for _ in range(4))
+        for x in (q, k, v):
+            x.requires_grad_()
+
+        def forward():
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+        output = forward()
+        product = 2 * batch * heads * size * length * (length + 1) / 2
+        for name, count, run in (("forward", 2, forward), ("backward", 5, lambda: torch.autograd.grad(output, (q, k, v), gradient, retain_graph=True))):
+            seconds = median(run, 20, 20)
+            print(f"{name:8} {batch} x {length} tokens, {heads} heads of {size} {seconds * 1e6:10.1f} us {count * product / seconds * 1e-12:9.2f} TFLOP/s", flush=True)
 
 
 def rows():
@@ -106,7 +123,7 @@ def main():
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = PRECISION != "f32"
     print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name()}, {PRECISION}", flush=True)
-    tasks = {"products": products, "rows": rows, "train": train, "optimizers": optimizers}
+    tasks = {"products": products, "attention": attention, "rows": rows, "train": train, "optimizers": optimizers}
     for name, task in tasks.items():
         if name in sys.argv or not set(tasks) & set(sys.argv):
             task()

@@ -11,7 +11,7 @@ namespace ILGpuOptim.Benchmarks.Devices;
 
 /// <summary>
 /// Whole operations on any device, timed by the host around work that it waits for: medians of several repetitions, after a warm-up that
-/// compiles the kernels. <c>device NAME products|rows|copy|train|optimizers [ARGUMENTS]</c>
+/// compiles the kernels. <c>device NAME products|attention|rows|copy|train|optimizers [ARGUMENTS]</c>
 /// </summary>
 internal static class DeviceBenchmarks
 {
@@ -31,6 +31,9 @@ internal static class DeviceBenchmarks
         (1, 4096, 4096, true), (1, 11008, 4096, true), (1, 4096, 11008, true), (4, 11008, 4096, true), (8, 11008, 4096, true),
     ];
 
+    /// <summary>Causal attention: GPT-2 124M over 8 × 1024 tokens, and LLaMA-7B's heads over 2048.</summary>
+    private static readonly (int Batch, int Heads, int Length, int Size)[] Attentions = [(8, 12, 1024, 64), (1, 32, 2048, 128)];
+
     public static int Run(string[] arguments)
     {
         string name = arguments.Length > 0 ? arguments[0] : "auto", task = arguments.Length > 1 ? arguments[1] : "products";
@@ -41,6 +44,9 @@ internal static class DeviceBenchmarks
         {
             case "products":
                 TimeProducts(device, rest);
+                break;
+            case "attention":
+                TimeAttention(device, rest);
                 break;
             case "rows":
                 TimeFewRows(device);
@@ -55,7 +61,7 @@ internal static class DeviceBenchmarks
                 TimeOptimizers(device, rest);
                 break;
             default:
-                Console.Error.WriteLine($"{task}: no such benchmark; products, rows, copy, train or optimizers");
+                Console.Error.WriteLine($"{task}: no such benchmark; products, attention, rows, copy, train or optimizers");
                 return 1;
         }
 
@@ -102,6 +108,56 @@ internal static class DeviceBenchmarks
                 device.Pool.Trim();
             }
         }
+    }
+
+    /// <summary>
+    /// Causal attention and its gradient, or that of the shapes named as BATCH,HEADS,LENGTH,SIZE; before them may stand <c>f32</c>, <c>tf32</c> or <c>bf16</c>. In bf16 all operands are
+    /// stored so. Operations are those of the pairs below the diagonal: two products forward, five for the gradient.
+    /// </summary>
+    private static void TimeAttention(Device device, string[] arguments)
+    {
+        (Precision precision, string[] named) = TakePrecision(arguments);
+        DType type = precision == Precision.BF16 ? DType.BF16 : DType.F32;
+        foreach ((int batch, int heads, int length, int size) in named.Length == 0 ? Attentions : named.Select(Attention))
+        {
+            long numbers = (long)batch * length * heads * size;
+            int width = heads * size;
+            Block packed = Random(device, 3 * numbers, type), gradient = device.Pool.Rent(3 * numbers, type), output = device.Pool.Rent(numbers, type), outputGradient = Random(device, numbers, type);
+            Block sums = device.Pool.Rent((long)batch * heads * length);
+            Block Part(Block block, int part) => block.Slice(part * width, block.Length - part * width);
+            var attention = new AttentionArguments(packed, Part(packed, 1), Part(packed, 2), output)
+            {
+                Batch = batch,
+                Heads = heads,
+                KeyHeads = heads,
+                HeadSize = size,
+                QueryLength = length,
+                KeyLength = length,
+                QueryStride = 3 * width,
+                KeyStride = 3 * width,
+                OutputStride = width,
+                Causal = true,
+                Scale = 1 / MathF.Sqrt(size),
+                LogSumExp = sums,
+                Precision = precision,
+            };
+            var gradients = new AttentionGradients(outputGradient, gradient, Part(gradient, 1), Part(gradient, 2));
+            double product = 2.0 * batch * heads * size * length * (length + 1) / 2;
+            Report("forward", 2 * product, Median(device, () => device.AttentionForward(attention), 20));
+            Report("backward", 5 * product, Median(device, () => device.AttentionBackward(attention, gradients), 20));
+            foreach (Block block in (Block[])[packed, gradient, output, outputGradient, sums])
+                device.Pool.Return(block);
+            device.Pool.Trim();
+
+            void Report(string pass, double operations, double seconds) =>
+                Console.WriteLine($"{pass,-8} {batch} x {length} tokens, {heads} heads of {size} {seconds * 1e6,10:F1} us {operations / seconds * 1e-12,9:F2} TFLOP/s");
+        }
+    }
+
+    private static (int, int, int, int) Attention(string text)
+    {
+        string[] parts = text.Split(',');
+        return (Number(parts[0]), Number(parts[1]), Number(parts[2]), Number(parts[3]));
     }
 
     private static (Precision Precision, string[] Others) TakePrecision(string[] arguments) =>

@@ -44,8 +44,50 @@ internal static class AttentionListing
             device.AttentionForward(attention with { QueryLength = 1, LogSumExp = null, SoftCap = 1, DistanceBias = block });
         }
 
+        if (device.HasTensorCores)
+            LaunchTensor(device, ranges);
         device.Pool.Return(block);
         device.Pool.Return(ranges);
+    }
+
+    /// <summary>Launches attention on tensor cores: heads of every width in both types, the usual ones in all forms.</summary>
+    private static void LaunchTensor(Device device, in Block ranges)
+    {
+        Block numbers = device.Pool.Rent(Length * 128);
+        foreach ((DType type, Precision precision) in ((DType, Precision)[])[(DType.BF16, Precision.BF16), (DType.F32, Precision.TF32)])
+        {
+            Block block = device.Pool.Rent(Length * 128, type);
+            for (int size = 16; size <= 128; size += 16)
+            {
+                var attention = new AttentionArguments(block, block, block, block)
+                {
+                    LogSumExp = numbers,
+                    Batch = 1,
+                    Heads = 1,
+                    KeyHeads = 1,
+                    HeadSize = size,
+                    QueryLength = Length,
+                    KeyLength = Length,
+                    QueryStride = size,
+                    KeyStride = size,
+                    OutputStride = size,
+                    Causal = true,
+                    Scale = 1,
+                    Precision = precision,
+                };
+                var gradients = new AttentionGradients(block, block, block, block);
+                Launch(device, attention, gradients);
+                if (size is not (64 or 128))
+                    continue;
+                Launch(device, attention with { KeysBefore = 16 }, gradients);
+                Launch(device, attention with { Ranges = ranges, SoftCap = 1, KeyBias = numbers }, gradients);
+                Launch(device, attention with { DistanceBias = numbers, KeyBias = numbers }, gradients);
+            }
+
+            device.Pool.Return(block);
+        }
+
+        device.Pool.Return(numbers);
     }
 
     private static void Launch(Device device, in AttentionArguments attention, in AttentionGradients gradients)

@@ -104,6 +104,7 @@ internal sealed class AttentionProblem
             KeyStride = shape.KeyStride,
             OutputStride = shape.OutputStride,
             Causal = shape.Causal,
+            Precision = shape.Precision,
             Scale = shape.Scale,
             LogSumExp = blocks[4],
             KeyBias = shape.Bias ? blocks[9] : null,

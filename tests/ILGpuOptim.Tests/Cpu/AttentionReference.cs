@@ -1,6 +1,8 @@
+using ILGpuOptim.Compute;
+
 namespace ILGpuOptim.Tests.Cpu;
 
-/// <summary>The shape of one attention problem; field for field the operands of <see cref="Compute.AttentionArguments"/>.</summary>
+/// <summary>The shape of one attention problem; field for field the operands of <see cref="AttentionArguments"/>.</summary>
 public sealed record AttentionShape(int Batch, int Heads, int KeyHeads, int HeadSize, int QueryLength, int KeyLength)
 {
     public bool Causal { get; init; }
@@ -16,6 +18,8 @@ public sealed record AttentionShape(int Batch, int Heads, int KeyHeads, int Head
 
     /// <summary>Queries, keys, values, output and their gradients are bf16.</summary>
     public bool Narrow { get; init; }
+
+    public Precision Precision { get; init; }
 
     /// <summary>Numbers between two heads of a query row; between two heads of a key row there are twice as many.</summary>
     public int Gap { get; init; }

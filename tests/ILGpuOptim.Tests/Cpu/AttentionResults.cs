@@ -23,14 +23,20 @@ internal sealed record AttentionResults(AttentionProblem Problem, float[] LogSum
         void Compare(string what, float[] actual, double[] expected, int stride, int headStride, int heads, int capacity, int rows)
         {
             double largest = expected.Length == 0 ? 1 : Math.Max(1, expected.Max(Math.Abs));
-            int size = Math.Min(headStride, shape.HeadSize);
-            for (int i = 0; i < actual.Length; i++)
-            {
-                if (i % stride >= heads * headStride || i % stride % headStride >= size || i / stride % capacity >= rows)
-                    Assert.True(actual[i] == AttentionProblem.Untouched, $"{shape}: {what}[{i}] is padding but was written: {actual[i]}");
-                else
-                    Assert.True(Math.Abs(actual[i] - expected[i]) <= tolerance * largest + digit * Math.Abs(expected[i]), $"{shape}: {what}[{i}] is {actual[i]}, not {expected[i]}");
-            }
+            AssertClose(shape, what, actual, expected, i => tolerance * largest + digit * Math.Abs(expected[i]), stride, headStride, heads, capacity, rows);
+        }
+    }
+
+    /// <summary>Each element is within its bound of what is expected, or padding that was not written.</summary>
+    public static void AssertClose(AttentionShape shape, string what, float[] actual, double[] expected, Func<int, double> bound, int stride, int headStride, int heads, int capacity, int rows)
+    {
+        int size = Math.Min(headStride, shape.HeadSize);
+        for (int i = 0; i < actual.Length; i++)
+        {
+            if (i % stride >= heads * headStride || i % stride % headStride >= size || i / stride % capacity >= rows)
+                Assert.True(actual[i] == AttentionProblem.Untouched, $"{shape}: {what}[{i}] is padding but was written: {actual[i]}");
+            else
+                Assert.True(Math.Abs(actual[i] - expected[i]) <= bound(i), $"{shape}: {what}[{i}] is {actual[i]}, not {expected[i]} ± {bound(i)}");
         }
     }
 

@@ -173,9 +173,9 @@ public class AttentionTests
         WhatNobodySees(device, queries, narrow: true);
     }
 
-    internal static void WhatNobodySees(Device device, int queries, bool narrow = false)
+    internal static void WhatNobodySees(Device device, int queries, bool narrow = false, Precision precision = Precision.F32)
     {
-        var shape = new AttentionShape(1, 1, 1, 16, queries, 400) { Causal = true, Before = 20, Narrow = narrow };
+        var shape = new AttentionShape(1, 1, 1, 16, queries, 400) { Causal = true, Before = 20, Narrow = narrow, Precision = precision };
         var problem = new AttentionProblem(shape);
         Array.Fill(problem.Key, double.NaN, 0, 128 * shape.KeyStride);
         Array.Fill(problem.Value, double.NaN, 0, 128 * shape.KeyStride);
@@ -233,9 +233,9 @@ public class AttentionTests
         NaNReaches(device, queries, narrow: true);
     }
 
-    internal static void NaNReaches(Device device, int queries, bool narrow = false)
+    internal static void NaNReaches(Device device, int queries, bool narrow = false, Precision precision = Precision.F32)
     {
-        var shape = new AttentionShape(1, 2, 2, 16, queries, 140) { Causal = true, Narrow = narrow };
+        var shape = new AttentionShape(1, 2, 2, 16, queries, 140) { Causal = true, Narrow = narrow, Precision = precision };
         var problem = new AttentionProblem(shape);
         problem.Query[shape.Query(0, queries - 1, 1, 3)] = double.NaN;
         AttentionResults results = AttentionProblem.Run(device, shape, problem);

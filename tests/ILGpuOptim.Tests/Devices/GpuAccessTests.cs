@@ -131,6 +131,25 @@ public class GpuAccessTests
         Assert.Equal(Threads, Enumerable.Range(0, Threads).Select(thread => (GpuAttentionTiles.RowOfLoad(thread), GpuAttentionTiles.VectorOfLoad(thread))).Distinct().Count());
     }
 
+    /// <summary>Rows of heads on tensor cores: each unit has a place of its own, and neither copies nor reads of fragments meet a bank twice; both kernels of gradients fit.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void TensorAttentionMeetsNoBankTwice(int bytes)
+    {
+        for (int columns = 1; columns <= GpuAttentionTensor.MostColumns / 16; columns++)
+        {
+            int units = columns * bytes, size = columns;
+            int Place(int index) => GpuTensorRows<GpuBf16Factor>.PlaceOf(index / units, index % units, bytes, size);
+            Assert.Equal(64 * units, Enumerable.Range(0, 64 * units).Select(Place).Distinct().Count());
+            VectorsHaveNoBankConflict(128, thread => GpuTensorRows<GpuBf16Factor>.PlaceOf(thread / 8, thread % 8, bytes, size) / 16);
+            VectorsHaveNoBankConflict(Warp, lane => GpuTensorRows<GpuBf16Factor>.LeftOf(lane, bytes, size) / 16);
+            VectorsHaveNoBankConflict(Warp, lane => GpuTensorRows<GpuBf16Factor>.RightOf(lane, bytes, size) / 16);
+            WordsHaveNoBankConflict(Warp, lane => GpuTensorRows<GpuBf16Factor>.AcrossOf(lane, 4, size) / 4);
+            Assert.InRange(GpuAttentionTensor.SharedBytes(bytes, columns), 0, 48 << 10);
+        }
+    }
+
     /// <summary>One tile represents all; the gate assembles the others.</summary>
     [Theory]
     [InlineData(false, false)]

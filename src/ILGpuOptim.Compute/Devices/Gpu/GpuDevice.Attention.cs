@@ -1,3 +1,4 @@
+using System.Reflection;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGpuOptim.Compute.Gpu;
@@ -8,7 +9,7 @@ namespace ILGpuOptim.Compute;
 public sealed partial class GpuDevice
 {
     private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? attentionForward, attentionBackward, attentionDistances;
-    private readonly Dictionary<(string, int), Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>> attentionTiles = [];
+    private readonly Dictionary<(MethodInfo, int), Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>> attentionKernels = [];
     private Action<KernelConfig, GpuAttentionArguments, int, SpecializedValue<int>>? attentionDot;
 
     /// <summary>The elements of a head that attention on GPUs copies into shared memory at a time: 32 or 16. Tests change it.</summary>
@@ -26,6 +27,8 @@ public sealed partial class GpuDevice
         long heads = (long)a.Batch * a.Heads;
         if (IsProcessor)
             Launch(attentionForward ??= Load<GpuAttentionArguments, SpecializedValue<int>>(GpuAttentionPanels.Forward), x, Blocks(a.QueryLength), heads, 1, form);
+        else if (TakesTensorCores(a, a.Query, a.Key, a.Value, a.Output))
+            LaunchTensor(a.Query.Type == DType.BF16 ? GpuAttentionTensor.Forward<GpuBf16Factor> : GpuAttentionTensor.Forward<GpuTf32Factor>, x, a.QueryLength, GpuAttentionTensor.ForwardQueries, heads, form);
         else
             LaunchTiles(GpuAttentionTiles.Forward, x, Blocks(a.QueryLength), heads, GpuAttentionTiles.Columns, Takes(form, a.Query, a.Key, a.Value, a.Output));
     }
@@ -52,9 +55,22 @@ public sealed partial class GpuDevice
         int diagonals = gradients.DistanceBias is null ? 0 : Blocks(a.QueryLength) + Blocks(a.KeyLength);
         if (!IsProcessor)
         {
+            bool tensorCores = TakesTensorCores(a, a.Query, a.Key, a.Value, a.Output, gradients.Output, gradients.Query, gradients.Key, gradients.Value);
+            if (tensorCores)
+            {
+                bool narrow = a.Query.Type == DType.BF16;
+                int rows = 16 * GpuAttentionTensor.WarpsOf(a.Query.Type == DType.BF16 ? 2 : 4, TensorColumns(a.HeadSize));
+                LaunchTensor(narrow ? GpuAttentionTensor.BackwardOfKeys<GpuBf16Factor> : GpuAttentionTensor.BackwardOfKeys<GpuTf32Factor>, x, a.KeyLength, rows, keyHeads, form);
+                LaunchTensor(narrow ? GpuAttentionTensor.BackwardOfQueries<GpuBf16Factor> : GpuAttentionTensor.BackwardOfQueries<GpuTf32Factor>, x, a.QueryLength, rows, heads, form);
+            }
+
             form = Takes(form, a.Query, a.Key, a.Value, a.Output, gradients.Output, gradients.Query, gradients.Key, gradients.Value);
-            LaunchTiles(GpuAttentionTiles.BackwardOfKeys, x, Blocks(a.KeyLength), keyHeads, GpuAttentionTiles.ColumnsOfTwo, form);
-            LaunchTiles(GpuAttentionTiles.BackwardOfQueries, x, Blocks(a.QueryLength), heads, GpuAttentionTiles.Columns, form);
+            if (!tensorCores)
+            {
+                LaunchTiles(GpuAttentionTiles.BackwardOfKeys, x, Blocks(a.KeyLength), keyHeads, GpuAttentionTiles.ColumnsOfTwo, form);
+                LaunchTiles(GpuAttentionTiles.BackwardOfQueries, x, Blocks(a.QueryLength), heads, GpuAttentionTiles.Columns, form);
+            }
+
             LaunchTiles(GpuAttentionTiles.Distances, x, diagonals, a.Heads, 0, form | GpuAttention.OfDistances);
         }
         else
@@ -100,9 +116,45 @@ public sealed partial class GpuDevice
 
         // Several tiles, dropout, bounds, soft caps and distance biases need registers that leave no room for a third group.
         int groups = own > 1 || (form & (GpuAttention.Drops | GpuAttention.Bounded | GpuAttention.Caps | GpuAttention.HasDistances)) != 0 ? 2 : 3;
-        if (!attentionTiles.TryGetValue((kernel.Method.Name, groups), out Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? loaded))
-            attentionTiles[(kernel.Method.Name, groups)] = loaded = Load(kernel, Limits(GpuAttentionTiles.Threads, groups));
-        Launch(loaded, x, blocks, heads * parts, GpuAttentionTiles.Threads, form | own - 1 << GpuAttentionTiles.TilesShift);
+        Launch(AttentionKernel(kernel, GpuAttentionTiles.Threads, groups), x, blocks, heads * parts, GpuAttentionTiles.Threads, form | own - 1 << GpuAttentionTiles.TilesShift);
+    }
+
+    /// <summary>
+    /// True if attention runs on tensor cores: the precision asks for them, operands are stored in the type that is multiplied (f32 as tf32), rows of heads start at multiples of 16 bytes, heads
+    /// have at most 128 elements, in whole multiples of eight, and no weights are dropped.
+    /// </summary>
+    private bool TakesTensorCores(in AttentionArguments a, params ReadOnlySpan<Block> blocks)
+    {
+        bool narrow = a.Query.Type == DType.BF16;
+        if (!HasTensorCores || (narrow ? a.Precision != Precision.BF16 : a.Precision == Precision.F32) || a.Dropout > 0
+            || a.HeadSize is < 1 or > GpuAttentionTensor.MostColumns || a.HeadSize % GpuAttentionTensor.HeadUnit != 0
+            || ((a.QueryStride | a.KeyStride | a.OutputStride | a.QueryHeadStep | a.KeyHeadStep) & (narrow ? 7 : 3)) != 0)
+            return false;
+        foreach (Block block in blocks)
+        {
+            if (!GpuOperand.IsAligned(block))
+                return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>Launches a kernel of tensor cores whose groups have <paramref name="rows"/> of <paramref name="length"/> rows.</summary>
+    private void LaunchTensor(Action<GpuAttentionArguments, SpecializedValue<int>> kernel, GpuAttentionArguments x, int length, int rows, long heads, int form)
+    {
+        int columns = TensorColumns(x.HeadSize), threads = 2 * rows;
+        Launch(
+            AttentionKernel(kernel, threads, columns > 4 || (form & GpuAttention.HasDistances) != 0 ? 2 : 3), x, (int)Tiles(length, rows), heads, threads,
+            form & GpuAttentionTensor.Features | columns << GpuAttentionTensor.ColumnsShift);
+    }
+
+    private static int TensorColumns(int headSize) => (int)Tiles(headSize, 16);
+
+    private Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>> AttentionKernel(Action<GpuAttentionArguments, SpecializedValue<int>> kernel, int threads, int groups)
+    {
+        if (!attentionKernels.TryGetValue((kernel.Method, threads << 8 | groups), out Action<KernelConfig, GpuAttentionArguments, SpecializedValue<int>>? loaded))
+            attentionKernels[(kernel.Method, threads << 8 | groups)] = loaded = Load(kernel, Limits(threads, groups));
+        return loaded;
     }
 
     /// <summary>The constants of the kernels of GPUs: whether all blocks can be read and written as whole vectors, and the depth of strips.</summary>

@@ -86,7 +86,7 @@ internal static partial class GpuAttentionTiles
 
     /// <summary>Stores four adjacent elements, of which <paramref name="count"/> exist.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Write(ArrayView<byte> target, int form, long place, int count, Float4 values)
+    internal static void Write(ArrayView<byte> target, int form, long place, int count, Float4 values)
     {
         if ((form & Words) != 0)
         {

@@ -43,6 +43,7 @@ internal static class GpuTensorCores
         [
             (nameof(SharedAddress), nameof(GenerateSharedAddress)), (nameof(GlobalAddress), nameof(GenerateGlobalAddress)),
             (nameof(MultiplyBf16), nameof(GenerateMultiplyBf16)), (nameof(MultiplyTf32), nameof(GenerateMultiplyTf32)), (nameof(RoundToTf32), nameof(GenerateRoundToTf32)),
+            (nameof(RoundToBf16), nameof(GenerateRoundToBf16)), (nameof(Exp2), nameof(GenerateExp2)),
             (nameof(LoadMatrices), nameof(GenerateLoadMatrices)), (nameof(LoadTransposed), nameof(GenerateLoadTransposed)), (nameof(LoadShared), nameof(GenerateLoadShared)),
             (nameof(CopyAsync), nameof(GenerateCopyAsync)), (nameof(Commit), nameof(GenerateCommit)), (nameof(Wait), nameof(GenerateWait)),
         ])
@@ -68,6 +69,14 @@ internal static class GpuTensorCores
     /// <summary>The nearest tf32 of an f32, ties away from zero, both as bits; NaN and infinities stay.</summary>
     [IntrinsicImplementation]
     public static uint RoundToTf32(uint value) => throw new NotSupportedException();
+
+    /// <summary>The nearest bf16 of two f32, ties to even; the first in the lower half.</summary>
+    [IntrinsicImplementation]
+    public static uint RoundToBf16(float low, float high) => throw new NotSupportedException();
+
+    /// <summary>2ˣ with a relative error of at most 2⁻²²; results that are no normal numbers become zero.</summary>
+    [IntrinsicImplementation]
+    public static float Exp2(float x) => throw new NotSupportedException();
 
     /// <summary>
     /// Loads four matrices of eight rows of 16 bytes from shared memory. Lanes 8i to 8i + 7 give the addresses of the rows of matrix i. A lane gets four bytes of each: those from
@@ -147,14 +156,23 @@ internal static class GpuTensorCores
         command.AppendVectorArgument(sum);
     }
 
-    private static void GenerateRoundToTf32(PTXBackend backend, PTXCodeGenerator generator, Value value)
+    private static void GenerateRoundToTf32(PTXBackend backend, PTXCodeGenerator generator, Value value) => Compute(generator, (MethodCall)value, "cvt.rna.tf32.f32");
+
+    // The instruction's first source is the upper half.
+    private static void GenerateRoundToBf16(PTXBackend backend, PTXCodeGenerator generator, Value value) => Compute(generator, (MethodCall)value, "cvt.rn.bf16x2.f32", 1, 0);
+
+    private static void GenerateExp2(PTXBackend backend, PTXCodeGenerator generator, Value value) => Compute(generator, (MethodCall)value, "ex2.approx.ftz.f32");
+
+    private static void Compute(PTXCodeGenerator generator, MethodCall call, string instruction, params ReadOnlySpan<int> order)
     {
-        var call = (MethodCall)value;
-        PTXCodeGenerator.PrimitiveRegister source = generator.LoadPrimitive(call[0]);
+        var sources = new PTXCodeGenerator.PrimitiveRegister[call.Count];
+        for (int i = 0; i < sources.Length; i++)
+            sources[i] = generator.LoadPrimitive(call[order.Length == 0 ? i : order[i]]);
         PTXCodeGenerator.HardwareRegister target = generator.AllocateHardware(call);
-        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand("cvt.rna.tf32.f32");
+        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand(instruction);
         command.AppendArgument(target);
-        command.AppendArgument(source);
+        foreach (PTXCodeGenerator.PrimitiveRegister source in sources)
+            command.AppendArgument(source);
     }
 
     private static void GenerateLoadMatrices(PTXBackend backend, PTXCodeGenerator generator, Value value) =>

@@ -94,7 +94,7 @@ internal struct Float4Pair(float a, float b, float c, float d, float e, float f,
     private static float Within(float value, int begin, int end, int place, float other) => place >= begin && place < end ? value : other;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Finite(float value) => value == float.NegativeInfinity ? 0 : value;
+    internal static float Finite(float value) => value == float.NegativeInfinity ? 0 : value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Between(float value, float place, float begin, float end, float other) => place >= begin && place < end ? value : other;

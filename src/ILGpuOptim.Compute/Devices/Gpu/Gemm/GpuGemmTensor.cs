@@ -12,6 +12,12 @@ internal interface IGpuFactor
 
     /// <summary>sum + a · b, where a has 16 rows, b has 8 columns, and both have 32 bytes of k.</summary>
     static abstract Float4 Multiply(Float4 sum, Words4 a, uint b0, uint b1);
+
+    /// <summary>The nearest factors to stored elements.</summary>
+    static abstract Words4 Rounded(Words4 words);
+
+    /// <summary>Rounds 16 × 16 sums to factors and makes them a left factor.</summary>
+    static abstract GpuTensorLeft Left(GpuTensorSquare sums);
 }
 
 /// <summary>bf16: products are exact, sums are f32.</summary>
@@ -21,6 +27,17 @@ internal readonly struct GpuBf16Factor : IGpuFactor
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 Multiply(Float4 sum, Words4 a, uint b0, uint b1) => GpuTensorCores.MultiplyBf16(sum, a, b0, b1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Words4 Rounded(Words4 words) => words;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuTensorLeft Left(GpuTensorSquare sums) => new()
+    {
+        A = new Words4(
+            GpuTensorCores.RoundToBf16(sums.A.A, sums.A.B), GpuTensorCores.RoundToBf16(sums.A.C, sums.A.D),
+            GpuTensorCores.RoundToBf16(sums.B.A, sums.B.B), GpuTensorCores.RoundToBf16(sums.B.C, sums.B.D)),
+    };
 }
 
 /// <summary>tf32, the nearest to each f32: 8 exponent bits, 10 fraction bits. Sums are f32.</summary>
@@ -30,6 +47,19 @@ internal readonly struct GpuTf32Factor : IGpuFactor
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 Multiply(Float4 sum, Words4 a, uint b0, uint b1) => GpuTensorCores.MultiplyTf32(sum, a, b0, b1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Words4 Rounded(Words4 words) =>
+        new(GpuTensorCores.RoundToTf32(words.A), GpuTensorCores.RoundToTf32(words.B), GpuTensorCores.RoundToTf32(words.C), GpuTensorCores.RoundToTf32(words.D));
+
+    /// <inheritdoc/>
+    /// <remarks>A lane's sums of columns 2t and 2t + 1 take the places of columns t and t + 4.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuTensorLeft Left(GpuTensorSquare sums) => new() { A = Left(sums.A), B = Left(sums.B) };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Words4 Left(Float4 sums) =>
+        Rounded(new Words4(Interop.FloatAsInt(sums.A), Interop.FloatAsInt(sums.C), Interop.FloatAsInt(sums.B), Interop.FloatAsInt(sums.D)));
 }
 
 /// <summary>
@@ -155,7 +185,7 @@ internal static class GpuGemmTensor
 
     /// <summary>From two columns of rows g and g + 8 to four columns of row g (even lanes) or g + 8 (odd lanes).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Exchange(Float4 sums)
+    internal static Float4 Exchange(Float4 sums)
     {
         bool odd = (Group.IdxX & 1) != 0;
         float first = Warp.ShuffleXor(odd ? sums.A : sums.C, 1), second = Warp.ShuffleXor(odd ? sums.B : sums.D, 1);
