@@ -42,7 +42,8 @@ internal static class CompareCommand
             result.GetValue(output)!,
             () => watch.Start(result),
             Settings(train, result, result.GetValue(optimizers)!, result.GetValue(rates) ?? [], result.GetValue(seeds), !result.GetValue(complete)),
-            result.GetValue(train.Json)));
+            result.GetValue(train.Json),
+            Provenance.Command(result)));
         return command;
     }
 
@@ -52,6 +53,8 @@ internal static class CompareCommand
         TrainingSettings training = train.SharedSettings(result);
         bool isGiven = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
         IReadOnlyList<Candidate> candidates = Candidate.Parse(optimizers, rates, training.Optimizer);
+        if (train.OptimizerFlags(result).Rank is { } rank && candidates.Any(candidate => candidate.Optimizer.Name == "apollo-mini"))
+            Console.Error.WriteLine($"note: --rank {rank} is for the other optimizers; apollo-mini has rank 1");
         train.OptimizerFlags(result).CheckUsedBy([.. candidates.Select(candidate => Registry.Find(candidate.Optimizer.Name))]);
         return new ComparisonSettings
         {
@@ -62,7 +65,7 @@ internal static class CompareCommand
         };
     }
 
-    private static int Run(string folder, Func<WatchServer?> watch, ComparisonSettings settings, bool json)
+    private static int Run(string folder, Func<WatchServer?> watch, ComparisonSettings settings, bool json, string command)
     {
         using var signals = new StopSignals();
         using WatchServer? server = watch();
@@ -77,7 +80,7 @@ internal static class CompareCommand
         bool finished = progress.Run(() => comparison.Run(device, signals.Token), () =>
         {
             ComparisonTables.Write(comparison);
-            ComparisonReport.Write(comparison, device);
+            ComparisonReport.Write(comparison, device, command);
         });
         return finished ? 0 : 130;
     }

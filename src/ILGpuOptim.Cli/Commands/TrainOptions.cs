@@ -112,6 +112,8 @@ internal sealed class TrainOptions
         if (result.GetValue(allowDataChange))
             throw new UserException("--allow-data-change requires --resume; a new run has no earlier data");
         TrainingSettings settings = Settings(result);
+        if (settings.EvalBatches == 0 && result.GetResult(flags["EvalInterval"]) is { Implicit: false })
+            Console.Error.WriteLine("note: --eval-interval has no effect, since --eval-batches 0 turns validation off");
         string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}-{Environment.ProcessId}");
         return TrainingRun.Begin(folder, settings, device(settings));
     }

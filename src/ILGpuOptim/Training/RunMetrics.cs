@@ -8,12 +8,16 @@ namespace ILGpuOptim.Training;
 /// <param name="Validations">Losses on training and on validation batches; null where a loss was not finite or there was no validation.</param>
 public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, IReadOnlyList<(long Step, double? Training, double? Validation)> Validations)
 {
+    /// <summary>The learning rate of each update.</summary>
+    public IReadOnlyList<(long Step, double Rate)> LearningRates { get; init; } = [];
+
     /// <summary>Reads a run's losses; empty when there are none yet. A line that is damaged, or that is being written, is skipped.</summary>
     /// <exception cref="UserException">The file cannot be read.</exception>
     public static RunMetrics Read(string folder)
     {
         var steps = new List<(long, double)>();
         var validations = new List<(long, double?, double?)>();
+        var rates = new List<(long, double)>();
         string path = Path.Combine(folder, TrainingRun.MetricsFile);
         try
         {
@@ -33,6 +37,8 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
                     validations.Add((step, Number(line, "train_loss"), Number(line, "val_loss")));
                 else if (line.TryGetProperty("loss", out _))
                     steps.Add((step, Number(line, "loss") ?? double.NaN));
+                if (Number(line, "lr") is { } rate)
+                    rates.Add((step, rate));
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -40,7 +46,7 @@ public sealed record RunMetrics(IReadOnlyList<(long Step, double Loss)> Steps, I
             throw new UserException($"{path}: the losses cannot be read: {e.Message}", e);
         }
 
-        return new RunMetrics(steps, validations);
+        return new RunMetrics(steps, validations) { LearningRates = rates };
     }
 
     /// <summary>The step of a line; null for a damaged one.</summary>
