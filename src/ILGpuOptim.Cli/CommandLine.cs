@@ -65,6 +65,7 @@ public static class CommandLine
             Llama2CCommands.CreateExport(),
             InfoCommand.Create(),
             MemoryCommand.Create(),
+            OptimizersCommand.Create(),
             DevicesCommand.Create(),
             DoctorCommand.Create(),
             MergeCommand.Create(),

@@ -8,7 +8,7 @@ namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// The state of optimizers as a Markdown table: the state of GPT-2 124M's attention matrix, 768 × 2304, in each storage, and that of the whole
-/// model in f32. It derives from <see cref="Optimizer.Declare"/> alone and allocates nothing.
+/// model in f32. It derives from <see cref="Optimizer.StateOf"/> alone and allocates nothing.
 /// </summary>
 internal static class StateTable
 {
@@ -46,5 +46,5 @@ internal static class StateTable
         return optimizer.StateBytes;
     }
 
-    private static OptimizerSettings Settings(OptimizerEntry entry) => new() { Name = entry.Name, HeadSize = HeadSize };
+    private static OptimizerSettings Settings(OptimizerEntry entry) => new OptimizerSettings { Name = entry.Name }.WithDefault("head_size", HeadSize);
 }

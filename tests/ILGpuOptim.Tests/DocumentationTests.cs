@@ -72,7 +72,7 @@ public sealed partial class DocumentationTests : IDisposable
     {
         string root = ArchitectureTests.FindRoot(), sample = Squeezed(File.ReadAllText(Path.Combine(root, "samples", "my-optimizer.cs")));
         string[] shown = [.. Blocks(Path.Combine(root, "docs", "adding-an-optimizer.md")).Where(block => !block.Contains('…', StringComparison.Ordinal))];
-        Assert.Equal(3, shown.Length);
+        Assert.Equal(4, shown.Length);
         Assert.All(shown, block => Assert.Contains(Squeezed(block), sample, StringComparison.Ordinal));
     }
 

@@ -55,7 +55,7 @@ internal sealed class OurOptimizer : Workload
         using LanguageModel dry = OurModel.Create(Recipe.Gpt2, counting);
         Gradients gradients = GradientsOf(dry, counting);
         using Optimizer optimizer = Create(@case, dry);
-        if (optimizer is LowRankOptimizer lowRank)
+        if (optimizer is ILowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
         optimizer.Step(gradients);
         counting.Clear();

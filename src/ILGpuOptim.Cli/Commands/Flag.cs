@@ -27,7 +27,7 @@ internal static class Flag
     public static Option<T> For<T>(string name, string description, object defaults, string property)
     {
         PropertyInfo target = defaults.GetType().GetProperty(property)!;
-        return Of(name, description, (T)target.GetValue(defaults)!, Ranges.RangeOf(defaults, target));
+        return Of(name, description, (T)target.GetValue(defaults)!, target.GetCustomAttribute<RangeAttribute>());
     }
 
     private static T Parse<T>(ArgumentResult result, string name, RangeAttribute? range)

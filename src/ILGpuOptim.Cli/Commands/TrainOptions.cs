@@ -11,12 +11,15 @@ namespace ILGpuOptim.Cli.Commands;
 /// <summary>The flags of <c>train</c> and their conversion to settings.</summary>
 internal sealed class TrainOptions
 {
+    private const int ManyOptimizers = 4;
+
     private readonly List<Option> all = [];
     private readonly List<Func<ParseResult, TrainingSettings, TrainingSettings>> changes = [];
     private readonly Dictionary<string, Option> flags = [];
     private readonly Option<string?> preset, config, output, resume;
     private readonly Option<string> tokenizer;
     private readonly Option<bool> allowDataChange;
+    private readonly int optionsAt;
 
     public TrainOptions()
     {
@@ -56,16 +59,8 @@ internal sealed class TrainOptions
         Value<double>("--lr", "Optimizer.LearningRate", "peak learning rate");
         Setting<string[]>("--lr-for", "Optimizer.LearningRateFor", "PATTERN=FACTOR: multiplies the learning rate of matching parameters", (s, v) => s with { Optimizer = s.Optimizer with { LearningRateFor = [.. v.Select(RateFactorOf)] } });
         Value<double>("--weight-decay", "Optimizer.WeightDecay", "weight decay of matrices; vectors have none");
-        Value<double>("--beta1", "Optimizer.Beta1", "decay rate of the first moment");
-        Value<double>("--beta2", "Optimizer.Beta2", "decay rate of the second moment");
-        Value<double>("--beta3", "Optimizer.Beta3", "decay rate of CAME's confidence statistic");
-        Value<double>("--epsilon", "Optimizer.Epsilon", "term added to denominators");
-        Value<double>("--momentum", "Optimizer.Momentum", "momentum of sgd and muon");
-        Value<int>("--rank", "Optimizer.Rank", "rank of galore, fira and apollo");
-        Value<int>("--projection-gap", "Optimizer.UpdateProjectionGap", "steps between updates of the projection");
-        Value<double>("--scale", "Optimizer.Scale", "scale of galore, fira (alpha) and apollo");
-        Value<Optim.ScaleType>("--scale-type", "Optimizer.ScaleType", "granularity of apollo's scaling factors");
-        Setting<string[]>("--optimizer-option", "Optimizer", "NAME=VALUE: any other setting of the optimizer, such as limiter_ignores_zero=true; docs/optimizers.md lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
+        Setting<string[]>("--optimizer-option", "Optimizer", "NAME=VALUE: an option of the optimizer, such as limiter_ignores_zero=true. It can also be given as a flag: --limiter-ignores-zero true. ilgpuoptim optimizers NAME lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
+        optionsAt = all.Count;
         Value<Optim.StateStorage>("--state-type", "Optimizer.StateType", "storage type of optimizer state: f32, bf16 or fp8 (8-bit floats in blocks)");
         Setting<string[]>("--low-rank", "Optimizer.LowRank", "names of matrices trained at low rank; * matches anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
         Setting<string[]>("--no-decay", "Optimizer.NoDecay", "names of parameters without weight decay; * matches anything", (s, v) => s with { Optimizer = s.Optimizer with { NoDecay = v } });
@@ -90,6 +85,7 @@ internal sealed class TrainOptions
         Setting<string>("--device", "Device", CommonOptions.DeviceHelp, (s, v) => s with { Device = v });
         Value<int>("--threads", "Threads", "CPU threads; 0: one per core");
         Json = Add(CommonOptions.Json());
+        AddOptimizerOptions();
     }
 
     public Option<bool> Json { get; }
@@ -221,6 +217,46 @@ internal sealed class TrainOptions
         return sign > 0
             ? new RateFactor(text[..sign], (double)Values.Require($"--lr-for {text}: the factor", typeof(double), text[(sign + 1)..], range))
             : throw new UserException($"--lr-for {text}: it must be PATTERN=FACTOR, such as *wte*=0.1");
+    }
+
+    /// <summary>
+    /// A flag for each option of each registered optimizer, but for names that are flags of train. Help lists those of at least <see cref="ManyOptimizers"/> optimizers.
+    /// </summary>
+    private void AddOptimizerOptions()
+    {
+        var declared = Optim.Registry.Entries.SelectMany(entry => entry.Options, (entry, option) => (Entry: entry, Option: option)).GroupBy(item => item.Option.Name).ToArray();
+        int at = optionsAt;
+        foreach (var owners in declared)
+        {
+            OptimizerOption first = owners.First().Option;
+            string name = "--" + first.Name.Replace('_', '-');
+            if (all.Any(flag => flag.Name == name))
+                continue;
+            string[] limits = [.. owners.Select(owner => owner.Option.Range?.Limits() ?? "").Distinct()];
+            OptimizerOption[] options = [.. owners.Select(owner => owner.Option)];
+            var option = new Option<string?>(name)
+            {
+                CustomParser = result => OptionText(result, name, options),
+                Description = $"{first.Description}{(limits is [{ Length: > 0 } limit] ? $" ({(limit.StartsWith("of ", StringComparison.Ordinal) ? limit[3..] : limit)})" : "")}: {string.Join(", ", owners.Select(owner => owner.Entry.Name))}",
+                HelpName = first.IsWord ? first.ValidValues.Replace(" or ", "|", StringComparison.Ordinal).Replace(", ", "|", StringComparison.Ordinal) : first.Type == typeof(bool) ? "true|false" : "number",
+                Hidden = owners.Count() < ManyOptimizers,
+                Arity = first.Type == typeof(bool) ? ArgumentArity.ZeroOrOne : ArgumentArity.ExactlyOne,
+            };
+            all.Insert(at++, option);
+            flags[first.Path] = option;
+            changes.Add((result, settings) => result.GetResult(option) is { Implicit: false } && result.GetValue(option) is { } value
+                ? settings with { Optimizer = settings.Optimizer.With(first.Name, value) }
+                : settings);
+        }
+    }
+
+    /// <summary>The value of a flag for an option, if it is valid for some optimizer. A flag alone is true.</summary>
+    private static string OptionText(ArgumentResult result, string flag, OptimizerOption[] options)
+    {
+        string text = result.Tokens.Count == 0 ? "true" : result.Tokens[0].Value;
+        if (options.FirstOrDefault(option => option.Accepts(text)) is null)
+            result.AddError($"{flag} {text}: it must be {options[0].ValidValues}");
+        return text;
     }
 
     /// <summary>A flag that changes settings as given.</summary>

@@ -92,6 +92,9 @@ public readonly record struct Operand(Block Block, Layout Layout = Layout.Full, 
     /// </summary>
     public bool Accumulate { get; init; }
 
+    /// <summary>Neighbouring elements of the block, with everything else unchanged.</summary>
+    public Operand Slice(long start, long length) => this with { Block = Block.Slice(start, length) };
+
     /// <summary>A full operand.</summary>
     public static implicit operator Operand(Block block) => new(block);
 

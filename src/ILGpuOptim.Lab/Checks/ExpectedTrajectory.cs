@@ -43,7 +43,7 @@ internal sealed class ExpectedTrajectory
         {
             ParameterState state = run.Optimizer.States[i];
             double[] p = Array.ConvertAll(form.Initial(i), value => (double)value);
-            double[][] tensors = [.. state.Declared.Select(tensor => new double[tensor.Length])];
+            Dictionary<string, double[]> tensors = state.Declared.ToDictionary(tensor => tensor.Name, tensor => new double[tensor.Length]);
             for (int step = 1; step <= form.Steps; step++)
             {
                 var at = new UpdateContext(step, state.Options.LearningRate * form.Factor(step), form.Shapes[i].Shape, state.Options);
@@ -52,7 +52,7 @@ internal sealed class ExpectedTrajectory
                     expected.parameters[(i, step)] = Array.ConvertAll(p, value => (float)value);
             }
 
-            expected.states.Add([.. tensors.Select(tensor => Array.ConvertAll(tensor, value => (float)value))]);
+            expected.states.Add([.. state.Declared.Select(tensor => Array.ConvertAll(tensors[tensor.Name], value => (float)value))]);
         }
 
         return expected;

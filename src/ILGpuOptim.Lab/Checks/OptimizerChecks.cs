@@ -12,7 +12,9 @@ namespace ILGpuOptim.Lab;
 public static class OptimizerChecks
 {
     /// <summary>Learning rate and decay are large enough to be seen; ranks and heads fit the small shapes.</summary>
-    public static OptimizerSettings Settings { get; } = new() { LearningRate = 1e-2, WeightDecay = 0.1, Rank = 4, HeadSize = 4, UpdateProjectionGap = 20 };
+    public static OptimizerSettings Settings { get; } = new OptimizerSettings { LearningRate = 1e-2, WeightDecay = 0.1 }.With("rank", 4).With("head_size", 4).With("update_projection_gap", 20);
+
+    private const double NearFactor = 2;
 
     private static readonly int[] ThreadCounts = [1, 2, 3];
 
@@ -58,6 +60,8 @@ public static class OptimizerChecks
                 yield return Near($"{name}: stays close to f32", entry, stored);
         }
 
+        yield return Scaled("clipping multiplies the gradient", entry, chosen, gradient: 4, factor: 0.25f, maximize: false);
+        yield return Scaled("maximizing climbs", entry, chosen, gradient: -4, factor: 0.25f, maximize: true);
         yield return Allocations("a step allocates nothing", entry, chosen);
         yield return Decay("weight decay shrinks", entry, chosen);
     }
@@ -166,20 +170,44 @@ public static class OptimizerChecks
             : $"{declared:N0} bytes are declared ({expected:N0} in whole blocks), {stated:N0} stated, {taken:N0} taken, {left:N0} not given back");
     }
 
-    /// <summary>With stochastic rounding, parameters may differ by a quarter of the distance that they move.</summary>
+    /// <summary>
+    /// Narrow state goes where f32 state goes. Its distance from f32 may be <see cref="NearFactor"/> times the distance between two runs whose roundings are
+    /// drawn differently: stochastic rounding has no direction of its own.
+    /// </summary>
     private static Check Near(string name, OptimizerEntry entry, OptimizerSettings settings)
     {
         using var device = new CpuDevice(2);
-        using Trajectory narrow = Run(device, entry, settings, TrajectoryForm.Usual), exact = Run(device, entry, settings with { StateType = StateStorage.F32 }, TrajectoryForm.Usual);
-        double way = 0, apart = 0;
+        TrajectoryForm form = TrajectoryForm.Usual;
+        using Trajectory narrow = Run(device, entry, settings, form), exact = Run(device, entry, settings with { StateType = StateStorage.F32 }, form);
+        using var other = new Trajectory(device, entry, settings, form);
+        foreach (ParameterState state in other.Optimizer.States)
+            state.RoundingSeed = 1;
+        other.To(form.Steps);
+        double way = 0, apart = 0, spread = 0;
         for (int i = 0; i < exact.Parameters.Count; i++)
         {
-            float[] start = TrajectoryForm.Usual.Initial(i), right = exact.Parameters[i].ToArray(), here = narrow.Parameters[i].ToArray();
+            float[] start = form.Initial(i), right = exact.Parameters[i].ToArray(), here = narrow.Parameters[i].ToArray();
             way += Squares(right, start);
             apart += Squares(here, right);
+            spread += Squares(here, other.Parameters[i].ToArray());
         }
 
-        return new Check(name, Math.Sqrt(apart / way), 0.25, "of the distance moved");
+        return new Check(name, Math.Sqrt(apart / way), NearFactor * Math.Sqrt(spread / way), "of the distance moved");
+    }
+
+    /// <summary>The same bits with a gradient multiplied by a power of two, and a factor of clipping (and a sign) that undoes it.</summary>
+    private static Check Scaled(string name, OptimizerEntry entry, OptimizerSettings settings, float gradient, float factor, bool maximize)
+    {
+        using var device = new CpuDevice(2);
+        TrajectoryForm form = TrajectoryForm.Shared;
+        using Trajectory plain = Run(device, entry, settings, form), scaled = new(device, entry, settings, form with { GradientScale = gradient }, maximize);
+        Block clip = device.Pool.Rent(1);
+        device.Fill(clip, factor);
+        scaled.Optimizer.GradientFactor = clip;
+        scaled.To(form.Steps);
+        device.Pool.Return(clip);
+        return Worst(plain.Parameters.Zip(scaled.Parameters, (a, b) => Math.Sqrt(Squares(a.ToArray(), b.ToArray()) / Squares(a.ToArray(), new float[a.Length])))
+            .Select(error => new Check(name, error, 1e-6, error > 0 ? "of the norm of a parameter" : "the same bits")));
     }
 
     /// <summary>After the first steps an update allocates no device memory, and managed memory does not grow with the parameters.</summary>

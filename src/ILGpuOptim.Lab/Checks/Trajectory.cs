@@ -29,6 +29,9 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
     /// <summary>Steps whose gradients are ten thousand times too large.</summary>
     public IReadOnlyList<int> HugeSteps { get; init; } = [];
 
+    /// <summary>Multiplies every gradient.</summary>
+    public float GradientScale { get; init; } = 1;
+
     /// <summary>Number of warm-up steps of the learning rate.</summary>
     public int Warmup { get; init; } = 1;
 
@@ -55,7 +58,9 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
 
     /// <summary>The gradient of a parameter at a step, from 1.</summary>
     public float[] Gradient(int parameter, int step) =>
-        ZeroSteps.Contains(step) ? new float[Length(parameter)] : GoldenParameter.GradientOf(SeedOf(parameter), Shapes[parameter].Shape, step, HugeSteps.Contains(step));
+        ZeroSteps.Contains(step) ? new float[Length(parameter)]
+        : GradientScale == 1 ? GoldenParameter.GradientOf(SeedOf(parameter), Shapes[parameter].Shape, step, HugeSteps.Contains(step))
+        : Array.ConvertAll((this with { GradientScale = 1 }).Gradient(parameter, step), value => GradientScale * value);
 
     private uint SeedOf(int parameter) => Seed * 64 + (uint)parameter;
 
@@ -69,7 +74,7 @@ internal sealed class Trajectory : IDisposable
     private readonly Parameter[] parameters;
     private int step;
 
-    public Trajectory(Device device, OptimizerEntry entry, OptimizerSettings settings, TrajectoryForm form)
+    public Trajectory(Device device, OptimizerEntry entry, OptimizerSettings settings, TrajectoryForm form, bool maximize = false)
     {
         this.form = form;
         Gradients = new Gradients(device);
@@ -81,7 +86,7 @@ internal sealed class Trajectory : IDisposable
         }
 
         PoolBytesBefore = device.Pool.UsedBytes;
-        Optimizer = Registry.Create(entry, settings, parameters, out _);
+        Optimizer = maximize ? Climbing(entry, settings) : Registry.Create(entry, settings, parameters, out _);
         PoolBytesAfter = device.Pool.UsedBytes;
     }
 
@@ -107,6 +112,16 @@ internal sealed class Trajectory : IDisposable
             Optimizer.LearningRateFactor = form.Factor(step + 1);
             Optimizer.Step(Gradients);
         }
+    }
+
+    /// <summary>The optimizer of the same settings, whose parameters maximize.</summary>
+    private Optimizer Climbing(OptimizerEntry entry, OptimizerSettings settings)
+    {
+        Optimizer climbing = entry.Create(settings.StateType);
+        using Optimizer descending = Registry.Create(entry, settings, parameters, out _);
+        foreach (ParameterState state in descending.States)
+            climbing.Add(state.Parameter, state.Options with { Maximize = true });
+        return climbing;
     }
 
     /// <summary>A second trajectory at the same step, restored from parameters, step numbers and a checkpoint of the state.</summary>
@@ -139,7 +154,7 @@ internal sealed class Trajectory : IDisposable
     {
         ParameterState state = Optimizer.States[parameter];
         var values = new float[state.Declared[tensor].Length];
-        state.Parameter.Device.Download(state.Blocks[tensor], values);
+        state.Parameter.Device.Download(state[state.Declared[tensor].Name], values);
         return values;
     }
 
@@ -152,7 +167,7 @@ internal sealed class Trajectory : IDisposable
             for (int i = 0; i < state.Declared.Count; i++)
             {
                 var bytes = new byte[state.Declared[i].Bytes];
-                state.Parameter.Device.DownloadBytes(state.Blocks[i], bytes.Length, bytes);
+                state.Parameter.Device.DownloadBytes(state[state.Declared[i].Name], bytes.Length, bytes);
                 yield return ($"{state.Declared[i].Name} of {state.Parameter.Name}", bytes);
             }
         }

@@ -81,7 +81,7 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
         string[] parts = label.Split(':');
         OptimizerSettings settings = shared.For(parts[0]);
         if (settings.Name == "apollo-mini")
-            settings = settings with { Rank = null };
+            settings = settings.Without("rank");
         try
         {
             settings = parts[1..].Aggregate(settings, (changed, part) => changed.With(part));

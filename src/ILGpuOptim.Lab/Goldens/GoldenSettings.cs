@@ -1,4 +1,5 @@
 using System.Text.Json;
+using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Lab;
 
@@ -32,14 +33,34 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
         : throw Wrong(name, value, "true or false");
 
-    /// <summary>An element of a list of numbers; null if the list or the element is null.</summary>
-    public double? Item(string name, int index)
+    /// <summary>
+    /// The value of an option under the first of some names that is not missing or null; null if all are. <c>beta2</c> and <c>epsilon1</c> may stand in the lists
+    /// <c>betas</c> and <c>eps</c>, and <c>epsilon</c> may be <c>eps</c>.
+    /// </summary>
+    public string? ValueOf(OptimizerOption option, IEnumerable<string> names)
     {
-        if (Find(name) is not { } value)
-            return null;
-        if (value.ValueKind != JsonValueKind.Array || index >= value.GetArrayLength() || value[index].ValueKind is not (JsonValueKind.Number or JsonValueKind.Null))
-            throw Wrong(name, value, "a list of numbers");
-        return value[index].ValueKind == JsonValueKind.Null ? null : value[index].GetDouble();
+        string? text = null;
+        foreach (string name in names)
+        {
+            if (Find(name) is { } value)
+                text ??= Scalar(option, name, value);
+        }
+
+        string? list = option.Name.StartsWith("beta", StringComparison.Ordinal) ? "betas" : option.Name.StartsWith("epsilon", StringComparison.Ordinal) ? "eps" : null;
+        if (list is null || Find(list) is not { } items)
+            return text;
+        if (!char.IsAsciiDigit(option.Name[^1]))
+            return text ?? (option.Name == "epsilon" ? Scalar(option, list, items) : null);
+        int index = option.Name[^1] - '1';
+        if (items.ValueKind != JsonValueKind.Array || index >= items.GetArrayLength())
+            throw Wrong(list, items, "a list of numbers");
+        return text ?? (items[index].ValueKind == JsonValueKind.Null ? null : Scalar(option, list, items[index]));
+    }
+
+    private string Scalar(OptimizerOption option, string name, JsonElement value)
+    {
+        string text = value.ValueKind == JsonValueKind.String ? value.GetString()! : value.GetRawText();
+        return option.IsWord == (value.ValueKind == JsonValueKind.String) && option.Accepts(text) ? text : throw Wrong(name, value, option.ValidValues);
     }
 
     /// <summary>The value of one of several words.</summary>

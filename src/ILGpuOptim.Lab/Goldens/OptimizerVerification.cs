@@ -63,7 +63,7 @@ internal static class OptimizerVerification
             optimizer.Add(parameter, GoldenOptimizers.OptionsOf(golden, source));
         }
 
-        if (optimizer is LowRankOptimizer lowRank)
+        if (optimizer is ILowRankOptimizer lowRank)
             lowRank.BasisSource = (state, refresh, second) => golden.Parameters[state.Parameter.Name].Projection(refresh, second);
 
         var worst = new Check(golden.Name, 0, 1);
@@ -107,7 +107,7 @@ internal static class OptimizerVerification
                 continue;
             missing.Remove(name);
             var actual = new float[state.Declared[i].Length];
-            device.Download(state.Blocks[i], actual);
+            device.Download(state[name], actual);
             worst = Worse(worst, new Check(golden.Name, GoldenTolerance.CheckState(actual, expected), 1, $"state {name} of {source.Name}"));
         }
 

@@ -1,4 +1,6 @@
-using System.Reflection;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
@@ -9,154 +11,25 @@ namespace ILGpuOptim.Optim;
 public sealed record RateFactor(string Pattern, [property: Range(0)] double Factor);
 
 /// <summary>
-/// An optimizer's name and settings; null means the optimizer's own default. Several optimizers may share these settings, so settings that an
-/// optimizer does not have are no error until <see cref="Check"/>.
+/// An optimizer's name, the settings that all optimizers have, and values of its own options. Several optimizers may share these settings, so options
+/// that an optimizer does not have are no error until <see cref="Check"/>.
 /// </summary>
-public sealed record OptimizerSettings : IRangeSource
+public sealed record OptimizerSettings : IOpenSettings
 {
     /// <summary>The name of the optimizer.</summary>
     public string Name { get; init; } = "adamw";
 
     /// <summary>The peak learning rate.</summary>
+    [Range(0)]
     public double LearningRate { get; init; } = 1e-3;
 
     /// <summary>Weight decay of matrices; vectors have none.</summary>
+    [Range(0)]
     public double WeightDecay { get; init; } = 0.1;
 
-    /// <summary>Decay rate of the first moment.</summary>
-    public double? Beta1 { get; init; }
-
-    /// <summary>Decay rate of the second moment.</summary>
-    public double? Beta2 { get; init; }
-
-    /// <summary>Decay rate of CAME's confidence statistic.</summary>
-    public double? Beta3 { get; init; }
-
-    /// <summary>The term added to denominators.</summary>
-    public double? Epsilon { get; init; }
-
-    /// <summary>The term that CAME and Adafactor add to squared gradients; in PyTorch's Adafactor, its square is the lower bound of the second moment.</summary>
-    public double? Epsilon1 { get; init; }
-
-    /// <summary>The lower bound of the parameter scale in Adafactor; the term that CAME adds to squared residuals.</summary>
-    public double? Epsilon2 { get; init; }
-
-    /// <summary>Momentum of SGD and Muon.</summary>
-    public double? Momentum { get; init; }
-
-    /// <summary>Dampening of SGD's momentum.</summary>
-    public double? Dampening { get; init; }
-
-    /// <summary>Enables Nesterov momentum in SGD and Muon.</summary>
-    public bool? Nesterov { get; init; }
-
-    /// <summary>Enables AMSGrad in Adam and AdamW.</summary>
-    public bool? AmsGrad { get; init; }
-
-    /// <summary>The root mean square to which Adafactor and CAME clip updates.</summary>
-    public double? ClipThreshold { get; init; }
-
-    /// <summary>The exponent of t in the second-moment decay of PyTorch's Adafactor.</summary>
-    public double? Beta2Decay { get; init; }
-
-    /// <summary>The exponent of t in the second-moment decay of Hugging Face's Adafactor.</summary>
-    public double? DecayRate { get; init; }
-
-    /// <summary>Scales the steps of Hugging Face's Adafactor by the size of the parameter; off by default.</summary>
-    public bool? ScaleParameter { get; init; }
-
-    /// <summary>Lets Hugging Face's Adafactor choose its step size instead of the learning rate; off by default.</summary>
-    public bool? RelativeStep { get; init; }
-
-    /// <summary>Warms up the relative steps of Hugging Face's Adafactor, from 10⁻⁶ t.</summary>
-    public bool? WarmupInit { get; init; }
-
-    /// <summary>Enables bias correction of the moments, in LAMB (on by default) and CAME (off).</summary>
-    public bool? BiasCorrection { get; init; }
-
-    /// <summary>Weights the gradient by 1 − β1 in LAMB's first moment.</summary>
-    public bool? GradientAveraging { get; init; }
-
-    /// <summary>The global norm to which LAMB clips gradients; 0 disables clipping.</summary>
-    public double? MaxGradientNorm { get; init; }
-
-    /// <summary>Limits LAMB's trust ratio to 1.</summary>
-    public bool? TrustClip { get; init; }
-
-    /// <summary>Applies LAMB's trust ratio also to parameters without weight decay.</summary>
-    public bool? AlwaysAdapt { get; init; }
-
-    /// <summary>Enables LAMB's trust ratio.</summary>
-    public bool? TrustRatio { get; init; }
-
-    /// <summary>Masks elements of LAMB's update whose sign differs from the gradient's (cautious update).</summary>
-    public bool? Cautious { get; init; }
-
-    /// <summary>Applies LAMB's weight decay directly to the parameter instead of including it in the trust ratio.</summary>
-    public bool? DecoupledDecay { get; init; }
-
-    /// <summary>Scales the decoupled weight decay with the square of the learning rate.</summary>
-    public bool? CorrectedDecay { get; init; }
-
-    /// <summary>The variant of LAMB.</summary>
-    public LambForm? LambForm { get; init; }
-
-    /// <summary>The scaling of Muon's updates; Moonlight's by default.</summary>
-    public MuonScaling? MuonScaling { get; init; }
-
-    /// <summary>The variant of Muon.</summary>
-    public MuonForm? MuonForm { get; init; }
-
-    /// <summary>The number of Newton–Schulz iterations in Muon.</summary>
-    public int? Iterations { get; init; }
-
-    /// <summary>Adds Muon's weight decay to the gradient (coupled weight decay).</summary>
-    public bool? CoupledDecay { get; init; }
-
-    /// <summary>The projection rank of GaLore, Fira and APOLLO.</summary>
-    public int? Rank { get; init; }
-
-    /// <summary>Steps between updates of the projection.</summary>
-    public int? UpdateProjectionGap { get; init; }
-
-    /// <summary>The side of the gradient that GaLore, Fira and APOLLO project.</summary>
-    public ProjectionType? ProjectionType { get; init; }
-
-    /// <summary>The basis of the projection: random or singular vectors.</summary>
-    public ProjectionBasis? ProjectionBasis { get; init; }
-
-    /// <summary>Power iterations of the randomized SVD.</summary>
-    public int? PowerIterations { get; init; }
-
-    /// <summary>Stores a random projection instead of generating it again each step.</summary>
-    public bool? StoreProjection { get; init; }
-
-    /// <summary>The seed of random projections.</summary>
-    public ulong? ProjectionSeed { get; init; }
-
-    /// <summary>Enables bias correction of the moments in GaLore, Fira and APOLLO.</summary>
-    public bool? CorrectBias { get; init; }
-
-    /// <summary>The scale of the update in GaLore, Fira (α) and APOLLO.</summary>
-    public double? Scale { get; init; }
-
-    /// <summary>The granularity of APOLLO's scaling factors.</summary>
-    public ScaleType? ScaleType { get; init; }
-
-    /// <summary>Applies APOLLO's scale before its limiter.</summary>
-    public bool? ScaleFront { get; init; }
-
-    /// <summary>Turns off the norm-growth limiter of Fira and APOLLO.</summary>
-    public bool? DisableLimiter { get; init; }
-
-    /// <summary>Keeps zero gradients from changing the state of the norm-growth limiter.</summary>
-    public bool? LimiterIgnoresZero { get; init; }
-
-    /// <summary>Subtracts the whole projection in Fira's residual, as in the paper.</summary>
-    public bool? WholeResidual { get; init; }
-
-    /// <summary>Elements per attention head, which share a second moment in Adam-mini; training takes it from the model.</summary>
-    public int? HeadSize { get; init; }
+    /// <summary>Values of the optimizer's own options; others have their defaults. In files they are fields beside the other settings.</summary>
+    [JsonIgnore]
+    public OptionValues Options { get; private init; } = OptionValues.None;
 
     /// <summary>The storage type of optimizer state; state that needs f32 keeps it.</summary>
     public StateStorage StateType { get; init; }
@@ -173,40 +46,94 @@ public sealed record OptimizerSettings : IRangeSource
     /// <summary>Names of parameters without weight decay; vectors never have any.</summary>
     public IReadOnlyList<string> NoDecay { get; init; } = [];
 
-    /// <summary>These settings for another optimizer, without those that it does not have.</summary>
+    /// <summary>The options as fields of JSON.</summary>
+    [JsonExtensionData]
+    [JsonInclude]
+    private Dictionary<string, JsonElement>? Fields => Options.Count == 0 ? null : Options.ToDictionary(item => item.Key, item => JsonSerializer.SerializeToElement(
+        item.Value is "true" or "false" ? item.Value == "true" : Values.Parse(typeof(ulong), item.Value) ?? Values.Parse(typeof(double), item.Value) ?? item.Value));
+
+    /// <summary>These settings for another optimizer, without the options that it does not have.</summary>
     /// <exception cref="UserException">There is no such optimizer.</exception>
     public OptimizerSettings For(string name)
     {
         OptimizerEntry entry = Registry.Find(name);
         OptimizerSettings named = this with { Name = entry.Name, LowRank = entry.ChoosesMatrices ? LowRank : UsualLowRank };
-        return OptimizerSetting.All.Where(setting => setting.IsSet(this) && !setting.IsOf(entry)).Aggregate(named, (settings, setting) => setting.Without(settings));
+        return Options.Where(item => entry.OptionNamed(item.Key) is null).Aggregate(named, (settings, item) => settings.Without(item.Key));
     }
 
-    /// <summary>Sets one setting by its name in files, as <c>limiter_ignores_zero=true</c>.</summary>
+    /// <summary>The value of an option as text; null where it has its default.</summary>
+    public string? this[string option] => Options[option];
+
+    /// <summary>These settings with one changed, as in <c>limiter_ignores_zero=true</c> or <c>weight_decay=0</c>.</summary>
     /// <exception cref="UserException">There is no such setting, or the value is invalid.</exception>
     public OptimizerSettings With(string assignment)
     {
         string[] pair = assignment.Split('=', 2, StringSplitOptions.TrimEntries);
-        OptimizerSetting setting = OptimizerSetting.Find(pair[0]);
-        return pair.Length == 2 ? setting.Parse(this, pair[1]) : throw new UserException($"{setting.Name} has no value; write {setting.Name}=VALUE, where VALUE is {setting.Values}");
+        try
+        {
+            if (pair.Length == 2)
+                return With(pair[0], pair[1]);
+        }
+        catch (SettingException e)
+        {
+            throw new UserException(e.MessageWith(_ => pair[0]), e);
+        }
+
+        string valid = IsShared(pair[0], nameof(WeightDecay)) ? Values.Describe(typeof(double), WeightDecayRange) : IsShared(pair[0], nameof(StateType)) ? Values.Describe(typeof(StateStorage)) : Declaration(pair[0]).ValidValues;
+        throw new UserException($"{pair[0]} has no value; write {pair[0]}=VALUE, where VALUE is {valid}");
     }
 
-    /// <summary>The range that the optimizer declares for a setting; null when it has no such setting.</summary>
-    /// <param name="property">A property of these settings.</param>
-    /// <exception cref="UserException">There is no such optimizer.</exception>
-    public RangeAttribute? RangeOf(PropertyInfo property) => OptimizerSetting.RangeOf(property, Registry.Find(Name));
+    /// <summary>These settings with one changed.</summary>
+    /// <param name="name">An option of this optimizer or of another, <c>weight_decay</c> or <c>state_type</c>.</param>
+    /// <param name="value">The value as text: 0.99, true or randomized_svd.</param>
+    /// <exception cref="UserException">There is no such setting, or the value is invalid.</exception>
+    public OptimizerSettings With(string name, string value)
+    {
+        if (IsShared(name, nameof(WeightDecay)))
+            return this with { WeightDecay = (double)Values.Require("weight_decay", typeof(double), value, WeightDecayRange) };
+        if (IsShared(name, nameof(StateType)))
+            return this with { StateType = (StateStorage)Values.Require("state_type", typeof(StateStorage), value) };
+        OptimizerOption option = Declaration(name);
+        return this with { Options = Options.With(option.Name, option.Normalized(value)) };
+    }
 
-    /// <summary>Throws on settings that the optimizer does not have, and on values outside their ranges.</summary>
+    /// <summary>These settings with one number changed; see <see cref="With(string, string)"/>.</summary>
+    /// <exception cref="UserException">There is no such setting, or the value is invalid.</exception>
+    public OptimizerSettings With(string name, double value) => With(name, value.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>These settings with the default of an option.</summary>
+    internal OptimizerSettings Without(string option) => this with { Options = Options.With(option, null) };
+
+    /// <summary>These settings with a value for an option that the optimizer has and that is not set.</summary>
+    internal OptimizerSettings WithDefault(string option, double value) =>
+        Options[option] is null && Registry.Find(Name).OptionNamed(option) is not null ? With(option, value) : this;
+
+    object IOpenSettings.With(string name, string value) => With(name, value);
+
+    object IOpenSettings.Without(string name) => Without(Declaration(name).Name);
+
+    string? IOpenSettings.ValidValues(string name, out bool isWord)
+    {
+        OptimizerOption? option = Find(name);
+        isWord = option?.IsWord ?? false;
+        return option?.ValidValues;
+    }
+
+    IEnumerable<string> IOpenSettings.Names => Registry.Entries.SelectMany(entry => entry.Options).Select(option => option.Name).Distinct();
+
+    void IOpenSettings.CheckRanges() => _ = Registry.Find(Name).OptionsFor(this);
+
+    /// <summary>Throws on options that the optimizer does not have, and on values outside their ranges.</summary>
     /// <exception cref="SettingException">A value lies outside its range.</exception>
-    /// <exception cref="UserException">The optimizer does not have a setting; the message lists those that do.</exception>
+    /// <exception cref="UserException">The optimizer does not have an option; the message lists those that do.</exception>
     public void Check()
     {
         CheckUsedBy([Registry.Find(Name)]);
         Ranges.Check(this);
     }
 
-    /// <summary>Throws on a setting that none of some optimizers has.</summary>
-    /// <exception cref="UserException">The message names the setting and lists the optimizers that have it.</exception>
+    /// <summary>Throws on an option that none of some optimizers has.</summary>
+    /// <exception cref="UserException">The message names the option and lists the optimizers that have it.</exception>
     internal void CheckUsedBy(IReadOnlyList<OptimizerEntry> optimizers)
     {
         void Require(string setting, Func<OptimizerEntry, bool> isOf)
@@ -215,9 +142,31 @@ public sealed record OptimizerSettings : IRangeSource
                 throw new UserException($"{string.Join(", ", optimizers.Select(entry => entry.Name).Distinct())} {(optimizers.Count == 1 ? "has" : "have")} no {setting}; leave it out, or use {string.Join(", ", Registry.Entries.Where(isOf).Select(entry => entry.Name))}");
         }
 
-        foreach (OptimizerSetting setting in OptimizerSetting.All.Where(setting => setting.IsSet(this)))
-            Require(setting.Name, setting.IsOf);
+        foreach ((string name, _) in Options)
+            Require(name, entry => entry.OptionNamed(name) is not null);
         if (!LowRank.SequenceEqual(UsualLowRank))
             Require("low_rank", entry => entry.ChoosesMatrices);
+    }
+
+    /// <summary>Names of options in files of earlier versions, which wrote every option and null for those that were not set.</summary>
+    internal static readonly IReadOnlyList<string> FormerOptions = ["lamb_form", "muon_form", "muon_scaling"];
+
+    private static readonly RangeAttribute WeightDecayRange = new(0);
+
+    private static bool IsShared(string name, string property) => Values.NameOf(property).Equals(name.Replace('-', '_'), StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>The declaration of an option: that of this optimizer, or else of the first that has it; null if there is none.</summary>
+    private OptimizerOption? Find(string name)
+    {
+        IEnumerable<OptimizerEntry> own = Registry.Entries.Where(entry => entry.Name.Equals(Name, StringComparison.OrdinalIgnoreCase));
+        return own.Concat(Registry.Entries).Select(entry => entry.OptionNamed(name)).FirstOrDefault(option => option is not null);
+    }
+
+    private OptimizerOption Declaration(string name)
+    {
+        if (Find(name) is { } found)
+            return found;
+        string[] names = [Values.NameOf(nameof(WeightDecay)), Values.NameOf(nameof(StateType)), .. ((IOpenSettings)this).Names];
+        throw new UserException($"\"{name}\" is not a setting of an optimizer{Nearest.Question(name.Replace('-', '_'), names)} There are {string.Join(", ", names)}");
     }
 }

@@ -6,31 +6,55 @@ namespace ILGpuOptim.Optim;
 /// <param name="Name">Its name in settings and commands.</param>
 /// <param name="Summary">One line about it.</param>
 /// <param name="Create">Creates one without parameters, with a given storage of state.</param>
-/// <param name="Options">Options of a group: of the matrices that the method is for (true), or of all other parameters.</param>
-public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, Func<OptimizerSettings, bool, OptimizerOptions> Options)
+/// <param name="Defaults">Its options with their defaults. Settings, flags, help texts and checks derive from the record.</param>
+public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, OptimizerOptions Defaults)
 {
-    /// <summary>True if the method applies to selected matrices only (<see cref="OptimizerSettings.LowRank"/>).</summary>
-    public bool ChoosesMatrices { get; init; }
-
     /// <summary>An optimizer with no options but the learning rate and weight decay.</summary>
     public OptimizerEntry(string name, string summary, Func<StateStorage, Optimizer> create)
-        : this(name, summary, create, (_, _) => new OptimizerOptions())
+        : this(name, summary, create, new OptimizerOptions())
     {
     }
+
+    /// <summary>Its own options, in addition to those of all optimizers.</summary>
+    public IReadOnlyList<OptimizerOption> Options => field ??= OptimizerOption.Of(Defaults);
+
+    /// <summary>
+    /// For a method that applies to selected matrices only (<see cref="OptimizerSettings.LowRank"/>): the options of all other parameters, from those of
+    /// the matrices. Null for a method that applies to every parameter.
+    /// </summary>
+    public Func<OptimizerOptions, OptimizerOptions>? Others { get; init; }
+
+    /// <summary>True if the method applies to selected matrices only.</summary>
+    public bool ChoosesMatrices => Others is not null;
 
     /// <summary>The update written out in doubles, which <c>check</c> holds the kernels against; null where there is none.</summary>
     public UpdateEquations? Equations { get; init; }
 
-    /// <summary>Settings that depend on a parameter's name and sizes; null when a group shares them.</summary>
-    public Func<OptimizerSettings, OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
+    /// <summary>Options that depend on a parameter's name and sizes; null when a group shares them.</summary>
+    public Func<OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
 
     /// <summary>The options of one parameter, without its learning rate and weight decay. The rank is limited to the short side of the matrix.</summary>
+    /// <exception cref="UserException">A value is invalid.</exception>
     public OptimizerOptions OptionsOf(OptimizerSettings settings, string name, IReadOnlyList<int> shape)
     {
-        OptimizerOptions options = Options(settings, Registry.Chooses(this, settings, name, shape));
+        OptimizerOptions options = OptionsFor(settings);
+        if (ChoosesMatrices && !Registry.Chooses(this, settings, name, shape))
+            options = Others!(options);
         if (options is LowRankOptions low && shape.Count == 2)
             options = low with { Rank = Math.Min(low.Rank, Projection.MaximumRank(shape)) };
-        return Refine is null ? options : Refine(settings, options, name, shape);
+        return Refine is null ? options : Refine(options, name, shape);
+    }
+
+    /// <summary>The option of that name; null if there is none.</summary>
+    internal OptimizerOption? OptionNamed(string name) => Options.FirstOrDefault(option => option.IsNamed(name));
+
+    /// <summary>The defaults with the values that are set and that this optimizer has.</summary>
+    internal OptimizerOptions OptionsFor(OptimizerSettings settings)
+    {
+        OptimizerOptions options = Defaults with { };
+        foreach ((string name, string value) in settings.Options)
+            OptionNamed(name)?.Set(options, value);
+        return options;
     }
 }
 
@@ -47,23 +71,20 @@ public static class Registry
 
     private static readonly List<OptimizerEntry> All =
     [
-        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, (s, _) => Set(s, new SgdOptions { Momentum = 0.9 })),
-        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, (s, _) => Set(s, new AmsGradOptions { AmsGrad = false })),
-        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, (s, _) => Set(s, new AmsGradOptions { AmsGrad = false })),
-        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, (s, _) => Set(s, new AdafactorOptions())),
-        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, (s, _) => Set(s, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false })),
-        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, (s, _) => Set(s, new LambOptions())),
-        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, (s, _) => Set(s, new LionOptions())),
-        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, (s, chosen) => Set(s, new MuonOptions { Orthogonalises = chosen, Scaling = MuonScaling.Moonlight })) { ChoosesMatrices = true },
-        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, (s, _) => Set(s, new AdamMiniOptions()))
-        {
-            Refine = (s, options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape, Math.Max(1, s.HeadSize ?? 1)),
-        },
-        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, (s, _) => Set(s, new CameOptions())),
-        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, (s, low) => LowRank(s, low, new GaLoreOptions { Rank = 128 })) { ChoosesMatrices = true },
-        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, (s, low) => LowRank(s, low, new FiraOptions { Rank = 128 })) { ChoosesMatrices = true },
-        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, (s, low) => LowRank(s, low, new ApolloOptions { Rank = 32 })) { ChoosesMatrices = true },
-        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo { IsMini = true, Storage = storage }, (s, low) => LowRank(s, low, ApolloOptions.Mini)) { ChoosesMatrices = true },
+        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, new SgdOptions { Momentum = 0.9 }),
+        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, new AmsGradOptions { AmsGrad = false }),
+        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, new AmsGradOptions { AmsGrad = false }),
+        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, new AdafactorOptions()),
+        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false }),
+        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions()),
+        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, new LionOptions()),
+        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, new MuonOptions { Scaling = MuonScaling.Moonlight }) { Others = options => (MuonOptions)options with { Orthogonalises = false } },
+        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, new AdamMiniOptions()) { Refine = (options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape) },
+        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, new CameOptions()),
+        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, new GaLoreOptions { Rank = 128 }) { Others = Unprojected },
+        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, new FiraOptions { Rank = 128 }) { Others = Unprojected },
+        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, new ApolloOptions { Rank = 32 }) { Others = Unprojected },
+        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo { IsMini = true, Storage = storage }, ApolloOptions.Mini) { Others = Unprojected },
     ];
 
     /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>
@@ -147,9 +168,6 @@ public static class Registry
     private static bool Matches(IReadOnlyList<string> patterns, string name) =>
         patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name));
 
-    private static T Set<T>(OptimizerSettings settings, T defaults) where T : OptimizerOptions => OptimizerSetting.Apply(settings, defaults);
-
-    /// <summary>Options of matrices that are projected, or (at rank 0) of what the same optimizer trains by plain Adam.</summary>
-    private static T LowRank<T>(OptimizerSettings settings, bool isProjected, T defaults) where T : LowRankOptions =>
-        isProjected ? Set(settings, defaults) : Set(settings, defaults) with { Rank = 0 };
+    /// <summary>Options of what a low-rank optimizer trains by plain Adam.</summary>
+    private static OptimizerOptions Unprojected(OptimizerOptions options) => (LowRankOptions)options with { Rank = 0 };
 }

@@ -3,9 +3,9 @@ namespace ILGpuOptim.Optim;
 /// <summary>One update of a parameter in double precision, written as in the paper.</summary>
 /// <param name="parameter">Changed in place, row after row.</param>
 /// <param name="gradient">The gradient, of the parameter's length.</param>
-/// <param name="state">The tensors of <see cref="Optimizer.Declare"/> in their order; zero before the first step, changed in place.</param>
+/// <param name="state">The declared tensors by name; zero before the first step, changed in place.</param>
 /// <param name="at">The step and the settings.</param>
-public delegate void UpdateEquations(double[] parameter, double[] gradient, double[][] state, UpdateContext at);
+public delegate void UpdateEquations(double[] parameter, double[] gradient, IReadOnlyDictionary<string, double[]> state, UpdateContext at);
 
 /// <summary>The step and the settings of an update.</summary>
 /// <param name="Step">The number of this update, from 1.</param>

@@ -290,7 +290,7 @@ public sealed record Checkpoint
     /// <summary>Writes an optimizer's state tensors.</summary>
     internal static void SaveState(string path, Optimizer optimizer)
     {
-        var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state.Blocks[i]))).ToArray();
+        var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state[tensor.Name]))).ToArray();
         using var writer = new SafetensorsWriter(path, tensors.Select(item =>
             (item.State.Parameter.Name + "." + item.Tensor.Name, item.Tensor.Type == DType.F32 ? "F32" : item.Tensor.Type == DType.BF16 ? "BF16" : "U8",
             item.Tensor.Type.SharesScales() ? [checked((int)item.Tensor.Bytes)] : item.Tensor.Shape)));
@@ -316,7 +316,7 @@ public sealed record Checkpoint
                 byte[] bytes = file.ReadBytes(name);
                 if (bytes.Length != state.Declared[i].Bytes)
                     throw new SafetensorsException($"{path}: {name} has {bytes.Length} bytes, but the optimizer's settings make it {state.Declared[i].Bytes}; resume with the settings of the run");
-                state.Parameter.Device.UploadBytes(bytes, state.Blocks[i]);
+                state.Parameter.Device.UploadBytes(bytes, state[state.Declared[i].Name]);
             }
         }
     }

@@ -48,7 +48,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
         using Dataset data = DataOf(settings, 1);
         using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2, LayerInterval = Math.Min(1, settings.LayerInterval) });
-        if (trainer.Optimizer is LowRankOptimizer lowRank)
+        if (trainer.Optimizer is ILowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
         IReadOnlyList<Parameter> parameters = model.AllParameters;
         long gradients = 0;

@@ -9,7 +9,7 @@ public static class Presets
     private static readonly TrainingSettings ShakespeareChar = new()
     {
         Preset = "shakespeare-char",
-        Optimizer = new OptimizerSettings { Beta2 = 0.99 },
+        Optimizer = new OptimizerSettings().With("beta2", 0.99),
     };
 
     private static readonly TrainingSettings Tiny = ShakespeareChar with { Preset = "tiny", Layers = 2, Heads = 2, HiddenSize = 32, Block = 32, Batch = 8, Steps = 200, Warmup = 20, EvalInterval = 100, CheckpointInterval = 100 };

@@ -101,7 +101,7 @@ internal sealed record RunRecord
     /// <summary>Settings and record as JSON, as in the run's file.</summary>
     internal string ToJson(TrainingSettings settings)
     {
-        JsonObject json = JsonSerializer.SerializeToNode(settings, TrainingSettings.Options)!.AsObject();
+        JsonObject json = settings.ToNode();
         json[Field] = JsonSerializer.SerializeToNode(this, TrainingSettings.Options);
         return json.ToJsonString(TrainingSettings.Options);
     }

@@ -1,5 +1,4 @@
 using System.Reflection;
-using ILGpuOptim.Optim;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
@@ -10,18 +9,14 @@ internal static class SettingPath
     /// <summary>The settings with one value changed; nested settings that are null start from their defaults.</summary>
     public static TrainingSettings With(TrainingSettings settings, string path, object? value) => (TrainingSettings)With((object)settings, path.Split('.'), value);
 
-    /// <summary>The range of a setting; null if it has none, or if it depends on the optimizer.</summary>
+    /// <summary>The range of a setting; null if it has none.</summary>
     public static RangeAttribute? RangeOf(string path)
     {
         Type type = typeof(TrainingSettings);
         string[] names = path.Split('.');
         foreach (string name in names[..^1])
             type = type.GetProperty(name)!.PropertyType;
-        PropertyInfo property = type.GetProperty(names[^1])!;
-        if (type != typeof(OptimizerSettings))
-            return property.GetCustomAttribute<RangeAttribute>();
-        RangeAttribute[] ranges = [.. Registry.Entries.Select(entry => OptimizerSetting.RangeOf(property, entry)).OfType<RangeAttribute>()];
-        return ranges.DistinctBy(range => range.Limits()).Count() == 1 ? ranges[0] : null;
+        return type.GetProperty(names[^1])!.GetCustomAttribute<RangeAttribute>();
     }
 
     private static object With(object settings, ReadOnlySpan<string> names, object? value)

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Files;
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
@@ -19,16 +20,37 @@ internal static class SettingsReader
     {
         PropertyInfo[] properties = [.. Ranges.SettingsOf(start.GetType())];
         string[] names = [.. properties.Select(property => NameIn(fields, property))];
-        if (fields.Names.FirstOrDefault(name => !names.Contains(name) && !others.Contains(name)) is { } unknown)
-            throw fields.Error(unknown, $"is not a setting{Nearest.Question(unknown, names)}");
+        string[] unknown = [.. fields.Names.Where(name => !names.Contains(name) && !others.Contains(name))];
+        if (unknown.Length > 0 && start is not IOpenSettings)
+            throw fields.Error(unknown[0], $"is not a setting{Nearest.Question(unknown[0], names)}");
         object settings = Copy(start);
         for (int i = 0; i < properties.Length; i++)
         {
             if (fields.Names.Contains(names[i]))
-                properties[i].SetValue(settings, ValueOf(fields, properties[i], names[i], properties[i].GetValue(start), Ranges.RangeOf(start, properties[i])));
+                properties[i].SetValue(settings, ValueOf(fields, properties[i], names[i], properties[i].GetValue(start), properties[i].GetCustomAttribute<RangeAttribute>()));
         }
 
-        return settings;
+        return unknown.Aggregate(settings, (changed, name) => WithField((IOpenSettings)changed, fields, name, names));
+    }
+
+    /// <summary>Reads a field that is no property. Null means its default.</summary>
+    private static object WithField(IOpenSettings settings, JsonFields fields, string name, IEnumerable<string> others)
+    {
+        JsonElement? given = fields.Element(name);
+        if (settings.ValidValues(name, out bool isWord) is not { } valid)
+            return given is null or { ValueKind: JsonValueKind.Null } && OptimizerSettings.FormerOptions.Contains(name) ? settings : throw fields.Error(name, $"is not a setting{Nearest.Question(name, others.Concat(settings.Names))}");
+        if (given is not { ValueKind: not JsonValueKind.Null } element)
+            return settings.Without(name);
+        bool fits = isWord ? element.ValueKind == JsonValueKind.String : element.ValueKind is JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False;
+        string text = element.ValueKind == JsonValueKind.String ? element.GetString()! : element.GetRawText();
+        try
+        {
+            return fits ? settings.With(name, text) : throw fields.Error(name, $"is {JsonFields.Describe(element)}; it must be {valid}");
+        }
+        catch (SettingException e)
+        {
+            throw new UserException($"{fields.Source}: {e.MessageWith(Values.PathOf)}", e);
+        }
     }
 
     /// <summary>The name of a setting in a file: the former name, if the file has only that.</summary>

@@ -39,7 +39,7 @@ public sealed partial class Trainer
             yield return $"warm-up of {settings.Warmup} steps is longer than the run; it is shortened to {settings.Steps}";
         if (settings.Lora is { } lora && model.Adapters.Count > 0 && model.Adapters[0].Options.Rank < lora.Rank)
             yield return $"LoRA rank {lora.Rank} exceeds the short side of every adapted matrix; it is reduced to {model.Adapters[0].Options.Rank}";
-        int rank = (Registry.Find(settings.Optimizer.Name).Options(settings.Optimizer, true) as LowRankOptions)?.Rank ?? 0;
+        int rank = (Registry.Find(settings.Optimizer.Name).OptionsFor(settings.Optimizer) as LowRankOptions)?.Rank ?? 0;
         foreach (var cut in optimizer.States
             .Where(state => state.Options is LowRankOptions options && options.Rank > 0 && options.Rank < rank)
             .GroupBy(state => ((LowRankOptions)state.Options).Rank))

@@ -58,8 +58,8 @@ public sealed partial class Trainer : IDisposable
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
         schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
-        OptimizerSettings own = settings.Optimizer with { HeadSize = settings.Optimizer.HeadSize ?? model.Config.HiddenSize / model.Config.Heads };
-        Optimizer = Registry.Create(own.For(own.Name), model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        OptimizerSettings own = settings.Optimizer.For(settings.Optimizer.Name).WithDefault("head_size", model.Config.HiddenSize / model.Config.Heads);
+        Optimizer = Registry.Create(own, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
@@ -217,7 +218,16 @@ public sealed record TrainingSettings
     };
 
     /// <summary>The settings as JSON.</summary>
-    public string ToJson() => JsonSerializer.Serialize(this, Options);
+    public string ToJson() => ToNode().ToJsonString(Options);
+
+    /// <summary>The settings as JSON. Options that the preset sets and these settings do not are null, so that reading gives the same settings.</summary>
+    internal JsonObject ToNode()
+    {
+        JsonObject json = JsonSerializer.SerializeToNode(this, Options)!.AsObject();
+        foreach ((string name, _) in Presets.Find(Preset).Optimizer.For(Optimizer.Name).Options)
+            json["optimizer"]!.AsObject().TryAdd(name, null);
+        return json;
+    }
 
     /// <summary>
     /// Reads settings; those that the file omits have the values of the preset that it names. A run's record in the file is not read, but a file with one

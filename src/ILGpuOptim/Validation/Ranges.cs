@@ -4,14 +4,6 @@ using System.Reflection;
 
 namespace ILGpuOptim.Validation;
 
-/// <summary>Settings whose ranges are not declared on their own properties.</summary>
-internal interface IRangeSource
-{
-    /// <summary>The range of a setting; null if it has none.</summary>
-    /// <param name="property">A property of the settings.</param>
-    RangeAttribute? RangeOf(PropertyInfo property);
-}
-
 /// <summary>Checks settings against their declared ranges.</summary>
 internal static class Ranges
 {
@@ -28,6 +20,7 @@ internal static class Ranges
 
     private static void Check(object settings, string prefix)
     {
+        (settings as IOpenSettings)?.CheckRanges();
         foreach (PropertyInfo property in SettingsOf(settings.GetType()))
         {
             string path = prefix + property.Name;
@@ -40,7 +33,7 @@ internal static class Ranges
             }
             else if (Values.IsNumber(type))
             {
-                RangeAttribute? range = RangeOf(settings, property);
+                RangeAttribute? range = property.GetCustomAttribute<RangeAttribute>();
                 if (!(range?.Contains(value) ?? true))
                     throw new SettingException(path, Convert.ToString(value, CultureInfo.InvariantCulture)!, Values.Rule(type, range, value));
             }
@@ -66,10 +59,6 @@ internal static class Ranges
             }
         }
     }
-
-    /// <summary>The range of a property; null if none is declared.</summary>
-    public static RangeAttribute? RangeOf(object settings, PropertyInfo property) =>
-        property.GetCustomAttribute<RangeAttribute>() ?? (settings as IRangeSource)?.RangeOf(property);
 
     /// <summary>True if a property accepts null.</summary>
     public static bool CanBeNull(PropertyInfo property) => property.PropertyType.IsValueType

@@ -89,5 +89,6 @@ internal static class Values
 
     private static Type Underlying(Type type) => Nullable.GetUnderlyingType(type) ?? type;
 
-    private static readonly RangeAttribute Everything = new(double.NegativeInfinity);
+    /// <summary>The range of all finite numbers.</summary>
+    internal static readonly RangeAttribute Everything = new(double.NegativeInfinity);
 }

@@ -80,7 +80,7 @@ public abstract class GpuSuite(GpuDevice device)
     [MemberData(nameof(Optimizers))]
     public void AStepAllocatesNothingAndWaitsForNothing(string optimizer)
     {
-        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, HiddenSize = 32, Heads = 2, Optimizer = new() { Name = optimizer, Rank = LowRankOptimizers.Rank(optimizer, 4), LearningRate = 1e-3 } };
+        TrainingSettings settings = Presets.Find("shakespeare-char") with { Steps = 100, Layers = 1, HiddenSize = 32, Heads = 2, Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }, 4) };
         using Dataset data = TrainingRun.LoadData(settings);
         using LanguageModel model = TrainedModel.Create(TrainedModel.Configuration(settings, data), settings, device);
         using var trainer = new Trainer(device, model, data, settings);

@@ -6,7 +6,7 @@ namespace ILGpuOptim.Tests.Lab;
 /// <summary>What <c>--optimizers</c> and <c>--lr</c> mean.</summary>
 public class CandidateTests
 {
-    private static readonly OptimizerSettings Shared = new() { Beta2 = 0.99, Rank = 16 };
+    private static readonly OptimizerSettings Shared = new OptimizerSettings().With("beta2", 0.99).With("rank", 16);
 
     [Fact]
     public void NamesRatesAndSettingsOfOne()
@@ -16,9 +16,9 @@ public class CandidateTests
         Assert.Equal([1e-3, 3e-3], all[0].Rates);
         Assert.Equal([1e-2], all[2].Rates);
         Assert.Equal([0.5], all[3].Rates);
-        Assert.Equal((0.999, 0.0), (all[1].Optimizer.Beta2!.Value, all[1].Optimizer.WeightDecay));
-        Assert.Equal([0.99, 0.99], [all[0].Optimizer.Beta2!.Value, all[2].Optimizer.Beta2!.Value]);
-        Assert.Equal([16, 8, null], [all[2].Optimizer.Rank, all[3].Optimizer.Rank, all[4].Optimizer.Rank]);
+        Assert.Equal(("0.999", 0.0), (all[1].Optimizer["beta2"], all[1].Optimizer.WeightDecay));
+        Assert.Equal(["0.99", "0.99"], [all[0].Optimizer["beta2"], all[2].Optimizer["beta2"]]);
+        Assert.Equal(["16", "8", null], [all[2].Optimizer["rank"], all[3].Optimizer["rank"], all[4].Optimizer["rank"]]);
         Assert.Equal("came-beta2-0.999-weight-decay-0", all[1].FileName);
         Assert.Equal(Candidate.DefaultRates, Candidate.Parse(["sgd"], [], Shared)[0].Rates);
     }

@@ -10,8 +10,8 @@ public class ComparisonSettingsTests
     [Fact]
     public void CandidatesAreCheckedWithTheirSettings()
     {
-        var settings = new ComparisonSettings { Training = new TrainingSettings(), Candidates = [new Candidate("adamw", new OptimizerSettings { Name = "adamw", Beta1 = 2 }, [1e-3])] };
+        var settings = new ComparisonSettings { Training = new TrainingSettings(), Candidates = [new Candidate("adamw", new OptimizerSettings { Name = "adamw", WeightDecay = -2 }, [1e-3])] };
         SettingException error = Assert.Throws<SettingException>(settings.Check);
-        Assert.Equal("Candidates[0].Optimizer.Beta1", error.Path);
+        Assert.Equal("Candidates[0].Optimizer.WeightDecay", error.Path);
     }
 }

@@ -52,6 +52,12 @@ public class OptimizerChecksTests
     public void NarrowStateThatIsNeverWrittenFails() => Assert.Equal(["bf16 state: stays close to f32", "fp8 state: stays close to f32"], Failed(Flaw.Unwritten));
 
     [Fact]
+    public void AnUpdateThatIgnoresClippingFails() => Assert.Equal(["clipping multiplies the gradient", "maximizing climbs"], Failed(Flaw.Unclipped));
+
+    [Fact]
+    public void AnUpdateThatIgnoresMaximizeFails() => Assert.Equal(["maximizing climbs"], Failed(Flaw.Descending));
+
+    [Fact]
     public void ARuleThatNoGpuCanRunFails() => Assert.Equal(["compiles to PTX", "compiles to OpenCL C"], Failed(Flaw.Managed));
 
     [Fact]
@@ -80,53 +86,75 @@ public class OptimizerChecksTests
         Copy,
         Unwritten,
         Managed,
+        Unclipped,
+        Descending,
     }
 
     /// <summary>p = p (1 - lr · decay) - lr · m / (1 - 0.9ᵗ) with m = 0.9 m + 0.1 g, and one flaw.</summary>
-    private sealed class Flawed(Flaw flaw) : Optimizer
+    private sealed class Flawed(Flaw flaw) : Optimizer<OptimizerOptions>
     {
         private readonly Dictionary<string, double> seen = [];
 
         public override string Name => "flawed";
 
-        public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [StateTensor.Signed("momentum", shape)];
+        protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [StateTensor.Signed("momentum", shape)];
 
-        protected override bool UpdatesNarrowState(ParameterState state) => true;
-
-        protected override void Update(ParameterState state, double learningRate)
+        protected override void Update(in ParameterUpdate update, OptimizerOptions options)
         {
-            Parameter p = state.Parameter;
-            double decay = learningRate * state.Options.WeightDecay, rate = learningRate / (flaw == Flaw.Uncorrected ? 1 : 1 - Math.Pow(0.9, state.Step));
+            MemoryPool pool = update.Device.Pool;
+            double decay = update.LearningRate * options.WeightDecay, rate = update.LearningRate / (flaw == Flaw.Uncorrected ? 1 : 1 - Math.Pow(0.9, update.Step));
             if (flaw == Flaw.Hidden)
-                rate *= seen[p.Name] = seen.GetValueOrDefault(p.Name, 1) * 0.9999999;
+                rate *= seen[update.Name] = seen.GetValueOrDefault(update.Name, 1) * 0.9999999;
             if (flaw == Flaw.Threads)
-                rate *= 1 + 1e-6 * ((p.Device as CpuDevice)?.Threads ?? 2);
+                rate *= 1 + 1e-6 * ((update.Device as CpuDevice)?.Threads ?? 2);
             if (flaw == Flaw.Leak)
-                p.Device.Pool.Rent(p.Length);
+                pool.Rent(update.Length);
             if (flaw == Flaw.Copy)
-                p.ToArray();
-            var (rows, columns) = state.Rectangle;
-            bool forgets = flaw == Flaw.Unwritten && state.Blocks[0].Type != DType.F32;
-            Operand momentum = forgets ? p.Device.Pool.Rent(p.Length) : state.At(0);
+                update.Device.Download(update.WeightValues, new float[update.Length]);
+            bool forgets = flaw == Flaw.Unwritten && update["momentum"].Block.Type != DType.F32;
+            Operand momentum = forgets ? pool.Rent(update.Length) : update["momentum"];
             if (forgets)
-                p.Device.Fill(momentum.Block, 0);
+                update.Device.Fill(momentum.Block, 0);
             if (flaw == Flaw.Managed)
-                p.Device.Map(new ManagedRule(), 1, 1, p.Data.Slice(0, 1));
+                update.Device.Map(new ManagedRule(), 1, 1, update.WeightValues.Slice(0, 1));
             if (flaw == Flaw.Lanes)
-                p.Device.Map(new WideRule((float)decay), rows, columns, state.Weights);
-            p.Device.Map(new Rule((float)rate, (float)(flaw == Flaw.DecaySign ? 1 + decay : 1 - decay)), rows, columns, state.Weights, Gradient(state), momentum);
+                update.Map(new WideRule((float)decay), update.Weights);
+            Operand gradient = flaw switch
+            {
+                Flaw.Unclipped => update.Gradient.Block,
+                Flaw.Descending => options.Maximize ? Negated(update) : update.Gradient,
+                _ => update.Gradient,
+            };
+            update.Map(new Rule((float)rate, (float)(flaw == Flaw.DecaySign ? 1 + decay : 1 - decay)), update.Weights, gradient, momentum);
             if (forgets)
-                p.Device.Pool.Return(momentum.Block);
+                pool.Return(momentum.Block);
+            if (flaw == Flaw.Descending && options.Maximize)
+                pool.Return(gradient.Block);
         }
 
-        public static void Equations(double[] p, double[] g, double[][] state, UpdateContext at)
+        /// <summary>The gradient with the wrong sign, but clipped.</summary>
+        private static Block Negated(in ParameterUpdate update)
         {
-            double[] m = state[0];
+            Block negated = update.Device.Pool.Rent(update.Length);
+            update.Map(new NegateRule(), update.Gradient, negated);
+            return negated;
+        }
+
+        public static void Equations(double[] p, double[] g, IReadOnlyDictionary<string, double[]> state, UpdateContext at)
+        {
+            double[] m = state["momentum"];
             for (int i = 0; i < p.Length; i++)
             {
                 m[i] = 0.9 * m[i] + 0.1 * g[i];
                 p[i] = p[i] * (1 - at.LearningRate * at.Options.WeightDecay) - at.LearningRate * m[i] / (1 - Math.Pow(0.9, at.Step));
             }
+        }
+
+        private readonly struct NegateRule : IMap2
+        {
+            public static Access Access => Access.Of(Slot.Read, Slot.Write);
+
+            public void Apply<L>(ref L g, ref L negated) where L : struct, ILane<L> => negated = -g;
         }
 
         private readonly struct ManagedRule : IMap1

@@ -20,7 +20,6 @@ public class OptimizerVerificationTests
     [InlineData("sgd/mom", "file", "\"nothing.safetensors\"", "there is no such file")]
     [InlineData("galore/left", "hyper.proj_type", "\"diagonal\"", "proj_type = \"diagonal\"")]
     [InlineData("galore/left", "hyper.rank", "2", "20 elements instead of 10")]
-    [InlineData("lamb_kozistr/wd", "hyper.rectify", "true", "rectify = true")]
     public void WhatIsNotUnderstoodFailsWithItsName(string title, string path, string value, string message)
     {
         using var folder = new TemporaryFolder();

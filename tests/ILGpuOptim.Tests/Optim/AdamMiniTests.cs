@@ -19,7 +19,7 @@ public class AdamMiniTests
         using var device = new CpuDevice(2);
         Parameter parameter = rows == 1 ? new(device, name, columns) : new(device, name, rows, columns);
         AdamMiniOptions options = AdamMini.ForParameter(
-            new AdamMiniOptions { LearningRate = Rate, Beta1 = Beta1, Beta2 = Beta2, Epsilon = Epsilon, WeightDecay = Decay }, name, parameter.Shape, headSize);
+            new AdamMiniOptions { LearningRate = Rate, Beta1 = Beta1, Beta2 = Beta2, Epsilon = Epsilon, WeightDecay = Decay, HeadSize = headSize }, name, parameter.Shape);
         using var optimizer = new AdamMini();
         device.Random(parameter.Data, RandomKind.Normal, 1, 1, 0);
         double[] p = [.. parameter.ToArray().Select(x => (double)x)], m = new double[p.Length];

@@ -1,8 +1,10 @@
+using ILGpuOptim.Optim;
+
 namespace ILGpuOptim.Tests.Optim;
 
 /// <summary>The optimizers that have a rank; the others refuse one.</summary>
 internal static class LowRankOptimizers
 {
-    /// <summary>A rank for an optimizer that has one, else null.</summary>
-    public static int? Rank(string name, int rank) => name is "galore" or "fira" or "apollo" or "apollo-mini" ? rank : null;
+    /// <summary>The settings with a rank, for an optimizer that has one.</summary>
+    public static OptimizerSettings WithRank(OptimizerSettings settings, int rank) => settings.WithDefault("rank", rank);
 }

@@ -22,7 +22,7 @@ public class MaximizeTests
     {
         using var device = new CpuDevice(1);
         OptimizerEntry entry = Registry.Find(name);
-        var settings = new OptimizerSettings { Name = name, Rank = 3 };
+        var settings = new OptimizerSettings { Name = name }.With("rank", 3);
         using Optimizer optimizer = entry.Create(StateStorage.F32);
         Parameter[] parameters = [new(device, "h.0.attn.weight", 12, 20), new(device, "h.0.attn.bias", 20)];
         foreach (Parameter parameter in parameters)

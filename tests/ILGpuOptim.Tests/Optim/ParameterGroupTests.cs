@@ -25,11 +25,11 @@ public class ParameterGroupTests
     [InlineData("galore")]
     [InlineData("fira")]
     public void AttentionAndMlpMatricesAreProjected(string name) => AssertGroups(
-        new() { Name = name, Rank = 2 }, state => ((LowRankOptions)state.Options).Rank == 2, "h.0.attn.c_attn.weight", "h.1.mlp.c_fc.weight");
+        new OptimizerSettings { Name = name }.With("rank", 2), state => ((LowRankOptions)state.Options).Rank == 2, "h.0.attn.c_attn.weight", "h.1.mlp.c_fc.weight");
 
     [Fact]
     public void ChosenMatricesAreProjected() => AssertGroups(
-        new() { Name = "apollo", Rank = 2, LowRank = ["h.1.*"] }, state => ((LowRankOptions)state.Options).Rank == 2, "h.1.mlp.c_fc.weight");
+        new OptimizerSettings { Name = "apollo", LowRank = ["h.1.*"] }.With("rank", 2), state => ((LowRankOptions)state.Options).Rank == 2, "h.1.mlp.c_fc.weight");
 
     [Fact]
     public void MuonLeavesEmbeddingsHeadsAndVectorsToAdamW() => AssertGroups(
@@ -54,7 +54,7 @@ public class ParameterGroupTests
     public void GroupsHoldEveryParameterOnce()
     {
         using var device = new CpuDevice(1);
-        using Optimizer optimizer = Create(device, new() { Name = "apollo", Rank = 2, NoDecay = ["wte*"] }, out IReadOnlyList<ParameterGroup> groups);
+        using Optimizer optimizer = Create(device, new OptimizerSettings { Name = "apollo", NoDecay = ["wte*"] }.With("rank", 2), out IReadOnlyList<ParameterGroup> groups);
         Assert.Equal(Model.Select(parameter => parameter.Name).Order(), groups.SelectMany(group => group.Parameters).Select(parameter => parameter.Name).Order());
         Assert.Equal(3, groups.Count);
     }

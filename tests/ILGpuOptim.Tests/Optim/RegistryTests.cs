@@ -41,7 +41,7 @@ public partial class RegistryTests
     [Fact]
     public void WhatIsMissingIsNamed()
     {
-        var entry = new OptimizerEntry("newcomer", "without anything", _ => new Newcomer(), (_, _) => new OptimizerOptions());
+        var entry = new OptimizerEntry("newcomer", "without anything", _ => new Newcomer());
         Assert.Equal(5, Missing(entry).Count());
     }
 
@@ -72,13 +72,13 @@ public partial class RegistryTests
     [GeneratedRegex(@"\b(19|20)\d\d\b")]
     private static partial Regex Year();
 
-    private sealed class Newcomer : Optimizer
+    private sealed class Newcomer : Optimizer<OptimizerOptions>
     {
         public override string Name => "newcomer";
 
-        public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [];
+        protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [];
 
-        protected override void Update(ParameterState state, double learningRate)
+        protected override void Update(in ParameterUpdate update, OptimizerOptions options)
         {
         }
     }

@@ -16,7 +16,7 @@ public class StateStorageTests
     public void PredictedBytesAreAllocated(string name, StateStorage storage)
     {
         int[][] shapes = [[1], [7], [4097], [1, 1], [31, 33], [64, 96], [200, 40], [3, 64, 33]];
-        var settings = new OptimizerSettings { Name = name, StateType = storage, Rank = LowRankOptimizers.Rank(name, 4) };
+        var settings = LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, StateType = storage }, 4);
         OptimizerEntry entry = Registry.Find(name);
         using var device = new CpuDevice(1);
         foreach (int[] shape in shapes)
@@ -68,7 +68,7 @@ public class StateStorageTests
         int[] shape = [4096, 11008];
         OptimizerEntry entry = Registry.Find(name);
         using Optimizer optimizer = entry.Create(StateStorage.F32);
-        Assert.Equal(bytes, optimizer.StateOf(shape, entry.OptionsOf(new OptimizerSettings { Name = name, Rank = rank }, "h.0.mlp.weight", shape)).Sum(tensor => tensor.Bytes));
+        Assert.Equal(bytes, optimizer.StateOf(shape, entry.OptionsOf(new OptimizerSettings { Name = name }.With("rank", rank), "h.0.mlp.weight", shape)).Sum(tensor => tensor.Bytes));
         Assert.Equal(bytes, StateFormulas.ByName[name](shape, rank));
     }
 }

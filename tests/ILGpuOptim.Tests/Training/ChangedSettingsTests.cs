@@ -149,9 +149,9 @@ public class ChangedSettingsTests
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
         TrainingSettings settings = Settings(folder);
-        using TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = new OptimizerSettings { Name = optimizer, Rank = 1000 } }, device);
+        using TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = new OptimizerSettings { Name = optimizer }.With("rank", 1000) }, device);
         Assert.Contains($"rank 1000 exceeds the short side of 4 matrices, such as h.0.attn.c_attn.weight; it is reduced to {width}", run.Notes);
-        using TrainingRun exact = TrainingRun.Begin(folder["exact"], settings with { Optimizer = new OptimizerSettings { Name = optimizer, Rank = width } }, device);
+        using TrainingRun exact = TrainingRun.Begin(folder["exact"], settings with { Optimizer = new OptimizerSettings { Name = optimizer }.With("rank", width) }, device);
         Assert.Equal(exact.Trainer.Optimizer.StateBytes, run.Trainer.Optimizer.StateBytes);
         Assert.Equal(exact.Trainer.Step().GradientNorm, run.Trainer.Step().GradientNorm);
     }

@@ -103,7 +103,7 @@ public class LayerwiseTests
         Warmup = 2,
         Clip = 0,
         ParameterType = storage,
-        Optimizer = new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, Rank = LowRankOptimizers.Rank(optimizer, 2), WeightDecay = 0.01 },
+        Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, WeightDecay = 0.01 }, 2),
     };
 
     private static void Same(TrainingSettings settings, ModelConfig config)

@@ -112,7 +112,7 @@ public class ParameterStorageTests
     public void PredictedBytesAreAllocatedForRandomizedBasesToo(string name)
     {
         var (settings, data, config) = Tiny(name, ParameterStorage.F32);
-        AssertPredicted(settings with { Optimizer = settings.Optimizer with { ProjectionBasis = ProjectionBasis.RandomizedSvd } }, data, config);
+        AssertPredicted(settings with { Optimizer = settings.Optimizer.With("projection_basis", "randomized_svd") }, data, config);
     }
 
     private static void AssertPredicted(TrainingSettings settings, Dataset data, ModelConfig config)
@@ -213,7 +213,7 @@ public class ParameterStorageTests
             Clip = 0,
             Sampling = Sampling.Random, // the batches with which the bound below was measured
             ParameterType = storage,
-            Optimizer = new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, Rank = LowRankOptimizers.Rank(name, 2), WeightDecay = 0.01 },
+            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, WeightDecay = 0.01 }, 2),
         };
         int[] tokens = [.. Enumerable.Range(0, 2000).Select(i => i * i % 31)];
         var config = new LlamaConfig { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 259 };

@@ -2,6 +2,7 @@ using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
+using ILGpuOptim.Tests.Optim;
 
 namespace ILGpuOptim.Tests.Training;
 
@@ -35,7 +36,7 @@ public class ResumeTests
     [InlineData("galore")]
     [InlineData("apollo")]
     public void RandomizedBasesGoOnExactly(string optimizer) => StopsAndGoesOn(
-        optimizer, settings => settings with { Steps = 40, Optimizer = settings.Optimizer with { ProjectionBasis = ProjectionBasis.RandomizedSvd, UpdateProjectionGap = 7, Rank = 5 } });
+        optimizer, settings => settings with { Steps = 40, Optimizer = settings.Optimizer.With("projection_basis", "randomized_svd").With("update_projection_gap", 7).With("rank", 5) });
 
     [Theory]
     [InlineData("llama-tiny")]
@@ -198,7 +199,7 @@ public class ResumeTests
             EvalInterval = 20,
             EvalBatches = 2,
             CheckpointInterval = 20,
-            Optimizer = new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, Rank = optimizer is "apollo" or "galore" or "fira" ? 4 : null, UpdateProjectionGap = 7 },
+            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }.WithDefault("update_projection_gap", 7), 4),
         };
     }
 

@@ -77,7 +77,7 @@ public sealed class SpikeTests : IDisposable
     }
 
     private static float[] State(Trainer trainer, LanguageModel model) =>
-        [.. model.Parameters.SelectMany(parameter => parameter.ToArray()), .. trainer.Optimizer.States.SelectMany(state => state.Blocks.SelectMany(block => Download(trainer.Device, block))), .. trainer.Optimizer.States.Select(state => (float)state.Step)];
+        [.. model.Parameters.SelectMany(parameter => parameter.ToArray()), .. trainer.Optimizer.States.SelectMany(state => state.Declared.SelectMany(tensor => Download(trainer.Device, state[tensor.Name]))), .. trainer.Optimizer.States.Select(state => (float)state.Step)];
 
     private static float[] Download(Device device, Block block)
     {

@@ -58,7 +58,7 @@ public class StepMemoryTests
         using LanguageModel model = config.Create(new Initializer(device, 1));
 
         // Bases by singular vectors are computed on the host when they are renewed: outside the measured steps.
-        TrainingSettings settings = (documents ?? new()) with { Steps = 100, Block = block, Batch = 2, Optimizer = new() { Name = optimizer, LearningRate = 1e-3, Rank = LowRankOptimizers.Rank(optimizer, 4) } };
+        TrainingSettings settings = (documents ?? new()) with { Steps = 100, Block = block, Batch = 2, Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }, 4) };
         using var trainer = new Trainer(device, model, data, settings);
         const int Steps = 10;
         for (int i = 0; i < 5; i++)

@@ -25,7 +25,7 @@ public class UpdateNormsTests
         Accumulate = layerwise ? 1 : 2,
         ParameterType = storage,
         LayerInterval = 2,
-        Optimizer = new OptimizerSettings { Name = optimizer, LearningRate = 1e-2, Rank = LowRankOptimizers.Rank(optimizer, 2), WeightDecay = 0.01 },
+        Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-2, WeightDecay = 0.01 }, 2),
     };
 
     public static TheoryData<string, ParameterStorage, bool> Choices => new(
@@ -73,7 +73,7 @@ public class UpdateNormsTests
     [InlineData(false)]
     public void GradientsAreThoseOfTheirParameters(bool layerwise)
     {
-        TrainingSettings settings = Settings("sgd", ParameterStorage.F32, layerwise) with { Clip = 0, LayerInterval = 1, Optimizer = new OptimizerSettings { Name = "sgd", LearningRate = 0.5, WeightDecay = 0, Momentum = 0 } };
+        TrainingSettings settings = Settings("sgd", ParameterStorage.F32, layerwise) with { Clip = 0, LayerInterval = 1, Optimizer = new OptimizerSettings { Name = "sgd", LearningRate = 0.5, WeightDecay = 0 }.With("momentum", 0) };
         using var device = new CpuDevice(1);
         using LanguageModel model = TrainedModel.Create(Llama, settings, device);
         using var trainer = new Trainer(device, model, Tokens, settings);

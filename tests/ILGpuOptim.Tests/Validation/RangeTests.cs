@@ -40,7 +40,7 @@ public class RangeTests
             {
                 foreach (PropertyInfo property in Numbers(all[i]))
                 {
-                    foreach (double value in Outside(property, Ranges.RangeOf(all[i], property)!))
+                    foreach (double value in Outside(property, RangeOf(property)!))
                         data.Add(i, property.Name, value);
                 }
             }
@@ -52,10 +52,8 @@ public class RangeTests
     [Fact]
     public void EveryNumberDeclaresItsRange()
     {
-        foreach (object settings in AllSettings.Where(settings => settings is not OptimizerSettings))
-            Assert.All(Ranges.SettingsOf(settings.GetType()).Where(property => Values.IsNumber(property.PropertyType)), property => Assert.True(Ranges.RangeOf(settings, property) is not null, $"{settings.GetType().Name}.{property.Name} declares no range"));
-        foreach (PropertyInfo property in Ranges.SettingsOf(typeof(OptimizerSettings)).Where(property => Values.IsNumber(property.PropertyType)))
-            Assert.True(Registry.Entries.Any(entry => new OptimizerSettings { Name = entry.Name }.RangeOf(property) is not null), $"no optimizer declares a range of {property.Name}");
+        foreach (object settings in AllSettings)
+            Assert.All(Ranges.SettingsOf(settings.GetType()).Where(property => Values.IsNumber(property.PropertyType)), property => Assert.True(RangeOf(property) is not null, $"{settings.GetType().Name}.{property.Name} declares no range"));
     }
 
     [Fact]
@@ -212,7 +210,7 @@ public class RangeTests
         foreach (TrainingSettings wrong in (TrainingSettings[])
             [
                 settings with { Optimizer = settings.Optimizer with { LearningRate = double.NaN } },
-                settings with { Optimizer = settings.Optimizer with { Beta1 = 1 } },
+                settings with { Optimizer = settings.Optimizer with { WeightDecay = -1 } },
                 settings with { Optimizer = settings.Optimizer with { StateType = (StateStorage)9 } },
                 settings with { Optimizer = null! },
                 settings with { Data = null! },
@@ -231,18 +229,22 @@ public class RangeTests
     private static IEnumerable<(string Path, string Optimizer, Type Type, RangeAttribute Range)> TrainingNumbers()
     {
         foreach (PropertyInfo property in Numbers(new TrainingSettings()))
-            yield return (property.Name, "", Underlying(property), Ranges.RangeOf(new TrainingSettings(), property)!);
+            yield return (property.Name, "", Underlying(property), RangeOf(property)!);
         foreach (PropertyInfo property in Numbers(new LoraOptions()))
-            yield return ($"Lora.{property.Name}", "", Underlying(property), Ranges.RangeOf(new LoraOptions(), property)!);
-        foreach (PropertyInfo property in Ranges.SettingsOf(typeof(OptimizerSettings)).Where(property => Values.IsNumber(property.PropertyType)))
+            yield return ($"Lora.{property.Name}", "", Underlying(property), RangeOf(property)!);
+        foreach (PropertyInfo property in Numbers(new OptimizerSettings()))
+            yield return ($"Optimizer.{property.Name}", "adamw", Underlying(property), RangeOf(property)!);
+        foreach ((OptimizerEntry owner, OptimizerOption option) in Registry.Entries.SelectMany(entry => entry.Options, (entry, option) => (entry, option)).DistinctBy(item => item.option.Name))
         {
-            OptimizerEntry owner = Registry.Entries.First(entry => new OptimizerSettings { Name = entry.Name }.RangeOf(property) is not null);
-            yield return ($"Optimizer.{property.Name}", owner.Name, Underlying(property), new OptimizerSettings { Name = owner.Name }.RangeOf(property)!);
+            if (Values.IsNumber(option.Type))
+                yield return (option.Path, owner.Name, option.Type, option.Range!);
         }
     }
 
     private static IEnumerable<PropertyInfo> Numbers(object settings) =>
-        Ranges.SettingsOf(settings.GetType()).Where(property => Values.IsNumber(property.PropertyType) && Ranges.RangeOf(settings, property) is not null);
+        Ranges.SettingsOf(settings.GetType()).Where(property => Values.IsNumber(property.PropertyType) && RangeOf(property) is not null);
+
+    private static RangeAttribute? RangeOf(PropertyInfo property) => property.GetCustomAttribute<RangeAttribute>();
 
     private static IEnumerable<double> Outside(PropertyInfo property, RangeAttribute range) => Outside(Underlying(property), range).Where(value => Underlying(property) != typeof(ulong) || value >= 0);
 
@@ -255,7 +257,7 @@ public class RangeTests
     private static bool IsNullable(string path)
     {
         Type type = path.StartsWith("Optimizer.", StringComparison.Ordinal) ? typeof(OptimizerSettings) : typeof(TrainingSettings);
-        return Nullable.GetUnderlyingType(type.GetProperty(path.Split('.')[^1])!.PropertyType) is not null;
+        return type.GetProperty(path.Split('.')[^1]) is not { } property || Nullable.GetUnderlyingType(property.PropertyType) is not null;
     }
 
     private static Type Underlying(PropertyInfo property) => Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;

@@ -43,7 +43,8 @@ public class SettingNamesTests
     [InlineData("Targets", "--lora-targets")]
     [InlineData("TrainingRun.Resume", "--resume")]
     [InlineData("folder", "--out")]
-    [InlineData("Optimizer.MuonForm", "optimizer.muon_form")]
+    [InlineData("Optimizer.Form", "--form")]
+    [InlineData("Optimizer.NoSuchOption", "optimizer.no_such_option")]
     public void SettingsHaveTheirFlags(string path, string flag) => Assert.Equal(flag, SettingFlags.NameOf(path));
 }
 

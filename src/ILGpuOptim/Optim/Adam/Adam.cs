@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -8,14 +9,17 @@ namespace ILGpuOptim.Optim;
 public record AdamOptions : OptimizerOptions
 {
     /// <summary>Decay of the mean of gradients.</summary>
+    [Description("decay rate of the first moment")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta1 { get; init; } = 0.9;
 
     /// <summary>Decay of the mean of squared gradients.</summary>
+    [Description("decay rate of the second moment")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta2 { get; init; } = 0.999;
 
     /// <summary>Added to the root of the corrected second moment.</summary>
+    [Description("term added to denominators")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon { get; init; } = 1e-8;
 }
@@ -27,6 +31,7 @@ public record AdamOptions : OptimizerOptions
 public sealed record AmsGradOptions : AdamOptions
 {
     /// <summary>Enables AMSGrad.</summary>
+    [Description("divides by the largest second moment so far; 4 more bytes per parameter")]
     public bool AmsGrad { get; init; } = true;
 }
 
@@ -34,13 +39,13 @@ public sealed record AmsGradOptions : AdamOptions
 /// Adam (Kingma and Ba, ICLR 2015). m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², p -= lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε);
 /// weight decay is added to the gradient. One pass: 28 bytes a parameter in f32.
 /// </summary>
-public class Adam : Optimizer
+public class Adam : Optimizer<AdamOptions>
 {
     /// <inheritdoc/>
     public override string Name => "adam";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, AdamOptions options)
     {
         List<StateTensor> state = [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         if (options is AmsGradOptions { AmsGrad: true })
@@ -49,26 +54,15 @@ public class Adam : Optimizer
     }
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState(ParameterState state) => true;
+    protected override void Update(in ParameterUpdate update, AdamOptions options) =>
+        Run(update, options, AdamRule.Corrected(options, update.LearningRate, update.Step, decay: 1, penalty: options.WeightDecay));
 
-    /// <inheritdoc/>
-    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
-
-    /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    private protected static void Run(in ParameterUpdate update, AdamOptions options, in AdamRule rule)
     {
-        var options = (AdamOptions)state.Options;
-        var rule = AdamRule.Corrected(options, learningRate, state.Step, decay: 1, penalty: options.WeightDecay);
-        Run(state, rule);
-    }
-
-    private protected void Run(ParameterState state, in AdamRule rule)
-    {
-        var (rows, columns) = state.Rectangle;
-        if (state.Options is AmsGradOptions { AmsGrad: true })
-            state.Parameter.Device.Map(new AmsGradRule(rule), rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1), state.At(2));
+        if (options is AmsGradOptions { AmsGrad: true })
+            update.Map(new AmsGradRule(rule), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
         else
-            state.Parameter.Device.Map(rule, rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));
+            update.Map(rule, update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
     }
 }
 
@@ -82,11 +76,8 @@ public sealed class AdamW : Adam
     public override string Name => "adamw";
 
     /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
-    {
-        var options = (AdamOptions)state.Options;
-        Run(state, AdamRule.Corrected(options, learningRate, state.Step, decay: 1 - learningRate * options.WeightDecay, penalty: 0));
-    }
+    protected override void Update(in ParameterUpdate update, AdamOptions options) =>
+        Run(update, options, AdamRule.Corrected(options, update.LearningRate, update.Step, decay: 1 - update.LearningRate * options.WeightDecay, penalty: 0));
 }
 
 /// <summary>One step of Adam with the corrections folded into its constants.</summary>

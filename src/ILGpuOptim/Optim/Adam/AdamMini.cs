@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Ops;
@@ -22,13 +23,16 @@ public enum MiniBlocks
 public sealed record AdamMiniOptions : AdamOptions
 {
     /// <summary>Granularity of the second moments.</summary>
+    [DerivedOption]
     public MiniBlocks Blocks { get; init; } = MiniBlocks.Rows;
 
     /// <summary>Number of leading rows (or columns) that belong to queries and keys, whose blocks are heads.</summary>
+    [DerivedOption]
     [Range(0)]
     public int HeadLines { get; init; }
 
-    /// <summary>Rows (or columns) of a head.</summary>
+    /// <summary>Rows (or columns) of a head; 1 makes each neuron a block. Training takes it from the model.</summary>
+    [Description("elements per attention head, which share a second moment; training takes it from the model")]
     [Range(1)]
     public int HeadSize { get; init; } = 1;
 }
@@ -39,7 +43,7 @@ public sealed record AdamMiniOptions : AdamOptions
 /// m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) mean(g²) of the block; p ← p (1 - lr λ) - lr (m / bc₁) / (√(v / bc₂) + ε).
 /// State: m, and one number for each row or column; half of AdamW's. Two passes, 24 bytes a parameter.
 /// </summary>
-public sealed class AdamMini : Optimizer
+public sealed class AdamMini : Optimizer<AdamMiniOptions>
 {
     /// <inheritdoc/>
     public override string Name => "adam-mini";
@@ -48,8 +52,7 @@ public sealed class AdamMini : Optimizer
     /// <param name="options">The settings without blocks.</param>
     /// <param name="name">The parameter.</param>
     /// <param name="shape">Its sizes.</param>
-    /// <param name="headSize">Size of a head; 1 if unknown, which makes each neuron a block.</param>
-    public static AdamMiniOptions ForParameter(AdamMiniOptions options, string name, IReadOnlyList<int> shape, int headSize)
+    public static AdamMiniOptions ForParameter(AdamMiniOptions options, string name, IReadOnlyList<int> shape)
     {
         if (shape.Count < 2)
             return options with { Blocks = MiniBlocks.Tensor };
@@ -57,44 +60,43 @@ public sealed class AdamMini : Optimizer
         MiniBlocks blocks = fused || name.EndsWith("c_proj.weight", StringComparison.Ordinal) || name.EndsWith("c_fc.weight", StringComparison.Ordinal) ? MiniBlocks.Columns : MiniBlocks.Rows;
         bool isQueryOrKey = ((string[])["q_proj.weight", "k_proj.weight", "query.weight", "key.weight"]).Any(end => name.EndsWith(end, StringComparison.Ordinal));
         int lines = fused ? shape[^1] / 3 * 2 : isQueryOrKey ? shape[0] : 0;
-        return options with { Blocks = blocks, HeadLines = lines % headSize == 0 ? lines : 0, HeadSize = headSize };
+        return options with { Blocks = blocks, HeadLines = lines % options.HeadSize == 0 ? lines : 0 };
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, AdamMiniOptions options)
     {
         var (rows, columns) = Rectangle(shape);
-        int lines = shape.Count < 2 ? 1 : ((AdamMiniOptions)options).Blocks switch { MiniBlocks.Rows => rows, MiniBlocks.Columns => columns, _ => 1 };
+        int lines = shape.Count < 2 ? 1 : options.Blocks switch { MiniBlocks.Rows => rows, MiniBlocks.Columns => columns, _ => 1 };
         return [StateTensor.Signed("exp_avg", shape), new("v_mean", [lines])];
     }
 
     /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, AdamMiniOptions o)
     {
-        var o = (AdamMiniOptions)state.Options;
-        Parameter p = state.Parameter;
-        var (rows, columns) = Rectangle(p.Shape);
-        Layout layout = p.Shape.Count < 2 ? Layout.Scalar : o.Blocks switch { MiniBlocks.Rows => Layout.PerRow, MiniBlocks.Columns => Layout.PerColumn, _ => Layout.Scalar };
-        Block second = state.Blocks[1], sums = p.Device.Pool.Rent(second.Length);
-        long lines = second.Length, size = p.Length / lines;
+        Device device = update.Device;
+        var (rows, columns) = Rectangle(update.Shape);
+        Layout layout = update.Shape.Count < 2 ? Layout.Scalar : o.Blocks switch { MiniBlocks.Rows => Layout.PerRow, MiniBlocks.Columns => Layout.PerColumn, _ => Layout.Scalar };
+        Block second = update.StateValues("v_mean"), sums = device.Pool.Rent(second.Length);
+        long lines = second.Length, size = update.Length / lines;
         int grouped = layout == Layout.Scalar ? 0 : o.HeadLines, heads = o.HeadSize > 1 ? grouped / o.HeadSize : 0;
-        p.Device.Map(new SquaresRule(), rows, columns, Gradient(state), new Operand(sums, layout));
+        device.Map(new SquaresRule(), rows, columns, update.Gradient, new Operand(sums, layout));
         float beta2 = (float)o.Beta2;
         if (heads > 0)
         {
-            Block totals = p.Device.Pool.Rent(heads);
-            p.Device.Map(new TotalRule(), heads, o.HeadSize, sums.Slice(0, grouped), Operand.PerRow(totals));
-            p.Device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / (size * o.HeadSize))), heads, o.HeadSize, second.Slice(0, grouped), Operand.PerRow(totals));
-            p.Device.Pool.Return(totals);
+            Block totals = device.Pool.Rent(heads);
+            device.Map(new TotalRule(), heads, o.HeadSize, sums.Slice(0, grouped), Operand.PerRow(totals));
+            device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / (size * o.HeadSize))), heads, o.HeadSize, second.Slice(0, grouped), Operand.PerRow(totals));
+            device.Pool.Return(totals);
         }
 
         int first = heads > 0 ? grouped : 0;
-        p.Device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / size)), 1, lines - first, second.Slice(first, lines - first), sums.Slice(first, lines - first));
-        double correction1 = 1 - Math.Pow(o.Beta1, state.Step), correction2 = 1 - Math.Pow(o.Beta2, state.Step);
+        device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / size)), 1, lines - first, second.Slice(first, lines - first), sums.Slice(first, lines - first));
+        double correction1 = 1 - Math.Pow(o.Beta1, update.Step), correction2 = 1 - Math.Pow(o.Beta2, update.Step);
         var rule = new StepRule(
-            (float)o.Beta1, (float)(1 - o.Beta1), (float)(learningRate / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)(1 - learningRate * o.WeightDecay));
-        p.Device.Map(rule, rows, columns, p.Data, Gradient(state), state.Blocks[0], new Operand(second, layout));
-        p.Device.Pool.Return(sums);
+            (float)o.Beta1, (float)(1 - o.Beta1), (float)(update.LearningRate / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)(1 - update.LearningRate * o.WeightDecay));
+        device.Map(rule, rows, columns, update.WeightValues, update.Gradient, update.StateValues("exp_avg"), new Operand(second, layout));
+        device.Pool.Return(sums);
     }
 
     private static (int Rows, int Columns) Rectangle(IReadOnlyList<int> shape)

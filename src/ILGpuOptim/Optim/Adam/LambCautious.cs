@@ -9,19 +9,19 @@ namespace ILGpuOptim.Optim;
 /// </summary>
 public sealed partial class Lamb
 {
-    private void UpdateCautiously(ParameterState state, LambOptions o, Direction direction, RatioRule ratio, float penalty, float decay, float rate)
+    private static void UpdateCautiously(in ParameterUpdate update, LambOptions o, Direction direction, RatioRule ratio, float penalty, float decay)
     {
-        Parameter p = state.Parameter;
-        Block update = p.Device.Pool.Rent(p.Length), scalars = p.Device.Pool.Rent(3);
+        Device device = update.Device;
+        Block change = device.Pool.Rent(update.Length), scalars = device.Pool.Rent(3), p = update.WeightValues;
         Operand agreeing = Operand.Scalar(scalars.Slice(0, 1));
-        Block weights = scalars.Slice(1, 1), updates = scalars.Slice(2, 1);
+        Block weights = scalars.Slice(1, 1), changes = scalars.Slice(2, 1);
         var moments = new CautiousMoments(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2));
-        p.Device.Map(moments, 1, p.Length, Gradient(state), state.Blocks[0], state.Blocks[1], update, agreeing);
-        p.Device.Map(new CautiousNorms(1f / p.Length, penalty, decay), 1, p.Length, p.Data, update, agreeing, Operand.Scalar(weights), Operand.Scalar(updates));
-        p.Device.Map(ratio, 1, 1, weights, updates);
-        p.Device.Map(new CautiousStep(rate, decay), 1, p.Length, p.Data, update, Operand.Scalar(weights));
-        p.Device.Pool.Return(update);
-        p.Device.Pool.Return(scalars);
+        update.Map(moments, update.Gradient, update.StateValues("exp_avg"), update.StateValues("exp_avg_sq"), change, agreeing);
+        update.Map(new CautiousNorms(1f / update.Length, penalty, decay), p, change, agreeing, Operand.Scalar(weights), Operand.Scalar(changes));
+        device.Map(ratio, 1, 1, weights, changes);
+        update.Map(new CautiousStep((float)update.LearningRate, decay), p, change, Operand.Scalar(weights));
+        device.Pool.Return(change);
+        device.Pool.Return(scalars);
     }
 
     /// <summary>Writes the elements of Adam's update that agree with the gradient, and counts them.</summary>

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -11,18 +12,22 @@ public sealed record AdafactorOptions : OptimizerOptions
     public AdafactorOptions() => LearningRate = 1e-2;
 
     /// <summary>Exponent of t in the second moment's weight.</summary>
+    [Description("exponent of t in the weight of the second moment")]
     [Range(double.NegativeInfinity, 0)]
     public double Beta2Decay { get; init; } = -0.8;
 
     /// <summary>Its square is the lower bound of the second moment; 2⁻²³ by default.</summary>
+    [Description("its square is the lower bound of the second moment")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon1 { get; init; } = 1.1920928955078125e-7;
 
     /// <summary>The lower bound of the parameter's root mean square in relative steps.</summary>
+    [Description("lower bound of the parameter's root mean square in relative steps")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
+    [Description("root mean square above which an update is scaled down")]
     [Range(1)]
     public double ClipThreshold { get; init; } = 1;
 }
@@ -37,64 +42,62 @@ public sealed record AdafactorOptions : OptimizerOptions
 /// update p (12). The passes multiply by reciprocal roots of rows and columns instead of dividing by roots of their products.
 /// State 4(m + n) bytes for a matrix, 4n for a vector.
 /// </remarks>
-public sealed class Adafactor : Optimizer
+public sealed class Adafactor : Optimizer<AdafactorOptions>
 {
     /// <inheritdoc/>
     public override string Name => "adafactor";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
-    {
-        return shape.Count < 2
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, AdafactorOptions options) =>
+        shape.Count < 2
             ? [StateTensor.NonNegative("variance", shape)]
             : [new("row_var", [.. shape.SkipLast(1), 1]), new("col_var", [.. shape.SkipLast(2), 1, shape[^1]])];
-    }
 
     /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, AdafactorOptions o)
     {
-        var o = (AdafactorOptions)state.Options;
-        Parameter p = state.Parameter;
-        double w = Math.Pow(state.Step, o.Beta2Decay), cap = Math.Min(learningRate, 1 / Math.Sqrt(state.Step));
-        float decay = (float)(1 - learningRate * o.WeightDecay), least = (float)(o.Epsilon1 * o.Epsilon1), most = 1 / MathF.Sqrt(least);
-        var (batch, m, n) = Matrices(p.Shape);
+        Device device = update.Device;
+        Block values = update.WeightValues;
+        double w = Math.Pow(update.Step, o.Beta2Decay), cap = Math.Min(update.LearningRate, 1 / Math.Sqrt(update.Step));
+        float decay = (float)(1 - update.LearningRate * o.WeightDecay), least = (float)(o.Epsilon1 * o.Epsilon1), most = 1 / MathF.Sqrt(least);
+        var (batch, m, n) = Matrices(update.Shape);
         long size = (long)m * n;
-        MemoryPool pool = p.Device.Pool;
+        MemoryPool pool = device.Pool;
         Block scalars = pool.Rent(2 + 2L * batch), weights = scalars.Slice(0, 1), squares = scalars.Slice(1, 1);
         Block weightParts = scalars.Slice(2, batch), squareParts = scalars.Slice(2 + batch, batch);
-        bool vector = p.Shape.Count < 2;
+        bool vector = update.Shape.Count < 2;
         Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n), total = pool.Rent(1);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
-            Block data = p.Data.Slice(b * size, size);
+            Operand g = update.Gradient.Slice(b * size, size);
+            Block data = values.Slice(b * size, size);
             if (vector)
             {
-                p.Device.Map(new VectorMoment((float)(1 - w), (float)w, least), 1, n, g, data, state.Blocks[0], Operand.Scalar(weightParts), Operand.Scalar(squareParts));
+                device.Map(new VectorMoment((float)(1 - w), (float)w, least), 1, n, g, data, update.StateValues("variance"), Operand.Scalar(weightParts), Operand.Scalar(squareParts));
                 continue;
             }
 
-            Block rows = state.Blocks[0].Slice((long)b * m, m), columns = state.Blocks[1].Slice((long)b * n, n);
+            Block rows = update.StateValues("row_var").Slice((long)b * m, m), columns = update.StateValues("col_var").Slice((long)b * n, n);
             Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
-            p.Device.Map(new Squares(0), m, n, g, data, Operand.RowsAndColumns(sums), Operand.Scalar(weightParts.Slice(b, 1)));
-            Factored.Accumulate(p.Device, sums, rows, columns, 1 - w, w);
-            p.Device.Map(new TotalRule(), 1, m, rows, Operand.Scalar(total));
-            p.Device.Map(new Factored.InverseRoot(), 1, m, rows, rowFactor);
-            p.Device.Map(new ColumnFactor(1f / m, (float)o.Epsilon1), 1, n, columns, Operand.Scalar(total), columnFactor);
-            p.Device.Map(new ScaledSquares(most), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(squareParts.Slice(b, 1)));
+            device.Map(new Squares(0), m, n, g, data, Operand.RowsAndColumns(sums), Operand.Scalar(weightParts.Slice(b, 1)));
+            Factored.Accumulate(device, sums, rows, columns, 1 - w, w);
+            device.Map(new TotalRule(), 1, m, rows, Operand.Scalar(total));
+            device.Map(new Factored.InverseRoot(), 1, m, rows, rowFactor);
+            device.Map(new ColumnFactor(1f / m, (float)o.Epsilon1), 1, n, columns, Operand.Scalar(total), columnFactor);
+            device.Map(new ScaledSquares(most), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(squareParts.Slice(b, 1)));
         }
 
-        p.Device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
-        p.Device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
-        p.Device.Map(new StepSize(1f / p.Length, (float)o.Epsilon2, (float)cap, (float)o.ClipThreshold), 1, 1, weights, squares);
+        device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
+        device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
+        device.Map(new StepSize(1f / update.Length, (float)o.Epsilon2, (float)cap, (float)o.ClipThreshold), 1, 1, weights, squares);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
-            Block data = p.Data.Slice(b * size, size);
+            Operand g = update.Gradient.Slice(b * size, size);
+            Block data = values.Slice(b * size, size);
             if (vector)
-                p.Device.Map(new VectorStep(decay, least), 1, n, data, g, state.Blocks[0], Operand.Scalar(weights));
+                device.Map(new VectorStep(decay, least), 1, n, data, g, update.StateValues("variance"), Operand.Scalar(weights));
             else
-                p.Device.Map(new MatrixStep(decay, most), m, n, data, g, Operand.PerRow(rowFactors.Slice((long)b * m, m)), Operand.PerColumn(columnFactors.Slice((long)b * n, n)), Operand.Scalar(weights));
+                device.Map(new MatrixStep(decay, most), m, n, data, g, Operand.PerRow(rowFactors.Slice((long)b * m, m)), Operand.PerColumn(columnFactors.Slice((long)b * n, n)), Operand.Scalar(weights));
         }
 
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, total])

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -8,32 +9,40 @@ namespace ILGpuOptim.Optim;
 public sealed record AdafactorRelativeOptions : OptimizerOptions
 {
     /// <summary>The second moment's decay is 1 - t to this power.</summary>
+    [Description("the decay rate of the second moment is 1 - t to this power")]
     [Range(double.NegativeInfinity, 0)]
     public double DecayRate { get; init; } = -0.8;
 
     /// <summary>Added to squared gradients.</summary>
+    [Description("term added to squared gradients")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon1 { get; init; } = 1e-30;
 
     /// <summary>The lower bound of the parameter's root mean square in relative steps.</summary>
+    [Description("lower bound of the parameter's root mean square in relative steps")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon2 { get; init; } = 1e-3;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
+    [Description("root mean square above which an update is scaled down")]
     [Range(0, MinimumIsExclusive = true)]
     public double ClipThreshold { get; init; } = 1;
 
     /// <summary>Decay of a running mean of updates; null disables it.</summary>
+    [Description("decay rate of a running mean of updates; off by default")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double? Beta1 { get; init; }
 
     /// <summary>Makes steps relative to the parameter's root mean square.</summary>
+    [Description("scales steps by the root mean square of the parameter")]
     public bool ScaleParameter { get; init; } = true;
 
     /// <summary>The step is min(10⁻², 1/√t) instead of the learning rate.</summary>
+    [Description("takes min(10⁻², 1/√t) in place of the learning rate")]
     public bool RelativeStep { get; init; } = true;
 
     /// <summary>The relative step begins at 10⁻⁶ t.</summary>
+    [Description("begins the relative step at 10⁻⁶ t")]
     public bool WarmupInit { get; init; }
 }
 
@@ -46,15 +55,14 @@ public sealed record AdafactorRelativeOptions : OptimizerOptions
 /// Three passes, 24 bytes a parameter (32 with momentum). State 4(m + n) bytes for a matrix, 4n for a vector, and 4mn
 /// with momentum.
 /// </remarks>
-public sealed class AdafactorRelative : Optimizer
+public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
 {
     /// <inheritdoc/>
     public override string Name => "adafactor-relative";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, AdafactorRelativeOptions o)
     {
-        var o = (AdafactorRelativeOptions)options;
         if (o.WarmupInit && !o.RelativeStep)
             throw new UserException("a warm-up from 10⁻⁶ needs the relative step");
         List<StateTensor> state = shape.Count < 2
@@ -66,62 +74,62 @@ public sealed class AdafactorRelative : Optimizer
     }
 
     /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, AdafactorRelativeOptions o)
     {
-        var o = (AdafactorRelativeOptions)state.Options;
-        Parameter p = state.Parameter;
-        double relative = Math.Min(o.WarmupInit ? 1e-6 * state.Step : 1e-2, 1 / Math.Sqrt(state.Step));
-        double rho = o.RelativeStep ? relative * LearningRateFactor : learningRate, beta2 = 1 - Math.Pow(state.Step, o.DecayRate);
-        var (batch, m, n) = Matrices(p.Shape);
+        Device device = update.Device;
+        Block values = update.WeightValues;
+        double relative = Math.Min(o.WarmupInit ? 1e-6 * update.Step : 1e-2, 1 / Math.Sqrt(update.Step));
+        double rho = o.RelativeStep ? relative * LearningRateFactor : update.LearningRate, beta2 = 1 - Math.Pow(update.Step, o.DecayRate);
+        var (batch, m, n) = Matrices(update.Shape);
         long size = (long)m * n;
-        MemoryPool pool = p.Device.Pool;
-        bool vector = p.Shape.Count < 2;
+        MemoryPool pool = device.Pool;
+        bool vector = update.Shape.Count < 2;
         Block scalars = pool.Rent(5 + 2L * batch), weights = scalars.Slice(0, 1), squares = scalars.Slice(1, 1), step = scalars.Slice(2, 1), decay = scalars.Slice(3, 1), total = scalars.Slice(4, 1);
         Block weightParts = scalars.Slice(5, batch), squareParts = scalars.Slice(5 + batch, batch);
         Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
-            Block data = p.Data.Slice(b * size, size);
+            Operand g = update.Gradient.Slice(b * size, size);
+            Block data = values.Slice(b * size, size);
             if (vector)
             {
-                p.Device.Map(new VectorMoment((float)beta2, (float)(1 - beta2), (float)o.Epsilon1), 1, n, g, data, state.Blocks[0], Operand.Scalar(weightParts), Operand.Scalar(squareParts));
+                device.Map(new VectorMoment((float)beta2, (float)(1 - beta2), (float)o.Epsilon1), 1, n, g, data, update.StateValues("exp_avg_sq"), Operand.Scalar(weightParts), Operand.Scalar(squareParts));
                 continue;
             }
 
-            Block rows = state.Blocks[0].Slice((long)b * m, m), columns = state.Blocks[1].Slice((long)b * n, n);
+            Block rows = update.StateValues("exp_avg_sq_row").Slice((long)b * m, m), columns = update.StateValues("exp_avg_sq_col").Slice((long)b * n, n);
             Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
-            p.Device.Map(new Adafactor.Squares((float)o.Epsilon1), m, n, g, data, Operand.RowsAndColumns(sums), Operand.Scalar(weightParts.Slice(b, 1)));
-            Factored.Accumulate(p.Device, sums, rows, columns, beta2, 1 - beta2);
-            Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
-            p.Device.Map(new Factored.ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(squareParts.Slice(b, 1)));
+            device.Map(new Adafactor.Squares((float)o.Epsilon1), m, n, g, data, Operand.RowsAndColumns(sums), Operand.Scalar(weightParts.Slice(b, 1)));
+            Factored.Accumulate(device, sums, rows, columns, beta2, 1 - beta2);
+            Factored.Factors(device, rows, columns, rowFactor, columnFactor, total);
+            device.Map(new Factored.ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(squareParts.Slice(b, 1)));
         }
 
-        p.Device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
-        p.Device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
-        p.Device.Map(new StepSize(1f / p.Length, (float)o.Epsilon2, (float)rho, (float)o.ClipThreshold, o.ScaleParameter, (float)o.WeightDecay), 1, 1, weights, squares, step, decay);
-        Block momentum = o.Beta1 is null ? default : state["exp_avg"];
+        device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
+        device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
+        device.Map(new StepSize(1f / update.Length, (float)o.Epsilon2, (float)rho, (float)o.ClipThreshold, o.ScaleParameter, (float)o.WeightDecay), 1, 1, weights, squares, step, decay);
+        Block momentum = o.Beta1 is null ? default : update.StateValues("exp_avg");
         float beta1 = (float)(o.Beta1 ?? 0), rest1 = (float)(1 - (o.Beta1 ?? 0));
         if (!vector)
-            p.Device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(step));
+            device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(step));
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Gradient(state) with { Block = Gradients[p].Slice(b * size, size) };
-            Block data = p.Data.Slice(b * size, size);
+            Operand g = update.Gradient.Slice(b * size, size);
+            Block data = values.Slice(b * size, size);
             if (vector)
             {
                 if (o.Beta1 is null)
-                    p.Device.Map(new VectorStep(), 1, n, data, g, state.Blocks[0], Operand.Scalar(step), Operand.Scalar(decay));
+                    device.Map(new VectorStep(), 1, n, data, g, update.StateValues("exp_avg_sq"), Operand.Scalar(step), Operand.Scalar(decay));
                 else
-                    p.Device.Map(new VectorMomentumStep(beta1, rest1), 1, n, data, g, state.Blocks[0], momentum, Operand.Scalar(step), Operand.Scalar(decay));
+                    device.Map(new VectorMomentumStep(beta1, rest1), 1, n, data, g, update.StateValues("exp_avg_sq"), momentum, Operand.Scalar(step), Operand.Scalar(decay));
                 continue;
             }
 
             Operand row = Operand.PerRow(rowFactors.Slice((long)b * m, m)), column = Operand.PerColumn(columnFactors.Slice((long)b * n, n));
             if (o.Beta1 is null)
-                p.Device.Map(new MatrixStep(), m, n, data, g, row, column, Operand.Scalar(decay));
+                device.Map(new MatrixStep(), m, n, data, g, row, column, Operand.Scalar(decay));
             else
-                p.Device.Map(new MatrixMomentumStep(beta1, rest1), m, n, data, g, momentum.Slice(b * size, size), row, column, Operand.Scalar(decay));
+                device.Map(new MatrixMomentumStep(beta1, rest1), m, n, data, g, momentum.Slice(b * size, size), row, column, Operand.Scalar(decay));
         }
 
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors])

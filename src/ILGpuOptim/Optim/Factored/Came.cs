@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -8,26 +9,32 @@ namespace ILGpuOptim.Optim;
 public sealed record CameOptions : OptimizerOptions
 {
     /// <summary>Decay of the momentum.</summary>
+    [Description("decay rate of the momentum")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta1 { get; init; } = 0.9;
 
     /// <summary>Decay of the squared gradients.</summary>
+    [Description("decay rate of the factored squared gradients")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta2 { get; init; } = 0.999;
 
     /// <summary>Decay of the instability; should exceed <see cref="Beta2"/>.</summary>
+    [Description("decay rate of the confidence statistic")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta3 { get; init; } = 0.9999;
 
     /// <summary>Added to squared gradients.</summary>
+    [Description("term added to squared gradients")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon1 { get; init; } = 1e-30;
 
     /// <summary>Added to squared deviations.</summary>
+    [Description("term added to squared residuals")]
     [Range(0, MinimumIsExclusive = true)]
     public double Epsilon2 { get; init; } = 1e-16;
 
     /// <summary>The root mean square above which an update is scaled down.</summary>
+    [Description("root mean square above which an update is scaled down")]
     [Range(0, MinimumIsExclusive = true)]
     public double ClipThreshold { get; init; } = 1;
 
@@ -35,6 +42,7 @@ public sealed record CameOptions : OptimizerOptions
     /// Divides each moment by 1 - βᵗ. Off by default, as in the reference, whose first steps are eleven times the learning rate for matrices and a tenth
     /// of it for vectors. The deviation u - m uses the uncorrected m, because the corrected one equals u at the first step.
     /// </summary>
+    [Description("divides each moment by 1 - βᵗ")]
     public bool BiasCorrection { get; init; }
 }
 
@@ -48,13 +56,13 @@ public sealed record CameOptions : OptimizerOptions
 /// Four passes, 32 bytes a parameter in f32: read g (row and column sums); read g (size of u); read g, update m (sums
 /// of the deviation); read m, update p. State: 4mn + 8(m + n) bytes for a matrix, 8n for a vector.
 /// </remarks>
-public sealed class Came : Optimizer
+public sealed class Came : Optimizer<CameOptions>
 {
     /// <inheritdoc/>
     public override string Name => "came";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, CameOptions options)
     {
         if (shape.Count < 2)
             return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
@@ -63,59 +71,58 @@ public sealed class Came : Optimizer
     }
 
     /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, CameOptions o)
     {
-        var o = (CameOptions)state.Options;
-        Parameter p = state.Parameter;
-        MemoryPool pool = p.Device.Pool;
-        double Correction(double beta) => o.BiasCorrection ? 1 - Math.Pow(beta, state.Step) : 1;
-        float decay = (float)(1 - learningRate * o.WeightDecay), unbiased = (float)Math.Sqrt(Correction(o.Beta2));
-        double rate = learningRate / Correction(o.Beta1);
+        Device device = update.Device;
+        MemoryPool pool = device.Pool;
+        Block values = update.WeightValues, momentum = update.StateValues("exp_avg");
+        long step = update.Step;
+        double Correction(double beta) => o.BiasCorrection ? 1 - Math.Pow(beta, step) : 1;
+        float decay = (float)(1 - update.LearningRate * o.WeightDecay), unbiased = (float)Math.Sqrt(Correction(o.Beta2));
+        double rate = update.LearningRate / Correction(o.Beta1);
         Block scalars = pool.Rent(4), squares = scalars.Slice(0, 1), clip = scalars.Slice(1, 1), total = scalars.Slice(2, 1);
-        if (p.Shape.Count < 2)
+        if (update.Shape.Count < 2)
         {
-            p.Device.Map(new VectorMoment((float)o.Beta2, (float)(1 - o.Beta2), (float)o.Epsilon1), 1, p.Length, Gradient(state), state.Blocks[1], Operand.Scalar(squares));
-            p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
-            p.Device.Map(new VectorStep((float)o.Beta1, (float)(1 - o.Beta1), (float)rate, decay), 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1], Operand.Scalar(clip));
+            device.Map(new VectorMoment((float)o.Beta2, (float)(1 - o.Beta2), (float)o.Epsilon1), 1, update.Length, update.Gradient, update.StateValues("exp_avg_sq"), Operand.Scalar(squares));
+            device.Map(new Factored.ClipFactor(1f / update.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
+            device.Map(new VectorStep((float)o.Beta1, (float)(1 - o.Beta1), (float)rate, decay), 1, update.Length, values, update.Gradient, momentum, update.StateValues("exp_avg_sq"), Operand.Scalar(clip));
             pool.Return(scalars);
             return;
         }
 
-        var (batch, m, n) = Matrices(p.Shape);
+        var (batch, m, n) = Matrices(update.Shape);
         long size = (long)m * n;
         Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n), parts = pool.Rent(batch);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Slice(Gradient(state), b * size, size);
-            Block rows = state.Blocks[1].Slice((long)b * m, m), columns = state.Blocks[2].Slice((long)b * n, n);
+            Operand g = update.Gradient.Slice(b * size, size);
+            Block rows = update.StateValues("exp_avg_sq_row").Slice((long)b * m, m), columns = update.StateValues("exp_avg_sq_col").Slice((long)b * n, n);
             Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
-            p.Device.Map(new ShiftedSquares((float)o.Epsilon1), m, n, g, Operand.RowsAndColumns(sums));
-            Factored.Accumulate(p.Device, sums, rows, columns, o.Beta2, 1 - o.Beta2);
-            Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
-            p.Device.Map(new Factored.ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(parts.Slice(b, 1)));
+            device.Map(new ShiftedSquares((float)o.Epsilon1), m, n, g, Operand.RowsAndColumns(sums));
+            Factored.Accumulate(device, sums, rows, columns, o.Beta2, 1 - o.Beta2);
+            Factored.Factors(device, rows, columns, rowFactor, columnFactor, total);
+            device.Map(new Factored.ScaledSquares(), m, n, g, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.Scalar(parts.Slice(b, 1)));
         }
 
-        p.Device.Map(new TotalRule(), 1, batch, parts, Operand.Scalar(squares));
-        p.Device.Map(new Factored.ClipFactor(1f / p.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
-        p.Device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(clip));
+        device.Map(new TotalRule(), 1, batch, parts, Operand.Scalar(squares));
+        device.Map(new Factored.ClipFactor(1f / update.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
+        device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(clip));
         for (int b = 0; b < batch; b++)
         {
-            Operand g = Slice(Gradient(state), b * size, size);
-            Block momentum = state.Blocks[0].Slice(b * size, size);
-            Block rows = state.Blocks[3].Slice((long)b * m, m), columns = state.Blocks[4].Slice((long)b * n, n);
+            Operand g = update.Gradient.Slice(b * size, size);
+            Block part = momentum.Slice(b * size, size);
+            Block rows = update.StateValues("exp_avg_res_row").Slice((long)b * m, m), columns = update.StateValues("exp_avg_res_col").Slice((long)b * n, n);
             Block rowFactor = rowFactors.Slice((long)b * m, m), columnFactor = columnFactors.Slice((long)b * n, n);
-            p.Device.Map(new Momentum((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Epsilon2), m, n,
-                g, momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.RowsAndColumns(sums));
-            Factored.Accumulate(p.Device, sums, rows, columns, o.Beta3, 1 - o.Beta3);
-            Factored.Factors(p.Device, rows, columns, rowFactor, columnFactor, total);
-            p.Device.Map(new ConfidentStep((float)(rate * Math.Sqrt(Correction(o.Beta3))), decay), m, n, p.Data.Slice(b * size, size), momentum, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
+            device.Map(new Momentum((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Epsilon2), m, n,
+                g, part, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.RowsAndColumns(sums));
+            Factored.Accumulate(device, sums, rows, columns, o.Beta3, 1 - o.Beta3);
+            Factored.Factors(device, rows, columns, rowFactor, columnFactor, total);
+            device.Map(new ConfidentStep((float)(rate * Math.Sqrt(Correction(o.Beta3))), decay), m, n, values.Slice(b * size, size), part, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
         }
 
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, parts])
             pool.Return(block);
     }
-
-    private static Operand Slice(in Operand operand, long start, long length) => operand with { Block = operand.Block.Slice(start, length) };
 
     /// <summary>Sums of g² + ε₁.</summary>
     private readonly struct ShiftedSquares(float epsilon) : IMap2

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -18,25 +19,30 @@ public enum ScaleType
 public sealed record ApolloOptions : LowRankOptions
 {
     /// <summary>Bases are random.</summary>
-    public ApolloOptions() => Basis = ProjectionBasis.Random;
+    public ApolloOptions() => ProjectionBasis = ProjectionBasis.Random;
 
     /// <summary>Granularity of the scaling factors.</summary>
+    [Description("granularity of the scaling factors: channel or tensor")]
     public ScaleType ScaleType { get; init; }
 
     /// <summary>Enters as its square root, to make up for the small norms of low ranks.</summary>
+    [Description("factor of updates, which enters as its square root")]
     [Range(0, MinimumIsExclusive = true)]
     public double Scale { get; init; } = 1;
 
     /// <summary>Applies the scale before the limiter instead of after it: the same up to rounding.</summary>
+    [Description("applies the scale before the norm-growth limiter, which changes rounding only")]
     public bool ScaleFront { get; init; }
 
     /// <summary>Turns off the norm-growth limiter.</summary>
+    [Description("turns off the norm-growth limiter")]
     public bool DisableLimiter { get; init; }
 
     /// <summary>
     /// Skips the limiter's state when a gradient is zero. Off by default, as in the reference, which stores a norm of zero and then
     /// hardly changes the parameter for some two thousand steps.
     /// </summary>
+    [Description("keeps zero gradients from changing the state of the norm-growth limiter")]
     public bool LimiterIgnoresZero { get; init; }
 
     /// <summary>APOLLO-Mini: rank 1, one factor for the tensor, scale 128.</summary>
@@ -53,7 +59,7 @@ public sealed record ApolloOptions : LowRankOptions
 /// of 2 · rank operations a parameter, which outweighs them from rank 32 or so on. With rank 1 one pass makes the projection and
 /// the limiter's norms: 16 bytes. State: 8 · rank · max(m, n) + 4 bytes; the basis is regenerated from its seed each step.
 /// </remarks>
-public sealed class Apollo : LowRankOptimizer
+public sealed class Apollo : LowRankOptimizer<ApolloOptions>
 {
     /// <summary>Names the optimizer APOLLO-Mini in messages; <see cref="ApolloOptions.Mini"/> are its options.</summary>
     public bool IsMini { get; init; }
@@ -65,40 +71,37 @@ public sealed class Apollo : LowRankOptimizer
     public override string Name => IsMini ? "apollo-mini" : "apollo";
 
     /// <inheritdoc/>
-    private protected override IEnumerable<StateTensor> DeclareMore() => [new("scaled_grad", [1])];
-
-    /// <inheritdoc/>
-    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
-
-    internal override void Check(in Projection projection, LowRankOptions options)
+    protected override IEnumerable<StateTensor> DeclareMore(in Projection projection, ApolloOptions options)
     {
-        if (projection.IsFull && options.Basis == ProjectionBasis.Random)
+        if (projection.IsFull && options.ProjectionBasis == ProjectionBasis.Random)
             throw new UserException("a two-sided projection takes singular vectors; use the svd basis");
         bool wide = projection.Rows < projection.Columns;
-        if (((ApolloOptions)options).ScaleType == ScaleType.Channel && (wide ? projection.Low[1] != projection.Columns : projection.Low[0] != projection.Rows))
+        if (options.ScaleType == ScaleType.Channel && (wide ? projection.Low[1] != projection.Columns : projection.Low[0] != projection.Rows))
             throw new UserException("channel scaling needs the short side projected; use the std projection or tensor scaling");
+        return [new("scaled_grad", [1])];
     }
 
-    internal override void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low)
+    private protected override void Project(in LowRankUpdate update, ApolloOptions options)
     {
         gradientSquares = null;
-        bool hasChannels = ((ApolloOptions)options).ScaleType == ScaleType.Channel;
-        if (projection.Rank == 1 && hasChannels && !projection.IsFull)
-            RankOne.Project(state.Parameter.Device, projection, Gradient(state).Block, basis, low);
+        Projection projection = update.Projection;
+        if (projection.Rank == 1 && options.ScaleType == ScaleType.Channel && !projection.IsFull)
+            RankOne.Project(update);
         else if (projection.Rank != 1 || projection.IsFull)
-            base.Project(state, options, projection, basis, second, low);
+            update.Project();
         else
-            ProjectWithNorm(state, projection, basis, low);
+            ProjectWithNorm(update);
     }
 
     /// <summary>The projection to one dimension, and Σg² for the limiter in the same pass.</summary>
-    private void ProjectWithNorm(ParameterState state, in Projection projection, Block basis, Block low)
+    private void ProjectWithNorm(in LowRankUpdate update)
     {
-        Device device = state.Parameter.Device;
+        Device device = update.Update.Device;
+        Projection projection = update.Projection;
         Layout along = projection.IsLeft ? Layout.PerRow : Layout.PerColumn, across = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
         Block squares = device.Pool.Rent(1);
         device.Map(new RankOneRule(), projection.Rows, projection.Columns,
-            Gradient(state).Block, new Operand(basis, along), new Operand(low, across), Operand.Scalar(squares));
+            update.Update.Gradient.Block, new Operand(update.Basis, along), new Operand(update.Low.Block, across), Operand.Scalar(squares));
         gradientSquares = squares;
     }
 
@@ -107,30 +110,31 @@ public sealed class Apollo : LowRankOptimizer
         : projection.Rows < projection.Columns ? (Layout.PerColumn, projection.Columns)
         : (Layout.PerRow, projection.Rows);
 
-    internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
+    /// <inheritdoc/>
+    protected override void Update(in LowRankUpdate update, ApolloOptions o)
     {
-        var o = (ApolloOptions)options;
-        Parameter p = state.Parameter;
-        Device device = p.Device;
+        ParameterUpdate whole = update.Update;
+        Projection projection = update.Projection;
+        Device device = whole.Device;
         int m = projection.Rows, n = projection.Columns;
         var (layout, channels) = Channels(o, projection);
         Block factors = device.Pool.Rent(channels), norms = device.Pool.Rent(channels), scalars = device.Pool.Rent(2);
-        device.Map(new NormsRule(new Moments(o)), projection.Low[0], projection.Low[1],
-            Low(low), state.Blocks[0], state.Blocks[1], new Operand(factors, layout), new Operand(norms, layout));
-        device.Map(new FactorRule(), 1, channels, factors, norms);
+        device.Map(new LowRankRules.NormsRule(new LowRankRules.Moments(o)), projection.Low[0], projection.Low[1],
+            update.Low, whole.StateValues("exp_avg"), whole.StateValues("exp_avg_sq"), new Operand(factors, layout), new Operand(norms, layout));
+        device.Map(new LowRankRules.FactorRule(), 1, channels, factors, norms);
         float scale = (float)Math.Sqrt(o.Scale);
         if (!o.DisableLimiter)
         {
             Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
             if (gradientSquares is { } sums)
-                device.Map(new ChannelNormRule(), 1, channels, new Operand(factors, Factor: UpdateFactor), sums, Operand.Scalar(squares));
+                device.Map(new ChannelNormRule(), 1, channels, whole.Gradient with { Block = factors }, sums, Operand.Scalar(squares));
             else
-                device.Map(new ScaledNormRule(), m, n, Gradient(state), new Operand(factors, layout), Operand.Scalar(squares));
-            device.Map(new LimiterRule(state.Step == 1, o.ScaleFront ? scale : 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
+                device.Map(new LowRankRules.ScaledNormRule(), m, n, whole.Gradient, new Operand(factors, layout), Operand.Scalar(squares));
+            device.Map(new LowRankRules.LimiterRule(whole.Step == 1, o.ScaleFront ? scale : 1, o.LimiterIgnoresZero), 1, 1, squares, whole.StateValues("scaled_grad"), limit);
             device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
         }
 
-        device.Map(new ScaledStep(step * scale, decay), m, n, state.Weights, Gradient(state), new Operand(factors, layout));
+        device.Map(new ScaledStep(update.StepSize * scale, update.Decay), m, n, whole.Weights, whole.Gradient, new Operand(factors, layout));
         if (gradientSquares is { } done)
             device.Pool.Return(done);
         device.Pool.Return(factors);

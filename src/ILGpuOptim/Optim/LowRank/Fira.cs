@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -7,20 +8,24 @@ namespace ILGpuOptim.Optim;
 /// <summary>Settings of <see cref="Fira"/>.</summary>
 public sealed record FiraOptions : LowRankOptions
 {
-    /// <summary>Multiplies the low-rank update, and (as in the reference) the projection that is subtracted for the residual.</summary>
+    /// <summary>α of the paper. It multiplies the low-rank update, and (as in the reference) the projection that is subtracted for the residual.</summary>
+    [Description("factor of low-rank updates, α in the paper")]
     [Range(0, MinimumIsExclusive = true)]
-    public double Alpha { get; init; } = 1;
+    public double Scale { get; init; } = 1;
 
     /// <summary>
     /// Subtracts the whole projection for the residual, G - lifted(R), as in the paper. Off by default, as in the reference, which subtracts
-    /// <see cref="Alpha"/> times the projection.
+    /// <see cref="Scale"/> times the projection.
     /// </summary>
+    [Description("subtracts the whole projection for the residual, as in the paper")]
     public bool WholeResidual { get; init; }
 
     /// <summary>Turns off the norm-growth limiter.</summary>
+    [Description("turns off the norm-growth limiter")]
     public bool DisableLimiter { get; init; }
 
     /// <summary>Skips the limiter's state when the residual is zero; see <see cref="ApolloOptions.LimiterIgnoresZero"/>.</summary>
+    [Description("keeps zero gradients from changing the state of the norm-growth limiter")]
     public bool LimiterIgnoresZero { get; init; }
 }
 
@@ -30,21 +35,20 @@ public sealed record FiraOptions : LowRankOptions
 /// p -= step · (alpha · lifted(N) + S).
 /// </summary>
 /// <remarks>32 bytes a parameter and three thin products; one m × n scratch for the residual.</remarks>
-public sealed class Fira : LowRankOptimizer
+public sealed class Fira : LowRankOptimizer<FiraOptions>
 {
     /// <inheritdoc/>
     public override string Name => "fira";
 
     /// <inheritdoc/>
-    private protected override IEnumerable<StateTensor> DeclareMore() => [new("scaling_grad", [1])];
-
-    internal override void Check(in Projection projection, LowRankOptions options)
+    protected override IEnumerable<StateTensor> DeclareMore(in Projection projection, FiraOptions options)
     {
         if (projection.IsFull && projection.Rank != 1)
             throw new UserException("Fira projects one side, or both at rank 1; use std, left or right");
         var (layout, channels) = Channels(projection);
         if (layout != Layout.Scalar && channels != (layout == Layout.PerColumn ? projection.Columns : projection.Rows))
             throw new UserException($"rank {projection.Rank} is too large for this side of the projection; use a smaller rank or std");
+        return [new("scaling_grad", [1])];
     }
 
     /// <summary>The layout of the factors: one for each column of a wide R, or each row of a tall one.</summary>
@@ -53,42 +57,43 @@ public sealed class Fira : LowRankOptimizer
         : projection.Low[0] < projection.Low[1] ? (Layout.PerColumn, projection.Low[1])
         : (Layout.PerRow, projection.Low[0]);
 
-    internal override void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low)
+    private protected override void Project(in LowRankUpdate update, FiraOptions options)
     {
-        if (projection.Rank == 1 && !projection.IsFull)
-            RankOne.Project(state.Parameter.Device, projection, Gradient(state).Block, basis, low);
+        if (update.Projection.Rank == 1 && !update.Projection.IsFull)
+            RankOne.Project(update);
         else
-            base.Project(state, options, projection, basis, second, low);
+            update.Project();
     }
 
-    internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
+    /// <inheritdoc/>
+    protected override void Update(in LowRankUpdate update, FiraOptions o)
     {
-        var o = (FiraOptions)options;
-        Parameter p = state.Parameter;
-        Device device = p.Device;
-        float alpha = (float)o.Alpha;
+        ParameterUpdate whole = update.Update;
+        Projection projection = update.Projection;
+        Device device = whole.Device;
+        float alpha = (float)o.Scale;
         int m = projection.Rows, n = projection.Columns;
         var (layout, channels) = Channels(projection);
-        Block direction = device.Pool.Rent(low.Length), residual = device.Pool.Rent(p.Length), half = device.Pool.Rent(projection.IsFull ? n : 1);
+        Block low = update.Low.Block, direction = device.Pool.Rent(low.Length), residual = device.Pool.Rent(whole.Length);
         Block factors = device.Pool.Rent(channels), norms = device.Pool.Rent(channels), scalars = device.Pool.Rent(2);
-        device.Map(new DirectionRule(new Moments(o)), 1, low.Length, Low(low), state.Blocks[0], state.Blocks[1], direction);
+        update.Direction(o, direction);
         device.Map(new SquaresRule(), projection.Low[0], projection.Low[1], direction, new Operand(factors, layout));
-        device.Map(new SquaresRule(), projection.Low[0], projection.Low[1], Low(low), new Operand(norms, layout));
-        device.Map(new FactorRule(), 1, channels, factors, norms);
+        device.Map(new SquaresRule(), projection.Low[0], projection.Low[1], update.Low, new Operand(norms, layout));
+        device.Map(new LowRankRules.FactorRule(), 1, channels, factors, norms);
 
         // The residual of the unclipped gradient: clipping multiplies it like everything linear in g.
-        device.Gemm(projection.Back(device, low, basis, second, half, residual, o.WholeResidual ? -1 : -alpha, 0), new AddRule(), Gradient(state).Block);
-        var clipped = new Operand(residual, Factor: UpdateFactor);
+        device.Gemm(update.Lifted(low, residual, o.WholeResidual ? -1 : -alpha, 0), new AddRule(), whole.Gradient.Block);
+        Operand clipped = whole.Gradient with { Block = residual };
         Block squares = scalars.Slice(0, 1), limit = scalars.Slice(1, 1);
         if (!o.DisableLimiter)
         {
-            device.Map(new ScaledNormRule(), m, n, clipped, new Operand(factors, layout), Operand.Scalar(squares));
-            device.Map(new LimiterRule(state.Step == 1, 1, o.LimiterIgnoresZero), 1, 1, squares, state.Blocks[2], limit);
+            device.Map(new LowRankRules.ScaledNormRule(), m, n, clipped, new Operand(factors, layout), Operand.Scalar(squares));
+            device.Map(new LowRankRules.LimiterRule(whole.Step == 1, 1, o.LimiterIgnoresZero), 1, 1, squares, whole.StateValues("scaling_grad"), limit);
             device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
         }
 
-        device.Gemm(projection.Back(device, direction, basis, second, half, p.Data, -step * alpha, 1), new ResidualStep(step, decay), clipped, new Operand(factors, layout));
-        foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, half, factors, norms, scalars])
+        device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * alpha, 1), new ResidualStep(update.StepSize, update.Decay), clipped, new Operand(factors, layout));
+        foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, factors, norms, scalars])
             device.Pool.Return(block);
     }
 

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -8,6 +9,7 @@ namespace ILGpuOptim.Optim;
 public sealed record GaLoreOptions : LowRankOptions
 {
     /// <summary>Multiplies low-rank updates, but neither weight decay nor updates of other parameters.</summary>
+    [Description("factor of low-rank updates")]
     [Range(0, MinimumIsExclusive = true)]
     public double Scale { get; init; } = 0.25;
 }
@@ -20,27 +22,23 @@ public sealed record GaLoreOptions : LowRankOptions
 /// 16 bytes a parameter and two thin products: the projection reads g (4), the lifting product updates p in place (8),
 /// its basis and moments are thin. A refresh takes the leading singular vectors (<see cref="ProjectionBasis"/>).
 /// </remarks>
-public sealed class GaLore : LowRankOptimizer
+public sealed class GaLore : LowRankOptimizer<GaLoreOptions>
 {
     /// <inheritdoc/>
     public override string Name => "galore";
 
-    internal override void Check(in Projection projection, LowRankOptions options)
-    {
-        if (options.Basis == ProjectionBasis.Random && projection.IsFull)
-            throw new UserException("a two-sided projection takes singular vectors; use the svd basis");
-    }
+    /// <inheritdoc/>
+    protected override IEnumerable<StateTensor> DeclareMore(in Projection projection, GaLoreOptions options) =>
+        options.ProjectionBasis == ProjectionBasis.Random && projection.IsFull ? throw new UserException("a two-sided projection takes singular vectors; use the svd basis") : [];
 
-    internal override void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay)
+    /// <inheritdoc/>
+    protected override void Update(in LowRankUpdate update, GaLoreOptions options)
     {
-        Device device = state.Parameter.Device;
-        Block direction = device.Pool.Rent(low.Length), half = device.Pool.Rent(projection.IsFull ? (long)projection.Rank * projection.Columns : 1);
-        device.Map(new DirectionRule(new Moments(options)), 1, low.Length, Low(low), state.Blocks[0], state.Blocks[1], direction);
-        device.Gemm(
-            projection.Back(device, direction, basis, second, half, state.Parameter.Data, -step * (float)((GaLoreOptions)options).Scale, 1),
-            new DecayRule(decay));
-        device.Pool.Return(direction);
-        device.Pool.Return(half);
+        ParameterUpdate whole = update.Update;
+        Block direction = whole.Device.Pool.Rent(update.Low.Block.Length);
+        update.Direction(options, direction);
+        whole.Device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * (float)options.Scale, 1), new DecayRule(update.Decay));
+        whole.Device.Pool.Return(direction);
     }
 
     /// <summary>p *= decay.</summary>

@@ -1,4 +1,4 @@
-using System.Runtime.CompilerServices;
+using System.ComponentModel;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
 
@@ -11,32 +11,96 @@ public record LowRankOptions : AdamOptions
     public LowRankOptions() => Epsilon = 1e-6;
 
     /// <summary>The rank; 0 trains the group with the plain Adam that these optimizers use for everything else.</summary>
+    [Description("rank of the projection")]
     [Range(0)]
     public int Rank { get; init; }
 
     /// <summary>Number of steps between refreshes of the basis.</summary>
+    [Description("steps between updates of the projection")]
     [Range(1)]
     public int UpdateProjectionGap { get; init; } = 200;
 
     /// <summary>Which side is projected.</summary>
+    [Description("side that is projected: std (the short one), reverse_std, left, right or full")]
     public ProjectionType ProjectionType { get; init; }
 
     /// <summary>The kind of basis.</summary>
-    public ProjectionBasis Basis { get; init; } = ProjectionBasis.Svd;
+    [Description("singular vectors (svd, randomized_svd) or random numbers")]
+    public ProjectionBasis ProjectionBasis { get; init; } = ProjectionBasis.Svd;
 
     /// <summary>Number of power iterations of <see cref="ProjectionBasis.RandomizedSvd"/>; more are more accurate.</summary>
+    [Description("power iterations of randomized_svd")]
     [Range(0, 100)]
     public int PowerIterations { get; init; } = 2;
 
     /// <summary>Enables bias correction of the moments.</summary>
+    [Description("enables bias correction of the moments")]
     public bool CorrectBias { get; init; } = true;
 
     /// <summary>Stores a random basis between refreshes instead of regenerating it each step.</summary>
+    [Description("stores a random projection instead of generating it again each step")]
     public bool StoreProjection { get; init; }
 
     /// <summary>Seeds random bases, together with the parameter's index and the refresh.</summary>
+    [Description("seed of random projections")]
     [Range(0)]
-    public ulong Seed { get; init; } = 1;
+    public ulong ProjectionSeed { get; init; } = 1;
+}
+
+/// <summary>One update of a matrix by its low-rank gradient R, as its optimizer sees it.</summary>
+public readonly struct LowRankUpdate
+{
+    private readonly Block basis, second, half;
+
+    internal LowRankUpdate(in ParameterUpdate update, in Projection projection, Block basis, Block second, Block low, Block half, float stepSize, float decay)
+    {
+        (this.basis, this.second, this.half) = (basis, second, half);
+        (Update, Projection, StepSize, Decay) = (update, projection, stepSize, decay);
+        Low = new(low, Factor: update.Gradient.Factor);
+    }
+
+    /// <summary>The parameter, its gradient and its state.</summary>
+    public ParameterUpdate Update { get; }
+
+    /// <summary>The sizes of R and of its basis.</summary>
+    public Projection Projection { get; }
+
+    /// <summary>R, multiplied by the factors of <see cref="ParameterUpdate.Gradient"/>. Its block alone has neither factor.</summary>
+    public Operand Low { get; }
+
+    /// <summary>The learning rate with the bias corrections of both moments: lr √(1-β₂ᵗ) / (1-β₁ᵗ).</summary>
+    public float StepSize { get; }
+
+    /// <summary>The factor of decoupled weight decay, 1 - lr · decay.</summary>
+    public float Decay { get; }
+
+    /// <summary>The basis P of R = PᵀG, or Q of R = GQᵀ; A where both sides are projected.</summary>
+    internal Block Basis => basis;
+
+    /// <summary>Updates the moments of R, <c>exp_avg</c> and <c>exp_avg_sq</c>, and writes Adam's direction N = m / (√v + ε).</summary>
+    /// <param name="options">β₁, β₂ and ε.</param>
+    /// <param name="direction">N, of R's shape.</param>
+    public void Direction(AdamOptions options, Block direction) => Update.Device.Map(
+        new LowRankRules.DirectionRule(new LowRankRules.Moments(options)), 1, direction.Length, Low, Update.StateValues("exp_avg"), Update.StateValues("exp_avg_sq"), direction);
+
+    /// <summary>R of the gradient without factors.</summary>
+    internal void Project() => Projection.Project(Update.Device, Update.Gradient.Block, basis, second, Low.Block);
+
+    /// <summary>The product that lifts a low-rank matrix of R's shape: target = alpha · lifted + beta · target. It is to be launched with an epilogue.</summary>
+    public GemmArguments Lifted(Block low, Block target, float alpha, float beta) => Projection.Back(Update.Device, low, basis, second, half, target, alpha, beta);
+}
+
+/// <summary>What tests and memory plans change of a low-rank optimizer.</summary>
+internal interface ILowRankOptimizer
+{
+    /// <summary>
+    /// Returns the basis of a refresh (counted from 0) instead of computing it; for replaying recorded trajectories. The
+    /// last argument is true for B of a two-sided projection.
+    /// </summary>
+    Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
+
+    /// <summary>Skips the computation of singular vectors, which needs no device memory: for memory plans.</summary>
+    bool ComputesNoBases { get; set; }
 }
 
 /// <summary>
@@ -44,39 +108,31 @@ public record LowRankOptions : AdamOptions
 /// 2 gap + 1, …; a refresh does not change the moments. Adam is the form with ε on the uncorrected root, N = m / (√v + ε),
 /// step size lr √(1-β₂ᵗ) / (1-β₁ᵗ), and decay p *= 1 - lr · decay after the update.
 /// </summary>
-public abstract class LowRankOptimizer : Optimizer
+/// <typeparam name="TOptions">The options of a group; a <see cref="LowRankOptions.Rank"/> of 0 trains it by plain Adam.</typeparam>
+public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRankOptimizer where TOptions : LowRankOptions
 {
-    private protected LowRankOptimizer()
-    {
-    }
+    Func<ParameterState, long, bool, float[]>? ILowRankOptimizer.BasisSource { get; set; }
 
-    /// <summary>
-    /// Returns the basis of a refresh (counted from 0) instead of computing it; for replaying recorded trajectories. The
-    /// last argument is true for B of a two-sided projection.
-    /// </summary>
-    internal Func<ParameterState, long, bool, float[]>? BasisSource { get; set; }
+    bool ILowRankOptimizer.ComputesNoBases { get; set; }
 
-    /// <summary>Skips the computation of singular vectors, which needs no device memory: for memory plans.</summary>
-    internal bool ComputesNoBases { get; set; }
+    /// <summary>Declares state in addition to the moments <c>exp_avg</c> and <c>exp_avg_sq</c> of R and the basis.</summary>
+    /// <exception cref="UserException">The optimizer does not define these settings.</exception>
+    protected virtual IEnumerable<StateTensor> DeclareMore(in Projection projection, TOptions options) => [];
 
-    /// <summary>State tensors in addition to moments and basis.</summary>
-    private protected virtual IEnumerable<StateTensor> DeclareMore() => [];
+    /// <summary>Writes R of the gradient without factors to <see cref="LowRankUpdate.Low"/>.</summary>
+    private protected virtual void Project(in LowRankUpdate update, TOptions options) => update.Project();
 
-    /// <summary>Throws if the optimizer does not define these settings.</summary>
-    internal virtual void Check(in Projection projection, LowRankOptions options)
-    {
-    }
+    /// <summary>Updates the moments and the parameter.</summary>
+    protected abstract void Update(in LowRankUpdate update, TOptions options);
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected sealed override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, TOptions options)
     {
-        var o = (LowRankOptions)options;
-        if (o.Rank == 0)
+        if (options.Rank == 0)
             return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
-        var projection = Projection.Of(shape, o.ProjectionType, o.Basis, o.Rank);
-        Check(projection, o);
-        List<StateTensor> state = [StateTensor.Signed("exp_avg", projection.Low), StateTensor.NonNegative("exp_avg_sq", projection.Low), .. DeclareMore()];
-        if (Stores(o))
+        var projection = Projection.Of(shape, options);
+        List<StateTensor> state = [StateTensor.Signed("exp_avg", projection.Low), StateTensor.NonNegative("exp_avg_sq", projection.Low), .. DeclareMore(projection, options)];
+        if (Stores(options))
             state.Add(new("projection", projection.Basis));
         if (projection.IsFull)
             state.Add(new("projection_b", [projection.Rank, projection.Columns]));
@@ -84,57 +140,45 @@ public abstract class LowRankOptimizer : Optimizer
     }
 
     /// <summary>True if the basis is stored; a random one is regenerated from its seed.</summary>
-    private static bool Stores(LowRankOptions o) => o.Basis != ProjectionBasis.Random || o.StoreProjection;
+    private static bool Stores(LowRankOptions o) => o.ProjectionBasis != ProjectionBasis.Random || o.StoreProjection;
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState(ParameterState state) => ((LowRankOptions)state.Options).Rank == 0;
-
-    /// <inheritdoc/>
-    protected override bool UpdatesNarrowWeights(ParameterState state) => ((LowRankOptions)state.Options).Rank == 0;
-
-    /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected sealed override void Update(in ParameterUpdate update, TOptions o)
     {
-        var o = (LowRankOptions)state.Options;
-        Parameter p = state.Parameter;
-        double step = o.CorrectBias ? learningRate * Math.Sqrt(1 - Math.Pow(o.Beta2, state.Step)) / (1 - Math.Pow(o.Beta1, state.Step)) : learningRate;
-        float decay = o.WeightDecay > 0 ? (float)(1 - learningRate * o.WeightDecay) : 1;
+        double rate = update.LearningRate, step = o.CorrectBias ? rate * Math.Sqrt(1 - Math.Pow(o.Beta2, update.Step)) / (1 - Math.Pow(o.Beta1, update.Step)) : rate;
+        float decay = o.WeightDecay > 0 ? (float)(1 - rate * o.WeightDecay) : 1;
         if (o.Rank == 0)
         {
-            var (rows, columns) = state.Rectangle;
-            p.Device.Map(new PlainStep(new Moments(o), (float)step, decay), rows, columns, state.Weights, Gradient(state), state.At(0), state.At(1));
+            update.Map(new LowRankRules.PlainStep(new LowRankRules.Moments(o), (float)step, decay), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
 
-        var projection = Projection.Of(p.Shape, o.ProjectionType, o.Basis, o.Rank);
+        MemoryPool pool = update.Device.Pool;
+        var projection = Projection.Of(update.Shape, o);
         bool stored = Stores(o);
-        Block basis = stored ? state["projection"] : p.Device.Pool.Rent(projection.Basis[0] * (long)projection.Basis[1]);
-        Block second = projection.IsFull ? state["projection_b"] : basis;
-        if (!stored || (state.Step - 1) % o.UpdateProjectionGap == 0)
-            Renew(state, o, projection, basis, second);
-        Block low = p.Device.Pool.Rent(projection.Low[0] * (long)projection.Low[1]);
-        Project(state, o, projection, basis, second, low);
-        Update(state, o, projection, basis, second, low, (float)step, decay);
-        p.Device.Pool.Return(low);
+        Block basis = stored ? update.StateValues("projection") : pool.Rent(projection.Basis[0] * (long)projection.Basis[1]);
+        Block second = projection.IsFull ? update.StateValues("projection_b") : basis;
+        if (!stored || (update.Step - 1) % o.UpdateProjectionGap == 0)
+            Renew(update, o, projection, basis, second);
+        Block low = pool.Rent(projection.Low[0] * (long)projection.Low[1]), half = projection.IsFull ? pool.Rent((long)projection.Rank * projection.Columns) : low;
+        var projected = new LowRankUpdate(update, projection, basis, second, low, half, (float)step, decay);
+        Project(projected, o);
+        Update(projected, o);
+        pool.Return(low);
+        if (projection.IsFull)
+            pool.Return(half);
         if (!stored)
-            p.Device.Pool.Return(basis);
+            pool.Return(basis);
     }
 
-    /// <summary>R of the unclipped gradient.</summary>
-    internal virtual void Project(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low) =>
-        projection.Project(state.Parameter.Device, Gradient(state).Block, basis, second, low);
-
-    /// <summary>
-    /// Updates the parameter. <paramref name="low"/> is R of the unclipped gradient: read it with <see cref="Optimizer.UpdateFactor"/>.
-    /// </summary>
-    internal abstract void Update(ParameterState state, LowRankOptions options, in Projection projection, Block basis, Block second, Block low, float step, float decay);
-
-    private void Renew(ParameterState state, LowRankOptions o, in Projection projection, Block basis, Block second)
+    private void Renew(in ParameterUpdate update, LowRankOptions o, in Projection projection, Block basis, Block second)
     {
-        Device device = state.Parameter.Device;
-        long refresh = (state.Step - 1) / o.UpdateProjectionGap;
-        if (BasisSource is { } source)
+        Device device = update.Device;
+        long refresh = (update.Step - 1) / o.UpdateProjectionGap;
+        ulong seed = o.ProjectionSeed * 0x9E3779B97F4A7C15 + (ulong)update.Index;
+        if (((ILowRankOptimizer)this).BasisSource is { } source)
         {
+            ParameterState state = update.State;
             device.Upload(Given(basis, false), basis);
             if (projection.IsFull)
                 device.Upload(Given(second, true), second);
@@ -142,134 +186,22 @@ public abstract class LowRankOptimizer : Optimizer
                 ? given
                 : throw new UserException($"{state.Parameter.Name}: the given basis has {given.Length} elements instead of {target.Length}");
         }
-        else if (o.Basis == ProjectionBasis.Random)
+        else if (o.ProjectionBasis == ProjectionBasis.Random)
         {
-            device.Random(basis, RandomKind.Normal, 1 / MathF.Sqrt(projection.Rank), SeedOf(state, o), (ulong)refresh);
+            device.Random(basis, RandomKind.Normal, 1 / MathF.Sqrt(projection.Rank), seed, (ulong)refresh);
         }
-        else if (o.Basis == ProjectionBasis.RandomizedSvd)
+        else if (o.ProjectionBasis == ProjectionBasis.RandomizedSvd)
         {
-            RandomizedSubspace.Find(device, projection, Gradient(state).Block, o.PowerIterations, SeedOf(state, o), (ulong)refresh, basis, second);
+            RandomizedSubspace.Find(device, projection, update.Gradient.Block, o.PowerIterations, seed, (ulong)refresh, basis, second);
         }
-        else if (!ComputesNoBases)
+        else if (!((ILowRankOptimizer)this).ComputesNoBases)
         {
-            var gradient = new float[state.Parameter.Length];
-            device.Download(Gradient(state).Block, gradient);
+            var gradient = new float[update.Length];
+            device.Download(update.Gradient.Block, gradient);
             var vectors = new SingularVectors(gradient, projection.Rows, projection.Columns, projection.Rank);
             device.Upload(projection.IsFull || projection.IsLeft ? vectors.Left : vectors.Right, basis);
             if (projection.IsFull)
                 device.Upload(vectors.Right, second);
-        }
-    }
-
-    private static ulong SeedOf(ParameterState state, LowRankOptions o) => o.Seed * 0x9E3779B97F4A7C15 + (ulong)state.Index;
-
-    /// <summary>R as an operand that is clipped as it is read.</summary>
-    private protected Operand Low(Block low) => new(low, Factor: UpdateFactor);
-
-    /// <summary>Updates m and v; N = m / (√v + ε).</summary>
-    internal readonly struct Moments(AdamOptions o)
-    {
-        private readonly float beta1 = (float)o.Beta1, rest1 = (float)(1 - o.Beta1), beta2 = (float)o.Beta2, rest2 = (float)(1 - o.Beta2), epsilon = (float)o.Epsilon;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Direction<L>(L g, ref L m, ref L v) where L : struct, ILane<L>
-        {
-            m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
-            v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
-            return m / (L.Sqrt(v) + L.Splat(epsilon));
-        }
-    }
-
-    /// <summary>p = (p - step · N) · decay.</summary>
-    private readonly struct PlainStep(Moments moments, float step, float decay) : IMap4
-    {
-        private readonly Moments moments = moments;
-        private readonly float step = step, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L> =>
-            p = (p - L.Splat(step) * moments.Direction(g, ref m, ref v)) * L.Splat(decay);
-    }
-
-    /// <summary>Writes N.</summary>
-    internal readonly struct DirectionRule(Moments moments) : IMap4
-    {
-        private readonly Moments moments = moments;
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Update, Slot.Write);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L r, ref L m, ref L v, ref L n) where L : struct, ILane<L> => n = moments.Direction(r, ref m, ref v);
-    }
-
-    /// <summary>Sums of N² and R² over the axes that the last operands lack.</summary>
-    internal readonly struct NormsRule(Moments moments) : IMap5
-    {
-        private readonly Moments moments = moments;
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Update, Slot.Sum, Slot.Sum);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L r, ref L m, ref L v, ref L directions, ref L gradients) where L : struct, ILane<L>
-        {
-            L n = moments.Direction(r, ref m, ref v);
-            directions = n * n;
-            gradients = r * r;
-        }
-    }
-
-    /// <summary>φ = ‖N‖ / (‖R‖ + 1e-8), in place of ‖N‖².</summary>
-    internal readonly struct FactorRule : IMap2
-    {
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L directions, ref L gradients) where L : struct, ILane<L> =>
-            directions = L.Sqrt(directions) / (L.Sqrt(gradients) + L.Splat(1e-8f));
-    }
-
-    /// <summary>Sum of (G φ)².</summary>
-    internal readonly struct ScaledNormRule : IMap3
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Sum);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L factor, ref L sum) where L : struct, ILane<L>
-        {
-            L scaled = g * factor;
-            sum = scaled * scaled;
-        }
-    }
-
-    /// <summary>
-    /// The norm-growth limiter: the norm may exceed the previous one by 1 % at most. Reads Σ(Gφ)², updates the previous norm and
-    /// writes the factor of the update.
-    /// </summary>
-    /// <param name="isFirst">True if there is no previous norm.</param>
-    /// <param name="front">Factor of the norm.</param>
-    /// <param name="skipZero">True if a zero norm does not replace the previous one, which would freeze the parameter for many steps.</param>
-    internal readonly struct LimiterRule(bool isFirst, float front, bool skipZero) : IMap3
-    {
-        private const float Growth = 1.01f;
-        private readonly float front = front;
-        private readonly int isFirst = isFirst ? 1 : 0, skipZero = skipZero ? 1 : 0;
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Write);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L squares, ref L previous, ref L factor) where L : struct, ILane<L>
-        {
-            L norm = L.Sqrt(squares) * L.Splat(front);
-            L limit = L.Max(L.Splat(Growth), norm / (previous + L.Splat(1e-8f))) / L.Splat(Growth);
-            if (isFirst != 0)
-                limit = L.Splat(1);
-            if (skipZero != 0)
-                limit = L.Select(L.Equal(previous, L.Splat(0)), L.Splat(1), limit);
-            L limited = norm / limit;
-            factor = L.Splat(1) / limit;
-            previous = skipZero != 0 ? L.Select(L.Equal(norm, L.Splat(0)), previous, limited) : limited;
         }
     }
 }

@@ -35,14 +35,30 @@ public enum ProjectionBasis
 }
 
 /// <summary>The sizes of a low-rank gradient R and of its basis.</summary>
-/// <param name="Rows">Rows m of the gradient.</param>
-/// <param name="Columns">Columns n of the gradient.</param>
-/// <param name="Rank">Columns, or rows, of the basis.</param>
-/// <param name="IsLeft">True for R = Pᵀ G with P m × rank; false for R = G Qᵀ with Q rank × n.</param>
-/// <param name="IsFull">True if both sides are projected: R = Aᵀ G Bᵀ.</param>
-internal readonly record struct Projection(int Rows, int Columns, int Rank, bool IsLeft, bool IsFull)
+public readonly record struct Projection
 {
-    public static Projection Of(IReadOnlyList<int> shape, ProjectionType type, ProjectionBasis basis, int rank)
+    private Projection(int rows, int columns, int rank, bool isLeft, bool isFull) => (Rows, Columns, Rank, IsLeft, IsFull) = (rows, columns, rank, isLeft, isFull);
+
+    /// <summary>Rows m of the gradient.</summary>
+    public int Rows { get; }
+
+    /// <summary>Columns n of the gradient.</summary>
+    public int Columns { get; }
+
+    /// <summary>Columns, or rows, of the basis.</summary>
+    public int Rank { get; }
+
+    /// <summary>True for R = Pᵀ G with P m × rank; false for R = G Qᵀ with Q rank × n.</summary>
+    public bool IsLeft { get; internal init; }
+
+    /// <summary>True if both sides are projected: R = Aᵀ G Bᵀ.</summary>
+    public bool IsFull { get; internal init; }
+
+    /// <summary>The projection of a matrix.</summary>
+    /// <exception cref="UserException">The shape is not that of a matrix.</exception>
+    public static Projection Of(IReadOnlyList<int> shape, LowRankOptions options) => Of(shape, options.ProjectionType, options.ProjectionBasis, options.Rank);
+
+    internal static Projection Of(IReadOnlyList<int> shape, ProjectionType type, ProjectionBasis basis, int rank)
     {
         if (shape.Count != 2)
             throw new UserException("a low-rank group takes matrices only; leave this parameter out of it");
@@ -61,7 +77,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
     }
 
     /// <summary>The largest rank of a matrix: its short side.</summary>
-    public static int MaximumRank(IReadOnlyList<int> shape) => shape.Min();
+    internal static int MaximumRank(IReadOnlyList<int> shape) => shape.Min();
 
     /// <summary>The shape of R.</summary>
     public int[] Low => IsFull ? [Rank, Rank] : IsLeft ? [Rank, Columns] : [Rows, Rank];
@@ -70,7 +86,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
     public int[] Basis => IsFull || IsLeft ? [Rows, Rank] : [Rank, Columns];
 
     /// <summary>R from the gradient.</summary>
-    public void Project(Device device, Block gradient, Block basis, Block second, Block low)
+    internal void Project(Device device, Block gradient, Block basis, Block second, Block low)
     {
         if (IsFull)
         {
@@ -93,7 +109,7 @@ internal readonly record struct Projection(int Rows, int Columns, int Rank, bool
     /// The product that lifts a low-rank matrix: target = alpha · lifted + beta · target. When both sides are projected,
     /// half is rank × columns of scratch.
     /// </summary>
-    public GemmArguments Back(Device device, Block low, Block basis, Block second, Block half, Block target, float alpha, float beta)
+    internal GemmArguments Back(Device device, Block low, Block basis, Block second, Block half, Block target, float alpha, float beta)
     {
         if (!IsFull)
         {

@@ -14,8 +14,11 @@ internal static class RankOne
     /// R from the gradient. Each product is split exactly into a multiple of some grid, so coarse that sums of multiples are exact, and a rest
     /// that is a millionth of it (Rump, Ogita and Oishi, "Accurate floating-point summation", 2008).
     /// </summary>
-    public static void Project(Device device, in Projection projection, Block gradient, Block basis, Block low)
+    public static void Project(in LowRankUpdate update)
     {
+        Device device = update.Update.Device;
+        Projection projection = update.Projection;
+        Block gradient = update.Update.Gradient.Block, basis = update.Basis, low = update.Low.Block;
         Layout along = projection.IsLeft ? Layout.PerRow : Layout.PerColumn, across = projection.IsLeft ? Layout.PerColumn : Layout.PerRow;
         Block grid = device.Pool.Rent(2), rests = device.Pool.Rent(low.Length), size = grid.Slice(0, 1), length = grid.Slice(1, 1);
         device.Map(new SquaresRule(), 1, gradient.Length, gradient, Operand.Scalar(size));

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -11,10 +12,12 @@ public sealed record LionOptions : OptimizerOptions
     public LionOptions() => LearningRate = 1e-4;
 
     /// <summary>Weight of the momentum in an update.</summary>
+    [Description("weight of the momentum in an update")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta1 { get; init; } = 0.9;
 
     /// <summary>Decay of the momentum.</summary>
+    [Description("decay rate of the momentum")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Beta2 { get; init; } = 0.99;
 }
@@ -23,28 +26,20 @@ public sealed record LionOptions : OptimizerOptions
 /// Lion (Chen et al., NeurIPS 2023): p = p (1 - lr · decay) - lr · sign(β₁m + (1-β₁)g); m = β₂m + (1-β₂)g.
 /// One pass: 20 bytes a parameter. State 4mn bytes.
 /// </summary>
-public sealed class Lion : Optimizer
+public sealed class Lion : Optimizer<LionOptions>
 {
     /// <inheritdoc/>
     public override string Name => "lion";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options) => [StateTensor.Signed("exp_avg", shape)];
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, LionOptions options) => [StateTensor.Signed("exp_avg", shape)];
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState(ParameterState state) => true;
-
-    /// <inheritdoc/>
-    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
-
-    /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, LionOptions o)
     {
-        var o = (LionOptions)state.Options;
-        var (rows, columns) = state.Rectangle;
-        state.Parameter.Device.Map(
-            new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2), (float)learningRate, (float)(1 - learningRate * o.WeightDecay)),
-            rows, columns, state.Weights, Gradient(state), state.At(0));
+        double rate = update.LearningRate;
+        var rule = new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2), (float)rate, (float)(1 - rate * o.WeightDecay));
+        update.Map(rule, update.Weights, update.Gradient, update["exp_avg"]);
     }
 
     private readonly struct Rule(float beta1, float rest1, float beta2, float rest2, float rate, float decay) : IMap3

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -37,26 +38,35 @@ public sealed record MuonOptions : AdamOptions
     public MuonOptions() => (LearningRate, Beta2, Epsilon) = (0.02, 0.95, 1e-10);
 
     /// <summary>Orthogonalises the updates of the parameter; otherwise AdamW trains it.</summary>
+    [DerivedOption]
     public bool Orthogonalises { get; init; } = true;
 
     /// <summary>Decay of the momentum, a running mean.</summary>
+    [Description("decay rate of the momentum, a running mean")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Momentum { get; init; } = 0.95;
 
     /// <summary>Enables Nesterov momentum.</summary>
+    [Description("enables Nesterov momentum")]
     public bool Nesterov { get; init; } = true;
 
     /// <summary>Newton–Schulz iterations.</summary>
+    [Description("Newton–Schulz iterations")]
     [Range(1, 100)]
     public int Iterations { get; init; } = 5;
 
     /// <summary>Scaling of the update.</summary>
+    [Description("size of updates: original, √max(1, rows / columns); or moonlight, that of AdamW")]
+    [FormerName("muon_scaling")]
     public MuonScaling Scaling { get; init; }
 
     /// <summary>The implementation to follow.</summary>
+    [Description("details of Keller Jordan's implementation (original) or of pytorch_optimizer's (collection)")]
+    [FormerName("muon_form")]
     public MuonForm Form { get; init; }
 
     /// <summary>Adds weight decay to the gradient, before the momentum, instead of multiplying the parameter.</summary>
+    [Description("adds weight decay to the gradient")]
     public bool CoupledDecay { get; init; }
 }
 
@@ -67,7 +77,7 @@ public sealed record MuonOptions : AdamOptions
 /// auxiliary AdamW.
 /// </summary>
 /// <remarks>Bound by arithmetic: about 4 K k² + 2 k³ operations an iteration for a k × K matrix. State 4mn bytes.</remarks>
-public sealed class Muon : Optimizer
+public sealed class Muon : Optimizer<MuonOptions>
 {
     private const float A = 3.4445f, B = -4.7750f, C = 2.0315f;
 
@@ -75,9 +85,9 @@ public sealed class Muon : Optimizer
     public override string Name => "muon";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, MuonOptions options)
     {
-        if (!((MuonOptions)options).Orthogonalises)
+        if (!options.Orthogonalises)
             return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         if (shape.Count < 2)
             throw new UserException("a vector has no orthogonal form; leave it to the auxiliary AdamW");
@@ -85,41 +95,41 @@ public sealed class Muon : Optimizer
     }
 
     /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, MuonOptions o)
     {
-        var o = (MuonOptions)state.Options;
-        Parameter p = state.Parameter;
-        double decay = o.CoupledDecay ? 1 : 1 - learningRate * o.WeightDecay, penalty = o.CoupledDecay ? o.WeightDecay : 0;
+        double rate = update.LearningRate, decay = o.CoupledDecay ? 1 : 1 - rate * o.WeightDecay, penalty = o.CoupledDecay ? o.WeightDecay : 0;
         if (!o.Orthogonalises)
         {
             var rule = o.Form == MuonForm.Original
-                ? AdamRule.Corrected(o, learningRate, state.Step, decay, penalty)
-                : AdamRule.CorrectedWithEpsilon(o, learningRate, state.Step, decay, penalty);
-            p.Device.Map(rule, 1, p.Length, p.Data, Gradient(state), state.Blocks[0], state.Blocks[1]);
+                ? AdamRule.Corrected(o, rate, update.Step, decay, penalty)
+                : AdamRule.CorrectedWithEpsilon(o, rate, update.Step, decay, penalty);
+            update.Map(rule, update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
 
-        Operand gradient = Gradient(state);
+        Device device = update.Device;
+        Block weights = update.WeightValues, momentum = update.StateValues("momentum_buffer");
+        Operand gradient = update.Gradient;
         Block? penalized = null;
         if (penalty != 0)
         {
-            penalized = p.Device.Pool.Rent(p.Length);
-            p.Device.Map(new PenaltyRule((float)penalty), 1, p.Length, gradient, p.Data, penalized.Value);
+            penalized = device.Pool.Rent(update.Length);
+            update.Map(new PenaltyRule((float)penalty), gradient, weights, penalized.Value);
             gradient = penalized.Value;
         }
 
-        bool isBatch = o.Form == MuonForm.Original && p.Shape.Count == 3;
-        int batch = isBatch ? p.Shape[0] : 1, m = isBatch ? p.Shape[1] : p.Shape[0], n = checked((int)(p.Length / batch / m));
-        double ratio = o.Form == MuonForm.Original ? (double)p.Shape[^2] / p.Shape[^1] : (double)m / n;
+        bool isBatch = o.Form == MuonForm.Original && update.Shape.Count == 3;
+        int batch = isBatch ? update.Shape[0] : 1, m = isBatch ? update.Shape[1] : update.Shape[0], n = checked((int)(update.Length / batch / m));
+        double ratio = o.Form == MuonForm.Original ? (double)update.Shape[^2] / update.Shape[^1] : (double)m / n;
         double size = o.Scaling == MuonScaling.Moonlight ? 0.2 * Math.Sqrt(Math.Max(m, n)) : Math.Sqrt(Math.Max(1, ratio));
         for (int b = 0; b < batch; b++)
         {
             long start = (long)b * m * n, length = (long)m * n;
-            Update(p.Device, o, p.Data.Slice(start, length), gradient with { Block = gradient.Block.Slice(start, length) }, state.Blocks[0].Slice(start, length), m, n, (float)decay, (float)(learningRate * size));
+            Update(device, o, weights.Slice(start, length), gradient.Slice(start, length), momentum.Slice(start, length), m, n, (float)decay, (float)(rate * size));
         }
 
         if (penalized is { } block)
-            p.Device.Pool.Return(block);
+            device.Pool.Return(block);
     }
 
     /// <summary>One m × n matrix.</summary>

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Validation;
@@ -8,14 +9,17 @@ namespace ILGpuOptim.Optim;
 public sealed record SgdOptions : OptimizerOptions
 {
     /// <summary>Decay of the velocity; 0 keeps no state.</summary>
+    [Description("decay rate of the momentum; 0 keeps no state")]
     [Range(0, 1, MaximumIsExclusive = true)]
     public double Momentum { get; init; }
 
     /// <summary>Dampening of the gradient in the velocity, after the first step.</summary>
+    [Description("dampening of the gradient in the momentum")]
     [Range(0, 1)]
     public double Dampening { get; init; }
 
     /// <summary>Enables Nesterov momentum (Nesterov, 1983).</summary>
+    [Description("enables Nesterov momentum")]
     public bool Nesterov { get; init; }
 }
 
@@ -23,42 +27,32 @@ public sealed record SgdOptions : OptimizerOptions
 /// Stochastic gradient descent (Robbins and Monro, 1951) with momentum (Polyak, 1964): g += decay · p; buf = momentum · buf + (1 - dampening) g (the first step copies g);
 /// p -= lr · (nesterov ? g + momentum · buf : buf). One pass: 20 bytes a parameter, 12 without momentum.
 /// </summary>
-public sealed class Sgd : Optimizer
+public sealed class Sgd : Optimizer<SgdOptions>
 {
     /// <inheritdoc/>
     public override string Name => "sgd";
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, OptimizerOptions options)
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, SgdOptions o)
     {
-        var o = (SgdOptions)options;
         if (o.Nesterov && (o.Momentum <= 0 || o.Dampening != 0))
             throw new UserException("Nesterov momentum needs a momentum and no dampening");
         return o.Momentum == 0 ? [] : [StateTensor.Signed("momentum_buffer", shape)];
     }
 
     /// <inheritdoc/>
-    protected override bool UpdatesNarrowState(ParameterState state) => true;
-
-    /// <inheritdoc/>
-    protected override bool UpdatesNarrowWeights(ParameterState state) => true;
-
-    /// <inheritdoc/>
-    protected override void Update(ParameterState state, double learningRate)
+    protected override void Update(in ParameterUpdate update, SgdOptions o)
     {
-        var o = (SgdOptions)state.Options;
-        Device device = state.Parameter.Device;
-        var (rows, columns) = state.Rectangle;
+        float rate = (float)update.LearningRate, penalty = (float)o.WeightDecay;
         if (o.Momentum == 0)
         {
-            device.Map(new Plain((float)learningRate, (float)o.WeightDecay), rows, columns, state.Weights, Gradient(state));
+            update.Map(new Plain(rate, penalty), update.Weights, update.Gradient);
             return;
         }
 
-        bool first = state.Step == 1;
-        device.Map(
-            new Heavy((float)learningRate, (float)o.WeightDecay, first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 0, o.Nesterov ? 1 : 0),
-            rows, columns, state.Weights, Gradient(state), state.At(0));
+        bool first = update.Step == 1;
+        var rule = new Heavy(rate, penalty, first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 0, o.Nesterov ? 1 : 0);
+        update.Map(rule, update.Weights, update.Gradient, update["momentum_buffer"]);
     }
 
     private readonly struct Plain(float rate, float penalty) : IMap2

@@ -70,22 +70,6 @@ series("lamb_nv", {
 lamb = CASES[-1][2]["groups"][0]["hyper"]
 add("lamb_nv", "groups", [(["vec", "scalar"], lamb | {"weight_decay": 0.0, "lr": 0.003}), ([*MATRICES, "cube"], lamb)])
 
-series("lamb_kozistr", {
-    "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.0, "weight_decouple": True, "fixed_decay": False, "rectify": False, "grad_averaging": True,
-    "max_grad_norm": 1.0, "adam": False, "eps": 1e-6,
-}, [
-    ("wd", {"weight_decay": 0.1}, {}),
-    ("wd_fixed", {"weight_decay": 0.01, "fixed_decay": True}, {"schedule": "warmup10"}),
-    ("wd_coupled", {"weight_decay": 0.1, "weight_decouple": False}, {}),
-    ("adam", {"adam": True, "weight_decay": 0.1}, {}),
-    ("no_averaging", {"grad_averaging": False, "betas": [0.8, 0.95]}, {}),
-    ("pre_norm", {"weight_decay": 0.1}, {"instance": {"pre_norm": True}}),
-    ("pre_norm_off", {"max_grad_norm": 0.0}, {"instance": {"pre_norm": True}}),
-    ("pre_norm_edge", {"max_grad_norm": 0.5}, dict(EDGE, instance={"pre_norm": True})),
-    ("edge", {"weight_decay": 0.1, "eps": 1e-3}, EDGE),
-    ("zeros", {}, {"init": "zeros"}),
-])
-
 series("adafactor_torch", {"lr": 0.05, "beta2_decay": -0.8, "eps": [None, 0.001], "d": 1.0, "weight_decay": 0.0, "maximize": False}, [
     ("beta2_decay", {"beta2_decay": -0.5, "d": 1.5}, {}),
     ("beta2_fast", {"beta2_decay": -1.0, "lr": 1.0, "weight_decay": 0.01}, {}),

@@ -62,20 +62,6 @@ def lamb_nv(p, g, s, h, t, lr, c):
     return p - lr * u
 
 
-def lamb_kozistr(p, g, s, h, t, lr, c):
-    """LAMB of the collection pytorch_optimizer: a different algorithm. Coupled decay reaches nothing there."""
-    b1, b2 = h["betas"]
-    if c.get("pre_norm") and h["max_grad_norm"] != 0:
-        g = g / min(1.0, h["max_grad_norm"] / (c["norm"] + h["eps"]))
-    m, v = moments(g, s, b1, b2, 1 - b1 if h["grad_averaging"] else 1.0)
-    if h["weight_decouple"]:
-        p = p * (1 - h["weight_decay"] * (1.0 if h["fixed_decay"] else lr))
-    u = m / (v.sqrt() + h["eps"])
-    a, b = min(p.norm().item(), 10.0), u.norm().item()
-    ratio = 1.0 if a == 0 or b == 0 or h["adam"] else a / (b + h["eps"])
-    return p - lr / (1 - b1**t) * ratio * u
-
-
 def adafactor_hf(p, g, s, h, t, lr, c):
     """Adafactor as in fairseq and Hugging Face."""
     rho = min(1e-6 * t if h["warmup_init"] else 1e-2, 1 / math.sqrt(t)) if h["relative_step"] else lr
@@ -265,6 +251,6 @@ def muon_auxiliary(p, g, s, h, t, lr, inside):
 
 
 TWINS = {
-    "lion": lion, "adam_mini": adam_mini, "lamb_nv": lamb_nv, "lamb_kozistr": lamb_kozistr, "adafactor_hf": adafactor_hf, "came": came,
+    "lion": lion, "adam_mini": adam_mini, "lamb_nv": lamb_nv, "adafactor_hf": adafactor_hf, "came": came,
     "galore": galore, "fira": fira, "apollo": apollo, "apollo_mini": apollo, "muon_kj": muon_kj, "muon_kozistr": muon_kozistr,
 }
