@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Files;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
@@ -162,6 +163,8 @@ internal static class Targets
         yield return new("settings", texts, [.. texts.Keys], folder => TrainingSettings.Load(Path.Combine(folder, "settings.json")).Check());
         yield return OfAdapters(workspace);
         yield return OfLlama2C(workspace);
+        foreach (Target target in OfGguf(workspace))
+            yield return target;
     }
 
     private static Target OfAdapters(Workspace workspace)
@@ -197,6 +200,26 @@ internal static class Targets
         var files = new Dictionary<string, byte[]> { ["model.bin"] = File.ReadAllBytes(path) };
         File.Delete(path);
         return new("llama2c", files, ["model.bin"], folder => Llama2CFile.Import(Path.Combine(folder, "model.bin"), Device).Dispose());
+    }
+
+    private static IEnumerable<Target> OfGguf(Workspace workspace)
+    {
+        string goldens = Path.Combine(AppContext.BaseDirectory, "Goldens"), path = Path.Combine(workspace.Folder, "..", "model.gguf"), bpe = Path.Combine(workspace.Folder, "..", "bpe");
+        var trainer = new BytePairTrainer();
+        trainer.Add(DefaultCorpus.Text[..5000]);
+        Directory.CreateDirectory(bpe);
+        trainer.Train(280).Save(bpe);
+        ITokenizer[] tokenizers = [new ByteTokenizer(), CharTokenizer.From("a tiny\n text"), Tokenizers.Open(bpe), Tokenizers.Open(Path.Combine(goldens, "sentencepiece", "bpe-bytes.model"))];
+        Directory.Delete(bpe, recursive: true);
+        foreach ((ITokenizer? tokenizer, GgufType type) in tokenizers.Append(null).Zip(Enum.GetValues<GgufType>()))
+        {
+            var config = new LlamaConfig { VocabularySize = tokenizer?.VocabularySize ?? 40, ContextLength = 16, HiddenSize = 32, IntermediateSize = 32, Layers = 1, Heads = 2 };
+            using (LanguageModel model = config.Create(new Layers.Initializer(Device, 1)))
+                GgufModelFile.Export(model, tokenizer, [0], path, type);
+            var files = new Dictionary<string, byte[]> { ["model.gguf"] = File.ReadAllBytes(path) };
+            File.Delete(path);
+            yield return new("gguf", files, ["model.gguf"], folder => GgufModelFile.Import(Path.Combine(folder, "model.gguf"), Device, null).Dispose());
+        }
     }
 
     /// <summary>Inputs that once failed: <c>Corpus/FORMAT/CASE/files</c>.</summary>

@@ -17,6 +17,7 @@ public sealed partial class DocumentationTests : IDisposable
         using ILGpuOptim;
         using ILGpuOptim.Compute;
         using ILGpuOptim.Generation;
+        using ILGpuOptim.Files;
         using ILGpuOptim.Layers;
         using ILGpuOptim.Models;
         using ILGpuOptim.Ops;
@@ -47,9 +48,14 @@ public sealed partial class DocumentationTests : IDisposable
             using LanguageModel model = new Gpt2Config { VocabularySize = 9, ContextLength = 8, Layers = 1, Heads = 1, HiddenSize = 4 }.Create(new Initializer(device, 1));
             int[] prompt = [1, 2], first = [3], second = [4, 5];
             """,
+        ["export.md"] = """
+            using var device = new CpuDevice();
+            using LanguageModel model = new Gpt2Config { VocabularySize = 9, ContextLength = 8, Layers = 1, Heads = 1, HiddenSize = 4 }.Create(new Initializer(device, 1));
+            ITokenizer? tokenizer = null;
+            """,
     };
 
-    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md"], CompileOnly = ["chat.md", "devices.md", "models.md"];
+    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md"], CompileOnly = ["chat.md", "devices.md", "export.md", "models.md"];
 
     private readonly TemporaryFolder folder = new();
 

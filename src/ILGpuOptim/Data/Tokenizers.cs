@@ -123,6 +123,9 @@ public sealed class CharTokenizer : ITokenizer
         return new CharTokenizer(seen);
     }
 
+    /// <summary>The characters in the order of ids.</summary>
+    internal IReadOnlyList<Rune> Characters => characters;
+
     /// <inheritdoc/>
     public string Kind => "char";
 

@@ -63,7 +63,7 @@ internal sealed class SafetensorsHeader
     private static string? OtherKind(string path, ReadOnlySpan<byte> start) =>
         GitLfs.IsPointer(start) ? GitLfs.Message(path)
         : start.StartsWith("PK\x03\x04"u8) || start is [0x80, 2, ..] ? $"{path}: a file of PyTorch under the name of a safetensors file; convert it to safetensors"
-        : start.StartsWith("GGUF"u8) ? $"{path}: a GGUF file under the name of a safetensors file; take the model's safetensors files"
+        : start.StartsWith("GGUF"u8) ? $"{path}: a GGUF file under the name of a safetensors file; turn it into a folder with import"
         : start.StartsWith("<"u8) ? $"{path}: a web page instead of a safetensors file; download the file itself"
         : null;
 

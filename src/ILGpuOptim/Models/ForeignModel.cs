@@ -25,10 +25,10 @@ internal static class ForeignModel
             return UserException.NamingSettings($"{path}: a configuration without weights; train such a model with {"Model":setting} {path}, or name a folder with {ModelFiles.Config} and {ModelFiles.Weights}");
         return new UserException(magic == LlmCMagic ? $"{path}: a model of llm.c, which is not read; write it in Hugging Face's layout first"
             : magic == Llama2CMagic ? $"{path}: a checkpoint of llama2.c; turn it into a folder with import"
-            : start.AsSpan().StartsWith("GGUF"u8) ? $"{path}: a GGUF file, which is not read; take the folder with the model's safetensors files"
+            : start.AsSpan().StartsWith("GGUF"u8) ? $"{path}: a GGUF file; turn it into a folder with import"
             : start.AsSpan().StartsWith("PK\x03\x04"u8) ? $"{path}: a file of PyTorch, which is not read; convert it to safetensors"
             : start.AsSpan().StartsWith("version "u8) ? GitLfs.Message(path)
             : name.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase) ? $"{path}: weights without a configuration; name the folder that holds them and {ModelFiles.Config}"
-            : $"{path}: a file; give a run or a folder with {ModelFiles.Config} and {ModelFiles.Weights} (import reads checkpoints of llama2.c)");
+            : $"{path}: a file; give a run or a folder with {ModelFiles.Config} and {ModelFiles.Weights} (import reads GGUF files and checkpoints of llama2.c)");
     }
 }

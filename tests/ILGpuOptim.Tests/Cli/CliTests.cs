@@ -187,6 +187,8 @@ public class CliTests
         { "the file is empty", ["import", "EMPTY", "--out", "model"] },
         { "there is no such file", ["import", "nowhere.bin", "--out", "model"] },
         { "this model is a GPT-2", ["export", TinyModel, "--out", "model.bin"] },
+        { "the extension \".x\" names no format", ["export", TinyModel, "--out", "model.x"] },
+        { "only --format gguf has types", ["export", TinyModel, "--out", "model.onnx", "--type", "f16"] },
         { "settings.json", ["memory", "--resume", "nowhere"] },
         { "needs a tokenizer", ["sample", TinyModel, "--prompt-ids", "1", "--stop", "x"] },
     };

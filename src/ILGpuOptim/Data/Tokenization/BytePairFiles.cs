@@ -75,6 +75,7 @@ internal static class BytePairFiles
             Added = added,
             Normalizer = composes,
             PreTokenizer = family.Words is null ? bytes : PreTokenizers.InOrder([PreTokenizers.Isolated(family.Words), bytes]),
+            WordPatterns = addPrefixSpace ? null : [family.Words ?? PreTokenizers.Gpt2],
             Decoder = new ByteLevelDecoder(),
             PromptPrefix = begin is not null && settings.SpecialToken(begin) is { } token && added.IdOf(token.Content) is { } id ? [id] : [],
         };

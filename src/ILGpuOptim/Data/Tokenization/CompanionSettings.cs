@@ -17,7 +17,7 @@ internal sealed record AddedTokenSettings(string Content, bool SingleWord = fals
     public static AddedTokenSettings SpecialOf(string content) => new(content, Normalized: false, Special: true);
 
     /// <summary>The token with its id.</summary>
-    public AddedToken ToAdded(int id) => new(id, Content) { SingleWord = SingleWord, LeftStrip = StripLeft, RightStrip = StripRight, Normalized = Normalized };
+    public AddedToken ToAdded(int id) => new(id, Content) { SingleWord = SingleWord, LeftStrip = StripLeft, RightStrip = StripRight, Normalized = Normalized, Special = Special };
 
     /// <summary>Reads the object form of a token.</summary>
     /// <param name="token">The object.</param>

@@ -18,6 +18,15 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     /// <summary>The pre-tokenizer; null for none.</summary>
     public IPreTokenizer? PreTokenizer { get; init; }
 
+    /// <summary>The patterns that split text into words, one after another, before bytes are mapped to letters; null: it is split in another way, or not into bytes.</summary>
+    public IReadOnlyList<string>? WordPatterns { get; init; }
+
+    /// <summary>The model.</summary>
+    public ITokenModel Model => model;
+
+    /// <summary>The files that <see cref="Save"/> writes.</summary>
+    public IReadOnlyList<(string Name, byte[] Contents)> Files => files;
+
     /// <summary>The decoder; null: tokens are joined with spaces.</summary>
     public ITokenDecoder? Decoder { get; init; }
 
@@ -63,6 +72,18 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
 
     /// <inheritdoc/>
     public void Save(string folder) => TokenizerFiles.Save(folder, files);
+
+    /// <summary>The pieces of a text between added tokens, normalized, as the model gets them.</summary>
+    public IReadOnlyList<string> Pieces(string text)
+    {
+        var pieces = new List<TextPiece>();
+        var whole = new TextPiece((Normalizer?.Normalize(text) ?? text).AsMemory(), AtStart: true);
+        if (PreTokenizer is null)
+            pieces.Add(whole);
+        else
+            PreTokenizer.Split(whole, pieces);
+        return [.. pieces.Select(piece => piece.Text.ToString())];
+    }
 
     private void EncodeBetween(string text, bool atStart, List<int> ids)
     {

@@ -72,9 +72,10 @@ internal static class TiktokenEncodings
     private static PipelineTokenizer Compose(string kind, Encoding encoding, List<(byte[], int)> ranks, string source, IReadOnlyList<(string, byte[])> files) =>
         new(kind, new TiktokenModel(ranks, source), files)
         {
-            Added = new AddedTokens(encoding.Special.Select(token => new AddedToken(token.Id, token.Token)), null, source),
+            Added = new AddedTokens(encoding.Special.Select(token => new AddedToken(token.Id, token.Token) { Special = true }), null, source),
             Normalizer = encoding.Composes ? Normalizers.Read(JsonFields.Parse("""{"type": "NFC"}"""u8.ToArray(), source)) : null,
             PreTokenizer = PreTokenizers.InOrder([PreTokenizers.Isolated(encoding.Words), PreTokenizers.ByteLevel(addPrefixSpace: false, useRegex: false)]),
+            WordPatterns = [encoding.Words],
             Decoder = new ByteLevelDecoder(),
             PromptPrefix = encoding.Begin is null ? [] : [encoding.Special.Single(token => token.Token == encoding.Begin).Id],
         };

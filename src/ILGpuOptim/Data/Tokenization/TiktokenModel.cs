@@ -15,15 +15,12 @@ internal sealed class TiktokenModel : ITokenModel
     {
         vocabulary = new Vocabulary(tokens.Select(token => KeyValuePair.Create(Letters(token.Token), token.Rank)), source);
         merges = new MergeTable([.. Enumerable.Range(0, vocabulary.Size)]);
-        foreach ((string token, int rank) in vocabulary.Entries)
-        {
-            for (int cut = 1; cut < token.Length; cut++)
-            {
-                if (vocabulary.IdOf(token.AsSpan(0, cut)) is { } left && vocabulary.IdOf(token.AsSpan(cut)) is { } right)
-                    merges.Add(left, right, rank);
-            }
-        }
+        foreach ((int left, int right, int rank) in Splits(vocabulary.Entries))
+            merges.Add(left, right, rank);
     }
+
+    /// <summary>The pairs of tokens that make a token, in the order of its rank.</summary>
+    public IEnumerable<(int Left, int Right)> Merges => Splits(vocabulary.Entries.OrderBy(entry => entry.Value)).Select(split => (split.Left, split.Right));
 
     /// <inheritdoc/>
     public int VocabularySize => vocabulary.Size;
@@ -47,6 +44,18 @@ internal sealed class TiktokenModel : ITokenModel
         for (int i = 0; i < piece.Length; i++)
             symbols[i] = vocabulary.IdOf(piece.Slice(i, 1))!.Value;
         ids.AddRange(symbols.AsSpan(0, merges.Apply(symbols)));
+    }
+
+    private IEnumerable<(int Left, int Right, int Rank)> Splits(IEnumerable<KeyValuePair<string, int>> entries)
+    {
+        foreach ((string token, int rank) in entries)
+        {
+            for (int cut = 1; cut < token.Length; cut++)
+            {
+                if (vocabulary.IdOf(token.AsSpan(0, cut)) is { } left && vocabulary.IdOf(token.AsSpan(cut)) is { } right)
+                    yield return (left, right, rank);
+            }
+        }
     }
 
     private static string Letters(byte[] bytes) => string.Create(bytes.Length, bytes, static (letters, bytes) =>

@@ -109,6 +109,6 @@ internal static class TokenizerFiles
     {
         SentencePieceModel model = SentencePieceFile.Read(files[0].Contents, path);
         IPieceCoder coder = CompanionSettings.Read(Path.GetDirectoryName(path)!, files) is { } settings ? new LlamaCoder(model, settings, path) : new SentencePieceProcessor(model, path);
-        return new SentencePieceTokenizer(coder, files);
+        return new SentencePieceTokenizer(coder, model, files);
     }
 }

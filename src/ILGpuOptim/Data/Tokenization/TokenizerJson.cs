@@ -36,6 +36,7 @@ internal static class TokenizerJson
             Added = added,
             Normalizer = normalizer,
             PreTokenizer = preTokenizer,
+            WordPatterns = PreTokenizers.WordPatterns(root.Element("pre_tokenizer")),
             Decoder = root.Object("decoder") is { } decoding ? Decoders.Read(decoding) : null,
             PromptPrefix = TokenizerJsonCompanions.Prefix(companions, IdOf) ?? prefix,
         };

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using ILGpuOptim.Data.Tokenization.SentencePieces;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
@@ -35,10 +36,10 @@ public static class Llama2CTokenizer
         }
     }
 
-    /// <summary>The bytes of SentencePiece's file; fields have the numbers of its <c>sentencepiece_model.proto</c>.</summary>
+    /// <summary>The bytes of SentencePiece's file.</summary>
     internal static byte[] Convert(ReadOnlySpan<byte> bytes, int vocabulary, string path)
     {
-        var result = new Message();
+        var pieces = new List<Piece>();
         int read = sizeof(int);
         for (int id = 0; id < vocabulary; id++)
         {
@@ -49,34 +50,16 @@ public static class Llama2CTokenizer
             read += 2 * sizeof(int);
             if (length < 0 || length > bytes.Length - read)
                 throw new UserException($"{path}: piece {id} has {length} bytes, but {bytes.Length - read} follow; it is no tokenizer.bin of llama2.c");
-            var piece = new Message();
-            piece.Bytes(1, Encoding.UTF8.GetBytes(Piece(id, Encoding.UTF8.GetString(bytes.Slice(read, length)))));
-            piece.Float(2, score);
-            piece.Number(3, Kind(id, bytes.Slice(read, length)));
-            result.Bytes(1, piece.ToArray());
+            pieces.Add(new Piece(PieceText(id, Encoding.UTF8.GetString(bytes.Slice(read, length))), score, Kind(id, bytes.Slice(read, length))));
             read += length;
         }
 
         if (read != bytes.Length)
             throw new UserException($"{path}: {bytes.Length - read} bytes follow its {vocabulary} pieces; it belongs to a model with a larger vocabulary, or is no tokenizer.bin of llama2.c");
-        var trainer = new Message();
-        trainer.Number(3, 2); // byte-pair encoding
-        trainer.Number(4, vocabulary);
-        trainer.Number(35, 1); // unknown characters as bytes
-        trainer.Number(40, 0);
-        trainer.Number(41, 1);
-        trainer.Number(42, 2);
-        result.Bytes(2, trainer.ToArray());
-        var normalizer = new Message();
-        normalizer.Bytes(1, "identity"u8);
-        normalizer.Number(3, 1); // a space before the text
-        normalizer.Number(4, 0);
-        normalizer.Number(5, 1);
-        result.Bytes(3, normalizer.ToArray());
-        return result.ToArray();
+        return SentencePieceWriter.BytePairs(pieces, addsSpace: true);
     }
 
-    private static string Piece(int id, string text) => id switch
+    private static string PieceText(int id, string text) => id switch
     {
         0 => "<unk>",
         1 => "<s>",
@@ -84,50 +67,10 @@ public static class Llama2CTokenizer
         _ => text.Replace(' ', Space),
     };
 
-    private static int Kind(int id, ReadOnlySpan<byte> piece)
+    private static PieceType Kind(int id, ReadOnlySpan<byte> piece)
     {
-        const int Normal = 1, Unknown = 2, Control = 3, Byte = 6;
         if (id < 3)
-            return id == 0 ? Unknown : Control;
-        return piece.Length == 6 && piece.StartsWith("<0x"u8) && piece[5] == '>' ? Byte : Normal;
-    }
-
-    /// <summary>Fields of a protocol buffer.</summary>
-    private sealed class Message
-    {
-        private readonly List<byte> bytes = [];
-
-        public byte[] ToArray() => [.. bytes];
-
-        public void Number(int field, int value)
-        {
-            Variable(field << 3);
-            Variable(value);
-        }
-
-        public void Float(int field, float value)
-        {
-            Variable(field << 3 | 5);
-            Span<byte> raw = stackalloc byte[sizeof(float)];
-            BinaryPrimitives.WriteSingleLittleEndian(raw, value);
-            bytes.AddRange(raw);
-        }
-
-        public void Bytes(int field, ReadOnlySpan<byte> value)
-        {
-            Variable(field << 3 | 2);
-            Variable(value.Length);
-            bytes.AddRange(value);
-        }
-
-        private void Variable(int value)
-        {
-            for (uint rest = (uint)value; ; rest >>= 7)
-            {
-                bytes.Add((byte)(rest < 128 ? rest : rest & 127 | 128));
-                if (rest < 128)
-                    return;
-            }
-        }
+            return id == 0 ? PieceType.Unknown : PieceType.Control;
+        return piece.Length == 6 && piece.StartsWith("<0x"u8) && piece[5] == '>' ? PieceType.Byte : PieceType.Normal;
     }
 }

@@ -19,6 +19,9 @@ internal sealed record AddedToken(int Id, string Content)
     /// <summary>Matches the normalized token in the normalized text.</summary>
     public bool Normalized { get; init; }
 
+    /// <summary>A control token, such as end of text. Decoding here keeps such tokens like others.</summary>
+    public bool Special { get; init; }
+
     /// <summary>Reads an element of <c>added_tokens</c>. Missing flags are false.</summary>
     public static AddedToken Read(JsonFields token)
     {
@@ -28,9 +31,8 @@ internal sealed record AddedToken(int Id, string Content)
             LeftStrip = token.Flag("lstrip") ?? false,
             RightStrip = token.Flag("rstrip") ?? false,
             Normalized = token.Flag("normalized") ?? false,
+            Special = token.Flag("special") ?? false,
         };
-        // Decoding keeps special tokens, so the flag has no effect.
-        token.Flag("special");
         token.Finish();
         return result;
     }

@@ -13,9 +13,10 @@ internal sealed class AddedTokens
     /// <exception cref="UserException">A text or an id appears twice, or a token is empty after normalization.</exception>
     public AddedTokens(IEnumerable<AddedToken> tokens, INormalizer? normalizer, string source)
     {
+        All = [.. tokens.Where(token => token.Content.Length > 0)];
         List<AddedToken> plain = [], normalized = [];
         List<string> normalizedContents = [];
-        foreach (AddedToken token in tokens.Where(token => token.Content.Length > 0))
+        foreach (AddedToken token in All)
         {
             Vocabulary.CheckId(token.Id, token.Content, source);
             if (!ids.TryAdd(token.Content, token.Id))
@@ -38,6 +39,9 @@ internal sealed class AddedTokens
 
     /// <summary>No tokens.</summary>
     public static AddedTokens None { get; } = new([], null, "");
+
+    /// <summary>The tokens.</summary>
+    public IReadOnlyList<AddedToken> All { get; }
 
     /// <summary>All ids are below this.</summary>
     public int Size { get; }

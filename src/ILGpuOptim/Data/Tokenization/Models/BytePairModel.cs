@@ -36,6 +36,7 @@ internal sealed class BytePairModel : ITokenModel
     private readonly Vocabulary vocabulary;
     private readonly BytePairOptions options;
     private readonly MergeTable merges;
+    private readonly (int Left, int Right)[] pairs;
     private readonly ConcurrentDictionary<string, int[]> cache = new();
     private readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> cached;
     private int cachedPieces;
@@ -51,6 +52,7 @@ internal sealed class BytePairModel : ITokenModel
         (this.vocabulary, this.options) = (vocabulary, options);
         cached = cache.GetAlternateLookup<ReadOnlySpan<char>>();
         int[] targets = new int[merges.Count];
+        pairs = new (int, int)[targets.Length];
         this.merges = new MergeTable(targets);
         for (int rank = 0; rank < targets.Length; rank++)
         {
@@ -58,7 +60,8 @@ internal sealed class BytePairModel : ITokenModel
             if (right.Length < options.SubwordPrefix.Length)
                 throw new UserException($"{source}[{rank}]: \"{right}\" is shorter than the continuing_subword_prefix \"{options.SubwordPrefix}\"");
             targets[rank] = Find(left + right[options.SubwordPrefix.Length..]);
-            this.merges.Add(Find(left), Find(right), rank);
+            pairs[rank] = (Find(left), Find(right));
+            this.merges.Add(pairs[rank].Left, pairs[rank].Right, rank);
 
             int Find(string token) => vocabulary.IdOf(token)
                 ?? throw new UserException($"{source}[{rank}] ({left} {right}) needs the token \"{token}\", which is not in the vocabulary");
@@ -67,6 +70,12 @@ internal sealed class BytePairModel : ITokenModel
 
     /// <inheritdoc/>
     public int VocabularySize => vocabulary.Size;
+
+    /// <summary>The merges in the order of their ranks.</summary>
+    public IReadOnlyList<(int Left, int Right)> Merges => pairs;
+
+    /// <summary>The options.</summary>
+    public BytePairOptions Options => options;
 
     /// <summary>Reads a model of type BPE.</summary>
     public static BytePairModel Read(JsonFields model)

@@ -73,6 +73,9 @@ internal sealed class LlamaCoder : IPieceCoder
         PromptStart = addBegin && settings.SpecialToken("bos_token") is { } begin && addedIds.TryGetValue(begin.Content, out int beginId) ? beginId : null;
     }
 
+    /// <summary>The added tokens by id.</summary>
+    public IReadOnlyDictionary<int, AddedTokenSettings> Added => added;
+
     /// <inheritdoc/>
     public int VocabularySize { get; }
 

@@ -21,9 +21,19 @@ internal interface IPieceCoder
 
 /// <summary>A SentencePiece model with its files, which are saved with a trained model.</summary>
 /// <param name="coder">The coder: SentencePiece's own, or that of Hugging Face's library.</param>
+/// <param name="model">The model.</param>
 /// <param name="files">The files that <see cref="Save"/> writes.</param>
-internal sealed class SentencePieceTokenizer(IPieceCoder coder, IReadOnlyList<(string Name, byte[] Contents)> files) : ITokenizer
+internal sealed class SentencePieceTokenizer(IPieceCoder coder, SentencePieceModel model, IReadOnlyList<(string Name, byte[] Contents)> files) : ITokenizer
 {
+    /// <summary>The model.</summary>
+    public SentencePieceModel Model => model;
+
+    /// <summary>The tokens that Hugging Face's companion files add, by id; some are pieces of the model.</summary>
+    public IReadOnlyDictionary<int, AddedTokenSettings> Added => (coder as LlamaCoder)?.Added ?? new Dictionary<int, AddedTokenSettings>();
+
+    /// <summary>The files that <see cref="Save"/> writes.</summary>
+    public IReadOnlyList<(string Name, byte[] Contents)> Files => files;
+
     /// <inheritdoc/>
     public string Kind => "sentencepiece";
 

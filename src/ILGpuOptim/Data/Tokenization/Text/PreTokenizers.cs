@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
@@ -59,6 +60,38 @@ internal static class PreTokenizers
                 return Splitter.Segments(text, matches);
             },
             SplitBehavior.Isolated);
+    }
+
+    /// <summary>
+    /// The patterns by which a byte-level <c>pre_tokenizer</c> splits text into words, one after another; null if it does anything else, such as adding a
+    /// space.
+    /// </summary>
+    public static IReadOnlyList<string>? WordPatterns(JsonElement? preTokenizer)
+    {
+        if (preTokenizer is not { ValueKind: JsonValueKind.Object } step)
+            return null;
+        JsonElement[] steps = Text(step, "type") == "Sequence" && step.TryGetProperty("pretokenizers", out JsonElement inner) ? [.. inner.EnumerateArray()] : [step];
+        if (steps is not [.. var before, var last] || Text(last, "type") != "ByteLevel" || Flag(last, "add_prefix_space") != false)
+            return null;
+        var patterns = new List<string>();
+        foreach (JsonElement cut in before)
+        {
+            if (Text(cut, "type") == "Digits" && Flag(cut, "individual_digits") == true)
+                patterns.Add(@"\p{N}");
+            else if (Text(cut, "type") == "Split" && Text(cut, "behavior") == "Isolated" && Flag(cut, "invert") == false && cut.TryGetProperty("pattern", out JsonElement pattern) && Text(pattern, "Regex") is { } regex)
+                patterns.Add(regex);
+            else
+                return null;
+        }
+
+        if (Flag(last, "use_regex") ?? true)
+            patterns.Add(Gpt2);
+        return patterns;
+
+        static string? Text(JsonElement item, string name) =>
+            item.ValueKind == JsonValueKind.Object && item.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+        static bool? Flag(JsonElement item, string name) =>
+            item.TryGetProperty(name, out JsonElement value) && value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : null;
     }
 
     /// <summary>Applies pre-tokenizers in sequence.</summary>
