@@ -1,3 +1,4 @@
+using ILGpuOptim.Data;
 using ILGpuOptim.ExportOracle;
 
 if (args is not [var command, var goldens, ..])
@@ -6,6 +7,7 @@ if (args is not [var command, var goldens, ..])
     return 2;
 }
 
+DataPackage.Register();
 LlamaCpp.Verbose = args.Contains("--verbose");
 string? only = args.Skip(2).FirstOrDefault(argument => !argument.StartsWith("--", StringComparison.Ordinal));
 if (command == "text")

@@ -46,9 +46,15 @@ internal sealed class ProtobufWriter
     /// <summary>Writes bytes.</summary>
     public void Bytes(int field, ReadOnlySpan<byte> value)
     {
-        Tag(field, WireType.Bytes);
-        Varint((ulong)value.Length);
+        Begin(field, value.Length);
         bytes.Write(value);
+    }
+
+    /// <summary>Writes the tag and the length of bytes that the caller writes after those of the message.</summary>
+    public void Begin(int field, long length)
+    {
+        Tag(field, WireType.Bytes);
+        Varint((ulong)length);
     }
 
     /// <summary>Writes a text.</summary>

@@ -33,27 +33,27 @@ internal static class OnnxFile
         bool isSplit = graph.Constants.Sum(constant => constant.Length) > maxInside;
         OnnxConstant[] outside = [.. graph.Constants.Where(constant => isSplit && constant.Length >= MinOutside)];
         Dictionary<string, long> offsets = isSplit ? WriteData(path + DataExtension, outside) : [];
-        (OnnxConstant Constant, ProtocolMessage Header)[] tensors = [.. graph.Constants.Select(constant => (constant, Header(constant, Path.GetFileName(path) + DataExtension, offsets)))];
+        (OnnxConstant Constant, ProtobufWriter Header)[] tensors = [.. graph.Constants.Select(constant => (constant, Header(constant, Path.GetFileName(path) + DataExtension, offsets)))];
         graph.Encoded.Text(2, "transformer");
-        long length = graph.Encoded.Length + tensors.Sum(tensor => Framed(TensorLength(tensor.Constant, tensor.Header, offsets)));
+        long length = graph.Encoded.Written.Length + tensors.Sum(tensor => Framed(TensorLength(tensor.Constant, tensor.Header, offsets)));
 
-        var model = new ProtocolMessage();
-        model.Number(1, Format);
+        var model = new ProtobufWriter();
+        model.Varint(1, Format);
         model.Text(2, "ILGpuOptim");
-        var operators = new ProtocolMessage();
+        var operators = new ProtobufWriter();
         operators.Text(1, "");
-        operators.Number(2, Operators);
+        operators.Varint(2, Operators);
         model.Message(8, operators);
         model.Begin(7, length);
         using var file = new AtomicFile(path);
-        file.Stream.Write(model.ToArray());
-        file.Stream.Write(graph.Encoded.ToArray());
-        foreach ((OnnxConstant constant, ProtocolMessage header) in tensors)
+        file.Stream.Write(model.Written);
+        file.Stream.Write(graph.Encoded.Written);
+        foreach ((OnnxConstant constant, ProtobufWriter header) in tensors)
         {
-            var frame = new ProtocolMessage();
+            var frame = new ProtobufWriter();
             frame.Begin(5, TensorLength(constant, header, offsets));
-            file.Stream.Write(frame.ToArray());
-            file.Stream.Write(header.ToArray());
+            file.Stream.Write(frame.Written);
+            file.Stream.Write(header.Written);
             if (!offsets.ContainsKey(constant.Name))
                 file.Stream.Write(constant.Bytes());
         }
@@ -78,12 +78,12 @@ internal static class OnnxFile
     }
 
     /// <summary>A constant's fields; the values inside the file follow them.</summary>
-    private static ProtocolMessage Header(OnnxConstant constant, string dataFile, Dictionary<string, long> offsets)
+    private static ProtobufWriter Header(OnnxConstant constant, string dataFile, Dictionary<string, long> offsets)
     {
-        var result = new ProtocolMessage();
+        var result = new ProtobufWriter();
         foreach (int size in constant.Shape)
-            result.Number(1, size);
-        result.Number(2, (long)constant.Type);
+            result.Varint(1, size);
+        result.Varint(2, (long)constant.Type);
         result.Text(8, constant.Name);
         if (!offsets.TryGetValue(constant.Name, out long offset))
         {
@@ -93,24 +93,24 @@ internal static class OnnxFile
 
         foreach ((string key, string value) in ((string, string)[])[("location", dataFile), ("offset", offset.ToString(CultureInfo.InvariantCulture)), ("length", constant.Length.ToString(CultureInfo.InvariantCulture))])
         {
-            var entry = new ProtocolMessage();
+            var entry = new ProtobufWriter();
             entry.Text(1, key);
             entry.Text(2, value);
             result.Message(13, entry);
         }
 
-        result.Number(14, 1);
+        result.Varint(14, 1);
         return result;
     }
 
-    private static long TensorLength(OnnxConstant constant, ProtocolMessage header, Dictionary<string, long> offsets) =>
-        header.Length + (offsets.ContainsKey(constant.Name) ? 0 : constant.Length);
+    private static long TensorLength(OnnxConstant constant, ProtobufWriter header, Dictionary<string, long> offsets) =>
+        header.Written.Length + (offsets.ContainsKey(constant.Name) ? 0 : constant.Length);
 
     /// <summary>The length of a message with its tag and its length before it.</summary>
     private static long Framed(long length)
     {
-        var frame = new ProtocolMessage();
+        var frame = new ProtobufWriter();
         frame.Begin(5, length);
-        return frame.Length + length;
+        return frame.Written.Length + length;
     }
 }

@@ -41,7 +41,7 @@ internal sealed class OnnxGraph
     private int count;
 
     /// <summary>The nodes and the graph's inputs and outputs, encoded.</summary>
-    public ProtocolMessage Encoded { get; } = new();
+    public ProtobufWriter Encoded { get; } = new();
 
     /// <summary>The constants.</summary>
     public IReadOnlyCollection<OnnxConstant> Constants => constants.Values;
@@ -156,20 +156,20 @@ internal sealed class OnnxGraph
     /// <summary>cap · tanh(x / cap).</summary>
     public string Cap(string x, float? cap) => cap is { } limit ? Scale(Node("Tanh", [Node("Div", [x, Float(limit)])]), limit) : x;
 
-    private static ProtocolMessage Value(string name, OnnxType type, ReadOnlySpan<string> sizes)
+    private static ProtobufWriter Value(string name, OnnxType type, ReadOnlySpan<string> sizes)
     {
-        ProtocolMessage shape = new(), tensor = new(), kind = new(), result = new();
+        ProtobufWriter shape = new(), tensor = new(), kind = new(), result = new();
         foreach (string size in sizes)
         {
-            var dimension = new ProtocolMessage();
+            var dimension = new ProtobufWriter();
             if (long.TryParse(size, CultureInfo.InvariantCulture, out long number))
-                dimension.Number(1, number);
+                dimension.Varint(1, number);
             else
                 dimension.Text(2, size);
             shape.Message(1, dimension);
         }
 
-        tensor.Number(1, (long)type);
+        tensor.Varint(1, (long)type);
         tensor.Message(2, shape);
         kind.Message(1, tensor);
         result.Text(1, name);
@@ -181,7 +181,7 @@ internal sealed class OnnxGraph
 
     private void Append(string op, IReadOnlyList<string> inputs, string[] results, (string Name, object Value)[] attributes)
     {
-        var node = new ProtocolMessage();
+        var node = new ProtobufWriter();
         foreach (string input in inputs)
             node.Text(1, input);
         foreach (string result in results)
@@ -190,22 +190,22 @@ internal sealed class OnnxGraph
         node.Text(4, op);
         foreach ((string name, object value) in attributes)
         {
-            var attribute = new ProtocolMessage();
+            var attribute = new ProtobufWriter();
             attribute.Text(1, name);
             switch (value)
             {
                 case float number:
-                    attribute.Float(2, number);
-                    attribute.Number(20, AttributeFloat);
+                    attribute.Single(2, number);
+                    attribute.Varint(20, AttributeFloat);
                     break;
                 case long number:
-                    attribute.Number(3, number);
-                    attribute.Number(20, AttributeInteger);
+                    attribute.Varint(3, number);
+                    attribute.Varint(20, AttributeInteger);
                     break;
                 case long[] numbers:
                     foreach (long number in numbers)
-                        attribute.Number(8, number);
-                    attribute.Number(20, AttributeIntegers);
+                        attribute.Varint(8, number);
+                    attribute.Varint(20, AttributeIntegers);
                     break;
                 default:
                     throw new ArgumentException($"{name} of {op}: a {value.GetType()} is no attribute", nameof(attributes));

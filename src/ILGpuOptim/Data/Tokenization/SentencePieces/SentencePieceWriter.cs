@@ -11,32 +11,32 @@ internal static class SentencePieceWriter
     /// <param name="addsSpace">Puts a space before a text.</param>
     public static byte[] BytePairs(IEnumerable<Piece> pieces, bool addsSpace)
     {
-        var result = new ProtocolMessage();
+        var result = new ProtobufWriter();
         int count = 0;
         foreach (Piece piece in pieces)
         {
-            var message = new ProtocolMessage();
+            var message = new ProtobufWriter();
             message.Bytes(1, Encoding.UTF8.GetBytes(piece.Text));
-            message.Float(2, piece.Score);
-            message.Number(3, (int)piece.Type);
+            message.Single(2, piece.Score);
+            message.Varint(3, (int)piece.Type);
             result.Message(1, message);
             count++;
         }
 
-        var trainer = new ProtocolMessage();
-        trainer.Number(3, (int)PieceAlgorithm.BytePair);
-        trainer.Number(4, count);
-        trainer.Number(35, 1); // unknown characters as bytes
-        trainer.Number(40, 0);
-        trainer.Number(41, 1);
-        trainer.Number(42, 2);
+        var trainer = new ProtobufWriter();
+        trainer.Varint(3, (int)PieceAlgorithm.BytePair);
+        trainer.Varint(4, count);
+        trainer.Varint(35, 1); // unknown characters as bytes
+        trainer.Varint(40, 0);
+        trainer.Varint(41, 1);
+        trainer.Varint(42, 2);
         result.Message(2, trainer);
-        var normalizer = new ProtocolMessage();
+        var normalizer = new ProtobufWriter();
         normalizer.Bytes(1, "identity"u8);
-        normalizer.Number(3, addsSpace ? 1 : 0);
-        normalizer.Number(4, 0);
-        normalizer.Number(5, 1);
+        normalizer.Varint(3, addsSpace ? 1 : 0);
+        normalizer.Varint(4, 0);
+        normalizer.Varint(5, 1);
         result.Message(3, normalizer);
-        return result.ToArray();
+        return result.Written.ToArray();
     }
 }
