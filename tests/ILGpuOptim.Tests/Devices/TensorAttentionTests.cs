@@ -62,7 +62,7 @@ public class TensorAttentionTests
             new(2, 4, 4, 64, 70, 70) { Gap = 8, Causal = true },
             new(2, 2, 2, 64, 0, 4) { Distances = true },
             new(2, 2, 2, 16, 4, 0) { Before = 2 },
-            new(0, 2, 2, 64, 4, 4),
+            new(0, 2, 2, 64, 4, 4) { Distances = true },
             new(2, 6, 2, 24, 150, 190) { Causal = true, Before = 70, Ranges = AttentionRanges.Documents, Cap = 2, Distances = true, Bias = true, Padding = 8, Gap = 8, SpareKeys = 6 },
         ];
         foreach (AttentionShape shape in shapes)

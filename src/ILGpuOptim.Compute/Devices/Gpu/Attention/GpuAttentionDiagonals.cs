@@ -44,8 +44,8 @@ internal struct GpuAttentionDiagonals
                 if (++Side > 1)
                     return false;
 
-                // Distances that are masked everywhere need no work.
-                bool seen = First <= x.Offset && First + GpuAttention.Tile - 1 >= x.Lower;
+                // Distances that are masked everywhere need no work, nor do no sequences.
+                bool seen = x.Batch > 0 && First <= x.Offset && First + GpuAttention.Tile - 1 >= x.Lower;
                 batch = 0;
                 end = seen ? IntrinsicMath.Min(queryBlocks, keyBlocks - diagonal - Side) : 0;
             }
