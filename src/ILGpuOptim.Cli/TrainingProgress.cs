@@ -33,6 +33,8 @@ internal abstract class TrainingProgress(TrainingRun run)
         Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.LearningRate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
         foreach (var group in Training.Trainer.Groups)
             Line($"           {group.Parameters.Count} tensors, {group.Parameters.Sum(p => p.Length):N0} parameters: {group.Description}");
+        if (s.Ema > 0)
+            Line($"average    of the weights, decay {s.Ema}: validations and samples use it");
         foreach (string note in Training.Notes)
             Line($"note       {note}");
         if (Training.Trainer.StepNumber > 0)

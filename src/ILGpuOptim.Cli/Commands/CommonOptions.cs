@@ -14,6 +14,8 @@ internal static class CommonOptions
 
     public static Option<int?> Threads() => Flag.Of<int?>("--threads", "CPU threads; 0: one per core", SettingPath.RangeOf(nameof(Training.TrainingSettings.Threads)));
 
+    public static Option<WeightChoice> Weights() => Flag.Of("--weights", "weights of a checkpoint made with train --ema: ema, the average, or raw; default: the average where there is one", WeightChoice.Default);
+
     public static Option<bool> Json() => new("--json") { Description = "print JSON" };
 
     /// <summary>Opens a device by name.</summary>

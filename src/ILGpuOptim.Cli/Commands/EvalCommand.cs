@@ -32,6 +32,7 @@ internal sealed class EvalCommand
     private readonly Option<string?> device = CommonOptions.Device();
     private readonly Option<int?> threads = CommonOptions.Threads();
     private readonly Option<bool> json = CommonOptions.Json();
+    private readonly Option<WeightChoice> weights = CommonOptions.Weights();
 
     public static Command Create() => new EvalCommand().Build();
 
@@ -39,7 +40,7 @@ internal sealed class EvalCommand
     {
         var command = new Command("eval", "Measure loss, perplexity and bits per byte, and accuracy on tasks; for BERT and T5, the accuracy on masked tokens.")
         {
-            sources, data, stride, block, documents, noLoss, tasks, format, limit, shots, shotsFrom, norm, tokens, stops, predictions, device, threads, json,
+            sources, data, stride, block, documents, noLoss, tasks, format, limit, shots, shotsFrom, norm, tokens, stops, predictions, device, threads, json, weights,
         };
         command.SetAction(Run);
         return command;
@@ -93,7 +94,7 @@ internal sealed class EvalCommand
 
     private EvaluatedSource Measure(ParseResult result, string path, IReadOnlyList<EvaluationTask> questions, TaskOptions options, Device target)
     {
-        using ModelSource found = ModelSource.Open(path);
+        using ModelSource found = ModelSource.Open(path, result.GetValue(weights));
         string folder = found.Folder;
         TrainingSettings? run = EvalData.SettingsOf(path);
         string[] files = result.GetValue(data) ?? [];

@@ -24,7 +24,8 @@ internal static class ExportCommand
         format.AcceptOnlyFromAmong(Formats);
         var type = new Option<string?>("--type") { Description = "gguf: type of the matrices, f32, f16, bf16, q8_0 or q4_0; default: f16" };
         type.AcceptOnlyFromAmong([.. Types.Keys]);
-        var command = new Command("export", "Write a model as a file of llama.cpp, ONNX or llama2.c.") { source, output, format, type };
+        Option<WeightChoice> weights = CommonOptions.Weights();
+        var command = new Command("export", "Write a model as a file of llama.cpp, ONNX or llama2.c.") { source, output, format, type, weights };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(output);
@@ -34,7 +35,7 @@ internal static class ExportCommand
             string data = path + OnnxFile.DataExtension;
             if (Path.Exists(path) || (kind == Onnx && Path.Exists(data)))
                 throw new UserException($"{(Path.Exists(path) ? path : data)}: it exists already; choose another --out");
-            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
+            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source), result.GetValue(weights));
             string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);

@@ -60,6 +60,6 @@ internal static class InfoCommand
     private static string Model(TrainingSettings settings, string? run)
     {
         using ModelSource? newest = run is null ? null : ModelSource.Open(run);
-        return (newest is null ? settings.Model : ModelConfig.Load(Path.Combine(newest.Folder, ModelFiles.Config))) is { } config ? config.Summary + ", " : "";
+        return (newest is null ? settings.Model : ModelConfig.Load(Path.Combine(ModelFiles.ConfigFolder(newest.Folder), ModelFiles.Config))) is { } config ? config.Summary + ", " : "";
     }
 }

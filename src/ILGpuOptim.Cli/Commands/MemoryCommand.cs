@@ -25,7 +25,7 @@ internal static class MemoryCommand
             MemoryPlan plan = MemoryPlan.Of(config, settings, device);
             if (result.GetValue(options.Json))
             {
-                CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Activations, plan.Total, plan.Process });
+                CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Averages, plan.Activations, plan.Total, plan.Process });
                 return;
             }
 
@@ -33,6 +33,8 @@ internal static class MemoryCommand
             Console.WriteLine($"weights      {plan.Weights / 1e9,10:F4} GB  {settings.ParameterType.ToString().ToLowerInvariant()}");
             Console.WriteLine($"gradients    {plan.Gradients / 1e9,10:F4} GB  {(settings.Layerwise ? "the most at once, layer by layer" : "all")}");
             Console.WriteLine($"state        {plan.State / 1e9,10:F4} GB  {settings.Optimizer.Name}, {settings.Optimizer.StateType.ToString().ToLowerInvariant()}");
+            if (plan.Averages > 0)
+                Console.WriteLine($"averages     {plan.Averages / 1e9,10:F4} GB  f32, of the trained weights");
             Console.WriteLine($"activations  {plan.Activations / 1e9,10:F4} GB  {(settings.Precision == Precision.BF16 ? "bf16" : "f32")}, {settings.Batch} sequences of {settings.Block} tokens, and workspace");
             Console.WriteLine($"together     {plan.Total / 1e9,10:F4} GB");
             Console.WriteLine($"program      {plan.Process / 1e9,10:F4} GB  of the host's memory beside it: .NET, compiled code, buffers for loading and saving (estimated)");

@@ -16,13 +16,14 @@ internal static class MergeCommand
         var source = new Argument<string>("source") { Description = "run, checkpoint, or folder with adapters" };
         var target = new Argument<string>("folder") { Description = "output folder, which must not exist" };
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters merged into the weights.") { source, target, json };
+        Option<WeightChoice> weights = CommonOptions.Weights();
+        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters merged into the weights.") { source, target, json, weights };
         command.SetAction(result =>
         {
             string output = result.GetRequiredValue(target);
             if (Path.Exists(output))
                 throw new UserException($"{output}: it exists already; name a new folder");
-            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
+            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source), result.GetValue(weights));
             string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.Load(folder, device);

@@ -24,7 +24,8 @@ internal static class SampleCommand
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("sample", "Generate text with a trained model: the continuation of a prompt, or the output of a T5.") { source, prompts, promptIds, tokens, count, stops, ignoreEnd, device, threads, json };
+        Option<WeightChoice> weights = CommonOptions.Weights();
+        var command = new Command("sample", "Generate text with a trained model: the continuation of a prompt, or the output of a T5.") { source, prompts, promptIds, tokens, count, stops, ignoreEnd, device, threads, json, weights };
         foreach (Option option in sampling.All)
             command.Options.Add(option);
         command.SetAction(result =>
@@ -32,7 +33,7 @@ internal static class SampleCommand
             bool asJson = result.GetValue(json);
             SamplingOptions options = sampling.Read(result) with { LogProbabilities = asJson };
             int most = result.GetValue(tokens), copies = result.GetValue(count);
-            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source));
+            using ModelSource found = ModelSource.Open(result.GetRequiredValue(source), result.GetValue(weights));
             string folder = found.Folder;
             GenerationConfig generation = GenerationConfig.Of(folder);
             SpanTokens? spans = ModelConfig.Load(Path.Combine(ModelFiles.ConfigFolder(folder), ModelFiles.Config)).SpanTokens;

@@ -12,6 +12,7 @@ internal static class SettingFlags
         [$"{nameof(TrainingRun)}.{nameof(TrainingRun.Resume)}"] = "--resume",
         ["allowsOtherData"] = "--allow-data-change",
         ["folder"] = "--out",
+        ["weights"] = "--weights",
         ["field"] = "--field",
         ["end"] = "--end",
         ["optimizers"] = "--optimizers",

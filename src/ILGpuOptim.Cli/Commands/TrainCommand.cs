@@ -44,7 +44,7 @@ internal static class TrainCommand
             if (finished)
             {
                 // The run is saved, so its adapters can be merged as on loading.
-                run.Trainer.Model.MergeAdapters();
+                run.MergeAdapters();
                 run.Sample();
             }
 

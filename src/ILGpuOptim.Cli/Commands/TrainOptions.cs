@@ -72,6 +72,7 @@ internal sealed class TrainOptions
         Value<SpikeAction>("--on-spike", "OnSpike", "with --spike-threshold: skip the update, or save and stop");
         Value<SpikeMeasure>("--spike-of", "SpikeMeasure", "what --spike-threshold is compared with: loss, gradient_norm or either");
         Value<int>("--spike-window", "SpikeWindow", "steps of the running mean and variance of --spike-threshold");
+        Value<double>("--ema", "Ema", "decay of an exponential moving average of the weights, such as 0.999, which validations, samples and other commands then use; 0: none");
         Value<bool>("--layerwise", "Layerwise", "update each parameter within the backward pass and free its gradient; requires --clip 0");
         Value<bool>("--recompute", "Recompute", "recompute activations in the backward pass instead of keeping them");
         Value<ulong>("--seed", "Seed", "seed of initialisation, batches and dropout");

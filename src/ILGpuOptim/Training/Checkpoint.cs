@@ -45,6 +45,11 @@ public sealed record Checkpoint
     [JsonInclude]
     internal SpikeState? Spikes { get; init; }
 
+    /// <summary>The number of updates in the average of the weights (<see cref="TrainingSettings.Ema"/>), which is in the folder <c>ema</c>; null without one.</summary>
+    [JsonPropertyName("ema_updates")]
+    [JsonInclude]
+    internal long? AveragedUpdates { get; init; }
+
     /// <summary>The number of updates of each parameter.</summary>
     [JsonPropertyName("parameter_steps")]
     public required IReadOnlyDictionary<string, long> ParameterSteps { get; init; }
@@ -79,12 +84,14 @@ public sealed record Checkpoint
                 tokenizer?.Save(partial);
                 template?.Save(partial);
                 SaveState(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
+                SaveAverage(Path.Combine(partial, WeightAverage.Folder), trainer, tokenizer, template);
                 var checkpoint = new Checkpoint
                 {
                     Step = trainer.StepNumber,
                     Optimizer = trainer.Optimizer.Name,
                     RandomStream = trainer.Tape.RandomStream,
                     Spikes = trainer.Spikes,
+                    AveragedUpdates = trainer.Average?.Updates,
                     ValidationLoss = validationLoss is { } loss && double.IsFinite(loss) ? loss : null,
                     ParameterSteps = trainer.Optimizer.States.ToDictionary(state => state.Parameter.Name, state => state.Step),
                     Files = FolderFiles.Of(partial).ToDictionary(name => name, name => Hash(Path.Combine(partial, name))),
@@ -148,6 +155,7 @@ public sealed record Checkpoint
             Optimizer = fields.RequiredText("optimizer"),
             RandomStream = random is { ValueKind: JsonValueKind.Number } && random.Value.TryGetUInt64(out ulong position) ? position : throw fields.Error("random_stream", "must be an integer of 64 bits"),
             ValidationLoss = fields.Number("validation_loss"),
+            AveragedUpdates = fields.Has("ema_updates") ? fields.RequiredCount("ema_updates") : null,
             Spikes = fields.Object("spikes") is { } spikes ? SpikesOf(spikes) : null,
             ParameterSteps = steps.Names.ToDictionary(name => name, steps.RequiredCount),
             Files = files.Names.ToDictionary(name => name, files.RequiredText),
@@ -190,6 +198,8 @@ public sealed record Checkpoint
     internal static IDisposable? Hold(string folder)
     {
         string path = Path.Combine(folder, FileName);
+        if (Path.GetFileName(folder) == WeightAverage.Folder && Path.Combine(folder, "..", FileName) is var parent && File.Exists(parent))
+            path = parent;
         if (!File.Exists(path))
             return Directory.Exists(folder) ? null : throw new DirectoryNotFoundException($"{folder}: the checkpoint was removed");
         FileStream held = OpenShared(path);
@@ -282,9 +292,40 @@ public sealed record Checkpoint
         LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
             state.Step = ParameterSteps[state.Parameter.Name];
+        RestoreAverage(folder, trainer);
         trainer.Spikes = Spikes;
         trainer.StepNumber = Step;
         trainer.Tape.RandomStream = RandomStream;
+    }
+
+    /// <summary>Writes the average of the weights as a model of its own; that of adapters as adapters of the checkpoint's model.</summary>
+    private static void SaveAverage(string folder, Trainer trainer, ITokenizer? tokenizer, ChatTemplate? template)
+    {
+        using IDisposable? averaged = trainer.Average?.Use();
+        if (averaged is null)
+            return;
+        Directory.CreateDirectory(folder);
+        if (trainer.Model.Adapters.Count > 0)
+            AdapterFiles.Save(folder, trainer.Model, "..");
+        else
+            ModelFiles.Save(folder, trainer.Model);
+        tokenizer?.Save(folder);
+        template?.Save(folder);
+    }
+
+    /// <summary>Restores the average of the weights. Without one in the checkpoint, it begins with the checkpoint's weights.</summary>
+    private void RestoreAverage(string folder, Trainer trainer)
+    {
+        string averaged = Path.Combine(folder, WeightAverage.Folder);
+        if (AveragedUpdates is not { } updates || trainer.Average is not { } average)
+            return;
+        average.Restore(updates, () =>
+        {
+            if (trainer.Model.Adapters.Count > 0)
+                AdapterFiles.Load(averaged, trainer.Model);
+            else
+                ModelFiles.LoadWeights(Path.Combine(averaged, ModelFiles.Weights), trainer.Model);
+        });
     }
 
     /// <summary>Writes an optimizer's state tensors.</summary>

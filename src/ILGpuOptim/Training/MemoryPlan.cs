@@ -21,7 +21,10 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     private const long Runtime = 128L << 20;
 
     /// <summary>The peak of the allocated device memory.</summary>
-    public long Total => Weights + Gradients + State + Activations;
+    public long Total => Weights + Gradients + State + Activations + Averages;
+
+    /// <summary>The exponential moving average of the weights (<see cref="TrainingSettings.Ema"/>).</summary>
+    public long Averages { get; init; }
 
     /// <summary>
     /// An estimate of the process's own host memory: the runtime, compiled code, and the buffers for loading and saving the largest tensor.
@@ -61,9 +64,10 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         device.Pool.ResetPeak();
         trainer.Step();
         trainer.Step();
-        long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes;
-        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state)
+        long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes, averages = trainer.Average?.Bytes ?? 0;
+        return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state - averages)
         {
+            Averages = averages,
             Parameters = model.ParameterCount,
             Largest = device.Largest,
             Process = Runtime + (2 * sizeof(float) * parameters.Max(parameter => parameter.Length)),
@@ -87,7 +91,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         long own = device.UsesHostMemory ? Math.Max(0, Process - Environment.WorkingSet) : 0, available = device.AvailableBytes;
         if (Total > available - own)
         {
-            string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(own > 0 ? $", {own / 1e9:F2} for the process itself" : "")}";
+            string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(Averages > 0 ? $", {Averages / 1e9:F2} averages" : "")}{(own > 0 ? $", {own / 1e9:F2} for the process itself" : "")}";
             FormattableString savings = $"{Smaller}, {nameof(TrainingSettings.Recompute):setting}, {nameof(TrainingSettings.Precision):setting}, {nameof(TrainingSettings.ParameterType):setting}, {nameof(OptimizerSettings.StateType):setting}, {nameof(TrainingSettings.Layerwise):setting}, or an optimizer with less state";
             throw UserException.NamingSettings($"{device.Name}: the run needs about {(Total + own) / 1e9:F2} GB ({parts}), but {available / 1e9:F2} GB are free; use {savings}");
         }

@@ -17,12 +17,13 @@ public sealed class ModelSource : IDisposable
 
     /// <summary>Finds the model of a path.</summary>
     /// <param name="path">A run, a checkpoint, or a folder with a model.</param>
+    /// <param name="weights">Which weights of a checkpoint.</param>
     /// <exception cref="UserException">It is none of these, or cannot be read.</exception>
-    public static ModelSource Open(string path)
+    public static ModelSource Open(string path, WeightChoice weights = WeightChoice.Default)
     {
         for (int tries = 1; ; tries++)
         {
-            string folder = TrainingRun.ModelFolder(path);
+            string folder = TrainingRun.ModelFolder(path, weights);
             try
             {
                 return new ModelSource(folder, Checkpoint.Hold(folder));

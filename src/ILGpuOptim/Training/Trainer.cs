@@ -18,6 +18,7 @@ public sealed partial class Trainer : IDisposable
     private readonly Schedule schedule;
     private readonly GradientClipping clipping;
     private readonly UpdateNorms? norms;
+    private readonly WeightAverage? average;
     private readonly Parameter[] trained;
     private TimeSpan updates;
     private bool isDisposed, hasUpdated;
@@ -63,6 +64,7 @@ public sealed partial class Trainer : IDisposable
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
+        average = settings.Ema > 0 ? new WeightAverage(device, trained, settings.Ema) : null;
         norms = settings.LayerInterval > 0 ? new UpdateNorms(device, trained) : null;
         Tape = new Tape(device) { Seed = settings.Seed, Precision = settings.Precision };
         if (settings.Layerwise)
@@ -103,6 +105,9 @@ public sealed partial class Trainer : IDisposable
 
     /// <summary>Tokens per update, including padding.</summary>
     public long TokensPerStep => (long)batches.Length * Settings.Accumulate;
+
+    /// <summary>The average of the weights; null without one.</summary>
+    internal WeightAverage? Average => average;
 
     /// <summary>True within <see cref="Step"/>.</summary>
     internal bool IsStepping => Volatile.Read(ref stepping) != 0;
@@ -175,6 +180,7 @@ public sealed partial class Trainer : IDisposable
         updates = TimeSpan.Zero;
         UpdateNorms? measured = norms is not null && (StepNumber + 1) % Settings.LayerInterval == 0 ? norms : null;
         measured?.Begin();
+        average?.Begin();
         Optimizer.Observer = measured;
         Tape.IsTraining = Tape.IsRecording = true;
         for (int i = 0; i < Settings.Accumulate; i++)
@@ -219,6 +225,7 @@ public sealed partial class Trainer : IDisposable
             Tape.Gradients.Clear();
         }
 
+        average?.Update();
         result.Norms = measured?.Read(clipping.Squares);
         return result;
     }
@@ -291,13 +298,17 @@ public sealed partial class Trainer : IDisposable
         updates += Stopwatch.GetElapsedTime(updating);
     }
 
-    /// <summary>The mean loss in nats per token, over batches that are the same each time; NaN if there are none.</summary>
+    /// <summary>
+    /// The mean loss in nats per token, over batches that are the same each time, of the averaged weights if there are any (<see cref="TrainingSettings.Ema"/>);
+    /// NaN if there are no batches.
+    /// </summary>
     public double Validate(int batches, bool onTraining = false)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
         if ((onTraining ? data.Training : data.Validation).Length == 0 || batches == 0)
             return double.NaN;
         Tape.IsTraining = Tape.IsRecording = false;
+        using IDisposable? averaged = average?.Use();
         Block losses = Device.Pool.Rent(batches);
         try
         {
@@ -343,6 +354,7 @@ public sealed partial class Trainer : IDisposable
         Device.Pool.Return(measures);
         clipping.Dispose();
         norms?.Dispose();
+        average?.Dispose();
         Optimizer.Dispose();
     }
 }

@@ -6,17 +6,26 @@ namespace ILGpuOptim.Training;
 // The checkpoints of a run: when they are written and removed, and where they are.
 public sealed partial class TrainingRun
 {
-    /// <summary>The folder of a run's newest checkpoint, or the folder itself if it holds a model or adapters.</summary>
-    /// <exception cref="UserException">It is neither.</exception>
-    public static string ModelFolder(string path)
+    /// <summary>
+    /// The folder of a run's newest checkpoint, or the folder itself if it holds a model or adapters; of a checkpoint with averaged weights
+    /// (<see cref="TrainingSettings.Ema"/>) the folder of these.
+    /// </summary>
+    /// <param name="path">A run, a checkpoint, or a folder with a model.</param>
+    /// <param name="weights">Which weights of a checkpoint.</param>
+    /// <exception cref="UserException">It is none of these, or has no averaged weights.</exception>
+    public static string ModelFolder(string path, WeightChoice weights = WeightChoice.Default)
     {
-        if (File.Exists(Path.Combine(path, ModelFiles.Config)) || AdapterFiles.Exist(path))
-            return path;
-        return Checkpoints(path).LastOrDefault().Path ?? throw (
-            File.Exists(path) ? ForeignModel.Explain(path)
-            : ModelConfig.Locate(path) is { } config ? ForeignModel.Explain(config)
-            : new UserException(Directory.Exists(path) ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
-                : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors"));
+        string folder = File.Exists(Path.Combine(path, ModelFiles.Config)) || AdapterFiles.Exist(path) ? path
+            : Checkpoints(path).LastOrDefault().Path ?? throw (
+                File.Exists(path) ? ForeignModel.Explain(path)
+                : ModelConfig.Locate(path) is { } config ? ForeignModel.Explain(config)
+                : new UserException(Directory.Exists(path) ? $"{path}: there is neither a model (config.json) nor a run with checkpoints in this folder"
+                    : $"{path}: no such folder; give a run or a folder with config.json and model.safetensors"));
+        string averaged = Path.Combine(folder, WeightAverage.Folder);
+        bool isCheckpoint = File.Exists(Path.Combine(folder, Checkpoint.FileName)), hasAverage = isCheckpoint && Directory.Exists(averaged);
+        if (weights == WeightChoice.Ema && !hasAverage)
+            throw UserException.NamingSettings($"{nameof(weights):setting} ema: {folder} has no averaged weights; train with {nameof(Settings.Ema):setting}, or leave it out");
+        return hasAverage && weights != WeightChoice.Raw ? averaged : folder;
     }
 
     /// <summary>A run's checkpoints, oldest first.</summary>

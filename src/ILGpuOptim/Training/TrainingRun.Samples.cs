@@ -11,7 +11,8 @@ public sealed partial class TrainingRun
     public Action<long, string>? Sampled { get; set; }
 
     /// <summary>
-    /// Continues the first token of the training data, or its first question, with the current parameters and records the text. The same parameters give the same text.
+    /// Continues the first token of the training data, or its first question, with the current parameters, or their average, and records the text. The same
+    /// parameters give the same text.
     /// </summary>
     /// <param name="tokens">The number of tokens to generate.</param>
     /// <returns>The text; null if the model generates none, has adapters, or the data has no tokenizer.</returns>
@@ -21,6 +22,7 @@ public sealed partial class TrainingRun
         if (ReasonForNoSample(Trainer.Model, Data) is not null)
             return null;
         Trainer.Settle();
+        using IDisposable? averaged = Trainer.Average?.Use();
         int[] prompt = Data.ChatTemplate is { } template ? Data.Tokenizer!.Encode(template.Render(Data.FirstQuestion, addsGenerationPrompt: true)) : Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(Trainer.Model, Trainer.Device);
         string sample = Data.Tokenizer!.Decode([.. prompt, .. generator.Continue(prompt, tokens, new SamplingOptions { Seed = Settings.Seed })]);
@@ -43,6 +45,15 @@ public sealed partial class TrainingRun
             target.Sampled(sample);
             Sampled?.Invoke(Trainer.StepNumber, sample);
         }
+    }
+
+    /// <summary>Merges adapters, or their average, into the weights, as loading the last checkpoint does: training is over.</summary>
+    internal void MergeAdapters()
+    {
+        if (Trainer.Model.Adapters.Count == 0)
+            return;
+        Trainer.Average?.Apply();
+        Trainer.Model.MergeAdapters();
     }
 
     /// <summary>Why no sample can be drawn; null if one can.</summary>

@@ -148,6 +148,13 @@ public sealed record TrainingSettings
     public int SpikeWindow { get; init; } = DefaultSpikeWindow;
 
     /// <summary>
+    /// The decay of an exponential moving average of the trained weights, such as 0.999; 0: none. The decay after n updates is at most (1 + n) / (10 + n).
+    /// Validations and samples use the average; checkpoints hold it beside the weights.
+    /// </summary>
+    [Range(0, 1, MaximumIsExclusive = true)]
+    public double Ema { get; init; }
+
+    /// <summary>
     /// Updates each parameter within the backward pass, as soon as its gradient is complete, and then frees the gradient: only the gradients of one
     /// operation exist at a time. Excludes clipping by the global norm and accumulation.
     /// </summary>

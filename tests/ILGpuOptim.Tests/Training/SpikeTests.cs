@@ -51,7 +51,7 @@ public sealed class SpikeTests : IDisposable
     public void SkippedStepsChangeNothing(SpikeMeasure measure, bool distant)
     {
         using Device used = distant ? new DistantDevice(new CpuDevice(1)) : new CpuDevice(2);
-        (Trainer trainer, LanguageModel model) = Begin(used, Guarded with { SpikeMeasure = measure });
+        (Trainer trainer, LanguageModel model) = Begin(used, Guarded with { SpikeMeasure = measure, Ema = 0.9 });
         RunningStatistics losses = default, norms = default;
         long skipped = 0;
         var told = new List<StepResult>();
@@ -76,8 +76,13 @@ public sealed class SpikeTests : IDisposable
         model.Dispose();
     }
 
-    private static float[] State(Trainer trainer, LanguageModel model) =>
-        [.. model.Parameters.SelectMany(parameter => parameter.ToArray()), .. trainer.Optimizer.States.SelectMany(state => state.Declared.SelectMany(tensor => Download(trainer.Device, state[tensor.Name]))), .. trainer.Optimizer.States.Select(state => (float)state.Step)];
+    private static float[] State(Trainer trainer, LanguageModel model)
+    {
+        IDisposable? average = trainer.Average?.Use();
+        float[] averages = [.. model.Parameters.SelectMany(parameter => parameter.ToArray())];
+        average?.Dispose();
+        return [.. averages, .. model.Parameters.SelectMany(parameter => parameter.ToArray()), .. trainer.Optimizer.States.SelectMany(state => state.Declared.SelectMany(tensor => Download(trainer.Device, state[tensor.Name]))), .. trainer.Optimizer.States.Select(state => (float)state.Step)];
+    }
 
     private static float[] Download(Device device, Block block)
     {
