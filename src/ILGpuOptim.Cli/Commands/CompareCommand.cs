@@ -53,7 +53,7 @@ internal static class CompareCommand
         TrainingSettings training = train.SharedSettings(result);
         bool isGiven = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
         IReadOnlyList<Candidate> candidates = Candidate.Parse(optimizers, rates, training.Optimizer);
-        if (train.OptimizerFlags(result).Rank is { } rank && candidates.Any(candidate => candidate.Optimizer.Name == "apollo-mini"))
+        if (train.OptimizerFlags(result)["rank"] is { } rank && candidates.Any(candidate => candidate.Optimizer.Name == "apollo-mini"))
             Console.Error.WriteLine($"note: --rank {rank} is for the other optimizers; apollo-mini has rank 1");
         train.OptimizerFlags(result).CheckUsedBy([.. candidates.Select(candidate => Registry.Find(candidate.Optimizer.Name))]);
         return new ComparisonSettings
