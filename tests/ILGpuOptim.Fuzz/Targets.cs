@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.Tokenization;
 using ILGpuOptim.Files;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Lab;

@@ -16,8 +16,14 @@ public class GgufFileTests
         using var file = new GgufFile(folder["a.gguf"]);
         Assert.Equal(new Dictionary<string, object>
         {
-            ["a.text"] = "é", ["a.number"] = 7L, ["a.negative"] = -3L, ["a.real"] = 0.5, ["a.flag"] = true,
-            ["a.texts"] = new[] { "x", "" }, ["a.reals"] = new[] { 1.0, 2.0 }, ["a.numbers"] = new[] { 1L, -1L },
+            ["a.text"] = "é",
+            ["a.number"] = 7L,
+            ["a.negative"] = -3L,
+            ["a.real"] = 0.5,
+            ["a.flag"] = true,
+            ["a.texts"] = new[] { "x", "" },
+            ["a.reals"] = new[] { 1.0, 2.0 },
+            ["a.numbers"] = new[] { 1L, -1L },
         }, file.Metadata);
         Assert.Equal([2L, 3L], file.Tensors["one"].Shape);
         Assert.Equal([1, 2, 3, 4, 5, 6], file.Read(file.Tensors["one"]));
