@@ -99,12 +99,16 @@ internal sealed class EvalCommand
         TrainingSettings? run = EvalData.SettingsOf(path);
         string[] files = result.GetValue(data) ?? [];
         bool measuresLoss = !result.GetValue(noLoss) && (files.Length > 0 || run is not null || questions.Count == 0);
-        EvalData? text = measuresLoss ? EvalData.Open(path, folder, run, files, result.GetValue(documents) ?? run?.Documents ?? false) : null;
+        EvalData? text = measuresLoss ? EvalData.Open(path, folder, run, files, result.GetValue(documents) ?? run?.Documents ?? false, result.GetValue(block)) : null;
         foreach (string note in text?.Notes ?? [])
             Console.Error.WriteLine($"note: {note}");
         using LanguageModel model = ModelFiles.Load(folder, target);
         CommonOptions.NoteUnused(model, folder);
-        EvaluationResult? loss = text is null ? null : Evaluation.Run(model, target, text.Tokens, text.Bytes, new EvaluationOptions
+        if (text?.Answers is not null && result.GetValue(stride) != 0)
+            throw new UserException("--stride is for running text; the answers of conversations are predicted once each, so leave it out");
+        EvaluationResult? loss = text is null ? null
+            : text.Answers is { } answers ? Evaluation.RunAnswers(model, target, text.Tokens, answers, text.Documents!)
+            : Evaluation.Run(model, target, text.Tokens, text.Bytes, new EvaluationOptions
         {
             Stride = result.GetValue(stride),
             Block = result.GetValue(block),

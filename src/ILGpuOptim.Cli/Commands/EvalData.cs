@@ -1,5 +1,7 @@
 using System.Text;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.ChatTemplates;
+using ILGpuOptim.Models;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
@@ -11,6 +13,9 @@ namespace ILGpuOptim.Cli.Commands;
 /// <param name="Notes">How the documents were found.</param>
 internal sealed record EvalData(TokenSequence Tokens, long? Bytes, DocumentEnds? Documents, IReadOnlyList<string> Notes)
 {
+    /// <summary>Marks the tokens of answers, if the data consists of conversations: only they are predicted.</summary>
+    public TokenSequence? Answers { get; private init; }
+
     /// <summary>The settings of a run, or of the run of a checkpoint; null for other models.</summary>
     public static TrainingSettings? SettingsOf(string path)
     {
@@ -20,12 +25,28 @@ internal sealed record EvalData(TokenSequence Tokens, long? Bytes, DocumentEnds?
     }
 
     /// <summary>The tokens of files, or the validation data of a run.</summary>
-    public static EvalData Open(string path, string folder, TrainingSettings? run, string[] data, bool documents)
+    /// <param name="path">The run or folder, for messages.</param>
+    /// <param name="folder">The model's folder.</param>
+    /// <param name="run">The settings of the run; null for other models.</param>
+    /// <param name="data">The files; empty: the validation data.</param>
+    /// <param name="documents">Keeps documents apart.</param>
+    /// <param name="block">The most tokens of a conversation that predict others; 0: as many as the model's positions hold.</param>
+    public static EvalData Open(string path, string folder, TrainingSettings? run, string[] data, bool documents, int block)
     {
         ITokenizer? tokenizer = Tokenizers.Load(folder);
+        if (data.Length > 0 && tokenizer is not null)
+        {
+            int most = ModelFiles.LoadConfig(folder).ContextLength;
+            Dataset? read = Dataset.TryReadConversations(data, () => ChatTemplate.Load(folder) ?? ChatTemplate.ChatMl, _ => tokenizer, 0, block == 0 ? most : Math.Min(block, most));
+            if (read is not null)
+                return new EvalData(read.Training, null, read.TrainingDocuments, read.Notes) { Answers = read.TrainingAnswers };
+        }
+
         if (data.Length == 0)
         {
             Dataset own = TrainingRun.LoadData((run ?? throw new UserException($"{path}: not a run, so there is no data to evaluate on; give --data, or a task with --task")) with { Documents = documents }, folder);
+            if (own.ValidationAnswers is { } answers)
+                return new EvalData(own.Validation, null, own.ValidationDocuments, own.Notes) { Answers = answers };
             return new EvalData(own.Validation, tokenizer is null ? null : Encoding.UTF8.GetByteCount(tokenizer.Decode(own.Validation.ToArray())), own.ValidationDocuments, own.Notes);
         }
 

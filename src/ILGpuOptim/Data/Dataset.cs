@@ -99,7 +99,9 @@ public sealed class Dataset : IDisposable
         ConversationSet left = ConversationSet.Of([.. all.Take(split)], form, words, block, notes), right = ConversationSet.Of([.. all.Skip(split)], form, words, block, notes);
         if (left.Tokens.Length == 0)
             throw UserException.NamingSettings($"{source}: {all.Count} conversations leave none to train on; give more, a smaller {"Validation":setting} or a larger {"Block":setting}");
-        notes.Add(string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count:N0} conversations to train on and {right.Ends.Count:N0} to validate with; only answers are predicted. Chat template: {form.Source}"));
+        string counts = validationFraction > 0 ? string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count:N0} conversations to train on and {right.Ends.Count:N0} to validate with")
+            : string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count:N0} conversations");
+        notes.Add(string.Create(CultureInfo.InvariantCulture, $"{counts}; only answers are predicted. Chat template: {form.Source}"));
         if (ignored.Count > 0)
             notes.Add($"fields of the records that are not used: {string.Join(", ", ignored)}");
         return new Dataset(left.Tokens, right.Tokens, words.VocabularySize, words, source)

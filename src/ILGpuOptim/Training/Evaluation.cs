@@ -1,5 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Validation;
@@ -86,28 +87,70 @@ public static class Evaluation
     private static EvaluationResult RunCausal(LanguageModel model, Device device, TokenSequence tokens, DocumentEnds? documents, long? bytes, int stride, int block, int batch)
     {
         var windows = new SequentialWindows(tokens, block, stride, documents);
+        int[] numbers = documents is null ? [] : new int[batch * block];
+        return RunWindows(model, device, windows.Count, block, batch, numbers, bytes, (window, inputs, targets, documentsOf) =>
+            documents is null ? windows.Fill(window, inputs, targets) : windows.Fill(window, inputs, targets, documentsOf));
+    }
+
+    /// <summary>Conversations: each token of an answer is predicted once, given what precedes it in its conversation.</summary>
+    /// <param name="model">A causal model that keeps documents apart.</param>
+    /// <param name="device">The device of the model.</param>
+    /// <param name="tokens">The tokens of all conversations.</param>
+    /// <param name="answers">1 for each token of an answer, else 0.</param>
+    /// <param name="conversations">The ends of the conversations.</param>
+    /// <exception cref="UserException">The model does not continue a text, or has another vocabulary.</exception>
+    internal static EvaluationResult RunAnswers(LanguageModel model, Device device, TokenSequence tokens, TokenSequence answers, DocumentEnds conversations)
+    {
+        if (!model.IsCausal || model.HasEncoder || !model.SupportsDocuments)
+            throw new UserException($"conversations are for models that continue a text, which {model.Config.Family} does not");
+        if (tokens.Length == 0)
+            throw new UserException("there are no conversations to evaluate on; name some with --data");
+        if (tokens.Max() >= model.Config.VocabularySize)
+            throw new UserException($"the token ids reach {tokens.Max()}, but the model has a vocabulary of {model.Config.VocabularySize}; they are from another tokenizer than the model's");
+        int block = 1;
+        long start = 0;
+        for (long i = 0; i < conversations.Count; i++)
+        {
+            block = (int)Math.Max(block, conversations.EndOf(i) - start - 1);
+            start = conversations.EndOf(i);
+        }
+
+        var windows = new ConversationWindows(tokens, answers, conversations, block, packs: true);
+        int batch = Math.Clamp(BatchTokens / block, 1, 8);
+        return RunWindows(model, device, windows.Count, block, batch, new int[batch * block], null, (window, inputs, targets, documents) =>
+        {
+            windows.Fill(Math.Min(window, windows.Count - 1), inputs, targets, documents);
+            if (window < windows.Count)
+                return windows.Targets(window);
+            targets[..block].Fill(SequentialWindows.Ignored);
+            return 0;
+        });
+    }
+
+    /// <summary>Fills a window from its first position on, and returns the number of its targets; windows beyond the last have none.</summary>
+    private delegate int FillWindow(long window, Span<int> inputs, Span<int> targets, Span<int> documents);
+
+    private static EvaluationResult RunWindows(LanguageModel model, Device device, long count, int block, int batch, int[] numbers, long? bytes, FillWindow fill)
+    {
         var tape = new Tape(device) { IsRecording = false, IsTraining = false };
         var inputs = new int[batch * block];
         var targets = new int[batch * block];
-        int[] numbers = documents is null ? [] : new int[batch * block];
         var losses = new Queue<(Readback Loss, int Counted)>();
         double sum = 0;
-        for (long window = 0; window < windows.Count; window += batch)
+        long all = 0;
+        for (long window = 0; window < count; window += batch)
         {
             int counted = 0;
             for (int row = 0; row < batch; row++)
-            {
-                counted += documents is null ? windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block))
-                    : windows.Fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block), numbers.AsSpan(row * block));
-            }
-
+                counted += fill(window + row, inputs.AsSpan(row * block), targets.AsSpan(row * block), numbers.Length == 0 ? [] : numbers.AsSpan(row * block));
+            all += counted;
             losses.Enqueue((device.ReadLater(model.Losses(tape, new TokenBatch(inputs, batch) { Documents = numbers }, targets).CrossEntropy.Data), counted));
             tape.Reset();
             Add(exceptLast: 1);
         }
 
         Add(exceptLast: 0);
-        return new EvaluationResult(windows.Targets, sum / windows.Targets, bytes > 0 ? sum / Math.Log(2) / bytes : null);
+        return new EvaluationResult(all, sum / all, bytes > 0 ? sum / Math.Log(2) / bytes : null);
 
         // The loss of a batch is read once the device works on the next one.
         void Add(int exceptLast)

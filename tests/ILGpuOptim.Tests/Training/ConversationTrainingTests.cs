@@ -1,6 +1,8 @@
+using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Data.ChatTemplates;
+using ILGpuOptim.Tests.Cli;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;
@@ -113,6 +115,38 @@ public sealed class ConversationTrainingTests : IDisposable
         File.WriteAllText(folder["text.txt"], new string('a', 1000));
         UserException error = Assert.Throws<UserException>(() => TrainingRun.Begin(folder["run"], Settings with { Data = [folder["text.txt"]], ChatTemplate = "chatml" }, device));
         Assert.Contains("the data holds no conversations", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void EvalMeasuresTheTokensOfAnswers()
+    {
+        using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings with { Steps = 2 }, device))
+        {
+            run.Train(CancellationToken.None);
+            Dataset data = run.Data;
+            EvaluationResult all = Evaluation.RunAnswers(run.Trainer.Model, device, data.Training, data.TrainingAnswers!, data.TrainingDocuments!);
+            Assert.Equal(data.TrainingAnswers!.ToArray().Count(answer => answer == 1), all.Tokens);
+
+            // Each conversation alone has the same loss as among others.
+            double sum = 0;
+            long start = 0, tokens = 0;
+            for (int i = 0; i < data.TrainingDocuments!.Count; i++)
+            {
+                long end = data.TrainingDocuments.EndOf(i);
+                EvaluationResult one = Evaluation.RunAnswers(run.Trainer.Model, device, data.Training.Slice(start, end - start), data.TrainingAnswers.Slice(start, end - start), DocumentEnds.One(end - start));
+                sum += one.Loss * one.Tokens;
+                tokens += one.Tokens;
+                start = end;
+            }
+
+            Assert.Equal(sum / tokens, all.Loss, 1e-5);
+        }
+
+        Outcome outcome = Tool.Run("eval", folder["run"], "--data", folder["data.jsonl"], "--json");
+        Assert.Equal(0, outcome.Code);
+        long answers = File.ReadLines(folder["data.jsonl"]).Sum(line => JsonDocument.Parse(line).RootElement.GetProperty("messages")[1].GetProperty("content").GetString()!.Length + "<|im_end|>".Length);
+        Assert.Equal(answers, JsonDocument.Parse(outcome.Output).RootElement.GetProperty("tokens").GetInt64());
+        Assert.Contains("--stride is for running text", Tool.Run("eval", folder["run"], "--stride", "3").Error, StringComparison.Ordinal);
     }
 
     private int Windows(TrainingSettings settings)

@@ -32,15 +32,22 @@ internal sealed class ConversationSet
     public static ConversationSet Of(IReadOnlyList<Conversation> conversations, ChatTemplate template, ITokenizer tokenizer, int block, ISet<string> notes)
     {
         var encoded = new ConversationTokens[conversations.Count];
-        try
+        var errors = new UserException?[encoded.Length];
+        Parallel.For(0, encoded.Length, i =>
         {
-            Parallel.For(0, encoded.Length, i => encoded[i] = ConversationTokens.Encode(conversations[i], template, tokenizer));
-        }
-        catch (AggregateException e) when (e.InnerExceptions.OfType<UserException>().FirstOrDefault() is { } reason)
-        {
-            throw UserException.NamingSettings($"{reason}", e);
-        }
+            try
+            {
+                encoded[i] = ConversationTokens.Encode(conversations[i], template, tokenizer);
+            }
+            catch (UserException e)
+            {
+                errors[i] = e;
+            }
+        });
 
+        // The first line at fault is reported, whichever thread met one first.
+        if (errors.FirstOrDefault(error => error is not null) is { } first)
+            throw UserException.NamingSettings($"{first}", first);
         int cut = encoded.Count(item => item.Ids.Length > block + 1);
         ConversationTokens[] fitted = [.. encoded.Select(item => item.Ids.Length > block + 1 ? new ConversationTokens(item.Ids[..(block + 1)], item.IsAnswer[..(block + 1)]) : item)];
         ConversationTokens[] kept = [.. fitted.Where(item => item.IsAnswer.AsSpan(Math.Min(1, item.Ids.Length)).Contains(true))];
