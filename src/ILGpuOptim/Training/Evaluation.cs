@@ -104,7 +104,7 @@ public static class Evaluation
         if (!model.IsCausal || model.HasEncoder || !model.SupportsDocuments)
             throw new UserException($"conversations are for models that continue a text, which {model.Config.Family} does not");
         if (tokens.Length == 0)
-            throw new UserException("there are no conversations to evaluate on; name some with --data");
+            throw new UserException("there are no conversations to evaluate on; give files of conversations");
         if (tokens.Max() >= model.Config.VocabularySize)
             throw new UserException($"the token ids reach {tokens.Max()}, but the model has a vocabulary of {model.Config.VocabularySize}; they are from another tokenizer than the model's");
         int block = 1;

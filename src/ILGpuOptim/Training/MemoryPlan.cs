@@ -1,5 +1,6 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
@@ -46,6 +47,9 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     /// <exception cref="UserException">The settings contradict each other or the model.</exception>
     public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on = null)
     {
+        // Conversations are kept apart, packed, whatever the settings say of other data.
+        if (settings.Data.Any(ConversationFile.Is))
+            settings = settings with { Documents = true, Pad = false };
         bool hasExperts = config.Describe()?.Blocks.Any(block => block.FeedForward.Experts is not null) ?? false;
         using var device = new DryDevice(on) { HasRoutedProducts = hasExperts };
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);

@@ -118,6 +118,16 @@ public sealed class ConversationTrainingTests : IDisposable
     }
 
     [Fact]
+    public void MemoryIsPredictedToTheByte()
+    {
+        using TrainingRun run = TrainingRun.Begin(folder["run"], Settings, device);
+        device.Pool.ResetPeak();
+        run.Trainer.Step();
+        run.Trainer.Step();
+        Assert.Equal(run.Plan.Total, device.Pool.PeakBytes);
+    }
+
+    [Fact]
     public void EvalMeasuresTheTokensOfAnswers()
     {
         using (TrainingRun run = TrainingRun.Begin(folder["run"], Settings with { Steps = 2 }, device))
