@@ -1,4 +1,3 @@
-using System.Text.Json;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
@@ -25,7 +24,7 @@ public sealed record ComparisonSettings
         Training with { Seed = seed, Optimizer = candidate.Optimizer with { LearningRate = rate } };
 
     /// <summary>The settings that determine results, as JSON.</summary>
-    public string ToJson() => JsonSerializer.Serialize(this with { Training = Training with { Threads = 0 } }, TrainingSettings.Options);
+    public string ToJson() => SettingsWriter.Write(this with { Training = Training with { Threads = 0 } }).ToJsonString(SettingsWriter.Indented);
 
     /// <summary>Throws if the settings are invalid.</summary>
     /// <exception cref="UserException">Names the setting and the remedy.</exception>

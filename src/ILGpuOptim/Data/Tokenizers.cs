@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Data.Tokenization;
 using ILGpuOptim.Files;
 
@@ -96,8 +96,8 @@ public static class Tokenizers
         return [.. result];
     }
 
-    internal static void Write(string folder, object contents) =>
-        AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(contents));
+    internal static void Write(string folder, JsonObject contents) =>
+        AtomicFolder.WriteText(Path.Combine(folder, FileName), contents.ToJsonString());
 }
 
 /// <summary>Maps each character (Unicode scalar value) of a text to an id, in order of code points.</summary>
@@ -159,7 +159,7 @@ public sealed class CharTokenizer : ITokenizer
 
     /// <inheritdoc/>
     public void Save(string folder) =>
-        Tokenizers.Write(folder, new { kind = Kind, characters = characters.Select(rune => rune.ToString()) });
+        Tokenizers.Write(folder, new JsonObject { ["kind"] = Kind, ["characters"] = JsonNodes.Of(characters.Select(rune => rune.ToString())) });
 }
 
 /// <summary>Encodes text as UTF-8 bytes: 256 ids, for any text.</summary>
@@ -195,5 +195,5 @@ public sealed class ByteTokenizer : ITokenizer
     }
 
     /// <inheritdoc/>
-    public void Save(string folder) => Tokenizers.Write(folder, new { kind = Kind });
+    public void Save(string folder) => Tokenizers.Write(folder, new JsonObject { ["kind"] = Kind });
 }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace ILGpuOptim.Files;
 
@@ -15,15 +16,17 @@ internal static class FolderManifest
     /// <summary>Larger files are compared by their size alone, since reading them takes long.</summary>
     private const long MaxHashed = 1L << 30;
 
-    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
-
-    private sealed record Entry(long Bytes, string Sha256);
+    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
     /// <summary>Writes the manifest of a folder.</summary>
     public static void Write(string folder)
     {
-        var files = FolderFiles.Of(folder).ToDictionary(name => name, name => new Entry(new FileInfo(Path.Combine(folder, name)).Length, Hash(Path.Combine(folder, name))));
-        AtomicFolder.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(new Dictionary<string, Dictionary<string, Entry>> { ["files"] = files }, Options));
+        var files = new JsonObject(FolderFiles.Of(folder).Select(name => KeyValuePair.Create(name, (JsonNode?)new JsonObject
+        {
+            ["bytes"] = new FileInfo(Path.Combine(folder, name)).Length,
+            ["sha256"] = Hash(Path.Combine(folder, name)),
+        })));
+        AtomicFolder.WriteText(Path.Combine(folder, FileName), new JsonObject { ["files"] = files }.ToJsonString(Options));
     }
 
     /// <summary>The reason why a folder may not be replaced; null if it holds exactly the files of its manifest.</summary>

@@ -27,17 +27,19 @@ public abstract class Layer
     protected Parameter Add(Initializer initializer, string name, float standardDeviation, float constant, params ReadOnlySpan<int> shape) =>
         Add(initializer, name, ParameterRole.Other, standardDeviation, constant, shape);
 
-    /// <inheritdoc cref="Add(Initializer, string, float, float, ReadOnlySpan{int})"/>
+    /// <summary>Adds a parameter with values of a normal distribution, or with one constant.</summary>
     /// <param name="initializer">Allocates and fills the parameter.</param>
     /// <param name="name">The parameter's name in <c>model.safetensors</c>.</param>
     /// <param name="role">What the parameter is for, which decides how it is stored (<see cref="Initializer.Storage"/>).</param>
     /// <param name="standardDeviation">The standard deviation of the values, whose mean is 0; 0: every value is the constant.</param>
     /// <param name="constant">Every value where the standard deviation is 0; ignored otherwise.</param>
     /// <param name="shape">The sizes.</param>
+    /// <returns>The parameter.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">The standard deviation is negative, infinite or NaN.</exception>
     protected Parameter Add(Initializer initializer, string name, ParameterRole role, float standardDeviation, float constant, params ReadOnlySpan<int> shape) =>
         Add(initializer, name, role, standardDeviation, constant, null, shape);
 
-    /// <inheritdoc cref="Add(Initializer, string, float, float, ReadOnlySpan{int})"/>
+    /// <summary>Adds a parameter with values of a normal distribution, or with one constant.</summary>
     /// <param name="initializer">Allocates and fills the parameter.</param>
     /// <param name="name">The parameter's name in <c>model.safetensors</c>.</param>
     /// <param name="role">What the parameter is for, which decides how it is stored (<see cref="Initializer.Storage"/>).</param>
@@ -45,6 +47,8 @@ public abstract class Layer
     /// <param name="constant">Every value where the standard deviation is 0; ignored otherwise.</param>
     /// <param name="truncation">The normal distribution is cut at ± this many standard deviations; null: not cut.</param>
     /// <param name="shape">The sizes.</param>
+    /// <returns>The parameter.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">The standard deviation is negative, infinite or NaN.</exception>
     protected Parameter Add(Initializer initializer, string name, ParameterRole role, float standardDeviation, float constant, float? truncation, params ReadOnlySpan<int> shape)
     {
         var parameter = new Parameter(initializer.Device, name, initializer.Storage.TypeOf(role), shape);

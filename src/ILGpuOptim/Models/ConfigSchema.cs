@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Reflection;
 using System.Runtime.CompilerServices;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Files;
@@ -26,7 +25,7 @@ internal sealed class ConfigSchema
         var nullability = new NullabilityInfoContext();
         fields = [.. type.GetProperties(BindingFlags.Public | BindingFlags.Instance)
             .Where(property => property.GetCustomAttribute<JsonPropertyNameAttribute>(inherit: false) is not null && property.CanWrite)
-            .OrderBy(property => DepthOf(property.DeclaringType!)).ThenBy(property => property.MetadataToken)
+            .OrderBy(property => DepthOf(property.DeclaringType!)).ThenBy(property => property.HasMetadataToken() ? property.MetadataToken : 0)
             .Select(property => new Field(property, property.GetCustomAttribute<JsonPropertyNameAttribute>(inherit: false)!.Name,
                 property.GetCustomAttribute<OtherNameAttribute>(inherit: false)?.Name,
                 property.IsDefined(typeof(RequiredMemberAttribute), inherit: false),
@@ -73,13 +72,26 @@ internal sealed class ConfigSchema
         {
             object? value = field.Property.GetValue(record);
             if (value is not null)
-                result[field.Name] = IsRecord(value.GetType()) ? Of(value.GetType()).Write(value) : JsonSerializer.SerializeToNode(value, value.GetType());
+                result[field.Name] = Node(value);
             else if (field.Default is not null)
                 result[field.Name] = null;
         }
 
         return result;
     }
+
+    private static JsonNode Node(object value) => value switch
+    {
+        int number => number,
+        float number => number,
+        double number => number,
+        bool flag => flag,
+        string text => text,
+        IEnumerable<string> texts => JsonNodes.Of(texts),
+        IEnumerable<int> numbers => new JsonArray([.. numbers.Select(number => (JsonNode)number)]),
+        IEnumerable<double> numbers => new JsonArray([.. numbers.Select(number => (JsonNode)number)]),
+        _ => Of(value.GetType()).Write(value),
+    };
 
     private static (object? Value, string Name) Find(JsonFields source, Field field)
     {

@@ -232,7 +232,7 @@ public abstract record ModelConfig
         foreach ((string name, JsonElement value) in Others ?? new Dictionary<string, JsonElement>())
         {
             if (name is not ("torch_dtype" or "dtype"))
-                result[name] = JsonSerializer.SerializeToNode(value);
+                result[name] = JsonNodes.Of(value);
         }
 
         return result;

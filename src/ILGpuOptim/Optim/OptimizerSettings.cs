@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Validation;
 
@@ -48,9 +48,13 @@ public sealed record OptimizerSettings : IOpenSettings
 
     /// <summary>The options as fields of JSON.</summary>
     [JsonExtensionData]
-    [JsonInclude]
-    private Dictionary<string, JsonElement>? Fields => Options.Count == 0 ? null : Options.ToDictionary(item => item.Key, item => JsonSerializer.SerializeToElement(
-        item.Value is "true" or "false" ? item.Value == "true" : Values.Parse(typeof(ulong), item.Value) ?? Values.Parse(typeof(double), item.Value) ?? item.Value));
+    private IEnumerable<KeyValuePair<string, JsonNode?>> Fields => Options.Select(item => KeyValuePair.Create(item.Key, (JsonNode?)Node(item.Value)));
+
+    private static JsonNode Node(string value) =>
+        value is "true" or "false" ? JsonValue.Create(value == "true")
+        : Values.Parse(typeof(ulong), value) is ulong whole ? JsonValue.Create(whole)
+        : Values.Parse(typeof(double), value) is double number ? JsonValue.Create(number)
+        : JsonValue.Create(value);
 
     /// <summary>These settings for another optimizer, without the options that it does not have.</summary>
     /// <exception cref="UserException">There is no such optimizer.</exception>

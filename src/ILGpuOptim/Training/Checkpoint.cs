@@ -61,8 +61,6 @@ public sealed record Checkpoint
     /// <summary>The size limit of <see cref="FileName"/>: parameters and their steps take a few megabytes at most.</summary>
     private const long MaxBytes = 64 << 20;
 
-    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
-
     /// <summary>Writes a checkpoint folder, completely or not at all. Diverged steps are never saved.</summary>
     /// <param name="folder">The checkpoint folder.</param>
     /// <param name="trainer">The trainer to save.</param>
@@ -96,7 +94,7 @@ public sealed record Checkpoint
                     ParameterSteps = trainer.Optimizer.States.ToDictionary(state => state.Parameter.Name, state => state.Step),
                     Files = FolderFiles.Of(partial).ToDictionary(name => name, name => Hash(Path.Combine(partial, name))),
                 };
-                File.WriteAllText(Path.Combine(partial, FileName), JsonSerializer.Serialize(checkpoint, Options));
+                File.WriteAllText(Path.Combine(partial, FileName), JsonSerializer.Serialize(checkpoint, CheckpointJson.Default.Checkpoint));
             }, Addition);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -371,3 +369,8 @@ public sealed record Checkpoint
         return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 }
+
+/// <summary>The generated serializer of <see cref="Checkpoint"/>.</summary>
+[JsonSourceGenerationOptions(WriteIndented = true)]
+[JsonSerializable(typeof(Checkpoint))]
+internal sealed partial class CheckpointJson : JsonSerializerContext;

@@ -1,5 +1,5 @@
 using System.Text;
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Training;
@@ -27,7 +27,7 @@ internal sealed class MetricsWriter : IDisposable
 
     /// <summary>Appends an object as a line of JSON.</summary>
     /// <exception cref="UserException">The disk is full.</exception>
-    public void Append(object line) => Write(() => writer.WriteLine(JsonSerializer.Serialize(line)));
+    public void Append(JsonObject line) => Write(() => writer.WriteLine(line.ToJsonString()));
 
     /// <summary>Passes all buffered lines to the operating system.</summary>
     /// <exception cref="UserException">The disk is full.</exception>

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
@@ -102,8 +101,8 @@ internal sealed record RunRecord
     internal string ToJson(TrainingSettings settings)
     {
         JsonObject json = settings.ToNode();
-        json[Field] = JsonSerializer.SerializeToNode(this, TrainingSettings.Options);
-        return json.ToJsonString(TrainingSettings.Options);
+        json[Field] = SettingsWriter.Write(this);
+        return json.ToJsonString(SettingsWriter.Indented);
     }
 
     /// <summary>The record of a run that is resumed.</summary>

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Training;
@@ -29,19 +30,19 @@ internal sealed class RunRecorder : IDisposable
     /// <summary>Records what the run trains and the bytes that are predicted for it.</summary>
     public void Began(long predictedBytes)
     {
-        metrics.Append(new
+        metrics.Append(new JsonObject
         {
-            step = trainer.StepNumber,
-            began = new
+            ["step"] = trainer.StepNumber,
+            ["began"] = new JsonObject
             {
-                model = trainer.Model.Config.Summary,
-                parameters = trainer.Model.ParameterCount,
-                state_bytes = trainer.Optimizer.StateBytes,
-                predicted_bytes = predictedBytes,
-                tokens_per_step = trainer.TokensPerStep,
-                device = $"{trainer.Device.Name}: {trainer.Device.Description}",
+                ["model"] = trainer.Model.Config.Summary,
+                ["parameters"] = trainer.Model.ParameterCount,
+                ["state_bytes"] = trainer.Optimizer.StateBytes,
+                ["predicted_bytes"] = predictedBytes,
+                ["tokens_per_step"] = trainer.TokensPerStep,
+                ["device"] = $"{trainer.Device.Name}: {trainer.Device.Description}",
             },
-            time = Now,
+            ["time"] = Now,
         });
     }
 
@@ -51,7 +52,7 @@ internal sealed class RunRecorder : IDisposable
         if (result.Spike is { } spike)
         {
             sinceStep.Restart();
-            metrics.Append(new { step = result.Step, skipped = Fields(spike), skipped_steps = spike.Skipped, lr = result.LearningRate, time = Now });
+            metrics.Append(new JsonObject { ["step"] = result.Step, ["skipped"] = Fields(spike), ["skipped_steps"] = spike.Skipped, ["lr"] = result.LearningRate, ["time"] = Now });
             TrainingMeters.Skipped();
             events?.Append(result.Step, ("skipped_steps", spike.Skipped));
             return;
@@ -60,17 +61,17 @@ internal sealed class RunRecorder : IDisposable
         double seconds = sinceStep.Elapsed.TotalSeconds, speed = trainer.TokensPerStep / Math.Max(seconds, 1e-9);
         sinceStep.Restart();
         long bytes = trainer.Device.Pool.PeakBytes;
-        metrics.Append(new
+        metrics.Append(new JsonObject
         {
-            step = result.Step,
-            epoch = result.Epoch,
-            loss = result.Loss,
-            lr = result.LearningRate,
-            grad_norm = result.GradientNorm,
-            time = Now,
-            seconds,
-            tokens_per_second = speed,
-            memory_bytes = bytes,
+            ["step"] = result.Step,
+            ["epoch"] = result.Epoch,
+            ["loss"] = result.Loss,
+            ["lr"] = result.LearningRate,
+            ["grad_norm"] = result.GradientNorm,
+            ["time"] = Now,
+            ["seconds"] = seconds,
+            ["tokens_per_second"] = speed,
+            ["memory_bytes"] = bytes,
         });
         TrainingMeters.Stepped(result, trainer.TokensPerStep, seconds, bytes);
         events?.Append(result.Step, ("loss/training", result.Loss), ("learning_rate", (float)result.LearningRate), ("gradient_norm", result.GradientNorm), ("tokens_per_second", (float)speed), ("memory_bytes", bytes));
@@ -83,25 +84,31 @@ internal sealed class RunRecorder : IDisposable
     /// <summary>Records a spike that ends the run.</summary>
     public void Stopped(SpikeException stop)
     {
-        metrics.Append(new { step = stop.Step, stopped = Fields(stop.Spike), time = Now });
+        metrics.Append(new JsonObject { ["step"] = stop.Step, ["stopped"] = Fields(stop.Spike), ["time"] = Now });
         Flush();
     }
 
-    private static object Fields(Spike spike) => new { measure = Values.NameOf($"{spike.Measure}"), value = Number(spike.Value), score = Number(spike.Score), mean = Number(spike.Mean) };
+    private static JsonObject Fields(Spike spike) => new()
+    {
+        ["measure"] = Values.NameOf($"{spike.Measure}"),
+        ["value"] = Number(spike.Value),
+        ["score"] = Number(spike.Score),
+        ["mean"] = Number(spike.Mean),
+    };
 
     private void Measured(long step, IReadOnlyList<ParameterNorms> layers)
     {
-        metrics.Append(new
+        metrics.Append(new JsonObject
         {
-            step,
-            layers = layers.ToDictionary(norms => norms.Name, norms => new
+            ["step"] = step,
+            ["layers"] = new JsonObject(layers.Select(norms => KeyValuePair.Create(norms.Name, (JsonNode?)new JsonObject
             {
-                grad_norm = Number(norms.Gradient),
-                weight_norm = Number(norms.Weights),
-                update_norm = Number(norms.Update),
-                update_ratio = Number(norms.UpdateRatio),
-            }),
-            time = Now,
+                ["grad_norm"] = Number(norms.Gradient),
+                ["weight_norm"] = Number(norms.Weights),
+                ["update_norm"] = Number(norms.Update),
+                ["update_ratio"] = Number(norms.UpdateRatio),
+            }))),
+            ["time"] = Now,
         });
         events?.Append(step, [.. layers.Select(norms => ($"layer_gradient_norm/{norms.Name}", norms.Gradient)), .. layers.Where(norms => float.IsFinite(norms.UpdateRatio)).Select(norms => ($"layer_update_ratio/{norms.Name}", norms.UpdateRatio))]);
     }
@@ -109,7 +116,7 @@ internal sealed class RunRecorder : IDisposable
     /// <summary>Records a validation; NaN stands for data that is missing.</summary>
     public void Validated(double training, double validation)
     {
-        metrics.Append(new { step = trainer.StepNumber, train_loss = Number(training), val_loss = Number(validation), time = Now });
+        metrics.Append(new JsonObject { ["step"] = trainer.StepNumber, ["train_loss"] = Number(training), ["val_loss"] = Number(validation), ["time"] = Now });
         TrainingMeters.Validated(validation);
         if (double.IsFinite(validation))
             events?.Append(trainer.StepNumber, ("loss/validation", (float)validation));
@@ -119,7 +126,7 @@ internal sealed class RunRecorder : IDisposable
     /// <summary>Records a generated text.</summary>
     public void Sampled(string sample)
     {
-        metrics.Append(new { step = trainer.StepNumber, sample, time = Now });
+        metrics.Append(new JsonObject { ["step"] = trainer.StepNumber, ["sample"] = sample, ["time"] = Now });
         events?.Append(trainer.StepNumber, "sample", sample);
         Flush();
     }

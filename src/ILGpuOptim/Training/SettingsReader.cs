@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -90,6 +91,7 @@ internal static class SettingsReader
     }
 
     /// <summary>Reads a list of records whose constructor takes every field.</summary>
+    [UnconditionalSuppressMessage("AOT", "IL3050", Justification = "the settings that hold such a list use arrays of its type")]
     private static Array ListOf(IReadOnlyList<JsonFields> items, Type type)
     {
         var list = Array.CreateInstance(type, items.Count);

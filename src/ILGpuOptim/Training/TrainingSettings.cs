@@ -1,7 +1,5 @@
 using System.Text;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using System.Text.Json.Serialization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
@@ -216,21 +214,13 @@ public sealed record TrainingSettings
     /// <summary>The largest number of tokens in a batch. Their ids are kept in memory, and each token needs far more on the device.</summary>
     private const int MaxTokens = 1 << 24;
 
-    internal static readonly JsonSerializerOptions Options = new()
-    {
-        WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        DictionaryKeyPolicy = JsonNamingPolicy.SnakeCaseLower,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
-    };
-
     /// <summary>The settings as JSON.</summary>
-    public string ToJson() => ToNode().ToJsonString(Options);
+    public string ToJson() => ToNode().ToJsonString(SettingsWriter.Indented);
 
     /// <summary>The settings as JSON. Options that the preset sets and these settings do not are null, so that reading gives the same settings.</summary>
     internal JsonObject ToNode()
     {
-        JsonObject json = JsonSerializer.SerializeToNode(this, Options)!.AsObject();
+        JsonObject json = SettingsWriter.Write(this);
         foreach ((string name, _) in Presets.Find(Preset).Optimizer.For(Optimizer.Name).Options)
             json["optimizer"]!.AsObject().TryAdd(name, null);
         return json;

@@ -188,7 +188,7 @@ public sealed class RunFolderTests : IDisposable
     {
         Directory.CreateDirectory(Run);
         using var writer = new MetricsWriter(Run);
-        writer.Append(new { step = 1, loss = 2.5 });
+        writer.Append(new() { ["step"] = 1, ["loss"] = 2.5 });
         writer.Flush();
         Assert.Equal(2.5, Assert.Single(RunMetrics.Read(Run).Steps).Loss);
     }

@@ -15,6 +15,7 @@ public sealed unsafe partial class CpuDevice : Device
     private readonly int vectorBits;
     private long allocated;
     private CpuSlab? slab;
+    private static int saysProblem = 1;
 
     /// <summary>Opens the processor.</summary>
     /// <param name="threads">The number of threads; 0 means one for each core that this process may use.</param>
@@ -27,6 +28,8 @@ public sealed unsafe partial class CpuDevice : Device
             throw new ArgumentOutOfRangeException(nameof(vectorBits), vectorBits, "vectors have 128, 256 or 512 bits");
         int widest = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
         this.vectorBits = vectorBits == 0 ? widest : Math.Min(vectorBits, widest);
+        if (VectorProblem is { } problem && Interlocked.Exchange(ref saysProblem, 0) == 1)
+            Console.Error.WriteLine($"ILGpuOptim: {problem}");
         workers = new WorkerPool(threads == 0 ? Environment.ProcessorCount : threads);
     }
 
@@ -35,6 +38,12 @@ public sealed unsafe partial class CpuDevice : Device
 
     /// <inheritdoc/>
     public override string Description => $"managed SIMD, {vectorBits}-bit vectors, {workers.Threads} thread{(workers.Threads == 1 ? "" : "s")}";
+
+    /// <summary>
+    /// One line about vector instructions that the processor has and this program was not compiled for; null if it uses them. The first device prints it to
+    /// standard error. Only programs compiled ahead of time (<c>PublishAot</c>) without an instruction set have this problem; see docs/packages.md.
+    /// </summary>
+    public static string? VectorProblem => CompiledVectors.Problem;
 
     /// <summary>The vector width in bits: 128, 256 or 512.</summary>
     public int VectorBits => vectorBits;

@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Files;
 using ILGpuOptim.Validation;
 
@@ -174,35 +175,52 @@ public sealed record BytePairVocabulary(IReadOnlyList<string> Tokens, IReadOnlyL
     {
         Directory.CreateDirectory(folder);
         Dictionary<string, int> vocabulary = Tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id);
-        var bytes = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true };
-        object contents = new
+        JsonObject Bytes() => new() { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = true };
+        JsonObject Vocabulary() => new(vocabulary.Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
+        var contents = new JsonObject
         {
-            version = "1.0",
-            truncation = (object?)null,
-            padding = (object?)null,
-            added_tokens = new[] { new { id = 0, content = BytePairTrainer.EndOfText, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true } },
-            normalizer = (object?)null,
-            pre_tokenizer = bytes,
-            post_processor = (object?)null,
-            decoder = bytes,
-            model = new
+            ["version"] = "1.0",
+            ["truncation"] = null,
+            ["padding"] = null,
+            ["added_tokens"] = new JsonArray(new JsonObject
             {
-                type = "BPE",
-                dropout = (object?)null,
-                unk_token = (object?)null,
-                continuing_subword_prefix = (object?)null,
-                end_of_word_suffix = (object?)null,
-                fuse_unk = false,
-                byte_fallback = false,
-                ignore_merges = false,
-                vocab = vocabulary,
-                merges = Merges,
+                ["id"] = 0,
+                ["content"] = BytePairTrainer.EndOfText,
+                ["single_word"] = false,
+                ["lstrip"] = false,
+                ["rstrip"] = false,
+                ["normalized"] = false,
+                ["special"] = true,
+            }),
+            ["normalizer"] = null,
+            ["pre_tokenizer"] = Bytes(),
+            ["post_processor"] = null,
+            ["decoder"] = Bytes(),
+            ["model"] = new JsonObject
+            {
+                ["type"] = "BPE",
+                ["dropout"] = null,
+                ["unk_token"] = null,
+                ["continuing_subword_prefix"] = null,
+                ["end_of_word_suffix"] = null,
+                ["fuse_unk"] = false,
+                ["byte_fallback"] = false,
+                ["ignore_merges"] = false,
+                ["vocab"] = Vocabulary(),
+                ["merges"] = JsonNodes.Of(Merges),
             },
         };
-        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.HuggingFace), JsonSerializer.Serialize(contents, Readable));
-        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.Vocabulary), JsonSerializer.Serialize(vocabulary, Readable));
+        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.HuggingFace), contents.ToJsonString(Readable));
+        AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.Vocabulary), Vocabulary().ToJsonString(Readable));
         AtomicFolder.WriteText(Path.Combine(folder, TokenizerFiles.Merges), "#version: 0.2\n" + string.Join('\n', Merges) + "\n");
-        object settings = new { tokenizer_class = "GPT2Tokenizer", add_prefix_space = false, bos_token = BytePairTrainer.EndOfText, eos_token = BytePairTrainer.EndOfText, unk_token = BytePairTrainer.EndOfText };
-        AtomicFolder.WriteText(Path.Combine(folder, "tokenizer_config.json"), JsonSerializer.Serialize(settings, Readable));
+        var settings = new JsonObject
+        {
+            ["tokenizer_class"] = "GPT2Tokenizer",
+            ["add_prefix_space"] = false,
+            ["bos_token"] = BytePairTrainer.EndOfText,
+            ["eos_token"] = BytePairTrainer.EndOfText,
+            ["unk_token"] = BytePairTrainer.EndOfText,
+        };
+        AtomicFolder.WriteText(Path.Combine(folder, "tokenizer_config.json"), settings.ToJsonString(Readable));
     }
 }

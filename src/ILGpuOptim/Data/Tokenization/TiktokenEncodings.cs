@@ -1,4 +1,4 @@
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
@@ -52,7 +52,7 @@ internal static class TiktokenEncodings
     /// <param name="name">One of <see cref="TokenizerFiles.Encodings"/>.</param>
     public static PipelineTokenizer Bundled(string name)
     {
-        byte[] note = JsonSerializer.SerializeToUtf8Bytes(new { kind = "tiktoken", encoding = name });
+        byte[] note = System.Text.Encoding.UTF8.GetBytes(new JsonObject { ["kind"] = "tiktoken", ["encoding"] = name }.ToJsonString());
         return Compose(name, Known.Single(known => known.Name == name + "_base"), BundledRanks(name), name, [(Tokenizers.FileName, note)]);
     }
 

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
@@ -61,7 +60,7 @@ internal static class TokenizerJsonCompanions
             throw config.Error(name, $"is {Json(wanted)}, but in tokenizer.json {place} is {(value is { } flag ? Json(flag) : "missing")}; make the two equal");
     }
 
-    private static string Json(bool value) => JsonSerializer.Serialize(value);
+    private static string Json(bool value) => value ? "true" : "false";
 
     /// <summary>Added tokens that are missing in <c>tokenizer.json</c>. They have the id of the model's vocabulary, or the next free one.</summary>
     private static List<AddedToken> Missing(CompanionSettings companions, IReadOnlyList<AddedToken> tokens, ITokenModel model)

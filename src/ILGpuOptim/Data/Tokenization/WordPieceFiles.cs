@@ -1,4 +1,6 @@
+using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Data.Tokenization;
@@ -31,13 +33,13 @@ internal static class WordPieceFiles
         if (settings.TokenizerClass is { } name && !Classes.Contains(name))
             throw fields.Error("tokenizer_class", $"is {name}, whose word splitting is not supported; {string.Join(", ", Classes)} are. Convert the tokenizer to a tokenizer.json");
         bool lower = fields.Flag("do_lower_case") ?? true, basic = fields.Flag("do_basic_tokenize") ?? true;
-        object normalizer = new
+        var normalizer = new JsonObject
         {
-            type = "BertNormalizer",
-            clean_text = fields.Flag("clean_text") ?? true,
-            handle_chinese_chars = fields.Flag("tokenize_chinese_chars") ?? true,
-            strip_accents = fields.Flag("strip_accents") ?? lower,
-            lowercase = lower,
+            ["type"] = "BertNormalizer",
+            ["clean_text"] = fields.Flag("clean_text") ?? true,
+            ["handle_chinese_chars"] = fields.Flag("tokenize_chinese_chars") ?? true,
+            ["strip_accents"] = fields.Flag("strip_accents") ?? lower,
+            ["lowercase"] = lower,
         };
         string prefix = fields.Text("wordpieces_prefix") ?? "##";
         fields.Only("never_split", value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0, "words that are never split are not supported; make them added tokens");
@@ -53,13 +55,13 @@ internal static class WordPieceFiles
         {
             Added = added,
             Normalizer = bertNormalizer,
-            PreTokenizer = PreTokenizers.Read(Parse(new { type = basic ? "BertPreTokenizer" : "WhitespaceSplit" }, path)),
+            PreTokenizer = PreTokenizers.Read(Parse(new() { ["type"] = basic ? "BertPreTokenizer" : "WhitespaceSplit" }, path)),
             Decoder = new WordPieceDecoder(prefix, cleanup: true),
             PromptPrefix = added.IdOf(begin) is { } id ? [id] : [],
         };
     }
 
-    private static JsonFields Parse(object value, string path) => JsonFields.Parse(JsonSerializer.SerializeToUtf8Bytes(value), path);
+    private static JsonFields Parse(JsonObject value, string path) => JsonFields.Parse(Encoding.UTF8.GetBytes(value.ToJsonString()), path);
 
     /// <summary>The ids of tokens, which are line numbers from 0. The last of equal tokens is used, as in Hugging Face's library.</summary>
     private static Dictionary<string, int> Tokens(byte[] contents, string path)

@@ -183,7 +183,7 @@ internal static class GgufTokenizer
         if (model.Normalizer is not { Characters: null, RemoveExtraWhitespaces: false, EscapeWhitespaces: true } || model.WhitespaceIsSuffix)
             throw Refused("it changes text before it is split (normalizer_spec), which llama.cpp does not do for this kind");
         if (model.Normalizer.AddDummyPrefix && model.Pieces.FirstOrDefault(piece => piece.Type == PieceType.UserDefined) is { Text: { } symbol })
-            throw Refused($"llama.cpp would put a space after the user-defined piece {JsonSerializer.Serialize(symbol)}");
+            throw Refused($"llama.cpp would put a space after the user-defined piece \"{JsonEncodedText.Encode(symbol)}\"");
         var result = new GgufVocabulary("llama", size) { AddsSpace = model.Normalizer.AddDummyPrefix, PromptStart = tokenizer.PromptStart, ChatTemplate = ChatTemplateOf(tokenizer.Files) };
         foreach ((int id, Piece piece) in model.Pieces.Index())
             result.Set(id, piece.Text, (GgufTokenType)piece.Type, piece.Score);

@@ -85,7 +85,7 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
                 ["decoder"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = true, ["trim_offsets"] = true, ["use_regex"] = true },
                 ["model"] = model,
             };
-            byte[] contents = JsonSerializer.SerializeToUtf8Bytes(root, Json);
+            byte[] contents = Encoding.UTF8.GetBytes(root.ToJsonString(Json));
             _ = TokenizerJson.Read($"{file.Path}: tokenizer", contents, []);
             return new(folder =>
             {

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using System.Security.Cryptography;
 using System.Text;
@@ -164,6 +165,7 @@ internal sealed class GpuKernelCache(string folder)
     }
 
     /// <summary>Adds an assembly and the loaded ones that it refers to, without those of .NET, which <see cref="Environment.Version"/> identifies.</summary>
+    [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = GpuDevices.NeedsDynamicCode)]
     private static void Add(HashSet<Assembly> assemblies, Assembly assembly)
     {
         if (assembly.GetName().Name is { } name && (name is "mscorlib" or "netstandard" || name.StartsWith("System.", StringComparison.Ordinal)) || !assemblies.Add(assembly))

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using ILGPU;
 using ILGPU.Backends.OpenCL;
@@ -121,6 +122,7 @@ internal static class GpuMath
 
     private static MethodInfo LineMethod(string name) => typeof(Line).GetMethod(name)!;
 
+    [UnconditionalSuppressMessage("Trimming", "IL2070", Justification = GpuDevices.NeedsDynamicCode)]
     private static void Redirect(Type type, string name, Type[] parameters, MethodInfo target) =>
         RemappedIntrinsics.AddRemapping(type.GetMethod(name, Members | BindingFlags.Public, parameters)!, (ref InvocationContext context) => context.Method = target);
 }

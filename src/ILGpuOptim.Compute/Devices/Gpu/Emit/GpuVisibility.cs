@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using System.Reflection.Emit;
 using System.Runtime.CompilerServices;
@@ -19,6 +20,7 @@ internal sealed class GpuVisibility
 
     /// <summary>Finds the assembly that a context emits into, which ILGPU 1.5 does not expose.</summary>
     /// <exception cref="InvalidOperationException">This version of ILGPU has another layout.</exception>
+    [UnconditionalSuppressMessage("Trimming", "IL2075", Justification = GpuDevices.NeedsDynamicCode)]
     public GpuVisibility(Context context)
     {
         object? system = typeof(Context).GetProperty("RuntimeSystem")?.GetValue(context);

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 
 namespace ILGpuOptim.Compute.Gpu;
 
@@ -37,7 +38,7 @@ internal readonly record struct GpuGemmSize(int M, int N, int K, int Batch, bool
 /// Chooses plans: the one measured for the nearest size, from the table that <c>ilgpuoptim tune</c> writes for a device,
 /// else by a cost model. A plan sets the order of additions, so results repeat bit for bit with one table.
 /// </summary>
-internal sealed class GpuGemmPlans(int multiprocessors, string? table)
+internal sealed partial class GpuGemmPlans(int multiprocessors, string? table)
 {
     /// <summary>The minimum length of a part of k.</summary>
     public const int ShortestPart = 128;
@@ -47,8 +48,6 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
 
     /// <summary>A measured size applies if the log2 ratios of its dimensions sum to at most this.</summary>
     private const double Near = 1.5;
-
-    private static readonly JsonSerializerOptions Options = new() { WriteIndented = true };
 
     private readonly Dictionary<GpuGemmSize, GpuGemmPlan> plans = [];
     private readonly Entry[] measured = Read(table);
@@ -71,7 +70,7 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
         Entry[] entries = [.. measured.Select(x => new Entry(x.Size.M, x.Size.N, x.Size.K, x.Size.Batch, x.Size.Form, x.Plan.Tile, x.Plan.Parts))];
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         string partial = $"{path}.{Guid.NewGuid():N}";
-        File.WriteAllText(partial, JsonSerializer.Serialize(entries, Options));
+        File.WriteAllText(partial, JsonSerializer.Serialize(entries, Json.Default.EntryArray));
         File.Move(partial, path, overwrite: true);
     }
 
@@ -145,7 +144,7 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
             return [];
         try
         {
-            Entry[] entries = JsonSerializer.Deserialize<Entry[]>(File.ReadAllText(path)) ?? [];
+            Entry[] entries = JsonSerializer.Deserialize(File.ReadAllText(path), Json.Default.EntryArray) ?? [];
             if (Array.TrueForAll(entries, entry => entry is { M: > 0, N: > 0, K: > 0, Batch: > 0, Parts: > 0 } && (entry.Tile == GpuGemmPlan.FewRows || GpuGemmPlan.Tiles.Contains(entry.Tile))))
                 return entries;
         }
@@ -156,5 +155,10 @@ internal sealed class GpuGemmPlans(int multiprocessors, string? table)
         throw new DeviceException($"{path}: this is not a table of product plans; remove it, or write a new one with `ilgpuoptim tune`");
     }
 
-    private sealed record Entry(int M, int N, int K, int Batch, string Form, string Tile, int Parts);
+    internal sealed record Entry(int M, int N, int K, int Batch, string Form, string Tile, int Parts);
+
+    /// <summary>The generated serializer of a table.</summary>
+    [JsonSourceGenerationOptions(WriteIndented = true)]
+    [JsonSerializable(typeof(Entry[]))]
+    private sealed partial class Json : JsonSerializerContext;
 }

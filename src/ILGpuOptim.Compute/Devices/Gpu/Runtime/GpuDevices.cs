@@ -13,6 +13,9 @@ namespace ILGpuOptim.Compute.Gpu;
 /// <summary>Finds and opens ILGPU's accelerators, and states why some cannot be used.</summary>
 internal static class GpuDevices
 {
+    /// <summary>The reason for which GPUs are refused in programs that are compiled ahead of time, and for which trimming need not keep members for them.</summary>
+    public const string NeedsDynamicCode = "ILGPU compiles kernels while the program runs, which a program compiled ahead of time (PublishAot) cannot do; publish it without PublishAot to use GPUs";
+
     /// <summary>Serializes ILGPU's device search: of two concurrent searches, one finds no device.</summary>
     private static readonly Lock Gate = new();
 
@@ -22,6 +25,8 @@ internal static class GpuDevices
     /// <exception cref="DeviceException">There is none, or it cannot be used.</exception>
     public static GpuDevice Open(string kind, int index)
     {
+        if (!RuntimeFeature.IsDynamicCodeSupported)
+            throw new DeviceException($"{kind}: {NeedsDynamicCode}");
         using Lock.Scope scope = Gate.EnterScope();
         string name = index == 0 ? kind : $"{kind}:{index}";
         Context context = NewContext(kind);
@@ -47,6 +52,8 @@ internal static class GpuDevices
     /// <summary>Every accelerator of a kind, usable or not; if there is none, one entry that says why.</summary>
     public static IReadOnlyList<DeviceInfo> List(string kind)
     {
+        if (!RuntimeFeature.IsDynamicCodeSupported)
+            return [new DeviceInfo(kind, "", 0, [], NeedsDynamicCode)];
         using Lock.Scope scope = Gate.EnterScope();
         return Find(kind);
     }
