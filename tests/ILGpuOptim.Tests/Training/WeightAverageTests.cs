@@ -127,10 +127,9 @@ public sealed class WeightAverageTests : IDisposable
 
         Assert.Equal((last, Path.Combine(last, "ema")), (TrainingRun.ModelFolder(last, WeightChoice.Raw), TrainingRun.ModelFolder(last)));
         Assert.Equal(4, JsonDocument.Parse(File.ReadAllText(Path.Combine(last, "checkpoint.json"))).RootElement.GetProperty("ema_updates").GetInt32());
-        string chosen = Tool.Run("eval", folder["run"], "--json").Output, average = Tool.Run("eval", last, "--json", "--weights", "ema").Output, weights = Tool.Run("eval", folder["run"], "--json", "--weights", "raw").Output;
-        Assert.StartsWith("{\"tokens\":", chosen, StringComparison.Ordinal);
-        Assert.Equal(chosen, average);
-        Assert.NotEqual(chosen, weights);
+        double chosen = Loss(folder["run"]);
+        Assert.Equal(chosen, Loss(last, "--weights", "ema"));
+        Assert.NotEqual(chosen, Loss(folder["run"], "--weights", "raw"));
 
         // A reader of the average keeps the whole checkpoint.
         using (ModelSource.Open(folder["run"]))
@@ -171,6 +170,8 @@ public sealed class WeightAverageTests : IDisposable
         Assert.NotEqual(merged, Values(raw));
         Assert.Equal(0, Tool.Run("info", folder["lora"]).Code);
     }
+
+    private static double Loss(string model, params string[] flags) => JsonDocument.Parse(Tool.Run(["eval", model, "--json", .. flags]).Output).RootElement.GetProperty("loss").GetDouble();
 
     private static float[] Values(LanguageModel model) => [.. model.Parameters.SelectMany(parameter => parameter.ToArray())];
 }
