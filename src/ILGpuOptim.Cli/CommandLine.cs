@@ -69,6 +69,7 @@ public static class CommandLine
             DevicesCommand.Create(),
             DoctorCommand.Create(),
             MergeCommand.Create(),
+            QuantizeCommand.Create(),
             CheckCommand.Create(),
             KernelsCommand.Create(),
             ProfileCommand.Create(),

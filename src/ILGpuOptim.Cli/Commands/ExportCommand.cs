@@ -38,7 +38,7 @@ internal static class ExportCommand
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source), result.GetValue(weights));
             string folder = found.Folder;
             using var device = new CpuDevice();
-            using LanguageModel model = ModelFiles.Load(folder, device);
+            using LanguageModel model = ModelFiles.LoadWide(folder, device);
             CommonOptions.NoteUnused(model, folder);
             switch (kind)
             {

@@ -17,7 +17,7 @@ internal static class MergeCommand
         var target = new Argument<string>("folder") { Description = "output folder, which must not exist" };
         Option<bool> json = CommonOptions.Json();
         Option<WeightChoice> weights = CommonOptions.Weights();
-        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters merged into the weights.") { source, target, json, weights };
+        var command = new Command("merge", "Write a model in Hugging Face's layout, with its adapters and branches merged into weights of floats.") { source, target, json, weights };
         command.SetAction(result =>
         {
             string output = result.GetRequiredValue(target);
@@ -26,7 +26,7 @@ internal static class MergeCommand
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source), result.GetValue(weights));
             string folder = found.Folder;
             using var device = new CpuDevice();
-            using LanguageModel model = ModelFiles.Load(folder, device);
+            using LanguageModel model = ModelFiles.LoadWide(folder, device);
             CommonOptions.NoteUnused(model, folder);
             ITokenizer? tokenizer = Tokenizers.Load(folder);
             try

@@ -44,7 +44,8 @@ internal static class TrainCommand
             if (finished)
             {
                 // The run is saved, so its adapters can be merged as on loading.
-                run.MergeAdapters();
+                if (!run.Trainer.Model.KeepsAdapters)
+                    run.MergeAdapters();
                 run.Sample();
             }
 

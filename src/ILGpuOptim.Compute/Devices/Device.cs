@@ -128,6 +128,7 @@ public abstract partial class Device : IDisposable
     {
         using Use use = Enter();
         Check(target);
+        Validate.Elements(target);
         FillCore(target, value);
     }
 
@@ -137,6 +138,8 @@ public abstract partial class Device : IDisposable
         using Use use = Enter();
         Check(source);
         Check(target);
+        Validate.Elements(source);
+        Validate.Elements(target);
         Validate.Length(source.Length, target);
         CopyCore(source, target);
     }

@@ -19,7 +19,7 @@ public enum Precision
 
 /// <summary>The operands of a matrix product C[m,n] = alpha · op(A)[m,k] · op(B)[k,n] + beta · C, all row-major.</summary>
 /// <param name="A">m×k, or k×m when <see cref="TransposeA"/>.</param>
-/// <param name="B">k×n, or n×k when <see cref="TransposeB"/>.</param>
+/// <param name="B">k×n, or n×k when <see cref="TransposeB"/>. Only this factor can be stored in 4 bits.</param>
 /// <param name="C">m×n, f32 or bf16. A bf16 result is rounded once, to the nearest, after the epilogue.</param>
 /// <param name="M">Rows of C.</param>
 /// <param name="N">Columns of C.</param>

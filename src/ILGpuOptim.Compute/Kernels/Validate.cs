@@ -3,11 +3,13 @@ namespace ILGpuOptim.Compute;
 /// <summary>Checks sizes, strides and types of a launch against its blocks. <see cref="Device"/> calls it before every launch; kernels check nothing.</summary>
 internal static partial class Validate
 {
-    /// <summary>A block's elements lie within its memory. (Scales of I8 depend on the rectangle: see <see cref="Operand"/>.)</summary>
+    /// <summary>A block's elements lie within its memory. (Scales of I8 and padding of 4-bit rows depend on the rectangle: see <see cref="Operand"/>.)</summary>
     public static void Extent(in Block block)
     {
         int shift = block.Type is DType.F32 or DType.I32 ? 2 : block.Type is DType.BF16 ? 1 : 0;
         long room = block.Memory.Bytes - block.Offset;
+        if (block.Type.IsInt4() && block.Offset == 0 && block.Length >= 0 && block.Length / 2 <= room)
+            return;
         if (block.Offset < 0 || block.Length < 0 || (block.Offset & ((1 << shift) - 1)) != 0 || block.Length > room >> shift || (shift == 0 && block.Type.Bytes(1, block.Length) > room))
             throw OutOfMemory(block);
     }
@@ -19,8 +21,8 @@ internal static partial class Validate
     /// <summary>The number of bytes to copy lies within the block's stored bytes.</summary>
     public static void Bytes(in Block block, long bytes)
     {
-        // The number of I8 scales depends on the rows, which a block does not know.
-        long stored = block.Type == DType.I8 ? block.Memory.Bytes - block.Offset : block.Type.Bytes(1, block.Length);
+        // The number of scales depends on the rows, which a block does not know.
+        long stored = block.Type == DType.I8 || block.Type.IsInt4() ? block.Memory.Bytes - block.Offset : block.Type.Bytes(1, block.Length);
         if (bytes < 0 || bytes > stored)
             throw new ArgumentException($"{bytes} bytes exceed the block of {stored} bytes");
     }
@@ -142,6 +144,13 @@ internal static partial class Validate
             throw new ArgumentException("a strided copy reads and writes the same part of a block");
     }
 
+    /// <summary>The elements of a block can be read and written one by one, or by blocks in a row.</summary>
+    public static void Elements(in Block block)
+    {
+        if (block.Type.IsInt4())
+            throw new NotSupportedException($"{block.Type} storage is read by products only; widen it with {nameof(Int4)}.{nameof(Int4.Widen)}");
+    }
+
     public static void Length(long length, in Block block)
     {
         if (length != block.Length)
@@ -167,9 +176,9 @@ internal static partial class Validate
             throw TooLarge(name, block, rows, columns, batch, last);
         if (block.Type is DType.F32 or DType.BF16)
             return;
-        if (block.Type == DType.I8 && block.Type.Bytes(rows, columns) > block.Memory.Bytes - block.Offset)
+        if ((block.Type == DType.I8 || block.Type.IsInt4()) && block.Type.Bytes(rows, columns) > block.Memory.Bytes - block.Offset)
             throw NoScales(name, rows, columns);
-        if (block.Type == DType.I32 || block.Type.IsFloat8() || (block.Type == DType.I8 && (batch > 1 || (stride != 0 && stride != columns))))
+        if (block.Type == DType.I32 || block.Type.IsFloat8() || (block.Type.IsInt4() && name != "B") || (block.Type.SharesScales() && (batch > 1 || (stride != 0 && stride != columns))))
             throw NoFactor(name, block);
 
         static ArgumentException ShortStride(string name, int stride, long columns) => new($"{name}: a stride of {stride} is less than its {columns} columns");
@@ -183,6 +192,7 @@ internal static partial class Validate
     {
         if (rows < 0 || columns < 0)
             throw new ArgumentOutOfRangeException(nameof(rows), $"negative size: {rows} × {columns}");
+        Elements(operand.Block);
         if (operand.Block.Type.IsFloat8() && (operand.Layout != Layout.Full || (rows > 1 && columns % DTypes.QuantizedBlock != 0) || (operand.Stride != 0 && operand.Stride != columns) || operand.Block.Offset != 0))
             throw new ArgumentException($"{rule.Name}: operand {k}: 8-bit floats share a scale per {DTypes.QuantizedBlock} elements; use one row, or a multiple of {DTypes.QuantizedBlock} columns");
         Int128 needed = operand.Layout switch

@@ -26,6 +26,19 @@ public enum DType
 
     /// <summary>As <see cref="Float8"/> for non-negative values: 5 exponent and 3 fraction bits.</summary>
     UnsignedFloat8,
+
+    /// <summary>
+    /// Signed 4-bit integers, each times the f32 scale of its group of 32 neighbours in a row. The codes of all rows come first, each row padded to whole
+    /// groups, then the scales, row by row; see <see cref="Int4"/>. Only the second factor of a product (<see cref="GemmArguments.B"/>) reads it: it is
+    /// storage of frozen weights.
+    /// </summary>
+    Int4By32,
+
+    /// <summary>As <see cref="Int4By32"/>, in groups of 64.</summary>
+    Int4By64,
+
+    /// <summary>As <see cref="Int4By32"/>, in groups of 128.</summary>
+    Int4By128,
 }
 
 /// <summary>Sizes of storage types.</summary>
@@ -41,11 +54,21 @@ public static class DTypes
         DType.BF16 => rows * columns * 2,
         DType.I8 => QuantizedScales(rows, columns) + rows * ((columns + QuantizedBlock - 1) / QuantizedBlock) * 4,
         DType.Float8 or DType.UnsignedFloat8 => QuantizedScales(rows, columns) + (rows * columns + QuantizedBlock - 1) / QuantizedBlock * 4,
+        DType.Int4By32 or DType.Int4By64 or DType.Int4By128 => rows * type.GroupsOf(columns) * (type.GroupOf() / 2 + sizeof(float)),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "unknown storage type"),
     };
 
     /// <summary>True if elements share scales, so that a single element cannot be written.</summary>
-    public static bool SharesScales(this DType type) => type is DType.I8 or DType.Float8 or DType.UnsignedFloat8;
+    public static bool SharesScales(this DType type) => type is DType.I8 or DType.Float8 or DType.UnsignedFloat8 || type.IsInt4();
+
+    /// <summary>True for 4-bit integers.</summary>
+    public static bool IsInt4(this DType type) => type >= DType.Int4By32;
+
+    /// <summary>The number of neighbours in a row that share a scale, of 4-bit integers.</summary>
+    public static int GroupOf(this DType type) => 32 << (type - DType.Int4By32);
+
+    /// <summary>The number of groups of a row of 4-bit integers.</summary>
+    public static long GroupsOf(this DType type, long columns) => (columns + type.GroupOf() - 1) / type.GroupOf();
 
     /// <summary>True for both 8-bit float types.</summary>
     public static bool IsFloat8(this DType type) => type is DType.Float8 or DType.UnsignedFloat8;

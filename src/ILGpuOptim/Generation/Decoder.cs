@@ -71,7 +71,7 @@ public sealed class Decoder : IDisposable
     /// <exception cref="UserException">The model does not predict a next token, or is no <see cref="Transformer"/>.</exception>
     public static Decoder Create(LanguageModel model, Device device, int sequences, int capacity, int encoderCapacity = 0)
     {
-        if (model.Adapters.Count > 0)
+        if (model.Adapters.Count > 0 && !model.KeepsAdapters)
             throw new InvalidOperationException("a decoder would add the adapters to the weights at every token; merge the model's adapters first");
         if (!model.IsCausal)
             throw new UserException($"{model.Config.Family} predicts masked tokens, not what comes next, so it writes no text; take a causal model, such as GPT-2 or LLaMA");

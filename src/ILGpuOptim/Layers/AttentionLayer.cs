@@ -12,7 +12,7 @@ public sealed class AttentionLayer : Layer
     private readonly Linear output;
     private readonly Norm? queryNorm, keyNorm;
     private readonly int index, rotation, bias, width, keyWidth;
-    private readonly bool isPacked;
+    private readonly bool canPack;
 
     /// <summary>Makes the projections and norms.</summary>
     /// <param name="initializer">Allocates and fills the parameters.</param>
@@ -33,7 +33,7 @@ public sealed class AttentionLayer : Layer
         inputs = description.Inputs is [var packed]
             ? [Add(new Linear(initializer, packed, hiddenSize, width + 2 * keyWidth))]
             : [Input(0, width), Input(1, keyWidth), Input(2, keyWidth)];
-        isPacked = inputs.Length == 1 || (!hasNorms && Array.TrueForAll(inputs, input => input.IsTransposed && input.Bias is null == inputs[0].Bias is null));
+        canPack = inputs.Length == 1 || (!hasNorms && Array.TrueForAll(inputs, input => input.IsTransposed && input.Bias is null == inputs[0].Bias is null));
         queryNorm = AddNorm(description.QueryNorm, description.Heads);
         keyNorm = AddNorm(description.KeyNorm, description.KeyHeads);
         output = Add(new Linear(initializer, description.Output, width, hiddenSize));
@@ -76,7 +76,7 @@ public sealed class AttentionLayer : Layer
     public Tensor Forward(ForwardContext context, Tensor x, Tensor? residual = null, float dropout = 0)
     {
         Tape tape = context.Tape;
-        if (isPacked)
+        if (canPack && (inputs.Length == 1 || Array.TrueForAll(inputs, static input => input.HasOneWeight)))
         {
             Tensor packed = inputs is [var single] ? single.Forward(tape, x) : Packed(tape, x);
             return Output(tape, context.Cache is { } cache ? Decode(context, cache, packed) : tape.SelfAttention(packed, context.Sequences, SettingsFor(context)), residual, dropout);

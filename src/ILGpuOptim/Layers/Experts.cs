@@ -45,7 +45,7 @@ public sealed class ExpertsLayer : Layer
         {
             if (projection.HasBias || projection.InputsFirst)
                 throw new ArgumentException($"{projection.Name}: weights of experts are outputs × inputs, without biases", nameof(description));
-            return Add(new Linear(initializer, projection with { Name = projection.Name.Replace("{e}", $"{expert}", StringComparison.Ordinal) }, inputs, outputs));
+            return Add(new Linear(initializer, projection with { Name = projection.Name.Replace("{e}", $"{expert}", StringComparison.Ordinal) }, inputs, outputs, ParameterRole.Expert));
         }
     }
 

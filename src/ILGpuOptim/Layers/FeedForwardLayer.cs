@@ -54,7 +54,8 @@ public sealed class FeedForwardLayer : Layer
     }
 
     private Tensor Intermediate(Tape tape, Tensor x) =>
-        gate is not null ? tape.GatedProduct(x, gate.WeightFor(tape), up!.WeightFor(tape), gate.Bias, up.Bias, activation) :
+        gate is { HasOneWeight: true } && up is { HasOneWeight: true } ? tape.GatedProduct(x, gate.WeightFor(tape), up!.WeightFor(tape), gate.Bias, up.Bias, activation) :
+        gate is not null ? gate.Forward(tape, x, activation) * up!.Forward(tape, x) :
         isPacked ? tape.Gated(up!.Forward(tape, x), activation) :
         up!.Forward(tape, x, activation);
 }

@@ -51,8 +51,20 @@ public abstract class Layer
     /// <exception cref="ArgumentOutOfRangeException">The standard deviation is negative, infinite or NaN.</exception>
     protected Parameter Add(Initializer initializer, string name, ParameterRole role, float standardDeviation, float constant, float? truncation, params ReadOnlySpan<int> shape)
     {
+        if (role != ParameterRole.Other && initializer.Quantization is { } quantization)
+            return AddStored(initializer, name, quantization.Type, shape);
         var parameter = new Parameter(initializer.Device, name, initializer.Storage.TypeOf(role), shape);
         initializer.Fill(parameter, standardDeviation, constant, truncation);
+        parameters.Add(parameter);
+        return parameter;
+    }
+
+    /// <summary>Adds a parameter of zeros in a storage type of its own, whatever the initializer's is.</summary>
+    private protected Parameter AddStored(Initializer initializer, string name, DType type, params ReadOnlySpan<int> shape)
+    {
+        // Zero bytes are zeros in every storage type: codes times scales of 0.
+        var parameter = new Parameter(initializer.Device, name, type, shape);
+        initializer.Device.UploadBytes(new byte[parameter.Bytes], parameter.Data);
         parameters.Add(parameter);
         return parameter;
     }
@@ -80,6 +92,9 @@ public sealed class Initializer(Device device, ulong seed)
 
     /// <summary>The storage of the parameters.</summary>
     public ParameterStorage Storage { get; init; }
+
+    /// <summary>The storage of the weights of products, as the model's configuration has it; null: <see cref="Storage"/>.</summary>
+    internal QuantizationConfig? Quantization { get; set; }
 
     /// <summary>Fills a parameter with values of a normal distribution of mean 0, or with one constant, rounded to the nearest that can be stored.</summary>
     /// <param name="parameter">The parameter to fill.</param>

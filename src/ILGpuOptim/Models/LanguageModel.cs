@@ -55,6 +55,9 @@ public abstract class LanguageModel : Layer, IDisposable
     /// <summary>The LoRA adapters.</summary>
     public IReadOnlyList<LoraAdapter> Adapters => adapters;
 
+    /// <summary>True if adapters stay products of their own, beside quantised weights, into which they cannot be merged.</summary>
+    internal bool KeepsAdapters => Config.Quantization is not null;
+
     /// <summary>The model's parameters and those of its adapters.</summary>
     public IReadOnlyList<Parameter> AllParameters => [.. Parameters, .. adapters.SelectMany(adapter => adapter.Parameters)];
 
@@ -169,8 +172,13 @@ public abstract class LanguageModel : Layer, IDisposable
     }
 
     /// <summary>Freezes every parameter and adds an adapter to one linear layer.</summary>
+    /// <exception cref="UserException">The weight is quantised, and the adapter needs all of it.</exception>
     internal LoraAdapter AddAdapter(Linear linear, LoraOptions options, Initializer initializer)
     {
+        if (linear.Weight.Data.Type.IsInt4() && options.Dora)
+            throw UserException.NamingSettings($"{nameof(options.Dora):setting}: the norms of a weight are not known where it is stored in 4 bits; leave it out, or take the model of floats");
+        if (linear.Weight.Data.Type.IsInt4() && linear.IsExpert)
+            throw UserException.NamingSettings($"{nameof(options.Targets):setting}: {linear.Name} is an expert's weight in 4 bits, which gets no adapter; adapt other products, or take the model of floats");
         foreach (Parameter parameter in Parameters)
             parameter.IsFrozen = true;
         var adapter = new LoraAdapter(initializer, linear, options);
@@ -180,8 +188,11 @@ public abstract class LanguageModel : Layer, IDisposable
     }
 
     /// <summary>Replaces the weights by the adapted ones, removes the adapters and unfreezes every parameter.</summary>
+    /// <exception cref="InvalidOperationException">The weights are quantised, so the result could not be stored exactly; <see cref="ModelQuantization.Widen"/> merges them.</exception>
     public void MergeAdapters()
     {
+        if (KeepsAdapters && adapters.Count > 0)
+            throw new InvalidOperationException($"adapters cannot be merged into weights of 4 bits; use {nameof(ModelQuantization)}.{nameof(ModelQuantization.Widen)}");
         foreach (LoraAdapter adapter in adapters)
         {
             adapter.Merge();

@@ -36,6 +36,9 @@ public abstract record ModelConfig
     [JsonPropertyName("architectures")]
     public IReadOnlyList<string> Architectures { get; init; } = [];
 
+    /// <summary>The storage of the weights of products in 4 bits; null: floats.</summary>
+    public QuantizationConfig? Quantization { get; init; }
+
     /// <summary>Fields of the file that have no effect here; they are written back unchanged.</summary>
     public IReadOnlyDictionary<string, JsonElement>? Others { get; init; }
 
@@ -212,7 +215,9 @@ public abstract record ModelConfig
         if (!ModelFamilies.TryFind(type, out ModelFamily? family))
             throw fields.Error("model_type", $"\"{type}\" is not supported{Nearest.Question(type, types)} There are {string.Join(", ", types)}");
         ModelConfig config = family.Read(fields);
-        config = config with { Others = fields.Unread };
+        IReadOnlyDictionary<string, JsonElement> others = fields.Unread;
+        QuantizationConfig? quantization = QuantizationField.Read(fields);
+        config = config with { Quantization = quantization, Others = quantization is null ? others : others.Where(field => field.Key != QuantizationField.Name).ToDictionary() };
         config.ReadOthers(fields);
         ConfigFields.ReadCommon(fields);
         fields.Finish();
@@ -234,6 +239,9 @@ public abstract record ModelConfig
             if (name is not ("torch_dtype" or "dtype"))
                 result[name] = JsonNodes.Of(value);
         }
+
+        if (Quantization is not null)
+            result[QuantizationField.Name] = QuantizationField.Write(Quantization);
 
         return result;
     }

@@ -13,7 +13,10 @@ public static class ModelFiles
     /// <summary>The file of the configuration.</summary>
     internal const string Config = "config.json";
 
-    /// <summary>Reads a model. Adapters in the folder are merged into its weights; they may lie alone beside the name of their model's folder.</summary>
+    /// <summary>
+    /// Reads a model. Adapters in the folder are merged into its weights, or kept beside quantised weights; they may lie alone beside the name of their
+    /// model's folder.
+    /// </summary>
     /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
     public static LanguageModel Load(string folder, Device device)
     {
@@ -29,6 +32,17 @@ public static class ModelFiles
             model.Dispose();
             throw;
         }
+    }
+
+    /// <summary>As <see cref="Load"/>, for a format of floats: quantised weights are widened to f32 with their branches and adapters.</summary>
+    /// <exception cref="UserException">A file is missing, damaged, or does not belong to the other.</exception>
+    public static LanguageModel LoadWide(string folder, Device device)
+    {
+        LanguageModel model = Load(folder, device);
+        if (model.Config.Quantization is null)
+            return model;
+        using (model)
+            return ModelQuantization.Widen(model);
     }
 
     /// <summary>
@@ -57,14 +71,15 @@ public static class ModelFiles
         return config;
     }
 
-    /// <summary>Loads a model's weights from a folder and merges the folder's adapters.</summary>
+    /// <summary>Loads a model's weights from a folder and merges the folder's adapters, unless the weights are quantised.</summary>
     internal static void LoadMerged(string folder, LanguageModel model)
     {
         LoadWeights(ConfigFolder(folder), model);
         if (!AdapterFiles.Exist(folder))
             return;
         AdapterFiles.Load(folder, model);
-        model.MergeAdapters();
+        if (!model.KeepsAdapters)
+            model.MergeAdapters();
     }
 
     /// <summary>The folder itself, or the one that adapters without a model name.</summary>

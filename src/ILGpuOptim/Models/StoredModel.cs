@@ -29,7 +29,7 @@ internal sealed class StoredModel
         foreach (Parameter parameter in model.Parameters)
         {
             if (Find(parameter.Name) is { } name)
-                Add(parameter, name, parameter.Shape, null);
+                Add(parameter, name, StoredParameter.ShapeOf(parameter), null);
             else if (packed.TryGetValue(parameter.Name, out PackedPart part) && names.Find(part.Tensor) is { } tensor)
                 Add(parameter, tensor, part.Shape, part.Offset);
             else

@@ -21,7 +21,7 @@ public sealed class Parameter : Tensor
     /// <summary>Allocates a parameter with the given storage.</summary>
     /// <param name="device">The device of its memory.</param>
     /// <param name="name">Its name in <c>model.safetensors</c>.</param>
-    /// <param name="type">F32, BF16 or I8; the scales of I8 are those of blocks of 256 along the last size.</param>
+    /// <param name="type">F32, BF16, I8, whose scales are those of blocks of 256 along the last size, or 4-bit integers, which products read and nothing updates.</param>
     /// <param name="shape">Its sizes.</param>
     public Parameter(Device device, string name, DType type, params ReadOnlySpan<int> shape)
         : base(device, Keep(device, type, shape), shape)
@@ -77,16 +77,38 @@ public sealed class Parameter : Tensor
     internal Block Widened()
     {
         Block wide = Device.Pool.Rent(Length);
-        Device.Map(new CopyRule(), Rows, Columns, Data, wide);
+        if (!Data.Type.IsInt4())
+        {
+            Device.Map(new CopyRule(), Rows, Columns, Data, wide);
+            return wide;
+        }
+
+        byte[] bytes = new byte[Bytes];
+        Device.DownloadBytes(Data, bytes.Length, bytes);
+        var values = new float[Length];
+        Int4.Widen(Data.Type, bytes, Columns, values);
+        Device.Upload(values, wide);
         return wide;
     }
 
     /// <summary>Converts f32 values of the pool to the storage type and returns their memory.</summary>
     /// <param name="wide">As many f32 values.</param>
-    /// <param name="seed">Of stochastic rounding; 0 rounds to the nearest.</param>
+    /// <param name="seed">Of stochastic rounding; 0 rounds to the nearest, as 4-bit integers always are.</param>
     internal void Store(in Block wide, uint seed)
     {
-        Device.Map(new CopyRule(), Rows, Columns, wide, new Operand(Data) { Seed = seed });
+        if (Data.Type.IsInt4())
+        {
+            var values = new float[Length];
+            byte[] bytes = new byte[Bytes];
+            Device.Download(wide, values);
+            Int4.Narrow(Data.Type, values, Columns, bytes);
+            Device.UploadBytes(bytes, Data);
+        }
+        else
+        {
+            Device.Map(new CopyRule(), Rows, Columns, wide, new Operand(Data) { Seed = seed });
+        }
+
         Device.Pool.Return(wide);
     }
 

@@ -26,6 +26,9 @@ public enum ParameterRole
 
     /// <summary>The weight of a product within the model.</summary>
     Product,
+
+    /// <summary>The weight of a product of one expert among several.</summary>
+    Expert,
 }
 
 /// <summary>The storage of each parameter.</summary>
@@ -35,7 +38,7 @@ internal static class ParameterStorages
     public static DType TypeOf(this ParameterStorage storage, ParameterRole role) => storage switch
     {
         ParameterStorage.F32 => DType.F32,
-        ParameterStorage.Int8 when role == ParameterRole.Product => DType.I8,
+        ParameterStorage.Int8 when role != ParameterRole.Other => DType.I8,
         _ => DType.BF16,
     };
 }

@@ -22,6 +22,8 @@ public static class TrainedModel
     {
         if (settings.From is { } folder)
             return Known(checkpoint ?? folder, settings);
+        if (settings.Model?.Quantization is not null)
+            throw UserException.NamingSettings($"{nameof(settings.Model):setting}: the configuration stores weights in 4 bits, which cannot be trained; remove {QuantizationField.Name} from it");
         ModelConfig basis = settings.Model ?? new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = settings.Block, HiddenSize = 128, Layers = 4, Heads = 4 };
 
         // The vocabulary of a token file may be larger than its largest id.
@@ -90,6 +92,10 @@ public static class TrainedModel
     /// <exception cref="UserException">A pattern matches nothing, or nothing is left to train.</exception>
     internal static void Prepare(LanguageModel model, TrainingSettings settings)
     {
+        if (model.Adapters.Count > 0)
+            throw UserException.NamingSettings($"{nameof(settings.From):setting} {settings.From}: the model has adapters beside weights of 4 bits, into which they cannot be merged; continue their run with {"TrainingRun.Resume":setting}, or merge them to floats with the command merge");
+        if (model.Config.Quantization is not null && settings.Lora is null)
+            throw UserException.NamingSettings($"{nameof(settings.From):setting} {settings.From}: weights of 4 bits cannot be trained; train adapters with {"Lora.Rank":setting}, or take the model of floats");
         if (settings.Lora is { } lora)
             model.AddAdapters(lora, new Initializer(model.Device, settings.Seed ^ AdapterSeed));
         IReadOnlyList<Parameter> all = model.AllParameters;

@@ -60,6 +60,6 @@ public sealed partial class TrainingRun
     private static string? ReasonForNoSample(LanguageModel model, Dataset data) =>
         !model.WritesText || model.HasEncoder ? $"{model.Config.Family} does not continue a text"
         : data.Tokenizer is null ? "the data has no tokenizer, so there is no text"
-        : model.Adapters.Count > 0 ? "adapters are merged into the weights only after training"
+        : model.Adapters.Count > 0 && !model.KeepsAdapters ? "adapters are merged into the weights only after training"
         : null;
 }

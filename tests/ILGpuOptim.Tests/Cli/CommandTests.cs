@@ -36,6 +36,24 @@ public sealed class CommandTests : IDisposable
         Assert.False(Directory.Exists(folder["run"]));
     }
 
+    [Fact]
+    public void AQuantizedModelIsMeasuredSampledAndMerged()
+    {
+        string tiny = Goldens.Folder("models", "gpt2-tiny");
+        TokenFile.Write(folder["tokens.bin"], [.. Enumerable.Range(0, 200).Select(i => i * i % 101)]);
+        string printed = Succeed("quantize", tiny, "--branch-rank", "4", "--data", folder["tokens.bin"], "--out", folder["small"], "--json");
+        JsonElement[] storages = [.. JsonDocument.Parse(printed).RootElement.GetProperty("storages").EnumerateArray()];
+        Assert.Equal(["f32", "int4, groups of 64, rounded to the nearest", "int4, groups of 64, branch of rank 4"], storages.Select(storage => storage.GetProperty("weights").GetString()));
+        Assert.All(storages, storage => Assert.InRange(storage.GetProperty("perplexity").GetDouble(), 1, 1e4));
+        Assert.True(storages[2].GetProperty("bytes").GetInt64() < storages[0].GetProperty("bytes").GetInt64());
+        Assert.Contains($"perplexity     {storages[2].GetProperty("perplexity").GetDouble():F4}", Succeed("eval", folder["small"], "--data", folder["tokens.bin"]), StringComparison.Ordinal);
+        Succeed("merge", folder["small"], folder["floats"]);
+        Assert.All(LogProbabilities(folder["small"]).Zip(LogProbabilities(folder["floats"])), pair => Assert.Equal(pair.First, pair.Second, 1e-4));
+        Assert.DoesNotContain("quantization_config", File.ReadAllText(folder["floats", "config.json"]), StringComparison.Ordinal);
+        Assert.Contains("--group = 48: groups have 32, 64 or 128 weights", Tool.Run("quantize", tiny, "--group", "48", "--out", folder["other"]).Error, StringComparison.Ordinal);
+        Assert.Contains("give --data", Tool.Run("quantize", tiny, "--out", folder["unmeasured"]).Error, StringComparison.Ordinal);
+    }
+
     private static double[] LogProbabilities(string model) =>
         [.. JsonDocument.Parse(Succeed("sample", model, "--prompt-ids", "1,4,9", "--tokens", "5", "--temperature", "0", "--json")).RootElement.GetProperty("log_probabilities").EnumerateArray().Select(value => value.GetDouble())];
 

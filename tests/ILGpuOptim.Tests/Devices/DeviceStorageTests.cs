@@ -88,6 +88,33 @@ public abstract class DeviceStorageTests(Device device, bool isShared = false) :
     }
 
     [Theory]
+    [InlineData(DType.Int4By32)]
+    [InlineData(DType.Int4By64)]
+    [InlineData(DType.Int4By128)]
+    public void MultipliesByFactorsOfFourBits(DType type)
+    {
+        foreach ((int m, int n, int k) in ((int, int, int)[])[(1, 1, 1), (1, 33, 31), (3, 70, 130), (7, 33, 257), (33, 7, 1100), (65, 300, 31)])
+        {
+            foreach (bool transposed in (bool[])[false, true])
+            {
+                (int rows, int columns) = transposed ? (n, k) : (k, n);
+                float[] values = Download(Reference, Random(Reference, (long)rows * columns, 2));
+                var bytes = new byte[type.Bytes(rows, columns)];
+                Int4.Narrow(type, values, columns, bytes);
+                Compare($"product with {type} {transposed} {m} × {n} × {k}", m * n, 1e-5, (d, output) =>
+                {
+                    Block b = d.Pool.Rent(rows, columns, type);
+                    d.UploadBytes(bytes, b);
+                    d.Gemm(new GemmArguments(Random(d, (long)m * k, 1), b, output, m, n, k) { TransposeB = transposed }, new Mix(), Operand.PerColumn(Random(d, n, 3)));
+                    var read = new byte[bytes.Length];
+                    d.DownloadBytes(b, read.Length, read);
+                    Assert.Equal(bytes, read);
+                }, Math.Sqrt(k));
+            }
+        }
+    }
+
+    [Theory]
     [InlineData(DType.I8)]
     [InlineData(DType.Float8)]
     [InlineData(DType.UnsignedFloat8)]

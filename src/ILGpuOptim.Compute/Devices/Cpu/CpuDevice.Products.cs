@@ -132,6 +132,11 @@ public sealed unsafe partial class CpuDevice
             result.Scales = (float*)(At(block) + DTypes.QuantizedScales(rows, columns));
             result.ScaleStride = (columns + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
         }
+        else if (block.Type.IsInt4())
+        {
+            result.Scales = (float*)(At(block) + Int4.Scales(block.Type, rows, columns));
+            result.ScaleStride = (int)block.Type.GroupsOf(columns);
+        }
 
         return result;
     }

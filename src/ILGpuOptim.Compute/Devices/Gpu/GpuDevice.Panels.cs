@@ -46,7 +46,7 @@ public sealed partial class GpuDevice
         ArrayView<float> packed = GpuMemory.View<float>(panels);
         pack ??= Load<GpuGemmArguments, ArrayView<float>, SpecializedValue<ulong>>(GpuGemmPanels.Pack);
         if (x.K > 0)
-            pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & (0xFF | GpuGemmPanels.TwoLines)));
+            pack((Groups((long)batch * x.TilesN * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packed, new(formats & (GpuGemmKernels.Factors | GpuGemmPanels.TwoLines)));
 
         bool packsRows = PacksRows(x.N, x.K);
         Block strips = packsRows ? Pool.Rent((long)batch * Tiles(x.M, GpuGemmPanels.Rows) * x.K * GpuGemmPanels.Rows) : default;
@@ -55,7 +55,7 @@ public sealed partial class GpuDevice
         {
             int count = (int)Tiles(x.M, GpuGemmPanels.Rows);
             packRows ??= Load<GpuGemmArguments, ArrayView<float>, int, SpecializedValue<ulong>>(GpuGemmPanels.PackRows);
-            packRows((Groups((long)batch * count * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packedRows, count, new(formats & 0xFF));
+            packRows((Groups((long)batch * count * Tiles(x.K, GpuGemmPanels.PackDepth)), 1), x, packedRows, count, new(formats & GpuGemmKernels.Factors));
             formats |= GpuGemmPanels.PackedRows;
         }
 

@@ -94,7 +94,7 @@ public sealed partial class GpuDevice
     {
         // tf32 has more bits than bf16, so bf16 factors are multiplied exactly either way.
         Precision precision = !HasTensorCores ? Precision.F32 : g is { Precision: Precision.TF32, A.Type: DType.BF16, B.Type: DType.BF16 } ? Precision.BF16 : g.Precision;
-        bool fewRows = g.M <= GpuGemmRows.MostRows && g.K > 0 && (g.TransposeB || GpuGemmRows.HasUnits(g.B, false, g.N, StrideOfB(g), g.Batch, g.BatchStrideB));
+        bool fewRows = g.M <= GpuGemmRows.MostRows && g.K > 0 && !g.B.Type.IsInt4() && (g.TransposeB || GpuGemmRows.HasUnits(g.B, false, g.N, StrideOfB(g), g.Batch, g.BatchStrideB));
         return new GpuGemmSize(g.M, g.N, g.K, g.Batch, g.TransposeA, g.TransposeB, precision) { RowColumns = fewRows ? GpuGemmRows.ColumnsOf(g.TransposeB, g.B.Type) : 0 };
     }
 

@@ -76,6 +76,12 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     protected internal override void DownloadBytesCore(in Block source, long bytes, Span<byte> target)
     {
+        if (source.Type.IsInt4())
+        {
+            ((ReferenceMemory)source.Memory).Int4[..checked((int)bytes)].CopyTo(target);
+            return;
+        }
+
         if (source.Type.SharesScales())
         {
             ((ReferenceMemory)source.Memory).CopyQuantized(source.Length, target[..checked((int)bytes)]);
@@ -101,6 +107,12 @@ public sealed partial class ReferenceDevice : Device
     /// <inheritdoc/>
     protected internal override void UploadBytesCore(ReadOnlySpan<byte> source, in Block target)
     {
+        if (target.Type.IsInt4())
+        {
+            source.CopyTo(((ReferenceMemory)target.Memory).Int4);
+            return;
+        }
+
         if (target.Type.SharesScales())
         {
             ((ReferenceMemory)target.Memory).SetQuantized(target.Length, source);

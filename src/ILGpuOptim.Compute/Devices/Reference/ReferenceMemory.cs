@@ -22,6 +22,9 @@ internal sealed class ReferenceMemory(long bytes) : DeviceMemory
     /// <summary>Quantised bytes; their scales are <see cref="Numbers"/>, one a block.</summary>
     public sbyte[] Quantized => quantized ??= new sbyte[bytes];
 
+    /// <summary>The bytes of 4-bit storage, codes and scales, as other devices have them.</summary>
+    public Span<byte> Int4 => MemoryMarshal.AsBytes(Quantized.AsSpan());
+
     /// <summary>The bytes and scales of 8-bit storage, as other devices have them.</summary>
     public void CopyQuantized(long length, Span<byte> target)
     {
@@ -72,11 +75,21 @@ internal readonly struct ReferenceOperand
         double value = type switch
         {
             DType.I32 => memory.Integers[start + i],
+            >= DType.Int4By32 => ReadInt4(row, column),
             DType.I8 => memory.Quantized[i] * memory.Numbers[ScaleIndex(row, column)],
             DType.Float8 or DType.UnsignedFloat8 => Float8.Decode((byte)memory.Quantized[i], type == DType.Float8) * memory.Numbers[i / DTypes.QuantizedBlock],
             _ => memory.Numbers[start + i],
         };
         return value * factor;
+    }
+
+    private double ReadInt4(long row, long column)
+    {
+        int rowBytes = (int)Int4.RowBytes(type, stride), groups = (int)type.GroupsOf(stride);
+        ReadOnlySpan<byte> bytes = memory.Int4;
+        int pair = bytes[(int)row * rowBytes + (int)column / Int4.Unit * (Int4.Unit / 2) + (int)column % (Int4.Unit / 2)];
+        int code = column % Int4.Unit < Int4.Unit / 2 ? pair & 15 : pair >> 4;
+        return (code - 8) * (double)MemoryMarshal.Cast<byte, float>(bytes[(int)Int4.Scales(type, rowCount, stride)..])[(int)row * groups + (int)column / type.GroupOf()];
     }
 
     public void Write(long row, long column, double value)

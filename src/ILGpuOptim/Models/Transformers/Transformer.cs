@@ -25,6 +25,7 @@ public class Transformer : LanguageModel
     {
         config.Check(config.Family);
         Config = config;
+        initializer.Quantization = config.Quantization;
         Description = config.Describe() ?? throw new ArgumentException($"{config.GetType().Name} describes no transformer; override {nameof(ModelConfig.Describe)}, or {nameof(ModelConfig.Create)} to make a model of your own class", nameof(config));
         embedding = Add(new TransformerEmbedding(initializer, Description.Embedding, Description.VocabularySize, Description.HiddenSize));
         encoder = Description.Encoder is { } first ? Add(new TransformerStack(initializer, first)) : null;

@@ -12,7 +12,7 @@ internal unsafe struct GemmOperand
     public bool Transposed;
     public DType Type;
 
-    /// <summary>Elements from one matrix of a batch to the next (not for I8).</summary>
+    /// <summary>Elements from one matrix of a batch to the next (not of types whose elements share scales).</summary>
     public long BatchStride;
 
     /// <summary>Stored rows are rows of the product's factor.</summary>
@@ -115,6 +115,13 @@ internal unsafe struct GemmOperand
         }
 
         float* scales = Scales + (nint)row * ScaleStride;
+        if (Type.IsInt4())
+        {
+            int group = Type.GroupOf();
+            Int4.Widen(Data + (nint)row * ScaleStride * (group / 2), scales, group, column, count, target);
+            return;
+        }
+
         sbyte* bytes = (sbyte*)Data + start;
         for (int i = 0; i < count;)
         {

@@ -34,7 +34,13 @@ internal static class GpuGemmKernels
     private const ulong BetaBit = 1UL << 57;
 
     /// <summary>The bits of <see cref="Formats"/> that hold the types of A and B.</summary>
-    public const ulong FactorTypes = 0xFC;
+    public const ulong FactorTypes = 0xFC | LongType;
+
+    /// <summary>The bits of <see cref="Formats"/> that hold the types and transpositions of A and B.</summary>
+    public const ulong Factors = 3 | FactorTypes;
+
+    /// <summary>Added to the type of B, of which the bits from 5 on hold three.</summary>
+    private const ulong LongType = 1UL << 51;
 
     /// <summary>The bits of <see cref="Formats"/> on which <see cref="Finish"/> depends.</summary>
     public const ulong EpilogueFormats = BetaBit | NarrowC | 0xFFFF_FFFF_FF00;
@@ -45,11 +51,15 @@ internal static class GpuGemmKernels
     /// <summary>The specialization constants of a kernel: formats of the epilogue's operands, transpositions and types of A and B, beta ≠ 0, and a bf16 C.</summary>
     public static ulong Formats(in GemmArguments g, ReadOnlySpan<Operand> operands)
     {
-        ulong result = (g.TransposeA ? 1UL : 0) | (g.TransposeB ? 2UL : 0) | (ulong)g.A.Type << 2 | (ulong)g.B.Type << 5 | (g.Beta != 0 ? BetaBit : 0) | (g.C.Type == DType.BF16 ? NarrowC : 0);
+        ulong result = (g.TransposeA ? 1UL : 0) | (g.TransposeB ? 2UL : 0) | (ulong)g.A.Type << 2 | ((ulong)g.B.Type & 7) << 5 | (g.B.Type > (DType)7 ? LongType : 0) | (g.Beta != 0 ? BetaBit : 0) | (g.C.Type == DType.BF16 ? NarrowC : 0);
         for (int k = 0; k < operands.Length; k++)
             result |= GpuFormats.One(operands[k]) << (8 * (k + 1));
         return result;
     }
+
+    /// <summary>The type of B in the constants of a kernel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static DType TypeOfB(ulong formats) => (DType)((formats >> 5 & 7) + ((formats & LongType) != 0 ? 8u : 0u));
 
     /// <summary>An element of a factor in the view outer × k; 0 outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -61,6 +71,14 @@ internal static class GpuGemmKernels
         long index = start + (long)line * stride + place;
         if (type == DType.BF16)
             return Interop.IntAsFloat((uint)data.Cast<ushort>()[index] << 16);
+        if (type >= DType.Int4By32)
+        {
+            int group = 32 << (type - DType.Int4By32), rows = alongOuter ? depth : outerSize, groups = (stride + group - 1) / group;
+            int pair = data[(long)line * groups * (group / 2) + place / Int4.Unit * (Int4.Unit / 2) + (place & 15)];
+            int code = (place & 16) == 0 ? pair & 15 : pair >> 4;
+            return (code - 8) * data.Cast<float>()[(long)rows * groups * (group / 8) + (long)line * groups + place / group];
+        }
+
         if (type == DType.I8)
         {
             // Scales follow the bytes of all rows; 8-bit factors are packed and never batched.

@@ -58,7 +58,7 @@ internal static class GpuGemmPacking
     public const int Threads = 256;
 
     /// <summary>Bits of a kernel's constant beside the source's type: the target is bf16, the source can be loaded as 16-byte vectors.</summary>
-    public const int Narrows = 8, Vectors = 16;
+    public const int Narrows = 16, Vectors = 32;
 
     /// <summary>Each thread writes 16 bytes.</summary>
     public static void Pack(GpuGemmPackArguments x, SpecializedValue<int> format)
@@ -91,7 +91,7 @@ internal static class GpuGemmPacking
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Read(GpuGemmPackArguments x, int format, long start, int row, int k) =>
-        GpuGemmKernels.Read(x.Source, (DType)(format & 7), start, false, row, k, x.Lines, x.Length, x.Stride);
+        GpuGemmKernels.Read(x.Source, (DType)(format & 15), start, false, row, k, x.Lines, x.Length, x.Stride);
 
     /// <summary>Two bf16 in the bits of a float.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -36,7 +36,7 @@ internal static class GpuGemmPanels
         int blocks = (x.K + PackDepth - 1) / PackDepth;
         int block = Grid.IdxX % blocks, panel = Grid.IdxX / blocks % x.TilesN, batch = Grid.IdxX / blocks / x.TilesN;
         bool transpose = (formats.Value & 2) != 0;
-        DType type = (DType)(formats.Value >> 5 & 7);
+        DType type = GpuGemmKernels.TypeOfB(formats.Value);
         int width = Width(formats.Value), first = block * PackDepth, end = first + PackDepth < x.K ? first + PackDepth : x.K, left = panel * width;
         long target = ((long)batch * x.TilesN + panel) * x.K * width, start = batch * x.BatchStrideB;
         for (int j = 0; j < width && transpose; j++)

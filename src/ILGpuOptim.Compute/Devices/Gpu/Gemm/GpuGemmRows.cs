@@ -49,7 +49,7 @@ internal static class GpuGemmRows
     {
         ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(Threads);
         ulong format = formats.Value;
-        var type = (DType)(format >> 5 & 7);
+        var type = GpuGemmKernels.TypeOfB(format);
         var group = new GpuRowGroup(x, Columns);
         int lane = Group.IdxX % Lanes, team = Group.IdxX / Lanes, unit = UnitOf(type), column = group.Left + team * 4, last = x.N - 1;
         var b = new GpuRowOperand(x.B, group.Batch * x.BatchStrideB, type, x.StrideB, x.N);
@@ -94,7 +94,7 @@ internal static class GpuGemmRows
     {
         ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(Threads);
         ulong format = formats.Value;
-        var type = (DType)(format >> 5 & 7);
+        var type = GpuGemmKernels.TypeOfB(format);
         int unit = UnitOf(type);
         var group = new GpuRowGroup(x, Lanes * unit);
         int column = group.Left + Group.IdxX % Lanes * unit, step = Group.IdxX / Lanes;

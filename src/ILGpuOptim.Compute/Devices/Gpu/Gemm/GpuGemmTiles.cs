@@ -30,7 +30,7 @@ internal static class GpuGemmTiles
         var group = new GpuGemmGroup(x, S.Rows, S.Columns);
         int batch = group.Batch, part = group.Part, top = group.Top, left = group.Left, begin = group.Begin, end = group.End;
         var a = new GpuGemmOperand(x.A, batch * x.BatchStrideA, (formats.Value & 1) != 0, (DType)(formats.Value >> 2 & 7), (formats.Value & VectorsA) != 0, (formats.Value & Ragged) != 0, top, x.M, x.K, end, x.StrideA);
-        var b = new GpuGemmOperand(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, (DType)(formats.Value >> 5 & 7), (formats.Value & VectorsB) != 0, (formats.Value & Ragged) != 0, left, x.N, x.K, end, x.StrideB);
+        var b = new GpuGemmOperand(x.B, batch * x.BatchStrideB, (formats.Value & 2) == 0, GpuGemmKernels.TypeOfB(formats.Value), (formats.Value & VectorsB) != 0, (formats.Value & Ragged) != 0, left, x.N, x.K, end, x.StrideB);
         int threads = S.Rows * S.Columns / 64, thread = Group.IdxX, second = thread + threads;
         bool twoA = S.Columns == 64, twoB = S.Rows == 64;
         int i = RowOf(thread, S.Columns), j = ColumnOf(thread, S.Columns);
