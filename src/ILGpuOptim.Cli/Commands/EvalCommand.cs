@@ -109,12 +109,12 @@ internal sealed class EvalCommand
         EvaluationResult? loss = text is null ? null
             : text.Answers is { } answers ? Evaluation.RunAnswers(model, target, text.Tokens, answers, text.Documents!)
             : Evaluation.Run(model, target, text.Tokens, text.Bytes, new EvaluationOptions
-        {
-            Stride = result.GetValue(stride),
-            Block = result.GetValue(block),
-            MaskedFraction = run?.MaskedFraction ?? Defaults.MaskedFraction,
-            MeanSpan = run?.MeanSpan ?? Defaults.MeanSpan,
-        }, text.Documents);
+            {
+                Stride = result.GetValue(stride),
+                Block = result.GetValue(block),
+                MaskedFraction = run?.MaskedFraction ?? Defaults.MaskedFraction,
+                MeanSpan = run?.MeanSpan ?? Defaults.MeanSpan,
+            }, text.Documents);
         var scored = new List<TaskResult>();
         if (questions.Count > 0)
         {

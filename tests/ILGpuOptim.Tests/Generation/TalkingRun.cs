@@ -14,7 +14,17 @@ public sealed class TalkingRun : IDisposable
         File.WriteAllLines(data, ["""{"prompt": "one", "completion": "ONE"}""", """{"prompt": "two", "completion": "TWO"}""", """{"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "one"}, {"role": "assistant", "content": "eno"}]}"""]);
         var settings = new TrainingSettings
         {
-            Data = [data], Validation = 0, Layers = 1, Heads = 2, HiddenSize = 32, Block = 256, Batch = 2, Steps = 120, Warmup = 10, EvalBatches = 0, CheckpointInterval = 0,
+            Data = [data],
+            Validation = 0,
+            Layers = 1,
+            Heads = 2,
+            HiddenSize = 32,
+            Block = 256,
+            Batch = 2,
+            Steps = 120,
+            Warmup = 10,
+            EvalBatches = 0,
+            CheckpointInterval = 0,
             Optimizer = new() { LearningRate = 1e-2 },
         };
         using var device = new CpuDevice(threads: 1);

@@ -1,8 +1,8 @@
 using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Optim;
-using ILGpuOptim.Training;
 using ILGpuOptim.Tests.Optim;
+using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Tests.Training;
 
