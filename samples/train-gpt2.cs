@@ -8,12 +8,13 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Generation;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 
 using var device = new CpuDevice();
 var tokenizer = CharTokenizer.From(DefaultCorpus.Text);
 var data = Dataset.FromText(DefaultCorpus.Text, tokenizer, validationFraction: 0.1, DefaultCorpus.Name);
-var settings = new TrainingSettings { Steps = 300, Block = 64, Batch = 12, Optimizer = new() { Name = "apollo", Rank = 32, LearningRate = 3e-3 } };
+var settings = new TrainingSettings { Steps = 300, Block = 64, Batch = 12, Optimizer = new OptimizerSettings { Name = "apollo", LearningRate = 3e-3 }.With("rank", 32) };
 var config = new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = settings.Block, Layers = 4, Heads = 4, HiddenSize = 128 };
 
 using LanguageModel model = config.Create(new Initializer(device, seed: 1));
