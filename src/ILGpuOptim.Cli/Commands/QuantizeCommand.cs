@@ -65,7 +65,11 @@ internal static class QuantizeCommand
             return null;
         }
 
-        return EvalData.Open(path, folder, run, data, run?.Documents ?? false, block: 0);
+        EvalData text = EvalData.Open(path, folder, run, data, run?.Documents ?? false, block: 0);
+        if (text.Tokens.Length >= 2)
+            return text;
+        Console.Error.WriteLine($"note: {(data.Length == 0 ? $"{path} has no validation data" : string.Join(", ", data) + " has fewer than two tokens")}, so the perplexity is not measured; give --data");
+        return null;
     }
 
     private static Storage Measure(string name, LanguageModel model, EvalData? text)
