@@ -90,26 +90,42 @@ internal static partial class GpuAttentionTiles
         Store(x.QueryGradient, form.Value, tile.Query + column, x.QueryStride, tile.QueryCount, columns, i, j, gradient);
     }
 
-    /// <summary>The gradient of distance biases: score gradients, summed along the diagonals of the tiles. One group for each head and each 64 distances.</summary>
+    /// <summary>
+    /// The gradient of distance biases: score gradients, summed along the diagonals of the tiles. One group for each head and each 64 distances (key - query)
+    /// that start at a multiple of 64. It visits two diagonals of tiles in all sequences, in a fixed order, so that no element is written by two groups.
+    /// </summary>
     public static void Distances(GpuAttentionArguments x, SpecializedValue<int> form)
     {
         ArrayView<Float4> strips = SharedMemory.Allocate<Float4>((64 >> (form.Value >> 11 & 1)) * Pitch), factors = SharedMemory.Allocate<Float4>(Tile * Pitch);
-        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX);
-        var tile = new GpuAttentionTile();
-        var diagonals = new GpuAttentionDiagonals(x, Grid.IdxX);
+        int i = RowOf(Group.IdxX), j = ColumnOf(Group.IdxX), queryBlocks = (x.QueryLength + Tile - 1) / Tile, keyBlocks = (x.KeyLength + Tile - 1) / Tile;
+        int head = Grid.IdxX / x.Blocks, diagonal = Grid.IdxX % x.Blocks - queryBlocks;
         float sum = 0;
-        while (diagonals.Next(x, ref tile))
+
+        // Distances that are masked everywhere need no work.
+        bool seen = diagonal * Tile <= x.Offset && diagonal * Tile + Tile - 1 >= x.Lower;
+        for (int side = 0; side < 2; side++)
         {
-            StoreTile(factors, i, j, ScoreGradients(x, form.Value, tile, i, j, strips, factors, keepsWeights: false));
-            Group.Barrier();
-            if (Group.IdxX < Tile)
-                sum += GpuAttention.SumDiagonal(factors.Cast<float>(), 4 * Pitch, Group.IdxX - diagonals.Side * Tile);
-            Group.Barrier();
+            // A tile of this diagonal covers the distances from 63 below to 63 above it.
+            int between = diagonal + side, first = IntrinsicMath.Max(0, -between), end = seen ? IntrinsicMath.Min(queryBlocks, keyBlocks - between) : 0;
+            for (int batch = 0; batch < x.Batch; batch++)
+            {
+                for (int block = first; block < end; block++)
+                {
+                    var tile = new GpuAttentionTile { Batch = batch };
+                    tile.OfKeys(x, head / (x.Heads / x.KeyHeads), (block + between) * Tile);
+                    tile.OfQueries(x, head, block * Tile);
+                    StoreTile(factors, i, j, ScoreGradients(x, form.Value, tile, i, j, strips, factors, keepsWeights: false));
+                    Group.Barrier();
+                    if (Group.IdxX < Tile)
+                        sum += GpuAttention.SumDiagonal(factors.Cast<float>(), 4 * Pitch, Group.IdxX - side * Tile);
+                    Group.Barrier();
+                }
+            }
         }
 
-        int row = diagonals.First + Group.IdxX + x.QueryLength - 1;
+        int row = diagonal * Tile + Group.IdxX + x.QueryLength - 1;
         if (Group.IdxX < Tile && row >= 0 && row < x.QueryLength + x.KeyLength - 1)
-            x.DistanceGradient[(long)row * x.Heads + diagonals.Head] = sum;
+            x.DistanceGradient[(long)row * x.Heads + head] = sum;
     }
 
     /// <summary>
