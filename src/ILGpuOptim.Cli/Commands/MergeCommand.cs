@@ -1,8 +1,5 @@
 using System.CommandLine;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Data;
-using ILGpuOptim.Data.ChatTemplates;
-using ILGpuOptim.Files;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
 
@@ -21,28 +18,13 @@ internal static class MergeCommand
         command.SetAction(result =>
         {
             string output = result.GetRequiredValue(target);
-            if (Path.Exists(output))
-                throw new UserException($"{output}: it exists already; name a new folder");
+            ModelFolder.RequireNew(output);
             using ModelSource found = ModelSource.Open(result.GetRequiredValue(source), result.GetValue(weights));
             string folder = found.Folder;
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.LoadWide(folder, device);
             CommonOptions.NoteUnused(model, folder);
-            ITokenizer? tokenizer = Tokenizers.Load(folder);
-            try
-            {
-                AtomicFolder.Write(Path.GetFullPath(output), partial =>
-                {
-                    ModelFiles.Save(partial, model);
-                    tokenizer?.Save(partial);
-                    ChatTemplate.Copy(folder, partial);
-                });
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                throw new UserException($"{output}: the model cannot be written: {e.Message}", e);
-            }
-
+            ModelFolder.Write(output, model, folder);
             if (result.GetValue(json))
                 CommonOptions.PrintJson(new { Folder = output, Model = model.Config.Summary, Parameters = model.ParameterCount });
             else

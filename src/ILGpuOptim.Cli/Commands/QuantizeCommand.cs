@@ -1,9 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Data;
-using ILGpuOptim.Data.ChatTemplates;
-using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
@@ -31,8 +28,7 @@ internal static class QuantizeCommand
             var config = new QuantizationConfig { Bits = result.GetValue(bits), GroupSize = result.GetValue(group), BranchRank = result.GetValue(rank) };
             config.Check("", bits.Name, group.Name, rank.Name);
             string folder = result.GetRequiredValue(output), path = result.GetRequiredValue(source);
-            if (Path.Exists(folder))
-                throw new UserException($"{folder}: it exists already; name a new folder");
+            ModelFolder.RequireNew(folder);
             using ModelSource found = ModelSource.Open(path);
             EvalData? text = TextOf(path, found.Folder, result.GetValue(data) ?? []);
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
@@ -47,7 +43,7 @@ internal static class QuantizeCommand
 
             using LanguageModel quantized = ModelQuantization.Quantize(model, config);
             storages.Add(Measure($"int4, groups of {config.GroupSize}, {(config.BranchRank > 0 ? $"branch of rank {config.BranchRank}" : "rounded to the nearest")}", quantized, text));
-            Write(folder, quantized, found.Folder);
+            ModelFolder.Write(folder, quantized, found.Folder);
             if (result.GetValue(json))
                 CommonOptions.PrintJson(new { Folder = folder, Storages = storages });
             else
@@ -76,24 +72,6 @@ internal static class QuantizeCommand
     {
         EvaluationResult? measured = text is null ? null : Evaluation.Run(model, model.Device, text.Tokens, text.Bytes, documents: text.Documents);
         return new Storage(name, model.Parameters.Sum(parameter => parameter.Bytes), measured?.Loss, measured?.Perplexity);
-    }
-
-    private static void Write(string folder, LanguageModel model, string source)
-    {
-        ITokenizer? tokenizer = Tokenizers.Load(source);
-        try
-        {
-            AtomicFolder.Write(Path.GetFullPath(folder), partial =>
-            {
-                ModelFiles.Save(partial, model);
-                tokenizer?.Save(partial);
-                ChatTemplate.Copy(source, partial);
-            });
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"{folder}: the model cannot be written: {e.Message}", e);
-        }
     }
 
     private static void Print(string folder, List<Storage> storages)

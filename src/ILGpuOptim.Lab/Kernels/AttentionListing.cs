@@ -19,21 +19,7 @@ internal static class AttentionListing
         device.Upload([.. Enumerable.Range(0, 2 * Length).Select(i => i % 2 * Length)], ranges);
         foreach (int size in (int[])[31, 64, 256])
         {
-            var attention = new AttentionArguments(block, block, block, block)
-            {
-                LogSumExp = block,
-                Batch = 1,
-                Heads = 1,
-                KeyHeads = 1,
-                HeadSize = size,
-                QueryLength = Length,
-                KeyLength = Length,
-                QueryStride = size,
-                KeyStride = size,
-                OutputStride = size,
-                Causal = true,
-                Scale = 1,
-            };
+            AttentionArguments attention = Causal(block, block, size);
             var gradients = new AttentionGradients(block, block, block, block);
             Launch(device, attention, gradients);
             Launch(device, attention with { KeysBefore = 16 }, gradients);
@@ -50,6 +36,23 @@ internal static class AttentionListing
         device.Pool.Return(ranges);
     }
 
+    /// <summary>Causal attention of one head over <see cref="Length"/> positions, all of whose operands are one block.</summary>
+    private static AttentionArguments Causal(in Block block, in Block logSumExp, int size) => new(block, block, block, block)
+    {
+        LogSumExp = logSumExp,
+        Batch = 1,
+        Heads = 1,
+        KeyHeads = 1,
+        HeadSize = size,
+        QueryLength = Length,
+        KeyLength = Length,
+        QueryStride = size,
+        KeyStride = size,
+        OutputStride = size,
+        Causal = true,
+        Scale = 1,
+    };
+
     /// <summary>Launches attention on tensor cores: heads of every width in both types, the usual ones in all forms.</summary>
     private static void LaunchTensor(Device device, in Block ranges)
     {
@@ -59,22 +62,7 @@ internal static class AttentionListing
             Block block = device.Pool.Rent(Length * 128, type);
             for (int size = 16; size <= 128; size += 16)
             {
-                var attention = new AttentionArguments(block, block, block, block)
-                {
-                    LogSumExp = numbers,
-                    Batch = 1,
-                    Heads = 1,
-                    KeyHeads = 1,
-                    HeadSize = size,
-                    QueryLength = Length,
-                    KeyLength = Length,
-                    QueryStride = size,
-                    KeyStride = size,
-                    OutputStride = size,
-                    Causal = true,
-                    Scale = 1,
-                    Precision = precision,
-                };
+                AttentionArguments attention = Causal(block, numbers, size) with { Precision = precision };
                 var gradients = new AttentionGradients(block, block, block, block);
                 Launch(device, attention, gradients);
                 if (size is not (64 or 128))

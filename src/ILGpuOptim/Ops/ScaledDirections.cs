@@ -31,7 +31,7 @@ internal static class ScaledDirectionsOp
         int outputs = weight.Shape[transposed ? 0 : 1];
         Block norms = tape.Scratch(outputs);
         tape.Device.Map(new SquaresRule(), weight.Rows, weight.Columns, weight.Data, new Operand(norms, LayoutOf(transposed)));
-        tape.Device.Map(new RootRule(), 1, outputs, norms);
+        tape.Device.Map(new NormOp.RootRule(), 1, outputs, norms);
         return norms;
     }
 
@@ -47,14 +47,6 @@ internal static class ScaledDirectionsOp
             if (direction.RequiresGradient)
                 tape.Device.Map(new ScaleRule(), direction.Rows, direction.Columns, gradient, new Operand(norms, layout), new Operand(magnitude.Data, layout), tape.GradientTarget(direction));
         }
-    }
-
-    private readonly struct RootRule : IMap1
-    {
-        public static Access Access => Access.Of(Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L a) where L : struct, ILane<L> => a = L.Sqrt(a);
     }
 
     /// <summary>y = x m / ‖V‖; 0 where the norm is 0.</summary>

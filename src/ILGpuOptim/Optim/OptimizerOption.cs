@@ -73,9 +73,6 @@ public sealed class OptimizerOption
     /// <exception cref="UserException">The text is not a valid value.</exception>
     internal void Set(OptimizerOptions options, string text) => property.SetValue(options, Parse(text));
 
-    /// <summary>The value of the option in a record as text; null if it is off.</summary>
-    internal string? ValueIn(OptimizerOptions options) => Text(property.GetValue(options));
-
     /// <summary>True for a valid value.</summary>
     internal bool Accepts(string text) => Accepts(Values.Parse(Type, text));
 

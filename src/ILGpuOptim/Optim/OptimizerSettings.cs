@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Reflection;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using ILGpuOptim.Validation;
@@ -152,10 +153,10 @@ public sealed record OptimizerSettings : IOpenSettings
             Require("low_rank", entry => entry.ChoosesMatrices);
     }
 
-    /// <summary>Names of options in files of earlier versions, which wrote every option and null for those that were not set.</summary>
-    internal static readonly IReadOnlyList<string> FormerOptions = ["lamb_form", "muon_form", "muon_scaling"];
+    /// <summary>Options that are gone. Files of earlier versions, which wrote every option, have null for them.</summary>
+    internal static readonly IReadOnlyList<string> FormerOptions = ["lamb_form"];
 
-    private static readonly RangeAttribute WeightDecayRange = new(0);
+    private static readonly RangeAttribute WeightDecayRange = typeof(OptimizerSettings).GetProperty(nameof(WeightDecay))!.GetCustomAttribute<RangeAttribute>()!;
 
     private static bool IsShared(string name, string property) => Values.NameOf(property).Equals(name.Replace('-', '_'), StringComparison.OrdinalIgnoreCase);
 

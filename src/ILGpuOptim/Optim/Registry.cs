@@ -15,8 +15,13 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
     {
     }
 
+    private IReadOnlyList<OptimizerOption>? options;
+
+    /// <summary>Its options with their defaults.</summary>
+    public OptimizerOptions Defaults { get; init => (field, options) = (value, null); } = Defaults;
+
     /// <summary>Its own options, in addition to those of all optimizers.</summary>
-    public IReadOnlyList<OptimizerOption> Options => field ??= OptimizerOption.Of(Defaults);
+    public IReadOnlyList<OptimizerOption> Options => options ??= OptimizerOption.Of(Defaults);
 
     /// <summary>
     /// For a method that applies to selected matrices only (<see cref="OptimizerSettings.LowRank"/>): the options of all other parameters, from those of

@@ -48,7 +48,8 @@ public static class NormOp
             tape.Device.Map(new GradientRule(), rows, columns, x.Data, Operand.PerRow(Output.Data), Operand.PerRow(Output.Gradient!.Value), tape.GradientTarget(x));
     }
 
-    private readonly struct RootRule : IMap1
+    /// <summary>a = √a.</summary>
+    internal readonly struct RootRule : IMap1
     {
         public static Access Access => Access.Of(Slot.Update);
 
