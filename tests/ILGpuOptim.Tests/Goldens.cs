@@ -4,7 +4,7 @@ namespace ILGpuOptim.Tests;
 internal static class Goldens
 {
     /// <summary>The folders of optimizers' trajectories.</summary>
-    public static IReadOnlyList<string> Optimizers { get; } = ["optimizers", "optimizers-more"];
+    public static IReadOnlyList<string> Optimizers { get; } = ["optimizers", "optimizers-more", "optimizers-2"];
 
     public static string Folder(params string[] parts) => Path.Combine([AppContext.BaseDirectory, "Goldens", .. parts]);
 }

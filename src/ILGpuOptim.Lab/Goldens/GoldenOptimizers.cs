@@ -4,7 +4,7 @@ namespace ILGpuOptim.Lab;
 
 /// <summary>
 /// Maps names and settings of recorded trajectories to optimizers. A setting has the name of our option, or one of <see cref="Names"/>;
-/// <c>betas</c> and <c>eps</c> may be lists.
+/// <c>betas</c> and <c>eps</c> may be lists. Where a group and the whole optimizer state a setting, that of the whole optimizer applies.
 /// </summary>
 internal static class GoldenOptimizers
 {
@@ -22,6 +22,14 @@ internal static class GoldenOptimizers
         ["proj"] = "projection_basis",
         ["proj_type"] = "projection_type",
         ["update_proj_gap"] = "update_projection_gap",
+    };
+
+    /// <summary>Names of recorded state that differ from ours.</summary>
+    private static readonly Dictionary<(string Optimizer, string Recorded), string> StateNames = new()
+    {
+        [("adam_mini", "m")] = "exp_avg",
+        [("adam_mini", "v")] = "v_mean",
+        [("adam_mini", "vmean")] = "v_mean",
     };
 
     /// <summary>The optimizers of recorded names, with the defaults of the reference where a case may omit a setting.</summary>
@@ -44,6 +52,13 @@ internal static class GoldenOptimizers
         Entry("muon_kozistr", _ => new Muon(), new MuonOptions { Form = MuonForm.Collection }),
     }.ToDictionary(entry => entry.Name);
 
+    /// <summary>Our name of a recorded state.</summary>
+    public static string StateName(string optimizer, string recorded) => StateNames.GetValueOrDefault((optimizer, recorded), recorded);
+
+    /// <summary>Recorded names of one of our states.</summary>
+    public static IEnumerable<string> RecordedNames(string optimizer, string state) =>
+        [state, .. StateNames.Where(pair => pair.Key.Optimizer == optimizer && pair.Value == state).Select(pair => pair.Key.Recorded)];
+
     /// <summary>Makes the optimizer of a case.</summary>
     /// <exception cref="UserException">There is none of that name.</exception>
     public static Optimizer Create(GoldenCase golden) => Find(golden).Create(StateStorage.F32);
@@ -61,11 +76,12 @@ internal static class GoldenOptimizers
         if (options is MuonOptions muon)
             options = Muon(muon, hyper);
         if (options is AdamMiniOptions mini)
-            options = mini with { Blocks = hyper.Choice("blocks", MiniBlocks.Rows, ("rows", MiniBlocks.Rows), ("columns", MiniBlocks.Columns), ("tensor", MiniBlocks.Tensor)), HeadLines = hyper.Whole("head_lines", 0) };
+            options = AdamMini(mini, hyper, instance, parameter);
         foreach (OptimizerOption option in entry.Options)
         {
             string[] recorded = [option.Name, .. Names.Where(name => name.Value == option.Name).Select(name => name.Key)];
-            if ((hyper.ValueOf(option, recorded) ?? instance.ValueOf(option, recorded)) is { } value)
+            string? ofGroup = hyper.ValueOf(option, recorded), ofAll = instance.ValueOf(option, recorded);
+            if ((ofAll ?? ofGroup) is { } value)
                 option.Set(options, value);
         }
 
@@ -85,6 +101,32 @@ internal static class GoldenOptimizers
         Orthogonalises = hyper.Flag("use_muon"),
         Scaling = hyper.Flag("use_adjusted_lr") || o.Form == MuonForm.Original ? MuonScaling.Original : MuonScaling.Moonlight,
     };
+
+    /// <summary>The reference chooses blocks by parts of the parameter's name, of which the first that occurs counts; one of its heads has <c>head_numel</c> elements.</summary>
+    private static AdamMiniOptions AdamMini(AdamMiniOptions o, GoldenSettings hyper, GoldenSettings instance, GoldenParameter parameter)
+    {
+        o = o with { Blocks = hyper.Choice("blocks", MiniBlocks.Rows, ("rows", MiniBlocks.Rows), ("columns", MiniBlocks.Columns), ("tensor", MiniBlocks.Tensor)), HeadLines = hyper.Whole("head_lines", 0) };
+        int head = instance.Whole("head_numel", 0);
+        instance.Has("names");
+        if (hyper.Text("name")?.ToLowerInvariant() is not { } name)
+            return o;
+        bool Has(params ReadOnlySpan<string> parts)
+        {
+            foreach (string part in parts)
+            {
+                if (name.Contains(part, StringComparison.Ordinal))
+                    return true;
+            }
+
+            return false;
+        }
+
+        int length = Has("bias") ? 1
+            : Has("k_proj", "q_proj", "wq", "wk", "query", "key") ? head
+            : Has("embed", "embd", "wte", "lm_head", "output", "final_layer", "v_proj", "wv", "value", "feed_forward", "linear", "mlp", "o_proj", "wo", "attn.proj") ? parameter.Shape[^1]
+            : parameter.Length;
+        return o with { BlockLength = length };
+    }
 
     /// <summary>
     /// The reference takes the axis of a channel from the gradient's sizes. Where the other side is projected to one dimension, its one factor

@@ -39,13 +39,13 @@ internal sealed class GoldenParameter
     /// <summary>The steps, from 1, at which the projection was renewed; empty without one.</summary>
     public int[] RefreshSteps => golden.RefreshSteps(Name);
 
-    /// <summary>The names of the recorded states, such as <c>exp_avg</c>.</summary>
+    /// <summary>Our names of the recorded states, such as <c>exp_avg</c>.</summary>
     public IEnumerable<string> States
     {
         get
         {
             string prefix = $"state.{Name}.";
-            return golden.File.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => key[prefix.Length..]).Order(StringComparer.Ordinal);
+            return golden.File.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => GoldenOptimizers.StateName(golden.Optimizer, key[prefix.Length..])).Order(StringComparer.Ordinal);
         }
     }
 
@@ -85,10 +85,16 @@ internal sealed class GoldenParameter
     /// <returns>Null when the case has none of this name.</returns>
     public float[]? ExpectedState(string state)
     {
-        string tensor = $"state.{Name}.{state}";
-        if (golden.File.Tensors.ContainsKey(tensor))
-            return golden.File.ReadF32(tensor);
-        return golden.FinalScalars(Name).TryGetProperty(state, out JsonElement scalar) && scalar.ValueKind == JsonValueKind.Number ? [(float)scalar.GetDouble()] : null;
+        foreach (string recorded in GoldenOptimizers.RecordedNames(golden.Optimizer, state))
+        {
+            string tensor = $"state.{Name}.{recorded}";
+            if (golden.File.Tensors.ContainsKey(tensor))
+                return golden.File.ReadF32(tensor);
+            if (golden.FinalScalars(Name).TryGetProperty(recorded, out JsonElement scalar) && scalar.ValueKind == JsonValueKind.Number)
+                return [(float)scalar.GetDouble()];
+        }
+
+        return null;
     }
 
     /// <summary>A projection by its number, in force from that one of <see cref="RefreshSteps"/> on.</summary>

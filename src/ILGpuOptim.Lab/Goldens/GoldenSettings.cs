@@ -28,6 +28,11 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         : value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int whole) ? whole
         : throw Wrong(name, value, "a whole number");
 
+    /// <summary>Text, or null if it is missing.</summary>
+    public string? Text(string name) => Find(name) is not { } value ? null
+        : value.ValueKind == JsonValueKind.String ? value.GetString()
+        : throw Wrong(name, value, "text");
+
     /// <summary>A Boolean.</summary>
     public bool Flag(string name, bool otherwise = false) => Find(name) is not { } value ? otherwise
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()

@@ -19,6 +19,8 @@ public class OptimizerVerificationTests
     [InlineData("sgd/mom", "gradient.nan_steps", "[1]", "nan_steps")]
     [InlineData("sgd/mom", "file", "\"nothing.safetensors\"", "there is no such file")]
     [InlineData("galore/left", "hyper.proj_type", "\"diagonal\"", "proj_type = \"diagonal\"")]
+    [InlineData("adam_mini/rows", "hyper.name", "3", "name = 3 instead of text")]
+    [InlineData("adam_mini/rows", "hyper.name", "\"layers.0.attention.wq.bias\"", "v_mean")]
     [InlineData("galore/left", "hyper.rank", "2", "20 elements instead of 10")]
     public void WhatIsNotUnderstoodFailsWithItsName(string title, string path, string value, string message)
     {

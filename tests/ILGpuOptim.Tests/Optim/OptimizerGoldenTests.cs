@@ -5,8 +5,8 @@ using ILGpuOptim.Lab;
 namespace ILGpuOptim.Tests.Optim;
 
 /// <summary>
-/// Every recorded trajectory, on the processor and through the scalar oracle: those of the reference optimizers, and those that
-/// <c>optimizers-more/make.py</c> makes with torch.optim and with the equations in float64.
+/// Every recorded trajectory, on the processor and through the scalar oracle: those of the reference optimizers in <c>optimizers</c> and
+/// <c>optimizers-2</c>, and those that <c>optimizers-more/make.py</c> makes with torch.optim and with the equations in float64.
 /// </summary>
 public class OptimizerGoldenTests
 {

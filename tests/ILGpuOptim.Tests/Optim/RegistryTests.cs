@@ -48,7 +48,7 @@ public partial class RegistryTests
     private static IEnumerable<string> Missing(OptimizerEntry entry)
     {
         if (!Recorded.Value.Contains(entry.Name))
-            yield return "a recorded trajectory: add cases to Goldens/optimizers-more/cases.py and its name to GoldenOptimizers";
+            yield return "a recorded trajectory: add a case of its reference to Goldens/optimizers-2, or cases to Goldens/optimizers-more/cases.py, and its name to GoldenOptimizers";
         if (!ResumeTests.Optimizers.Any(row => row.Data.Item1 == entry.Name))
             yield return "a resumed run in ResumeTests";
         if (!StateFormulas.ByName.ContainsKey(entry.Name))

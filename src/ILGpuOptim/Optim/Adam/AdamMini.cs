@@ -31,6 +31,14 @@ public sealed record AdamMiniOptions : AdamOptions
     [Range(0)]
     public int HeadLines { get; init; }
 
+    /// <summary>
+    /// Elements of a block, of which each is a run of the parameter's elements in their order: 1 gives every element its own second moment, as in
+    /// Adam. 0: <see cref="Blocks"/> and <see cref="HeadLines"/> apply.
+    /// </summary>
+    [DerivedOption]
+    [Range(0)]
+    public int BlockLength { get; init; }
+
     /// <summary>Rows (or columns) of a head; 1 makes each neuron a block. Training takes it from the model.</summary>
     [Description("elements per attention head, which share a second moment; training takes it from the model")]
     [Range(1)]
@@ -66,8 +74,10 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
     /// <inheritdoc/>
     protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, AdamMiniOptions options)
     {
-        var (rows, columns) = Rectangle(shape);
-        int lines = shape.Count < 2 ? 1 : options.Blocks switch { MiniBlocks.Rows => rows, MiniBlocks.Columns => columns, _ => 1 };
+        var (rows, columns) = Rectangle(shape, options);
+        if (options.BlockLength > 0 && shape.Aggregate(1L, (product, size) => product * size) % options.BlockLength != 0)
+            throw new UserException($"blocks of {options.BlockLength} elements do not divide the parameter");
+        int lines = LayoutOf(shape, options) switch { Layout.PerRow => rows, Layout.PerColumn => columns, _ => 1 };
         return [StateTensor.Signed("exp_avg", shape), new("v_mean", [lines])];
     }
 
@@ -75,11 +85,17 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
     protected override void Update(in ParameterUpdate update, AdamMiniOptions o)
     {
         Device device = update.Device;
-        var (rows, columns) = Rectangle(update.Shape);
-        Layout layout = update.Shape.Count < 2 ? Layout.Scalar : o.Blocks switch { MiniBlocks.Rows => Layout.PerRow, MiniBlocks.Columns => Layout.PerColumn, _ => Layout.Scalar };
+        if (o.BlockLength == 1)
+        {
+            update.Map(AdamRule.Corrected(o, update.LearningRate, update.Step, 1 - update.LearningRate * o.WeightDecay, penalty: 0), update.Weights, update.Gradient, update["exp_avg"], update["v_mean"]);
+            return;
+        }
+
+        var (rows, columns) = Rectangle(update.Shape, o);
+        Layout layout = LayoutOf(update.Shape, o);
         Block second = update.StateValues("v_mean"), sums = device.Pool.Rent(second.Length);
         long lines = second.Length, size = update.Length / lines;
-        int grouped = layout == Layout.Scalar ? 0 : o.HeadLines, heads = o.HeadSize > 1 ? grouped / o.HeadSize : 0;
+        int grouped = layout == Layout.Scalar || o.BlockLength > 0 ? 0 : o.HeadLines, heads = o.HeadSize > 1 ? grouped / o.HeadSize : 0;
         device.Map(new SquaresRule(), rows, columns, update.Gradient, new Operand(sums, layout));
         float beta2 = (float)o.Beta2;
         if (heads > 0)
@@ -99,11 +115,14 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
         device.Pool.Return(sums);
     }
 
-    private static (int Rows, int Columns) Rectangle(IReadOnlyList<int> shape)
+    private static (int Rows, int Columns) Rectangle(IReadOnlyList<int> shape, AdamMiniOptions o)
     {
         var (batch, rows, columns) = Matrices(shape);
-        return (batch * rows, columns);
+        return o.BlockLength > 0 ? (checked(batch * rows * columns) / o.BlockLength, o.BlockLength) : (batch * rows, columns);
     }
+
+    private static Layout LayoutOf(IReadOnlyList<int> shape, AdamMiniOptions o) => o.BlockLength > 0 ? Layout.PerRow : shape.Count < 2 ? Layout.Scalar
+        : o.Blocks switch { MiniBlocks.Rows => Layout.PerRow, MiniBlocks.Columns => Layout.PerColumn, _ => Layout.Scalar };
 
     /// <summary>v = β v + rest · Σ g².</summary>
     private readonly struct MeanRule(float beta, float rest) : IMap2
