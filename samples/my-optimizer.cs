@@ -56,24 +56,18 @@ internal sealed class Hesitant : Optimizer<HesitantOptions>
 
     protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, HesitantOptions options) => [StateTensor.Signed("momentum", shape)];
 
-    protected override void Update(in ParameterUpdate update, HesitantOptions o)
+    protected override void Update(in ParameterUpdate update, HesitantOptions o) =>
+        update.Move(new Direction((float)o.Beta1, (float)o.Beta2), Decay.Before(o.WeightDecay), update["momentum"]);
+
+    private readonly struct Direction(float beta1, float beta2) : IDirection1
     {
-        var rule = new Rule((float)o.Beta1, (float)o.Beta2, (float)update.LearningRate, (float)(1 - update.LearningRate * o.WeightDecay));
-        update.Map(rule, update.Weights, update.Gradient, update["momentum"]);
-    }
+        private readonly float beta1 = beta1, beta2 = beta2;
 
-    private readonly struct Rule(float beta1, float beta2, float rate, float decay) : IMap3
-    {
-        private readonly float beta1 = beta1, beta2 = beta2, rate = rate, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update);
-
-        public void Apply<L>(ref L p, ref L g, ref L m) where L : struct, ILane<L>
+        public L Of<L>(L g, ref L m) where L : struct, ILane<L>
         {
-            L u = L.Splat(beta1) * m + L.Splat(1 - beta1) * g, zero = L.Splat(0), step = L.Splat(rate);
-            L signed = L.Select(L.Less(u, zero), -step, step);
-            p = p * L.Splat(decay) - L.Select(L.Less(zero, u * g), signed, zero);
+            L u = L.Splat(beta1) * m + L.Splat(1 - beta1) * g, zero = L.Splat(0), one = L.Splat(1);
             m = L.Splat(beta2) * m + L.Splat(1 - beta2) * g;
+            return L.Select(L.Less(zero, u * g), L.Select(L.Less(u, zero), -one, one), zero);
         }
     }
 }

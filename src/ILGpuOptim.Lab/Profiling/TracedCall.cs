@@ -10,7 +10,7 @@ namespace ILGpuOptim.Lab;
 /// <param name="Step">The training step that made it; 0: unknown.</param>
 internal readonly record struct TracedCall(DeviceCall Call, long Began, double Seconds, LaunchCost Cost, long Step)
 {
-    /// <summary>The operation and its rule: <c>Map AdamRule</c>.</summary>
+    /// <summary>The operation and its rule: <c>Map ScaleByRule</c>.</summary>
     public static string NameOf(in DeviceCall call) => call.Rule is null ? $"{call.Operation}" : $"{call.Operation} {NameOf(call.Rule)}";
 
     /// <summary>Rows × columns, and the summed dimension of a product or the keys of attention.</summary>

@@ -6,7 +6,7 @@ namespace ILGpuOptim.Optim;
 /// One update of one parameter, as its optimizer sees it. <see cref="Weights"/>, <see cref="Gradient"/> and the state by name are operands of rules; any
 /// storage type, clipping and the sign of <see cref="OptimizerOptions.Maximize"/> are part of them.
 /// </summary>
-public readonly struct ParameterUpdate
+public readonly partial struct ParameterUpdate
 {
     private readonly ParameterState state;
 

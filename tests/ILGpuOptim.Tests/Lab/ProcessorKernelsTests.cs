@@ -26,7 +26,7 @@ public sealed class ProcessorKernelsTests
         Assert.Equal("", Rows(outcome.Output, row => !row["title"].Value.Contains(TooLarge, StringComparison.Ordinal) && !row["title"].Value.Contains("[F1,", StringComparison.Ordinal)
             && row["title"].Value.Contains("Loop[", StringComparison.Ordinal) && 4 * int.Parse(row["stack"].Value) > int.Parse(row["instructions"].Value)));
         string[] lanes = ["F1", "F4", .. Vector256.IsHardwareAccelerated ? (string[])["F8"] : [], .. Vector512.IsHardwareAccelerated ? (string[])["F16"] : []];
-        string[] titles = [.. lanes.Select(lane => $"CpuMapLoop[{lane},Lift4[AdamRule]]:Run"), .. lanes.Skip(1).Select(lane => $"CpuRowWork[{lane},SoftmaxRows[LogSumExpRule]]:SumSecond[{lane}]")];
+        string[] titles = [.. lanes.Select(lane => $"CpuMapLoop[{lane},Lift4[MoveRule2[AdamDirection]]]:Run"), .. lanes.Skip(1).Select(lane => $"CpuRowWork[{lane},SoftmaxRows[LogSumExpRule]]:SumSecond[{lane}]")];
         Assert.All(titles, title => Assert.Contains(title + ",", outcome.Output));
     }
 

@@ -54,15 +54,15 @@ public class Adam : Optimizer<AdamOptions>
     }
 
     /// <inheritdoc/>
-    protected override void Update(in ParameterUpdate update, AdamOptions options) =>
-        Run(update, options, AdamRule.Corrected(options, update.LearningRate, update.Step, decay: 1, penalty: options.WeightDecay));
+    protected override void Update(in ParameterUpdate update, AdamOptions options) => Move(update, options, Decay.Gradient(options.WeightDecay));
 
-    private protected static void Run(in ParameterUpdate update, AdamOptions options, in AdamRule rule)
+    private protected static void Move(in ParameterUpdate update, AdamOptions options, in Decay decay)
     {
+        var direction = AdamDirection.Corrected(options, update.Step);
         if (options is AmsGradOptions { AmsGrad: true })
-            update.Map(new AmsGradRule(rule), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
+            update.Move(new AmsGradDirection(direction), decay, update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
         else
-            update.Map(rule, update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
+            update.Move(direction, decay, update["exp_avg"], update["exp_avg_sq"]);
     }
 }
 
@@ -76,73 +76,64 @@ public sealed class AdamW : Adam
     public override string Name => "adamw";
 
     /// <inheritdoc/>
-    protected override void Update(in ParameterUpdate update, AdamOptions options) =>
-        Run(update, options, AdamRule.Corrected(options, update.LearningRate, update.Step, decay: 1 - update.LearningRate * options.WeightDecay, penalty: 0));
+    protected override void Update(in ParameterUpdate update, AdamOptions options) => Move(update, options, Decay.Before(options.WeightDecay));
 }
 
-/// <summary>One step of Adam with the corrections folded into its constants.</summary>
-internal readonly struct AdamRule : IMap4
+/// <summary>Adam's direction (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε), with the corrections folded into its constants.</summary>
+internal readonly struct AdamDirection : IDirection2
 {
-    private readonly float beta1, rest1, beta2, rest2, step, rootScale, epsilon, decay, penalty;
+    private readonly float beta1, rest1, beta2, rest2, meanScale, rootScale, epsilon;
 
-    private AdamRule(double beta1, double beta2, double step, double rootScale, double epsilon, double decay, double penalty)
+    private AdamDirection(AdamOptions options, double meanScale, double rootScale, double epsilon)
     {
-        (this.beta1, rest1) = ((float)beta1, (float)(1 - beta1));
-        (this.beta2, rest2) = ((float)beta2, (float)(1 - beta2));
-        this.step = (float)step;
+        (beta1, rest1) = ((float)options.Beta1, (float)(1 - options.Beta1));
+        (beta2, rest2) = ((float)options.Beta2, (float)(1 - options.Beta2));
+        this.meanScale = (float)meanScale;
         this.rootScale = (float)rootScale;
         this.epsilon = (float)epsilon;
-        this.decay = (float)decay;
-        this.penalty = (float)penalty;
     }
 
     /// <summary>ε is added to the root of the corrected moment.</summary>
-    public static AdamRule Corrected(AdamOptions options, double learningRate, long t, double decay, double penalty) =>
-        new(options.Beta1, options.Beta2, learningRate / (1 - Math.Pow(options.Beta1, t)), 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t)), options.Epsilon, decay, penalty);
+    public static AdamDirection Corrected(AdamOptions options, long t) =>
+        new(options, 1 / (1 - Math.Pow(options.Beta1, t)), 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t)), options.Epsilon);
 
     /// <summary>As <see cref="Corrected"/>, but the correction divides ε too.</summary>
-    public static AdamRule CorrectedWithEpsilon(AdamOptions options, double learningRate, long t, double decay, double penalty)
+    public static AdamDirection CorrectedWithEpsilon(AdamOptions options, long t)
     {
         double rootScale = 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t));
-        return new(options.Beta1, options.Beta2, learningRate / (1 - Math.Pow(options.Beta1, t)), rootScale, options.Epsilon * rootScale, decay, penalty);
+        return new(options, 1 / (1 - Math.Pow(options.Beta1, t)), rootScale, options.Epsilon * rootScale);
     }
 
-    public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L>
+    public L Of<L>(L g, ref L m, ref L v) where L : struct, ILane<L>
     {
-        Average(p, g, ref m, ref v);
-        p = Moved(p, m, v);
+        Average(g, ref m, ref v);
+        return Of(m, v);
     }
 
     /// <summary>Updates the moments.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Average<L>(L p, L g, ref L m, ref L v) where L : struct, ILane<L>
+    public void Average<L>(L g, ref L m, ref L v) where L : struct, ILane<L>
     {
-        L gradient = L.Fma(L.Splat(penalty), p, g);
-        m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * gradient);
-        v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * gradient * gradient);
+        m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
+        v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
     }
 
-    /// <summary>The parameter after the step.</summary>
+    /// <summary>The direction of the moments.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Moved<L>(L p, L m, L v) where L : struct, ILane<L> =>
-        p * L.Splat(decay) - L.Splat(step) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+    public L Of<L>(L m, L v) where L : struct, ILane<L> => L.Splat(meanScale) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
 }
 
-/// <summary>One step of Adam with the largest second moment so far in place of the current one.</summary>
-internal readonly struct AmsGradRule(AdamRule adam) : IMap5
+/// <summary>Adam's direction with the largest second moment so far in place of the current one.</summary>
+internal readonly struct AmsGradDirection(AdamDirection adam) : IDirection3
 {
-    private readonly AdamRule adam = adam;
-
-    public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Update);
+    private readonly AdamDirection adam = adam;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L most) where L : struct, ILane<L>
+    public L Of<L>(L g, ref L m, ref L v, ref L most) where L : struct, ILane<L>
     {
-        adam.Average(p, g, ref m, ref v);
+        adam.Average(g, ref m, ref v);
         most = L.Max(most, v);
-        p = adam.Moved(p, m, most);
+        return adam.Of(m, most);
     }
 }

@@ -87,7 +87,7 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
         Device device = update.Device;
         if (o.BlockLength == 1)
         {
-            update.Map(AdamRule.Corrected(o, update.LearningRate, update.Step, 1 - update.LearningRate * o.WeightDecay, penalty: 0), update.Weights, update.Gradient, update["exp_avg"], update["v_mean"]);
+            update.Move(AdamDirection.Corrected(o, update.Step), Decay.Before(o.WeightDecay), update["exp_avg"], update["v_mean"]);
             return;
         }
 

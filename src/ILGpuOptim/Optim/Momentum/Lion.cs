@@ -35,28 +35,21 @@ public sealed class Lion : Optimizer<LionOptions>
     protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, LionOptions options) => [StateTensor.Signed("exp_avg", shape)];
 
     /// <inheritdoc/>
-    protected override void Update(in ParameterUpdate update, LionOptions o)
-    {
-        double rate = update.LearningRate;
-        var rule = new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2), (float)rate, (float)(1 - rate * o.WeightDecay));
-        update.Map(rule, update.Weights, update.Gradient, update["exp_avg"]);
-    }
+    protected override void Update(in ParameterUpdate update, LionOptions o) =>
+        update.Move(new Direction((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2)), Decay.Before(o.WeightDecay), update["exp_avg"]);
 
-    private readonly struct Rule(float beta1, float rest1, float beta2, float rest2, float rate, float decay) : IMap3
+    private readonly struct Direction(float beta1, float rest1, float beta2, float rest2) : IDirection1
     {
-        private readonly float beta1 = beta1, rest1 = rest1, beta2 = beta2, rest2 = rest2, rate = rate, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update);
+        private readonly float beta1 = beta1, rest1 = rest1, beta2 = beta2, rest2 = rest2;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m) where L : struct, ILane<L>
+        public L Of<L>(L g, ref L m) where L : struct, ILane<L>
         {
-            L mixed = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g), zero = L.Splat(0), step = L.Splat(rate);
-
-            // A NaN is neither below nor above zero; adding keeps it.
-            L direction = L.Select(L.Less(mixed, zero), -step, L.Select(L.Less(zero, mixed), step, mixed));
-            p = p * L.Splat(decay) - direction;
+            L mixed = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g), zero = L.Splat(0), one = L.Splat(1);
             m = L.Fma(L.Splat(beta2), m, L.Splat(rest2) * g);
+
+            // A NaN is neither below nor above zero; it stays.
+            return L.Select(L.Less(mixed, zero), -one, L.Select(L.Less(zero, mixed), one, mixed));
         }
     }
 }

@@ -100,10 +100,8 @@ public sealed class Muon : Optimizer<MuonOptions>
         double rate = update.LearningRate, decay = o.CoupledDecay ? 1 : 1 - rate * o.WeightDecay, penalty = o.CoupledDecay ? o.WeightDecay : 0;
         if (!o.Orthogonalises)
         {
-            var rule = o.Form == MuonForm.Original
-                ? AdamRule.Corrected(o, rate, update.Step, decay, penalty)
-                : AdamRule.CorrectedWithEpsilon(o, rate, update.Step, decay, penalty);
-            update.Map(rule, update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
+            AdamDirection direction = o.Form == MuonForm.Original ? AdamDirection.Corrected(o, update.Step) : AdamDirection.CorrectedWithEpsilon(o, update.Step);
+            update.Move(direction, new Decay(o.CoupledDecay ? DecayForm.Gradient : DecayForm.Before, o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
 

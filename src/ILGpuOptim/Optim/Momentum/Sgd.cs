@@ -43,43 +43,34 @@ public sealed class Sgd : Optimizer<SgdOptions>
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, SgdOptions o)
     {
-        float rate = (float)update.LearningRate, penalty = (float)o.WeightDecay;
+        var decay = Decay.Gradient(o.WeightDecay);
         if (o.Momentum == 0)
         {
-            update.Map(new Plain(rate, penalty), update.Weights, update.Gradient);
+            update.Move(default(Plain), decay);
             return;
         }
 
         bool first = update.Step == 1;
-        var rule = new Heavy(rate, penalty, first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 0, o.Nesterov ? 1 : 0);
-        update.Map(rule, update.Weights, update.Gradient, update["momentum_buffer"]);
+        var direction = new Heavy(first ? 0 : (float)o.Momentum, first ? 1 : (float)(1 - o.Dampening), o.Nesterov ? (float)o.Momentum : 1, o.Nesterov ? 1 : 0);
+        update.Move(direction, decay, update["momentum_buffer"]);
     }
 
-    private readonly struct Plain(float rate, float penalty) : IMap2
+    private readonly struct Plain : IDirection0
     {
-        private readonly float rate = rate, penalty = penalty;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g) where L : struct, ILane<L> =>
-            p -= L.Splat(rate) * L.Fma(L.Splat(penalty), p, g);
+        public L Of<L>(L g) where L : struct, ILane<L> => g;
     }
 
-    /// <summary>The step is ahead · buffer + direct · gradient with ahead 1 and direct 0, or (Nesterov) ahead momentum and direct 1.</summary>
-    private readonly struct Heavy(float rate, float penalty, float momentum, float entering, float ahead, float direct) : IMap3
+    /// <summary>ahead · buffer + direct · gradient with ahead 1 and direct 0, or (Nesterov) ahead momentum and direct 1.</summary>
+    private readonly struct Heavy(float momentum, float entering, float ahead, float direct) : IDirection1
     {
-        private readonly float rate = rate, penalty = penalty, momentum = momentum, entering = entering;
-        private readonly float ahead = direct == 0 ? 1 : ahead, direct = direct;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update);
+        private readonly float momentum = momentum, entering = entering, ahead = ahead, direct = direct;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L buffer) where L : struct, ILane<L>
+        public L Of<L>(L g, ref L buffer) where L : struct, ILane<L>
         {
-            L gradient = L.Fma(L.Splat(penalty), p, g);
-            buffer = L.Fma(L.Splat(momentum), buffer, L.Splat(entering) * gradient);
-            p -= L.Splat(rate) * L.Fma(L.Splat(ahead), buffer, L.Splat(direct) * gradient);
+            buffer = L.Fma(L.Splat(momentum), buffer, L.Splat(entering) * g);
+            return L.Fma(L.Splat(ahead), buffer, L.Splat(direct) * g);
         }
     }
 }

@@ -1,0 +1,55 @@
+using System.Runtime.CompilerServices;
+using ILGpuOptim.Compute;
+
+namespace ILGpuOptim.Optim;
+
+/// <summary>Where weight decay λ enters an update.</summary>
+public enum DecayForm
+{
+    /// <summary>p ← (1 - lr · λ) p before the update (Loshchilov and Hutter, ICLR 2019).</summary>
+    Before,
+
+    /// <summary>λp is added to the direction, computed from p before the update: p ← p - lr (u + λp). Norms of the direction include it.</summary>
+    WithUpdate,
+
+    /// <summary>p ← (1 - lr · λ) p after the update.</summary>
+    After,
+
+    /// <summary>λp is added to the gradient, and so enters the moments: L2 regularization.</summary>
+    Gradient,
+}
+
+/// <summary>Weight decay of a move.</summary>
+/// <param name="Form">Where it enters.</param>
+/// <param name="Value">λ.</param>
+public readonly record struct Decay(DecayForm Form, double Value)
+{
+    /// <summary><see cref="DecayForm.Before"/>.</summary>
+    public static Decay Before(double value) => new(DecayForm.Before, value);
+
+    /// <summary><see cref="DecayForm.WithUpdate"/>.</summary>
+    public static Decay WithUpdate(double value) => new(DecayForm.WithUpdate, value);
+
+    /// <summary><see cref="DecayForm.After"/>.</summary>
+    public static Decay After(double value) => new(DecayForm.After, value);
+
+    /// <summary><see cref="DecayForm.Gradient"/>.</summary>
+    public static Decay Gradient(double value) => new(DecayForm.Gradient, value);
+
+    internal double Of(DecayForm form) => Form == form ? Value : 0;
+}
+
+/// <summary>p ← (before · p - lr (u + with · p)) · after, for a direction u of the gradient g + penalty · p.</summary>
+internal readonly struct Move(in Decay decay, double rate, double scale)
+{
+    private readonly float rate = (float)(rate * scale);
+    private readonly float penalty = (float)decay.Of(DecayForm.Gradient), with = (float)(decay.Of(DecayForm.WithUpdate) / scale);
+    private readonly float before = (float)(1 - rate * decay.Of(DecayForm.Before)), after = (float)(1 - rate * decay.Of(DecayForm.After));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Penalized<L>(L p, L g) where L : struct, ILane<L> => L.Fma(L.Splat(penalty), p, g);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Of<L>(L p, L u) where L : struct, ILane<L> =>
+        (p * L.Splat(before) - L.Splat(rate) * L.Fma(L.Splat(with), p, u)) * L.Splat(after);
+}
