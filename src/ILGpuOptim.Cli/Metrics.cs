@@ -17,7 +17,7 @@ internal static class Metrics
         string path = Path.Combine(run.Folder, "loss.svg");
         try
         {
-            AtomicFolder.WriteText(path, Charts.Document(Chart($"{run.Settings.Preset}, {run.Settings.Optimizer.Name}", RunMetrics.Read(run.Folder))));
+            AtomicFolder.WriteText(path, Charts.Document(Chart($"{run.Settings.Preset}, {run.Settings.Optimizer.Name}", RunMetrics.Read(run.Folder), run.Data.HasPairs ? "pair" : "token")));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -26,9 +26,12 @@ internal static class Metrics
     }
 
     /// <summary>The chart of a run.</summary>
-    internal static PlotModel Chart(string title, RunMetrics metrics)
+    /// <param name="title">The title.</param>
+    /// <param name="metrics">What it recorded.</param>
+    /// <param name="unit">What a loss is of: a token, or a pair of answers.</param>
+    internal static PlotModel Chart(string title, RunMetrics metrics, string unit = "token")
     {
-        PlotModel plot = Charts.Plot(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", Minimum = 0 }, "loss, nats per token");
+        PlotModel plot = Charts.Plot(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", Minimum = 0 }, $"loss, nats per {unit}");
         plot.Title = Terminal.Line(title);
         plot.TitleFontSize = 14;
         const string rateAxis = "rate";

@@ -89,6 +89,9 @@ internal abstract class TrainingProgress(TrainingRun run)
 
     protected TimeSpan Left(long step) => step > firstStep ? clock.Elapsed / (step - firstStep) * (Training.Settings.Steps - step) : TimeSpan.Zero;
 
+    /// <summary>The accuracy and the margin of pairs of answers; empty for other data.</summary>
+    private static string Preferences(PreferenceMetrics? metrics) => metrics is null ? "" : $"  accuracy {metrics.Accuracy:F3}  margin {metrics.Margin:F3}";
+
     private bool Validates => Training.Data.Validation.Length > 0;
 
     protected static double MemoryMegabytes => Environment.WorkingSet / 1e6;
@@ -103,11 +106,11 @@ internal abstract class TrainingProgress(TrainingRun run)
             if (clock.Elapsed.TotalSeconds < nextLine && result.Step < Training.Settings.Steps)
                 return;
             nextLine = clock.Elapsed.TotalSeconds + 1;
-            Line($"step {result.Step,6}/{Training.Settings.Steps}  epoch {result.Epoch:F2}  loss {result.Loss:F4}  lr {result.LearningRate:E2}  {TokensPerSecond(result.Step),8:N0} tokens/s  {MemoryMegabytes:F0} MB  ETA {Left(result.Step):m\\:ss}");
+            Line($"step {result.Step,6}/{Training.Settings.Steps}  epoch {result.Epoch:F2}  loss {result.Loss:F4}{Preferences(result.Preferences)}  lr {result.LearningRate:E2}  {TokensPerSecond(result.Step),8:N0} tokens/s  {MemoryMegabytes:F0} MB  ETA {Left(result.Step):m\\:ss}");
         }
 
         protected override void Validated(long step, double training, double validation) =>
-            Line($"step {step,6}  train loss {training:F4}{(Validates ? $"  validation loss {validation:F4}" : "")}");
+            Line($"step {step,6}  train loss {training:F4}{(Validates ? $"  validation loss {validation:F4}{Preferences(Training.Preferences)}" : "")}");
     }
 
     private sealed class JsonProgress(TrainingRun run) : TrainingProgress(run)
@@ -128,7 +131,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             CommonOptions.PrintJson(new { Event = "end", Finished = finished, Step = Training.Trainer.StepNumber, Sample = lastSample, Seconds = clock.Elapsed.TotalSeconds });
 
         protected override void Stepped(StepResult result) =>
-            CommonOptions.PrintJson(new { Event = "step", result.Step, result.Epoch, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm });
+            CommonOptions.PrintJson(new { Event = "step", result.Step, result.Epoch, result.Loss, Lr = result.LearningRate, GradNorm = result.GradientNorm, RewardMargin = result.Preferences?.Margin, RewardAccuracy = result.Preferences?.Accuracy });
 
         protected override void Skipped(StepResult result) =>
             CommonOptions.PrintJson(new { Event = "skipped", result.Step, Reason = $"{result.Spike}", result.Spike!.Skipped });
@@ -145,6 +148,8 @@ internal abstract class TrainingProgress(TrainingRun run)
             Step = step,
             TrainLoss = double.IsFinite(training) ? training : (double?)null,
             ValLoss = double.IsFinite(validation) ? validation : (double?)null,
+            RewardMargin = Training.Preferences?.Margin,
+            RewardAccuracy = Training.Preferences?.Accuracy,
         });
     }
 
@@ -172,7 +177,7 @@ internal abstract class TrainingProgress(TrainingRun run)
         }
 
         protected override void Validated(long step, double training, double validation) =>
-            AnsiConsole.MarkupLine($"step {step,6}  train loss {training:F4}{(Validates ? $"  validation loss [bold]{validation:F4}[/]" : "")}");
+            AnsiConsole.MarkupLine($"step {step,6}  train loss {training:F4}{(Validates ? $"  validation loss [bold]{validation:F4}[/]{Preferences(Training.Preferences)}" : "")}");
 
         protected override void Line(string text) => AnsiConsole.WriteLine(text);
     }

@@ -1,6 +1,7 @@
 using System.Text;
 using ILGpuOptim.Data;
 using ILGpuOptim.Data.ChatTemplates;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
 
@@ -34,6 +35,8 @@ internal sealed record EvalData(TokenSequence Tokens, long? Bytes, DocumentEnds?
     public static EvalData Open(string path, string folder, TrainingSettings? run, string[] data, bool documents, int block)
     {
         ITokenizer? tokenizer = Tokenizers.Load(folder);
+        if ((data.Length > 0 ? data : run?.Data ?? []).FirstOrDefault(ConversationFile.IsPairs) is { } pairs)
+            throw new UserException($"{pairs}: pairs of answers are compared with the model that a run began with, which its validations do (metrics.jsonl); give --data with conversations or text");
         if (data.Length > 0 && tokenizer is not null)
         {
             int most = ModelFiles.LoadConfig(folder).ContextLength;

@@ -28,7 +28,7 @@ internal sealed class TrainOptions
         output = Add(new Option<string?>("--out") { Description = "run folder; default: runs/PRESET-TIME-PROCESS" });
         resume = Add(new Option<string?>("--resume") { Description = "continue this run; last: the run below runs/ that trained last. Other flags change its settings, and the run keeps the changes", CustomParser = RunOf });
         allowDataChange = Add(new Option<bool>("--allow-data-change") { Description = "with --resume: continue even if the data differs from that at the start of the run" });
-        Setting<string[]>("--data", "Data", "text files, folders, .bin token files, or .jsonl files of conversations; default: the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
+        Setting<string[]>("--data", "Data", "text files, folders, .bin token files, or .jsonl files of conversations or pairs of answers; default: the embedded corpus", (s, v) => s with { Data = [.. v.Select(Path.GetFullPath)] });
         tokenizer = Setting<string>("--tokenizer", "Tokenizer", "char, byte, o200k, cl100k, or a tokenizer file or folder", (s, v) => s with { Tokenizer = File.Exists(v) || Directory.Exists(v) ? Path.GetFullPath(v) : v });
         Setting<string>("--chat-template", "ChatTemplate", "template of conversations: chatml, or a file; default: that of --from, else chatml", (s, v) => s with { ChatTemplate = File.Exists(v) ? Path.GetFullPath(v) : v });
         Value<double>("--validation", "Validation", "fraction of the text used for validation; 0: train on all of it");
@@ -40,6 +40,11 @@ internal sealed class TrainOptions
         Value<bool>("--rslora", "Lora.Rslora", "rank-stabilized LoRA: adapters are multiplied by alpha / √rank");
         Value<bool>("--dora", "Lora.Dora", "weight-decomposed LoRA (DoRA): magnitudes of the weights are trained beside the adapters");
         Setting<string[]>("--lora-targets", "Lora.Targets", "linear layers that get adapters: last parts of their names, or patterns with *", (s, v) => s with { Lora = (s.Lora ?? new()) with { Targets = v } });
+        Value<double>("--dpo-beta", "Dpo.Beta", "pairs of answers: the factor β of rewards; the larger, the closer the model stays to the one it began with");
+        Value<Ops.PreferenceLossKind>("--dpo-loss", "Dpo.Loss", "pairs of answers: sigmoid (DPO) or ipo (IPO)");
+        Value<double>("--dpo-label-smoothing", "Dpo.LabelSmoothing", "pairs of answers: the probability that a preference is the wrong way round (conservative DPO)");
+        Value<bool>("--dpo-length-normalized", "Dpo.LengthNormalized", "pairs of answers: divide log-probabilities by the number of tokens");
+        Value<double>("--dpo-sft-weight", "Dpo.SftWeight", "pairs of answers: the weight of the chosen answers' loss per token, which is added; 0: none");
         Value<int>("--layers", "Layers", "number of transformer layers");
         Value<int>("--heads", "Heads", "number of attention heads");
         Value<int>("--hidden-size", "HiddenSize", "hidden size");

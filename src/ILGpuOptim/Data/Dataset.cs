@@ -41,6 +41,9 @@ public sealed class Dataset : IDisposable
     /// <summary>Marks the tokens of answers in <see cref="Validation"/>, if it consists of conversations.</summary>
     internal TokenSequence? ValidationAnswers { get; private init; }
 
+    /// <summary>True if the conversations are pairs: each chosen one is followed by the one that is rejected.</summary>
+    internal bool HasPairs { get; private init; }
+
     /// <summary>The template of conversations; null for other data.</summary>
     public ChatTemplate? ChatTemplate { get; private init; }
 
@@ -75,8 +78,8 @@ public sealed class Dataset : IDisposable
     }
 
     /// <summary>
-    /// Reads conversations from JSON lines; the last fraction of them is for validation. Only the assistant's answers are predicted. Null if no path is a file
-    /// of conversations.
+    /// Reads conversations, or pairs of them, from JSON lines; the last fraction is for validation. Only the assistant's answers are predicted. Null if no path
+    /// is a file of conversations or pairs.
     /// </summary>
     /// <param name="paths">The files.</param>
     /// <param name="template">Converts conversations to text.</param>
@@ -87,20 +90,22 @@ public sealed class Dataset : IDisposable
     internal static Dataset? TryReadConversations(
         IReadOnlyList<string> paths, Func<ChatTemplate> template, Func<Func<string>, ITokenizer> tokenizer, double validationFraction, int block)
     {
-        if (!paths.Any(ConversationFile.Is))
+        bool hasPairs = paths.Any(ConversationFile.IsPairs);
+        if (!hasPairs && !paths.Any(ConversationFile.Is))
             return null;
+        (int sides, string kind) = hasPairs ? (2, "pairs of answers") : (1, "conversations");
         var ignored = new SortedSet<string>(StringComparer.Ordinal);
         var notes = new SortedSet<string>(StringComparer.Ordinal);
-        IReadOnlyList<Conversation> all = ConversationFile.Read(paths, ignored);
+        IReadOnlyList<Conversation> all = hasPairs ? ConversationFile.ReadPairs(paths, ignored) : ConversationFile.Read(paths, ignored);
         ChatTemplate form = template();
         ITokenizer words = tokenizer(() => string.Concat(all.Select(item => Text(item, form))));
-        int split = (int)(all.Count * (1 - validationFraction));
+        int split = (int)(all.Count / sides * (1 - validationFraction)) * sides;
         string source = string.Join(", ", paths);
-        ConversationSet left = ConversationSet.Of([.. all.Take(split)], form, words, block, notes), right = ConversationSet.Of([.. all.Skip(split)], form, words, block, notes);
+        ConversationSet left = ConversationSet.Of([.. all.Take(split)], form, words, block, sides, notes), right = ConversationSet.Of([.. all.Skip(split)], form, words, block, sides, notes);
         if (left.Tokens.Length == 0)
-            throw UserException.NamingSettings($"{source}: {all.Count} conversations leave none to train on; give more, a smaller {"Validation":setting} or a larger {"Block":setting}");
-        string counts = validationFraction > 0 ? string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count:N0} conversations to train on and {right.Ends.Count:N0} to validate with")
-            : string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count:N0} conversations");
+            throw UserException.NamingSettings($"{source}: {all.Count / sides} {kind} leave none to train on; give more, a smaller {"Validation":setting} or a larger {"Block":setting}");
+        string counts = validationFraction > 0 ? string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count / sides:N0} {kind} to train on and {right.Ends.Count / sides:N0} to validate with")
+            : string.Create(CultureInfo.InvariantCulture, $"{left.Ends.Count / sides:N0} {kind}");
         notes.Add(string.Create(CultureInfo.InvariantCulture, $"{counts}; only answers are predicted. Chat template: {form.Source}"));
         if (ignored.Count > 0)
             notes.Add($"fields of the records that are not used: {string.Join(", ", ignored)}");
@@ -110,6 +115,7 @@ public sealed class Dataset : IDisposable
             ValidationDocuments = right.Ends,
             TrainingAnswers = left.Answers,
             ValidationAnswers = right.Answers,
+            HasPairs = hasPairs,
             ChatTemplate = form,
             FirstQuestion = [.. all[0].Messages.TakeWhile(message => !message.IsAnswer)],
             Notes = [.. notes],
@@ -126,6 +132,22 @@ public sealed class Dataset : IDisposable
                 throw new UserException($"{conversation.Place}: {e.Message}", e);
             }
         }
+    }
+
+    /// <summary>A pair of conversations that fill a block, for plans of memory: all batches of pairs need the same.</summary>
+    internal static Dataset OfOnePair(int block)
+    {
+        int[] marks = new int[2 * (block + 1)];
+        TokenSequence tokens = TokenSequence.From(marks);
+        Array.Fill(marks, 1);
+        return new Dataset(tokens, TokenSequence.Empty, 1, null, "memory")
+        {
+            TrainingDocuments = DocumentEnds.From([block + 1, 2 * (block + 1)], marks.Length),
+            ValidationDocuments = DocumentEnds.From([], 0),
+            TrainingAnswers = TokenSequence.From(marks),
+            ValidationAnswers = TokenSequence.Empty,
+            HasPairs = true,
+        };
     }
 
     /// <summary>Splits tokens; the last fraction is for validation.</summary>

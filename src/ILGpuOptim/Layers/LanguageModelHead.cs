@@ -71,6 +71,10 @@ public sealed class LanguageModelHead : Layer
         return tape.CrossEntropy(Transform(tape, tape.Embedding(states, tape.Indices(rows))), Weight, Bias, counted, scale, cap);
     }
 
+    /// <summary>The negative log-probability of each target; 0 where the target is negative.</summary>
+    internal Tensor TokenLosses(Tape tape, Tensor states, ReadOnlySpan<int> targets) =>
+        tape.TokenLosses(Transform(tape, states), Weight, Bias, targets, description.SoftCap ?? 0);
+
     /// <summary>The rows with a target, and those targets.</summary>
     internal static (int[] Rows, int[] Targets) Counted(ReadOnlySpan<int> targets)
     {

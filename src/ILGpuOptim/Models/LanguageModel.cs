@@ -116,6 +116,20 @@ public abstract class LanguageModel : Layer, IDisposable
         return new LossParts(loss, loss, null);
     }
 
+    /// <summary>The negative log-probability of each target in f32; 0 where the target is negative.</summary>
+    /// <param name="tape">The tape that records the operation.</param>
+    /// <param name="batch">The tokens with their optional masks and positions.</param>
+    /// <param name="targets">The token that each position should predict.</param>
+    /// <param name="router">The routers' load-balancing loss times its coefficient; null for a model without it.</param>
+    internal virtual Tensor TokenLosses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, out Tensor? router)
+    {
+        int[] counted = [.. targets];
+        foreach (ref int target in counted.AsSpan())
+            target = Math.Max(target, -1);
+        router = null;
+        return tape.CrossEntropy(Logits(tape, batch).Reshape(targets.Length, -1), counted, ignored: -1, reduction: LossReduction.None);
+    }
+
     /// <summary>The logits of every position, … × vocabulary, sequence by sequence. The rows are the decoder's in an encoder-decoder.</summary>
     /// <param name="tape">The tape that records the operation.</param>
     /// <param name="batch">The tokens with their optional masks and positions.</param>

@@ -32,7 +32,29 @@ public static class CrossEntropyOp
     /// <exception cref="ArgumentOutOfRangeException">A target is no class, or a setting lies outside its range.</exception>
     public static Tensor CrossEntropy(
         this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale = 1, float softCap = 0, long mostKept = MaxKeptLogits,
-        float labelSmoothing = 0, float logitScale = 1)
+        float labelSmoothing = 0, float logitScale = 1) =>
+        tape.CrossEntropy(x, head, bias, targets, scale, softCap, mostKept, labelSmoothing, logitScale, LossReduction.Mean);
+
+    /// <summary>
+    /// The loss of each row, ln Σⱼ exp zⱼ - z_target, with the logits z as for the mean: the negative log-probability of its target. Rows with a negative target
+    /// have the loss 0. The backward pass computes the logits again, chunk by chunk.
+    /// </summary>
+    /// <param name="tape">The tape that records the operation.</param>
+    /// <param name="x">… × c, n rows in all.</param>
+    /// <param name="head">vocabulary × c.</param>
+    /// <param name="bias">vocabulary, or null.</param>
+    /// <param name="targets">n classes; negative ones are ignored.</param>
+    /// <param name="softCap">The cap of the logits; 0: none.</param>
+    /// <param name="logitScale">Multiplies the logits.</param>
+    /// <returns>n losses in f32.</returns>
+    /// <exception cref="ArgumentException">The sizes do not fit.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A target is no class, or a setting lies outside its range.</exception>
+    public static Tensor TokenLosses(this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float softCap = 0, float logitScale = 1) =>
+        tape.CrossEntropy(x, head, bias, targets, 1, softCap, 0, 0, logitScale, LossReduction.None);
+
+    private static Tensor CrossEntropy(
+        this Tape tape, Tensor x, Tensor head, Tensor? bias, ReadOnlySpan<int> targets, float scale, float softCap, long mostKept, float labelSmoothing, float logitScale,
+        LossReduction reduction)
     {
         int rows = x.Rows, vocabulary = ProductShape.Outputs("CrossEntropy", x, head, bias, transposed: true);
         if (targets.Length != rows)
@@ -51,11 +73,12 @@ public static class CrossEntropyOp
             counted += target >= 0 ? 1 : 0;
         }
 
-        Tensor output = tape.Output([], x, head, bias);
+        bool isMean = reduction == LossReduction.Mean;
+        Tensor output = tape.Output(isMean ? [] : [rows], x, head, bias);
         output.IsKept = true;
         x = tape.Floats(x);
         var logitsOf = new HeadLogits(x, head, bias, logitScale, softCap) { Precision = tape.Precision };
-        Block indices = tape.Indices(targets), weights = Weights(tape, targets, scale / counted);
+        Block indices = tape.Indices(targets), weights = Weights(tape, targets, isMean ? scale / counted : 1);
         Block logSums = tape.Scratch(rows), picked = tape.Scratch(rows);
         Block? means = labelSmoothing > 0 ? tape.Scratch(rows) : null;
         int stride = HeadLogits.Stride(vocabulary), chunk = (int)Math.Clamp(tape.Device.ChunkLength / Math.Max(1, vocabulary), 1, Math.Max(1, rows));
@@ -82,8 +105,10 @@ public static class CrossEntropyOp
 
         if (means is { } smooth)
             tape.Device.Map(new SmoothLossRule(labelSmoothing), 1, rows, logSums, picked, smooth, weights, Operand.Scalar(output.Data));
-        else
+        else if (isMean)
             tape.Device.Map(new LossRule(), 1, rows, logSums, picked, weights, Operand.Scalar(output.Data));
+        else
+            tape.Device.Map(new RowLossRule(), 1, rows, logSums, picked, weights, output.Data);
         if (!keep)
             tape.Release(logits);
         if (means is { } unneeded)
@@ -126,9 +151,10 @@ public static class CrossEntropyOp
             if (!Output.HasUnitGradient)
             {
                 rowWeights = tape.Scratch(rows);
-                device.Map(new ProductRule(), 1, rows, weights, Operand.Scalar(Output.Gradient!.Value), rowWeights);
+                Block gradient = Output.Gradient!.Value;
+                device.Map(new ProductRule(), 1, rows, weights, Output.Shape.Count == 0 ? Operand.Scalar(gradient) : gradient, rowWeights);
                 if (kept is not null)
-                    device.Map(new ScaleByRule(), rows, vocabulary, new Operand(gradients, Stride: stride), Operand.Scalar(Output.Gradient!.Value));
+                    device.Map(new ScaleByRule(), rows, vocabulary, new Operand(gradients, Stride: stride), Operand.Scalar(gradient));
             }
 
             Block negative = tape.Scratch(rows);
@@ -188,6 +214,15 @@ public static class CrossEntropyOp
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L logSum, ref L picked, ref L weight, ref L loss) where L : struct, ILane<L> =>
             loss = L.Select(L.Equal(weight, L.Splat(0)), L.Splat(0), weight * (logSum - picked));
+    }
+
+    /// <summary>As <see cref="LossRule"/>, a loss for each row instead of their sum.</summary>
+    private readonly struct RowLossRule : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Read, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L logSum, ref L picked, ref L weight, ref L loss) where L : struct, ILane<L> => new LossRule().Apply(ref logSum, ref picked, ref weight, ref loss);
     }
 
     /// <summary>As <see cref="LossRule"/>, with (1 - ε) · picked + ε · mean in place of the picked logit.</summary>

@@ -48,13 +48,15 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on = null)
     {
         // Conversations are kept apart, packed, whatever the settings say of other data.
-        if (settings.Data.Any(ConversationFile.Is))
+        bool hasPairs = settings.Data.Any(ConversationFile.IsPairs);
+        if (hasPairs || settings.Data.Any(ConversationFile.Is))
             settings = settings with { Documents = true, Pad = false };
         bool hasExperts = config.Describe()?.Blocks.Any(block => block.FeedForward.Experts is not null) ?? false;
         using var device = new DryDevice(on) { HasRoutedProducts = hasExperts };
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
-        using Dataset data = DataOf(settings, 1);
+        using Dataset data = hasPairs ? Dataset.OfOnePair(settings.Block) : DataOf(settings, 1);
         using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2, LayerInterval = Math.Min(1, settings.LayerInterval) });
+        trainer.References = hasPairs ? new ReferenceScores(new float[2], []) : null;
         if (trainer.Optimizer is ILowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
         IReadOnlyList<Parameter> parameters = model.AllParameters;

@@ -61,7 +61,7 @@ internal sealed class RunRecorder : IDisposable
         double seconds = sinceStep.Elapsed.TotalSeconds, speed = trainer.TokensPerStep / Math.Max(seconds, 1e-9);
         sinceStep.Restart();
         long bytes = trainer.Device.Pool.PeakBytes;
-        metrics.Append(new JsonObject
+        var line = new JsonObject
         {
             ["step"] = result.Step,
             ["epoch"] = result.Epoch,
@@ -72,7 +72,9 @@ internal sealed class RunRecorder : IDisposable
             ["seconds"] = seconds,
             ["tokens_per_second"] = speed,
             ["memory_bytes"] = bytes,
-        });
+        };
+        Append(line, result.Step, "training", result.Preferences);
+        metrics.Append(line);
         TrainingMeters.Stepped(result, trainer.TokensPerStep, seconds, bytes);
         events?.Append(result.Step, ("loss/training", result.Loss), ("learning_rate", (float)result.LearningRate), ("gradient_norm", result.GradientNorm), ("tokens_per_second", (float)speed), ("memory_bytes", bytes));
         if (result.Layers is { } layers)
@@ -114,13 +116,25 @@ internal sealed class RunRecorder : IDisposable
     }
 
     /// <summary>Records a validation; NaN stands for data that is missing.</summary>
-    public void Validated(double training, double validation)
+    public void Validated(double training, double validation, PreferenceMetrics? preferences)
     {
-        metrics.Append(new JsonObject { ["step"] = trainer.StepNumber, ["train_loss"] = Number(training), ["val_loss"] = Number(validation), ["time"] = Now });
+        var line = new JsonObject { ["step"] = trainer.StepNumber, ["train_loss"] = Number(training), ["val_loss"] = Number(validation), ["time"] = Now };
+        Append(line, trainer.StepNumber, "validation", preferences);
+        metrics.Append(line);
         TrainingMeters.Validated(validation);
         if (double.IsFinite(validation))
             events?.Append(trainer.StepNumber, ("loss/validation", (float)validation));
         Flush();
+    }
+
+    /// <summary>Adds the reward margin and the accuracy of pairs to a line, and to TensorBoard's events.</summary>
+    private void Append(JsonObject line, long step, string data, PreferenceMetrics? preferences)
+    {
+        if (preferences is null)
+            return;
+        line["reward_margin"] = Number(preferences.Margin);
+        line["reward_accuracy"] = Number(preferences.Accuracy);
+        events?.Append(step, ($"reward_margin/{data}", (float)preferences.Margin), ($"reward_accuracy/{data}", (float)preferences.Accuracy));
     }
 
     /// <summary>Records a generated text.</summary>

@@ -6,9 +6,11 @@ namespace ILGpuOptim.Training;
 public sealed class StepResult
 {
     private readonly Readback measures;
+    private readonly bool hasPairs;
 
-    internal StepResult(long step, double epoch, double learningRate, Readback measures)
+    internal StepResult(long step, double epoch, double learningRate, Readback measures, bool hasPairs)
     {
+        this.hasPairs = hasPairs;
         Step = step;
         Epoch = epoch;
         LearningRate = learningRate;
@@ -24,11 +26,14 @@ public sealed class StepResult
     /// <summary>The learning rate of the update.</summary>
     public double LearningRate { get; }
 
-    /// <summary>The mean loss of the update's batches, in nats per token.</summary>
+    /// <summary>The mean loss of the update's batches, in nats per token, or per pair of answers.</summary>
     public float Loss => measures.Wait()[0];
 
     /// <summary>The global norm of the gradient before clipping.</summary>
     public float GradientNorm => measures.Wait()[1];
+
+    /// <summary>The reward margin and the accuracy of the update's pairs of answers; null for other data.</summary>
+    public PreferenceMetrics? Preferences => hasPairs ? new PreferenceMetrics(measures.Wait()[2], measures.Wait()[3]) : null;
 
     /// <summary>Why the update was skipped (<see cref="TrainingSettings.SpikeThreshold"/>): weights and optimizer state are those before the step. Null: it was made.</summary>
     public Spike? Spike { get; internal set; }

@@ -20,13 +20,15 @@ public sealed partial class Trainer
         ?? throw new UserException("the model's config.json has no mask_token_id, so tokens cannot be masked; add it (the line of [MASK] in vocab.txt, counted from 0)");
 
     /// <summary>Refuses settings that the model would ignore. Runs store every setting, so default values are accepted.</summary>
-    private static void CheckUsed(TrainingSettings settings, LanguageModel model)
+    private static void CheckUsed(TrainingSettings settings, LanguageModel model, Dataset data)
     {
         var defaults = new TrainingSettings();
         if (model.IsCausal && !model.HasEncoder && settings.MaskedFraction != defaults.MaskedFraction)
             throw UserException.NamingSettings($"{nameof(settings.MaskedFraction):setting} {settings.MaskedFraction}: {model.Config.Family} predicts each next token, so none is masked; leave it at {defaults.MaskedFraction}");
         if (!model.HasEncoder && settings.MeanSpan != defaults.MeanSpan)
             throw UserException.NamingSettings($"{nameof(settings.MeanSpan):setting} {settings.MeanSpan}: {model.Config.Family} does not predict spans; leave it at {defaults.MeanSpan}");
+        if (!data.HasPairs && settings.Dpo != defaults.Dpo)
+            throw UserException.NamingSettings($"{nameof(settings.Dpo):setting}: {data.Source} holds no pairs of answers; give JSON lines with prompt, chosen and rejected, or leave it out");
     }
 
     private static IEnumerable<string> NotesOn(Device device, TrainingSettings settings, LanguageModel model, Optimizer optimizer)

@@ -30,7 +30,7 @@ public sealed partial class Trainer : IDisposable
     /// <summary>The step whose update failed: some parameters may be updated and others not.</summary>
     private long? halfDone;
 
-    /// <summary>The loss and the gradient norm on the device, read back together.</summary>
+    /// <summary>The loss, the gradient norm, and for pairs the reward margin and the accuracy on the device, read back together.</summary>
     private readonly Block measures;
 
     /// <summary>Launched steps whose loss and norm were not checked yet.</summary>
@@ -51,7 +51,7 @@ public sealed partial class Trainer : IDisposable
             throw UserException.NamingSettings($"{nameof(settings.Documents):setting}: {model.Config.Family} cannot keep documents apart ({model.GetType().Name} has no {nameof(LanguageModel.SupportsDocuments)}); leave it out");
         if (settings.Precision == Precision.BF16 && !device.HasNarrowAttention)
             throw UserException.NamingSettings($"{nameof(settings.Precision):setting} bf16: attention reads f32 only on {device.Name}; use {nameof(settings.Precision):setting} f32 or tf32, or {nameof(settings.Device):setting} cpu");
-        CheckUsed(settings, model);
+        CheckUsed(settings, model, data);
         Device = device;
         Model = model;
         model.Recomputes = settings.Recompute;
@@ -76,7 +76,7 @@ public sealed partial class Trainer : IDisposable
 
         guard = settings.SpikeThreshold > 0 ? new SpikeGuard(settings.SpikeThreshold, settings.SpikeMeasure, settings.SpikeWindow) : null;
         Notes = [.. NotesOn(device, settings, model, Optimizer)];
-        measures = device.Pool.Rent(2);
+        measures = device.Pool.Rent(data.HasPairs ? 4 : 2);
     }
 
     /// <summary>The device of the model.</summary>
@@ -189,20 +189,17 @@ public sealed partial class Trainer : IDisposable
                 Stop.ThrowIfCancellationRequested();
             ulong first = (ulong)StepNumber * (ulong)Settings.Accumulate;
             batches.FillTraining(first + (ulong)i);
-            Tensor batchLoss = Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, Settings.Accumulate, first + (ulong)i));
+            BatchLosses losses = LossOfBatch(batches.TrainingWeight(first, Settings.Accumulate, first + (ulong)i), onTraining: true);
             if (Settings.Layerwise && (guard is not null || !Device.IsAsynchronous))
-                CheckBeforeUpdates(batchLoss.Item());
-            Tape.Backward(batchLoss);
-            if (i == 0)
-                Device.Copy(batchLoss.Data, measures.Slice(0, 1));
-            else
-                Device.Map(new AddRule(), 1, 1, measures.Slice(0, 1), batchLoss.Data);
+                CheckBeforeUpdates(losses.Total.Item());
+            losses.AddTo(Device, measures, isFirst: i == 0);
+            Tape.Backward(losses.Total);
             Tape.Reset();
         }
 
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Tape.Gradients, Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
-        var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures));
+        var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures), data.HasPairs);
         if (guard is not null && !Settings.Layerwise && Skips(result))
         {
             Tape.Gradients.Clear();
@@ -299,41 +296,46 @@ public sealed partial class Trainer : IDisposable
     }
 
     /// <summary>
-    /// The mean loss in nats per token, over batches that are the same each time, of the averaged weights if there are any (<see cref="TrainingSettings.Ema"/>);
+    /// The mean loss in nats per token, or per pair of answers, over batches that are the same each time, of the averaged weights if there are any (<see cref="TrainingSettings.Ema"/>);
     /// NaN if there are no batches.
     /// </summary>
-    public double Validate(int batches, bool onTraining = false)
+    public double Validate(int batches, bool onTraining = false) => Measure(batches, onTraining).Loss;
+
+    /// <summary>As <see cref="Validate"/>, with the reward margin and the accuracy of pairs.</summary>
+    internal (double Loss, PreferenceMetrics? Preferences) Measure(int batches, bool onTraining)
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
         if ((onTraining ? data.Training : data.Validation).Length == 0 || batches == 0)
-            return double.NaN;
+            return (double.NaN, null);
         Tape.IsTraining = Tape.IsRecording = false;
         using IDisposable? averaged = average?.Use();
-        Block losses = Device.Pool.Rent(batches);
+        int size = data.HasPairs ? BatchLosses.Size : 1;
+        Block measured = Device.Pool.Rent((long)batches * size);
         try
         {
             for (int i = 0; i < batches; i++)
             {
                 this.batches.FillValidation(onTraining, (ulong)i);
-                Device.Copy(Model.Losses(Tape, this.batches.Tokens, this.batches.Targets).CrossEntropy.Data, losses.Slice(i, 1));
+                LossOfBatch(1, onTraining).CopyObjective(Device, measured.Slice((long)i * size, size));
                 Tape.Reset();
             }
 
-            double sum = 0, weights = 0;
-            ulong batch = 0;
-            foreach (float loss in Downloaded(losses))
+            Span<double> sums = stackalloc double[BatchLosses.Size];
+            double weights = 0;
+            float[] values = Downloaded(measured);
+            for (int i = 0; i < values.Length; i++)
             {
-                double weight = this.batches.ValidationWeight(onTraining, batch++);
-                sum += weight * loss;
-                weights += weight;
+                double weight = this.batches.ValidationWeight(onTraining, (ulong)(i / size));
+                sums[i % size] += weight * values[i];
+                weights += i % size == 0 ? weight : 0;
             }
 
-            return sum / weights;
+            return (sums[0] / weights, data.HasPairs ? new PreferenceMetrics(sums[1] / weights, sums[2] / weights) : null);
         }
         finally
         {
             Tape.Reset();
-            Device.Pool.Return(losses);
+            Device.Pool.Return(measured);
         }
     }
 

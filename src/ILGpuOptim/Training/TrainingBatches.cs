@@ -24,8 +24,10 @@ internal sealed class TrainingBatches
     {
         this.data = data;
         rows = settings.Batch;
-        training = new BatchSampler(settings.Block, rows, settings.Seed, settings.Sampling);
-        validating = new BatchSampler(settings.Block, rows, settings.Seed);
+        if (data.HasPairs && rows % 2 != 0)
+            throw UserException.NamingSettings($"{nameof(settings.Batch):setting} {rows}: a batch has as many chosen as rejected sequences, so it must be even");
+        training = new BatchSampler(settings.Block, data.HasPairs ? rows / 2 : rows, settings.Seed, settings.Sampling);
+        validating = new BatchSampler(settings.Block, data.HasPairs ? rows / 2 : rows, settings.Seed);
         masking = Trainer.MaskingOf(model, settings);
         corruption = CorruptionOf(model, settings.Block, settings.MaskedFraction, settings.MeanSpan, settings.Seed);
         inputs = new int[rows * settings.Block];
@@ -49,9 +51,11 @@ internal sealed class TrainingBatches
             if (!model.SupportsDocuments)
                 throw new UserException($"{data.Source}: {model.Config.Family} cannot keep conversations apart ({model.GetType().Name} has no {nameof(LanguageModel.SupportsDocuments)})");
             documents = new int[inputs.Length];
-            trainingConversations = new ConversationWindows(data.Training, answers, data.TrainingDocuments!, settings.Block, packs: !settings.Pad);
+            Pairs = data.HasPairs ? new PairBatch(rows, settings.Block) : null;
+            int sides = data.HasPairs ? 2 : 1;
+            trainingConversations = new ConversationWindows(data.Training, answers, data.TrainingDocuments!, settings.Block, packs: !settings.Pad, sides);
             validationConversations = data.Validation.Length == 0 ? null
-                : new ConversationWindows(data.Validation, data.ValidationAnswers!, data.ValidationDocuments!, settings.Block, packs: !settings.Pad);
+                : new ConversationWindows(data.Validation, data.ValidationAnswers!, data.ValidationDocuments!, settings.Block, packs: !settings.Pad, sides);
             return;
         }
 
@@ -77,6 +81,12 @@ internal sealed class TrainingBatches
     /// <summary>The target of each position of the current batch; negative targets are ignored.</summary>
     public int[] Targets { get; }
 
+    /// <summary>The pairs of the current batch; null for other data.</summary>
+    public PairBatch? Pairs { get; }
+
+    /// <summary>The windows of pairs in a batch.</summary>
+    public int PairWindowsPerBatch => rows / 2;
+
     /// <summary>The current batch.</summary>
     public TokenBatch Tokens => corruption is null ? new(inputs, rows) { Documents = documents, Mask = mask } : new(read, rows) { Mask = readMask };
 
@@ -91,9 +101,24 @@ internal sealed class TrainingBatches
     /// <param name="batch">Its number.</param>
     public void FillValidation(bool onTraining, ulong batch) => Fill(validating, onTraining, ValidationStream, batch);
 
+    /// <summary>The number of windows of pairs.</summary>
+    public long PairWindows(bool onTraining) => (onTraining ? trainingConversations : validationConversations)?.Count ?? 0;
+
+    /// <summary>Fills a batch with successive windows of pairs. After the last one, rows are padding.</summary>
+    public void FillPairs(bool onTraining, long first)
+    {
+        ConversationWindows windows = (onTraining ? trainingConversations : validationConversations)!;
+        inputs.AsSpan().Clear();
+        next.AsSpan().Fill(SequentialWindows.Ignored);
+        documents.AsSpan().Clear();
+        Pairs!.Clear();
+        for (int i = 0; i < PairWindowsPerBatch && first + i < windows.Count; i++)
+            FillPair(windows, first + i, 2 * i);
+    }
+
     /// <summary>
-    /// The weight of a training batch's mean loss in the mean over the targets of several: its share of their answers' tokens for conversations, an equal share
-    /// for other data.
+    /// The weight of a training batch's mean loss in the mean over the targets of several: its share of their answers' tokens for conversations and of their pairs
+    /// for pairs, an equal share for other data.
     /// </summary>
     /// <param name="first">The first batch.</param>
     /// <param name="count">The number of batches.</param>
@@ -108,15 +133,19 @@ internal sealed class TrainingBatches
         return (float)Answers(training, onTraining: true, TrainingStream, batch) / all;
     }
 
-    /// <summary>The weight of a validation batch's mean loss, to be divided by the sum of all weights: its tokens of answers for conversations, else 1.</summary>
+    /// <summary>The weight of a validation batch's mean loss, to be divided by the sum of all weights: its tokens of answers for conversations, its pairs for pairs, else 1.</summary>
     public double ValidationWeight(bool onTraining, ulong batch) => trainingConversations is null ? 1 : Answers(validating, onTraining, ValidationStream, batch);
 
     private long Answers(BatchSampler sampler, bool onTraining, ulong stream, ulong batch)
     {
         ConversationWindows windows = (onTraining ? trainingConversations : validationConversations)!;
         long count = 0;
-        for (int row = 0; row < rows; row++)
-            count += windows.Targets(sampler.Window(windows.Count, stream, batch, row));
+        for (int row = 0; row < rows / (Pairs is null ? 1 : 2); row++)
+        {
+            long window = sampler.Window(windows.Count, stream, batch, row);
+            count += Pairs is null ? windows.Targets(window) : windows.Members(window).Length;
+        }
+
         return count;
     }
 
@@ -130,6 +159,14 @@ internal sealed class TrainingBatches
         TokenSequence tokens = onTraining ? data.Training : data.Validation;
         if ((onTraining ? trainingConversations : validationConversations) is { } conversations)
         {
+            if (Pairs is not null)
+            {
+                Pairs.Clear();
+                for (int row = 0; row < rows; row += 2)
+                    FillPair(conversations, sampler.Window(conversations.Count, stream, batch, row / 2), row);
+                return;
+            }
+
             for (int row = 0, block = inputs.Length / rows; row < rows; row++)
             {
                 long window = sampler.Window(conversations.Count, stream, batch, row);
@@ -159,6 +196,18 @@ internal sealed class TrainingBatches
             sampler.Fill(tokens, stream, batch, inputs, next);
         corruption?.Apply(stream, batch, inputs, read, readMask, Targets);
         masking?.Apply(stream, batch, inputs, Targets);
+    }
+
+    private void FillPair(ConversationWindows windows, long window, int row)
+    {
+        int block = inputs.Length / rows;
+        for (int side = 0; side < 2; side++)
+        {
+            int start = (row + side) * block;
+            windows.Fill(window, inputs.AsSpan(start, block), next.AsSpan(start, block), documents.AsSpan(start, block), side);
+        }
+
+        Pairs!.Add(windows.Members(window), row, next, documents);
     }
 
     /// <summary>Span corruption for encoder–decoder models; null for other models.</summary>

@@ -26,9 +26,15 @@ public sealed partial class TrainingRun
         }
 
         if (Dataset.TryReadConversations(settings.Data, () => TemplateOf(settings, checkpoint), text => TokenizerOf(settings, checkpoint, text), settings.Validation, settings.Block) is { } conversations)
-            return conversations;
+        {
+            if (!conversations.HasPairs || settings.From is not null)
+                return conversations;
+            conversations.Dispose();
+            throw UserException.NamingSettings($"{string.Join(", ", settings.Data)}: pairs of answers train a model further, whose probabilities are the reference; name it with {nameof(settings.From):setting}");
+        }
+
         if (begins && settings.ChatTemplate is { } template)
-            throw UserException.NamingSettings($"{nameof(settings.ChatTemplate):setting} {template}: the data holds no conversations; give JSON lines with messages, or with prompt and completion");
+            throw UserException.NamingSettings($"{nameof(settings.ChatTemplate):setting} {template}: the data holds no conversations; give JSON lines with messages, with prompt and completion, or with chosen and rejected");
         string source = settings.Data.Count == 0 ? DefaultCorpus.Name : string.Join(", ", settings.Data);
         IReadOnlyList<int> fileEnds = [];
         string text = settings.Data.Count == 0 ? DefaultCorpus.Text : TextSource.Read(settings.Data, out fileEnds);
@@ -36,6 +42,23 @@ public sealed partial class TrainingRun
         return settings.Documents
             ? Dataset.FromDocuments(text, fileEnds.Count == 0 ? [text.Length] : fileEnds, tokenizer, settings.Validation, source)
             : Dataset.FromText(text, tokenizer, settings.Validation, source);
+    }
+
+    /// <summary>
+    /// For pairs: reads the log-probabilities of the reference model from the run's file. Before the first step they are computed if there is no file yet, and saved.
+    /// </summary>
+    /// <exception cref="UserException">The file is missing after the first step, or is damaged.</exception>
+    private void FindReferences(bool begins)
+    {
+        if (!Data.HasPairs)
+            return;
+        Trainer.References = ReferenceScores.Load(Folder, Data);
+        if (Trainer.References is not null)
+            return;
+        if (!begins)
+            throw new UserException($"{Path.Combine(Folder, ReferenceScores.FileName)} is missing, which holds the log-probabilities of the model that the run began with; restore it, or begin a new run");
+        Trainer.References = Trainer.ScoreAnswers();
+        Trainer.References.Save(Folder);
     }
 
     /// <summary>The template of conversations. A resumed run keeps its own.</summary>

@@ -69,6 +69,9 @@ public sealed partial class TrainingRun : IDisposable
     /// <summary>Called after each validation with the step, the loss on training batches and that on validation batches; NaN where there is no such data.</summary>
     public Action<long, double, double>? Validated { get; set; }
 
+    /// <summary>The reward margin and the accuracy of the last validation's pairs of answers; null before one, and for other data.</summary>
+    public PreferenceMetrics? Preferences { get; private set; }
+
     /// <summary>Called with the folder of each saved checkpoint.</summary>
     public Action<string>? Saved { get; set; }
 
@@ -88,6 +91,7 @@ public sealed partial class TrainingRun : IDisposable
             CheckNew(folder);
             AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(settings));
             Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
+            run.FindReferences(begins: true);
             return run;
         }
         catch (Exception e)
@@ -131,6 +135,7 @@ public sealed partial class TrainingRun : IDisposable
             RunRecord record = RunRecord.Load(path);
             run = Open(folder, settings, device(settings), () => held);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
+            run.FindReferences(begins: checkpoints.Length == 0);
             if (checkpoints.Length > 0)
             {
                 Checkpoint checkpoint = Checkpoint.Open(checkpoints[^1].Path);
@@ -293,12 +298,13 @@ public sealed partial class TrainingRun : IDisposable
             return;
         Trainer.Settle();
         TrainingEvents.Log.ValidationStart(Trainer.StepNumber);
-        double training = Trainer.Validate(Settings.EvalBatches, onTraining: true), validating = Trainer.Validate(Settings.EvalBatches);
+        double training = Trainer.Validate(Settings.EvalBatches, onTraining: true);
+        (double validating, Preferences) = Trainer.Measure(Settings.EvalBatches, onTraining: false);
         TrainingEvents.Log.ValidationStop(Trainer.StepNumber);
         validation = validating;
         Report(() =>
         {
-            recorder!.Validated(training, validating);
+            recorder!.Validated(training, validating, Preferences);
             Validated?.Invoke(Trainer.StepNumber, training, validating);
         });
         recorder!.Restart();

@@ -5,6 +5,7 @@ using ILGpuOptim.Data;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
+using ILGpuOptim.Ops;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Validation;
 
@@ -43,6 +44,9 @@ public sealed record TrainingSettings
 
     /// <summary>Trains low-rank adapters and freezes the weights; null trains the weights.</summary>
     public LoraOptions? Lora { get; init; }
+
+    /// <summary>The loss of pairs of answers (JSON lines with <c>prompt</c>, <c>chosen</c> and <c>rejected</c>); other data has its own loss.</summary>
+    public DpoOptions Dpo { get; init; } = new();
 
     /// <summary>The number of transformer layers; null means that of <see cref="Model"/>, or 4.</summary>
     [Range(1, 1000)]

@@ -97,6 +97,8 @@ public class GradientTests
         ["cross-entropy with a soft cap, computed again"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, 2, -1, 2], softCap: 0.5f, mostKept: 0)),
         ["cross-entropy times a number"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.Affine(tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0]), -2.5f, 1)),
         ["cross-entropy times a number, computed again"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.Affine(tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], mostKept: 0), 0.3f)),
+        ["losses of tokens"] = new([[4, 3], [7, 3], [7]], (tape, p) => tape.TokenLosses(p[0], p[1], p[2], [1, -1, 6, 0], softCap: 0.9f, logitScale: 0.7f)),
+        ["losses of tokens, summed up"] = new([[4, 3], [7, 3]], (tape, p) => tape.IndexAdd(tape.Zeros(3), 0, [2, 0, 0, 2], tape.TokenLosses(p[0], p[1], null, [1, 2, -1, 2]))),
         ["cross-entropy with smoothing"] = new([[4, 3], [7, 3]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [1, -1, 6, 0], labelSmoothing: 0.3f)),
         ["cross-entropy with everything"] = new([[2, 2, 3], [7, 3], [7]], (tape, p) =>
             tape.CrossEntropy(p[0], p[1], p[2], [1, -1, 6, 0], scale: 2, softCap: 1.5f, labelSmoothing: 0.2f, logitScale: 0.7f)),

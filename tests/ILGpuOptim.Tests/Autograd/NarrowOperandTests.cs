@@ -23,6 +23,7 @@ public class NarrowOperandTests
         ["Embedding"] = ([[5, 8], [3, 8]], (tape, p) => tape.Embedding(p[0], tape.Indices([4, 0, 4]), p[1])),
         ["CrossEntropy"] = ([[3, 8], [5, 8], [5]], (tape, p) => tape.CrossEntropy(p[0], p[1], p[2], [4, -1, 0])),
         ["CrossEntropy, computed again"] = ([[3, 8], [5, 8]], (tape, p) => tape.CrossEntropy(p[0], p[1], null, [4, -1, 0], mostKept: 0)),
+        ["TokenLosses"] = ([[3, 8], [5, 8], [5]], (tape, p) => tape.TokenLosses(p[0], p[1], p[2], [4, -1, 0])),
         ["Dropout"] = ([[3, 8]], (tape, p) => tape.Dropout(p[0], 0.3f)),
         ["Jitter"] = ([[3, 8]], (tape, p) => tape.Jitter(p[0], 0.3f)),
         ["Activate"] = ([[3, 8]], (tape, p) => tape.Activate(p[0], Activation.Silu)),

@@ -84,6 +84,20 @@ internal static partial class OpCases
             }
         }
 
+        foreach (double smoothing in (double[])[0, 0.2])
+        {
+            yield return Row($"loss of pairs, smoothed by {smoothing}", [[5], [5]], (tape, p) => tape.PreferenceLoss(p[0], p[1], new DpoOptions { Beta = 0.3, LabelSmoothing = smoothing }), p => NdArray.Make([5], place =>
+                (p[0][place] - p[1][place]) is var h ? -(1 - smoothing) * Math.Log(1 / (1 + Math.Exp(-h))) - smoothing * Math.Log(1 / (1 + Math.Exp(h))) : 0));
+            yield return Row($"IPO's loss of pairs, smoothed by {smoothing}", [[5], [5]], (tape, p) => tape.PreferenceLoss(p[0], p[1], new DpoOptions { Beta = 0.3, LabelSmoothing = smoothing, Loss = PreferenceLossKind.Ipo }), p => NdArray.Make([5], place =>
+                (p[0][place] - p[1][place]) / 0.3 is var ratio ? (1 - smoothing) * Math.Pow(ratio - 1 / 0.6, 2) + smoothing * Math.Pow(ratio + 1 / 0.6, 2) : 0));
+        }
+
+        yield return Row("losses of tokens", [[4, 3], [6, 3], [6]], (tape, p) => tape.TokenLosses(p[0], p[1], p[2], [5, -1, 0, 2]), p => NdArray.Make([4], place =>
+        {
+            int target = new[] { 5, -1, 0, 2 }[place[0]];
+            double[] z = [.. Enumerable.Range(0, 6).Select(k => Enumerable.Range(0, 3).Sum(c => p[0][place[0], c] * p[1][k, c]) + p[2][k])];
+            return target < 0 ? 0 : Math.Log(z.Sum(Math.Exp)) - z[target];
+        }));
         yield return Row("cross-entropy of one row", [[7]], (tape, p) => tape.CrossEntropy(p[0], [3]), p => new NdArray([], [Math.Log(p[0].Values.Sum(Math.Exp)) - p[0][3]]));
     }
 

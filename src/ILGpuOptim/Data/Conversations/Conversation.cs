@@ -14,8 +14,8 @@ internal sealed record Conversation(IReadOnlyList<ChatMessage> Messages, IReadOn
     /// <summary>Fields of a record that would change the text.</summary>
     private static readonly string[] Unsupported = ["tools", "functions", "documents", "chat_template_kwargs", "system"];
 
-    /// <summary>True for a record with <c>messages</c>, or with <c>prompt</c> and <c>completion</c>.</summary>
-    public static bool IsRecord(JsonElement record) => record.ValueKind == JsonValueKind.Object
+    /// <summary>True for a record with <c>messages</c>, or with <c>prompt</c> and <c>completion</c>, that is no <see cref="PreferencePair"/>.</summary>
+    public static bool IsRecord(JsonElement record) => record.ValueKind == JsonValueKind.Object && !PreferencePair.IsRecord(record)
         && (record.TryGetProperty(MessagesField, out _) || (record.TryGetProperty(PromptField, out _) && record.TryGetProperty(CompletionField, out _)));
 
     /// <summary>Reads a record.</summary>
@@ -26,26 +26,24 @@ internal sealed record Conversation(IReadOnlyList<ChatMessage> Messages, IReadOn
     public static Conversation Read(JsonElement record, string place, ISet<string> ignored)
     {
         var fields = new JsonFields(record, place, "record");
-        foreach (string name in Unsupported)
-            fields.Only(name, value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0, "the field is not supported; remove it, and write what it says into the messages");
-        var messages = new List<ChatMessage>();
-        var trained = new List<bool>();
+        CheckSupported(fields);
+        List<(ChatMessage Message, bool IsTrained)> messages;
         if (fields.Has(MessagesField))
         {
             if (fields.Has(PromptField) || fields.Has(CompletionField))
                 throw fields.Error(MessagesField, $"stands beside {PromptField} or {CompletionField}; give one of the two forms");
-            ReadMessages(fields, MessagesField, messages, trained, trains: true);
+            messages = ReadMessages(fields, MessagesField);
         }
         else
         {
             if (!fields.Has(PromptField) || !fields.Has(CompletionField))
                 throw new UserException($"{place}: the record has neither {MessagesField} nor {PromptField} with {CompletionField}");
-            ReadPart(fields, PromptField, "user", messages, trained, trains: false);
-            ReadPart(fields, CompletionField, ChatMessage.Assistant, messages, trained, trains: true);
+            messages = [.. ReadPart(fields, PromptField, "user").Select(item => (item.Message, false)), .. ReadPart(fields, CompletionField, ChatMessage.Assistant)];
         }
 
         ignored.UnionWith(fields.Unread.Where(field => field.Value.ValueKind != JsonValueKind.Null).Select(field => field.Key));
-        return trained.Contains(true) ? new Conversation(messages, trained, place)
+        bool[] trained = [.. messages.Select(item => item.IsTrained)];
+        return trained.Contains(true) ? new Conversation([.. messages.Select(item => item.Message)], trained, place)
             : throw new UserException($"{place}: there is no message of the assistant to train on; remove the line");
     }
 
@@ -84,28 +82,31 @@ internal sealed record Conversation(IReadOnlyList<ChatMessage> Messages, IReadOn
         return text;
     }
 
-    private static void ReadPart(JsonFields fields, string name, string role, List<ChatMessage> messages, List<bool> trained, bool trains)
+    /// <summary>Refuses the fields of a record that would change the text.</summary>
+    /// <exception cref="UserException">There is one.</exception>
+    internal static void CheckSupported(JsonFields fields)
     {
-        if (fields.Element(name)!.Value.ValueKind == JsonValueKind.Array)
-        {
-            ReadMessages(fields, name, messages, trained, trains);
-            return;
-        }
-
-        messages.Add(new ChatMessage(role, fields.RequiredText(name)));
-        trained.Add(trains);
+        foreach (string name in Unsupported)
+            fields.Only(name, value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0, "the field is not supported; remove it, and write what it says into the messages");
     }
 
-    private static void ReadMessages(JsonFields fields, string name, List<ChatMessage> messages, List<bool> trained, bool trains)
+    /// <summary>Reads a field that is a text or a list of messages.</summary>
+    /// <param name="fields">The record.</param>
+    /// <param name="name">The field.</param>
+    /// <param name="role">The role of a text.</param>
+    /// <returns>Its messages; those of the assistant are trained on unless their weight is 0.</returns>
+    internal static List<(ChatMessage Message, bool IsTrained)> ReadPart(JsonFields fields, string name, string role) =>
+        fields.Element(name)!.Value.ValueKind == JsonValueKind.Array ? ReadMessages(fields, name) : [(new ChatMessage(role, fields.RequiredText(name)), role == ChatMessage.Assistant)];
+
+    private static List<(ChatMessage Message, bool IsTrained)> ReadMessages(JsonFields fields, string name)
     {
+        var messages = new List<(ChatMessage Message, bool IsTrained)>();
         foreach (JsonFields item in fields.Objects(name)!)
         {
             ChatMessage message = ReadMessage(item, out int weight);
-            messages.Add(message);
-            trained.Add(trains && message.IsAnswer && weight == 1);
+            messages.Add((message, message.IsAnswer && weight == 1));
         }
 
-        if (messages.Count == 0)
-            throw fields.Error(name, "has no message; remove the line");
+        return messages.Count > 0 ? messages : throw fields.Error(name, "has no message; remove the line");
     }
 }

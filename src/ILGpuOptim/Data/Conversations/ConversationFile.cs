@@ -2,11 +2,19 @@ using System.Text.Json;
 
 namespace ILGpuOptim.Data.Conversations;
 
-/// <summary>Reads conversations from JSON lines: records with <c>messages</c>, or with <c>prompt</c> and <c>completion</c>.</summary>
+/// <summary>
+/// Reads conversations from JSON lines: records with <c>messages</c>, or with <c>prompt</c> and <c>completion</c>; or pairs of them, with <c>chosen</c> and
+/// <c>rejected</c>.
+/// </summary>
 internal static class ConversationFile
 {
     /// <summary>True if a path is a file of conversations: JSON lines whose first record has the fields of one.</summary>
-    public static bool Is(string path)
+    public static bool Is(string path) => HasFirst(path, Conversation.IsRecord);
+
+    /// <summary>True if a path is a file of pairs: JSON lines whose first record has the fields of one.</summary>
+    public static bool IsPairs(string path) => HasFirst(path, PreferencePair.IsRecord);
+
+    private static bool HasFirst(string path, Func<JsonElement, bool> isRecord)
     {
         if (!File.Exists(path) || !DocumentSource.IsJsonLines(path))
             return false;
@@ -16,7 +24,7 @@ internal static class ConversationFile
             if (first.Text is null)
                 return false;
             using JsonDocument record = JsonDocument.Parse(first.Text);
-            return Conversation.IsRecord(record.RootElement);
+            return isRecord(record.RootElement);
         }
         catch (JsonException)
         {
@@ -24,30 +32,35 @@ internal static class ConversationFile
         }
     }
 
-    /// <summary>Reads files.</summary>
+    /// <summary>Reads files of conversations.</summary>
     /// <param name="paths">The files.</param>
     /// <param name="ignored">Receives the names of fields of records that are not used.</param>
     /// <exception cref="UserException">A line is damaged; the message names the file and the line.</exception>
-    public static IReadOnlyList<Conversation> Read(IReadOnlyList<string> paths, ISet<string> ignored)
+    public static IReadOnlyList<Conversation> Read(IReadOnlyList<string> paths, ISet<string> ignored) =>
+        [.. Read(paths, "conversations", (record, place) => Conversation.Read(record, place, ignored))];
+
+    /// <summary>Reads files of pairs: the chosen conversation of each, and the rejected one after it.</summary>
+    /// <inheritdoc cref="Read(IReadOnlyList{string}, ISet{string})"/>
+    public static IReadOnlyList<Conversation> ReadPairs(IReadOnlyList<string> paths, ISet<string> ignored) =>
+        [.. Read(paths, "pairs of answers", (record, place) => PreferencePair.Read(record, place, ignored)).SelectMany(pair => (Conversation[])[pair.Chosen, pair.Rejected])];
+
+    private static IEnumerable<T> Read<T>(IReadOnlyList<string> paths, string kind, Func<JsonElement, string, T> read)
     {
-        var conversations = new List<Conversation>();
         foreach (string path in paths)
         {
             if (!File.Exists(path) || !DocumentSource.IsJsonLines(path))
-                throw new UserException($"{path}: the other files hold conversations, but this is no file of JSON lines; train on conversations or on text, not on both");
+                throw new UserException($"{path}: the other files hold {kind}, but this is no file of JSON lines; train on {kind} or on text, not on both");
             foreach ((long number, string line) in new DocumentSource().Records(path))
-                conversations.Add(Read(line, $"{path}:{number}", ignored));
+                yield return Read(line, $"{path}:{number}", read);
         }
-
-        return conversations;
     }
 
-    private static Conversation Read(string line, string place, ISet<string> ignored)
+    private static T Read<T>(string line, string place, Func<JsonElement, string, T> read)
     {
         try
         {
             using JsonDocument record = JsonDocument.Parse(line);
-            return Conversation.Read(record.RootElement, place, ignored);
+            return read(record.RootElement, place);
         }
         catch (JsonException e)
         {

@@ -27,9 +27,10 @@ internal sealed class ConversationSet
     /// <param name="template">Converts them to text.</param>
     /// <param name="tokenizer">Encodes the text.</param>
     /// <param name="block">The most tokens that predict others; a longer conversation loses its end.</param>
+    /// <param name="sides">2: the conversations are pairs, which stay together; 1: they are not.</param>
     /// <param name="notes">Receives how many conversations were cut or left out.</param>
     /// <exception cref="UserException">A conversation cannot be converted; the message names its line.</exception>
-    public static ConversationSet Of(IReadOnlyList<Conversation> conversations, ChatTemplate template, ITokenizer tokenizer, int block, ISet<string> notes)
+    public static ConversationSet Of(IReadOnlyList<Conversation> conversations, ChatTemplate template, ITokenizer tokenizer, int block, int sides, ISet<string> notes)
     {
         var encoded = new ConversationTokens[conversations.Count];
         var errors = new UserException?[encoded.Length];
@@ -50,9 +51,10 @@ internal sealed class ConversationSet
             throw UserException.NamingSettings($"{first}", first);
         int cut = encoded.Count(item => item.Ids.Length > block + 1);
         ConversationTokens[] fitted = [.. encoded.Select(item => item.Ids.Length > block + 1 ? new ConversationTokens(item.Ids[..(block + 1)], item.IsAnswer[..(block + 1)]) : item)];
-        ConversationTokens[] kept = [.. fitted.Where(item => item.IsAnswer.AsSpan(Math.Min(1, item.Ids.Length)).Contains(true))];
+        ConversationTokens[] kept = [.. fitted.Chunk(sides).Where(pair => pair.All(item => item.IsAnswer.AsSpan(Math.Min(1, item.Ids.Length)).Contains(true))).SelectMany(pair => pair)];
+        int dropped = (fitted.Length - kept.Length) / sides;
         if (cut > 0)
-            notes.Add($"{cut:N0} of {encoded.Length:N0} conversations are longer than the block of {block} tokens and lose their ends{(kept.Length < fitted.Length ? $"; {fitted.Length - kept.Length:N0} of them have no answer left and are not used" : "")}");
+            notes.Add($"{cut:N0} of {encoded.Length:N0} conversations are longer than the block of {block} tokens and lose their ends{(dropped > 0 ? $"; {dropped:N0} of {(sides == 2 ? "the pairs" : "them")} have no answer left and are not used" : "")}");
         return new ConversationSet(kept);
     }
 }

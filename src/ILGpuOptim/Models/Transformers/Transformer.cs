@@ -96,6 +96,14 @@ public class Transformer : LanguageModel
         return new LossParts(total, crossEntropy, balance);
     }
 
+    internal override Tensor TokenLosses(Tape tape, in TokenBatch batch, ReadOnlySpan<int> targets, out Tensor? router)
+    {
+        RouterLoss? loss = RouterLossFor(tape, batch);
+        Tensor losses = head.TokenLosses(tape, States(tape, batch, loss), targets);
+        router = loss is null ? null : tape.Affine(loss.Total(), Description.RouterLossCoefficient);
+        return losses;
+    }
+
     /// <inheritdoc/>
     public override int[] TargetsOf(ReadOnlySpan<int> labels, int batch) => IsCausal && !HasEncoder ? base.TargetsOf(labels, batch) : labels.ToArray();
 
