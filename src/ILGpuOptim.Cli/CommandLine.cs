@@ -66,6 +66,7 @@ public static class CommandLine
             InfoCommand.Create(),
             MemoryCommand.Create(),
             OptimizersCommand.Create(),
+            LearningRateCommand.Create(),
             DevicesCommand.Create(),
             DoctorCommand.Create(),
             MergeCommand.Create(),

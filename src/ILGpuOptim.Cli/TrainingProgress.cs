@@ -30,7 +30,7 @@ internal abstract class TrainingProgress(TrainingRun run)
             Line($"documents  {Training.Data.TrainingDocuments!.Count:N0} to train on, {Training.Data.ValidationDocuments!.Count:N0} to validate with, {(s.Pad ? $"each padded to {s.Block} tokens or cut" : "packed")}");
         Line($"steps      {s.Steps:N0} of {Training.Trainer.TokensPerStep:N0} tokens: {Training.Trainer.EpochsAfter(s.Steps):F2} epochs{(s.Sampling == Sampling.Random ? ", at random positions" : "")}");
         Line($"model      {Training.Trainer.Model.Config.Summary}, block {s.Block}: {Training.Trainer.Model.ParameterCount:N0} parameters");
-        Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.LearningRate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
+        Line($"optimizer  {s.Optimizer.Name}, lr {s.Optimizer.Rate}, {Training.Trainer.Optimizer.StateBytes / 1e6:F2} MB of state");
         foreach (var group in Training.Trainer.Groups)
             Line($"           {group.Parameters.Count} tensors, {group.Parameters.Sum(p => p.Length):N0} parameters: {group.Description}");
         if (s.Ema > 0)

@@ -23,7 +23,7 @@ internal static class CompareCommand
         };
         var rates = new Option<string[]>("--lr")
         {
-            Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); default: " + string.Join(", ", Candidate.DefaultRates),
+            Description = "learning rates to try, for all (1e-3,3e-3) or for one (came=1e-3,3e-3); default: a third of the rate recommended for the optimizer, that rate, and three times that rate",
             AllowMultipleArgumentsPerToken = true,
         };
         Option<int> seeds = Flag.Of("--seeds", "number of seeds for the best learning rate", 1, typeof(ComparisonSettings).GetProperty(nameof(ComparisonSettings.Seeds))!.GetCustomAttribute<RangeAttribute>());
@@ -52,10 +52,11 @@ internal static class CompareCommand
     {
         TrainingSettings training = train.SharedSettings(result);
         bool isGiven = result.GetResult("--eval-interval") is { } given && given.Tokens.Count > 0;
-        IReadOnlyList<Candidate> candidates = Candidate.Parse(optimizers, rates, training.Optimizer);
-        if (train.OptimizerFlags(result)["rank"] is { } rank && candidates.Any(candidate => candidate.Optimizer.Name == "apollo-mini"))
+        OptimizerSettings flags = train.OptimizerFlags(result);
+        IReadOnlyList<Candidate> candidates = Candidate.Parse(optimizers, rates, training.Optimizer, flags.Options);
+        if (flags["rank"] is { } rank && candidates.Any(candidate => candidate.Optimizer.Name == "apollo-mini"))
             Console.Error.WriteLine($"note: --rank {rank} is for the other optimizers; apollo-mini has rank 1");
-        train.OptimizerFlags(result).CheckUsedBy([.. candidates.Select(candidate => Registry.Find(candidate.Optimizer.Name))]);
+        flags.CheckUsedBy([.. candidates.Select(candidate => Registry.Find(candidate.Optimizer.Name))]);
         return new ComparisonSettings
         {
             Training = training with { Keep = 1, EvalInterval = isGiven ? training.EvalInterval : Math.Max(1, (training.Steps + 7) / 8) },

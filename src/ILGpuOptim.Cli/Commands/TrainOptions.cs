@@ -60,8 +60,8 @@ internal sealed class TrainOptions
         Value<bool>("--pad", "Pad", "with --documents: one document per window, padded to the block, instead of several");
         Value<int>("--accumulate", "Accumulate", "batches per update, whose gradients are summed");
         Value<int>("--steps", "Steps", "number of updates");
-        Setting<string>("--optimizer", "Optimizer.Name", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
-        Value<double>("--lr", "Optimizer.LearningRate", "peak learning rate");
+        Setting<string>("--optimizer", "Optimizer.Name", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary}; learning rate {entry.Defaults.LearningRate})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
+        Value<double>("--lr", "Optimizer.LearningRate", "peak learning rate; default: that recommended for the optimizer, see --optimizer");
         Setting<string[]>("--lr-for", "Optimizer.LearningRateFor", "PATTERN=FACTOR: multiplies the learning rate of matching parameters", (s, v) => s with { Optimizer = s.Optimizer with { LearningRateFor = [.. v.Select(RateFactorOf)] } });
         Value<double>("--weight-decay", "Optimizer.WeightDecay", "weight decay of matrices; vectors have none");
         Setting<string[]>("--optimizer-option", "Optimizer", "NAME=VALUE: an option of the optimizer, such as limiter_ignores_zero=true. It can also be given as a flag: --limiter-ignores-zero true. ilgpuoptim optimizers NAME lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
@@ -69,8 +69,8 @@ internal sealed class TrainOptions
         Value<Optim.StateStorage>("--state-type", "Optimizer.StateType", "storage type of optimizer state: f32, bf16 or fp8 (8-bit floats in blocks)");
         Setting<string[]>("--low-rank", "Optimizer.LowRank", "names of matrices trained at low rank; * matches anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
         Setting<string[]>("--no-decay", "Optimizer.NoDecay", "names of parameters without weight decay; * matches anything", (s, v) => s with { Optimizer = s.Optimizer with { NoDecay = v } });
-        Value<ScheduleKind>("--schedule", "Schedule", "learning-rate schedule: constant, linear, cosine or wsd");
-        Value<int>("--warmup", "Warmup", "warm-up steps of the learning rate");
+        Value<ScheduleKind>("--schedule", "Schedule", "learning-rate schedule: constant, linear, cosine or wsd; default: cosine, or constant for an optimizer that averages weights instead");
+        Value<int>("--warmup", "Warmup", "warm-up steps of the learning rate; default: those recommended for the optimizer, at most a tenth of the run");
         Value<double>("--final-rate", "FinalRate", "learning rate at the end, as a fraction of its peak");
         Value<double>("--clip", "Clip", "gradients are clipped to this global norm; 0: off");
         Value<double>("--spike-threshold", "SpikeThreshold", "skip or stop at losses more than this number of standard deviations above their running mean, and at losses and gradient norms that are not finite; 0: off");

@@ -1,3 +1,4 @@
+using System.Globalization;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
@@ -12,8 +13,16 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
 {
     private static readonly RangeAttribute RateRange = new(0) { MinimumIsExclusive = true };
 
-    /// <summary>The default learning rates.</summary>
-    public static IReadOnlyList<double> DefaultRates { get; } = [1e-3, 3e-3, 1e-2];
+    /// <summary>The learning rates that are tried by default: a third of the recommended one, that one, and three times that one.</summary>
+    /// <exception cref="UserException">There is no such optimizer.</exception>
+    public static IReadOnlyList<double> DefaultRates(string optimizer)
+    {
+        // Decimal factors keep the rates short: 0.001 / 3 is tried as 0.0003.
+        double rate = Registry.Find(optimizer).Defaults.LearningRate;
+        return [Rounded(rate / 3), rate, Rounded(rate * 3)];
+    }
+
+    private static double Rounded(double rate) => double.Parse(rate.ToString("E0", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
     /// <summary>The label in a form that folder names allow.</summary>
     public string FileName => string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
@@ -21,14 +30,15 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
     /// <summary>Reads the candidates of a command line.</summary>
     /// <param name="optimizers">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>
     /// <param name="rates">Rates for all, such as <c>1e-3,3e-3</c>, or for one, such as <c>came=1e-3,3e-3</c>.</param>
-    /// <param name="shared">The settings that all start from.</param>
+    /// <param name="start">The settings that all start from; its options and learning rate are for the optimizer that it names.</param>
+    /// <param name="options">Options of every optimizer that has them; null: none.</param>
     /// <exception cref="UserException">A name, a setting or a number is wrong, or a candidate stands there twice.</exception>
-    public static IReadOnlyList<Candidate> Parse(IEnumerable<string> optimizers, IEnumerable<string> rates, OptimizerSettings shared)
+    public static IReadOnlyList<Candidate> Parse(IEnumerable<string> optimizers, IEnumerable<string> rates, OptimizerSettings start, OptionValues? options = null)
     {
         string[] labels = [.. optimizers.SelectMany(list => Split(list, nameof(optimizers)))];
         if (labels.Length == 0)
             throw UserException.NamingSettings($"{nameof(optimizers):setting} names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
-        List<Candidate> candidates = [.. labels.Select(label => Named(label, shared))];
+        List<Candidate> candidates = [.. labels.Select(label => Named(label, start, options ?? OptionValues.None))];
         labels = [.. candidates.Select(candidate => candidate.Label)];
         if (labels.GroupBy(label => label, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw UserException.NamingSettings($"{nameof(optimizers):setting}: {twice.Key} is named twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
@@ -75,13 +85,14 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
         return [.. grid];
     }
 
-    /// <summary>The shared settings that the optimizer has, with those of its label. APOLLO-Mini ignores a shared rank.</summary>
-    private static Candidate Named(string label, OptimizerSettings shared)
+    /// <summary>The settings of one optimizer: the shared options that it has, and those of its label. APOLLO-Mini ignores a shared rank.</summary>
+    private static Candidate Named(string label, OptimizerSettings start, OptionValues options)
     {
         string[] parts = label.Split(':');
-        OptimizerSettings settings = shared.For(parts[0]);
-        if (settings.Name == "apollo-mini")
-            settings = settings.Without("rank");
+        OptimizerSettings settings = start.For(parts[0]);
+        OptimizerEntry entry = Registry.Find(settings.Name);
+        foreach ((string name, string value) in options.Where(option => entry.OptionNamed(option.Key) is not null && !(entry.Name == "apollo-mini" && option.Key == "rank")))
+            settings = settings.With(name, value);
         try
         {
             settings = parts[1..].Aggregate(settings, (changed, part) => changed.With(part));
@@ -92,6 +103,6 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
             throw new UserException($"{label}: {e.Message}", e);
         }
 
-        return new Candidate(string.Join(':', [settings.Name, .. parts[1..]]), settings, DefaultRates);
+        return new Candidate(string.Join(':', [settings.Name, .. parts[1..]]), settings, DefaultRates(settings.Name));
     }
 }

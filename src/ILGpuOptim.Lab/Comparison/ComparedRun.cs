@@ -53,7 +53,7 @@ public sealed class ComparedRun
     public string Folder { get; }
 
     /// <summary>The learning rate at its peak.</summary>
-    public double Rate => settings.Optimizer.LearningRate;
+    public double Rate => settings.Optimizer.Rate;
 
     /// <summary>The seed.</summary>
     public ulong Seed => settings.Seed;

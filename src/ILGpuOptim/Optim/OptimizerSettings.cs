@@ -20,9 +20,9 @@ public sealed record OptimizerSettings : IOpenSettings
     /// <summary>The name of the optimizer.</summary>
     public string Name { get; init; } = "adamw";
 
-    /// <summary>The peak learning rate.</summary>
+    /// <summary>The peak learning rate; null means that recommended for the optimizer (<see cref="Rate"/>).</summary>
     [Range(0)]
-    public double LearningRate { get; init; } = 1e-3;
+    public double? LearningRate { get; init; }
 
     /// <summary>Weight decay of matrices; vectors have none.</summary>
     [Range(0)]
@@ -47,6 +47,11 @@ public sealed record OptimizerSettings : IOpenSettings
     /// <summary>Names of parameters without weight decay; vectors never have any.</summary>
     public IReadOnlyList<string> NoDecay { get; init; } = [];
 
+    /// <summary>The peak learning rate, or that recommended for the optimizer where none is set.</summary>
+    /// <exception cref="UserException">There is no optimizer of that name.</exception>
+    [JsonIgnore]
+    public double Rate => LearningRate ?? Registry.Find(Name).Defaults.LearningRate;
+
     /// <summary>The options as fields of JSON.</summary>
     [JsonExtensionData]
     private IEnumerable<KeyValuePair<string, JsonNode?>> Fields => Options.Select(item => KeyValuePair.Create(item.Key, (JsonNode?)Node(item.Value)));
@@ -57,14 +62,30 @@ public sealed record OptimizerSettings : IOpenSettings
         : Values.Parse(typeof(double), value) is double number ? JsonValue.Create(number)
         : JsonValue.Create(value);
 
-    /// <summary>These settings for another optimizer, without the options that it does not have.</summary>
+    /// <summary>These settings for an optimizer. Its learning rate and options are those recommended, unless these settings are for the same one.</summary>
     /// <exception cref="UserException">There is no such optimizer.</exception>
     public OptimizerSettings For(string name)
     {
         OptimizerEntry entry = Registry.Find(name);
-        OptimizerSettings named = this with { Name = entry.Name, LowRank = entry.ChoosesMatrices ? LowRank : UsualLowRank };
-        return Options.Where(item => entry.OptionNamed(item.Key) is null).Aggregate(named, (settings, item) => settings.Without(item.Key));
+        if (entry.Name == Name)
+            return this;
+        return this with { Name = entry.Name, LearningRate = null, Options = OptionValues.None, LowRank = entry.ChoosesMatrices ? LowRank : UsualLowRank };
     }
+
+    /// <summary>These settings with every default filled in: the recommended learning rate and options.</summary>
+    internal OptimizerSettings Filled()
+    {
+        OptimizerSettings filled = this with { LearningRate = Rate };
+        return Registry.Find(Name).Options.Where(option => option.Default is not null).Aggregate(filled, (settings, option) => settings.WithDefault(option.Name, option.Default!));
+    }
+
+    /// <summary>The settings of a run of an earlier version, in which options that its file omits had the values of the optimizer's paper.</summary>
+    internal OptimizerSettings WithFormerDefaults() => Name switch
+    {
+        "came" => WithDefault("beta2", "0.999").WithDefault("beta3", "0.9999"),
+        "adam" or "adamw" or "lamb" or "muon" or "adam-mini" or "galore" or "fira" or "apollo" or "apollo-mini" => WithDefault("beta2", "0.999"),
+        _ => this,
+    };
 
     /// <summary>The value of an option as text; null where it has its default.</summary>
     public string? this[string option] => Options[option];
@@ -110,7 +131,7 @@ public sealed record OptimizerSettings : IOpenSettings
     internal OptimizerSettings Without(string option) => this with { Options = Options.With(option, null) };
 
     /// <summary>These settings with a value for an option that the optimizer has and that is not set.</summary>
-    internal OptimizerSettings WithDefault(string option, double value) =>
+    internal OptimizerSettings WithDefault(string option, string value) =>
         Options[option] is null && Registry.Find(Name).OptionNamed(option) is not null ? With(option, value) : this;
 
     object IOpenSettings.With(string name, string value) => With(name, value);

@@ -6,7 +6,9 @@ namespace ILGpuOptim.Optim;
 /// <param name="Name">Its name in settings and commands.</param>
 /// <param name="Summary">One line about it.</param>
 /// <param name="Create">Creates one without parameters, with a given storage of state.</param>
-/// <param name="Defaults">Its options with their defaults. Settings, flags, help texts and checks derive from the record.</param>
+/// <param name="Defaults">
+/// The options and the learning rate that are recommended and used where none are set. Settings, flags, help texts and checks derive from the record.
+/// </param>
 public sealed record OptimizerEntry(string Name, string Summary, Func<StateStorage, Optimizer> Create, OptimizerOptions Defaults)
 {
     /// <summary>An optimizer with no options but the learning rate and weight decay.</summary>
@@ -31,6 +33,12 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
 
     /// <summary>True if the method applies to selected matrices only.</summary>
     public bool ChoosesMatrices => Others is not null;
+
+    /// <summary>Recommended warm-up, in steps. Runs of fewer than ten times as many warm up for a tenth of their steps.</summary>
+    public int Warmup { get; init; } = 100;
+
+    /// <summary>True if the recommended schedule is constant after the warm-up, for a method that averages weights instead.</summary>
+    public bool KeepsRate { get; init; }
 
     /// <summary>The update written out in doubles, which <c>check</c> holds the kernels against; null where there is none.</summary>
     public UpdateEquations? Equations { get; init; }
@@ -76,20 +84,20 @@ public static class Registry
 
     private static readonly List<OptimizerEntry> All =
     [
-        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, new SgdOptions { Momentum = 0.9 }),
-        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, new AmsGradOptions { AmsGrad = false }),
-        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, new AmsGradOptions { AmsGrad = false }),
-        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, new AdafactorOptions()),
-        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false }),
-        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions()),
-        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, new LionOptions()),
-        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, new MuonOptions { Scaling = MuonScaling.Moonlight }) { Others = options => (MuonOptions)options with { Orthogonalises = false } },
-        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, new AdamMiniOptions()) { Refine = (options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape) },
-        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, new CameOptions()),
-        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, new GaLoreOptions { Rank = 128 }) { Others = Unprojected },
-        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, new FiraOptions { Rank = 128 }) { Others = Unprojected },
-        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, new ApolloOptions { Rank = 32 }) { Others = Unprojected },
-        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo { IsMini = true, Storage = storage }, ApolloOptions.Mini) { Others = Unprojected },
+        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, new SgdOptions { Momentum = 0.9, LearningRate = 0.1 }),
+        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, new AmsGradOptions { AmsGrad = false, Beta2 = 0.99 }),
+        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, new AmsGradOptions { AmsGrad = false, Beta2 = 0.99 }),
+        new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, new AdafactorOptions { LearningRate = 1e-2 }),
+        new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, LearningRate = 1e-3 }),
+        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions { Beta2 = 0.99, LearningRate = 1e-2 }),
+        new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, new LionOptions { LearningRate = 3e-4 }),
+        new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, new MuonOptions { Scaling = MuonScaling.Moonlight, Beta2 = 0.99, LearningRate = 1e-3 }) { Others = options => (MuonOptions)options with { Orthogonalises = false } },
+        new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, new AdamMiniOptions { Beta2 = 0.99 }) { Refine = (options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape) },
+        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, new CameOptions { Beta2 = 0.95, Beta3 = 0.995, LearningRate = 7e-4 }),
+        new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, new GaLoreOptions { Rank = 128, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
+        new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, new FiraOptions { Rank = 128, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
+        new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, new ApolloOptions { Rank = 32, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
+        new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo { IsMini = true, Storage = storage }, ApolloOptions.Mini with { Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
     ];
 
     /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>
@@ -137,7 +145,7 @@ public static class Registry
             bool decays = settings.WeightDecay != 0 && parameter.Shape.Count >= 2 && !Matches(settings.NoDecay, parameter.Name);
             OptimizerOptions options = entry.OptionsOf(settings, parameter.Name, parameter.Shape);
             double factor = settings.LearningRateFor.Where(item => Matches([item.Pattern], parameter.Name)).Aggregate(1.0, (product, item) => product * item.Factor);
-            optimizer.Add(parameter, options with { LearningRate = settings.LearningRate * factor, WeightDecay = decays ? settings.WeightDecay : 0 });
+            optimizer.Add(parameter, options with { LearningRate = (settings.LearningRate ?? options.LearningRate) * factor, WeightDecay = decays ? settings.WeightDecay : 0 });
             string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
             description += factor == 1 ? "" : $", learning rate × {factor}";
             if (!made.TryGetValue(description, out List<Parameter>? group))

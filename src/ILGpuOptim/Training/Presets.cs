@@ -1,18 +1,13 @@
 using ILGpuOptim.Models;
-using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
 /// <summary>Named default settings.</summary>
 public static class Presets
 {
-    private static readonly TrainingSettings ShakespeareChar = new()
-    {
-        Preset = "shakespeare-char",
-        Optimizer = new OptimizerSettings().With("beta2", 0.99),
-    };
+    private static readonly TrainingSettings ShakespeareChar = new() { Preset = "shakespeare-char" };
 
-    private static readonly TrainingSettings Tiny = ShakespeareChar with { Preset = "tiny", Layers = 2, Heads = 2, HiddenSize = 32, Block = 32, Batch = 8, Steps = 200, Warmup = 20, EvalInterval = 100, CheckpointInterval = 100 };
+    private static readonly TrainingSettings Tiny = ShakespeareChar with { Preset = "tiny", Layers = 2, Heads = 2, HiddenSize = 32, Block = 32, Batch = 8, Steps = 200, EvalInterval = 100, CheckpointInterval = 100 };
 
     // The vocabulary follows the data.
     private static readonly LlamaConfig Llama = new() { VocabularySize = 1, HiddenSize = 128, IntermediateSize = 352, Layers = 4, Heads = 4, KeyHeads = 2, ContextLength = 64, NormEpsilon = Llama2CFile.NormEpsilon };

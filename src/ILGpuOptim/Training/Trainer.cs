@@ -15,7 +15,6 @@ public sealed partial class Trainer : IDisposable
 {
     private readonly Dataset data;
     private readonly TrainingBatches batches;
-    private readonly Schedule schedule;
     private readonly GradientClipping clipping;
     private readonly UpdateNorms? norms;
     private readonly WeightAverage? average;
@@ -41,6 +40,7 @@ public sealed partial class Trainer : IDisposable
     /// <exception cref="ArgumentException">The model is on another device.</exception>
     public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings)
     {
+        settings = settings.Filled();
         settings.Check();
         model.CheckDevice(device);
         if (data.VocabularySize > model.Config.VocabularySize)
@@ -58,8 +58,8 @@ public sealed partial class Trainer : IDisposable
         this.data = data;
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
-        schedule = new Schedule(settings.Schedule, settings.Steps, Math.Min(settings.Warmup, settings.Steps), settings.FinalRate);
-        OptimizerSettings own = settings.Optimizer.For(settings.Optimizer.Name).WithDefault("head_size", model.Config.HiddenSize / model.Config.Heads);
+        RateFactor = new Schedule(settings.Schedule!.Value, settings.Steps, Math.Min(settings.Warmup!.Value, settings.Steps), settings.FinalRate).Factor;
+        OptimizerSettings own = settings.Optimizer.WithDefault("head_size", $"{model.Config.HiddenSize / model.Config.Heads}");
         Optimizer = Registry.Create(own, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
@@ -106,6 +106,9 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Tokens per update, including padding.</summary>
     public long TokensPerStep => (long)batches.Length * Settings.Accumulate;
 
+    /// <summary>The factor of the peak learning rate at a step, from 0: that of the schedule.</summary>
+    internal Func<long, double> RateFactor { get; set; }
+
     /// <summary>The average of the weights; null without one.</summary>
     internal WeightAverage? Average => average;
 
@@ -146,7 +149,7 @@ public sealed partial class Trainer : IDisposable
         if (halfDone is { } failed)
             throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; continue from the last checkpoint");
         long began = Stopwatch.GetTimestamp();
-        double rate = schedule.Factor(StepNumber);
+        double rate = RateFactor(StepNumber);
         StepResult result;
         if (Interlocked.Exchange(ref stepping, 1) != 0)
             throw new InvalidOperationException("one thread at a time may use a trainer, and a step must not begin within another");
@@ -199,7 +202,7 @@ public sealed partial class Trainer : IDisposable
 
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Tape.Gradients, Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
-        var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.LearningRate * rate, Device.ReadLater(measures), data.HasPairs);
+        var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.Rate * rate, Device.ReadLater(measures), data.HasPairs);
         if (guard is not null && !Settings.Layerwise && Skips(result))
         {
             Tape.Gradients.Clear();

@@ -89,7 +89,7 @@ public sealed partial class TrainingRun : IDisposable
                 return FolderLock.Take(folder);
             });
             CheckNew(folder);
-            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(settings));
+            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(run.Settings));
             Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
             run.FindReferences(begins: true);
             return run;
@@ -265,6 +265,7 @@ public sealed partial class TrainingRun : IDisposable
 
     private static TrainingRun Open(string folder, TrainingSettings settings, Device device, Func<FolderLock> takeLock)
     {
+        settings = settings.Filled();
         settings.Check();
         string? checkpoint = Checkpoints(folder).LastOrDefault().Path;
         using ModelSource? from = checkpoint is null && settings.From is not null ? ModelSource.Open(settings.From) : null;

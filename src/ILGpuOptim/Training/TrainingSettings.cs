@@ -117,12 +117,12 @@ public sealed record TrainingSettings
     /// <summary>The optimizer and its settings.</summary>
     public OptimizerSettings Optimizer { get; init; } = new();
 
-    /// <summary>The learning-rate schedule.</summary>
-    public ScheduleKind Schedule { get; init; } = ScheduleKind.Cosine;
+    /// <summary>The learning-rate schedule; null means a cosine, or constant for an optimizer that averages weights instead of lowering its rate.</summary>
+    public ScheduleKind? Schedule { get; init; }
 
-    /// <summary>Warm-up steps of the learning rate.</summary>
+    /// <summary>Warm-up steps of the learning rate; null means those recommended for the optimizer, at most a tenth of <see cref="Steps"/>.</summary>
     [Range(0)]
-    public int Warmup { get; init; } = 100;
+    public int? Warmup { get; init; }
 
     /// <summary>The learning rate at the end, as a fraction of its peak.</summary>
     [Range(0, 1)]
@@ -221,13 +221,20 @@ public sealed record TrainingSettings
     /// <summary>The settings as JSON.</summary>
     public string ToJson() => ToNode().ToJsonString(SettingsWriter.Indented);
 
-    /// <summary>The settings as JSON. Options that the preset sets and these settings do not are null, so that reading gives the same settings.</summary>
-    internal JsonObject ToNode()
+    /// <summary>The settings as JSON.</summary>
+    internal JsonObject ToNode() => SettingsWriter.Write(this);
+
+    /// <summary>These settings with what is recommended for the optimizer where nothing is set: learning rate, options, warm-up and schedule.</summary>
+    /// <exception cref="UserException">There is no optimizer of that name.</exception>
+    public TrainingSettings Filled()
     {
-        JsonObject json = SettingsWriter.Write(this);
-        foreach ((string name, _) in Presets.Find(Preset).Optimizer.For(Optimizer.Name).Options)
-            json["optimizer"]!.AsObject().TryAdd(name, null);
-        return json;
+        OptimizerEntry entry = Registry.Find(Optimizer.Name);
+        return this with
+        {
+            Optimizer = Optimizer.Filled(),
+            Schedule = Schedule ?? (entry.KeepsRate ? ScheduleKind.Constant : ScheduleKind.Cosine),
+            Warmup = Warmup ?? Math.Min(entry.Warmup, Steps / 10),
+        };
     }
 
     /// <summary>
@@ -253,6 +260,8 @@ public sealed record TrainingSettings
         if (fields.Object("optimizer") is { } optimizer)
             start = Named(optimizer, "name", name => name is null ? start : start with { Optimizer = start.Optimizer.For(name) });
         var settings = (TrainingSettings)SettingsReader.Read(fields, start, RunRecord.Field);
+        if (isRun || fields.Has(RunRecord.Field))
+            settings = settings with { Optimizer = settings.Optimizer.WithFormerDefaults() };
         try
         {
             Ranges.Check(settings);

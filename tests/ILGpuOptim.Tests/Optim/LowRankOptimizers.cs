@@ -6,5 +6,5 @@ namespace ILGpuOptim.Tests.Optim;
 internal static class LowRankOptimizers
 {
     /// <summary>The settings with a rank, for an optimizer that has one.</summary>
-    public static OptimizerSettings WithRank(OptimizerSettings settings, int rank) => settings.WithDefault("rank", rank);
+    public static OptimizerSettings WithRank(OptimizerSettings settings, int rank) => settings.WithDefault("rank", $"{rank}");
 }

@@ -199,7 +199,7 @@ public class ResumeTests
             EvalInterval = 20,
             EvalBatches = 2,
             CheckpointInterval = 20,
-            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }.WithDefault("update_projection_gap", 7), 4),
+            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }.WithDefault("update_projection_gap", "7"), 4),
         };
     }
 
