@@ -80,7 +80,7 @@ internal static class LearningRateCommand
             Console.WriteLine($"end        {end}");
         Console.WriteLine(sweep.Suggested is { } rate
             ? $"suggested  {rate:G2}, a third of the rate at which the running mean was lowest; {name} is recommended with {Optim.Registry.Find(name).Defaults.LearningRate}"
-            : "suggested  none: the loss never fell; begin with a lower rate (--from-lr) or give it more updates (--steps)");
+            : "suggested  none: the loss hardly fell; begin with a lower rate (--from-lr) or give it more updates (--steps)");
         Console.WriteLine($"curve      {path}");
     }
 

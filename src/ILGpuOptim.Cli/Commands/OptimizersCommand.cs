@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using ILGpuOptim.Optim;
 using Spectre.Console;
 
@@ -21,6 +22,9 @@ internal static class OptimizersCommand
                 {
                     entry.Name,
                     entry.Summary,
+                    entry.Defaults.LearningRate,
+                    entry.Warmup,
+                    entry.KeepsRate,
                     Options = entry.Options.Select(option => new { option.Name, option.Default, option.ValidValues, option.Description }),
                 }));
                 return;
@@ -28,14 +32,15 @@ internal static class OptimizersCommand
 
             if (result.GetValue(name) is null)
             {
-                var list = new Table().AddColumns("optimizer", "method");
+                var list = new Table().AddColumns("optimizer", "learning rate", "method");
                 foreach (OptimizerEntry entry in entries)
-                    list.AddRow(entry.Name, Markup.Escape(entry.Summary));
+                    list.AddRow(entry.Name, Number(entry.Defaults.LearningRate), Markup.Escape(entry.Summary));
                 AnsiConsole.Write(list);
                 return;
             }
 
             Console.WriteLine($"{entries[0].Name}: {entries[0].Summary}");
+            Console.WriteLine($"Recommended: learning rate {Number(entries[0].Defaults.LearningRate)}, warm-up of {entries[0].Warmup} steps, at most a tenth of the run{(entries[0].KeepsRate ? ", then a constant rate" : "")}.");
             if (entries[0].Options.Count == 0)
             {
                 Console.WriteLine("It has no options of its own.");
@@ -49,4 +54,6 @@ internal static class OptimizersCommand
         });
         return command;
     }
+
+    private static string Number(double value) => value.ToString(CultureInfo.InvariantCulture);
 }

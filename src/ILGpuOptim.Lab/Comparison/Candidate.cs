@@ -91,6 +91,8 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
         string[] parts = label.Split(':');
         OptimizerSettings settings = start.For(parts[0]);
         OptimizerEntry entry = Registry.Find(settings.Name);
+        foreach ((string name, _) in settings.Options.Where(option => entry.OptionNamed(option.Key) is null).ToArray())
+            settings = settings.Without(name);
         foreach ((string name, string value) in options.Where(option => entry.OptionNamed(option.Key) is not null && !(entry.Name == "apollo-mini" && option.Key == "rank")))
             settings = settings.With(name, value);
         try

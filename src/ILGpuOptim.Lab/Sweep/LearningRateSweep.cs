@@ -12,8 +12,11 @@ namespace ILGpuOptim.Lab;
 /// </summary>
 public sealed class LearningRateSweep
 {
-    /// <summary>Weight of the losses so far in the running mean.</summary>
-    private const double Smoothing = 0.9;
+    /// <summary>The running mean extends over about this fraction of the updates, so that it lags by the same factor of the rate in every test.</summary>
+    private const double Window = 0.05;
+
+    /// <summary>A rate is suggested only if the running mean fell to this fraction of the first loss, which differences between batches do not reach.</summary>
+    private const double Progress = 0.95;
 
     /// <summary>The test ends where the running mean exceeds its lowest value by this factor.</summary>
     private const double Rise = 2;
@@ -37,8 +40,8 @@ public sealed class LearningRateSweep
     /// <summary>The update with the lowest running mean; null if there was no finite loss.</summary>
     public RatePoint? Lowest { get; }
 
-    /// <summary>The suggested peak learning rate: a third of that with the lowest running mean. Null if the loss never fell.</summary>
-    public double? Suggested => Lowest is { } lowest && lowest.Smoothed < Points[0].Smoothed ? lowest.Rate / Margin : null;
+    /// <summary>The suggested peak learning rate: a third of that with the lowest running mean. Null if the loss hardly fell.</summary>
+    public double? Suggested => Lowest is { } lowest && lowest.Smoothed < Progress * Points[0].Loss ? lowest.Rate / Margin : null;
 
     /// <summary>Trains a new model with rising rates.</summary>
     /// <param name="device">The device of the model.</param>
@@ -66,7 +69,7 @@ public sealed class LearningRateSweep
         };
         using LanguageModel model = TrainedModel.Create(config, settings, device);
         using var trainer = new Trainer(device, model, data, settings);
-        double growth = Math.Log(to / from) / (steps - 1), mean = 0, lowest = double.PositiveInfinity;
+        double growth = Math.Log(to / from) / (steps - 1), kept = Math.Max(0, 1 - 1 / (Window * steps)), mean = 0, lowest = double.PositiveInfinity;
         trainer.RateFactor = step => Math.Exp(growth * (step - (steps - 1)));
         var points = new List<RatePoint>(steps);
         try
@@ -74,8 +77,8 @@ public sealed class LearningRateSweep
             for (int i = 0; i < steps && !stop.IsCancellationRequested; i++)
             {
                 StepResult result = trainer.Step();
-                mean = Smoothing * mean + (1 - Smoothing) * result.Loss;
-                points.Add(new RatePoint(result.LearningRate, result.Loss, mean / (1 - Math.Pow(Smoothing, i + 1))));
+                mean = kept * mean + (1 - kept) * result.Loss;
+                points.Add(new RatePoint(result.LearningRate, result.Loss, mean / (1 - Math.Pow(kept, i + 1))));
                 stepped?.Invoke(i + 1, points[^1]);
                 lowest = Math.Min(lowest, points[^1].Smoothed);
                 if (points[^1].Smoothed > Rise * lowest)

@@ -84,16 +84,16 @@ public static class Registry
 
     private static readonly List<OptimizerEntry> All =
     [
-        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, new SgdOptions { Momentum = 0.9, LearningRate = 0.1 }),
+        new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, new SgdOptions { Momentum = 0.9, LearningRate = 0.03 }),
         new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, new AmsGradOptions { AmsGrad = false, Beta2 = 0.99 }),
         new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, new AmsGradOptions { AmsGrad = false, Beta2 = 0.99 }),
         new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, new AdafactorOptions { LearningRate = 1e-2 }),
         new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, LearningRate = 1e-3 }),
-        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions { Beta2 = 0.99, LearningRate = 1e-2 }),
+        new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions { Beta2 = 0.99, LearningRate = 5e-3 }),
         new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, new LionOptions { LearningRate = 3e-4 }),
         new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, new MuonOptions { Scaling = MuonScaling.Moonlight, Beta2 = 0.99, LearningRate = 1e-3 }) { Others = options => (MuonOptions)options with { Orthogonalises = false } },
         new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, new AdamMiniOptions { Beta2 = 0.99 }) { Refine = (options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape) },
-        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, new CameOptions { Beta2 = 0.95, Beta3 = 0.995, LearningRate = 7e-4 }),
+        new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, new CameOptions { Beta2 = 0.95, Beta3 = 0.995, LearningRate = 7e-4 }) { Warmup = 200 },
         new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, new GaLoreOptions { Rank = 128, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
         new("fira", "GaLore and the scaled residual", storage => new Fira { Storage = storage }, new FiraOptions { Rank = 128, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
         new("apollo", "gradient scaling learned in a random subspace (MLSys 2025)", storage => new Apollo { Storage = storage }, new ApolloOptions { Rank = 32, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },

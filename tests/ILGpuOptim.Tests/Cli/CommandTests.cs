@@ -37,6 +37,18 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void ARangeTestSuggestsALearningRate()
+    {
+        string curve = folder["curves", "came.svg"];
+        string printed = Succeed("lr-find", "--optimizer", "came", "--preset", "tiny", "--layers", "1", "--block", "16", "--steps", "40", "--to-lr", "0.3", "--out", curve);
+        Assert.Contains("came is recommended with 0.0007", printed, StringComparison.Ordinal);
+        Assert.StartsWith("<?xml", File.ReadAllText(curve), StringComparison.Ordinal);
+        Assert.Contains("--from-lr 2: it must be below --to-lr 1", Tool.Run("lr-find", "--from-lr", "2").Error, StringComparison.Ordinal);
+        Assert.Contains("--steps 5: it must be a whole number from 10", Tool.Run("lr-find", "--steps", "5").Error, StringComparison.Ordinal);
+        Assert.NotEqual(0, Tool.Run("lr-find", "--lr", "0.1").Code);
+    }
+
+    [Fact]
     public void AQuantizedModelIsMeasuredSampledAndMerged()
     {
         string tiny = Goldens.Folder("models", "gpt2-tiny");

@@ -118,7 +118,7 @@ public class ResumeTests
         }
 
         File.WriteAllBytes(weights, bytes);
-        UserException other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { Optimizer = s.Optimizer with { Name = "came" } }));
+        UserException other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { Optimizer = s.Optimizer.For("came") }));
         Assert.Contains("adamw, not came", other.Message, StringComparison.Ordinal);
         other = Assert.Throws<UserException>(() => TrainingRun.Resume(path, _ => device, s => s with { HiddenSize = 48 }));
         Assert.Contains("another model", other.Message, StringComparison.Ordinal);
