@@ -10,12 +10,12 @@ public class LearningRateSweepTests
 {
     private static readonly TrainingSettings Settings = Presets.Find("tiny") with { Layers = 1, Block = 16, Threads = 1, Clip = 0 };
 
-    private static LearningRateSweep Sweep(double from, double to, int steps, Action<int, RatePoint>? stepped = null, CancellationToken stop = default)
+    private static LearningRateSweep Sweep(double from, double to, int steps, Action<int, RatePoint>? stepped = null, CancellationTokenSource? stop = null)
     {
         using Dataset data = TrainingRun.LoadData(Settings, null);
         using var device = new CpuDevice(1);
         ModelConfig config = TrainedModel.Configuration(Settings, data, null);
-        return LearningRateSweep.Run(device, config, Settings, data, from, to, steps, stepped, stop);
+        return LearningRateSweep.Run(device, config, Settings, data, from, to, steps, stepped, stop?.Token ?? TestContext.Current.CancellationToken);
     }
 
     [Fact]
@@ -48,7 +48,7 @@ public class LearningRateSweepTests
     {
         Assert.Null(Sweep(1e-30, 1e-29, 10).Suggested);
         using var stop = new CancellationTokenSource();
-        LearningRateSweep stopped = Sweep(1e-4, 0.1, 61, (step, _) => { if (step == 5) stop.Cancel(); }, stop.Token);
+        LearningRateSweep stopped = Sweep(1e-4, 0.1, 61, (step, _) => { if (step == 5) stop.Cancel(); }, stop);
         Assert.Equal((5, "it was stopped"), (stopped.Points.Count, stopped.End));
     }
 
