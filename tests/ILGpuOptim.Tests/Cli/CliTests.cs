@@ -112,7 +112,7 @@ public class CliTests
         Assert.Matches(@"[0-9]+ passed, 0 failed, [0-9]+ skipped", check.Output);
         Assert.Contains("| lion | `exp_avg` 768×2304 | 7,077,888 |", check.Output, StringComparison.Ordinal);
         Assert.StartsWith(
-            "// lion: 1 kernel, for a matrix of 768 × 2304 and a vector of 2304, as PTX for sm_80\n// kernel 1 of 1: GpuMapKernels.Map of Lion.Rule, groups of ",
+            "// lion: 1 kernel, for a matrix of 768 × 2304 and a vector of 2304, as PTX for sm_80\n// kernel 1 of 1: GpuMapKernels.Map of MoveRule1<Lion.Direction>, groups of ",
             Run("kernels", "lion").Output.ReplaceLineEndings("\n"), StringComparison.Ordinal);
     }
 

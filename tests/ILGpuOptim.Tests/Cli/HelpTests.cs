@@ -31,7 +31,7 @@ public class HelpTests
 
     [Theory]
     [InlineData("train", "--steps <number>", "[default: 3000]")]
-    [InlineData("train", "--schedule <constant|linear|cosine|wsd>", "[default: cosine]")]
+    [InlineData("train", "--schedule <constant|linear|cosine|wsd>", "default: cosine, or constant")]
     [InlineData("train", "--clip <number>", "[default: 1]")]
     [InlineData("sample", "--temperature <number>", "[default: 0.8]")]
     public void DefaultsAreShown(string command, string flag, string words)
