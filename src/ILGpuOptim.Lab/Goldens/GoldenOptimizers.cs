@@ -36,8 +36,8 @@ internal static class GoldenOptimizers
     private static readonly Dictionary<string, OptimizerEntry> Entries = new[]
     {
         Entry("sgd", _ => new Sgd(), new SgdOptions()),
-        Entry("adam", _ => new Adam(), new AmsGradOptions { AmsGrad = false }),
-        Entry("adamw", _ => new AdamW(), new AmsGradOptions { AmsGrad = false }),
+        Entry("adam", _ => new Adam(), new AmsGradOptions()),
+        Entry("adamw", _ => new AdamW(), new AmsGradOptions()),
         Entry("adam_mini", _ => new AdamMini(), new AdamMiniOptions()),
         Entry("lion", _ => new Lion(), new LionOptions()),
         Entry("came", _ => new Came(), new CameOptions()),

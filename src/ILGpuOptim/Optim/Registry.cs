@@ -85,8 +85,8 @@ public static class Registry
     private static readonly List<OptimizerEntry> All =
     [
         new("sgd", "stochastic gradient descent with momentum", storage => new Sgd { Storage = storage }, new SgdOptions { Momentum = 0.9, LearningRate = 0.03 }),
-        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, new AmsGradOptions { AmsGrad = false, Beta2 = 0.99 }),
-        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, new AmsGradOptions { AmsGrad = false, Beta2 = 0.99 }),
+        new("adam", "Adam, weight decay in the gradient", storage => new Adam { Storage = storage }, new AmsGradOptions { Beta2 = 0.99 }),
+        new("adamw", "Adam with decoupled weight decay", storage => new AdamW { Storage = storage }, new AmsGradOptions { Beta2 = 0.99 }),
         new("adafactor", "factored second moment, PyTorch's form (ICML 2018)", storage => new Adafactor { Storage = storage }, new AdafactorOptions { LearningRate = 1e-2 }),
         new("adafactor-relative", "factored second moment, the form of fairseq and Hugging Face at a fixed step", storage => new AdafactorRelative { Storage = storage }, new AdafactorRelativeOptions { RelativeStep = false, ScaleParameter = false, LearningRate = 1e-3 }),
         new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions { Beta2 = 0.99, LearningRate = 5e-3 }),

@@ -32,7 +32,7 @@ public sealed record AmsGradOptions : AdamOptions
 {
     /// <summary>Enables AMSGrad.</summary>
     [Description("divides by the largest second moment so far; 4 more bytes per parameter")]
-    public bool AmsGrad { get; init; } = true;
+    public bool AmsGrad { get; init; }
 }
 
 /// <summary>
