@@ -89,6 +89,14 @@ rm Program.cs program.csproj
 dotnet run -c Release my-optimizer.cs -- check hesitant >"$work/log" 2>&1 || fail "the sample with its package"
 grep -q ' passed, 0 failed' "$work/log" || fail "the sample's checks"
 
+# A model in a C# program: the sample answers through IChatClient.
+echo '{"prompt": "Hello?", "completion": "Yes."}' >talk.jsonl
+"$work/tool/ilgpuoptim" train --data talk.jsonl --validation 0 --layers 1 --heads 2 --hidden-size 32 --block 100 --batch 2 --steps 120 --warmup 10 --lr 1e-2 --eval-batches 0 --out talk >"$work/log" 2>&1 ||
+  fail "the run that talks"
+sed "s|^#:project .*|#:package ILGpuOptim.Extensions.AI@$version|" "$OLDPWD/samples/chat-client.cs" >chat-client.cs
+dotnet run -c Release chat-client.cs -- talk "Hello?" >"$work/log" 2>&1 || fail "the chat client with its package"
+[ "$(tail -n 1 "$work/log")" = "Yes." ] || fail "the answer of the chat client"
+
 # What a package holds: documentation of public members only, an icon, a README without relative links.
 for package in "$work"/feed/*.nupkg; do
   unzip -qo "$package" -d "$work/content"

@@ -2,12 +2,13 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Reflection;
 using System.Text;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 
 namespace ILGpuOptim.Tests;
 
 /// <summary>
-/// The C# of README.md and docs/ compiles, as one program per page. Blocks with "…" omit something and are not compiled. Pages whose program changes no
+/// The C# of README.md, docs/ and the notebook of samples/ compiles, as one program per page. Blocks with "…" omit something and are not compiled. Pages whose program changes no
 /// registry and writes no files are also run.
 /// </summary>
 public sealed partial class DocumentationTests : IDisposable
@@ -55,7 +56,7 @@ public sealed partial class DocumentationTests : IDisposable
             """,
     };
 
-    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md"], CompileOnly = ["chat.md", "devices.md", "export.md", "models.md"];
+    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md", "first-steps.ipynb"], CompileOnly = ["chat.md", "devices.md", "export.md", "models.md"];
 
     private readonly TemporaryFolder folder = new();
 
@@ -65,7 +66,7 @@ public sealed partial class DocumentationTests : IDisposable
     public void EveryProgramCompilesAndRuns()
     {
         string root = ArchitectureTests.FindRoot();
-        string[] pages = [Path.Combine(root, "README.md"), .. Directory.EnumerateFiles(Path.Combine(root, "docs"), "*.md").Order(StringComparer.Ordinal)];
+        string[] pages = [Path.Combine(root, "README.md"), .. Directory.EnumerateFiles(Path.Combine(root, "docs"), "*.md").Order(StringComparer.Ordinal), .. Directory.EnumerateFiles(Path.Combine(root, "samples"), "*.ipynb")];
         Assembly programs = Compile([.. pages.Select(Program).OfType<string>()]);
         Assert.Equal(Run.Concat(CompileOnly).Select(NameOf).Order(), programs.GetTypes().Where(type => type.Name == "Program").Select(type => type.Namespace!).Order());
         foreach (string page in Run)
@@ -84,7 +85,20 @@ public sealed partial class DocumentationTests : IDisposable
 
     private static string Squeezed(string text) => Spaces().Replace(text, " ").Trim();
 
-    private static IEnumerable<string> Blocks(string page) => Fence().Matches(File.ReadAllText(page).ReplaceLineEndings("\n")).Select(match => match.Groups[1].Value);
+    private static IEnumerable<string> Blocks(string page) => page.EndsWith(".ipynb", StringComparison.Ordinal) ? Cells(page)
+        : Fence().Matches(File.ReadAllText(page).ReplaceLineEndings("\n")).Select(match => match.Groups[1].Value);
+
+    /// <summary>The code of a notebook, without the lines that name packages.</summary>
+    private static IEnumerable<string> Cells(string notebook)
+    {
+        JsonElement root = JsonDocument.Parse(File.ReadAllText(notebook)).RootElement;
+        Assert.Equal(4, root.GetProperty("nbformat").GetInt32());
+        Assert.Equal("C#", root.GetProperty("metadata").GetProperty("kernelspec").GetProperty("language").GetString());
+        JsonElement[] cells = [.. root.GetProperty("cells").EnumerateArray()];
+        Assert.Equal(cells.Length, cells.Select(cell => cell.GetProperty("id").GetString()).Distinct().Count());
+        return cells.Where(cell => cell.GetProperty("cell_type").GetString() == "code").Select(cell =>
+            string.Concat(cell.GetProperty("source").EnumerateArray().Select(line => line.GetString()).Where(line => !line!.StartsWith("#r \"nuget: ILGpuOptim, ", StringComparison.Ordinal))));
+    }
 
     private static string NameOf(string page) => "Page_" + Path.GetFileNameWithoutExtension(page).Replace('-', '_');
 

@@ -17,6 +17,23 @@ internal sealed record EvalData(TokenSequence Tokens, long? Bytes, DocumentEnds?
     /// <summary>Marks the tokens of answers, if the data consists of conversations: only they are predicted.</summary>
     public TokenSequence? Answers { get; private init; }
 
+    /// <summary>The first tokens of the data; of conversations, those that are whole within them, but at least one.</summary>
+    /// <param name="tokens">The most tokens; 0: all.</param>
+    public EvalData Beginning(long tokens)
+    {
+        if (tokens == 0 || tokens >= Tokens.Length)
+            return this;
+        if (Answers is not null)
+        {
+            long whole = Documents!.EndOf(0);
+            for (long i = 1; i < Documents.Count && Documents.EndOf(i) <= tokens; i++)
+                whole = Documents.EndOf(i);
+            tokens = whole;
+        }
+
+        return this with { Tokens = Tokens.Slice(0, tokens), Bytes = null, Documents = Documents?.Slice(0, tokens), Answers = Answers?.Slice(0, tokens) };
+    }
+
     /// <summary>The settings of a run, or of the run of a checkpoint; null for other models.</summary>
     public static TrainingSettings? SettingsOf(string path)
     {

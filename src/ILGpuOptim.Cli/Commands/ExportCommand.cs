@@ -25,7 +25,8 @@ internal static class ExportCommand
         var type = new Option<string?>("--type") { Description = "gguf: type of the matrices, f32, f16, bf16, q8_0 or q4_0; default: f16" };
         type.AcceptOnlyFromAmong([.. Types.Keys]);
         Option<WeightChoice> weights = CommonOptions.Weights();
-        var command = new Command("export", "Write a model as a file of llama.cpp, ONNX or llama2.c.") { source, output, format, type, weights };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("export", "Write a model as a file of llama.cpp, ONNX or llama2.c.") { source, output, format, type, weights, json };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(output);
@@ -40,10 +41,11 @@ internal static class ExportCommand
             using var device = new CpuDevice();
             using LanguageModel model = ModelFiles.LoadWide(folder, device);
             CommonOptions.NoteUnused(model, folder);
+            IReadOnlyList<string> notes = [];
             switch (kind)
             {
                 case Gguf:
-                    IReadOnlyList<string> notes = GgufModelFile.Export(model, Tokenizers.Load(ModelFiles.ConfigFolder(folder)), GenerationConfig.Of(folder).EndTokens, path, Types[result.GetValue(type) ?? "f16"]);
+                    notes = GgufModelFile.Export(model, Tokenizers.Load(ModelFiles.ConfigFolder(folder)), GenerationConfig.Of(folder).EndTokens, path, Types[result.GetValue(type) ?? "f16"]);
                     foreach (string note in notes)
                         Console.Error.WriteLine($"note: {note}");
                     break;
@@ -57,9 +59,15 @@ internal static class ExportCommand
                     break;
             }
 
-            Console.WriteLine($"{path}: {new FileInfo(path).Length:N0} bytes");
-            if (kind == Onnx && File.Exists(data))
-                Console.WriteLine($"{data}: {new FileInfo(data).Length:N0} bytes, which belong to it");
+            string[] files = [path, .. kind == Onnx && File.Exists(data) ? (string[])[data] : []];
+            if (result.GetValue(json))
+            {
+                CommonOptions.PrintJson(new { Format = kind, Files = files.Select(file => new { Path = file, Bytes = new FileInfo(file).Length }), Notes = notes });
+                return;
+            }
+
+            foreach (string file in files)
+                Console.WriteLine($"{file}: {new FileInfo(file).Length:N0} bytes{(file == path ? "" : ", which belong to it")}");
         });
         return command;
     }

@@ -16,7 +16,8 @@ internal static class ImportCommand
         var file = new Argument<string>("file") { Description = "GGUF file of llama.cpp, or llama2.c checkpoint in the legacy format" };
         var output = new Option<string>("--out") { Description = "output folder", Required = true };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "llama2.c's tokenizer.bin; without it, the model reads and writes token ids. GGUF files have their own tokenizer" };
-        var command = new Command("import", "Convert a GGUF file or a llama2.c checkpoint to a folder in Hugging Face's layout.") { file, output, tokenizer };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("import", "Convert a GGUF file or a llama2.c checkpoint to a folder in Hugging Face's layout.") { file, output, tokenizer, json };
         command.SetAction(result =>
         {
             string path = result.GetRequiredValue(file), folder = result.GetRequiredValue(output);
@@ -46,7 +47,10 @@ internal static class ImportCommand
                 throw new UserException($"{folder}: {e.Message}", e);
             }
 
-            Console.WriteLine($"{folder}: {parameters:N0} parameters");
+            if (result.GetValue(json))
+                CommonOptions.PrintJson(new { Folder = folder, Parameters = parameters });
+            else
+                Console.WriteLine($"{folder}: {parameters:N0} parameters");
         });
         return command;
     }

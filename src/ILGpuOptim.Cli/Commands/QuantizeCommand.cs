@@ -1,9 +1,11 @@
 using System.CommandLine;
 using System.Globalization;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Training;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Cli.Commands;
 
@@ -19,10 +21,11 @@ internal static class QuantizeCommand
         Option<int> group = Flag.Of("--group", $"weights in a row that share a scale: {string.Join(", ", QuantizationConfig.Groups)}", defaults.GroupSize);
         Option<int> rank = Flag.Of("--branch-rank", "rank of the low-rank branch beside each weight, which takes its largest singular values; 0: none", defaults.BranchRank);
         var data = new Option<string[]>("--data") { Description = "text or token files to measure the perplexity on; default: the validation data of the run", AllowMultipleArgumentsPerToken = true };
+        Option<int> batches = Flag.Of("--eval-batches", $"batches of {Evaluation.BatchTokens:N0} tokens to measure the perplexity on, from the beginning of the data; 0: all", 16, new RangeAttribute(0, 1_000_000));
         Option<string?> device = CommonOptions.Device();
         Option<int?> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("quantize", "Store the weights of a model in 4 bits, with a low-rank branch for their largest singular values.") { source, output, bits, group, rank, data, device, threads, json };
+        var command = new Command("quantize", "Store the weights of a model in 4 bits, with a low-rank branch for their largest singular values.") { source, output, bits, group, rank, data, batches, device, threads, json };
         command.SetAction(result =>
         {
             var config = new QuantizationConfig { Bits = result.GetValue(bits), GroupSize = result.GetValue(group), BranchRank = result.GetValue(rank) };
@@ -30,7 +33,7 @@ internal static class QuantizeCommand
             string folder = result.GetRequiredValue(output), path = result.GetRequiredValue(source);
             ModelFolder.RequireNew(folder);
             using ModelSource found = ModelSource.Open(path);
-            EvalData? text = TextOf(path, found.Folder, result.GetValue(data) ?? []);
+            EvalData? text = TextOf(path, found.Folder, result.GetValue(data) ?? [])?.Beginning(result.GetValue(batches) * (long)Evaluation.BatchTokens);
             using Device target = CommonOptions.Open(result.GetValue(device), result.GetValue(threads));
             using LanguageModel model = ModelFiles.Load(found.Folder, target);
             CommonOptions.NoteUnused(model, found.Folder);
@@ -61,6 +64,12 @@ internal static class QuantizeCommand
             return null;
         }
 
+        if (data.Length == 0 && run!.Data.Any(ConversationFile.IsPairs))
+        {
+            Console.Error.WriteLine($"note: {path} is trained on pairs of answers, on which no perplexity is measured; give --data with conversations or text");
+            return null;
+        }
+
         EvalData text = EvalData.Open(path, folder, run, data, run?.Documents ?? false, block: 0);
         if (text.Tokens.Length >= 2)
             return text;
@@ -70,7 +79,9 @@ internal static class QuantizeCommand
 
     private static Storage Measure(string name, LanguageModel model, EvalData? text)
     {
-        EvaluationResult? measured = text is null ? null : Evaluation.Run(model, model.Device, text.Tokens, text.Bytes, documents: text.Documents);
+        EvaluationResult? measured = text is null ? null
+            : text.Answers is { } answers ? Evaluation.RunAnswers(model, model.Device, text.Tokens, answers, text.Documents!)
+            : Evaluation.Run(model, model.Device, text.Tokens, text.Bytes, documents: text.Documents);
         return new Storage(name, model.Parameters.Sum(parameter => parameter.Bytes), measured?.Loss, measured?.Perplexity);
     }
 

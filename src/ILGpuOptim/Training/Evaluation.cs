@@ -48,7 +48,8 @@ public sealed record EvaluationOptions
 /// <summary>Measures the loss of a model on a whole text, window by window.</summary>
 public static class Evaluation
 {
-    private const int BatchTokens = 4096;
+    /// <summary>The most tokens of a batch of several windows.</summary>
+    internal const int BatchTokens = 4096;
 
     /// <summary>
     /// Causal models predict each token but the first once, given those before it in its window. Masked language models predict the masked tokens of each

@@ -127,8 +127,12 @@ public class CliTests
             Llama2CFile.Export(model, folder["model.bin"]);
         }
 
-        Assert.Equal(0, Run("import", folder["model.bin"], "--out", folder["model"]).Code);
-        Assert.Equal(0, Run("export", folder["model"], "--out", folder["again.bin"]).Code);
+        JsonElement imported = JsonDocument.Parse(Run("import", folder["model.bin"], "--out", folder["model"], "--json").Output).RootElement;
+        Assert.Equal(folder["model"], imported.GetProperty("folder").GetString());
+        Assert.InRange(imported.GetProperty("parameters").GetInt64(), 1, new FileInfo(folder["model.bin"]).Length / 4);
+        JsonElement exported = JsonDocument.Parse(Run("export", folder["model"], "--out", folder["again.bin"], "--json").Output).RootElement;
+        Assert.Equal("llama2c", exported.GetProperty("format").GetString());
+        Assert.Equal(new FileInfo(folder["again.bin"]).Length, exported.GetProperty("files")[0].GetProperty("bytes").GetInt64());
         Assert.Equal(File.ReadAllBytes(folder["model.bin"]), File.ReadAllBytes(folder["again.bin"]));
         Assert.StartsWith("1,", Run("sample", folder["model"], "--prompt-ids", "1", "--tokens", "3").Output, StringComparison.Ordinal);
         Assert.Contains("exists already", Run("import", folder["model.bin"], "--out", folder["model"]).Error, StringComparison.Ordinal);

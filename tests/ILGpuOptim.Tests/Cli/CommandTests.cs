@@ -62,6 +62,15 @@ public sealed class CommandTests : IDisposable
         Succeed("merge", folder["small"], folder["floats"]);
         Assert.All(LogProbabilities(folder["small"]).Zip(LogProbabilities(folder["floats"])), pair => Assert.Equal(pair.First, pair.Second, 1e-4));
         Assert.DoesNotContain("quantization_config", File.ReadAllText(folder["floats", "config.json"]), StringComparison.Ordinal);
+
+        // 16 batches of 4,096 tokens, unless all are asked for: here the rest is another text.
+        TokenFile.Write(folder["long.bin"], [.. Enumerable.Range(0, 3 * 65536).Select(i => i < 65536 ? i % 7 : (i % 101) * (i % 101) % 101)]);
+        TokenFile.Write(folder["beginning.bin"], [.. Enumerable.Range(0, 65536).Select(i => i % 7)]);
+        double Perplexity(string data, string output, params string[] more) => JsonDocument.Parse(Succeed(["quantize", tiny, "--branch-rank", "0", "--data", folder[data], "--out", folder[output], "--json", .. more]))
+            .RootElement.GetProperty("storages")[0].GetProperty("perplexity").GetDouble();
+        double beginning = Perplexity("beginning.bin", "a");
+        Assert.Equal(beginning, Perplexity("long.bin", "b"));
+        Assert.NotEqual(beginning, Perplexity("long.bin", "c", "--eval-batches", "0"), 0.1);
         Assert.Contains("--group = 48: groups have 32, 64 or 128 weights", Tool.Run("quantize", tiny, "--group", "48", "--out", folder["other"]).Error, StringComparison.Ordinal);
         Assert.Contains("give --data", Tool.Run("quantize", tiny, "--out", folder["unmeasured"]).Error, StringComparison.Ordinal);
     }
