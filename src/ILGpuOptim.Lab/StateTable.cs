@@ -46,5 +46,5 @@ internal static class StateTable
         return optimizer.StateBytes;
     }
 
-    private static OptimizerSettings Settings(OptimizerEntry entry) => new OptimizerSettings { Name = entry.Name }.WithDefault("head_size", $"{HeadSize}");
+    private static OptimizerSettings Settings(OptimizerEntry entry) => new OptimizerSettings { Name = entry.Name }.WithDefault("head_size", $"{HeadSize}").WithDefault("tied_embedding", Gpt2.TieWordEmbeddings ? "true" : "false");
 }

@@ -70,6 +70,9 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
 /// <summary>An optimizer that runs along a form.</summary>
 internal sealed class Trajectory : IDisposable
 {
+    /// <summary>Steps between estimates of the curvature, for optimizers with one.</summary>
+    private const int CurvatureInterval = 3;
+
     private readonly TrajectoryForm form;
     private readonly Parameter[] parameters;
     private int step;
@@ -111,7 +114,17 @@ internal sealed class Trajectory : IDisposable
                 parameters[i].Device.Upload(form.Gradient(i, step + 1), Gradients[parameters[i]]);
             Optimizer.LearningRateFactor = form.Factor(step + 1);
             Optimizer.Step(Gradients);
+            if (Optimizer is ICurvatureOptimizer curvature && (step + 1) % CurvatureInterval == 0)
+                Estimate(curvature);
         }
+    }
+
+    /// <summary>Estimates the curvature from gradients that no clipping scales.</summary>
+    private void Estimate(ICurvatureOptimizer curvature)
+    {
+        for (int i = 0; i < parameters.Length; i++)
+            parameters[i].Device.Upload((form with { GradientScale = 1 }).Gradient(i, step + 1), Gradients[parameters[i]]);
+        curvature.UpdateCurvature(Gradients);
     }
 
     /// <summary>The optimizer of the same settings, whose parameters maximize.</summary>
@@ -132,8 +145,8 @@ internal sealed class Trajectory : IDisposable
         try
         {
             string path = Path.Combine(folder, Checkpoint.OptimizerFile);
-            Checkpoint.SaveState(path, Optimizer);
-            Checkpoint.LoadState(path, other.Optimizer);
+            OptimizerFiles.Save(path, Optimizer);
+            OptimizerFiles.Load(path, other.Optimizer);
         }
         finally
         {
@@ -170,6 +183,13 @@ internal sealed class Trajectory : IDisposable
                 state.Parameter.Device.DownloadBytes(state[state.Declared[i].Name], bytes.Length, bytes);
                 yield return ($"{state.Declared[i].Name} of {state.Parameter.Name}", bytes);
             }
+        }
+
+        foreach (StateTensor tensor in Optimizer.SharedState)
+        {
+            var bytes = new byte[tensor.Bytes];
+            parameters[0].Device.DownloadBytes(Optimizer.Shared(tensor.Name), bytes.Length, bytes);
+            yield return ($"{tensor.Name} of {Optimizer.Name}", bytes);
         }
     }
 

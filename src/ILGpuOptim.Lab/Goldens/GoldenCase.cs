@@ -76,8 +76,15 @@ internal sealed class GoldenCase : IDisposable
     /// <summary>Final scalars of a parameter, such as a limiter's norm.</summary>
     public JsonElement FinalScalars(string parameter) => json.GetProperty("final_scalars").GetProperty(parameter);
 
+    /// <summary>The numbers that each group keeps, after a recorded step; none where none are recorded.</summary>
+    public IReadOnlyList<JsonElement> GroupScalars(int step) =>
+        json.TryGetProperty("group_scalars", out JsonElement recorded) && recorded.TryGetProperty(step.ToString(System.Globalization.CultureInfo.InvariantCulture), out JsonElement groups) ? [.. groups.EnumerateArray()] : [];
+
     /// <summary>The factor of the learning rate at a step, from 1.</summary>
     public double LearningRateFactor(int step) => warmsUp ? Math.Min(1, step / 10.0) : 1;
+
+    /// <summary>The distance of the recorded run, which is f32, from one in double precision, relative to the largest value; 0 where it is not recorded.</summary>
+    public double DistanceFromDouble => json.TryGetProperty("float64_twin", out JsonElement twin) && twin.ValueKind == JsonValueKind.Object && twin.TryGetProperty("rel_err_param", out JsonElement error) ? error.GetDouble() : 0;
 
     /// <summary>The tolerance of a parameter after a step.</summary>
     public GoldenTolerance ToleranceOf(string parameter, int step)

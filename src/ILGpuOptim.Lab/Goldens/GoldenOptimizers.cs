@@ -18,7 +18,15 @@ internal static class GoldenOptimizers
         ["grad_averaging"] = "gradient_averaging",
         ["max_grad_norm"] = "max_gradient_norm",
         ["alpha"] = "scale",
+        ["bs"] = "batch_tokens",
+        ["hess_interval"] = "curvature_interval",
+        ["mu"] = "momentum",
+        ["r"] = "average_power",
+        ["weight_lr_power"] = "rate_power",
         ["ns_steps"] = "iterations",
+        ["power_iters"] = "power_rounds",
+        ["precondition_1d"] = "precondition_vectors",
+        ["rank_multiple_of"] = "rank_multiple",
         ["proj"] = "projection_basis",
         ["proj_type"] = "projection_type",
         ["update_proj_gap"] = "update_projection_gap",
@@ -27,6 +35,8 @@ internal static class GoldenOptimizers
     /// <summary>Names of recorded state that differ from ours.</summary>
     private static readonly Dictionary<(string Optimizer, string Recorded), string> StateNames = new()
     {
+        [("scale", "moment1")] = "exp_avg",
+        [("scale", "moment2")] = "exp_avg_sq",
         [("adam_mini", "m")] = "exp_avg",
         [("adam_mini", "v")] = "v_mean",
         [("adam_mini", "vmean")] = "v_mean",
@@ -49,6 +59,16 @@ internal static class GoldenOptimizers
         Entry("adafactor_torch", _ => new Adafactor(), new AdafactorOptions()),
         Entry("adafactor_hf", _ => new AdafactorRelative(), new AdafactorRelativeOptions()),
         Entry("muon_kj", _ => new Muon(), new MuonOptions()),
+        Entry("torch_muon", _ => new Muon(), new MuonOptions { Form = MuonForm.Torch }),
+        Entry("normuon", _ => new NorMuon(), new OrthogonalOptions()),
+        Entry("soap", _ => new Soap(), new SoapOptions()),
+        Entry("dion", _ => new Dion(), new DionOptions()),
+        Entry("dion_simple", _ => new Dion(), new DionOptions { Variant = DionForm.Simple, Rank = 768 }),
+        Entry("schedulefree_adamw", _ => new ScheduleFreeAdamW(), new ScheduleFreeAdamWOptions()),
+        Entry("schedulefree_sgd", _ => new ScheduleFreeSgd(), new ScheduleFreeSgdOptions()),
+        Entry("prodigy", _ => new Prodigy(), new ProdigyOptions()),
+        Entry("sophia", _ => new Sophia(), new SophiaOptions()),
+        Entry("scale", _ => new Scale(), new ScaleOptions()),
         Entry("muon_kozistr", _ => new Muon(), new MuonOptions { Form = MuonForm.Collection }),
     }.ToDictionary(entry => entry.Name);
 
@@ -73,8 +93,9 @@ internal static class GoldenOptimizers
         if (!hyper.Has("lr"))
             throw new UserException($"the group of {parameter.Name} has no lr");
         OptimizerOptions options = entry.Defaults with { LearningRate = hyper.Number("lr", 0), WeightDecay = hyper.Number("weight_decay", 0), Maximize = hyper.Flag("maximize") };
-        if (options is MuonOptions muon)
+        if (options is MuonOptions { Form: not MuonForm.Torch } muon)
             options = Muon(muon, hyper);
+        options = GoldenForms.Of(options, golden, parameter, hyper, instance);
         if (options is AdamMiniOptions mini)
             options = AdamMini(mini, hyper, instance, parameter);
         foreach (OptimizerOption option in entry.Options)

@@ -15,6 +15,7 @@ internal sealed class GoldenParameter
         Name = name;
         Shape = GoldenCase.Integers(json.GetProperty("shape"));
         Seed = json.GetProperty("seed").GetUInt32();
+        AuxiliarySeed = json.TryGetProperty("aux_seed", out JsonElement auxiliary) ? auxiliary.GetUInt32() : null;
         Length = Shape.Aggregate(1, (product, size) => checked(product * size));
         Check("its first values", json.GetProperty("init_sha"), Initial());
         foreach (JsonProperty step in json.GetProperty("grad_sha").EnumerateObject())
@@ -29,6 +30,9 @@ internal sealed class GoldenParameter
 
     /// <summary>Of the hash.</summary>
     public uint Seed { get; }
+
+    /// <summary>Of the hash of a second kind of gradients; null without them.</summary>
+    public uint? AuxiliarySeed { get; }
 
     /// <summary>The number of elements.</summary>
     public int Length { get; }
@@ -64,6 +68,9 @@ internal sealed class GoldenParameter
     /// <summary>The gradient of a step, from 1: a constant part, a part that changes, smaller in some rows, and smaller at some steps.</summary>
     public float[] Gradient(int step) => golden.ZeroSteps.Contains(step) ? new float[Length] : GradientOf(Seed, Shape, step, golden.HugeSteps.Contains(step));
 
+    /// <summary>The second gradient of a step, which is never zero or huge.</summary>
+    public float[] AuxiliaryGradient(int step) => GradientOf(AuxiliarySeed ?? throw new UserException($"{Name} has no aux_seed, so it has no second gradients"), Shape, step, isHuge: false);
+
     /// <summary>The initial values that <see cref="Initial"/> derives from a seed.</summary>
     internal static float[] InitialOf(uint seed, int length) => Fill(length, i => ((int)Hash(seed, uint.MaxValue, i) - (1 << 23)) * (1f / (1 << 24)));
 
@@ -79,7 +86,10 @@ internal sealed class GoldenParameter
     }
 
     /// <summary>The values after a recorded step.</summary>
-    public float[] ExpectedParameter(int step) => golden.File.ReadF32($"param.{Name}.step{step}");
+    public float[] ExpectedParameter(int step) => Expected("param", step);
+
+    /// <summary>The values after a recorded step: those of training (param) or for evaluation (eval).</summary>
+    public float[] Expected(string kind, int step) => golden.File.ReadF32($"{kind}.{Name}.step{step}");
 
     /// <summary>A state after the last step: a recorded tensor, or a single number.</summary>
     /// <returns>Null when the case has none of this name.</returns>
@@ -104,6 +114,13 @@ internal sealed class GoldenParameter
     {
         string name = $"proj.{Name}.{refresh}";
         return golden.File.ReadF32(golden.File.Tensors.ContainsKey(name) ? name : name + (second ? ".B" : ".A"));
+    }
+
+    /// <summary>A basis whose columns are directions: the first one of an iteration, or that of an axis by its refresh.</summary>
+    public float[] Basis(long refresh, int axis)
+    {
+        string first = $"init.{Name}.Q";
+        return golden.File.ReadF32(golden.File.Tensors.ContainsKey(first) ? first : $"proj.{Name}.{refresh}.{axis}");
     }
 
     /// <summary>The number of the projection in force at a step, from 1.</summary>

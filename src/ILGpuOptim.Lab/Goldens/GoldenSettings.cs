@@ -33,6 +33,16 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         : value.ValueKind == JsonValueKind.String ? value.GetString()
         : throw Wrong(name, value, "text");
 
+    /// <summary>A list of numbers, or null if it is missing.</summary>
+    public double[]? Numbers(string name, int count) => Find(name) is not { } value ? null
+        : value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == count && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.Number) ? [.. value.EnumerateArray().Select(item => item.GetDouble())]
+        : throw Wrong(name, value, $"a list of {count} numbers");
+
+    /// <summary>The settings within a setting; none if it is missing.</summary>
+    public GoldenSettings Of(string name) => Find(name) is not { } value ? new(JsonDocument.Parse("{}").RootElement, where)
+        : value.ValueKind == JsonValueKind.Object ? new(value, $"{where} {name}:")
+        : throw Wrong(name, value, "an object");
+
     /// <summary>A Boolean.</summary>
     public bool Flag(string name, bool otherwise = false) => Find(name) is not { } value ? otherwise
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
@@ -57,6 +67,8 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         if (!char.IsAsciiDigit(option.Name[^1]))
             return text ?? (option.Name == "epsilon" ? Scalar(option, list, items) : null);
         int index = option.Name[^1] - '1';
+        if (option.Default is null && items.ValueKind == JsonValueKind.Array && index >= items.GetArrayLength())
+            return text;
         if (items.ValueKind != JsonValueKind.Array || index >= items.GetArrayLength())
             throw Wrong(list, items, "a list of numbers");
         return text ?? (items[index].ValueKind == JsonValueKind.Null ? null : Scalar(option, list, items[index]));
@@ -99,7 +111,8 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         RequireNothingElse();
     }
 
-    private JsonElement? Find(string name) => Has(name) && json.GetProperty(name) is { ValueKind: not JsonValueKind.Null } value ? value : null;
+    /// <summary>A setting; null if it is missing or null, or <c>"inf"</c>: no limit.</summary>
+    private JsonElement? Find(string name) => Has(name) && json.GetProperty(name) is { ValueKind: not JsonValueKind.Null } value && !(value.ValueKind == JsonValueKind.String && value.ValueEquals("inf")) ? value : null;
 
     private UserException Wrong(string name, JsonElement value, string wanted) => new($"not supported: {where} {name} = {value.GetRawText()} instead of {wanted}");
 }

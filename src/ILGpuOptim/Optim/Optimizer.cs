@@ -39,6 +39,8 @@ public abstract class Optimizer : IDisposable
     private readonly Dictionary<Parameter, ParameterState> byParameter = [];
     private Gradients? current;
     private Block? negated;
+    private IReadOnlyList<StateTensor>? sharedTensors;
+    private Block[] shared = [];
     private bool isDisposed;
 
     /// <summary>The name in settings and commands.</summary>
@@ -63,7 +65,13 @@ public abstract class Optimizer : IDisposable
     protected virtual Block? StepFactor => GradientFactor;
 
     /// <summary>Bytes of all stored state.</summary>
-    public long StateBytes => states.Sum(state => state.Declared.Sum(tensor => tensor.Bytes));
+    public long StateBytes => states.Sum(state => state.Declared.Sum(tensor => tensor.Bytes)) + SharedState.Sum(tensor => tensor.Bytes);
+
+    /// <summary>State of the whole optimizer, such as a step size that all parameters share, in the order of the checkpoint. It begins with zeros.</summary>
+    public IReadOnlyList<StateTensor> SharedState => sharedTensors ??= DeclareShared();
+
+    /// <summary>True if the weights for evaluation differ from those that gradients are taken at; see <see cref="EvaluationWeights"/>.</summary>
+    public virtual bool HasEvaluationWeights => false;
 
     /// <summary>Storage of the state that may be narrow; set before parameters are added.</summary>
     public StateStorage Storage { get; init; }
@@ -81,6 +89,28 @@ public abstract class Optimizer : IDisposable
 
     private protected abstract IReadOnlyList<StateTensor> DeclareFor(IReadOnlyList<int> shape, OptimizerOptions options);
 
+    /// <summary>Declares <see cref="SharedState"/>.</summary>
+    protected virtual IReadOnlyList<StateTensor> DeclareShared() => [];
+
+    /// <summary>Device memory of a tensor of <see cref="SharedState"/>; there is none before the first parameter.</summary>
+    /// <exception cref="KeyNotFoundException">The optimizer declared no such tensor.</exception>
+    public Block Shared(string name)
+    {
+        for (int i = 0; i < shared.Length; i++)
+        {
+            if (SharedState[i].Name == name)
+                return shared[i];
+        }
+
+        throw new KeyNotFoundException($"{Name} has no state named {name} of its own");
+    }
+
+    /// <summary>
+    /// Puts the weights for evaluation, sampling and saving in the place of those that gradients are taken at, until the result is disposed; null where they
+    /// are the same. Takes device memory for the parameters in f32.
+    /// </summary>
+    public virtual IDisposable? EvaluationWeights() => null;
+
     /// <summary>Adds a parameter with its group's settings.</summary>
     /// <exception cref="UserException">As <see cref="StateOf"/>.</exception>
     public void Add(Parameter parameter, OptimizerOptions options)
@@ -97,6 +127,8 @@ public abstract class Optimizer : IDisposable
             throw UserException.NamingSettings($"{Name}: {parameter.Name} ({parameter}): {e}", e);
         }
 
+        if (states.Count == 0)
+            shared = [.. SharedState.Select(tensor => ParameterState.Rented(parameter.Device, tensor))];
         var state = new ParameterState(parameter, options, states.Count, declared);
         states.Add(state);
         byParameter.Add(parameter, state);
@@ -114,11 +146,17 @@ public abstract class Optimizer : IDisposable
         current = gradients;
         BeforeStep();
         Negate(states.Any(state => state.Options.Maximize));
+        Gather();
         foreach (ParameterState state in states)
         {
             if (gradients.Has(state.Parameter))
                 Update(state);
         }
+    }
+
+    /// <summary>Runs after <see cref="BeforeStep"/> and before the first update of a step, for a pass over all parameters.</summary>
+    private protected virtual void Gather()
+    {
     }
 
     private bool HasAny(Gradients gradients)
@@ -163,10 +201,16 @@ public abstract class Optimizer : IDisposable
         if (state.Parameter.Length == 0)
             return;
         Observer?.Updating(state.Parameter);
-        var gradient = new Operand(Gradients[state.Parameter], Factor: state.Options.Maximize ? negated : StepFactor);
-        Run(new ParameterUpdate(state, gradient, state.Options.LearningRate * LearningRateFactor), state.Options);
+        Run(UpdateOf(state), state.Options);
         state.Narrow();
         Observer?.Updated(state.Parameter);
+    }
+
+    /// <summary>An update of a parameter by its gradient in this step.</summary>
+    private protected ParameterUpdate UpdateOf(ParameterState state)
+    {
+        var gradient = new Operand(Gradients[state.Parameter], Factor: state.Options.Maximize ? negated : StepFactor);
+        return new(state, gradient, state.Options.LearningRate * LearningRateFactor);
     }
 
     private protected abstract void Run(in ParameterUpdate update, OptimizerOptions options);
@@ -183,6 +227,9 @@ public abstract class Optimizer : IDisposable
         if (negated is { } factor)
             Device.Pool.Return(factor);
         negated = null;
+        foreach (Block block in shared)
+            Device.Pool.Return(block);
+        shared = [];
         foreach (ParameterState state in states)
             state.Release();
 

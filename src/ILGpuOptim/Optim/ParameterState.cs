@@ -19,13 +19,16 @@ public sealed class ParameterState
         Options = options;
         Index = index;
         Declared = declared;
-        stored = [.. declared.Select(tensor =>
-        {
-            Block block = parameter.Device.Pool.RentPersistent(1, tensor.Length, tensor.Type);
-            parameter.Device.Fill(block, 0);
-            return block;
-        })];
+        stored = [.. declared.Select(tensor => Rented(parameter.Device, tensor))];
         blocks = [.. stored];
+    }
+
+    /// <summary>Memory of a state tensor, filled with zeros.</summary>
+    internal static Block Rented(Device device, StateTensor tensor)
+    {
+        Block block = device.Pool.RentPersistent(1, tensor.Length, tensor.Type);
+        device.Fill(block, 0);
+        return block;
     }
 
     /// <summary>The trained parameter.</summary>

@@ -46,6 +46,9 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
     /// <summary>Options that depend on a parameter's name and sizes; null when a group shares them.</summary>
     public Func<OptimizerOptions, string, IReadOnlyList<int>, OptimizerOptions>? Refine { get; init; }
 
+    /// <summary>What distinguishes the options of parameters, such as their role, for display; null where nothing does.</summary>
+    public Func<OptimizerOptions, string>? Describe { get; init; }
+
     /// <summary>The options of one parameter, without its learning rate and weight decay. The rank is limited to the short side of the matrix.</summary>
     /// <exception cref="UserException">A value is invalid.</exception>
     public OptimizerOptions OptionsOf(OptimizerSettings settings, string name, IReadOnlyList<int> shape)
@@ -92,6 +95,14 @@ public static class Registry
         new("lamb", "Adam with a trust ratio for each tensor (ICLR 2020)", storage => new Lamb { Storage = storage }, new LambOptions { Beta2 = 0.99, LearningRate = 5e-3 }),
         new("lion", "the sign of a momentum (NeurIPS 2023)", storage => new Lion { Storage = storage }, new LionOptions { LearningRate = 3e-4 }),
         new("muon", "orthogonalised momentum, AdamW for all but hidden matrices (2024)", storage => new Muon { Storage = storage }, new MuonOptions { Scaling = MuonScaling.Moonlight, Beta2 = 0.99, LearningRate = 1e-3 }) { Others = options => (MuonOptions)options with { Orthogonalises = false } },
+        new("sophia", "momentum clipped by a sampled curvature (ICLR 2024)", storage => new Sophia { Storage = storage }, new SophiaOptions()),
+        new("prodigy", "Adam with an estimated step size (ICML 2024)", storage => new Prodigy { Storage = storage }, new ProdigyOptions()),
+        new("schedulefree-sgd", "SGD without a schedule, evaluated at an average (NeurIPS 2024)", storage => new ScheduleFreeSgd { Storage = storage }, new ScheduleFreeSgdOptions()) { KeepsRate = true },
+        new("schedulefree-adamw", "AdamW without a schedule, evaluated at an average (NeurIPS 2024)", storage => new ScheduleFreeAdamW { Storage = storage }, new ScheduleFreeAdamWOptions()) { KeepsRate = true },
+        new("normuon", "Muon with rows of equal size, AdamW for all but hidden matrices (2025)", storage => new NorMuon { Storage = storage }, new OrthogonalOptions { Scaling = MuonScaling.Moonlight, LearningRate = 1e-3 }) { Others = options => (OrthogonalOptions)options with { Orthogonalises = false } },
+        new("soap", "Adam in the eigenbases of Shampoo (ICLR 2025)", storage => new Soap { Storage = storage }, new SoapOptions()),
+        new("dion", "orthogonalised momentum of low rank, AdamW or Lion for all but hidden matrices (2025)", storage => new Dion { Storage = storage }, new DionOptions { RankFraction = 0.25, Scaling = MuonScaling.Moonlight, LearningRate = 1e-3 }) { Others = options => (DionOptions)options with { Orthogonalises = false } },
+        new("scale", "normalized gradients, a momentum for the last layer only (2025)", storage => new Scale { Storage = storage }, new ScaleOptions { LearningRate = 1e-3 }) { Refine = (options, name, shape) => Scale.ForParameter((ScaleOptions)options, name, shape), Describe = options => ((ScaleOptions)options).Role switch { ScaleRole.LastLayer => "last layer", ScaleRole.Hidden => "hidden", ScaleRole.Embedding => "embedding", _ => "vectors" } },
         new("adam-mini", "Adam with one second moment for each head or neuron (ICLR 2025)", storage => new AdamMini { Storage = storage }, new AdamMiniOptions { Beta2 = 0.99 }) { Refine = (options, name, shape) => AdamMini.ForParameter((AdamMiniOptions)options, name, shape) },
         new("came", "confidence-guided factored moments (ACL 2023)", storage => new Came { Storage = storage }, new CameOptions { Beta2 = 0.95, Beta3 = 0.995, LearningRate = 7e-4 }) { Warmup = 200 },
         new("galore", "Adam in the gradient's leading singular directions (ICML 2024)", storage => new GaLore { Storage = storage }, new GaLoreOptions { Rank = 128, Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
@@ -146,7 +157,7 @@ public static class Registry
             OptimizerOptions options = entry.OptionsOf(settings, parameter.Name, parameter.Shape);
             double factor = settings.LearningRateFor.Where(item => Matches([item.Pattern], parameter.Name)).Aggregate(1.0, (product, item) => product * item.Factor);
             optimizer.Add(parameter, options with { LearningRate = (settings.LearningRate ?? options.LearningRate) * factor, WeightDecay = decays ? settings.WeightDecay : 0 });
-            string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
+            string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (entry.Describe is { } role ? role(options) + ", " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
             description += factor == 1 ? "" : $", learning rate × {factor}";
             if (!made.TryGetValue(description, out List<Parameter>? group))
                 made[description] = group = [];

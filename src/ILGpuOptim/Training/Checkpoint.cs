@@ -76,12 +76,16 @@ public sealed record Checkpoint
         {
             AtomicFolder.Write(folder, partial =>
             {
-                ModelFiles.Save(partial, trainer.Model);
-                if (trainer.Model.Adapters.Count > 0)
-                    AdapterFiles.Save(partial, trainer.Model, trainer.Settings.From);
+                using (trainer.Optimizer.EvaluationWeights())
+                {
+                    ModelFiles.Save(partial, trainer.Model);
+                    if (trainer.Model.Adapters.Count > 0)
+                        AdapterFiles.Save(partial, trainer.Model, trainer.Settings.From);
+                }
+
                 tokenizer?.Save(partial);
                 template?.Save(partial);
-                SaveState(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
+                OptimizerFiles.Save(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
                 SaveAverage(Path.Combine(partial, WeightAverage.Folder), trainer, tokenizer, template);
                 var checkpoint = new Checkpoint
                 {
@@ -287,7 +291,7 @@ public sealed record Checkpoint
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);
         if (trainer.Model.Adapters.Count > 0)
             AdapterFiles.Load(folder, trainer.Model);
-        LoadState(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
+        OptimizerFiles.Load(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
             state.Step = ParameterSteps[state.Parameter.Name];
         RestoreAverage(folder, trainer);
@@ -324,40 +328,6 @@ public sealed record Checkpoint
             else
                 ModelFiles.LoadWeights(Path.Combine(averaged, ModelFiles.Weights), trainer.Model);
         });
-    }
-
-    /// <summary>Writes an optimizer's state tensors.</summary>
-    internal static void SaveState(string path, Optimizer optimizer)
-    {
-        var tensors = optimizer.States.SelectMany(state => state.Declared.Select((tensor, i) => (State: state, Tensor: tensor, Block: state[tensor.Name]))).ToArray();
-        using var writer = new SafetensorsWriter(path, tensors.Select(item =>
-            (item.State.Parameter.Name + "." + item.Tensor.Name, item.Tensor.Type == DType.F32 ? "F32" : item.Tensor.Type == DType.BF16 ? "BF16" : "U8",
-            item.Tensor.Type.SharesScales() ? [checked((int)item.Tensor.Bytes)] : item.Tensor.Shape)));
-        foreach ((ParameterState state, StateTensor tensor, Block block) in tensors)
-        {
-            var bytes = new byte[tensor.Bytes];
-            state.Parameter.Device.DownloadBytes(block, bytes.Length, bytes);
-            writer.Write(state.Parameter.Name + "." + tensor.Name, bytes);
-        }
-
-        writer.Finish();
-    }
-
-    /// <summary>Reads the state tensors that <see cref="SaveState"/> wrote; <see cref="ParameterState.Step"/> is in <see cref="FileName"/>.</summary>
-    internal static void LoadState(string path, Optimizer optimizer)
-    {
-        using SafetensorsFile file = SafetensorsFile.Open(path);
-        foreach (ParameterState state in optimizer.States)
-        {
-            for (int i = 0; i < state.Declared.Count; i++)
-            {
-                string name = state.Parameter.Name + "." + state.Declared[i].Name;
-                byte[] bytes = file.ReadBytes(name);
-                if (bytes.Length != state.Declared[i].Bytes)
-                    throw new SafetensorsException($"{path}: {name} has {bytes.Length} bytes, but the optimizer's settings make it {state.Declared[i].Bytes}; resume with the settings of the run");
-                state.Parameter.Device.UploadBytes(bytes, state[state.Declared[i].Name]);
-            }
-        }
     }
 
     /// <summary>The SHA-256 of a file; empty for empty files, devices and pipes, which are not opened and never part of a checkpoint.</summary>

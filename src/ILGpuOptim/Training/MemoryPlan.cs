@@ -59,6 +59,8 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         trainer.References = hasPairs ? new ReferenceScores(new float[2], []) : null;
         if (trainer.Optimizer is ILowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
+        if (trainer.Optimizer is IBasisOptimizer bases)
+            bases.ComputesNoBases = true;
         IReadOnlyList<Parameter> parameters = model.AllParameters;
         long gradients = 0;
         Action<Parameter>? update = trainer.Tape.GradientReady;
@@ -70,6 +72,10 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         device.Pool.ResetPeak();
         trainer.Step();
         trainer.Step();
+        if (trainer.Optimizer is ICurvatureOptimizer curvature && curvature.CurvatureInterval <= settings.Steps)
+            trainer.EstimateCurvature(curvature);
+        if (trainer.Optimizer.HasEvaluationWeights && settings.EvalBatches > 0)
+            trainer.Validate(1, onTraining: true);
         long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes, averages = trainer.Average?.Bytes ?? 0;
         return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state - averages)
         {

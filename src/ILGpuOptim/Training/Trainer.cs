@@ -59,11 +59,12 @@ public sealed partial class Trainer : IDisposable
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
         RateFactor = new Schedule(settings.Schedule!.Value, settings.Steps, Math.Min(settings.Warmup!.Value, settings.Steps), settings.FinalRate).Factor;
-        OptimizerSettings own = settings.Optimizer.WithDefault("head_size", $"{model.Config.HiddenSize / model.Config.Heads}");
-        Optimizer = Registry.Create(own, model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        Optimizer = Registry.Create(OwnSettings(), model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
         clipping = new GradientClipping(device, trained);
+        if (settings.Ema > 0 && Optimizer.HasEvaluationWeights)
+            throw UserException.NamingSettings($"{nameof(settings.Ema):setting} {settings.Ema}: {Optimizer.Name} averages the weights itself; leave it out");
         average = settings.Ema > 0 ? new WeightAverage(device, trained, settings.Ema) : null;
         norms = settings.LayerInterval > 0 ? new UpdateNorms(device, trained) : null;
         Tape = new Tape(device) { Seed = settings.Seed, Precision = settings.Precision };
@@ -226,6 +227,7 @@ public sealed partial class Trainer : IDisposable
         }
 
         average?.Update();
+        EstimateCurvature();
         result.Norms = measured?.Read(clipping.Squares);
         return result;
     }
@@ -299,7 +301,7 @@ public sealed partial class Trainer : IDisposable
     }
 
     /// <summary>
-    /// The mean loss in nats per token, or per pair of answers, over batches that are the same each time, of the averaged weights if there are any (<see cref="TrainingSettings.Ema"/>);
+    /// The mean loss in nats per token, or per pair of answers, over batches that are the same each time, of the weights for evaluation (<see cref="TrainingSettings.Ema"/>, <see cref="Optimizer.EvaluationWeights"/>);
     /// NaN if there are no batches.
     /// </summary>
     public double Validate(int batches, bool onTraining = false) => Measure(batches, onTraining).Loss;
@@ -311,7 +313,7 @@ public sealed partial class Trainer : IDisposable
         if ((onTraining ? data.Training : data.Validation).Length == 0 || batches == 0)
             return (double.NaN, null);
         Tape.IsTraining = Tape.IsRecording = false;
-        using IDisposable? averaged = average?.Use();
+        using IDisposable? evaluated = UseEvaluationWeights();
         int size = data.HasPairs ? BatchLosses.Size : 1;
         Block measured = Device.Pool.Rent((long)batches * size);
         try

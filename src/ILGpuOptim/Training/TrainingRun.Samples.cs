@@ -22,7 +22,7 @@ public sealed partial class TrainingRun
         if (ReasonForNoSample(Trainer.Model, Data) is not null)
             return null;
         Trainer.Settle();
-        using IDisposable? averaged = Trainer.Average?.Use();
+        using IDisposable? evaluated = Trainer.UseEvaluationWeights();
         int[] prompt = Data.ChatTemplate is { } template ? Data.Tokenizer!.Encode(template.Render(Data.FirstQuestion, addsGenerationPrompt: true)) : Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(Trainer.Model, Trainer.Device);
         string sample = Data.Tokenizer!.Decode([.. prompt, .. generator.Continue(prompt, tokens, new SamplingOptions { Seed = Settings.Seed })]);
@@ -52,7 +52,7 @@ public sealed partial class TrainingRun
     {
         if (Trainer.Model.Adapters.Count == 0)
             return;
-        Trainer.Average?.Apply();
+        Trainer.KeepEvaluationWeights();
         Trainer.Model.MergeAdapters();
     }
 

@@ -18,6 +18,25 @@ internal static class StateFormulas
         // Only matrices are chosen for orthogonalisation; AdamW trains the rest.
         ["muon"] = (shape, _) => (shape.Length == 2 ? 4 : 8) * Count(shape),
 
+        ["sophia"] = (shape, _) => 8 * Count(shape),
+
+        // The moments, and the sums and the starting values of the estimate.
+        ["prodigy"] = (shape, _) => 16 * Count(shape),
+        ["schedulefree-sgd"] = (shape, _) => 4 * Count(shape),
+        ["schedulefree-adamw"] = (shape, _) => 8 * Count(shape),
+
+        // As Muon, with a second moment for each row.
+        ["normuon"] = (shape, _) => shape.Length == 2 ? 4 * Count(shape) + 4 * shape[0] : 8 * Count(shape),
+
+        // A Gram matrix and a basis for each side of a matrix.
+        ["soap"] = (shape, _) => 8 * Count(shape) + (shape.Length < 2 ? 0 : 8 * shape.Sum(size => (long)size * size)),
+
+        // The momentum, and a basis of a rank for the short side; AdamW trains the rest.
+        ["dion"] = (shape, rank) => shape.Length == 2 ? 4 * Count(shape) + 4L * Short(shape) * Math.Min(rank, Short(shape)) : 8 * Count(shape),
+
+        // No state but for vectors, which AdamW trains, and the last layer.
+        ["scale"] = (shape, _) => shape.Length < 2 ? 8 * Count(shape) : 0,
+
         // A second moment for each row; one for a vector.
         ["adam-mini"] = (shape, _) => 4 * Count(shape) + 4 * (shape.Length < 2 ? 1 : Count(shape[..^1])),
         ["adafactor"] = (shape, _) => 4 * Factored(shape),
@@ -43,6 +62,8 @@ internal static class StateFormulas
 
     /// <summary>8rK and a norm; the settings cut the rank at the short side. What is no matrix is trained by Adam.</summary>
     private static long RandomlyProjected(int[] shape, int rank) => shape.Length == 2 ? 8L * Math.Min(rank, Math.Min(shape[0], shape[1])) * Long(shape) + 4 : 8 * Count(shape);
+
+    private static long Short(int[] shape) => Math.Min(shape[0], shape[1]);
 
     private static long Long(int[] shape) => Math.Max(shape[0], shape[1]);
 

@@ -26,11 +26,11 @@ public class StateStorageTests
             IReadOnlyList<StateTensor> declared = counting.StateOf(shape, entry.OptionsOf(settings, parameter.Name, shape));
             long before = device.Pool.UsedBytes;
             using Optimizer optimizer = Registry.Create(settings, [parameter], out _);
-            Assert.Equal(declared.Sum(tensor => MemoryPool.PersistentBytes(tensor.Bytes)), device.Pool.UsedBytes - before);
-            Assert.Equal(declared.Sum(tensor => tensor.Bytes), optimizer.StateBytes);
+            Assert.Equal(declared.Concat(optimizer.SharedState).Sum(tensor => MemoryPool.PersistentBytes(tensor.Bytes)), device.Pool.UsedBytes - before);
+            Assert.Equal(declared.Concat(optimizer.SharedState).Sum(tensor => tensor.Bytes), optimizer.StateBytes);
             Assert.Equal(StateFormulas.ByName[name](shape, 4), 4 * declared.Sum(tensor => tensor.Length));
             if (storage == StateStorage.F32)
-                Assert.Equal(StateFormulas.ByName[name](shape, 4), optimizer.StateBytes);
+                Assert.Equal(StateFormulas.ByName[name](shape, 4), declared.Sum(tensor => tensor.Bytes));
         }
     }
 
@@ -43,6 +43,12 @@ public class StateStorageTests
     [InlineData("galore", "projection_type=reverse_std", 8 * 4 * 31 + 4 * 4 * 33)]
     [InlineData("galore", "projection_basis=random", 8 * 4 * 33)]
     [InlineData("apollo", "store_projection=true", 8 * 4 * 33 + 4 * 4 * 31 + 4)]
+    [InlineData("prodigy", "slice_p=11", 8 * 31 * 33 + 8 * 93 + 4 * 5)]
+    [InlineData("prodigy", "beta1=0", 12 * 31 * 33 + 4 * 5)]
+    [InlineData("schedulefree-adamw", "inner_momentum=0.9", 12 * 31 * 33 + 4 * 3)]
+    [InlineData("soap", "max_precond_dim=32", 8 * 31 * 33 + 8 * 31 * 31)]
+    [InlineData("soap", "merge_dims=true", 8 * 31 * 33 + 8L * 31 * 33 * 31 * 33)]
+    [InlineData("dion", "variant=simple", 4 * 31 * 33 + 4 * 8 * 33)]
     [InlineData("apollo", "projection_basis=svd", 8 * 4 * 33 + 4 * 4 * 31 + 4)]
     public void ChoicesCostWhatTheyShould(string name, string choice, long bytes)
     {
@@ -63,6 +69,10 @@ public class StateStorageTests
     [InlineData("apollo", 256, 22_544_388)]
     [InlineData("apollo-mini", 1, 88_068)]
     [InlineData("muon", 1, 180_355_072)]
+    [InlineData("normuon", 1, 180_371_456)]
+    [InlineData("dion", 1024, 197_132_288)]
+    [InlineData("schedulefree-adamw", 1, 360_710_144)]
+    [InlineData("prodigy", 1, 721_420_288)]
     public void LargeMatricesTakeTheKnownBytes(string name, int rank, long bytes)
     {
         int[] shape = [4096, 11008];

@@ -11,7 +11,7 @@ namespace ILGpuOptim.Tests.Training;
 public class LayerwiseTests
 {
     public static TheoryData<string, ParameterStorage> Choices => new(
-        from entry in Registry.Entries where entry.Name != "lamb" from storage in Enum.GetValues<ParameterStorage>() select (entry.Name, storage));
+        from entry in Registry.Entries where entry.Name is not ("lamb" or "prodigy") from storage in Enum.GetValues<ParameterStorage>() select (entry.Name, storage));
 
     /// <summary>Losses, norms and parameters are the same bits.</summary>
     [Theory]
@@ -35,13 +35,17 @@ public class LayerwiseTests
         MemoryPlan all = MemoryPlan.Of(Llama, settings), plan = MemoryPlan.Of(Llama, settings with { Layerwise = true });
         Assert.Equal(4 * Llama.Create(new Layers.Initializer(new DryDevice(), 0)).ParameterCount, all.Gradients);
         Assert.Equal(4L * 2 * 259 * 62, plan.Gradients);
-        Assert.True(plan.Total < all.Total, $"{plan.Total} bytes instead of {all.Total}");
+
+        // SOAP rotates whole matrices while activations still exist, which here takes more than the gradients.
+        Assert.True(optimizer == "soap" || plan.Total < all.Total, $"{plan.Total} bytes instead of {all.Total}");
         using var device = new CpuDevice(1);
         using LanguageModel model = TrainedModel.Create(Llama, settings, device);
         using var trainer = new Trainer(device, model, Tokens, settings with { Layerwise = true });
         device.Pool.ResetPeak();
         for (int i = 0; i < 3; i++)
             trainer.Step();
+        if (trainer.Optimizer.HasEvaluationWeights)
+            trainer.Validate(1, onTraining: true);
         Assert.Equal(plan.Total, device.Pool.PeakBytes);
         Assert.Equal(0, trainer.Tape.Gradients.Bytes);
     }
@@ -103,7 +107,7 @@ public class LayerwiseTests
         Warmup = 2,
         Clip = 0,
         ParameterType = storage,
-        Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, WeightDecay = 0.01 }, 2),
+        Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, WeightDecay = 0.01 }.WithDefault("precondition_frequency", "1"), 2),
     };
 
     private static void Same(TrainingSettings settings, ModelConfig config)

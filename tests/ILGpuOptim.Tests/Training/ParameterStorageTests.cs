@@ -124,6 +124,8 @@ public class ParameterStorageTests
         device.Pool.ResetPeak();
         for (int i = 0; i < 3; i++)
             trainer.Step();
+        if (trainer.Optimizer.HasEvaluationWeights)
+            trainer.Validate(1, onTraining: true);
         Assert.Equal(model.Parameters.Sum(parameter => parameter.Bytes), plan.Weights);
         Assert.Equal(trainer.Optimizer.StateBytes, plan.State);
         Assert.Equal(device.Pool.PeakBytes, plan.Total);
@@ -213,7 +215,7 @@ public class ParameterStorageTests
             Clip = 0,
             Sampling = Sampling.Random, // the batches with which the bound below was measured
             ParameterType = storage,
-            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, WeightDecay = 0.01 }, 2),
+            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, WeightDecay = 0.01 }.WithDefault("precondition_frequency", "1"), 2),
         };
         int[] tokens = [.. Enumerable.Range(0, 2000).Select(i => i * i % 31)];
         var config = new LlamaConfig { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 259 };

@@ -20,6 +20,14 @@ public class ResumeTests
         { "lamb", 40 },
         { "lion", 40 },
         { "muon", 40 },
+        { "sophia", 40 },
+        { "prodigy", 40 },
+        { "schedulefree-sgd", 40 },
+        { "schedulefree-adamw", 40 },
+        { "normuon", 40 },
+        { "soap", 40 },
+        { "dion", 40 },
+        { "scale", 40 },
         { "adam-mini", 40 },
         { "came", 200 },
         { "galore", 40 },
@@ -199,7 +207,7 @@ public class ResumeTests
             EvalInterval = 20,
             EvalBatches = 2,
             CheckpointInterval = 20,
-            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }.WithDefault("update_projection_gap", "7"), 4),
+            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }.WithDefault("update_projection_gap", "7").WithDefault("precondition_frequency", "7").WithDefault("curvature_interval", "7"), 4),
         };
     }
 

@@ -57,8 +57,8 @@ public class StepMemoryTests
         var config = new Gpt2Config { VocabularySize = data.VocabularySize, ContextLength = block, Layers = 2, Heads = 2, HiddenSize = hiddenSize };
         using LanguageModel model = config.Create(new Initializer(device, 1));
 
-        // Bases by singular vectors are computed on the host when they are renewed: outside the measured steps.
-        TrainingSettings settings = (documents ?? new()) with { Steps = 100, Block = block, Batch = 2, Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }, 4) };
+        // Bases are renewed, and curvatures estimated, outside the measured steps.
+        TrainingSettings settings = (documents ?? new()) with { Steps = 100, Block = block, Batch = 2, Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3 }.WithDefault("precondition_frequency", "100").WithDefault("curvature_interval", "100"), 4) };
         using var trainer = new Trainer(device, model, data, settings);
         const int Steps = 10;
         for (int i = 0; i < 5; i++)

@@ -38,7 +38,7 @@ public sealed class Lion : Optimizer<LionOptions>
     protected override void Update(in ParameterUpdate update, LionOptions o) =>
         update.Move(new Direction((float)o.Beta1, (float)(1 - o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2)), Decay.Before(o.WeightDecay), update["exp_avg"]);
 
-    private readonly struct Direction(float beta1, float rest1, float beta2, float rest2) : IDirection1
+    internal readonly struct Direction(float beta1, float rest1, float beta2, float rest2) : IDirection1
     {
         private readonly float beta1 = beta1, rest1 = rest1, beta2 = beta2, rest2 = rest2;
 

@@ -29,13 +29,16 @@ public enum MuonForm
     /// AdamW's correction divides ε too.
     /// </summary>
     Collection,
+
+    /// <summary>torch.optim.Muon's: the norm is kept above its bound, and tensors of more than two sizes are refused.</summary>
+    Torch,
 }
 
-/// <summary>Settings of <see cref="Muon"/>.</summary>
-public sealed record MuonOptions : AdamOptions
+/// <summary>Settings of optimizers that orthogonalise the momentum of matrices and train everything else by AdamW.</summary>
+public record OrthogonalOptions : AdamOptions
 {
     /// <summary>β and ε are those of the auxiliary AdamW.</summary>
-    public MuonOptions() => (LearningRate, Beta2, Epsilon) = (0.02, 0.95, 1e-10);
+    public OrthogonalOptions() => (LearningRate, Beta2, Epsilon) = (0.02, 0.95, 1e-10);
 
     /// <summary>Orthogonalises the updates of the parameter; otherwise AdamW trains it.</summary>
     [DerivedOption]
@@ -55,13 +58,40 @@ public sealed record MuonOptions : AdamOptions
     [Range(1, 100)]
     public int Iterations { get; init; } = 5;
 
+    /// <summary>Coefficient of X in an iteration.</summary>
+    [Description("coefficient of X in a Newton–Schulz iteration")]
+    [Range(-100, 100)]
+    public double Coefficient1 { get; init; } = 3.4445;
+
+    /// <summary>Coefficient of X Xᵀ X in an iteration.</summary>
+    [Description("coefficient of X Xᵀ X in a Newton–Schulz iteration")]
+    [Range(-100, 100)]
+    public double Coefficient2 { get; init; } = -4.7750;
+
+    /// <summary>Coefficient of (X Xᵀ)² X in an iteration.</summary>
+    [Description("coefficient of (X Xᵀ)² X in a Newton–Schulz iteration")]
+    [Range(-100, 100)]
+    public double Coefficient3 { get; init; } = 2.0315;
+
+    /// <summary>Keeps the norm that begins the iteration away from zero.</summary>
+    [Description("bound of, or term added to, the norm that begins the Newton–Schulz iteration")]
+    [Range(0, MinimumIsExclusive = true)]
+    public double NormEpsilon { get; init; } = 1e-7;
+
     /// <summary>Scaling of the update.</summary>
     [Description("size of updates: original, √max(1, rows / columns); or moonlight, that of AdamW")]
     [FormerName("muon_scaling")]
     public MuonScaling Scaling { get; init; }
 
+    /// <summary>The factor of orthogonalised updates.</summary>
+    internal double Size(int rows, int columns, double ratio) => Scaling == MuonScaling.Moonlight ? 0.2 * Math.Sqrt(Math.Max(rows, columns)) : Math.Sqrt(Math.Max(1, ratio));
+}
+
+/// <summary>Settings of <see cref="Muon"/>.</summary>
+public sealed record MuonOptions : OrthogonalOptions
+{
     /// <summary>The implementation to follow.</summary>
-    [Description("details of Keller Jordan's implementation (original) or of pytorch_optimizer's (collection)")]
+    [Description("details of Keller Jordan's implementation (original), of pytorch_optimizer's (collection) or of torch.optim.Muon (torch)")]
     [FormerName("muon_form")]
     public MuonForm Form { get; init; }
 
@@ -79,8 +109,6 @@ public sealed record MuonOptions : AdamOptions
 /// <remarks>Bound by arithmetic: about 4 K k² + 2 k³ operations an iteration for a k × K matrix. State 4mn bytes.</remarks>
 public sealed class Muon : Optimizer<MuonOptions>
 {
-    private const float A = 3.4445f, B = -4.7750f, C = 2.0315f;
-
     /// <inheritdoc/>
     public override string Name => "muon";
 
@@ -91,6 +119,8 @@ public sealed class Muon : Optimizer<MuonOptions>
             return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         if (shape.Count < 2)
             throw new UserException("a vector has no orthogonal form; leave it to the auxiliary AdamW");
+        if (shape.Count > 2 && options.Form == MuonForm.Torch)
+            throw new UserException("torch's form of Muon takes matrices only; use another form, or leave the tensor to the auxiliary AdamW");
         return [StateTensor.Signed("momentum_buffer", shape)];
     }
 
@@ -100,7 +130,7 @@ public sealed class Muon : Optimizer<MuonOptions>
         double rate = update.LearningRate, decay = o.CoupledDecay ? 1 : 1 - rate * o.WeightDecay, penalty = o.CoupledDecay ? o.WeightDecay : 0;
         if (!o.Orthogonalises)
         {
-            AdamDirection direction = o.Form == MuonForm.Original ? AdamDirection.Corrected(o, update.Step) : AdamDirection.CorrectedWithEpsilon(o, update.Step);
+            AdamDirection direction = o.Form == MuonForm.Collection ? AdamDirection.CorrectedWithEpsilon(o, update.Step) : AdamDirection.Corrected(o, update.Step);
             update.Move(direction, new Decay(o.CoupledDecay ? DecayForm.Gradient : DecayForm.Before, o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
@@ -119,7 +149,7 @@ public sealed class Muon : Optimizer<MuonOptions>
         bool isBatch = o.Form == MuonForm.Original && update.Shape.Count == 3;
         int batch = isBatch ? update.Shape[0] : 1, m = isBatch ? update.Shape[1] : update.Shape[0], n = checked((int)(update.Length / batch / m));
         double ratio = o.Form == MuonForm.Original ? (double)update.Shape[^2] / update.Shape[^1] : (double)m / n;
-        double size = o.Scaling == MuonScaling.Moonlight ? 0.2 * Math.Sqrt(Math.Max(m, n)) : Math.Sqrt(Math.Max(1, ratio));
+        double size = o.Size(m, n, ratio);
         for (int b = 0; b < batch; b++)
         {
             long start = (long)b * m * n, length = (long)m * n;
@@ -133,46 +163,9 @@ public sealed class Muon : Optimizer<MuonOptions>
     /// <summary>One m × n matrix.</summary>
     private static void Update(Device device, MuonOptions o, Block data, in Operand gradient, Block momentum, int m, int n, float decay, float rate)
     {
-        int small = Math.Min(m, n);
-        MemoryPool pool = device.Pool;
-        Block x = pool.Rent(data.Length), next = pool.Rent(data.Length), gram = pool.Rent((long)small * small), polynomial = pool.Rent((long)small * small), squares = pool.Rent(1);
-        device.Map(new MomentumRule((float)o.Momentum, o.Nesterov), 1, data.Length, gradient, momentum, x, Operand.Scalar(squares));
-        device.Map(new InverseNorm(o.Form == MuonForm.Original), 1, 1, squares);
-        device.Map(new ScaleByRule(), 1, data.Length, x, Operand.Scalar(squares));
-        for (int i = 0; i < o.Iterations; i++)
-        {
-            bool wide = m <= n;
-            device.Gemm(wide
-                ? new GemmArguments(x, x, gram, m, m, n) { TransposeB = true }
-                : new GemmArguments(x, x, gram, n, n, m) { TransposeA = true });
-            device.Gemm(new GemmArguments(gram, gram, polynomial, small, small, small) { Alpha = C }, new AddScaledRule(B), gram);
-            device.Gemm(wide
-                ? new GemmArguments(polynomial, x, next, m, n, m)
-                : new GemmArguments(x, polynomial, next, m, n, n), new AddScaledRule(A), x);
-            (x, next) = (next, x);
-        }
-
+        Block x = NewtonSchulz.Orthogonalised(device, o, o.Form == MuonForm.Original, gradient, momentum, m, n);
         device.Map(new StepRule(decay, rate), 1, data.Length, data, x);
-        foreach (Block block in (ReadOnlySpan<Block>)[x, next, gram, polynomial, squares])
-            pool.Return(block);
-    }
-
-    /// <summary>b = μb + (1-μ)g; u = (1-μ)g + μb or b; Σu².</summary>
-    private readonly struct MomentumRule(float momentum, bool nesterov) : IMap4
-    {
-        private readonly float momentum = momentum, rest = 1 - momentum;
-        private readonly int nesterov = nesterov ? 1 : 0;
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Write, Slot.Sum);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L buffer, ref L u, ref L squares) where L : struct, ILane<L>
-        {
-            L entering = L.Splat(rest) * g;
-            buffer = L.Fma(L.Splat(momentum), buffer, entering);
-            u = nesterov != 0 ? L.Fma(L.Splat(momentum), buffer, entering) : buffer;
-            squares = u * u;
-        }
+        device.Pool.Return(x);
     }
 
     /// <summary>result = g + penalty · p.</summary>
@@ -184,32 +177,6 @@ public sealed class Muon : Optimizer<MuonOptions>
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L g, ref L p, ref L result) where L : struct, ILane<L> => result = L.Fma(L.Splat(penalty), p, g);
-    }
-
-    private readonly struct InverseNorm(bool adds) : IMap1
-    {
-        private const float Epsilon = 1e-7f;
-        private readonly int adds = adds ? 1 : 0;
-
-        public static Access Access => Access.Of(Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L squares) where L : struct, ILane<L>
-        {
-            L norm = L.Sqrt(squares);
-            squares = L.Splat(1) / (adds != 0 ? norm + L.Splat(Epsilon) : L.Max(L.Splat(Epsilon), norm));
-        }
-    }
-
-    /// <summary>a += factor · b.</summary>
-    private readonly struct AddScaledRule(float factor) : IMap2
-    {
-        private readonly float factor = factor;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L a, ref L b) where L : struct, ILane<L> => a = L.Fma(L.Splat(factor), b, a);
     }
 
     private readonly struct StepRule(float decay, float rate) : IMap2

@@ -1,0 +1,119 @@
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Optim;
+
+namespace ILGpuOptim.Training;
+
+// What optimizers take from training: options that follow from the model and the batches, weights for evaluation, and gradients of drawn labels.
+public sealed partial class Trainer
+{
+    /// <summary>The optimizer's settings, with options that follow from the model and the batches.</summary>
+    private OptimizerSettings OwnSettings() => Settings.Optimizer
+        .WithDefault("head_size", $"{Model.Config.HiddenSize / Model.Config.Heads}")
+        .WithDefault("batch_tokens", $"{TokensPerStep}")
+        .WithDefault("tied_embedding", Model.Config.TieWordEmbeddings ? "true" : "false");
+
+    /// <summary>
+    /// Puts the weights for validations, samples and saved models in the place of the trained ones until the result is disposed: their average, or those of the
+    /// optimizer; null where they are the trained ones.
+    /// </summary>
+    internal IDisposable? UseEvaluationWeights() => average?.Use() ?? Optimizer.EvaluationWeights();
+
+    /// <summary>Replaces the trained weights by those for evaluation: training is over.</summary>
+    internal void KeepEvaluationWeights()
+    {
+        average?.Apply();
+        if (!Optimizer.HasEvaluationWeights)
+            return;
+        foreach (Parameter parameter in trained)
+        {
+            float[] values;
+            using (Optimizer.EvaluationWeights())
+                values = parameter.ToArray();
+            parameter.Load(values);
+        }
+    }
+
+    /// <summary>Every so many steps, after the update, the optimizer's estimate of the curvature.</summary>
+    private void EstimateCurvature()
+    {
+        if (Optimizer is ICurvatureOptimizer curvature && (StepNumber + 1) % curvature.CurvatureInterval == 0)
+            EstimateCurvature(curvature);
+    }
+
+    /// <summary>
+    /// Estimates the curvature from the step's own inputs, with labels that are drawn from the model's predictions wherever the data has a label. Dropout is off.
+    /// The draws depend on the seed, the step and the position.
+    /// </summary>
+    internal void EstimateCurvature(ICurvatureOptimizer curvature)
+    {
+        Tape.Gradients.Clear();
+        Action<Parameter>? update = Tape.GradientReady;
+        Tape.GradientReady = null;
+        try
+        {
+            Tape.IsTraining = false;
+            ulong first = (ulong)StepNumber * (ulong)Settings.Accumulate;
+            for (int i = 0; i < Settings.Accumulate; i++)
+            {
+                batches.FillTraining(first + (ulong)i);
+                Tape.IsRecording = false;
+                DrawLabels(Model.Logits(Tape, batches.Tokens), batches.Targets, first + (ulong)i);
+                Tape.Reset();
+                Tape.IsRecording = true;
+                Tape.Backward(Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, Settings.Accumulate, first + (ulong)i)));
+                Tape.Reset();
+            }
+
+            curvature.UpdateCurvature(Tape.Gradients);
+        }
+        finally
+        {
+            Tape.GradientReady = update;
+            Tape.IsTraining = Tape.IsRecording = true;
+            if (Settings.Layerwise)
+                Tape.Gradients.Release();
+            else
+                Tape.Gradients.Clear();
+        }
+    }
+
+    /// <summary>Replaces each label by one that is drawn from a row of logits.</summary>
+    private void DrawLabels(Tensor logits, int[] targets, ulong batch)
+    {
+        const int Chunk = 1 << 22;
+        int vocabulary = logits.Shape[^1], rows = Math.Max(1, Chunk / vocabulary);
+        var values = new float[Math.Min(rows, targets.Length) * vocabulary];
+        for (int start = 0; start < targets.Length; start += rows)
+        {
+            int first = start, count = Math.Min(rows, targets.Length - start);
+            Device.Download(logits.Data.Slice((long)first * vocabulary, (long)count * vocabulary), values.AsSpan(0, count * vocabulary));
+            Parallel.For(0, count, row =>
+            {
+                if (targets[first + row] != SequentialWindows.Ignored)
+                    targets[first + row] = Draw(values.AsSpan(row * vocabulary, vocabulary), Philox.Unit(Philox.Generate(Settings.Seed ^ 0x5851F42D4C957F2D, batch, (ulong)(first + row)).A));
+            });
+        }
+    }
+
+    /// <summary>The token at which the cumulative probability passes a number from 0 to 1. Overwrites the logits.</summary>
+    private static int Draw(Span<float> logits, double uniform)
+    {
+        float largest = float.NegativeInfinity;
+        foreach (float logit in logits)
+            largest = Math.Max(largest, logit);
+        double total = 0;
+        for (int i = 0; i < logits.Length; i++)
+            total += logits[i] = MathF.Exp(logits[i] - largest);
+        double left = uniform * total;
+        int token = 0;
+        for (; token < logits.Length - 1; token++)
+        {
+            left -= logits[token];
+            if (left < 0)
+                break;
+        }
+
+        return token;
+    }
+}
