@@ -40,7 +40,9 @@ cat >program.csproj <<PROJECT
 PROJECT
 publish() {
   dotnet publish -c Release --use-current-runtime -o "$work/$1" "${@:2}" >"$work/log" 2>&1 || fail "publish the $1 program"
-  ! grep -E 'warning IL[0-9]+' "$work/log" >"$work/warnings" || fail "the $1 program has warnings"
+
+  # ILGPU is not made for trimming: a trimmed program that opens devices by name has one warning (IL2104) for each of its two assemblies.
+  ! grep -E 'warning IL[0-9]+' "$work/log" | grep -vE "IL2104: Assembly 'ILGPU(\.Algorithms)?'" >"$work/warnings" || fail "the $1 program has warnings"
   "$work/$1/program" "$work/runs-$1" >"$work/$1.losses" 2>"$work/log" || fail "the $1 program"
   [ ! -s "$work/log" ] || fail "the $1 program printed"
 }
