@@ -51,8 +51,8 @@ internal static class CheckCommand
                 functions.AddRange(FunctionRegistry.Entries);
             if (name is "all" or "optimizers" or "functions")
                 continue;
-            if (Registry.Entries.FirstOrDefault(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } optimizer)
-                optimizers.Add(optimizer);
+            if (name.Contains('+', StringComparison.Ordinal) || Registry.Entries.Any(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase)))
+                optimizers.Add(Registry.Find(name));
             else if (FunctionRegistry.Find(name) is { } function)
                 functions.Add(function);
             else

@@ -36,6 +36,10 @@ internal static class OptimizersCommand
                 foreach (OptimizerEntry entry in entries)
                     list.AddRow(entry.Name, Number(entry.Defaults.LearningRate), Markup.Escape(entry.Summary));
                 AnsiConsole.Write(list);
+                var parts = new Table().AddColumns("part", "as in adamw+cautious, for every optimizer");
+                foreach (Part part in Registry.Parts)
+                    parts.AddRow(part.Name, Markup.Escape(part.Summary));
+                AnsiConsole.Write(parts);
                 return;
             }
 

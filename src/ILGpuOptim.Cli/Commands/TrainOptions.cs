@@ -230,7 +230,7 @@ internal sealed class TrainOptions
     /// </summary>
     private void AddOptimizerOptions()
     {
-        var declared = Optim.Registry.Entries.SelectMany(entry => entry.Options, (entry, option) => (Entry: entry, Option: option)).GroupBy(item => item.Option.Name).ToArray();
+        var declared = Optim.Registry.DeclaredOptions.GroupBy(item => item.Option.Name).ToArray();
         int at = optionsAt;
         foreach (var owners in declared)
         {
@@ -243,7 +243,7 @@ internal sealed class TrainOptions
             var option = new Option<string?>(name)
             {
                 CustomParser = result => OptionText(result, name, options),
-                Description = $"{first.Description}{(limits is [{ Length: > 0 } limit] ? $" ({(limit.StartsWith("of ", StringComparison.Ordinal) ? limit[3..] : limit)})" : "")}: {string.Join(", ", owners.Select(owner => owner.Entry.Name))}",
+                Description = $"{first.Description}{(limits is [{ Length: > 0 } limit] ? $" ({(limit.StartsWith("of ", StringComparison.Ordinal) ? limit[3..] : limit)})" : "")}: {string.Join(", ", owners.Select(owner => owner.Owner))}",
                 HelpName = first.IsWord ? first.ValidValues.Replace(" or ", "|", StringComparison.Ordinal).Replace(", ", "|", StringComparison.Ordinal) : first.Type == typeof(bool) ? "true|false" : "number",
                 Hidden = owners.Count() < ManyOptimizers,
                 Arity = first.Type == typeof(bool) ? ArgumentArity.ZeroOrOne : ArgumentArity.ExactlyOne,

@@ -37,6 +37,8 @@ internal static class GoldenOptimizers
     {
         [("scale", "moment1")] = "exp_avg",
         [("scale", "moment2")] = "exp_avg_sq",
+        [("cautious_adamw", "momentum")] = "exp_avg",
+        [("cautious_adamw", "variance")] = "exp_avg_sq",
         [("adam_mini", "m")] = "exp_avg",
         [("adam_mini", "v")] = "v_mean",
         [("adam_mini", "vmean")] = "v_mean",
@@ -69,6 +71,9 @@ internal static class GoldenOptimizers
         Entry("prodigy", _ => new Prodigy(), new ProdigyOptions()),
         Entry("sophia", _ => new Sophia(), new SophiaOptions()),
         Entry("scale", _ => new Scale(), new ScaleOptions()),
+        Entry("cautious_adamw", _ => new AdamW(), new AmsGradOptions { AmsGrad = false, Parts = [new Cautious()] }),
+        Entry("cautious_lion", _ => new Lion(), new LionOptions { Parts = [new Cautious { CautionForm = CautionForm.Count }] }),
+        Entry("cautious_muon", _ => new Muon(), new MuonOptions { Parts = [new Cautious()] }),
         Entry("muon_kozistr", _ => new Muon(), new MuonOptions { Form = MuonForm.Collection }),
     }.ToDictionary(entry => entry.Name);
 
@@ -98,6 +103,8 @@ internal static class GoldenOptimizers
         options = GoldenForms.Of(options, golden, parameter, hyper, instance);
         if (options is AdamMiniOptions mini)
             options = AdamMini(mini, hyper, instance, parameter);
+        if (golden.Optimizer == "cautious_adamw")
+            options = (AmsGradOptions)options with { EpsilonForm = CautiousEpsilon(hyper, instance) };
         foreach (OptimizerOption option in entry.Options)
         {
             string[] recorded = [option.Name, .. Names.Where(name => name.Value == option.Name).Select(name => name.Key)];
@@ -122,6 +129,13 @@ internal static class GoldenOptimizers
         Orthogonalises = hyper.Flag("use_muon"),
         Scaling = hyper.Flag("use_adjusted_lr") || o.Form == MuonForm.Original ? MuonScaling.Original : MuonScaling.Moonlight,
     };
+
+    /// <summary>One of the reference's two paths adds ε to the uncorrected moment; only that one knows <c>correct_bias</c>.</summary>
+    private static EpsilonForm CautiousEpsilon(GoldenSettings hyper, GoldenSettings instance)
+    {
+        bool isForeach = instance.Flag("foreach", true), corrects = hyper.Flag("correct_bias", true);
+        return isForeach ? EpsilonForm.Corrected : corrects ? EpsilonForm.Uncorrected : throw new UserException("not supported: correct_bias = false");
+    }
 
     /// <summary>The reference chooses blocks by parts of the parameter's name, of which the first that occurs counts; one of its heads has <c>head_numel</c> elements.</summary>
     private static AdamMiniOptions AdamMini(AdamMiniOptions o, GoldenSettings hyper, GoldenSettings instance, GoldenParameter parameter)

@@ -17,6 +17,10 @@ public record OptimizerOptions
 
     /// <summary>Maximizes the loss: gradients are negated.</summary>
     public bool Maximize { get; init; }
+
+    /// <summary>The parts that change the update; see <see cref="Registry.Parts"/>.</summary>
+    [DerivedOption]
+    public IReadOnlyList<Part> Parts { get; init; } = [];
 }
 
 /// <summary>Sees each update of a parameter.</summary>
@@ -85,7 +89,7 @@ public abstract class Optimizer : IDisposable
     /// <summary>The state of a parameter of a given shape and settings in the chosen <see cref="Storage"/>, in the order of the checkpoint.</summary>
     /// <exception cref="UserException">The optimizer cannot train this shape with these settings.</exception>
     public IReadOnlyList<StateTensor> StateOf(IReadOnlyList<int> shape, OptimizerOptions options) =>
-        [.. DeclareFor(shape, options).Select(tensor => tensor.StoredAs(Storage))];
+        [.. DeclareFor(shape, options).Concat(WithParts(options).Parts.SelectMany(part => part.State)).Select(tensor => tensor.StoredAs(Storage))];
 
     private protected abstract IReadOnlyList<StateTensor> DeclareFor(IReadOnlyList<int> shape, OptimizerOptions options);
 
@@ -129,10 +133,13 @@ public abstract class Optimizer : IDisposable
 
         if (states.Count == 0)
             shared = [.. SharedState.Select(tensor => ParameterState.Rented(parameter.Device, tensor))];
-        var state = new ParameterState(parameter, options, states.Count, declared);
+        var state = new ParameterState(parameter, options, WithParts(options), states.Count, declared);
         states.Add(state);
         byParameter.Add(parameter, state);
     }
+
+    /// <summary>The options with the parts that the optimizer's own settings ask for.</summary>
+    private protected virtual OptimizerOptions WithParts(OptimizerOptions options) => options;
 
     /// <summary>Updates every parameter that has a gradient.</summary>
     /// <param name="gradients"><see cref="Tape.Gradients"/> after the backward pass.</param>
@@ -201,7 +208,13 @@ public abstract class Optimizer : IDisposable
         if (state.Parameter.Length == 0)
             return;
         Observer?.Updating(state.Parameter);
-        Run(UpdateOf(state), state.Options);
+        ParameterUpdate update = UpdateOf(state);
+        Block? clipped = state.Parts.Spikes?.Clip(update);
+        state.Parts.HasMoved = false;
+        Run(clipped is { } block ? update with { Gradient = block } : update, state.Parts.Seen);
+        state.Parts.RequireMove(Name);
+        if (clipped is { } used)
+            Device.Pool.Return(used);
         state.Narrow();
         Observer?.Updated(state.Parameter);
     }

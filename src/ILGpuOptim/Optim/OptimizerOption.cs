@@ -17,7 +17,7 @@ public sealed class OptimizerOption
 {
     private readonly PropertyInfo property;
 
-    private OptimizerOption(PropertyInfo property, OptimizerOptions defaults)
+    private OptimizerOption(PropertyInfo property, object defaults)
     {
         this.property = property;
         Name = Values.NameOf(property.Name);
@@ -51,8 +51,13 @@ public sealed class OptimizerOption
     /// <summary>The path of the option in settings, such as <c>Optimizer.Beta1</c>, for messages.</summary>
     internal string Path => $"Optimizer.{property.Name}";
 
-    /// <summary>The options that a record declares in addition to those of all optimizers.</summary>
-    internal static IReadOnlyList<OptimizerOption> Of(OptimizerOptions defaults) =>
+    /// <summary>The options that a record declares in addition to those of all optimizers, and those of its parts.</summary>
+    internal static IReadOnlyList<OptimizerOption> Of(OptimizerOptions defaults) => [.. DeclaredBy(defaults), .. defaults.Parts.SelectMany(Of)];
+
+    /// <summary>The options of a part.</summary>
+    internal static IReadOnlyList<OptimizerOption> Of(Part part) => DeclaredBy(part);
+
+    private static OptimizerOption[] DeclaredBy(object defaults) =>
         [.. Ranges.SettingsOf(defaults.GetType())
             .Where(property => property.DeclaringType != typeof(OptimizerOptions) && !property.IsDefined(typeof(DerivedOptionAttribute)))
             .OrderBy(property => Depth(property.DeclaringType!))
@@ -71,7 +76,8 @@ public sealed class OptimizerOption
 
     /// <summary>Sets the option of a record.</summary>
     /// <exception cref="UserException">The text is not a valid value.</exception>
-    internal void Set(OptimizerOptions options, string text) => property.SetValue(options, Parse(text));
+    internal void Set(OptimizerOptions options, string text) =>
+        property.SetValue(property.DeclaringType!.IsInstanceOfType(options) ? options : options.Parts.First(property.DeclaringType.IsInstanceOfType), Parse(text));
 
     /// <summary>True for a valid value.</summary>
     internal bool Accepts(string text) => Accepts(Values.Parse(Type, text));

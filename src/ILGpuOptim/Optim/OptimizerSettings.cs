@@ -145,7 +145,7 @@ public sealed record OptimizerSettings : IOpenSettings
         return option?.ValidValues;
     }
 
-    IEnumerable<string> IOpenSettings.Names => Registry.Entries.SelectMany(entry => entry.Options).Select(option => option.Name).Distinct();
+    IEnumerable<string> IOpenSettings.Names => Registry.DeclaredOptions.Select(item => item.Option.Name).Distinct();
 
     void IOpenSettings.CheckRanges() => _ = Registry.Find(Name).OptionsFor(this);
 
@@ -162,16 +162,16 @@ public sealed record OptimizerSettings : IOpenSettings
     /// <exception cref="UserException">The message names the option and lists the optimizers that have it.</exception>
     internal void CheckUsedBy(IReadOnlyList<OptimizerEntry> optimizers)
     {
-        void Require(string setting, Func<OptimizerEntry, bool> isOf)
+        void Require(string setting, Func<OptimizerEntry, bool> isOf, IEnumerable<string> owners)
         {
             if (!optimizers.Any(isOf))
-                throw new UserException($"{string.Join(", ", optimizers.Select(entry => entry.Name).Distinct())} {(optimizers.Count == 1 ? "has" : "have")} no {setting}; leave it out, or use {string.Join(", ", Registry.Entries.Where(isOf).Select(entry => entry.Name))}");
+                throw new UserException($"{string.Join(", ", optimizers.Select(entry => entry.Name).Distinct())} {(optimizers.Count == 1 ? "has" : "have")} no {setting}; leave it out, or use {string.Join(", ", owners)}");
         }
 
         foreach ((string name, _) in Options)
-            Require(name, entry => entry.OptionNamed(name) is not null);
+            Require(name, entry => entry.OptionNamed(name) is not null, Registry.DeclaredOptions.Where(item => item.Option.IsNamed(name)).Select(item => item.Owner));
         if (!LowRank.SequenceEqual(UsualLowRank))
-            Require("low_rank", entry => entry.ChoosesMatrices);
+            Require("low_rank", entry => entry.ChoosesMatrices, Registry.Entries.Where(entry => entry.ChoosesMatrices).Select(entry => entry.Name));
     }
 
     /// <summary>Options that are gone. Files of earlier versions, which wrote every option, have null for them.</summary>
@@ -184,8 +184,9 @@ public sealed record OptimizerSettings : IOpenSettings
     /// <summary>The declaration of an option: that of this optimizer, or else of the first that has it; null if there is none.</summary>
     private OptimizerOption? Find(string name)
     {
-        IEnumerable<OptimizerEntry> own = Registry.Entries.Where(entry => entry.Name.Equals(Name, StringComparison.OrdinalIgnoreCase));
-        return own.Concat(Registry.Entries).Select(entry => entry.OptionNamed(name)).FirstOrDefault(option => option is not null);
+        string own = Name.Split('+')[0];
+        IEnumerable<(string Owner, OptimizerOption Option)> declared = Registry.DeclaredOptions.Where(item => item.Option.IsNamed(name));
+        return declared.OrderBy(item => item.Owner.Equals(own, StringComparison.OrdinalIgnoreCase) ? 0 : 1).Select(item => item.Option).FirstOrDefault();
     }
 
     private OptimizerOption Declaration(string name)

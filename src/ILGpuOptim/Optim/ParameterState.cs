@@ -13,10 +13,11 @@ public sealed class ParameterState
     private readonly Block[] blocks;
     private Block? narrowWeights;
 
-    internal ParameterState(Parameter parameter, OptimizerOptions options, int index, IReadOnlyList<StateTensor> declared)
+    internal ParameterState(Parameter parameter, OptimizerOptions options, OptimizerOptions composed, int index, IReadOnlyList<StateTensor> declared)
     {
         Parameter = parameter;
         Options = options;
+        Parts = new(composed);
         Index = index;
         Declared = declared;
         stored = [.. declared.Select(tensor => Rented(parameter.Device, tensor))];
@@ -36,6 +37,8 @@ public sealed class ParameterState
 
     /// <summary>Its group's settings.</summary>
     public OptimizerOptions Options { get; }
+
+    internal Composition Parts { get; }
 
     /// <summary>Index of the parameter in the optimizer, from 0. Seeds derive from it.</summary>
     public int Index { get; }

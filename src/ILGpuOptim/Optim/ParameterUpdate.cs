@@ -48,7 +48,7 @@ public readonly partial struct ParameterUpdate
     public Block WeightValues => state.WeightValues;
 
     /// <summary>The gradient, multiplied by the factor of clipping and by -1 where the loss is maximized. Its block alone has neither factor.</summary>
-    public Operand Gradient { get; }
+    public Operand Gradient { get; internal init; }
 
     /// <summary>A state tensor, for a rule that updates it once. Storage of fewer than 32 bits is rounded stochastically.</summary>
     /// <exception cref="KeyNotFoundException">The optimizer declared no such tensor for this parameter.</exception>

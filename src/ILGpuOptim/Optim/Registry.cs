@@ -67,7 +67,7 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
     /// <summary>The defaults with the values that are set and that this optimizer has.</summary>
     internal OptimizerOptions OptionsFor(OptimizerSettings settings)
     {
-        OptimizerOptions options = Defaults with { };
+        OptimizerOptions options = Defaults.Parts.Count == 0 ? Defaults with { } : Defaults with { Parts = [.. Defaults.Parts.Select(part => part with { })] };
         foreach ((string name, string value) in settings.Options)
             OptionNamed(name)?.Set(options, value);
         return options;
@@ -111,6 +111,9 @@ public static class Registry
         new("apollo-mini", "APOLLO of rank 1: the memory of SGD", storage => new Apollo { IsMini = true, Storage = storage }, ApolloOptions.Mini with { Beta2 = 0.99, LearningRate = 1e-2 }) { Others = Unprojected },
     ];
 
+    /// <summary>The parts that change any optimizer, in the order in which they act.</summary>
+    public static IReadOnlyList<Part> Parts { get; } = [new SpikeClip(), new Cautious(), new DecoupledDecay(), new RmsClip(), new TrustRatio(), new GrowthLimit()];
+
     /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>
     /// <exception cref="UserException">The name is taken or has other characters than letters, digits and -.</exception>
     public static void Add(OptimizerEntry entry)
@@ -122,11 +125,36 @@ public static class Registry
         All.Add(entry);
     }
 
-    /// <summary>Finds an optimizer.</summary>
+    /// <summary>Finds an optimizer, and adds the parts that its name asks for: <c>adamw+cautious</c>.</summary>
     /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
-    public static OptimizerEntry Find(string name) =>
-        Entries.FirstOrDefault(entry => entry.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
-        ?? throw new UserException($"there is no optimizer \"{name}\"{Nearest.Question(name, Entries.Select(entry => entry.Name))} There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
+    public static OptimizerEntry Find(string name)
+    {
+        string[] names = name.Split('+', StringSplitOptions.TrimEntries);
+        OptimizerEntry entry = Entries.FirstOrDefault(entry => entry.Name.Equals(names[0], StringComparison.OrdinalIgnoreCase))
+            ?? throw new UserException($"there is no optimizer \"{names[0]}\"{Nearest.Question(names[0], Entries.Select(entry => entry.Name))} There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
+        if (names.Length == 1)
+            return entry;
+        Part[] parts = [.. names[1..].Select(PartNamed)];
+        if (parts.GroupBy(part => part.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new UserException($"{name} has {twice.Key} twice; name each part once");
+        return entry with
+        {
+            Name = string.Join('+', [entry.Name, .. parts.Select(part => part.Name)]),
+            Summary = string.Join("; ", [entry.Summary, .. parts.Select(part => part.Summary)]),
+            Defaults = entry.Defaults with { Parts = [.. entry.Defaults.Parts, .. parts] },
+            Equations = null,
+        };
+    }
+
+    private static Part PartNamed(string name) =>
+        Parts.FirstOrDefault(part => part.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
+        ?? throw (name.Equals("ema", StringComparison.OrdinalIgnoreCase)
+            ? UserException.NamingSettings($"ema is no part of an optimizer; {nameof(Training.TrainingSettings.Ema):setting} averages the weights that any optimizer trains")
+            : new UserException($"there is no part \"{name}\" of an optimizer{Nearest.Question(name, Parts.Select(part => part.Name))} There are {string.Join(", ", Parts.Select(part => part.Name))}"));
+
+    /// <summary>The options of all optimizers and parts, with the names of those that have them.</summary>
+    internal static IEnumerable<(string Owner, OptimizerOption Option)> DeclaredOptions =>
+        Entries.SelectMany(entry => entry.Options, (entry, option) => (entry.Name, option)).Concat(Parts.SelectMany(OptimizerOption.Of, (part, option) => ("+" + part.Name, option)));
 
     /// <summary>Creates an optimizer for a model's parameters, in groups.</summary>
     /// <param name="settings">Its settings.</param>

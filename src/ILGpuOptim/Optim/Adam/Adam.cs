@@ -25,7 +25,7 @@ public record AdamOptions : OptimizerOptions
 }
 
 /// <summary>
-/// Settings of <see cref="Adam"/> and <see cref="AdamW"/> with AMSGrad (Reddi et al., ICLR 2018): the largest second moment so far takes the
+/// Settings of <see cref="Adam"/> and <see cref="AdamW"/> with their variants. AMSGrad (Reddi et al., ICLR 2018): the largest second moment so far takes the
 /// place of the current one, and is one more tensor of state.
 /// </summary>
 public sealed record AmsGradOptions : AdamOptions
@@ -33,6 +33,20 @@ public sealed record AmsGradOptions : AdamOptions
     /// <summary>Enables AMSGrad.</summary>
     [Description("divides by the largest second moment so far; 4 more bytes per parameter")]
     public bool AmsGrad { get; init; }
+
+    /// <summary>Where ε is added.</summary>
+    [Description("ε is added to the root of the corrected second moment, as in PyTorch, or of the uncorrected one, as in the paper's efficient form")]
+    public EpsilonForm EpsilonForm { get; init; }
+}
+
+/// <summary>Where ε is added.</summary>
+public enum EpsilonForm
+{
+    /// <summary>√(v / (1-β₂ᵗ)) + ε.</summary>
+    Corrected,
+
+    /// <summary>(√v + ε) / √(1-β₂ᵗ).</summary>
+    Uncorrected,
 }
 
 /// <summary>
@@ -58,7 +72,7 @@ public class Adam : Optimizer<AdamOptions>
 
     private protected static void Move(in ParameterUpdate update, AdamOptions options, in Decay decay)
     {
-        var direction = AdamDirection.Corrected(options, update.Step);
+        AdamDirection direction = options is AmsGradOptions { EpsilonForm: EpsilonForm.Uncorrected } ? AdamDirection.CorrectedWithEpsilon(options, update.Step) : AdamDirection.Corrected(options, update.Step);
         if (options is AmsGradOptions { AmsGrad: true })
             update.Move(new AmsGradDirection(direction), decay, update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
         else
@@ -84,24 +98,28 @@ internal readonly struct AdamDirection : IDirection2
 {
     private readonly float beta1, rest1, beta2, rest2, meanScale, rootScale, epsilon;
 
-    private AdamDirection(AdamOptions options, double meanScale, double rootScale, double epsilon)
+    private AdamDirection(AdamOptions options, double rest1, double meanScale, double rootScale, double epsilon)
     {
-        (beta1, rest1) = ((float)options.Beta1, (float)(1 - options.Beta1));
+        (beta1, this.rest1) = ((float)options.Beta1, (float)rest1);
         (beta2, rest2) = ((float)options.Beta2, (float)(1 - options.Beta2));
         this.meanScale = (float)meanScale;
         this.rootScale = (float)rootScale;
         this.epsilon = (float)epsilon;
     }
 
+    /// <summary>Other weights of the gradient in the first moment, and other corrections.</summary>
+    public static AdamDirection Of(AdamOptions options, double rest1, double correction1, double correction2) =>
+        new(options, rest1, 1 / correction1, 1 / Math.Sqrt(correction2), options.Epsilon);
+
     /// <summary>ε is added to the root of the corrected moment.</summary>
     public static AdamDirection Corrected(AdamOptions options, long t) =>
-        new(options, 1 / (1 - Math.Pow(options.Beta1, t)), 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t)), options.Epsilon);
+        Of(options, 1 - options.Beta1, 1 - Math.Pow(options.Beta1, t), 1 - Math.Pow(options.Beta2, t));
 
     /// <summary>As <see cref="Corrected"/>, but the correction divides ε too.</summary>
     public static AdamDirection CorrectedWithEpsilon(AdamOptions options, long t)
     {
         double rootScale = 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, t));
-        return new(options, 1 / (1 - Math.Pow(options.Beta1, t)), rootScale, options.Epsilon * rootScale);
+        return new(options, 1 - options.Beta1, 1 / (1 - Math.Pow(options.Beta1, t)), rootScale, options.Epsilon * rootScale);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

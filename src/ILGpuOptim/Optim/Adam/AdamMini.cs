@@ -109,9 +109,10 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
         int first = heads > 0 ? grouped : 0;
         device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / size)), 1, lines - first, second.Slice(first, lines - first), sums.Slice(first, lines - first));
         double correction1 = 1 - Math.Pow(o.Beta1, update.Step), correction2 = 1 - Math.Pow(o.Beta2, update.Step);
-        var rule = new StepRule(
-            (float)o.Beta1, (float)(1 - o.Beta1), (float)(update.LearningRate / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, (float)(1 - update.LearningRate * o.WeightDecay));
-        device.Map(rule, rows, columns, update.WeightValues, update.Gradient, update.StateValues("exp_avg"), new Operand(second, layout));
+        var motion = new Motion(update, Decay.Before(o.WeightDecay));
+        motion.Map(new Direction((float)o.Beta1, (float)(1 - o.Beta1), (float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon),
+            0, rows, columns, update.Gradient, update.StateValues("exp_avg"), new Operand(second, layout));
+        motion.End();
         device.Pool.Return(sums);
     }
 
@@ -135,17 +136,17 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
         public void Apply<L>(ref L v, ref L sum) where L : struct, ILane<L> => v = L.Fma(L.Splat(beta), v, L.Splat(rest) * sum);
     }
 
-    private readonly struct StepRule(float beta, float rest, float step, float rootScale, float epsilon, float decay) : IMap4
+    private readonly struct Direction(float beta, float rest, float meanScale, float rootScale, float epsilon) : IMap4
     {
-        private readonly float beta = beta, rest = rest, step = step, rootScale = rootScale, epsilon = epsilon, decay = decay;
+        private readonly float beta = beta, rest = rest, meanScale = meanScale, rootScale = rootScale, epsilon = epsilon;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L g, ref L m, ref L v) where L : struct, ILane<L>
         {
             m = L.Fma(L.Splat(beta), m, L.Splat(rest) * g);
-            p = p * L.Splat(decay) - L.Splat(step) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+            u = L.Splat(meanScale) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
         }
     }
 }

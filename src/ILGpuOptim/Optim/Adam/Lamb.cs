@@ -57,7 +57,7 @@ public sealed record LambOptions : AdamOptions
 /// at most. Without weight decay there is no ratio and the method is Adam.
 /// </summary>
 /// <remarks>Two passes and the norm, 44 bytes a parameter in f32: g (4); p, g, m, v (24); p, m, v (16).</remarks>
-public sealed partial class Lamb : Optimizer<LambOptions>
+public sealed class Lamb : Optimizer<LambOptions>
 {
     private Block? squares, factor;
 
@@ -67,6 +67,16 @@ public sealed partial class Lamb : Optimizer<LambOptions>
     /// <inheritdoc/>
     protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, LambOptions options) =>
         [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
+
+    /// <summary>With other parts, caution included, the trust ratio is a part too.</summary>
+    private protected override OptimizerOptions WithParts(OptimizerOptions options)
+    {
+        var o = (LambOptions)options;
+        if (!o.Cautious && o.Parts.All(part => part is SpikeClip))
+            return o;
+        Part[] own = [.. o.Cautious ? [new Cautious()] : (Part[])[], .. o.TrustRatio ? [new TrustRatio { TrustRatioLimit = o.TrustClip ? 1 : 0, TrustRatioAlways = o.AlwaysAdapt }] : (Part[])[]];
+        return o with { Parts = [.. o.Parts, .. own] };
+    }
 
     /// <inheritdoc/>
     public override bool NeedsAllGradients => Limit > 0;
@@ -108,14 +118,15 @@ public sealed partial class Lamb : Optimizer<LambOptions>
         double correction1 = o.BiasCorrection ? 1 - Math.Pow(o.Beta1, update.Step) : 1, correction2 = o.BiasCorrection ? 1 - Math.Pow(o.Beta2, update.Step) : 1;
         double decayRate = o.DecoupledDecay ? o.CorrectedDecay ? rate * rate / o.LearningRate : rate : 0;
         float decay = (float)(1 - decayRate * o.WeightDecay), penalty = o.DecoupledDecay ? 0 : (float)o.WeightDecay;
-        var ratio = new RatioRule(o.TrustRatio && (o.WeightDecay != 0 || o.AlwaysAdapt), o.TrustClip);
-        var direction = new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, o.Cautious ? 0 : penalty);
-        if (o.Cautious)
+        if (update.State.Parts.ChangesMove)
         {
-            UpdateCautiously(update, o, direction, ratio, penalty, decay);
+            var adam = AdamDirection.Of(o, o.GradientAveraging ? 1 - o.Beta1 : 1, correction1, correction2);
+            update.Move(adam, o.DecoupledDecay ? Decay.Before(o.WeightDecay * (o.CorrectedDecay ? rate / o.LearningRate : 1)) : Decay.WithUpdate(o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
 
+        var ratio = new RatioRule(o.TrustRatio && (o.WeightDecay != 0 || o.AlwaysAdapt), o.TrustClip);
+        var direction = new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, penalty);
         Block norms = device.Pool.Rent(2), weights = norms.Slice(0, 1), updates = norms.Slice(1, 1);
         Block p = update.WeightValues, m = update.StateValues("exp_avg"), v = update.StateValues("exp_avg_sq");
         var moments = new MomentsRule(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2), decay);

@@ -59,7 +59,7 @@ public sealed class Adafactor : Optimizer<AdafactorOptions>
         Device device = update.Device;
         Block values = update.WeightValues;
         double w = Math.Pow(update.Step, o.Beta2Decay), cap = Math.Min(update.LearningRate, 1 / Math.Sqrt(update.Step));
-        float decay = (float)(1 - update.LearningRate * o.WeightDecay), least = (float)(o.Epsilon1 * o.Epsilon1), most = 1 / MathF.Sqrt(least);
+        float least = (float)(o.Epsilon1 * o.Epsilon1), most = 1 / MathF.Sqrt(least);
         var (batch, m, n) = Matrices(update.Shape);
         long size = (long)m * n;
         MemoryPool pool = device.Pool;
@@ -89,17 +89,18 @@ public sealed class Adafactor : Optimizer<AdafactorOptions>
 
         device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
         device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
-        device.Map(new StepSize(1f / update.Length, (float)o.Epsilon2, (float)cap, (float)o.ClipThreshold), 1, 1, weights, squares);
+        device.Map(new StepSize(1f / update.Length, (float)o.Epsilon2, (float)o.ClipThreshold), 1, 1, weights, squares);
+        var motion = new Motion(update, Decay.Before(o.WeightDecay), cap > 0 ? cap / update.LearningRate : 0);
         for (int b = 0; b < batch; b++)
         {
             Operand g = update.Gradient.Slice(b * size, size);
-            Block data = values.Slice(b * size, size);
             if (vector)
-                device.Map(new VectorStep(decay, least), 1, n, data, g, update.StateValues("variance"), Operand.Scalar(weights));
+                motion.Map(new VectorDirection(least), 0, 1, n, g, update.StateValues("variance"), Operand.Scalar(weights));
             else
-                device.Map(new MatrixStep(decay, most), m, n, data, g, Operand.PerRow(rowFactors.Slice((long)b * m, m)), Operand.PerColumn(columnFactors.Slice((long)b * n, n)), Operand.Scalar(weights));
+                motion.Map(new MatrixDirection(most), b * size, m, n, g, Operand.PerRow(rowFactors.Slice((long)b * m, m)), Operand.PerColumn(columnFactors.Slice((long)b * n, n)), Operand.Scalar(weights));
         }
 
+        motion.End();
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, total])
             pool.Return(block);
     }
@@ -149,30 +150,30 @@ public sealed class Adafactor : Optimizer<AdafactorOptions>
         }
     }
 
-    /// <summary>α / max(1, RMS(u) / d) in place of Σp².</summary>
-    private readonly struct StepSize(float perElement, float epsilon, float cap, float threshold) : IMap2
+    /// <summary>max(ε₂, RMS(p)) / max(1, RMS(u) / d) in place of Σp².</summary>
+    private readonly struct StepSize(float perElement, float epsilon, float threshold) : IMap2
     {
-        private readonly float perElement = perElement, epsilon = epsilon, cap = cap, threshold = threshold;
+        private readonly float perElement = perElement, epsilon = epsilon, threshold = threshold;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L weights, ref L squares) where L : struct, ILane<L>
         {
-            L alpha = L.Max(L.Splat(epsilon), L.Sqrt(weights * L.Splat(perElement))) * L.Splat(cap);
+            L alpha = L.Max(L.Splat(epsilon), L.Sqrt(weights * L.Splat(perElement)));
             weights = alpha / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
         }
     }
 
-    private readonly struct MatrixStep(float decay, float most) : IMap5
+    private readonly struct MatrixDirection(float most) : IMap5
     {
-        private readonly float decay = decay, most = most;
+        private readonly float most = most;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L row, ref L column, ref L step) where L : struct, ILane<L> =>
-            p = p * L.Splat(decay) - step * (g * Factor(most, row, column));
+        public void Apply<L>(ref L u, ref L g, ref L row, ref L column, ref L step) where L : struct, ILane<L> =>
+            u = step * (g * Factor(most, row, column));
     }
 
     private readonly struct VectorMoment(float beta, float rest, float least) : IMap5
@@ -190,14 +191,14 @@ public sealed class Adafactor : Optimizer<AdafactorOptions>
         }
     }
 
-    private readonly struct VectorStep(float decay, float least) : IMap4
+    private readonly struct VectorDirection(float least) : IMap4
     {
-        private readonly float decay = decay, least = least;
+        private readonly float least = least;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L v, ref L step) where L : struct, ILane<L> =>
-            p = p * L.Splat(decay) - step * (g / L.Sqrt(L.Max(L.Splat(least), v)));
+        public void Apply<L>(ref L u, ref L g, ref L v, ref L step) where L : struct, ILane<L> =>
+            u = step * (g / L.Sqrt(L.Max(L.Splat(least), v)));
     }
 }

@@ -75,17 +75,19 @@ public sealed class Came : Optimizer<CameOptions>
     {
         Device device = update.Device;
         MemoryPool pool = device.Pool;
-        Block values = update.WeightValues, momentum = update.StateValues("exp_avg");
+        Block momentum = update.StateValues("exp_avg");
         long step = update.Step;
         double Correction(double beta) => o.BiasCorrection ? 1 - Math.Pow(beta, step) : 1;
-        float decay = (float)(1 - update.LearningRate * o.WeightDecay), unbiased = (float)Math.Sqrt(Correction(o.Beta2));
-        double rate = update.LearningRate / Correction(o.Beta1);
+        float unbiased = (float)Math.Sqrt(Correction(o.Beta2));
+        bool isVector = update.Shape.Count < 2;
+        var motion = new Motion(update, Decay.Before(o.WeightDecay), (isVector ? 1 : Math.Sqrt(Correction(o.Beta3))) / Correction(o.Beta1));
         Block scalars = pool.Rent(4), squares = scalars.Slice(0, 1), clip = scalars.Slice(1, 1), total = scalars.Slice(2, 1);
-        if (update.Shape.Count < 2)
+        if (isVector)
         {
             device.Map(new VectorMoment((float)o.Beta2, (float)(1 - o.Beta2), (float)o.Epsilon1), 1, update.Length, update.Gradient, update.StateValues("exp_avg_sq"), Operand.Scalar(squares));
             device.Map(new Factored.ClipFactor(1f / update.Length, (float)o.ClipThreshold, unbiased), 1, 1, squares, clip);
-            device.Map(new VectorStep((float)o.Beta1, (float)(1 - o.Beta1), (float)rate, decay), 1, update.Length, values, update.Gradient, momentum, update.StateValues("exp_avg_sq"), Operand.Scalar(clip));
+            motion.Map(new VectorDirection((float)o.Beta1, (float)(1 - o.Beta1)), 0, 1, update.Length, update.Gradient, momentum, update.StateValues("exp_avg_sq"), Operand.Scalar(clip));
+            motion.End();
             pool.Return(scalars);
             return;
         }
@@ -117,8 +119,10 @@ public sealed class Came : Optimizer<CameOptions>
                 g, part, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor), Operand.RowsAndColumns(sums));
             Factored.Accumulate(device, sums, rows, columns, o.Beta3, 1 - o.Beta3);
             Factored.Factors(device, rows, columns, rowFactor, columnFactor, total);
-            device.Map(new ConfidentStep((float)(rate * Math.Sqrt(Correction(o.Beta3))), decay), m, n, values.Slice(b * size, size), part, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
+            motion.Map(new ConfidentDirection(), b * size, m, n, part, Operand.PerRow(rowFactor), Operand.PerColumn(columnFactor));
         }
+
+        motion.End();
 
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors, parts])
             pool.Return(block);
@@ -152,16 +156,13 @@ public sealed class Came : Optimizer<CameOptions>
         }
     }
 
-    /// <summary>p = decay · p - lr · m · row factor · column factor.</summary>
-    private readonly struct ConfidentStep(float rate, float decay) : IMap4
+    /// <summary>u = m · row factor · column factor.</summary>
+    private readonly struct ConfidentDirection : IMap4
     {
-        private readonly float rate = rate, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L m, ref L row, ref L column) where L : struct, ILane<L> =>
-            p = p * L.Splat(decay) - L.Splat(rate) * (m * row * column);
+        public void Apply<L>(ref L u, ref L m, ref L row, ref L column) where L : struct, ILane<L> => u = m * row * column;
     }
 
     /// <summary>V = β₂V + (1-β₂)(g² + ε₁); sum of g² / V.</summary>
@@ -180,18 +181,17 @@ public sealed class Came : Optimizer<CameOptions>
         }
     }
 
-    private readonly struct VectorStep(float beta, float rest, float rate, float decay) : IMap5
+    private readonly struct VectorDirection(float beta, float rest) : IMap5
     {
-        private readonly float beta = beta, rest = rest, rate = rate, decay = decay;
+        private readonly float beta = beta, rest = rest;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L clip) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L g, ref L m, ref L v, ref L clip) where L : struct, ILane<L>
         {
-            L u = g / L.Sqrt(v) * clip;
-            m = L.Fma(L.Splat(beta), m, L.Splat(rest) * u);
-            p = p * L.Splat(decay) - L.Splat(rate) * m;
+            m = L.Fma(L.Splat(beta), m, L.Splat(rest) * (g / L.Sqrt(v) * clip));
+            u = m;
         }
     }
 }

@@ -134,7 +134,9 @@ public sealed class Apollo : LowRankOptimizer<ApolloOptions>
             device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
         }
 
-        device.Map(new ScaledStep(update.StepSize * scale, update.Decay), m, n, whole.Weights, whole.Gradient, new Operand(factors, layout));
+        var motion = new Motion(whole, Decay.After(o.WeightDecay), update.Scale * scale, isWhole: true);
+        motion.Map(new ScaledGradient(), 0, m, n, whole.Gradient, new Operand(factors, layout));
+        motion.End();
         if (gradientSquares is { } done)
             device.Pool.Return(done);
         device.Pool.Return(factors);
@@ -164,15 +166,12 @@ public sealed class Apollo : LowRankOptimizer<ApolloOptions>
         public void Apply<L>(ref L factor, ref L squares, ref L sum) where L : struct, ILane<L> => sum = factor * factor * squares;
     }
 
-    /// <summary>p = (p - step · g φ) · decay.</summary>
-    private readonly struct ScaledStep(float step, float decay) : IMap3
+    /// <summary>u = g φ.</summary>
+    private readonly struct ScaledGradient : IMap3
     {
-        private readonly float step = step, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L factor) where L : struct, ILane<L> =>
-            p = (p - L.Splat(step) * (g * factor)) * L.Splat(decay);
+        public void Apply<L>(ref L u, ref L g, ref L factor) where L : struct, ILane<L> => u = g * factor;
     }
 }

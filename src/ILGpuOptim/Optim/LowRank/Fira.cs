@@ -92,9 +92,29 @@ public sealed class Fira : LowRankOptimizer<FiraOptions>
             device.Map(new ScaleByRule(), 1, channels, factors, Operand.Scalar(limit));
         }
 
-        device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * alpha, 1), new ResidualStep(update.StepSize, update.Decay), clipped, new Operand(factors, layout));
+        if (whole.State.Parts.ChangesMove)
+        {
+            Block sum = device.Pool.Rent(whole.Length);
+            device.Gemm(update.Lifted(direction, sum, alpha, 0), new AddScaledRule(), clipped, new Operand(factors, layout));
+            whole.Move(sum, Decay.After(o.WeightDecay), update.Scale);
+            device.Pool.Return(sum);
+        }
+        else
+        {
+            device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * alpha, 1), new ResidualStep(update.StepSize, update.Decay), clipped, new Operand(factors, layout));
+        }
+
         foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, factors, norms, scalars])
             device.Pool.Return(block);
+    }
+
+    /// <summary>u += residual · φ.</summary>
+    private readonly struct AddScaledRule : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L residual, ref L factor) where L : struct, ILane<L> => u = L.Fma(residual, factor, u);
     }
 
     /// <summary>p = (p - step · residual · φ) · decay.</summary>

@@ -37,7 +37,18 @@ public sealed class GaLore : LowRankOptimizer<GaLoreOptions>
         ParameterUpdate whole = update.Update;
         Block direction = whole.Device.Pool.Rent(update.Low.Block.Length);
         update.Direction(options, direction);
-        whole.Device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * (float)options.Scale, 1), new DecayRule(update.Decay));
+        if (whole.State.Parts.ChangesMove)
+        {
+            Block lifted = whole.Device.Pool.Rent(whole.Length);
+            whole.Device.Gemm(update.Lifted(direction, lifted, (float)options.Scale, 0));
+            whole.Move(lifted, Decay.After(options.WeightDecay), update.Scale);
+            whole.Device.Pool.Return(lifted);
+        }
+        else
+        {
+            whole.Device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * (float)options.Scale, 1), new DecayRule(update.Decay));
+        }
+
         whole.Device.Pool.Return(direction);
     }
 

@@ -52,10 +52,10 @@ public readonly struct LowRankUpdate
 {
     private readonly Block basis, second, half;
 
-    internal LowRankUpdate(in ParameterUpdate update, in Projection projection, Block basis, Block second, Block low, Block half, float stepSize, float decay)
+    internal LowRankUpdate(in ParameterUpdate update, in Projection projection, Block basis, Block second, Block low, Block half, float stepSize, double scale, float decay)
     {
         (this.basis, this.second, this.half) = (basis, second, half);
-        (Update, Projection, StepSize, Decay) = (update, projection, stepSize, decay);
+        (Update, Projection, StepSize, Scale, Decay) = (update, projection, stepSize, scale, decay);
         Low = new(low, Factor: update.Gradient.Factor);
     }
 
@@ -70,6 +70,9 @@ public readonly struct LowRankUpdate
 
     /// <summary>The learning rate with the bias corrections of both moments: lr √(1-β₂ᵗ) / (1-β₁ᵗ).</summary>
     public float StepSize { get; }
+
+    /// <summary>The bias corrections of both moments, √(1-β₂ᵗ) / (1-β₁ᵗ): the factor of directions that move along.</summary>
+    public double Scale { get; }
 
     /// <summary>The factor of decoupled weight decay, 1 - lr · decay.</summary>
     public float Decay { get; }
@@ -145,11 +148,10 @@ public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRank
     /// <inheritdoc/>
     protected sealed override void Update(in ParameterUpdate update, TOptions o)
     {
-        double rate = update.LearningRate, step = o.CorrectBias ? rate * Math.Sqrt(1 - Math.Pow(o.Beta2, update.Step)) / (1 - Math.Pow(o.Beta1, update.Step)) : rate;
-        float decay = o.WeightDecay > 0 ? (float)(1 - rate * o.WeightDecay) : 1;
+        double rate = update.LearningRate, scale = o.CorrectBias ? Math.Sqrt(1 - Math.Pow(o.Beta2, update.Step)) / (1 - Math.Pow(o.Beta1, update.Step)) : 1;
         if (o.Rank == 0)
         {
-            update.Map(new LowRankRules.PlainStep(new LowRankRules.Moments(o), (float)step, decay), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
+            update.Move(new LowRankRules.PlainDirection(new LowRankRules.Moments(o), (float)scale), Decay.After(o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
 
@@ -161,7 +163,7 @@ public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRank
         if (!stored || (update.Step - 1) % o.UpdateProjectionGap == 0)
             Renew(update, o, projection, basis, second);
         Block low = pool.Rent(projection.Low[0] * (long)projection.Low[1]), half = projection.IsFull ? pool.Rent((long)projection.Rank * projection.Columns) : low;
-        var projected = new LowRankUpdate(update, projection, basis, second, low, half, (float)step, decay);
+        var projected = new LowRankUpdate(update, projection, basis, second, low, half, (float)(rate * scale), scale, (float)(1 - rate * o.WeightDecay));
         Project(projected, o);
         Update(projected, o);
         pool.Return(low);

@@ -20,17 +20,14 @@ internal static class LowRankRules
         }
     }
 
-    /// <summary>p = (p - step · N) · decay.</summary>
-    internal readonly struct PlainStep(Moments moments, float step, float decay) : IMap4
+    /// <summary>scale · N.</summary>
+    internal readonly struct PlainDirection(Moments moments, float scale) : IDirection2
     {
         private readonly Moments moments = moments;
-        private readonly float step = step, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
+        private readonly float scale = scale;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L> =>
-            p = (p - L.Splat(step) * moments.Direction(g, ref m, ref v)) * L.Splat(decay);
+        public L Of<L>(L g, ref L m, ref L v) where L : struct, ILane<L> => L.Splat(scale) * moments.Direction(g, ref m, ref v);
     }
 
     /// <summary>Writes N.</summary>
@@ -84,16 +81,16 @@ internal static class LowRankRules
     }
 
     /// <summary>
-    /// The norm-growth limiter: the norm may exceed the previous one by 1 % at most. Reads Σ(Gφ)², updates the previous norm and
+    /// The norm-growth limiter: the norm may exceed the previous one by 1 % at most, or by another factor. Reads Σ(Gφ)², updates the previous norm and
     /// writes the factor of the update.
     /// </summary>
     /// <param name="isFirst">True if there is no previous norm.</param>
     /// <param name="front">Factor of the norm.</param>
     /// <param name="skipZero">True if a zero norm does not replace the previous one, which would freeze the parameter for many steps.</param>
-    internal readonly struct LimiterRule(bool isFirst, float front, bool skipZero) : IMap3
+    /// <param name="growth">The largest ratio of the norms.</param>
+    internal readonly struct LimiterRule(bool isFirst, float front, bool skipZero, float growth = 1.01f) : IMap3
     {
-        private const float Growth = 1.01f;
-        private readonly float front = front;
+        private readonly float front = front, growth = growth;
         private readonly int isFirst = isFirst ? 1 : 0, skipZero = skipZero ? 1 : 0;
 
         public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Write);
@@ -102,7 +99,7 @@ internal static class LowRankRules
         public void Apply<L>(ref L squares, ref L previous, ref L factor) where L : struct, ILane<L>
         {
             L norm = L.Sqrt(squares) * L.Splat(front);
-            L limit = L.Max(L.Splat(Growth), norm / (previous + L.Splat(1e-8f))) / L.Splat(Growth);
+            L limit = L.Max(L.Splat(growth), norm / (previous + L.Splat(1e-8f))) / L.Splat(growth);
             if (isFirst != 0)
                 limit = L.Splat(1);
             if (skipZero != 0)

@@ -127,7 +127,7 @@ public sealed class Muon : Optimizer<MuonOptions>
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, MuonOptions o)
     {
-        double rate = update.LearningRate, decay = o.CoupledDecay ? 1 : 1 - rate * o.WeightDecay, penalty = o.CoupledDecay ? o.WeightDecay : 0;
+        double penalty = o.CoupledDecay ? o.WeightDecay : 0;
         if (!o.Orthogonalises)
         {
             AdamDirection direction = o.Form == MuonForm.Collection ? AdamDirection.CorrectedWithEpsilon(o, update.Step) : AdamDirection.Corrected(o, update.Step);
@@ -136,13 +136,13 @@ public sealed class Muon : Optimizer<MuonOptions>
         }
 
         Device device = update.Device;
-        Block weights = update.WeightValues, momentum = update.StateValues("momentum_buffer");
+        Block momentum = update.StateValues("momentum_buffer");
         Operand gradient = update.Gradient;
         Block? penalized = null;
         if (penalty != 0)
         {
             penalized = device.Pool.Rent(update.Length);
-            update.Map(new PenaltyRule((float)penalty), gradient, weights, penalized.Value);
+            update.Map(new PenaltyRule((float)penalty), gradient, update.Weights, penalized.Value);
             gradient = penalized.Value;
         }
 
@@ -150,21 +150,23 @@ public sealed class Muon : Optimizer<MuonOptions>
         int batch = isBatch ? update.Shape[0] : 1, m = isBatch ? update.Shape[1] : update.Shape[0], n = checked((int)(update.Length / batch / m));
         double ratio = o.Form == MuonForm.Original ? (double)update.Shape[^2] / update.Shape[^1] : (double)m / n;
         double size = o.Size(m, n, ratio);
+        var motion = new Motion(update, Decay.Before(o.CoupledDecay ? 0 : o.WeightDecay), size, isCautious: false);
         for (int b = 0; b < batch; b++)
         {
             long start = (long)b * m * n, length = (long)m * n;
-            Update(device, o, weights.Slice(start, length), gradient.Slice(start, length), momentum.Slice(start, length), m, n, (float)decay, (float)(rate * size));
+            Update(device, o, update.State.Parts.Caution, motion, start, gradient.Slice(start, length), momentum.Slice(start, length), m, n);
         }
 
+        motion.End();
         if (penalized is { } block)
             device.Pool.Return(block);
     }
 
-    /// <summary>One m × n matrix.</summary>
-    private static void Update(Device device, MuonOptions o, Block data, in Operand gradient, Block momentum, int m, int n, float decay, float rate)
+    /// <summary>One m × n matrix. Caution masks the momentum before it is orthogonalised, as in C-Muon; its scale cancels there.</summary>
+    private static void Update(Device device, MuonOptions o, Cautious? caution, in Motion motion, long start, in Operand gradient, Block momentum, int m, int n)
     {
-        Block x = NewtonSchulz.Orthogonalised(device, o, o.Form == MuonForm.Original, gradient, momentum, m, n);
-        device.Map(new StepRule(decay, rate), 1, data.Length, data, x);
+        Block x = NewtonSchulz.Orthogonalised(device, o, o.Form == MuonForm.Original, gradient, momentum, m, n, caution is not null);
+        motion.Map(new Direction(), start, 1, (long)m * n, x);
         device.Pool.Return(x);
     }
 
@@ -179,13 +181,11 @@ public sealed class Muon : Optimizer<MuonOptions>
         public void Apply<L>(ref L g, ref L p, ref L result) where L : struct, ILane<L> => result = L.Fma(L.Splat(penalty), p, g);
     }
 
-    private readonly struct StepRule(float decay, float rate) : IMap2
+    private readonly struct Direction : IMap2
     {
-        private readonly float decay = decay, rate = rate;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L x) where L : struct, ILane<L> => p = p * L.Splat(decay) - L.Splat(rate) * x;
+        public void Apply<L>(ref L u, ref L x) where L : struct, ILane<L> => u = x;
     }
 }

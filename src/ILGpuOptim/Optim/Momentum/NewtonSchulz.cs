@@ -16,14 +16,15 @@ internal static class NewtonSchulz
     /// <param name="momentum">The running mean of gradients, in f32.</param>
     /// <param name="m">Rows.</param>
     /// <param name="n">Columns.</param>
+    /// <param name="isCautious">Masks the direction where the momentum and the gradient differ in sign; the scale of caution cancels here.</param>
     /// <returns>A block of the pool, which the caller returns.</returns>
-    public static Block Orthogonalised(Device device, OrthogonalOptions o, bool addsEpsilon, in Operand gradient, Block momentum, int m, int n)
+    public static Block Orthogonalised(Device device, OrthogonalOptions o, bool addsEpsilon, in Operand gradient, Block momentum, int m, int n, bool isCautious = false)
     {
         int small = Math.Min(m, n);
         long length = (long)m * n;
         MemoryPool pool = device.Pool;
         Block x = pool.Rent(length), next = pool.Rent(length), gram = pool.Rent((long)small * small), polynomial = pool.Rent((long)small * small), squares = pool.Rent(1);
-        device.Map(new MomentumRule((float)o.Momentum, o.Nesterov), 1, length, gradient, momentum, x, Operand.Scalar(squares));
+        device.Map(new MomentumRule((float)o.Momentum, o.Nesterov, isCautious), 1, length, gradient, momentum, x, Operand.Scalar(squares));
         device.Map(new InverseNorm((float)o.NormEpsilon, addsEpsilon), 1, 1, squares);
         device.Map(new ScaleByRule(), 1, length, x, Operand.Scalar(squares));
         float a = (float)o.Coefficient1, b = (float)o.Coefficient2, c = (float)o.Coefficient3;
@@ -45,9 +46,10 @@ internal static class NewtonSchulz
         return x;
     }
 
-    /// <summary>b = μb + (1-μ)g; u = (1-μ)g + μb or b; Σu².</summary>
-    private readonly struct MomentumRule(float momentum, bool nesterov) : IMap4
+    /// <summary>b = μb + (1-μ)g; u = (1-μ)g + μb or b, under caution where b and g have the same sign; Σu².</summary>
+    private readonly struct MomentumRule(float momentum, bool nesterov, bool masks) : IMap4
     {
+        private readonly Hold hold = new(0, masks);
         private readonly float momentum = momentum, rest = 1 - momentum;
         private readonly int nesterov = nesterov ? 1 : 0;
 
@@ -59,6 +61,7 @@ internal static class NewtonSchulz
             L entering = L.Splat(rest) * g;
             buffer = L.Fma(L.Splat(momentum), buffer, entering);
             u = nesterov != 0 ? L.Fma(L.Splat(momentum), buffer, entering) : buffer;
+            u = hold.Masked(g, buffer, u);
             squares = u * u;
         }
     }

@@ -52,4 +52,9 @@ internal readonly struct Move(in Decay decay, double rate, double scale)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Of<L>(L p, L u) where L : struct, ILane<L> =>
         (p * L.Splat(before) - L.Splat(rate) * L.Fma(L.Splat(with), p, u)) * L.Splat(after);
+
+    /// <summary>With a factor of u + with · p.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public L Of<L>(L p, L u, L outer) where L : struct, ILane<L> =>
+        (p * L.Splat(before) - L.Splat(rate) * (outer * L.Fma(L.Splat(with), p, u))) * L.Splat(after);
 }

@@ -89,11 +89,11 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
         double rate = update.LearningRate, beta = o.ShampooBeta < 0 ? o.Beta2 : o.ShampooBeta;
         long k = update.Step - 1;
         float decay = o.WeightDecay > 0 ? (float)(1 - rate * o.WeightDecay) : 1;
-        double step = o.CorrectBias && k > 0 ? rate * Math.Sqrt(1 - Math.Pow(o.Beta2, k)) / (1 - Math.Pow(o.Beta1, k)) : rate;
+        double scale = o.CorrectBias && k > 0 ? Math.Sqrt(1 - Math.Pow(o.Beta2, k)) / (1 - Math.Pow(o.Beta1, k)) : 1, step = rate * scale;
         if (axes.Count == 0 && !o.NormalizeGrads)
         {
             if (k > 0)
-                update.Map(new LowRankRules.PlainStep(new LowRankRules.Moments(o), (float)step, decay), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
+                update.Move(new LowRankRules.PlainDirection(new LowRankRules.Moments(o), (float)scale), Decay.After(o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
 
