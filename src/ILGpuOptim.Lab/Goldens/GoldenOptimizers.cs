@@ -14,8 +14,20 @@ internal static class GoldenOptimizers
         ["caution"] = "cautious",
         ["corrected_weight_decay"] = "corrected_decay",
         ["d"] = "clip_threshold",
+        ["decouple"] = "decoupled_decay",
+        ["decoupled_weight_decay"] = "decoupled_decay",
+        ["DeltaT"] = "reset_interval",
         ["disable_nl"] = "disable_limiter",
         ["grad_averaging"] = "gradient_averaging",
+        ["eta_min"] = "cosine_floor",
+        ["grad_accu_steps"] = "clip_delay",
+        ["initial_accumulator_value"] = "initial_sum",
+        ["lr_decay"] = "rate_decay",
+        ["decouple_lr"] = "fully_decoupled_decay",
+        ["max_lr"] = "max_learning_rate",
+        ["lr_1d_factor"] = "vector_rate",
+        ["optimize_1d"] = "corrects_vectors",
+        ["weight_decay_1d"] = "vector_decay",
         ["max_grad_norm"] = "max_gradient_norm",
         ["alpha"] = "scale",
         ["bs"] = "batch_tokens",
@@ -23,6 +35,9 @@ internal static class GoldenOptimizers
         ["mu"] = "momentum",
         ["r"] = "average_power",
         ["weight_lr_power"] = "rate_power",
+        ["threshold"] = "spike_ratio",
+        ["total_T"] = "cosine_steps",
+        ["warmup_steps"] = "reset_warmup",
         ["ns_steps"] = "iterations",
         ["power_iters"] = "power_rounds",
         ["precondition_1d"] = "precondition_vectors",
@@ -35,10 +50,10 @@ internal static class GoldenOptimizers
     /// <summary>Names of recorded state that differ from ours.</summary>
     private static readonly Dictionary<(string Optimizer, string Recorded), string> StateNames = new()
     {
-        [("scale", "moment1")] = "exp_avg",
-        [("scale", "moment2")] = "exp_avg_sq",
         [("cautious_adamw", "momentum")] = "exp_avg",
         [("cautious_adamw", "variance")] = "exp_avg_sq",
+        [("scale", "moment1")] = "exp_avg",
+        [("scale", "moment2")] = "exp_avg_sq",
         [("adam_mini", "m")] = "exp_avg",
         [("adam_mini", "v")] = "v_mean",
         [("adam_mini", "vmean")] = "v_mean",
@@ -48,10 +63,21 @@ internal static class GoldenOptimizers
     private static readonly Dictionary<string, OptimizerEntry> Entries = new[]
     {
         Entry("sgd", _ => new Sgd(), new SgdOptions()),
+        Entry("adagrad", _ => new Adagrad(), new AdagradOptions()),
+        Entry("rmsprop", _ => new RmsProp(), new RmsPropOptions()),
         Entry("adam", _ => new Adam(), new AmsGradOptions()),
+        Entry("nadam", _ => new NAdam(), new NAdamOptions()),
+        Entry("radam", _ => new RAdam(), new RAdamOptions()),
         Entry("adamw", _ => new AdamW(), new AmsGradOptions()),
         Entry("adam_mini", _ => new AdamMini(), new AdamMiniOptions()),
         Entry("lion", _ => new Lion(), new LionOptions()),
+        Entry("signum", _ => new Signum(), new SignumOptions { Momentum = 0.09 }),
+        Entry("stableadamw", _ => new StableAdamW(), new StableAdamWOptions()),
+        Entry("adopt", _ => new Adopt(), new AdoptOptions()),
+        Entry("mars", _ => new Mars(), new MarsOptions()),
+        Entry("ademamix", _ => new AdEmaMix(), new AdEmaMixOptions()),
+        Entry("spam", _ => new Spam(), new SpamOptions()),
+        Entry("stable_spam", _ => new StableSpam(), new StableSpamOptions()),
         Entry("came", _ => new Came(), new CameOptions()),
         Entry("galore", _ => new GaLore(), new GaLoreOptions { Scale = 1 }),
         Entry("fira", _ => new Fira(), new FiraOptions()),
@@ -61,6 +87,9 @@ internal static class GoldenOptimizers
         Entry("adafactor_torch", _ => new Adafactor(), new AdafactorOptions()),
         Entry("adafactor_hf", _ => new AdafactorRelative(), new AdafactorRelativeOptions()),
         Entry("muon_kj", _ => new Muon(), new MuonOptions()),
+        Entry("cautious_adamw", _ => new AdamW(), new AmsGradOptions { AmsGrad = false, Parts = [new Cautious()] }),
+        Entry("cautious_lion", _ => new Lion(), new LionOptions { Parts = [new Cautious { CautionForm = CautionForm.Count }] }),
+        Entry("cautious_muon", _ => new Muon(), new MuonOptions { Parts = [new Cautious()] }),
         Entry("torch_muon", _ => new Muon(), new MuonOptions { Form = MuonForm.Torch }),
         Entry("normuon", _ => new NorMuon(), new OrthogonalOptions()),
         Entry("soap", _ => new Soap(), new SoapOptions()),
@@ -71,9 +100,6 @@ internal static class GoldenOptimizers
         Entry("prodigy", _ => new Prodigy(), new ProdigyOptions()),
         Entry("sophia", _ => new Sophia(), new SophiaOptions()),
         Entry("scale", _ => new Scale(), new ScaleOptions()),
-        Entry("cautious_adamw", _ => new AdamW(), new AmsGradOptions { AmsGrad = false, Parts = [new Cautious()] }),
-        Entry("cautious_lion", _ => new Lion(), new LionOptions { Parts = [new Cautious { CautionForm = CautionForm.Count }] }),
-        Entry("cautious_muon", _ => new Muon(), new MuonOptions { Parts = [new Cautious()] }),
         Entry("muon_kozistr", _ => new Muon(), new MuonOptions { Form = MuonForm.Collection }),
     }.ToDictionary(entry => entry.Name);
 
@@ -105,6 +131,14 @@ internal static class GoldenOptimizers
             options = AdamMini(mini, hyper, instance, parameter);
         if (golden.Optimizer == "cautious_adamw")
             options = (AmsGradOptions)options with { EpsilonForm = CautiousEpsilon(hyper, instance) };
+        if (options is StableSpamOptions spam)
+            options = spam with { ResetInterval = instance.Whole("update_proj_gap", spam.ResetInterval) };
+        if (options is RmsPropOptions mean)
+            options = mean with { Beta2 = hyper.Number("alpha", mean.Beta2) };
+        if (options is MarsOptions mars)
+            options = Mars(mars, hyper, instance);
+        if (options is AdoptOptions adopt)
+            options = Adopt(adopt, instance);
         foreach (OptimizerOption option in entry.Options)
         {
             string[] recorded = [option.Name, .. Names.Where(name => name.Value == option.Name).Select(name => name.Key)];
@@ -136,6 +170,23 @@ internal static class GoldenOptimizers
         bool isForeach = instance.Flag("foreach", true), corrects = hyper.Flag("correct_bias", true);
         return isForeach ? EpsilonForm.Corrected : corrects ? EpsilonForm.Uncorrected : throw new UserException("not supported: correct_bias = false");
     }
+
+    private static MarsOptions Mars(MarsOptions o, GoldenSettings hyper, GoldenSettings instance)
+    {
+        if (!instance.Flag("is_approx", true))
+            throw new UserException("not supported: the option is_approx = false, whose gradients at earlier parameters are not recorded");
+        double[] betas = instance.Numbers("betas_1d") ?? [o.VectorBeta1, o.VectorBeta2];
+        (string, MarsKind)[] kinds = [("mars-adamw", MarsKind.AdamW), ("mars-lion", MarsKind.Lion), ("mars-shampoo", MarsKind.Shampoo)];
+        return o with { Kind = instance.Choice("mars_type", hyper.Choice("mars_type", o.Kind, kinds), kinds), VectorBeta1 = betas[0], VectorBeta2 = betas[^1] };
+    }
+
+    /// <summary>The bound of the reference is a function of t, the number of steps before this one: <c>t^0.25</c>, or none.</summary>
+    private static AdoptOptions Adopt(AdoptOptions o, GoldenSettings instance) => instance.Text("clip") switch
+    {
+        null or "none" or "None" => o with { ClipsNormalized = false },
+        ['t', '^', .. string exponent] when double.TryParse(exponent, System.Globalization.CultureInfo.InvariantCulture, out double power) => o with { ClipExponent = power },
+        string other => throw new UserException($"not supported: the option clip = \"{other}\" instead of t^NUMBER or null"),
+    };
 
     /// <summary>The reference chooses blocks by parts of the parameter's name, of which the first that occurs counts; one of its heads has <c>head_numel</c> elements.</summary>
     private static AdamMiniOptions AdamMini(AdamMiniOptions o, GoldenSettings hyper, GoldenSettings instance, GoldenParameter parameter)

@@ -123,6 +123,19 @@ internal sealed class GoldenParameter
         return golden.File.ReadF32(golden.File.Tensors.ContainsKey(first) ? first : $"proj.{Name}.{refresh}.{axis}");
     }
 
+    /// <summary>A mask of zeros and ones by its number, in force from that one of <see cref="RefreshSteps"/> on.</summary>
+    public float[] Mask(int refresh) => golden.File.ReadF32($"mask.{Name}.{refresh}");
+
+    /// <summary>The elements under the last mask, which alone are recorded; all of them where there is no mask.</summary>
+    public float[] Kept(float[] values)
+    {
+        int masks = golden.File.Tensors.Keys.Count(key => key.StartsWith($"mask.{Name}.", StringComparison.Ordinal));
+        if (masks == 0 || values.Length != Length)
+            return values;
+        float[] mask = Mask(masks - 1);
+        return [.. values.Where((_, i) => mask[i] != 0)];
+    }
+
     /// <summary>The number of the projection in force at a step, from 1.</summary>
     public int RefreshAt(int step) => Array.FindLastIndex(RefreshSteps, refresh => refresh <= step);
 

@@ -23,6 +23,11 @@ internal sealed class GoldenSettings(JsonElement json, string where)
         : value.ValueKind == JsonValueKind.Number ? value.GetDouble()
         : throw Wrong(name, value, "a number");
 
+    /// <summary>A list of numbers, or null if it is missing.</summary>
+    public double[]? Numbers(string name) => Find(name) is not { } value ? null
+        : value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0 && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.Number) ? [.. value.EnumerateArray().Select(item => item.GetDouble())]
+        : throw Wrong(name, value, "a list of numbers");
+
     /// <summary>An integer.</summary>
     public int Whole(string name, int otherwise) => Find(name) is not { } value ? otherwise
         : value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int whole) ? whole

@@ -225,9 +225,11 @@ public sealed record TrainingSettings
     internal JsonObject ToNode() => SettingsWriter.Write(this);
 
     /// <summary>These settings with what is recommended for the optimizer where nothing is set: learning rate, options, warm-up and schedule.</summary>
+    /// <exception cref="SettingException">A setting is out of range.</exception>
     /// <exception cref="UserException">There is no optimizer of that name.</exception>
     public TrainingSettings Filled()
     {
+        Ranges.Check(this);
         OptimizerEntry entry = Registry.Find(Optimizer.Name);
         return this with
         {

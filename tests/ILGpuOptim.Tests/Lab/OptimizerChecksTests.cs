@@ -19,6 +19,32 @@ public class OptimizerChecksTests
         Assert.All(checks, check => Assert.True(check.Passes, $"{check.Name}: {check.Error:E2} of {check.Bound:E0}, {check.Note}"));
     }
 
+    /// <summary>Options that change the state or the rules.</summary>
+    [Theory]
+    [InlineData("rmsprop", "centered=true")]
+    [InlineData("rmsprop", "momentum=0.9")]
+    [InlineData("rmsprop", "centered=true", "momentum=0.9", "beta2=0.9")]
+    [InlineData("adagrad", "rate_decay=0.05", "initial_sum=0.1")]
+    [InlineData("nadam", "decoupled_decay=true", "momentum_decay=0.02")]
+    [InlineData("radam", "decoupled_decay=true", "beta2=0.6")]
+    [InlineData("signum", "momentum=0", "decoupled_decay=true")]
+    [InlineData("stable-adamw", "fully_decoupled_decay=true", "max_learning_rate=0.5")]
+    [InlineData("adopt", "clips_normalized=false", "decoupled_decay=true")]
+    [InlineData("ademamix", "beta1=0", "alpha_warmup=30", "beta3_warmup=40")]
+    [InlineData("mars", "kind=lion", "corrects_vectors=true")]
+    [InlineData("mars", "kind=shampoo")]
+    [InlineData("mars", "ams_grad=true", "vector_decay=0.1", "vector_rate=0.5")]
+    [InlineData("spam", "spike_ratio=3", "reset_interval=15", "clip_delay=3", "reset_warmup=5")]
+    [InlineData("spam", "spike_ratio=3", "clip_delay=0", "clip_ignores_zero=true", "correct_bias=false")]
+    [InlineData("spam", "density=0.5", "reset_interval=3", "decays_masked=true")]
+    [InlineData("stable-spam", "reset_interval=15", "cosine_steps=40", "gamma1=-1")]
+    [InlineData("stable-spam", "reset_interval=3", "resets_first=true", "ams_grad=true")]
+    public void VariantsPass(string name, params string[] options)
+    {
+        OptimizerSettings settings = options.Aggregate(OptimizerChecks.Settings with { Name = name }, (chosen, option) => chosen.With(option));
+        Assert.All(OptimizerChecks.OnProcessor(Registry.Find(name), settings), check => Assert.True(check.Passes, $"{check.Name}: {check.Error:E2} of {check.Bound:E0}, {check.Note}"));
+    }
+
     [Fact]
     public void ARightOnePassesEveryCheck() => Assert.Empty(Failed(Flaw.None));
 

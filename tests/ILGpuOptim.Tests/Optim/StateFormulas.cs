@@ -10,8 +10,21 @@ internal static class StateFormulas
     public static readonly IReadOnlyDictionary<string, Func<int[], int, long>> ByName = new Dictionary<string, Func<int[], int, long>>
     {
         ["sgd"] = (shape, _) => 4 * Count(shape),
+        ["adagrad"] = (shape, _) => 4 * Count(shape),
+        ["rmsprop"] = (shape, _) => 4 * Count(shape),
         ["adam"] = (shape, _) => 8 * Count(shape),
         ["adamw"] = (shape, _) => 8 * Count(shape),
+        ["nadam"] = (shape, _) => 8 * Count(shape),
+        ["radam"] = (shape, _) => 8 * Count(shape),
+        ["signum"] = (shape, _) => 4 * Count(shape),
+        ["stable-adamw"] = (shape, _) => 8 * Count(shape),
+        ["adopt"] = (shape, _) => 8 * Count(shape),
+        ["mars"] = (shape, _) => (shape.Length == 2 ? 12 : 8) * Count(shape),
+        ["ademamix"] = (shape, _) => 12 * Count(shape),
+        ["spam"] = (shape, _) => 8 * Count(shape),
+
+        // The means of the norm, of its square and of the largest magnitude.
+        ["stable-spam"] = (shape, _) => 8 * Count(shape) + 12,
         ["lamb"] = (shape, _) => 8 * Count(shape),
         ["lion"] = (shape, _) => 4 * Count(shape),
 

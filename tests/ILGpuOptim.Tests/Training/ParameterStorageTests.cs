@@ -215,7 +215,7 @@ public class ParameterStorageTests
             Clip = 0,
             Sampling = Sampling.Random, // the batches with which the bound below was measured
             ParameterType = storage,
-            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" => 5e-4, _ => 5e-3 }, WeightDecay = 0.01 }.WithDefault("precondition_frequency", "1"), 2),
+            Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, LearningRate = name switch { "sgd" or "muon" => 0.02, "lion" or "came" or "rmsprop" or "signum" => 5e-4, _ => 5e-3 }, WeightDecay = 0.01 }.WithDefault("precondition_frequency", "1"), 2),
         };
         int[] tokens = [.. Enumerable.Range(0, 2000).Select(i => i * i % 31)];
         var config = new LlamaConfig { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 259 };

@@ -122,6 +122,12 @@ internal readonly struct AdamDirection : IDirection2
         return new(options, 1 - options.Beta1, 1 / (1 - Math.Pow(options.Beta1, t)), rootScale, options.Epsilon * rootScale);
     }
 
+    /// <summary>meanScale · m / (√v + ε): ε is added to the root of the uncorrected moment.</summary>
+    public static AdamDirection Uncorrected(AdamOptions options, double meanScale) => new(options, 1 - options.Beta1, meanScale, 1, options.Epsilon);
+
+    /// <summary>meanScale · m.</summary>
+    public static AdamDirection Unnormalized(AdamOptions options, double meanScale) => new(options, 1 - options.Beta1, meanScale, 0, 1);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Of<L>(L g, ref L m, ref L v) where L : struct, ILane<L>
     {

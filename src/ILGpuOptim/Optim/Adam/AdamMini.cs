@@ -42,7 +42,7 @@ public sealed record AdamMiniOptions : AdamOptions
     /// <summary>Rows (or columns) of a head; 1 makes each neuron a block. Training takes it from the model.</summary>
     [Description("elements per attention head, which share a second moment; training takes it from the model")]
     [Range(1)]
-    public int HeadSize { get; init; } = 1;
+    public int? HeadSize { get; init; }
 }
 
 /// <summary>
@@ -68,7 +68,7 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
         MiniBlocks blocks = fused || name.EndsWith("c_proj.weight", StringComparison.Ordinal) || name.EndsWith("c_fc.weight", StringComparison.Ordinal) ? MiniBlocks.Columns : MiniBlocks.Rows;
         bool isQueryOrKey = ((string[])["q_proj.weight", "k_proj.weight", "query.weight", "key.weight"]).Any(end => name.EndsWith(end, StringComparison.Ordinal));
         int lines = fused ? shape[^1] / 3 * 2 : isQueryOrKey ? shape[0] : 0;
-        return options with { Blocks = blocks, HeadLines = lines % options.HeadSize == 0 ? lines : 0 };
+        return options with { Blocks = blocks, HeadLines = lines % (options.HeadSize ?? 1) == 0 ? lines : 0 };
     }
 
     /// <inheritdoc/>
@@ -95,14 +95,14 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
         Layout layout = LayoutOf(update.Shape, o);
         Block second = update.StateValues("v_mean"), sums = device.Pool.Rent(second.Length);
         long lines = second.Length, size = update.Length / lines;
-        int grouped = layout == Layout.Scalar || o.BlockLength > 0 ? 0 : o.HeadLines, heads = o.HeadSize > 1 ? grouped / o.HeadSize : 0;
+        int grouped = layout == Layout.Scalar || o.BlockLength > 0 ? 0 : o.HeadLines, headSize = o.HeadSize ?? 1, heads = headSize > 1 ? grouped / headSize : 0;
         device.Map(new SquaresRule(), rows, columns, update.Gradient, new Operand(sums, layout));
         float beta2 = (float)o.Beta2;
         if (heads > 0)
         {
             Block totals = device.Pool.Rent(heads);
-            device.Map(new TotalRule(), heads, o.HeadSize, sums.Slice(0, grouped), Operand.PerRow(totals));
-            device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / (size * o.HeadSize))), heads, o.HeadSize, second.Slice(0, grouped), Operand.PerRow(totals));
+            device.Map(new TotalRule(), heads, headSize, sums.Slice(0, grouped), Operand.PerRow(totals));
+            device.Map(new MeanRule(beta2, (float)((1 - o.Beta2) / (size * headSize))), heads, headSize, second.Slice(0, grouped), Operand.PerRow(totals));
             device.Pool.Return(totals);
         }
 

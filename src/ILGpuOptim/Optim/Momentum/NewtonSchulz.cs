@@ -16,7 +16,7 @@ internal static class NewtonSchulz
     /// <param name="momentum">The running mean of gradients, in f32.</param>
     /// <param name="m">Rows.</param>
     /// <param name="n">Columns.</param>
-    /// <param name="isCautious">Masks the direction where the momentum and the gradient differ in sign; the scale of caution cancels here.</param>
+    /// <param name="isCautious">Masks elements of the direction where momentum and gradient differ in sign; a scale would cancel.</param>
     /// <returns>A block of the pool, which the caller returns.</returns>
     public static Block Orthogonalised(Device device, OrthogonalOptions o, bool addsEpsilon, in Operand gradient, Block momentum, int m, int n, bool isCautious = false)
     {
@@ -49,9 +49,9 @@ internal static class NewtonSchulz
     /// <summary>b = μb + (1-μ)g; u = (1-μ)g + μb or b, under caution where b and g have the same sign; Σu².</summary>
     private readonly struct MomentumRule(float momentum, bool nesterov, bool masks) : IMap4
     {
-        private readonly Hold hold = new(0, masks);
         private readonly float momentum = momentum, rest = 1 - momentum;
         private readonly int nesterov = nesterov ? 1 : 0;
+        private readonly Hold hold = new(0, masks);
 
         public static Access Access => Access.Of(Slot.Read, Slot.Update, Slot.Write, Slot.Sum);
 

@@ -36,6 +36,9 @@ public readonly record struct Decay(DecayForm Form, double Value)
     /// <summary><see cref="DecayForm.Gradient"/>.</summary>
     public static Decay Gradient(double value) => new(DecayForm.Gradient, value);
 
+    /// <summary><see cref="Before"/> where decay is decoupled from the gradient, otherwise <see cref="Gradient"/>.</summary>
+    internal static Decay Of(double value, bool decoupled) => decoupled ? Before(value) : Gradient(value);
+
     internal double Of(DecayForm form) => Form == form ? Value : 0;
 }
 

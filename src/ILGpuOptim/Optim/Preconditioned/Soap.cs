@@ -89,7 +89,7 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
         double rate = update.LearningRate, beta = o.ShampooBeta < 0 ? o.Beta2 : o.ShampooBeta;
         long k = update.Step - 1;
         float decay = o.WeightDecay > 0 ? (float)(1 - rate * o.WeightDecay) : 1;
-        double scale = o.CorrectBias && k > 0 ? Math.Sqrt(1 - Math.Pow(o.Beta2, k)) / (1 - Math.Pow(o.Beta1, k)) : 1, step = rate * scale;
+        double scale = o.CorrectBias && k > 0 ? Math.Sqrt(1 - Math.Pow(o.Beta2, k)) / (1 - Math.Pow(o.Beta1, k)) : 1;
         if (axes.Count == 0 && !o.NormalizeGrads)
         {
             if (k > 0)
@@ -115,7 +115,7 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
             device.Map(new DirectionRule(new LowRankRules.Moments(o)), 1, update.Length, rotated, update.StateValues("exp_avg"), update.StateValues("exp_avg_sq"), Operand.Scalar(sum));
             if (o.NormalizeGrads)
                 device.Map(new UnitRule(1f / update.Length), 1, update.Length, rotated, Operand.Scalar(sum));
-            Apply(update, axes, rotated, rotated == first ? second : first, (float)-step, decay);
+            Apply(update, axes, rotated, rotated == first ? second : first, (float)(-rate * scale), decay);
         }
 
         foreach (RotatedAxis axis in axes)
