@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using ILGpuOptim.Cli;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Extensions.AI;
 using ILGpuOptim.Lab;
 using ILGpuOptim.Models;
@@ -16,7 +17,7 @@ public partial class ArchitectureTests
     private static readonly string Root = FindRoot();
 
     /// <summary>The project's assemblies, each above those that it may use.</summary>
-    private static readonly Assembly[] Layers = [Assembly.Load("ILGpuOptim.Cli"), typeof(CommandLine).Assembly, typeof(DataPackage).Assembly, typeof(Check).Assembly, typeof(ModelChatClient).Assembly, typeof(LanguageModel).Assembly, typeof(Device).Assembly];
+    private static readonly Assembly[] Layers = [Assembly.Load("ILGpuOptim.Cli"), typeof(CommandLine).Assembly, typeof(DataPackage).Assembly, typeof(MpiCommunicator).Assembly, typeof(Check).Assembly, typeof(ModelChatClient).Assembly, typeof(LanguageModel).Assembly, typeof(Device).Assembly];
 
     [Fact]
     public void ReferencesPointDownwardsOnly()

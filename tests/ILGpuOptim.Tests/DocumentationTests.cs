@@ -49,6 +49,9 @@ public sealed partial class DocumentationTests : IDisposable
             using LanguageModel model = new Gpt2Config { VocabularySize = 9, ContextLength = 8, Layers = 1, Heads = 1, HiddenSize = 4 }.Create(new Initializer(device, 1));
             int[] prompt = [1, 2], first = [3], second = [4, 5];
             """,
+        ["distributed.md"] = """
+            var settings = new TrainingSettings();
+            """,
         ["export.md"] = """
             using var device = new CpuDevice();
             using LanguageModel model = new Gpt2Config { VocabularySize = 9, ContextLength = 8, Layers = 1, Heads = 1, HiddenSize = 4 }.Create(new Initializer(device, 1));
@@ -56,7 +59,7 @@ public sealed partial class DocumentationTests : IDisposable
             """,
     };
 
-    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md", "first-steps.ipynb"], CompileOnly = ["chat.md", "devices.md", "export.md", "models.md"];
+    private static readonly string[] Run = ["README.md", "autograd.md", "operations.md", "functions.md", "generation.md", "first-steps.ipynb"], CompileOnly = ["chat.md", "devices.md", "distributed.md", "export.md", "models.md"];
 
     private readonly TemporaryFolder folder = new();
 

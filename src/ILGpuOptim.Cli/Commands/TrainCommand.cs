@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ILGpuOptim.Cli.Watching;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Training;
 
 namespace ILGpuOptim.Cli.Commands;
@@ -20,11 +21,19 @@ internal static class TrainCommand
         var trace = new TraceFlags();
         foreach (Option flag in trace.All)
             command.Options.Add(flag);
-        command.SetAction(result => Run(options, watch, trace.Read(result), result));
+        var ranked = new RankedTraining();
+        foreach (Option flag in ranked.Flags)
+            command.Options.Add(flag);
+        command.SetAction(result =>
+        {
+            using MpiCommunicator? communicator = ranked.Join(result);
+            return communicator is null ? Run(options, watch, trace.Read(result), result, null)
+                : RankedTraining.Run(communicator, () => communicator.Rank == 0 ? Run(options, watch, trace.Read(result), result, communicator) : Run(options, result, communicator));
+        });
         return command;
     }
 
-    private static int Run(TrainOptions options, WatchCommand watch, StepTrace? trace, ParseResult result)
+    private static int Run(TrainOptions options, WatchCommand watch, StepTrace? trace, ParseResult result, Communicator? communicator)
     {
         bool json = result.GetValue(options.Json);
         using var signals = new StopSignals();
@@ -32,7 +41,7 @@ internal static class TrainCommand
         try
         {
             using WatchServer? server = watch.Start(result);
-            using TrainingRun run = options.Open(result, settings => device = Open(settings, trace));
+            using TrainingRun run = options.Open(result, settings => device = Open(settings, trace, communicator), communicator);
             trace?.Follow(run);
             server?.Folders = [run.Folder];
             TrainingProgress progress = TrainingProgress.For(run, json);
@@ -60,10 +69,27 @@ internal static class TrainCommand
         }
     }
 
-    private static Device Open(TrainingSettings settings, StepTrace? trace)
+    /// <summary>Another rank than the first: it trains, and leaves files and output to that one.</summary>
+    private static int Run(TrainOptions options, ParseResult result, Communicator communicator)
+    {
+        using var signals = new StopSignals { Announces = false };
+        Device? device = null;
+        try
+        {
+            using TrainingRun run = options.Open(result, settings => device = Open(settings, null, communicator), communicator);
+            signals.Saves = true;
+            return run.Train(signals.Token) ? 0 : 130;
+        }
+        finally
+        {
+            device?.Dispose();
+        }
+    }
+
+    private static Device Open(TrainingSettings settings, StepTrace? trace, Communicator? communicator)
     {
         return trace is null ? Open() : trace.Wrap(settings, Open);
 
-        Device Open() => CommonOptions.Open(settings.Device, settings.Threads);
+        Device Open() => communicator is not null ? RankedTraining.Open(settings, communicator) : CommonOptions.Open(settings.Device, settings.Threads);
     }
 }

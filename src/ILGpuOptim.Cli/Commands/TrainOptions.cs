@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Reflection;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
@@ -59,6 +60,7 @@ internal sealed class TrainOptions
         Value<bool>("--documents", "Documents", "keep documents apart: attention stays within a document, positions restart with each, and first tokens are not predicted");
         Value<bool>("--pad", "Pad", "with --documents: one document per window, padded to the block, instead of several");
         Value<int>("--accumulate", "Accumulate", "batches per update, whose gradients are summed");
+        Value<int>("--shards", "Shards", "virtual shards of a step, a power of two, each with --accumulate batches; the ranks of --data-parallel share them, and their number does not change the results");
         Value<int>("--steps", "Steps", "number of updates");
         Setting<string>("--optimizer", "Optimizer.Name", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary}; learning rate {entry.Defaults.LearningRate})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
         Value<double>("--lr", "Optimizer.LearningRate", "peak learning rate; default: that recommended for the optimizer, see --optimizer");
@@ -102,22 +104,28 @@ internal sealed class TrainOptions
     public IReadOnlyDictionary<string, Option> ByPath => flags;
 
     /// <summary>Begins or resumes the run.</summary>
-    public TrainingRun Open(ParseResult result, Func<TrainingSettings, Device> device)
+    /// <param name="result">The flags.</param>
+    /// <param name="device">Opens the device of the settings.</param>
+    /// <param name="communicator">The ranks that train together; null: this process alone.</param>
+    public TrainingRun Open(ParseResult result, Func<TrainingSettings, Device> device, Communicator? communicator = null)
     {
         if (result.GetValue(resume) is { } run)
         {
             if (result.GetValue(preset) is not null || result.GetValue(config) is not null || result.GetValue(output) is not null)
                 throw new UserException("--resume uses the settings of the run; leave out --preset, --config and --out");
-            return TrainingRun.Resume(run, device, settings => Checked(settings, Changed(result, settings)), result.GetValue(allowDataChange));
+            return TrainingRun.Resume(communicator?.Broadcast(run) ?? run, device, communicator, settings => Checked(settings, Changed(result, settings)), result.GetValue(allowDataChange));
         }
 
         if (result.GetValue(allowDataChange))
             throw new UserException("--allow-data-change requires --resume; a new run has no earlier data");
         TrainingSettings settings = Settings(result);
+        if (communicator is not null && result.GetResult(flags["Shards"]) is not { Implicit: false } && settings.Shards < communicator.Size)
+            settings = settings with { Shards = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)communicator.Size) };
+
         if (settings.EvalBatches == 0 && result.GetResult(flags["EvalInterval"]) is { Implicit: false })
             Console.Error.WriteLine("note: --eval-interval has no effect, since --eval-batches 0 turns validation off");
         string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}-{Environment.ProcessId}");
-        return TrainingRun.Begin(folder, settings, device(settings));
+        return TrainingRun.Begin(communicator?.Broadcast(folder) ?? folder, settings, device(settings), communicator);
     }
 
     /// <summary>The settings of a new run, or of the one to resume: those of the preset, the file or the run, changed by the flags.</summary>

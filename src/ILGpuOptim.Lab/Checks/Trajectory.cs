@@ -144,7 +144,7 @@ internal sealed class Trajectory : IDisposable
         string folder = Directory.CreateTempSubdirectory("ilgpuoptim-").FullName;
         try
         {
-            string path = Path.Combine(folder, Checkpoint.OptimizerFile);
+            string path = Path.Combine(folder, OptimizerFiles.Name);
             OptimizerFiles.Save(path, Optimizer);
             OptimizerFiles.Load(path, other.Optimizer);
         }

@@ -60,6 +60,14 @@ public abstract class Safetensors(string path) : IDisposable
     /// <exception cref="SafetensorsException">There is no tensor of this name, it has more than 2 GB, or the file cannot be read.</exception>
     public abstract byte[] ReadBytes(string name);
 
+    /// <summary>Reads some of a tensor's bytes as stored, little-endian.</summary>
+    /// <param name="name">The tensor.</param>
+    /// <param name="start">The first byte.</param>
+    /// <param name="target">Filled with the bytes from there on.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer bytes.</exception>
+    /// <exception cref="SafetensorsException">There is no tensor of this name, or the file cannot be read.</exception>
+    public abstract void ReadBytes(string name, long start, Span<byte> target);
+
     /// <summary>Reads a tensor of type F32, F16, BF16 or F64 as f32 into <paramref name="target"/>, which must have the same length.</summary>
     /// <exception cref="SafetensorsException">There is no tensor of this name, or it has another length or type.</exception>
     public abstract void ReadF32(string name, Span<float> target);

@@ -79,6 +79,15 @@ internal sealed class SafetensorsFile : Safetensors
     }
 
     /// <inheritdoc/>
+    public override void ReadBytes(string name, long start, Span<byte> target)
+    {
+        SafetensorsEntry entry = this[name];
+        if (start < 0 || target.Length > entry.Bytes - start)
+            throw new ArgumentOutOfRangeException(nameof(start), $"{Path}: {target.Length} bytes from {start} on are out of range; {name} has {entry.Bytes}");
+        ReadAt(Start(entry) + start, target);
+    }
+
+    /// <inheritdoc/>
     public override void ReadF32(string name, Span<float> target)
     {
         SafetensorsEntry entry = this[name];
@@ -87,7 +96,13 @@ internal sealed class SafetensorsFile : Safetensors
         switch (entry.Type)
         {
             case "F32":
-                ReadAt(Start(entry), MemoryMarshal.AsBytes(target));
+                // The bytes of a large tensor do not fit into one span.
+                for (int start = 0, count; start < target.Length; start += count)
+                {
+                    count = Math.Min(Piece, target.Length - start);
+                    ReadAt(Start(entry) + ((long)sizeof(float) * start), MemoryMarshal.AsBytes(target.Slice(start, count)));
+                }
+
                 break;
             case "BF16":
                 Convert<ushort>(entry, target, Bf16.Widen);

@@ -85,6 +85,9 @@ internal sealed class SafetensorsShards : Safetensors
     public override byte[] ReadBytes(string name) => Owner(name).ReadBytes(name);
 
     /// <inheritdoc/>
+    public override void ReadBytes(string name, long start, Span<byte> target) => Owner(name).ReadBytes(name, start, target);
+
+    /// <inheritdoc/>
     public override void ReadF32(string name, Span<float> target) => Owner(name).ReadF32(name, target);
 
     /// <inheritdoc/>

@@ -29,20 +29,20 @@ internal static class StoredParameter
     /// <summary>Writes them.</summary>
     public static void Write(SafetensorsWriter writer, Parameter parameter)
     {
-        if (!parameter.IsNarrow)
+        if (!parameter.Data.Type.SharesScales())
         {
-            writer.Write(parameter.Name, MemoryMarshal.AsBytes<float>(parameter.ToArray()));
+            StoredBytes all = StoredBytes.Of(parameter);
+            byte[] part = new byte[(int)Math.Min(StoredBytes.Part, all.Count)];
+            all.ForEachPart(StoredBytes.Part, (start, count) =>
+            {
+                all.Download(start, part.AsSpan(0, count));
+                writer.Write(parameter.Name, part.AsSpan(0, count));
+            });
             return;
         }
 
         var bytes = new byte[parameter.Bytes];
         parameter.Device.DownloadBytes(parameter.Data, bytes.Length, bytes);
-        if (!parameter.Data.Type.SharesScales())
-        {
-            writer.Write(parameter.Name, bytes);
-            return;
-        }
-
         int scales = ScalesOf(parameter);
         writer.Write(parameter.Name, bytes.AsSpan(0, parameter.Data.Type == DType.I8 ? checked((int)parameter.Length) : scales));
         writer.Write(parameter.Name + Scales, bytes.AsSpan(scales));
@@ -57,6 +57,18 @@ internal static class StoredParameter
     {
         if (parameter.Data.Type.IsInt4() != (file[name].Type == "U8"))
             throw new SafetensorsException($"{file.Path}: {name} is stored as {file[name].Type}, but {ModelFiles.Config} {(parameter.Data.Type.IsInt4() ? "has" : "lacks")} {QuantizationField.Name}; the two files do not belong together");
+        if (file[name].Type == Tensors(parameter).First().Type && !parameter.Data.Type.SharesScales())
+        {
+            StoredBytes all = StoredBytes.Of(parameter);
+            byte[] part = new byte[(int)Math.Min(StoredBytes.Part, all.Count)];
+            all.ForEachPart(StoredBytes.Part, (start, count) =>
+            {
+                file.ReadBytes(name, start, part.AsSpan(0, count));
+                all.Upload(start, part.AsSpan(0, count));
+            });
+            return;
+        }
+
         if (file[name].Type is not ("I8" or "U8"))
         {
             parameter.Load(file.ReadF32(name));

@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Ops;
 using ILGpuOptim.Validation;
 
@@ -68,8 +69,8 @@ public abstract class Optimizer : IDisposable
     /// <summary>The factor of all gradients of a step, once <see cref="BeforeStep"/> has run.</summary>
     protected virtual Block? StepFactor => GradientFactor;
 
-    /// <summary>Bytes of all stored state.</summary>
-    public long StateBytes => states.Sum(state => state.Declared.Sum(tensor => tensor.Bytes)) + SharedState.Sum(tensor => tensor.Bytes);
+    /// <summary>Bytes of all stored state; of this rank's with a <see cref="Communicator"/>.</summary>
+    public long StateBytes => states.Where(state => state.IsOwned).Sum(state => state.Declared.Sum(tensor => tensor.Bytes)) + SharedState.Sum(tensor => tensor.Bytes);
 
     /// <summary>State of the whole optimizer, such as a step size that all parameters share, in the order of the checkpoint. It begins with zeros.</summary>
     public IReadOnlyList<StateTensor> SharedState => sharedTensors ??= DeclareShared();
@@ -82,6 +83,22 @@ public abstract class Optimizer : IDisposable
 
     /// <summary>True if an update depends on the gradients of all parameters. Then <see cref="Step(Gradients, Parameter)"/> cannot be used.</summary>
     public virtual bool NeedsAllGradients => false;
+
+    /// <summary>
+    /// True if the optimizer can train with a <see cref="Communicator"/>: each rank updates the parameters that it owns. An optimizer that combines values of
+    /// all parameters overrides this, and completes them by <see cref="ShareAcrossRanks"/>.
+    /// </summary>
+    public virtual bool SupportsRanks => !NeedsAllGradients && !HasEvaluationWeights && SharedState.Count == 0 && this is not ICurvatureOptimizer;
+
+    /// <summary>Which parameters this rank updates; null: all of them. Set before parameters are added.</summary>
+    internal Ownership? Ownership { get; set; }
+
+    /// <summary>True if this rank updates a parameter and its gradient is complete.</summary>
+    protected bool HasGradient(ParameterState state) => state.IsOwned && Gradients.Has(state.Parameter);
+
+    /// <summary>Completes values of all parameters, of which each rank has computed those of the parameters that it owns. Without other ranks, does nothing.</summary>
+    /// <param name="values">One or more rows of f32 with one value for each of <see cref="States"/>, in their order.</param>
+    protected void ShareAcrossRanks(in Block values) => Ownership?.Share(values);
 
     /// <summary>The device of the parameters.</summary>
     protected Device Device => states.Count > 0 ? states[0].Parameter.Device : throw new InvalidOperationException("an optimizer without parameters has no device");
@@ -133,7 +150,7 @@ public abstract class Optimizer : IDisposable
 
         if (states.Count == 0)
             shared = [.. SharedState.Select(tensor => ParameterState.Rented(parameter.Device, tensor))];
-        var state = new ParameterState(parameter, options, WithParts(options), states.Count, declared);
+        var state = new ParameterState(parameter, options, WithParts(options), states.Count, declared, Ownership?.IsHere(parameter) ?? true);
         states.Add(state);
         byParameter.Add(parameter, state);
     }
@@ -141,7 +158,7 @@ public abstract class Optimizer : IDisposable
     /// <summary>The options with the parts that the optimizer's own settings ask for.</summary>
     private protected virtual OptimizerOptions WithParts(OptimizerOptions options) => options;
 
-    /// <summary>Updates every parameter that has a gradient.</summary>
+    /// <summary>Updates every parameter that has a gradient. Parameters of other ranks only count the update.</summary>
     /// <param name="gradients"><see cref="Tape.Gradients"/> after the backward pass.</param>
     /// <exception cref="ObjectDisposedException">The optimizer was disposed.</exception>
     /// <exception cref="InvalidOperationException">No parameter has a gradient.</exception>
@@ -205,7 +222,7 @@ public abstract class Optimizer : IDisposable
     private void Update(ParameterState state)
     {
         state.Step++;
-        if (state.Parameter.Length == 0)
+        if (state.Parameter.Length == 0 || !state.IsOwned)
             return;
         Observer?.Updating(state.Parameter);
         ParameterUpdate update = UpdateOf(state);

@@ -13,14 +13,15 @@ public sealed class ParameterState
     private readonly Block[] blocks;
     private Block? narrowWeights;
 
-    internal ParameterState(Parameter parameter, OptimizerOptions options, OptimizerOptions composed, int index, IReadOnlyList<StateTensor> declared)
+    internal ParameterState(Parameter parameter, OptimizerOptions options, OptimizerOptions composed, int index, IReadOnlyList<StateTensor> declared, bool isOwned)
     {
+        IsOwned = isOwned;
         Parameter = parameter;
         Options = options;
         Parts = new(composed);
         Index = index;
         Declared = declared;
-        stored = [.. declared.Select(tensor => Rented(parameter.Device, tensor))];
+        stored = isOwned ? [.. declared.Select(tensor => Rented(parameter.Device, tensor))] : [];
         blocks = [.. stored];
     }
 
@@ -45,6 +46,9 @@ public sealed class ParameterState
 
     /// <summary>The state's tensors.</summary>
     public IReadOnlyList<StateTensor> Declared { get; }
+
+    /// <summary>False if another rank owns the parameter, and so has its state (<see cref="Distributed.Communicator"/>).</summary>
+    public bool IsOwned { get; }
 
     /// <summary>Changes the seeds of stochastic rounding, so that two runs can be told apart by their roundings.</summary>
     internal uint RoundingSeed { get; set; }
@@ -138,6 +142,8 @@ public sealed class ParameterState
 
     private int IndexOf(string name)
     {
+        if (!IsOwned)
+            throw new InvalidOperationException($"the state of {Parameter.Name} is on another rank");
         for (int i = 0; i < Declared.Count; i++)
         {
             if (Declared[i].Name == name)

@@ -1,4 +1,5 @@
 using System.IO.Enumeration;
+using ILGpuOptim.Distributed;
 
 namespace ILGpuOptim.Optim;
 
@@ -172,11 +173,15 @@ public static class Registry
     /// <param name="parameters">The parameters to train; frozen ones are skipped.</param>
     /// <param name="groups">The groups, for display.</param>
     /// <exception cref="UserException">A parameter cannot be trained with these settings.</exception>
-    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
+    public static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups) =>
+        Create(settings, parameters, null, out groups);
+
+    /// <summary>As <see cref="Create(OptimizerSettings, IReadOnlyList{Parameter}, out IReadOnlyList{ParameterGroup})"/>, with the state of one rank.</summary>
+    internal static Optimizer Create(OptimizerSettings settings, IReadOnlyList<Parameter> parameters, Communicator? communicator, out IReadOnlyList<ParameterGroup> groups)
     {
         OptimizerEntry entry = Find(settings.Name);
         settings.CheckUsedBy([entry]);
-        return Create(entry, settings, parameters, out groups);
+        return Create(entry, settings, parameters, communicator, out groups);
     }
 
     /// <summary>Creates an optimizer that need not be registered.</summary>
@@ -185,9 +190,12 @@ public static class Registry
     /// <param name="parameters">The parameters to train; frozen ones are skipped.</param>
     /// <param name="groups">The groups, for display.</param>
     /// <exception cref="UserException">A parameter cannot be trained with these settings.</exception>
-    public static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups)
+    public static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups) =>
+        Create(entry, settings, parameters, null, out groups);
+
+    private static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, Communicator? communicator, out IReadOnlyList<ParameterGroup> groups)
     {
-        Optimizer optimizer = entry.Create(settings.StateType);
+        var added = new List<(Parameter Parameter, OptimizerOptions Options)>();
         var made = new Dictionary<string, List<Parameter>>();
         foreach (Parameter parameter in parameters.Where(parameter => !parameter.IsFrozen))
         {
@@ -195,7 +203,7 @@ public static class Registry
             bool decays = settings.WeightDecay != 0 && parameter.Shape.Count >= 2 && !Matches(settings.NoDecay, parameter.Name);
             OptimizerOptions options = entry.OptionsOf(settings, parameter.Name, parameter.Shape);
             double factor = settings.LearningRateFor.Where(item => Matches([item.Pattern], parameter.Name)).Aggregate(1.0, (product, item) => product * item.Factor);
-            optimizer.Add(parameter, options with { LearningRate = (settings.LearningRate ?? options.LearningRate) * factor, WeightDecay = decays ? settings.WeightDecay : 0 });
+            added.Add((parameter, options with { LearningRate = (settings.LearningRate ?? options.LearningRate) * factor, WeightDecay = decays ? settings.WeightDecay : 0 }));
             string description = (entry.ChoosesMatrices ? chosen ? "low rank, " : "full rank, " : "") + (entry.Describe is { } role ? role(options) + ", " : "") + (decays ? $"weight decay {settings.WeightDecay}" : "no weight decay");
             description += factor == 1 ? "" : $", learning rate × {factor}";
             if (!made.TryGetValue(description, out List<Parameter>? group))
@@ -203,6 +211,13 @@ public static class Registry
             group.Add(parameter);
         }
 
+        Optimizer optimizer = entry.Create(settings.StateType);
+        if (communicator is { Size: > 1 } && !optimizer.SupportsRanks)
+            throw new UserException($"{entry.Name} combines values of all parameters, of which each rank has those that it owns, and does not exchange them; take another optimizer, or one rank");
+        if (communicator is { Size: > 1 })
+            optimizer.Ownership = Ownership.Of(entry, settings.StateType, added, communicator);
+        foreach ((Parameter parameter, OptimizerOptions options) in added)
+            optimizer.Add(parameter, options);
         foreach (RateFactor item in settings.LearningRateFor)
             Require(parameters, item.Pattern, $"{nameof(settings.LearningRateFor):setting} {item.Pattern}={item.Factor}", "parameter");
         foreach (string pattern in settings.NoDecay)

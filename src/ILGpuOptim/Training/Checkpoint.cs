@@ -21,9 +21,6 @@ public sealed record Checkpoint
     /// <summary>The name of the file that describes the checkpoint.</summary>
     internal const string FileName = "checkpoint.json";
 
-    /// <summary>The name of the file with the optimizer's state.</summary>
-    internal const string OptimizerFile = "optimizer.safetensors";
-
     /// <summary>The number of updates so far.</summary>
     [JsonPropertyName("step")]
     public required long Step { get; init; }
@@ -61,7 +58,10 @@ public sealed record Checkpoint
     /// <summary>The size limit of <see cref="FileName"/>: parameters and their steps take a few megabytes at most.</summary>
     private const long MaxBytes = 64 << 20;
 
-    /// <summary>Writes a checkpoint folder, completely or not at all. Diverged steps are never saved.</summary>
+    /// <summary>
+    /// Writes a checkpoint folder, completely or not at all. Diverged steps are never saved. With a <see cref="Distributed.Communicator"/> all ranks call this:
+    /// each writes the state of its own parameters, and the first one the rest.
+    /// </summary>
     /// <param name="folder">The checkpoint folder.</param>
     /// <param name="trainer">The trainer to save.</param>
     /// <param name="tokenizer">The tokenizer to save with the model; null if unknown.</param>
@@ -74,7 +74,7 @@ public sealed record Checkpoint
         trainer.Settle();
         try
         {
-            AtomicFolder.Write(folder, partial =>
+            OptimizerFiles.WriteTogether(folder, trainer, partial =>
             {
                 using (trainer.Optimizer.EvaluationWeights())
                 {
@@ -85,8 +85,9 @@ public sealed record Checkpoint
 
                 tokenizer?.Save(partial);
                 template?.Save(partial);
-                OptimizerFiles.Save(Path.Combine(partial, OptimizerFile), trainer.Optimizer);
                 SaveAverage(Path.Combine(partial, WeightAverage.Folder), trainer, tokenizer, template);
+            }, partial =>
+            {
                 var checkpoint = new Checkpoint
                 {
                     Step = trainer.StepNumber,
@@ -103,13 +104,16 @@ public sealed record Checkpoint
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserException($"{folder}: the checkpoint could not be written: {e.Message}; free some space, or choose another run folder. Earlier checkpoints are intact", e);
+            throw new UserException($"{folder}: the checkpoint could not be written: {e.Message.TrimEnd('.')}; free some space, or choose another run folder. Earlier checkpoints are intact", e);
         }
     }
 
     /// <summary>Reads a checkpoint's <see cref="FileName"/> and verifies the hash of every file.</summary>
     /// <exception cref="UserException">A file is missing or was changed, or <see cref="FileName"/> is damaged.</exception>
-    public static Checkpoint Open(string folder)
+    public static Checkpoint Open(string folder) => Open(folder, verifies: true);
+
+    /// <summary>As <see cref="Open(string)"/>; if another rank verifies the hashes, this one need not.</summary>
+    internal static Checkpoint Open(string folder, bool verifies)
     {
         string path = Path.Combine(folder, FileName);
         Checkpoint checkpoint;
@@ -127,7 +131,7 @@ public sealed record Checkpoint
         {
             foreach ((string file, string hash) in checkpoint.Files)
             {
-                if (Hash(Path.Combine(folder, file)) != hash)
+                if (verifies && Hash(Path.Combine(folder, file)) != hash)
                     throw new UserException($"{Path.Combine(folder, file)}: the file differs from the one that was saved; it was truncated or changed. Remove {folder} to go on from the checkpoint before it");
             }
 
@@ -170,7 +174,8 @@ public sealed record Checkpoint
                 throw files.Error($"\"{name}\"", "is not the name of a file beside it");
         }
 
-        return new[] { ModelFiles.Config, ModelFiles.Weights, OptimizerFile }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing
+        string state = checkpoint.Files.ContainsKey(OptimizerFiles.Index) ? OptimizerFiles.Index : OptimizerFiles.Name;
+        return new[] { ModelFiles.Config, ModelFiles.Weights, state }.FirstOrDefault(name => !checkpoint.Files.ContainsKey(name)) is { } missing
             ? throw fields.Error("files", $"lacks {missing}") : checkpoint;
     }
 
@@ -291,7 +296,7 @@ public sealed record Checkpoint
         ModelFiles.LoadWeights(Path.Combine(folder, ModelFiles.Weights), trainer.Model);
         if (trainer.Model.Adapters.Count > 0)
             AdapterFiles.Load(folder, trainer.Model);
-        OptimizerFiles.Load(Path.Combine(folder, OptimizerFile), trainer.Optimizer);
+        OptimizerFiles.Load(Path.Combine(folder, Files.ContainsKey(OptimizerFiles.Index) ? OptimizerFiles.Index : OptimizerFiles.Name), trainer.Optimizer);
         foreach (ParameterState state in trainer.Optimizer.States)
             state.Step = ParameterSteps[state.Parameter.Name];
         RestoreAverage(folder, trainer);

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
@@ -9,6 +10,7 @@ namespace ILGpuOptim.Training;
 public sealed class GradientClipping : IDisposable
 {
     private readonly Device device;
+    private readonly Ownership? ownership;
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly Dictionary<Parameter, int> places;
     private readonly Block squares, norm, factor;
@@ -16,8 +18,14 @@ public sealed class GradientClipping : IDisposable
 
     /// <summary>Prepares for a set of parameters.</summary>
     public GradientClipping(Device device, IReadOnlyList<Parameter> parameters)
+        : this(device, parameters, null)
     {
-        this.device = device;
+    }
+
+    /// <summary>Prepares for a set of parameters, of which each rank measures those that it owns.</summary>
+    internal GradientClipping(Device device, IReadOnlyList<Parameter> parameters, Ownership? ownership)
+    {
+        (this.device, this.ownership) = (device, ownership);
         this.parameters = parameters;
         places = parameters.Index().ToDictionary(item => item.Item, item => item.Index);
         squares = device.Pool.Rent(Math.Max(1, parameters.Count));
@@ -40,7 +48,7 @@ public sealed class GradientClipping : IDisposable
     {
         foreach (Parameter parameter in parameters)
         {
-            if (gradients.Has(parameter))
+            if (gradients.Has(parameter) && (ownership?.IsHere(parameter) ?? true))
                 Add(gradients, parameter);
             else
                 device.Fill(squares.Slice(places[parameter], 1), 0);
@@ -56,6 +64,7 @@ public sealed class GradientClipping : IDisposable
     /// <summary>Computes the norm of all measured gradients; returns as <see cref="Measure"/>.</summary>
     public Block? Total(double limit)
     {
+        ownership?.Share(squares);
         Block total = device.Pool.Rent(1);
         try
         {

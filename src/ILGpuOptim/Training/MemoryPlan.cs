@@ -1,6 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Data.Conversations;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
@@ -45,7 +46,16 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     /// <param name="settings">The training settings.</param>
     /// <param name="on">The device to train on; null: a processor.</param>
     /// <exception cref="UserException">The settings contradict each other or the model.</exception>
-    public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on = null)
+    public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on = null) => Of(config, settings, on, 0, 1);
+
+    /// <summary>As <see cref="Of(ModelConfig, TrainingSettings, Device?)"/>, for one rank of several (<see cref="Communicator"/>).</summary>
+    /// <param name="config">The model; see <see cref="TrainedModel.Configuration"/>.</param>
+    /// <param name="settings">The training settings.</param>
+    /// <param name="on">The device to train on; null: a processor.</param>
+    /// <param name="rank">The rank.</param>
+    /// <param name="ranks">The number of ranks.</param>
+    /// <exception cref="UserException">The settings contradict each other, the model or the number of ranks.</exception>
+    public static MemoryPlan Of(ModelConfig config, TrainingSettings settings, Device? on, int rank, int ranks)
     {
         // Conversations are kept apart, packed, whatever the settings say of other data.
         bool hasPairs = settings.Data.Any(ConversationFile.IsPairs);
@@ -55,7 +65,8 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         using var device = new DryDevice(on) { HasRoutedProducts = hasExperts };
         using LanguageModel model = TrainedModel.Create(config, settings, device, loads: false);
         using Dataset data = hasPairs ? Dataset.OfOnePair(settings.Block) : DataOf(settings, 1);
-        using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2, LayerInterval = Math.Min(1, settings.LayerInterval) });
+        using Communicator? communicator = ranks > 1 ? new PlanCommunicator(rank, ranks) : null;
+        using var trainer = new Trainer(device, model, data, settings with { Accumulate = 1, Warmup = 0, Steps = 2, LayerInterval = Math.Min(1, settings.LayerInterval) }, communicator);
         trainer.References = hasPairs ? new ReferenceScores(new float[2], []) : null;
         if (trainer.Optimizer is ILowRankOptimizer lowRank)
             lowRank.ComputesNoBases = true;
@@ -66,7 +77,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         Action<Parameter>? update = trainer.Tape.GradientReady;
         trainer.Tape.GradientReady = parameter =>
         {
-            gradients = Math.Max(gradients, trainer.Tape.Gradients.Bytes);
+            gradients = Math.Max(gradients, trainer.Tape.Gradients.Bytes + trainer.ShardBytes);
             update?.Invoke(parameter);
         };
         device.Pool.ResetPeak();
@@ -97,10 +108,13 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
 
     /// <summary>Checks that a device has enough free memory.</summary>
     /// <exception cref="UserException">It has not. The message names the sizes and the settings that reduce them.</exception>
-    public void CheckAgainst(Device device)
+    public void CheckAgainst(Device device) => CheckAgainst(device, 1);
+
+    /// <summary>As <see cref="CheckAgainst(Device)"/>, where several ranks with equal plans share the memory of a host.</summary>
+    internal void CheckAgainst(Device device, int ranks)
     {
         // The process's present memory is no longer free, but part of Process.
-        long own = device.UsesHostMemory ? Math.Max(0, Process - Environment.WorkingSet) : 0, available = device.AvailableBytes;
+        long own = device.UsesHostMemory ? Math.Max(0, Process - Environment.WorkingSet) : 0, available = device.AvailableBytes / (device.UsesHostMemory ? ranks : 1);
         if (Total > available - own)
         {
             string parts = $"{Weights / 1e9:F2} weights, {Gradients / 1e9:F2} gradients, {State / 1e9:F2} optimizer, {Activations / 1e9:F2} activations{(Averages > 0 ? $", {Averages / 1e9:F2} averages" : "")}{(own > 0 ? $", {own / 1e9:F2} for the process itself" : "")}";

@@ -1,61 +1,184 @@
+using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Files;
 using ILGpuOptim.Optim;
 
 namespace ILGpuOptim.Training;
 
 /// <summary>
-/// An optimizer's state as safetensors: <c>PARAMETER.TENSOR</c>, <c>optimizer.TENSOR</c> for that of the whole optimizer, and <c>PARAMETER.weights</c>, the trained weights,
-/// if the model is saved with others (<see cref="Optimizer.HasEvaluationWeights"/>).
+/// The optimizer's state in a checkpoint: one safetensors file, or with several ranks a shard of each rank that owns some, and their index. Either is
+/// read by any number of ranks. Tensors are named <c>PARAMETER.TENSOR</c>, <c>optimizer.TENSOR</c> for those of the whole optimizer, and <c>PARAMETER.weights</c> for
+/// trained weights of a model that is saved with others (<see cref="Optimizer.HasEvaluationWeights"/>).
 /// </summary>
 internal static class OptimizerFiles
 {
-    private sealed record Entry(string Name, IReadOnlyList<int> Shape, long Bytes, Block Block, Device Device)
+    /// <summary>The file of a single rank's state.</summary>
+    public const string Name = "optimizer.safetensors";
+
+    /// <summary>The index of the shards of several ranks.</summary>
+    public const string Index = Name + ".index.json";
+
+    /// <summary>
+    /// Writes a folder, completely or not at all: <paramref name="fill"/> on the first rank while each rank writes its state, then <paramref name="finish"/>
+    /// on the first rank. If one rank fails, all throw.
+    /// </summary>
+    public static void WriteTogether(string folder, Trainer trainer, Action<string> fill, Action<string> finish, Func<string, string?> obstacle)
     {
-        public DType Type => Block.Type;
+        if (trainer.Communicator is not { Size: > 1 } communicator)
+        {
+            AtomicFolder.Write(folder, partial =>
+            {
+                fill(partial);
+                Save(Path.Combine(partial, Name), trainer.Optimizer);
+                finish(partial);
+            }, obstacle);
+            return;
+        }
+
+        if (communicator.Rank > 0)
+        {
+            if (communicator.Broadcast((string?)null) is { } partial)
+                communicator.Share(ErrorOf(() => SaveShard(partial, trainer, communicator), communicator)?.Message);
+            if (communicator.Broadcast((string?)null) is { } reason)
+                throw new UserException(reason);
+            return;
+        }
+
+        bool isAnnounced = false;
+        Exception? failure = ErrorOf(() => AtomicFolder.Write(folder, partial =>
+        {
+            isAnnounced = true;
+            communicator.Broadcast(Path.GetFullPath(partial));
+            Exception? own = ErrorOf(() =>
+            {
+                fill(partial);
+                SaveShard(partial, trainer, communicator);
+                WriteIndex(partial, trainer, communicator);
+            }, communicator);
+            string? first = communicator.Share(own?.Message).FirstOrDefault(error => error is not null);
+            if (first is not null)
+                throw new IOException(first, own);
+            finish(partial);
+        }, obstacle), communicator);
+        if (!isAnnounced)
+            communicator.Broadcast((string?)null);
+        communicator.Broadcast(failure is null ? null : $"{folder}: the checkpoint could not be written: {failure.Message}");
+        if (failure is not null)
+            throw failure;
     }
 
-    /// <summary>Writes the state.</summary>
-    public static void Save(string path, Optimizer optimizer)
+    /// <summary>The error of an action on the disk; on other ranks than the first, its message names the rank.</summary>
+    private static Exception? ErrorOf(Action action, Communicator communicator)
+    {
+        try
+        {
+            action();
+            return null;
+        }
+        catch (DirectoryNotFoundException e) when (communicator.Rank > 0)
+        {
+            return new IOException($"rank {communicator.Rank} does not see the folder that rank 0 made ({e.Message.TrimEnd('.')}); put runs on a file system that all ranks share", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UserException and not CommunicationException)
+        {
+            return communicator.Rank == 0 ? e : new IOException($"rank {communicator.Rank}: {e.Message}", e);
+        }
+    }
+
+    private static string ShardName(int rank, int ranks) => $"optimizer-{rank + 1:D5}-of-{ranks:D5}.safetensors";
+
+    /// <summary>Writes the state of this rank's parameters; no file if there is none.</summary>
+    private static void SaveShard(string folder, Trainer trainer, Communicator communicator)
+    {
+        if (trainer.Optimizer.States.Any(state => state.IsOwned && state.Declared.Count > 0))
+            Save(Path.Combine(folder, ShardName(communicator.Rank, communicator.Size)), trainer.Optimizer);
+    }
+
+    private static void WriteIndex(string folder, Trainer trainer, Communicator communicator)
+    {
+        var map = new JsonObject();
+        long bytes = 0;
+        foreach (ParameterState state in trainer.Optimizer.States)
+        {
+            foreach (StateTensor tensor in state.Declared)
+            {
+                map[NameOf(state, tensor)] = ShardName(trainer.Optimizer.Ownership!.Of(state.Parameter), communicator.Size);
+                bytes += tensor.Bytes;
+            }
+        }
+
+        var index = new JsonObject { ["metadata"] = new JsonObject { ["total_size"] = bytes }, ["weight_map"] = map };
+        File.WriteAllText(Path.Combine(folder, Index), index.ToJsonString(SettingsWriter.Indented));
+    }
+
+    private static string NameOf(ParameterState state, StateTensor tensor) => $"{state.Parameter.Name}.{tensor.Name}";
+
+    /// <summary>Writes the state of this rank.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="optimizer">The optimizer.</param>
+    /// <param name="part">The most bytes that are copied at once.</param>
+    public static void Save(string path, Optimizer optimizer, int part = StoredBytes.Part)
     {
         Entry[] entries = [.. Entries(optimizer)];
-        using var writer = new SafetensorsWriter(path, entries.Select(entry =>
-            (entry.Name, entry.Type == DType.F32 ? "F32" : entry.Type == DType.BF16 ? "BF16" : "U8", entry.Type.SharesScales() ? [checked((int)entry.Bytes)] : entry.Shape)));
+        using var writer = new SafetensorsWriter(path, entries.Select(entry => (entry.Name, entry.StoredType, entry.StoredShape)));
+        byte[] buffer = new byte[(int)Math.Min(part, entries.Max(entry => (long?)entry.Bytes.Count) ?? 0)];
         foreach (Entry entry in entries)
         {
-            var bytes = new byte[entry.Bytes];
-            entry.Device.DownloadBytes(entry.Block, bytes.Length, bytes);
-            writer.Write(entry.Name, bytes);
+            entry.Bytes.ForEachPart(part, (start, count) =>
+            {
+                entry.Bytes.Download(start, buffer.AsSpan(0, count));
+                writer.Write(entry.Name, buffer.AsSpan(0, count));
+            });
         }
 
         writer.Finish();
     }
 
-    /// <summary>Reads what <see cref="Save"/> wrote; <see cref="ParameterState.Step"/> is in the checkpoint's description.</summary>
-    public static void Load(string path, Optimizer optimizer)
+    /// <summary>Reads the state of this rank; <see cref="ParameterState.Step"/> is in <see cref="Checkpoint.FileName"/>.</summary>
+    /// <param name="path">The file, or the index of the shards.</param>
+    /// <param name="optimizer">The optimizer.</param>
+    /// <param name="part">The most bytes that are copied at once.</param>
+    /// <exception cref="SafetensorsException">A tensor is missing or has another size.</exception>
+    public static void Load(string path, Optimizer optimizer, int part = StoredBytes.Part)
     {
-        using SafetensorsFile file = SafetensorsFile.Open(path);
+        using Safetensors file = Safetensors.Open(path);
+        byte[] buffer = [];
         foreach (Entry entry in Entries(optimizer))
         {
-            byte[] bytes = file.ReadBytes(entry.Name);
-            if (bytes.Length != entry.Bytes)
-                throw new SafetensorsException($"{path}: {entry.Name} has {bytes.Length} bytes, but the optimizer's settings make it {entry.Bytes}; resume with the settings of the run");
-            entry.Device.UploadBytes(bytes, entry.Block);
+            long size = file[entry.Name].Bytes;
+            if (size != entry.Bytes.Count)
+                throw new SafetensorsException($"{path}: {entry.Name} has {size} bytes, but the optimizer's settings make it {entry.Bytes.Count}; resume with the settings of the run");
+            if (buffer.Length < Math.Min(part, size))
+                buffer = new byte[Math.Min(part, size)];
+            entry.Bytes.ForEachPart(part, (start, count) =>
+            {
+                file.ReadBytes(entry.Name, start, buffer.AsSpan(0, count));
+                entry.Bytes.Upload(start, buffer.AsSpan(0, count));
+            });
         }
     }
 
     private static IEnumerable<Entry> Entries(Optimizer optimizer)
     {
-        foreach (ParameterState state in optimizer.States)
+        foreach (ParameterState state in optimizer.States.Where(state => state.IsOwned))
         {
-            Device device = state.Parameter.Device;
             foreach (StateTensor tensor in state.Declared)
-                yield return new($"{state.Parameter.Name}.{tensor.Name}", tensor.Shape, tensor.Bytes, state[tensor.Name], device);
+                yield return new(NameOf(state, tensor), tensor.Shape, new StoredBytes(state[tensor.Name], tensor.Bytes));
             if (optimizer.HasEvaluationWeights)
-                yield return new($"{state.Parameter.Name}.weights", state.Parameter.Shape, state.Parameter.Bytes, state.Parameter.Data, device);
+                yield return new($"{state.Parameter.Name}.weights", state.Parameter.Shape, StoredBytes.Of(state.Parameter));
         }
 
         foreach (StateTensor tensor in optimizer.States.Count > 0 ? optimizer.SharedState : [])
-            yield return new($"optimizer.{tensor.Name}", tensor.Shape, tensor.Bytes, optimizer.Shared(tensor.Name), optimizer.States[0].Parameter.Device);
+            yield return new($"optimizer.{tensor.Name}", tensor.Shape, new StoredBytes(optimizer.Shared(tensor.Name), tensor.Bytes));
+    }
+
+    private sealed record Entry(string Name, IReadOnlyList<int> Shape, StoredBytes Bytes)
+    {
+        public string StoredType => Bytes.Block.Type == DType.F32 ? "F32" : Bytes.Block.Type == DType.BF16 ? "BF16" : "U8";
+
+        /// <summary>Types that share scales are stored as bytes, in rows of four where one size cannot hold their number.</summary>
+        public IReadOnlyList<int> StoredShape =>
+            !Bytes.Block.Type.SharesScales() ? Shape : Bytes.Count <= int.MaxValue ? [(int)Bytes.Count] : [checked((int)(Bytes.Count / 4)), 4];
     }
 }

@@ -53,15 +53,15 @@ public sealed partial class Trainer
         try
         {
             Tape.IsTraining = false;
-            ulong first = (ulong)StepNumber * (ulong)Settings.Accumulate;
-            for (int i = 0; i < Settings.Accumulate; i++)
+            ulong first = (ulong)StepNumber * (ulong)BatchesPerStep;
+            for (int i = 0; i < BatchesPerStep; i++)
             {
                 batches.FillTraining(first + (ulong)i);
                 Tape.IsRecording = false;
                 DrawLabels(Model.Logits(Tape, batches.Tokens), batches.Targets, first + (ulong)i);
                 Tape.Reset();
                 Tape.IsRecording = true;
-                Tape.Backward(Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, Settings.Accumulate, first + (ulong)i)));
+                Tape.Backward(Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, BatchesPerStep, first + (ulong)i)));
                 Tape.Reset();
             }
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 
@@ -39,9 +40,21 @@ public sealed partial class Trainer : IDisposable
     /// <exception cref="UserException">The settings, the data and the model contradict each other.</exception>
     /// <exception cref="ArgumentException">The model is on another device.</exception>
     public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings)
+        : this(device, model, data, settings, null)
+    {
+    }
+
+    /// <summary>
+    /// Creates a trainer that shares the shards of each batch (<see cref="TrainingSettings.Shards"/>) and the optimizer's state with the other ranks of a
+    /// communicator. All ranks have models with the same parameters, and call <see cref="Step"/> and <see cref="Validate"/> together.
+    /// </summary>
+    /// <exception cref="UserException">The settings, the data, the model and the ranks contradict each other.</exception>
+    /// <exception cref="ArgumentException">The model is on another device.</exception>
+    public Trainer(Device device, LanguageModel model, Dataset data, TrainingSettings settings, Communicator? communicator)
     {
         settings = settings.Filled();
         settings.Check();
+        CheckRanks(settings, communicator, data);
         model.CheckDevice(device);
         if (data.VocabularySize > model.Config.VocabularySize)
             throw new UserException($"{data.Source}: the tokens reach {data.VocabularySize - 1}, but the model has a vocabulary of {model.Config.VocabularySize}");
@@ -59,14 +72,15 @@ public sealed partial class Trainer : IDisposable
         Settings = settings;
         batches = new TrainingBatches(data, model, settings);
         RateFactor = new Schedule(settings.Schedule!.Value, settings.Steps, Math.Min(settings.Warmup!.Value, settings.Steps), settings.FinalRate).Factor;
-        Optimizer = Registry.Create(OwnSettings(), model.AllParameters, out IReadOnlyList<ParameterGroup> groups);
+        Communicator = communicator;
+        Optimizer = Registry.Create(OwnSettings(), model.AllParameters, communicator, out IReadOnlyList<ParameterGroup> groups);
         Groups = groups;
         trained = [.. model.AllParameters.Where(parameter => !parameter.IsFrozen)];
-        clipping = new GradientClipping(device, trained);
+        clipping = new GradientClipping(device, trained, Optimizer.Ownership);
         if (settings.Ema > 0 && Optimizer.HasEvaluationWeights)
             throw UserException.NamingSettings($"{nameof(settings.Ema):setting} {settings.Ema}: {Optimizer.Name} averages the weights itself; leave it out");
         average = settings.Ema > 0 ? new WeightAverage(device, trained, settings.Ema) : null;
-        norms = settings.LayerInterval > 0 ? new UpdateNorms(device, trained) : null;
+        norms = settings.LayerInterval > 0 ? new UpdateNorms(device, trained, Optimizer.Ownership) : null;
         Tape = new Tape(device) { Seed = settings.Seed, Precision = settings.Precision };
         if (settings.Layerwise)
         {
@@ -75,6 +89,10 @@ public sealed partial class Trainer : IDisposable
             Tape.GradientReady = UpdateOne;
         }
 
+        shardLosses = new float[settings.Shards];
+        localShards = settings.Shards / (communicator?.Size ?? 1);
+        sums = localShards > 1 ? new ShardSums(device, trained, localShards) : null;
+        exchange = Optimizer.Ownership is { } ownership ? new ParameterExchange(device, communicator!, ownership) : null;
         guard = settings.SpikeThreshold > 0 ? new SpikeGuard(settings.SpikeThreshold, settings.SpikeMeasure, settings.SpikeWindow) : null;
         Notes = [.. NotesOn(device, settings, model, Optimizer)];
         measures = device.Pool.Rent(data.HasPairs ? 4 : 2);
@@ -105,7 +123,7 @@ public sealed partial class Trainer : IDisposable
     public long StepNumber { get; internal set; }
 
     /// <summary>Tokens per update, including padding.</summary>
-    public long TokensPerStep => (long)batches.Length * Settings.Accumulate;
+    public long TokensPerStep => (long)batches.Length * BatchesPerStep;
 
     /// <summary>The factor of the peak learning rate at a step, from 0: that of the schedule.</summary>
     internal Func<long, double> RateFactor { get; set; }
@@ -117,7 +135,7 @@ public sealed partial class Trainer : IDisposable
     internal bool IsStepping => Volatile.Read(ref stepping) != 0;
 
     /// <summary>The number of epochs after a number of updates: 1.5 is the middle of the second.</summary>
-    public double EpochsAfter(long steps) => batches.Epochs((double)steps * Settings.Accumulate);
+    public double EpochsAfter(long steps) => batches.Epochs((double)steps * BatchesPerStep);
 
     /// <summary>Makes each step wait for the device after its update, so that <see cref="StepResult.UpdateDuration"/> measures the computation instead of its launch.</summary>
     public bool TimesUpdates { get; set; }
@@ -187,20 +205,10 @@ public sealed partial class Trainer : IDisposable
         average?.Begin();
         Optimizer.Observer = measured;
         Tape.IsTraining = Tape.IsRecording = true;
-        for (int i = 0; i < Settings.Accumulate; i++)
-        {
-            if (i > 0)
-                Stop.ThrowIfCancellationRequested();
-            ulong first = (ulong)StepNumber * (ulong)Settings.Accumulate;
-            batches.FillTraining(first + (ulong)i);
-            BatchLosses losses = LossOfBatch(batches.TrainingWeight(first, Settings.Accumulate, first + (ulong)i), onTraining: true);
-            if (Settings.Layerwise && (guard is not null || !Device.IsAsynchronous))
-                CheckBeforeUpdates(losses.Total.Item());
-            losses.AddTo(Device, measures, isFirst: i == 0);
-            Tape.Backward(losses.Total);
-            Tape.Reset();
-        }
-
+        if (Settings.Shards == 1)
+            RunBatches(0);
+        else
+            RunShards();
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Tape.Gradients, Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
         var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.Rate * rate, Device.ReadLater(measures), data.HasPairs);
@@ -226,6 +234,7 @@ public sealed partial class Trainer : IDisposable
             Tape.Gradients.Clear();
         }
 
+        exchange?.Gather(updated);
         average?.Update();
         EstimateCurvature();
         result.Norms = measured?.Read(clipping.Squares);
@@ -285,21 +294,6 @@ public sealed partial class Trainer : IDisposable
             : Describe(result.Loss));
     }
 
-    /// <summary>Updates a parameter within the backward pass and frees its gradient.</summary>
-    private void UpdateOne(Parameter parameter)
-    {
-        if (TimesUpdates)
-            Device.Synchronize();
-        long updating = Stopwatch.GetTimestamp();
-        clipping.Add(Tape.Gradients, parameter);
-        halfDone = StepNumber + 1;
-        Optimizer.Step(Tape.Gradients, parameter);
-        Tape.Gradients.Release(parameter);
-        if (TimesUpdates)
-            Device.Synchronize();
-        updates += Stopwatch.GetElapsedTime(updating);
-    }
-
     /// <summary>
     /// The mean loss in nats per token, or per pair of answers, over batches that are the same each time, of the weights for evaluation (<see cref="TrainingSettings.Ema"/>, <see cref="Optimizer.EvaluationWeights"/>);
     /// NaN if there are no batches.
@@ -318,7 +312,9 @@ public sealed partial class Trainer : IDisposable
         Block measured = Device.Pool.Rent((long)batches * size);
         try
         {
-            for (int i = 0; i < batches; i++)
+            // Each rank evaluates some of the batches.
+            int ranks = Communicator?.Size ?? 1;
+            for (int i = Communicator?.Rank ?? 0; i < batches; i += ranks)
             {
                 this.batches.FillValidation(onTraining, (ulong)i);
                 LossOfBatch(1, onTraining).CopyObjective(Device, measured.Slice((long)i * size, size));
@@ -328,6 +324,7 @@ public sealed partial class Trainer : IDisposable
             Span<double> sums = stackalloc double[BatchLosses.Size];
             double weights = 0;
             float[] values = Downloaded(measured);
+            Communicator?.Share(values.AsSpan(), i => i / size % ranks);
             for (int i = 0; i < values.Length; i++)
             {
                 double weight = this.batches.ValidationWeight(onTraining, (ulong)(i / size));
@@ -361,6 +358,7 @@ public sealed partial class Trainer : IDisposable
         Device.Pool.Return(measures);
         clipping.Dispose();
         norms?.Dispose();
+        sums?.Dispose();
         average?.Dispose();
         Optimizer.Dispose();
     }

@@ -43,7 +43,7 @@ public sealed partial class TrainingRun
     /// <summary>Records a spike that ends the run, saves the state before it, and says what to do.</summary>
     private SpikeException Stopped(SpikeException spike)
     {
-        Report(() => recorder!.Stopped(spike));
+        Report(() => recorder?.Stopped(spike));
         SaveNew();
         failure?.Throw();
         return new($"{spike.Message}. The update was not made. {(Trainer.StepNumber == 0 ? "The run has made no step" : $"The state after step {Trainer.StepNumber} is saved")}: continue with {ResumePath:setting} {Folder} and {nameof(Settings.OnSpike):setting} skip, a larger {nameof(Settings.SpikeThreshold):setting}, or a lower {nameof(Settings.Optimizer.LearningRate):setting}", spike.Step, spike.Spike, spike);
@@ -52,18 +52,20 @@ public sealed partial class TrainingRun
     /// <summary>Saves a checkpoint, unless there is one of this step.</summary>
     private void SaveNew()
     {
-        if (Trainer.StepNumber > 0 && Checkpoints(Folder).LastOrDefault().Step != Trainer.StepNumber)
+        if (Trainer.StepNumber > 0 && OnAnyRank(Writes(Trainer.Communicator) && Checkpoints(Folder).LastOrDefault().Step != Trainer.StepNumber))
             Save();
     }
 
     private void Save()
     {
         Trainer.Settle();
-        Report(recorder!.Flush);
+        Report(() => recorder?.Flush());
         string path = Path.Combine(Folder, CheckpointFolder, $"step-{Trainer.StepNumber:D7}");
         TrainingEvents.Log.CheckpointStart(Trainer.StepNumber);
         Checkpoint.Save(path, Trainer, tokenizer, validation, Data.ChatTemplate);
         TrainingEvents.Log.CheckpointStop(Trainer.StepNumber);
+        if (!Writes(Trainer.Communicator))
+            return;
         Report(() => Saved?.Invoke(path));
         (long Step, string Path)[] all = [.. Checkpoints(Folder)];
         (string? best, double loss) = all.Select(item => (item.Path, Checkpoint.ValidationLossOf(item.Path))).MinBy(item => item.Item2);
@@ -74,6 +76,6 @@ public sealed partial class TrainingRun
                 Checkpoint.Remove(old);
         }
 
-        recorder!.Restart();
+        recorder?.Restart();
     }
 }

@@ -15,11 +15,11 @@ public sealed partial class TrainingRun
     /// parameters give the same text.
     /// </summary>
     /// <param name="tokens">The number of tokens to generate.</param>
-    /// <returns>The text; null if the model generates none, has adapters, or the data has no tokenizer.</returns>
+    /// <returns>The text; null if the model generates none, has adapters, or the data has no tokenizer; and on other ranks than the first.</returns>
     /// <exception cref="UserException">The text cannot be written to the run's metrics.</exception>
     public string? Sample(int tokens = 300)
     {
-        if (ReasonForNoSample(Trainer.Model, Data) is not null)
+        if (!Writes(Trainer.Communicator) || ReasonForNoSample(Trainer.Model, Data) is not null)
             return null;
         Trainer.Settle();
         using IDisposable? evaluated = Trainer.UseEvaluationWeights();

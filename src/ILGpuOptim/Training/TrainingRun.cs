@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Runtime.ExceptionServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
@@ -22,17 +23,17 @@ public sealed partial class TrainingRun : IDisposable
 
     private const string CheckpointFolder = "checkpoints";
 
-    /// <summary>The name of <see cref="Resume"/> in messages; see <see cref="UserException.MessageWith"/>.</summary>
+    /// <summary>The name of <c>Resume</c> in messages; see <see cref="UserException.MessageWith"/>.</summary>
     internal const string ResumePath = $"{nameof(TrainingRun)}.{nameof(Resume)}";
 
     private readonly ITokenizer? tokenizer;
-    private readonly FolderLock folderLock;
+    private readonly FolderLock? folderLock;
     private RunRecord record;
     private RunRecorder? recorder;
     private ExceptionDispatchInfo? failure;
     private double? validation;
 
-    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data, MemoryPlan plan, FolderLock folderLock)
+    private TrainingRun(string folder, TrainingSettings settings, Trainer trainer, Dataset data, MemoryPlan plan, FolderLock? folderLock)
     {
         this.folderLock = folderLock;
         Plan = plan;
@@ -77,17 +78,27 @@ public sealed partial class TrainingRun : IDisposable
 
     /// <summary>Begins a run in a new folder.</summary>
     /// <exception cref="UserException">The folder is not empty, cannot be written or is in use by another process, or the settings are invalid.</exception>
-    public static TrainingRun Begin(string folder, TrainingSettings settings, Device device)
+    public static TrainingRun Begin(string folder, TrainingSettings settings, Device device) => Begin(folder, settings, device, null);
+
+    /// <summary>As <see cref="Begin(string, TrainingSettings, Device)"/>, together with the other ranks of a communicator. Rank 0 writes the folder.</summary>
+    /// <exception cref="UserException">As for the other overload, or the ranks cannot share the settings' shards.</exception>
+    public static TrainingRun Begin(string folder, TrainingSettings settings, Device device, Communicator? communicator)
     {
-        CheckNew(folder);
+        bool writes = Writes(communicator);
+        if (writes)
+            CheckNew(folder);
         TrainingRun? run = null;
         try
         {
             run = Open(folder, settings, device, () =>
             {
+                if (!writes)
+                    return null;
                 Directory.CreateDirectory(folder);
                 return FolderLock.Take(folder);
-            });
+            }, communicator);
+            if (!writes)
+                return run;
             CheckNew(folder);
             AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(run.Settings));
             Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
@@ -103,6 +114,9 @@ public sealed partial class TrainingRun : IDisposable
         }
     }
 
+    /// <summary>True for the rank that writes files and calls <see cref="Saved"/> and <see cref="Sampled"/>.</summary>
+    private static bool Writes(Communicator? communicator) => communicator is null or { Rank: 0 };
+
     private static void CheckNew(string folder)
     {
         if (File.Exists(Path.Combine(folder, SettingsFile)))
@@ -117,8 +131,22 @@ public sealed partial class TrainingRun : IDisposable
     /// <param name="change">Changes the run's settings, such as the number of steps. The run keeps the changed settings, and a history of the changes.</param>
     /// <param name="allowsOtherData">Resumes even if the tokens differ from those that the run began with, and records that in the history.</param>
     /// <exception cref="UserException">There is no run, it is in use by another process, its newest checkpoint is damaged, or its data changed.</exception>
-    public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null, bool allowsOtherData = false)
+    public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Func<TrainingSettings, TrainingSettings>? change = null, bool allowsOtherData = false) =>
+        Resume(folder, device, null, change, allowsOtherData);
+
+    /// <summary>
+    /// As <see cref="Resume(string, Func{TrainingSettings, Device}, Func{TrainingSettings, TrainingSettings}?, bool)"/>, together with the other ranks of a
+    /// communicator, which may be more or fewer than before.
+    /// </summary>
+    /// <param name="folder">The run folder, which all ranks see.</param>
+    /// <param name="device">Opens the device of the settings.</param>
+    /// <param name="communicator">The ranks; null: this process alone.</param>
+    /// <param name="change">As for the other overload, the same on every rank.</param>
+    /// <param name="allowsOtherData">As for the other overload.</param>
+    /// <exception cref="UserException">As for the other overload, or the ranks cannot share the settings' shards.</exception>
+    public static TrainingRun Resume(string folder, Func<TrainingSettings, Device> device, Communicator? communicator, Func<TrainingSettings, TrainingSettings>? change, bool allowsOtherData)
     {
+        bool writes = Writes(communicator);
         string path = Path.Combine(folder, SettingsFile);
         if (!File.Exists(path))
             throw new UserException($"{folder}: there is no run to resume ({SettingsFile} is missing)");
@@ -126,27 +154,35 @@ public sealed partial class TrainingRun : IDisposable
         TrainingRun? run = null;
         try
         {
-            held = FolderLock.Take(folder);
-            AtomicFolder.RemoveLeftovers(folder);
-            AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
+            if (writes)
+            {
+                held = FolderLock.Take(folder);
+                AtomicFolder.RemoveLeftovers(folder);
+                AtomicFolder.RemoveLeftovers(Path.Combine(folder, CheckpointFolder));
+            }
+
+            communicator?.Barrier();
             TrainingSettings before = TrainingSettings.LoadRun(path), settings = change?.Invoke(before) ?? before;
             if (settings.From != before.From || settings.Tokenizer != before.Tokenizer)
                 throw UserException.NamingSettings($"{folder}: a run keeps the weights and the tokenizer that it began with; leave out {(settings.From != before.From ? nameof(settings.From) : nameof(settings.Tokenizer)):setting}, or begin a new run");
             RunRecord record = RunRecord.Load(path);
-            run = Open(folder, settings, device(settings), () => held);
+            run = Open(folder, settings, device(settings), () => held, communicator);
             (long Step, string Path)[] checkpoints = [.. Checkpoints(folder)];
             run.FindReferences(begins: checkpoints.Length == 0);
             if (checkpoints.Length > 0)
             {
-                Checkpoint checkpoint = Checkpoint.Open(checkpoints[^1].Path);
+                Checkpoint checkpoint = Checkpoint.Open(checkpoints[^1].Path, verifies: writes);
                 checkpoint.Restore(checkpoints[^1].Path, run.Trainer);
                 if (settings.Steps < run.Trainer.StepNumber)
                     throw UserException.NamingSettings($"{nameof(settings.Steps):setting} {settings.Steps}: the run {folder} is at step {run.Trainer.StepNumber} already; give at least that many");
                 run.validation = checkpoint.ValidationLoss;
             }
 
+            // Every rank has read the settings before they are written.
+            communicator?.Barrier();
             run.Continue(record, before, allowsOtherData);
-            MetricsWriter.Trim(folder, run.Trainer.StepNumber);
+            if (writes)
+                MetricsWriter.Trim(folder, run.Trainer.StepNumber);
             return run;
         }
         catch (Exception e)
@@ -170,7 +206,7 @@ public sealed partial class TrainingRun : IDisposable
         record = saved.Resumed(Trainer.StepNumber, before, Settings, data);
         if (record.History.Count > saved.History.Count)
             Notes = [.. Notes, $"settings changed at step {Trainer.StepNumber}: {string.Join("; ", record.History[^1].Changes)}"];
-        if (record.History.Count > saved.History.Count || saved.Data is null)
+        if (Writes(Trainer.Communicator) && (record.History.Count > saved.History.Count || saved.Data is null))
             AtomicFolder.WriteText(Path.Combine(Folder, SettingsFile), record.ToJson(Settings));
     }
 
@@ -189,7 +225,7 @@ public sealed partial class TrainingRun : IDisposable
             failure = null;
             try
             {
-                using (recorder = new RunRecorder(Folder, Trainer))
+                using (recorder = Writes(Trainer.Communicator) ? new RunRecorder(Folder, Trainer) : null)
                     return Loop(stop);
             }
             finally
@@ -208,15 +244,16 @@ public sealed partial class TrainingRun : IDisposable
     private bool Loop(CancellationToken stop)
     {
         Trainer.Stop = stop;
-        Report(() => recorder!.Began(Plan.Total));
+        Report(() => recorder?.Began(Plan.Total));
         Trainer.Measured = result => Report(() =>
         {
-            recorder!.Stepped(result);
+            recorder?.Stepped(result);
             Stepped?.Invoke(result);
         });
         if (Trainer.StepNumber == 0)
             Validate();
-        while (Trainer.StepNumber < Settings.Steps && failure is null)
+        bool ends = OnAnyRank(failure is not null);
+        while (Trainer.StepNumber < Settings.Steps && !ends)
         {
             try
             {
@@ -240,15 +277,20 @@ public sealed partial class TrainingRun : IDisposable
                 Validate();
             if (Settings.SampleInterval > 0 && Trainer.StepNumber % Settings.SampleInterval == 0 && !last)
                 Sample();
-            if (last || failure is not null || stop.IsCancellationRequested || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
+            ends = OnAnyRank(failure is not null || stop.IsCancellationRequested);
+            if (last || ends || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
+            {
                 Save();
-            if (stop.IsCancellationRequested && !last)
-                break;
+                ends = OnAnyRank(ends || failure is not null);
+            }
         }
 
         failure?.Throw();
         return Trainer.StepNumber >= Settings.Steps;
     }
+
+    /// <summary>True if the condition holds on one of the ranks: they stop together.</summary>
+    private bool OnAnyRank(bool condition) => Trainer.Communicator?.Any(condition) ?? condition;
 
     /// <summary>Runs an action that records or displays a result. If it fails, the loop saves and ends after the current step.</summary>
     private void Report(Action action)
@@ -263,7 +305,7 @@ public sealed partial class TrainingRun : IDisposable
         }
     }
 
-    private static TrainingRun Open(string folder, TrainingSettings settings, Device device, Func<FolderLock> takeLock)
+    private static TrainingRun Open(string folder, TrainingSettings settings, Device device, Func<FolderLock?> takeLock, Communicator? communicator)
     {
         settings = settings.Filled();
         settings.Check();
@@ -271,10 +313,10 @@ public sealed partial class TrainingRun : IDisposable
         using ModelSource? from = checkpoint is null && settings.From is not null ? ModelSource.Open(settings.From) : null;
         Dataset data = LoadData(settings, checkpoint ?? settings.From);
         ModelConfig config = TrainedModel.Configuration(settings, data, checkpoint);
-        MemoryPlan plan = MemoryPlan.Of(config, settings, device);
-        plan.CheckAgainst(device);
+        MemoryPlan plan = MemoryPlan.Of(config, settings, device, communicator?.Rank ?? 0, communicator?.Size ?? 1);
+        plan.CheckAgainst(device, communicator?.LocalSize ?? 1);
         LanguageModel model = TrainedModel.Create(config, settings, device, checkpoint is null);
-        var trainer = new Trainer(device, model, data, settings);
+        var trainer = new Trainer(device, model, data, settings, communicator);
         FolderLock? held = null;
         try
         {
@@ -305,10 +347,10 @@ public sealed partial class TrainingRun : IDisposable
         validation = validating;
         Report(() =>
         {
-            recorder!.Validated(training, validating, Preferences);
+            recorder?.Validated(training, validating, Preferences);
             Validated?.Invoke(Trainer.StepNumber, training, validating);
         });
-        recorder!.Restart();
+        recorder?.Restart();
     }
 
     /// <summary>Frees the model, the optimizer and the data, and releases the lock of the folder.</summary>
@@ -317,6 +359,6 @@ public sealed partial class TrainingRun : IDisposable
         Trainer.Dispose();
         Trainer.Model.Dispose();
         Data.Dispose();
-        folderLock.Dispose();
+        folderLock?.Dispose();
     }
 }

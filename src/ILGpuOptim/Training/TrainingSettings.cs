@@ -110,6 +110,13 @@ public sealed record TrainingSettings
     [Range(1)]
     public int Accumulate { get; init; } = 1;
 
+    /// <summary>
+    /// Virtual shards of a step, a power of two. Each has <see cref="Accumulate"/> batches and random numbers of its own, and the gradients of the shards are
+    /// summed along a binary tree. Ranks of a <see cref="Distributed.Communicator"/> share the shards equally; results do not depend on the number of ranks.
+    /// </summary>
+    [Range(1, 1024)]
+    public int Shards { get; init; } = 1;
+
     /// <summary>The number of updates.</summary>
     [Range(0)]
     public int Steps { get; init; } = 2000;
@@ -308,6 +315,8 @@ public sealed record TrainingSettings
             throw UserException.NamingSettings($"{nameof(Layerwise):setting} updates parameters before the norm of all gradients is known, so it cannot clip by it ({nameof(Clip):setting} {Clip}); add {nameof(Clip):setting} 0");
         if (Layerwise && Accumulate > 1)
             throw UserException.NamingSettings($"{nameof(Layerwise):setting} keeps no gradients from one batch to the next, so it cannot add up those of {Accumulate} batches; leave out {nameof(Accumulate):setting} and raise {nameof(Batch):setting}");
+        if (!System.Numerics.BitOperations.IsPow2(Shards))
+            throw UserException.NamingSettings($"{nameof(Shards):setting} {Shards}: gradients are summed along a binary tree, so it must be a power of two; use {1 << System.Numerics.BitOperations.Log2((uint)Shards)} or {2 << System.Numerics.BitOperations.Log2((uint)Shards)}");
         CheckSpikes();
     }
 

@@ -22,14 +22,15 @@ public readonly record struct ParameterNorms(string Name, float Gradient, float 
 internal sealed class UpdateNorms : IUpdateObserver, IDisposable
 {
     private readonly Device device;
+    private readonly Ownership? ownership;
     private readonly string[] names;
     private readonly Dictionary<Parameter, int> places;
     private readonly Block squares, before;
 
-    /// <summary>Prepares for a set of parameters.</summary>
-    public UpdateNorms(Device device, IReadOnlyList<Parameter> parameters)
+    /// <summary>Prepares for a set of parameters, of which each rank measures those that it owns.</summary>
+    public UpdateNorms(Device device, IReadOnlyList<Parameter> parameters, Ownership? ownership)
     {
-        this.device = device;
+        (this.device, this.ownership) = (device, ownership);
         names = [.. parameters.Select(parameter => parameter.Name)];
         places = parameters.Index().ToDictionary(item => item.Item, item => item.Index);
         squares = device.Pool.RentPersistent(3, names.Length);
@@ -51,6 +52,7 @@ internal sealed class UpdateNorms : IUpdateObserver, IDisposable
     public PendingNorms Read(in Block gradients)
     {
         device.Copy(gradients.Slice(0, names.Length), squares.Slice(0, names.Length));
+        ownership?.Share(squares);
         return new PendingNorms(names, device.ReadLater(squares));
     }
 

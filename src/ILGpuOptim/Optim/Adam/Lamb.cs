@@ -81,6 +81,9 @@ public sealed class Lamb : Optimizer<LambOptions>
     /// <inheritdoc/>
     public override bool NeedsAllGradients => Limit > 0;
 
+    /// <inheritdoc/>
+    public override bool SupportsRanks => true;
+
     private double Limit => States.Count == 0 ? 0 : States.Max(state => ((LambOptions)state.Options).MaxGradientNorm);
 
     /// <inheritdoc/>
@@ -98,10 +101,11 @@ public sealed class Lamb : Optimizer<LambOptions>
         for (int i = 0; i < States.Count; i++)
         {
             Parameter p = States[i].Parameter;
-            if (Gradients.Has(p))
+            if (HasGradient(States[i]))
                 Device.Map(new SquaresRule(), 1, p.Length, new Operand(Gradients[p], Factor: GradientFactor), Operand.Scalar(squares.Value.Slice(i, 1)));
         }
 
+        ShareAcrossRanks(squares.Value);
         Block total = Device.Pool.Rent(1);
         Device.Map(new TotalRule(), 1, States.Count, squares.Value, Operand.Scalar(total));
         Device.Map(new NormFactor((float)(1 / limit)), 1, 1, total, factor.Value);

@@ -1,0 +1,130 @@
+using System.Diagnostics;
+using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
+
+namespace ILGpuOptim.Training;
+
+// The virtual shards of a step (TrainingSettings.Shards), which the ranks of a communicator share.
+public sealed partial class Trainer
+{
+    /// <summary>Random streams of a shard in one step; its batches draw fewer.</summary>
+    private const int StreamBits = 24;
+
+    private readonly int localShards;
+    private readonly ShardSums? sums;
+    private readonly ParameterExchange? exchange;
+    private readonly List<Parameter> updated = [];
+
+    /// <summary>The loss of each shard of a step.</summary>
+    private readonly float[] shardLosses;
+
+    /// <summary>The number of the shard among those of this rank.</summary>
+    private int shard;
+
+    /// <summary>The ranks that train together; null without others.</summary>
+    public Communicator? Communicator { get; }
+
+    /// <summary>The bytes of gradients that wait for those of other shards.</summary>
+    internal long ShardBytes => sums?.Bytes ?? 0;
+
+    private int BatchesPerStep => checked(Settings.Accumulate * Settings.Shards);
+
+    private bool IsLastShard => shard == localShards - 1;
+
+    private int FirstShard => (Communicator?.Rank ?? 0) * localShards;
+
+    /// <summary>Refuses shards that the ranks cannot share equally along the tree.</summary>
+    private static void CheckRanks(TrainingSettings settings, Communicator? communicator, Dataset data)
+    {
+        if (settings.Shards > 1 && data.HasPairs)
+            throw UserException.NamingSettings($"{data.Source}: pairs of answers are trained by one rank without shards ({nameof(settings.Shards):setting} {settings.Shards}); use {nameof(settings.Accumulate):setting} instead");
+        int ranks = communicator?.Size ?? 1, shards = settings.Shards;
+        if (shards % ranks == 0)
+            return;
+        throw UserException.NamingSettings($"{nameof(settings.Shards):setting} {shards}: {ranks} ranks cannot share them equally; take a power of two of ranks, at most as many as shards");
+    }
+
+    /// <summary>
+    /// Runs the shards of this rank. Afterwards the gradients are the sums over all shards, each on the rank that owns its parameter, and the loss is
+    /// known.
+    /// </summary>
+    private void RunShards()
+    {
+        updated.Clear();
+        for (shard = 0; shard < localShards; shard++)
+        {
+            // Random numbers depend on the step and the shard, not on the rank.
+            Tape.RandomStream = StreamOf(StepNumber, FirstShard + shard);
+            RunBatches(FirstShard + shard);
+            if (Settings.Layerwise && IsLastShard)
+                break;
+            shardLosses[FirstShard + shard] = Downloaded(measures)[0];
+            if (Settings.Layerwise)
+                continue;
+            foreach (Parameter parameter in trained)
+                sums?.Add(Tape.Gradients, parameter, shard);
+        }
+
+        Tape.RandomStream = StreamOf(StepNumber + 1, 0);
+        if (Settings.Layerwise)
+            return;
+        ShareLosses();
+        updated.AddRange(trained.Where(Tape.Gradients.Has));
+        exchange?.Reduce(Tape.Gradients, updated);
+    }
+
+    /// <summary>Adds up the gradients of the batches of a shard, and their losses in the first of the measures.</summary>
+    private void RunBatches(int own)
+    {
+        ulong first = (ulong)StepNumber * (ulong)BatchesPerStep, start = first + ((ulong)own * (ulong)Settings.Accumulate);
+        for (int i = 0; i < Settings.Accumulate; i++)
+        {
+            // Ranks stop together, between steps.
+            if (start + (ulong)i > first && Communicator is null)
+                Stop.ThrowIfCancellationRequested();
+            batches.FillTraining(start + (ulong)i);
+            BatchLosses losses = LossOfBatch(batches.TrainingWeight(first, BatchesPerStep, start + (ulong)i), onTraining: true);
+            losses.AddTo(Device, measures, isFirst: i == 0);
+            if (Settings.Layerwise && IsLastShard)
+                CheckBeforeUpdates(own, losses.Total);
+            Tape.Backward(losses.Total);
+            Tape.Reset();
+        }
+    }
+
+    /// <summary>Replaces the loss of the last shard of this rank by the sum over all shards, and returns it.</summary>
+    private float ShareLosses()
+    {
+        Communicator?.Share(shardLosses.AsSpan(), i => i / localShards);
+        float loss = ShardSums.Sum(shardLosses);
+        Device.Upload([loss], measures.Slice(0, 1));
+        return loss;
+    }
+
+    private ulong StreamOf(long step, int shard) => (((ulong)step * (ulong)Settings.Shards) + (ulong)shard) << StreamBits;
+
+    /// <summary>Updates a parameter within the backward pass and frees its gradient.</summary>
+    private void UpdateOne(Parameter parameter)
+    {
+        sums?.Add(Tape.Gradients, parameter, shard);
+        if (!IsLastShard)
+        {
+            Tape.Gradients.Release(parameter);
+            return;
+        }
+
+        if (TimesUpdates)
+            Device.Synchronize();
+        long updating = Stopwatch.GetTimestamp();
+        exchange?.Reduce(Tape.Gradients, [parameter]);
+        if (Optimizer.Ownership?.IsHere(parameter) ?? true)
+            clipping.Add(Tape.Gradients, parameter);
+        updated.Add(parameter);
+        halfDone = StepNumber + 1;
+        Optimizer.Step(Tape.Gradients, parameter);
+        Tape.Gradients.Release(parameter);
+        if (TimesUpdates)
+            Device.Synchronize();
+        updates += Stopwatch.GetElapsedTime(updating);
+    }
+}

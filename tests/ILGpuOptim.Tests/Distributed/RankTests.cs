@@ -1,0 +1,226 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using ILGpuOptim.Compute;
+using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
+using ILGpuOptim.Models;
+using ILGpuOptim.Optim;
+using ILGpuOptim.Tests.Optim;
+using ILGpuOptim.Training;
+
+namespace ILGpuOptim.Tests.Distributed;
+
+/// <summary>The number of ranks changes no bit of losses, norms, parameters and state.</summary>
+public class RankTests
+{
+    public static TheoryData<string, StateStorage> Optimizers => new(from entry in Registry.Entries where Supports(entry) from storage in Enum.GetValues<StateStorage>() select (entry.Name, storage));
+
+    private static bool Supports(OptimizerEntry entry)
+    {
+        using Optimizer optimizer = entry.Create(StateStorage.F32);
+        return optimizer.SupportsRanks;
+    }
+
+    [Fact]
+    public void OptimizersThatCombineParametersAreRefused()
+    {
+        foreach (string optimizer in Registry.Entries.Where(entry => !Supports(entry)).Select(entry => entry.Name))
+        {
+            Assert.Contains($"{optimizer} combines values of all parameters", Assert.Throws<UserException>(() => Train(Settings(optimizer), 2)).Message, StringComparison.Ordinal);
+            Assert.NotEmpty(Train(Settings(optimizer), 1).Steps);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Optimizers))]
+    public void EveryOptimizerGivesTheSameBits(string optimizer, StateStorage storage) => Same(Settings(optimizer) with { Optimizer = Settings(optimizer).Optimizer with { StateType = storage } });
+
+    [Theory]
+    [InlineData("adamw", ParameterStorage.BF16)]
+    [InlineData("adamw", ParameterStorage.Int8)]
+    [InlineData("came", ParameterStorage.Int8)]
+    public void NarrowParametersGiveTheSameBits(string optimizer, ParameterStorage storage) => Same(Settings(optimizer) with { ParameterType = storage });
+
+    [Fact]
+    public void LayerwiseUpdatesGiveTheSameBits()
+    {
+        TrainingSettings settings = Settings("adamw") with { Clip = 0 };
+        Assert.Equal(Same(settings), Same(settings with { Layerwise = true }));
+    }
+
+    [Fact]
+    public void EverySettingGivesTheSameBits() => Same(Settings("adamw") with
+    {
+        Accumulate = 3,
+        Dropout = 0.1,
+        Ema = 0.9,
+        LayerInterval = 2,
+        SpikeThreshold = 3,
+        SpikeWindow = 2,
+        Precision = Precision.BF16,
+        Sampling = Sampling.Random,
+        Recompute = true,
+    });
+
+    /// <summary>The tree of eight shards differs from a running sum, and from one batch of eight times as many sequences.</summary>
+    [Fact]
+    public void TheTreeIsThatOfTheShards()
+    {
+        float[] gradients = [1e8f, 1, -1e8f, 1, 3, 1e-8f, 7, 1e7f];
+        Assert.Equal(((1e8f + 1) + (-1e8f + 1)) + ((3 + 1e-8f) + (7 + 1e7f)), ShardSums.Sum(gradients));
+        using var device = new CpuDevice(1);
+        var parameter = new Parameter(device, "p", 1);
+        using var sums = new ShardSums(device, [parameter], 8);
+        var tape = new Gradients(device);
+        for (int shard = 0; shard < 8; shard++)
+        {
+            device.Upload([gradients[shard]], tape.Target(parameter, out float beta));
+            Assert.Equal(0, beta);
+            sums.Add(tape, parameter, shard);
+        }
+
+        var sum = new float[1];
+        device.Download(tape[parameter], sum);
+        Assert.Equal(ShardSums.Sum(gradients), sum[0]);
+    }
+
+    /// <summary>Shards sum what accumulation sums, in another order.</summary>
+    [Fact]
+    public void ShardsAreBatches()
+    {
+        TrainingSettings settings = Settings("sgd") with { Steps = 1, Clip = 0 };
+        (float loss, float norm) = Train(settings, 1).Steps[0];
+        (float other, float otherNorm) = Train(settings with { Shards = 1, Accumulate = 8 }, 1).Steps[0];
+        Assert.Equal(loss, other, 1e-5f);
+        Assert.Equal(norm, otherNorm, 1e-4f);
+    }
+
+    [Fact]
+    public void StateIsDividedAmongTheOwners()
+    {
+        TrainingSettings settings = Settings("adamw");
+        long all = Train(settings, 1).StateBytes[0];
+        long[] parts = Train(settings, 4).StateBytes;
+        Assert.Equal(all, parts.Sum());
+        Assert.All(parts, part => Assert.InRange(part, all / 8, all / 2));
+    }
+
+    /// <summary>The plan of a rank is the peak of its pool.</summary>
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(4, false)]
+    [InlineData(8, false)]
+    [InlineData(8, true)]
+    public void ThePlanOfARankIsExact(int ranks, bool layerwise)
+    {
+        TrainingSettings settings = Settings("came") with { Clip = layerwise ? 0 : 1, Layerwise = layerwise, Ema = 0.9 };
+        Result result = Train(settings, ranks);
+        long[] planned = [.. Enumerable.Range(0, ranks).Select(rank => MemoryPlan.Of(Llama, settings, null, rank, ranks).Total)];
+        Assert.Equal(planned, result.PeakBytes);
+    }
+
+    /// <summary>
+    /// Gradients to their owners and parameters back, without duplicates: (ranks − 1) · (gradient bytes + parameter bytes) in all; losses and squared norms by
+    /// recursive doubling.
+    /// </summary>
+    [Theory]
+    [InlineData(2, ParameterStorage.F32)]
+    [InlineData(4, ParameterStorage.BF16)]
+    [InlineData(8, ParameterStorage.Int8)]
+    public void TheBytesOfAStepFollowTheFormula(int ranks, ParameterStorage storage)
+    {
+        TrainingSettings settings = Settings("adamw") with { ParameterType = storage };
+        using var device = new CpuDevice(1);
+        using LanguageModel model = TrainedModel.Create(Llama, settings, device);
+        long elements = model.ParameterCount, stored = model.Parameters.Sum(parameter => parameter.Bytes), parameters = model.Parameters.Count;
+        long expected = ((ranks - 1) * ((4 * elements) + stored)) + (ranks * (long)Math.Log2(ranks) * 4 * (settings.Shards + parameters));
+        Assert.Equal(expected * settings.Steps, Train(settings, ranks).BytesSent.Sum());
+    }
+
+    [Fact]
+    public void RefusesRanksThatCannotShareTheShards()
+    {
+        UserException error = Assert.Throws<UserException>(() => Train(Settings("adamw") with { Shards = 4 }, 8));
+        Assert.Equal("--shards 4: 8 ranks cannot share them equally; take a power of two of ranks, at most as many as shards", error.InFlags());
+        Assert.Contains("3 ranks", Assert.Throws<UserException>(() => Train(Settings("adamw"), 3)).Message, StringComparison.Ordinal);
+        Assert.Contains("power of two; use 4 or 8", Assert.Throws<UserException>((Settings("adamw") with { Shards = 6 }).Check).Message, StringComparison.Ordinal);
+    }
+
+    private static string Same(TrainingSettings settings)
+    {
+        Result one = Train(settings, 1);
+        foreach (int ranks in (int[])[2, 4, 8])
+        {
+            Result several = Train(settings, ranks);
+            Assert.Equal(one.Steps, several.Steps);
+            Assert.Equal(one.Validation, several.Validation);
+            Assert.Equal(one.Norms, several.Norms);
+            Assert.Equal(one.Hash, several.Hash);
+        }
+
+        return one.Hash;
+    }
+
+    private static LlamaConfig Llama => new() { VocabularySize = 31, ContextLength = 33, HiddenSize = 62, Layers = 2, Heads = 1, IntermediateSize = 131 };
+
+    private static Dataset Tokens => Dataset.FromTokens(TokenSequence.From([.. Enumerable.Range(0, 2000).Select(i => i * i % 31)]), 31, null, 0.2, "squares");
+
+    private static TrainingSettings Settings(string optimizer) => new()
+    {
+        Block = 15,
+        Batch = 2,
+        Steps = 4,
+        Warmup = 2,
+        Shards = 8,
+        Optimizer = LowRankOptimizers.WithRank(new OptimizerSettings { Name = optimizer, LearningRate = 1e-3, WeightDecay = 0.01 }, 2),
+    };
+
+    /// <summary>What training leaves: on every rank the same, but for the bytes.</summary>
+    private sealed record Result((float Loss, float Norm)[] Steps, double Validation, string Norms, string Hash, long[] StateBytes, long[] PeakBytes, long[] BytesSent);
+
+    /// <summary>Trains on a number of ranks, each a thread with a device of its own.</summary>
+    private static Result Train(TrainingSettings settings, int ranks)
+    {
+        var results = new Result[ranks];
+        long[] states = new long[ranks], peaks = new long[ranks], sent = new long[ranks];
+        var hashes = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        ThreadCommunicator.Run(ranks, communicator =>
+        {
+            using var device = new CpuDevice(1);
+            using LanguageModel model = TrainedModel.Create(Llama, settings, device);
+            using var trainer = new Trainer(device, model, Tokens, settings, communicator);
+            device.Pool.ResetPeak();
+            StepResult[] steps = [.. Enumerable.Range(0, settings.Steps).Select(_ => trainer.Step())];
+            int rank = communicator.Rank;
+            (states[rank], peaks[rank], sent[rank]) = (trainer.Optimizer.StateBytes, device.Pool.PeakBytes, communicator.BytesSent);
+            double validation = trainer.Validate(5);
+            lock (hashes)
+            {
+                foreach (ParameterState state in trainer.Optimizer.States.Where(state => state.IsOwned))
+                    hashes.Add(state.Parameter.Name, HashOf(state));
+            }
+
+            string norms = string.Join(" ", steps.SelectMany(step => step.Layers ?? []));
+            string weights = Hash(MemoryMarshal.AsBytes<float>([.. model.Parameters.SelectMany(parameter => parameter.ToArray())]));
+            results[rank] = new Result([.. steps.Select(step => (step.Loss, step.GradientNorm))], validation, norms, weights, states, peaks, sent);
+        });
+        Assert.All(results, result => Assert.Equal((results[0].Hash, results[0].Validation, results[0].Norms), (result.Hash, result.Validation, result.Norms)));
+        return results[0] with { Hash = $"{results[0].Hash} {string.Join(" ", hashes.Values)}" };
+    }
+
+    private static string HashOf(ParameterState state)
+    {
+        var all = new List<byte>(BitConverter.GetBytes(state.Step));
+        foreach (StateTensor tensor in state.Declared)
+        {
+            var bytes = new byte[tensor.Bytes];
+            state.Parameter.Device.DownloadBytes(state[tensor.Name], bytes.Length, bytes);
+            all.AddRange(bytes);
+        }
+
+        return Hash(CollectionsMarshal.AsSpan(all));
+    }
+
+    private static string Hash(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Trains with processes of MPI: every optimizer gives the bits of one process; runs go on with another number of processes; a killed process ends all, and
+# the last checkpoint is whole; wrong launchers and missing libraries are reported.
+#   tests/mpi-test.sh CLI MPI     CLI: the built tool; MPI: openmpi or mpich, whose mpirun.MPI is used
+set -euo pipefail
+cli=$(realpath "$1") mpi=$2
+case $mpi in
+  openmpi) flags=(--oversubscribe --allow-run-as-root --bind-to none) library=libmpi.so.40 other=libmpi.so.12 ;;
+  mpich) flags=() library=libmpi.so.12 other=libmpi.so.40 ;;
+  *) echo "mpi-test: openmpi or mpich, not $mpi" >&2; exit 2 ;;
+esac
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+small=(--layers 1 --heads 2 --hidden-size 16 --block 8 --batch 1 --eval-batches 2 --eval-interval 10 --checkpoint-interval 10 --warmup 3 --schedule constant --threads 1 --shards 4)
+
+fail() { cat "$work/log"; echo "mpi-test: $mpi: $*"; exit 1; }
+
+# ranks N ARGUMENT...: trains with N processes; two minutes are far more than needed.
+ranks() { timeout -k 5 120 "mpirun.$mpi" "${flags[@]}" -n "$1" "$cli" train --data-parallel "${@:2}" >"$work/log" 2>&1; }
+
+# What a run computed: losses and norms of its steps, the weights, and each tensor of the optimizer's state, whatever file it is in.
+bits() {
+  local checkpoint
+  checkpoint=$(ls -d "$1"/checkpoints/step-* | tail -n 1)
+  awk '/"loss"/' "$1/metrics.jsonl" | sed 's/,"time":.*//' | sha256sum
+  sha256sum <"$checkpoint/model.safetensors"
+}
+same() { [ "$(bits "$1")" = "$(bits "$2")" ] || fail "$2 differs from $1: $3"; }
+
+# Every optimizer with one process and with two or four; its state enters the twenty steps.
+case $mpi in openmpi) n=4 ;; mpich) n=2 ;; esac
+optimizers=$("$cli" optimizers --json | grep -o '"name":"[^"]*","summary"' | cut -d'"' -f4)
+[ -n "$optimizers" ] || fail "no optimizers"
+for optimizer in $optimizers; do
+  options=(--optimizer "$optimizer" --steps 20)
+  "$cli" train "${small[@]}" "${options[@]}" --out "$work/one-$optimizer" >"$work/log" 2>&1 || fail "$optimizer alone"
+  ranks "$n" "${small[@]}" "${options[@]}" --out "$work/$n-$optimizer" || { grep -q "$optimizer combines values of all parameters" "$work/log" && continue; fail "$optimizer with $n processes"; }
+  same "$work/one-$optimizer" "$work/$n-$optimizer" "$optimizer"
+done
+
+# One to four processes; three cannot share four shards.
+for n in 1 2 4; do
+  ranks "$n" "${small[@]}" --optimizer adamw --steps 20 --out "$work/ranks-$n" || fail "$n processes"
+  same "$work/one-adamw" "$work/ranks-$n" "$n processes"
+done
+! ranks 3 "${small[@]}" --steps 20 --out "$work/three" || fail "three processes share four shards"
+[ "$(grep -c 'error: ' "$work/log")" = 1 ] && grep -q -- '--shards 4: 3 ranks cannot share them equally' "$work/log" || fail "three processes are not refused by one line"
+
+# Begun with four, finished with two.
+ranks 4 "${small[@]}" --optimizer adamw --steps 10 --out "$work/parts" || fail "ten steps"
+ranks 2 --resume "$work/parts" --steps 20 || fail "two processes do not go on"
+same "$work/one-adamw" "$work/parts" "begun with four processes, finished with two"
+
+# Whoever is killed, all end, and the last checkpoint is whole: verified and resumed with another number of processes.
+for victim in 0 1; do
+  killed=$work/killed-$victim
+  "mpirun.$mpi" "${flags[@]}" -n 2 "$cli" train --data-parallel "${small[@]}" --optimizer adamw --steps 1000000 --out "$killed" >"$work/log" 2>&1 &
+  launcher=$!
+  for ((i = 0; i < 1200; i++)); do
+    [ -d "$killed/checkpoints/step-0000020" ] && break
+    sleep 0.1
+  done
+  pids=()
+  for process in /proc/[0-9]*; do
+    if [ "$(readlink "$process/exe" 2>/dev/null)" = "$cli" ] && tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -qF -- "--out $killed "; then
+      pids+=("${process#/proc/}")
+    fi
+  done
+  [ ${#pids[@]} = 2 ] || fail "${#pids[@]} processes train, not two"
+  kill -KILL "${pids[$victim]}"
+  began=$SECONDS
+  wait "$launcher" 2>/dev/null && fail "the launcher does not report a killed process"
+  for pid in "${pids[@]}"; do
+    while [ -e "/proc/$pid" ]; do
+      ((SECONDS - began < 30)) || fail "process $pid is there 30 seconds after another was killed"
+      sleep 0.1
+    done
+  done
+  last=$(basename "$(ls -d "$killed"/checkpoints/step-??????? | tail -n 1)")
+  ranks 4 --resume "$killed" --steps $((10#${last#step-} + 2)) || fail "$last of a killed run cannot be resumed"
+done
+
+# One line each, soon: a library of another MPI, a library that is none, no library.
+refused() {
+  local began=$SECONDS
+  ! ILGPUOPTIM_MPI=$1 ranks 2 "${small[@]}" --steps 5 --out "$work/refused" || fail "ILGPUOPTIM_MPI=$1 is accepted"
+  ((SECONDS - began < 100)) || fail "ILGPUOPTIM_MPI=$1 is not refused in time"
+  grep -q "$2" "$work/log" || fail "ILGPUOPTIM_MPI=$1: there is no line with '$2'"
+}
+refused "$other" 'processes were started, but .* the launcher belongs to another MPI'
+refused libc.so.6 'not a usable MPI library'
+refused /nonexistent/libmpi.so 'not a usable MPI library'
+ILGPUOPTIM_MPI=$library ranks 2 "${small[@]}" --optimizer adamw --steps 20 --out "$work/named" || fail "ILGPUOPTIM_MPI=$library"
+same "$work/one-adamw" "$work/named" "a named library"
+echo "mpi-test: $mpi: $(wc -w <<<"$optimizers") optimizers, 1 to 4 processes, another number of them, killed processes and wrong libraries: as they should be"
