@@ -63,6 +63,38 @@ public sealed class Int4Tests
         Assert.Equal((7, 0), (read[70], read[71]));
     }
 
+    public static TheoryData<DType, int, int> Products => new MatrixTheoryData<DType, int, int>([DType.Int4By32, DType.Int4By64, DType.Int4By128], [128, 256, 512], [1, 2, 3, 4]);
+
+    /// <summary>Codes are read as they lie, yet sums have the bits of products with the widened weights, in every vector width and for rows that end within a group.</summary>
+    [Theory]
+    [MemberData(nameof(Products))]
+    public void ProductsOfFewRowsAreThoseOfTheWidenedWeights(DType type, int vectorBits, int rows)
+    {
+        using var device = new CpuDevice(2, vectorBits);
+        foreach (int columns in (int[])[1, 16, 31, 32, 63, 64, 100, 129, 300, 512])
+        {
+            const int Outputs = 21;
+            var random = new Random(columns);
+            float[] weights = [.. Enumerable.Range(0, Outputs * columns).Select(_ => random.NextSingle() - 0.5f)], values = [.. Enumerable.Range(0, rows * columns).Select(_ => random.NextSingle() - 0.5f)];
+            var bytes = new byte[type.Bytes(Outputs, columns)];
+            Int4.Narrow(type, weights, columns, bytes);
+            Int4.Widen(type, bytes, columns, weights);
+            Block x = device.Pool.Rent(values.Length), codes = device.Pool.Rent(Outputs, columns, type), wide = device.Pool.Rent(weights.Length);
+            Block[] results = [device.Pool.Rent(rows * Outputs), device.Pool.Rent(rows * Outputs)];
+            device.Upload(values, x);
+            device.UploadBytes(bytes, codes);
+            device.Upload(weights, wide);
+            float[][] read = [new float[rows * Outputs], new float[rows * Outputs]];
+            foreach ((Block factor, int i) in ((Block, int)[])[(codes, 0), (wide, 1)])
+            {
+                device.Gemm(new GemmArguments(x, factor, results[i], rows, Outputs, columns) { TransposeB = true });
+                device.Download(results[i], read[i]);
+            }
+
+            Assert.Equal(read[1], read[0]);
+        }
+    }
+
     [Fact]
     public void OnlyTheSecondFactorOfAProductIsReadInFourBits()
     {

@@ -7,7 +7,7 @@ namespace ILGpuOptim.Compute.Cpu;
 /// A few rows times many stored rows, as in decoding with a transposed B, or a narrow projection: each element of C is a
 /// dot product, and the many rows are read once at the speed of memory.
 /// </summary>
-internal unsafe struct GemmDots<L, E> : IWork
+internal unsafe partial struct GemmDots<L, E> : IWork
     where L : struct, IVectorLane<L>
     where E : struct, IGemmEpilogue
 {
@@ -69,6 +69,14 @@ internal unsafe struct GemmDots<L, E> : IWork
         float* sums = stackalloc float[MaxRows];
         for (int j = first; j < end; j++)
         {
+            if (ReadsCodes)
+            {
+                DotsOfCodes(j, sums);
+                for (int i = 0; i < FewRows; i++)
+                    Store(j, i, sums[i]);
+                continue;
+            }
+
             float* row = Many.Row(j, 0, K, Scratch + worker * ScratchFloats);
             if (FewRows == 1 && j + 1 < end && Many.Type == DType.F32)
             {
