@@ -148,6 +148,8 @@ public abstract class Optimizer : IDisposable
             throw UserException.NamingSettings($"{Name}: {parameter.Name} ({parameter}): {e}", e);
         }
 
+        if (GathersGradients && options.Parts.OfType<SpikeClip>().Any())
+            throw new UserException($"{Name} reads all gradients before parts change them, so spike-clip would change half of its update; leave out +spike-clip");
         if (states.Count == 0)
             shared = [.. SharedState.Select(tensor => ParameterState.Rented(parameter.Device, tensor))];
         var state = new ParameterState(parameter, options, WithParts(options), states.Count, declared, Ownership?.IsHere(parameter) ?? true);
@@ -177,6 +179,9 @@ public abstract class Optimizer : IDisposable
                 Update(state);
         }
     }
+
+    /// <summary>True if <see cref="Gather"/> reads gradients.</summary>
+    private protected virtual bool GathersGradients => false;
 
     /// <summary>Runs after <see cref="BeforeStep"/> and before the first update of a step, for a pass over all parameters.</summary>
     private protected virtual void Gather()

@@ -47,6 +47,7 @@ public sealed class Adopt : Optimizer<AdoptOptions>
         if (update.Step == 1)
         {
             update.Map(new FirstRule(o.DecoupledDecay ? 0 : (float)o.WeightDecay), update.Weights, update.Gradient, update["exp_avg_sq"]);
+            update.Rest();
             return;
         }
 

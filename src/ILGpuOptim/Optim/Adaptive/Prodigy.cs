@@ -90,6 +90,8 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         return [.. state, StateTensor.NonNegative("exp_avg_sq", shape), new("s", [sliced]), new("p0", [sliced])];
     }
 
+    private protected override bool GathersGradients => true;
+
     /// <summary>The estimate, and the sums over all parameters that change it.</summary>
     private protected override void Gather()
     {

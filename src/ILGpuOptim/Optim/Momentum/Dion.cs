@@ -130,10 +130,10 @@ public sealed class Dion : Optimizer<DionOptions>, IBasisOptimizer
         else if (!o.Orthogonalises)
             update.Move(AdamDirection.Corrected(o, update.Step), Decay.Before(o.WeightDecay), update["momentum"], update["variance"]);
         else
-            Orthogonalise(update, o, (float)(1 - update.LearningRate * o.WeightDecay));
+            Orthogonalise(update, o);
     }
 
-    private void Orthogonalise(in ParameterUpdate update, DionOptions o, float decay)
+    private void Orthogonalise(in ParameterUpdate update, DionOptions o)
     {
         Device device = update.Device;
         MemoryPool pool = device.Pool;
@@ -158,14 +158,25 @@ public sealed class Dion : Optimizer<DionOptions>, IBasisOptimizer
 
         device.Gemm(new GemmArguments(momentum, p, image, width, r, height) { TransposeA = !transposed, TransposeB = true });
 
-        float feedback = (float)(o.Momentum - 1), step = (float)(-update.LearningRate * Size(m, n, r, o.Scaling));
+        float feedback = (float)(o.Momentum - 1);
+        double size = Size(m, n, r, o.Scaling);
         device.Gemm(Outer(p, image, momentum) with { Alpha = feedback, Beta = 1 });
         device.Map(new SquaresRule(), width, r, image, Operand.PerColumn(norms));
         device.Map(new BasisRule((float)o.Epsilon, keeps), width, r, image, q, Operand.PerColumn(norms), Operand.Scalar(squares));
-        Block weights = update.WeightValues;
-        if (decay != 1)
-            update.Map(new DecayRule(decay), weights);
-        device.Gemm(Outer(p, image, weights) with { Alpha = step, Beta = 1 });
+        if (update.State.Parts.ChangesMove)
+        {
+            Block direction = pool.Rent(update.Length);
+            device.Gemm(Outer(p, image, direction));
+            update.Move(direction, Decay.Before(o.WeightDecay), size);
+            pool.Return(direction);
+        }
+        else
+        {
+            if (o.WeightDecay != 0)
+                update.Map(new DecayRule((float)(1 - update.LearningRate * o.WeightDecay)), update.WeightValues);
+            device.Gemm(Outer(p, image, update.WeightValues) with { Alpha = (float)(-update.LearningRate * size), Beta = 1 });
+        }
+
         foreach (Block block in (ReadOnlySpan<Block>)[axes, p, image, squares, norms])
             pool.Return(block);
 

@@ -27,7 +27,6 @@ public sealed class NorMuon : Optimizer<OrthogonalOptions>
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, OrthogonalOptions o)
     {
-        double rate = update.LearningRate, decay = 1 - rate * o.WeightDecay;
         if (!o.Orthogonalises)
         {
             update.Move(AdamDirection.Corrected(o, update.Step), Decay.Before(o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
@@ -35,29 +34,30 @@ public sealed class NorMuon : Optimizer<OrthogonalOptions>
         }
 
         Device device = update.Device;
-        Block weights = update.WeightValues, momentum = update.StateValues("momentum_buffer"), rows = update.StateValues("second_momentum_buffer");
+        Block momentum = update.StateValues("momentum_buffer"), rows = update.StateValues("second_momentum_buffer");
         bool isBatch = update.Shape.Count == 3;
         int batch = isBatch ? update.Shape[0] : 1, m = isBatch ? update.Shape[1] : update.Shape[0], n = checked((int)(update.Length / batch / m));
         int height = update.Shape[^2], width = update.Shape[^1];
-        var step = new StepRule((float)decay, (float)(rate * o.Size(m, n, (double)height / width)));
+        var motion = new Motion(update, Decay.Before(o.WeightDecay), o.Size(m, n, (double)height / width), isCautious: false);
         var means = new RowRule((float)o.Beta2, (float)(1 - o.Beta2), 1f / width);
         Block sums = device.Pool.Rent(height), scales = device.Pool.Rent(height), norms = device.Pool.Rent(2);
         for (int b = 0; b < batch; b++)
         {
             long start = (long)b * m * n, length = (long)m * n;
-            Block x = NewtonSchulz.Orthogonalised(device, o, addsEpsilon: true, update.Gradient.Slice(start, length), momentum.Slice(start, length), m, n);
+            Block x = NewtonSchulz.Orthogonalised(device, o, addsEpsilon: true, update.Gradient.Slice(start, length), momentum.Slice(start, length), m, n, update.State.Parts.Caution is not null);
             for (long first = 0; first < length; first += (long)height * width)
             {
                 Block part = x.Slice(first, (long)height * width);
                 device.Map(new SquaresRule(), height, width, part, Operand.PerRow(sums));
                 device.Map(means, 1, height, rows.Slice((start + first) / width, height), sums, scales, Operand.Scalar(norms.Slice(0, 1)), Operand.Scalar(norms.Slice(1, 1)));
                 device.Map(default(RestoreRule), 1, height, scales, Operand.Scalar(norms.Slice(0, 1)), Operand.Scalar(norms.Slice(1, 1)));
-                device.Map(step, height, width, weights.Slice(start + first, part.Length), part, Operand.PerRow(scales));
+                motion.Map(new Direction(), start + first, height, width, part, Operand.PerRow(scales));
             }
 
             device.Pool.Return(x);
         }
 
+        motion.End();
         foreach (Block block in (ReadOnlySpan<Block>)[sums, scales, norms])
             device.Pool.Return(block);
     }
@@ -93,14 +93,12 @@ public sealed class NorMuon : Optimizer<OrthogonalOptions>
             scale *= L.Sqrt(before) / (L.Sqrt(after) + L.Splat(Epsilon));
     }
 
-    /// <summary>p = p · decay - rate · o · scale of the row.</summary>
-    private readonly struct StepRule(float decay, float rate) : IMap3
+    /// <summary>o · scale of the row.</summary>
+    private readonly struct Direction : IMap3
     {
-        private readonly float decay = decay, rate = rate;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L o, ref L scale) where L : struct, ILane<L> => p = p * L.Splat(decay) - L.Splat(rate) * (o * scale);
+        public void Apply<L>(ref L u, ref L o, ref L scale) where L : struct, ILane<L> => u = o * scale;
     }
 }

@@ -94,10 +94,9 @@ public sealed class Scale : Optimizer<ScaleOptions>
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, ScaleOptions o)
     {
-        double rate = update.LearningRate;
         if (o.Role == ScaleRole.Vector)
         {
-            var scaled = new ParameterUpdate(update.State, update.Gradient, rate * o.VectorRate);
+            var scaled = new ParameterUpdate(update.State, update.Gradient, update.LearningRate * o.VectorRate);
             scaled.Move(AdamDirection.CorrectedWithEpsilon(o, update.Step), Decay.Before(o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;
         }
@@ -108,7 +107,6 @@ public sealed class Scale : Optimizer<ScaleOptions>
         bool byColumn = o.Role == ScaleRole.Embedding || o.IsTransposed;
         Block squares = device.Pool.Rent(byColumn ? columns : rows);
         var scale = new Operand(squares, byColumn ? Layout.PerColumn : Layout.PerRow);
-        var step = new StepRule(1f / (byColumn ? rows : columns), (float)rate, (float)(1 - rate * o.WeightDecay));
         Operand direction = update.Gradient;
         if (o.Role == ScaleRole.LastLayer)
         {
@@ -120,7 +118,9 @@ public sealed class Scale : Optimizer<ScaleOptions>
             device.Map(new SquaresRule(), rows, columns, direction, scale);
         }
 
-        device.Map(step, rows, columns, update.WeightValues, direction, scale);
+        var motion = new Motion(update, Decay.Before(o.WeightDecay));
+        motion.Map(new Direction(1f / (byColumn ? rows : columns)), 0, rows, columns, direction, scale);
+        motion.End();
         device.Pool.Return(squares);
     }
 
@@ -139,16 +139,15 @@ public sealed class Scale : Optimizer<ScaleOptions>
         }
     }
 
-    /// <summary>p = p · decay - rate · u / max(√(Σu² / n), 10⁻⁸).</summary>
-    private readonly struct StepRule(float perElement, float rate, float decay) : IMap3
+    /// <summary>u = a / max(√(Σa² / n), 10⁻⁸).</summary>
+    private readonly struct Direction(float perElement) : IMap3
     {
         private const float Floor = 1e-8f;
-        private readonly float perElement = perElement, rate = rate, decay = decay;
+        private readonly float perElement = perElement;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L u, ref L squares) where L : struct, ILane<L> =>
-            p = p * L.Splat(decay) - L.Splat(rate) * u / L.Max(L.Sqrt(squares * L.Splat(perElement)), L.Splat(Floor));
+        public void Apply<L>(ref L u, ref L a, ref L squares) where L : struct, ILane<L> => u = a / L.Max(L.Sqrt(squares * L.Splat(perElement)), L.Splat(Floor));
     }
 }

@@ -9,6 +9,9 @@ namespace ILGpuOptim.Optim;
 /// </remarks>
 public readonly partial struct ParameterUpdate
 {
+    /// <summary>Leaves the parameter as it is in this update, for an optimizer whose first steps only fill its state. Parts have nothing to change then.</summary>
+    public void Rest() => state.Parts.HasMoved = true;
+
     /// <summary>Moves the parameter along a direction in memory.</summary>
     /// <param name="direction">u of p ← p - lr · u: a scratch block in f32 of the parameter's length; its contents are undefined afterwards.</param>
     /// <param name="decay">Weight decay. Its form is not <see cref="DecayForm.Gradient"/>, which the direction has to include.</param>

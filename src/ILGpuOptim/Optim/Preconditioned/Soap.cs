@@ -86,9 +86,10 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
     {
         Device device = update.Device;
         IReadOnlyList<RotatedAxis> axes = RotatedAxis.Of(update.Shape, o);
-        double rate = update.LearningRate, beta = o.ShampooBeta < 0 ? o.Beta2 : o.ShampooBeta;
+        double beta = o.ShampooBeta < 0 ? o.Beta2 : o.ShampooBeta;
         long k = update.Step - 1;
-        float decay = o.WeightDecay > 0 ? (float)(1 - rate * o.WeightDecay) : 1;
+        if (k == 0)
+            update.Rest();
         double scale = o.CorrectBias && k > 0 ? Math.Sqrt(1 - Math.Pow(o.Beta2, k)) / (1 - Math.Pow(o.Beta1, k)) : 1;
         if (axes.Count == 0 && !o.NormalizeGrads)
         {
@@ -115,7 +116,7 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
             device.Map(new DirectionRule(new LowRankRules.Moments(o)), 1, update.Length, rotated, update.StateValues("exp_avg"), update.StateValues("exp_avg_sq"), Operand.Scalar(sum));
             if (o.NormalizeGrads)
                 device.Map(new UnitRule(1f / update.Length), 1, update.Length, rotated, Operand.Scalar(sum));
-            Apply(update, axes, rotated, rotated == first ? second : first, (float)(-rate * scale), decay);
+            Apply(update, axes, rotated, rotated == first ? second : first, o, scale);
         }
 
         foreach (RotatedAxis axis in axes)
@@ -143,21 +144,22 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
         return axes.Count == 0 ? first : from;
     }
 
-    /// <summary>p = (p + step · N rotated back) · decay; the last rotation adds to the parameter.</summary>
-    private static void Apply(in ParameterUpdate update, IReadOnlyList<RotatedAxis> axes, Block direction, Block spare, float step, float decay)
+    /// <summary>p = (p - lr · scale · N rotated back) (1 - lr · decay); without parts, the last rotation adds to the parameter.</summary>
+    private static void Apply(in ParameterUpdate update, IReadOnlyList<RotatedAxis> axes, Block direction, Block spare, SoapOptions o, double scale)
     {
         Device device = update.Device;
         Block from = direction, to = spare;
-        for (int i = 0; i < axes.Count - 1; i++)
+        bool adds = axes.Count > 0 && !update.State.Parts.ChangesMove;
+        for (int i = 0; i < axes.Count - (adds ? 1 : 0); i++)
         {
             device.Gemm(axes[i].Rotation(update.StateValues(axes[i].Basis), from, to, back: true));
             (from, to) = (to, from);
         }
 
-        if (axes.Count == 0)
-            update.Map(new StepRule(step, decay), update.Weights, from);
+        if (adds)
+            device.Gemm(axes[^1].Rotation(update.StateValues(axes[^1].Basis), from, update.WeightValues, back: true) with { Alpha = (float)(-update.LearningRate * scale), Beta = 1 }, new DecayRule((float)(1 - update.LearningRate * o.WeightDecay)));
         else
-            device.Gemm(axes[^1].Rotation(update.StateValues(axes[^1].Basis), from, update.WeightValues, back: true) with { Alpha = step, Beta = 1 }, new DecayRule(decay));
+            update.Move(from, Decay.After(o.WeightDecay), scale);
     }
 
     /// <summary>The first bases: eigenvectors of the Gram matrices.</summary>
@@ -266,17 +268,6 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L a, ref L b, ref L sum) where L : struct, ILane<L> => sum = a * b;
-    }
-
-    /// <summary>p = (p + step · N) · decay.</summary>
-    private readonly struct StepRule(float step, float decay) : IMap2
-    {
-        private readonly float step = step, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L n) where L : struct, ILane<L> => p = L.Fma(L.Splat(step), n, p) * L.Splat(decay);
     }
 
     /// <summary>p *= decay.</summary>
