@@ -129,8 +129,6 @@ internal static class GoldenOptimizers
         options = GoldenForms.Of(options, golden, parameter, hyper, instance);
         if (options is AdamMiniOptions mini)
             options = AdamMini(mini, hyper, instance, parameter);
-        if (golden.Optimizer == "cautious_adamw")
-            options = (AmsGradOptions)options with { EpsilonForm = CautiousEpsilon(hyper, instance) };
         if (options is StableSpamOptions spam)
             options = spam with { ResetInterval = instance.Whole("update_proj_gap", spam.ResetInterval) };
         if (options is RmsPropOptions mean)
@@ -147,6 +145,9 @@ internal static class GoldenOptimizers
                 option.Set(options, value);
         }
 
+        // One of the reference's two paths adds ε to the uncorrected moment; the other ignores correct_bias.
+        if (golden.Optimizer == "cautious_adamw")
+            options = instance.Flag("foreach", true) ? (AmsGradOptions)options with { CorrectBias = true } : (AmsGradOptions)options with { EpsilonForm = EpsilonForm.Uncorrected };
         hyper.RequireNothingElse();
         instance.RequireNothingElse();
         return options is ApolloOptions apollo ? Apollo(apollo, parameter.Shape) : options;
@@ -163,13 +164,6 @@ internal static class GoldenOptimizers
         Orthogonalises = hyper.Flag("use_muon"),
         Scaling = hyper.Flag("use_adjusted_lr") || o.Form == MuonForm.Original ? MuonScaling.Original : MuonScaling.Moonlight,
     };
-
-    /// <summary>One of the reference's two paths adds ε to the uncorrected moment; only that one knows <c>correct_bias</c>.</summary>
-    private static EpsilonForm CautiousEpsilon(GoldenSettings hyper, GoldenSettings instance)
-    {
-        bool isForeach = instance.Flag("foreach", true), corrects = hyper.Flag("correct_bias", true);
-        return isForeach ? EpsilonForm.Corrected : corrects ? EpsilonForm.Uncorrected : throw new UserException("not supported: correct_bias = false");
-    }
 
     private static MarsOptions Mars(MarsOptions o, GoldenSettings hyper, GoldenSettings instance)
     {

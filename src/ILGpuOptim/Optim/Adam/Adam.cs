@@ -34,6 +34,10 @@ public sealed record AmsGradOptions : AdamOptions
     [Description("divides by the largest second moment so far; 4 more bytes per parameter")]
     public bool AmsGrad { get; init; }
 
+    /// <summary>Enables bias correction of the moments.</summary>
+    [Description("enables bias correction of the moments")]
+    public bool CorrectBias { get; init; } = true;
+
     /// <summary>Where ε is added.</summary>
     [Description("ε is added to the root of the corrected second moment, as in PyTorch, or of the uncorrected one, as in the paper's efficient form")]
     public EpsilonForm EpsilonForm { get; init; }
@@ -72,7 +76,12 @@ public class Adam : Optimizer<AdamOptions>
 
     private protected static void Move(in ParameterUpdate update, AdamOptions options, in Decay decay)
     {
-        AdamDirection direction = options is AmsGradOptions { EpsilonForm: EpsilonForm.Uncorrected } ? AdamDirection.CorrectedWithEpsilon(options, update.Step) : AdamDirection.Corrected(options, update.Step);
+        AdamDirection direction = options switch
+        {
+            AmsGradOptions { CorrectBias: false } => AdamDirection.Uncorrected(options, 1),
+            AmsGradOptions { EpsilonForm: EpsilonForm.Uncorrected } => AdamDirection.CorrectedWithEpsilon(options, update.Step),
+            _ => AdamDirection.Corrected(options, update.Step),
+        };
         if (options is AmsGradOptions { AmsGrad: true })
             update.Move(new AmsGradDirection(direction), decay, update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
         else
