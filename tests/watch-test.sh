@@ -8,7 +8,7 @@ command -v "$browser" >/dev/null || { echo "watch-test: $browser is not installe
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 "$cli" train --preset tiny --steps 30 --eval-interval 10 --eval-batches 1 --sample-interval 10 --layer-interval 10 --out "$work/runs/first" >/dev/null
-"$cli" train --preset tiny --steps 20 --eval-interval 10 --eval-batches 1 --optimizer came --lr 1e-5 --spike-threshold 0.5 --spike-window 3 --out "$work/runs/second" >/dev/null
+"$cli" train --preset tiny --steps 20 --eval-interval 10 --eval-batches 1 --optimizer came --lr 3e-5 --seed 7 --spike-threshold 0.5 --spike-window 3 --out "$work/runs/second" >/dev/null
 
 # Damaged or incomplete files of one run leave the page of the others alone.
 mkdir "$work/runs/poor" "$work/runs/broken"

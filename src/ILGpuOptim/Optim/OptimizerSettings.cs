@@ -185,8 +185,17 @@ public sealed record OptimizerSettings : IOpenSettings
     private OptimizerOption? Find(string name)
     {
         string own = Name.Split('+')[0];
-        IEnumerable<(string Owner, OptimizerOption Option)> declared = Registry.DeclaredOptions.Where(item => item.Option.IsNamed(name));
-        return declared.OrderBy(item => item.Owner.Equals(own, StringComparison.OrdinalIgnoreCase) ? 0 : 1).Select(item => item.Option).FirstOrDefault();
+        OptimizerOption? first = null;
+        foreach ((string owner, OptimizerOption option) in Registry.DeclaredOptions)
+        {
+            if (!option.IsNamed(name))
+                continue;
+            if (owner.Equals(own, StringComparison.OrdinalIgnoreCase))
+                return option;
+            first ??= option;
+        }
+
+        return first;
     }
 
     private OptimizerOption Declaration(string name)

@@ -126,6 +126,8 @@ public static class Registry
     /// <summary>The parts that change any optimizer, in the order in which they act.</summary>
     public static IReadOnlyList<Part> Parts { get; } = [new SpikeClip(), new Cautious(), new DecoupledDecay(), new RmsClip(), new TrustRatio(), new GrowthLimit()];
 
+    private static readonly IReadOnlyList<(string Owner, OptimizerOption Option)> PartOptions = [.. Parts.SelectMany(OptimizerOption.Of, (part, option) => ("+" + part.Name, option))];
+
     /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>
     /// <exception cref="UserException">The name is taken or has other characters than letters, digits and -.</exception>
     public static void Add(OptimizerEntry entry)
@@ -166,7 +168,7 @@ public static class Registry
 
     /// <summary>The options of all optimizers and parts, with the names of those that have them.</summary>
     internal static IEnumerable<(string Owner, OptimizerOption Option)> DeclaredOptions =>
-        Entries.SelectMany(entry => entry.Options, (entry, option) => (entry.Name, option)).Concat(Parts.SelectMany(OptimizerOption.Of, (part, option) => ("+" + part.Name, option)));
+        Entries.SelectMany(entry => entry.Options, (entry, option) => (entry.Name, option)).Concat(PartOptions);
 
     /// <summary>Creates an optimizer for a model's parameters, in groups.</summary>
     /// <param name="settings">Its settings.</param>
