@@ -29,8 +29,10 @@ same() { [ "$(bits "$1")" = "$(bits "$2")" ] || fail "$2 differs from $1: $3"; }
 
 # Every optimizer with one process and with two or four; its state enters the twenty steps.
 case $mpi in openmpi) n=4 ;; mpich) n=2 ;; esac
+# The bits do not depend on the library, so one of the two sees all optimizers.
 optimizers=$("$cli" optimizers --json | grep -o '"name":"[^"]*","summary"' | cut -d'"' -f4)
 [ -n "$optimizers" ] || fail "no optimizers"
+[ "$mpi" = openmpi ] || optimizers="adamw came apollo muon lamb"
 for optimizer in $optimizers; do
   options=(--optimizer "$optimizer" --steps 20)
   "$cli" train "${small[@]}" "${options[@]}" --out "$work/one-$optimizer" >"$work/log" 2>&1 || fail "$optimizer alone"
