@@ -30,6 +30,9 @@ public class RecommendationTests
         TrainingSettings filled = set.Filled();
         Assert.Equal((0.5, "0.9", "0.95", 7, ScheduleKind.Wsd), (filled.Optimizer.LearningRate, filled.Optimizer["beta3"], filled.Optimizer["beta2"], filled.Warmup, filled.Schedule));
         Assert.Equal(3, (new TrainingSettings { Steps = 30 }).Filled().Warmup);
+
+        // Training takes it from the model.
+        Assert.Null((new TrainingSettings { Optimizer = new OptimizerSettings { Name = "adam-mini" } }).Filled().Optimizer["head_size"]);
     }
 
     /// <summary>A run of an earlier version keeps the values that it began with: those of the papers where its file names none.</summary>
