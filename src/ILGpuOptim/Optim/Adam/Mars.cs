@@ -148,11 +148,11 @@ public sealed class Mars : Optimizer<MarsOptions>
     private static void UpdateVector(in ParameterUpdate update, MarsOptions o, double rate)
     {
         var adam = AdamDirection.Corrected(o, update.Step);
-        float decay = (float)(1 - rate * o.VectorDecay);
+        var scaled = new ParameterUpdate(update.State, update.Gradient, rate);
         if (o.AmsGrad)
-            update.Map(new VectorAmsGradRule(adam, (float)rate, decay), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
+            scaled.Move(new AmsGradDirection(adam), Decay.Before(o.VectorDecay), update["exp_avg"], update["exp_avg_sq"], update["max_exp_avg_sq"]);
         else
-            update.Map(new VectorRule(adam, (float)rate, decay), update.Weights, update.Gradient, update["exp_avg"], update["exp_avg_sq"]);
+            scaled.Move(adam, Decay.Before(o.VectorDecay), update["exp_avg"], update["exp_avg_sq"]);
     }
 
     /// <summary>g + scale · (g - g').</summary>
@@ -271,32 +271,5 @@ public sealed class Mars : Optimizer<MarsOptions>
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L x) where L : struct, ILane<L> => p = p * L.Splat(decay) - L.Splat(rate) * x;
-    }
-
-    private readonly struct VectorRule(AdamDirection adam, float rate, float decay) : IMap4
-    {
-        private readonly AdamDirection adam = adam;
-        private readonly float rate = rate, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v) where L : struct, ILane<L> => p = p * L.Splat(decay) - L.Splat(rate) * adam.Of(g, ref m, ref v);
-    }
-
-    private readonly struct VectorAmsGradRule(AdamDirection adam, float rate, float decay) : IMap5
-    {
-        private readonly AdamDirection adam = adam;
-        private readonly float rate = rate, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L most) where L : struct, ILane<L>
-        {
-            adam.Average(g, ref m, ref v);
-            most = L.Max(most, v);
-            p = p * L.Splat(decay) - L.Splat(rate) * adam.Of(m, most);
-        }
     }
 }

@@ -85,7 +85,7 @@ public sealed class StableSpam : Optimizer<StableSpamOptions>
         double shrink = Shrink(o, t), beta1 = o.Beta1 * shrink, gamma1 = (o.Gamma1 < 0 ? o.Beta1 : o.Gamma1) * shrink;
         Device device = update.Device;
         Block scalars = device.Pool.Rent(3), largest = scalars.Slice(0, 1), ratio = scalars.Slice(1, 1), factor = scalars.Slice(2, 1);
-        update.Map(new LargestRule(), update.Gradient, Operand.Scalar(largest));
+        update.Map(new SpikeClip.LargestRule(), update.Gradient, Operand.Scalar(largest));
         device.Map(new LimitRule(o.Gamma3, normCount), 1, 1, largest, update["m_max_t"], ratio);
         update.Map(new SquaresRule(), update.Gradient, Operand.Scalar(largest), Operand.Scalar(ratio), Operand.Scalar(factor));
         device.Map(new NormRule(gamma1, o.Gamma2, normCount, o.Epsilon), 1, 1, factor, update["m_norm_t"], update["v_norm_t"]);
@@ -128,14 +128,6 @@ public sealed class StableSpam : Optimizer<StableSpamOptions>
     private static double Shrink(StableSpamOptions o, long t) => o.CosineSteps == 0 ? 1
         : t > o.CosineSteps ? o.CosineFloor
         : o.CosineFloor + (1 - o.CosineFloor) * (1 + Math.Cos(Math.PI * t / (o.CosineSteps + 1))) / 2;
-
-    private readonly struct LargestRule : IMap2
-    {
-        public static Access Access => Access.Of(Slot.Read, Slot.Max);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L largest) where L : struct, ILane<L> => largest = L.Abs(g);
-    }
 
     /// <summary>x = γx + (1-γ) max|g|; the limit x / (1-γᵏ) in place of max|g|, and what scales the elements above it.</summary>
     private readonly struct LimitRule(double gamma, long count) : IMap3

@@ -156,7 +156,7 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         if (o.Decouple || o.WeightDecay == 0)
             return update.Gradient with { Factor = Scalar(factor + (o.Maximize ? Negated : Clipped)) };
         penalized = update.Device.Pool.Rent(update.Length);
-        update.Map(new ProdigyRules.Penalty((float)o.WeightDecay), update.Gradient, weights, penalized.Value);
+        update.Map(new PenaltyRule((float)o.WeightDecay), update.Gradient, weights, penalized.Value);
         return new Operand(penalized.Value, Factor: Scalar(factor));
     }
 

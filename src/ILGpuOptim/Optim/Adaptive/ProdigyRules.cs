@@ -104,17 +104,6 @@ internal static class ProdigyRules
         }
     }
 
-    /// <summary>result = g + penalty · p.</summary>
-    internal readonly struct Penalty(float penalty) : IMap3
-    {
-        private readonly float penalty = penalty;
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L p, ref L result) where L : struct, ILane<L> => result = L.Fma(L.Splat(penalty), p, g);
-    }
-
     /// <summary>p -= decay · a · p.</summary>
     internal readonly struct Decay(float decay) : IMap2
     {

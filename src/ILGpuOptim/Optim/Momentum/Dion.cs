@@ -173,7 +173,7 @@ public sealed class Dion : Optimizer<DionOptions>, IBasisOptimizer
         else
         {
             if (o.WeightDecay != 0)
-                update.Map(new DecayRule((float)(1 - update.LearningRate * o.WeightDecay)), update.WeightValues);
+                update.Map(new ScaleRule((float)(1 - update.LearningRate * o.WeightDecay)), update.WeightValues);
             device.Gemm(Outer(p, image, update.WeightValues) with { Alpha = (float)(-update.LearningRate * size), Beta = 1 });
         }
 
@@ -197,17 +197,6 @@ public sealed class Dion : Optimizer<DionOptions>, IBasisOptimizer
 
     /// <summary>The factor of P Qᵀ, whose root mean square is √(r / mn).</summary>
     private static double Size(int m, int n, int r, MuonScaling scaling) => scaling == MuonScaling.Moonlight ? 0.2 * Math.Sqrt((double)m * n / r) : Math.Sqrt((double)m / n);
-
-    /// <summary>p *= decay.</summary>
-    private readonly struct DecayRule(float decay) : IMap1
-    {
-        private readonly float decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p) where L : struct, ILane<L> => p *= L.Splat(decay);
-    }
 
     /// <summary>M += g; ΣM².</summary>
     private readonly struct AccumulateRule : IMap3

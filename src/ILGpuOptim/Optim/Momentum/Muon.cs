@@ -170,17 +170,6 @@ public sealed class Muon : Optimizer<MuonOptions>
         device.Pool.Return(x);
     }
 
-    /// <summary>result = g + penalty · p.</summary>
-    private readonly struct PenaltyRule(float penalty) : IMap3
-    {
-        private readonly float penalty = penalty;
-
-        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L g, ref L p, ref L result) where L : struct, ILane<L> => result = L.Fma(L.Splat(penalty), p, g);
-    }
-
     private readonly struct Direction : IMap2
     {
         public static Access Access => Access.Of(Slot.Write, Slot.Read);

@@ -48,3 +48,14 @@ internal readonly struct MoveRule3<D>(D direction, Move move) : IMap5 where D : 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Apply<L>(ref L p, ref L g, ref L a, ref L b, ref L c) where L : struct, ILane<L> => p = move.Of(p, direction.Of(move.Penalized(p, g), ref a, ref b, ref c));
 }
+
+/// <summary>result = g + penalty · p.</summary>
+internal readonly struct PenaltyRule(float penalty) : IMap3
+{
+    private readonly float penalty = penalty;
+
+    public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L g, ref L p, ref L result) where L : struct, ILane<L> => result = L.Fma(L.Splat(penalty), p, g);
+}

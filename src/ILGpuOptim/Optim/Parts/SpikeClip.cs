@@ -37,7 +37,7 @@ public sealed record SpikeClip : Part
     }
 
     /// <summary>max|g|.</summary>
-    private readonly struct LargestRule : IMap2
+    internal readonly struct LargestRule : IMap2
     {
         public static Access Access => Access.Of(Slot.Read, Slot.Max);
 

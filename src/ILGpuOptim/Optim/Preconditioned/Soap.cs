@@ -157,7 +157,7 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
         }
 
         if (adds)
-            device.Gemm(axes[^1].Rotation(update.StateValues(axes[^1].Basis), from, update.WeightValues, back: true) with { Alpha = (float)(-update.LearningRate * scale), Beta = 1 }, new DecayRule((float)(1 - update.LearningRate * o.WeightDecay)));
+            device.Gemm(axes[^1].Rotation(update.StateValues(axes[^1].Basis), from, update.WeightValues, back: true) with { Alpha = (float)(-update.LearningRate * scale), Beta = 1 }, new ScaleRule((float)(1 - update.LearningRate * o.WeightDecay)));
         else
             update.Move(from, Decay.After(o.WeightDecay), scale);
     }
@@ -268,16 +268,5 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L a, ref L b, ref L sum) where L : struct, ILane<L> => sum = a * b;
-    }
-
-    /// <summary>p *= decay.</summary>
-    private readonly struct DecayRule(float decay) : IMap1
-    {
-        private readonly float decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p) where L : struct, ILane<L> => p *= L.Splat(decay);
     }
 }
