@@ -11,7 +11,7 @@ public sealed record KernelSource(string Key, string Title, int Threads, string 
 
 /// <summary>
 /// Records the kernels that a GPU would launch and compiles them to source, without a GPU or driver. Nothing is computed:
-/// the memory of <see cref="Device"/> does not change.
+/// downloads from <see cref="Device"/> give zeros.
 /// </summary>
 public sealed class KernelRecorder : IDisposable
 {

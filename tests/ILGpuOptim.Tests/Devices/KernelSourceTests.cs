@@ -49,6 +49,18 @@ public class KernelSourceTests
     public void ABarrierOfAnUnknownFormIsRefused() =>
         Assert.Throws<NotSupportedException>(() => GpuSource.CorrectOpenCl("work_group_barrier(CLK_IMAGE_MEM_FENCE);"));
 
+    [Fact]
+    public void DownloadsFromARecorderAreZeros()
+    {
+        using var recorder = new KernelRecorder();
+        Block block = recorder.Device.Pool.Rent(100);
+        recorder.Device.Upload(Enumerable.Repeat(float.NaN, 100).ToArray(), block);
+        var values = Enumerable.Repeat(1f, 100).ToArray();
+        recorder.Device.Download(block, values);
+        Assert.All(values, value => Assert.Equal(0, value));
+        recorder.Device.Pool.Return(block);
+    }
+
     /// <summary>The kernels of all models, general operations, products, attention and optimizers, with state in 8 bits as well.</summary>
     private static Dictionary<string, KernelSource>.ValueCollection All(string target, bool asProcessor)
     {

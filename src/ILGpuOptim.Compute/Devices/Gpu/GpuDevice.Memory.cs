@@ -83,6 +83,13 @@ public sealed partial class GpuDevice
         if (bytes == 0)
             return;
 
+        // No kernel wrote the memory, and what the operating system left there may be NaN.
+        if (recorded is not null)
+        {
+            target.Clear();
+            return;
+        }
+
         // The copy is asynchronous: the target must stay pinned until the stream has finished.
         fixed (byte* pointer = target)
         {
