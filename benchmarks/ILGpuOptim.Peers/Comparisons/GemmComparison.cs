@@ -21,7 +21,7 @@ internal static class GemmComparison
         Console.WriteLine($"|---|---|{string.Concat(Enumerable.Repeat("---:|", names.Count + (ratio ? 1 : 0)))}");
         foreach (var shape in (openCl ? GemmShape.OpenCl : GemmShape.All).Where(shape => shape.Name.Contains(options.Argument ?? "")))
         {
-            var outcome = Turns.Take(workers, shape.Name, rounds: 15, count: 2, options.Sequential);
+            var outcome = Turns.Take(workers, _ => shape.Name, rounds: 15, count: 2, options.Sequential);
             var cells = names.Select(name => $"{shape.Operations / outcome.Median(name) * 1e-6:F1}");
             if (ratio)
             {

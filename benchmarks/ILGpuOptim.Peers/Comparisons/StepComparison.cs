@@ -1,3 +1,4 @@
+using ILGpuOptim.Optim;
 using PeerBenchmarks.Running;
 using PeerBenchmarks.Workloads;
 
@@ -18,7 +19,7 @@ internal static class StepComparison
     /// Optimizers over the parameters of GPT-2 124M. "PyTorch" is torch.optim's own, fused where it can be; "PyTorch restated" are the published
     /// equations in ordinary torch code, written for this comparison (worker.py).
     /// </summary>
-    private static readonly Row[] Optimizers =
+    private static readonly Row[] WithPeers =
     [
         new("AdamW", "gpt2", [Candidate.Ours, "TorchSharp", PyTorch, "PyTorch foreach", "C"], 4, 4),
         new("Adam", "adam", [Candidate.Ours, PyTorch], 3, 3),
@@ -36,10 +37,29 @@ internal static class StepComparison
         new("GaLore, step with a randomized refresh", "galore-randomized", [Candidate.Ours], 2, 1),
         new("Fira, rank 128, no refresh", "fira", [Candidate.Ours], 3, 2),
         new("Muon", "muon", [Candidate.Ours, Restated], 2, 1),
-        new("products of Newton–Schulz, a layer", "products", [Candidate.Ours], 3, 3),
+        new("SOAP, step with a refresh", "soap-refresh", [Candidate.Ours], 2, 1),
         new("copy of 400 MB", "copy", ["C"], 3, 4),
         new("update of 400 MB in place", "update", ["C"], 3, 4),
     ];
+
+    /// <summary>Every optimizer: those with peers, then the others by name; each beside a loop in C that moves the same bytes, and beside its products alone.</summary>
+    private static IEnumerable<Row> Optimizers(string part)
+    {
+        IEnumerable<Row> others = Registry.Entries.Select(entry => entry.Name).Where(name => name != "adamw" && WithPeers.All(row => row.Case != name))
+            .Select(name => new Row(name, name, [Candidate.Ours], 3, 2));
+        foreach (Row row in WithPeers.Concat(others).Where(row => row.Case.Contains(part, StringComparison.Ordinal)))
+        {
+            if (!row.Sides.Contains(Candidate.Ours))
+            {
+                yield return row;
+                continue;
+            }
+
+            yield return row with { Sides = [.. row.Sides, Candidate.SameBytes] };
+            if (OurOptimizer.Count(row.Case).Operations > 0)
+                yield return new(row.Title + ", its products alone", row.Case + OurOptimizer.ProductsAlone, [Candidate.Ours], row.Rounds, row.Count);
+        }
+    }
 
     public static void Run(Options options)
     {
@@ -50,7 +70,7 @@ internal static class StepComparison
             "gpt2" when options.Argument is "1024" => [new("GPT-2 124M, 1 × 1024 tokens", "gpt2-1024", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
             "llama" => [new("LLaMA-60M, 2 × 256 tokens", "llama-60m", [Candidate.Ours, Candidate.Before, "PyTorch"], 6, 2)],
             "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
-            _ => [.. Optimizers.Where(row => row.Case.Contains(options.Argument ?? "", StringComparison.Ordinal))],
+            _ => [.. Optimizers(options.Argument ?? "")],
         };
 
         var workers = rows.SelectMany(row => row.Sides).Distinct().Where(options.Wants)
@@ -67,12 +87,12 @@ internal static class StepComparison
             var sides = row.Sides.Where(options.Wants).ToArray();
             if (sides.Length == 0)
                 continue;
-            var outcome = Turns.Take([.. sides.Select(side => workers[side])], row.Case, row.Rounds, row.Count, options.Sequential);
+            var outcome = Turns.Take([.. sides.Select(side => workers[side])], side => side == Candidate.SameBytes ? $"bytes-{OurOptimizer.Count(row.Case).Bytes}" : row.Case, row.Rounds, row.Count, options.Sequential);
             foreach (string side in sides)
             {
                 string ratio = side != Candidate.Ours && sides.Contains(Candidate.Ours)
                     ? $"{outcome.Ratio(Candidate.Ours, side):F2} ×" : "";
-                Console.WriteLine($"| {row.Title} | {side} | {outcome.Median(side):F2} | {outcome.Spread(side):P1} | {ratio} | {(counts ? Traffic(row, side, outcome.Median(side)) : $"{workers[side].PeakBytes / 1e6:F0}")} |");
+                Console.WriteLine($"| {row.Title} | {side} | {outcome.Median(side):F2} | {outcome.Spread(side):P1} | {ratio} | {(counts ? Traffic(row, side, outcome.Median(side)) : $"{workers[side].PeakBytes / 1e6:F0} |")}");
             }
         }
         foreach (var worker in workers.Values)
@@ -84,12 +104,15 @@ internal static class StepComparison
     {
         double perSecond = 1e-6 / milliseconds;
         if (side == "C")
-            return row.Case == "gpt2" ? $"28 | {OurOptimizer.Count(row.Case).Parameters * 28 * perSecond:F1} |" : $"| {MovedByC * perSecond:F1} |";
-        if (side != Candidate.Ours || row.Case == "galore-refresh")
+            return row.Case == "gpt2" ? $"28 | {OurOptimizer.Count(row.Case).Parameters * 28 * perSecond:F1} | |" : $"| {MovedByC * perSecond:F1} | |";
+        if (side is not (Candidate.Ours or Candidate.SameBytes) || row.Case == "galore-refresh")
             return "| |";
-        if (row.Case == "products")
-            return $"| | {OurOptimizer.ProductOperations * perSecond:F0}";
-        var (bytes, operations, parameters) = OurOptimizer.Count(row.Case);
-        return $"{(double)bytes / parameters:F1} | {bytes * perSecond:F1} | {(operations == 0 ? "" : $"{operations * perSecond:F0}")}";
+        bool isProducts = row.Case.EndsWith(OurOptimizer.ProductsAlone, StringComparison.Ordinal);
+        var (bytes, operations, parameters) = OurOptimizer.Count(isProducts ? row.Case[..^OurOptimizer.ProductsAlone.Length] : row.Case);
+        if (isProducts)
+            return $"| | {operations * perSecond:F0} |";
+        if (side == Candidate.SameBytes)
+            return $"| {bytes * perSecond:F1} | |";
+        return $"{(double)bytes / parameters:F1} | {bytes * perSecond:F1} | {(operations == 0 ? "" : $"{operations * perSecond:F0}")} |";
     }
 }

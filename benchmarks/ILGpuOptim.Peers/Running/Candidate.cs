@@ -12,6 +12,9 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
     /// <summary>The name of this project's own side.</summary>
     public const string Ours = "ours";
 
+    /// <summary>The name of a loop in C that updates memory in place and moves as many bytes as this project's step, by count.</summary>
+    public const string SameBytes = "C, same bytes";
+
     /// <summary>The name of another build of this project.</summary>
     public const string Before = "before";
 
@@ -46,7 +49,7 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
         "PyTorch" => Python(name, task, "fused"),
         "PyTorch foreach" => Python(name, task, "foreach"),
         "PyTorch restated" => Python(name, task, "restated"),
-        "C" => new Candidate(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
+        "C" or SameBytes => new Candidate(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
         _ => throw new ArgumentException($"{name}: no such candidate"),
     };
 

@@ -43,18 +43,18 @@ internal static class Turns
     /// Each side measures <paramref name="count"/> units a turn, <paramref name="rounds"/> turns. A round in which other
     /// processes used the machine is measured again, whatever its figures: programs differ in how they bear the loss of a core.
     /// </summary>
-    public static Outcome Take(IReadOnlyList<Worker> workers, string @case, int rounds, int count, bool alone)
+    public static Outcome Take(IReadOnlyList<Worker> workers, Func<string, string> caseOf, int rounds, int count, bool alone)
     {
         var times = workers.ToDictionary(worker => worker.Candidate.Name, _ => new List<double[]>());
         foreach (var worker in workers)
-            worker.Measure(1, @case); // prepares and warms up
+            worker.Measure(1, caseOf(worker.Candidate.Name)); // prepares and warms up
         int disturbed = 0;
         foreach (var group in alone ? workers.Select(worker => new[] { worker }) : [[.. workers]])
         {
             int attempts = rounds * MaxAttempts;
             for (int round = 0; round < rounds && attempts > 0; attempts--)
             {
-                var turns = Array.ConvertAll(group, worker => (worker.Candidate.Name, Times: worker.Measure(count, @case), worker.Disturbed));
+                var turns = Array.ConvertAll(group, worker => (worker.Candidate.Name, Times: worker.Measure(count, caseOf(worker.Candidate.Name)), worker.Disturbed));
                 if (turns.Any(turn => turn.Disturbed))
                 {
                     disturbed++;
@@ -65,10 +65,10 @@ internal static class Turns
                 round++;
             }
             if (times[group[0].Candidate.Name].Count < rounds)
-                throw new WorkerException($"{@case}: other programs used this machine in {disturbed} of {rounds * MaxAttempts} rounds; stop them and measure again.");
+                throw new WorkerException($"{caseOf(workers[0].Candidate.Name)}: other programs used this machine in {disturbed} of {rounds * MaxAttempts} rounds; stop them and measure again.");
         }
         if (disturbed > 0)
-            Console.Error.WriteLine($"{@case}: measured {disturbed} rounds again, as other programs used the machine");
+            Console.Error.WriteLine($"{caseOf(workers[0].Candidate.Name)}: measured {disturbed} rounds again, as other programs used the machine");
         return new Outcome(times);
     }
 }

@@ -18,7 +18,14 @@ internal sealed class CountingDevice : DryDevice
     /// <summary>Multiplications and additions of matrix products since <see cref="Clear"/>.</summary>
     public double Operations { get; private set; }
 
-    public void Clear() => (Bytes, Operations) = (0, 0);
+    /// <summary>The products since <see cref="Clear"/>, in their order.</summary>
+    public List<GemmArguments> Products { get; } = [];
+
+    public void Clear()
+    {
+        (Bytes, Operations) = (0, 0);
+        Products.Clear();
+    }
 
     protected internal override void MapCore<R>(in R rule, long rows, long columns, ReadOnlySpan<Operand> operands) => Count<R>(rows, columns, operands, 0);
 
@@ -26,6 +33,7 @@ internal sealed class CountingDevice : DryDevice
 
     protected internal override void GemmCore<R>(in GemmArguments g, in R epilogue, ReadOnlySpan<Operand> operands)
     {
+        Products.Add(g);
         long matrix = (long)g.M * g.N;
         Bytes += sizeof(float) * g.Batch * ((long)g.M * g.K + (long)g.K * g.N + (g.Beta == 0 ? matrix : 2 * matrix));
         Operations += 2.0 * g.Batch * matrix * g.K;

@@ -8,18 +8,22 @@ namespace PeerBenchmarks.Workloads;
 
 /// <summary>
 /// An optimizer of this project over the parameters of GPT-2 124M; the case names the optimizer. <c>NAME-refresh</c> renews the basis at every
-/// step, <c>NAME-randomized</c> too, by the randomized method; <c>products</c> is one Newton–Schulz iteration's products over a layer, without the rest.
+/// step, <c>NAME-randomized</c> too, by the randomized method; <c>NAME-products</c> are the matrix products of a step alone, over operands outside the caches.
 /// </summary>
 internal sealed class OurOptimizer : Workload
 {
-    /// <summary>Rows and columns of the matrices of a layer.</summary>
-    private static readonly (int Rows, int Columns)[] Layer = [(768, 2304), (768, 768), (768, 3072), (3072, 768)];
+    /// <summary>The end of the cases that are the products of a step alone.</summary>
+    public const string ProductsAlone = "-products";
+
+    /// <summary>Elements of the memory that operands of products are taken from in turn: 256 MB, more than a cache holds.</summary>
+    private const int OperandElements = 1 << 26;
 
     private readonly CpuDevice device = new(Threads);
     private LanguageModel? model;
     private Gradients? gradients;
     private Optimizer? optimizer;
-    private Block x, y, gram, square;
+    private GemmArguments[] products = [];
+    private Block? memory;
 
     public override string Description => device.Description;
 
@@ -29,29 +33,51 @@ internal sealed class OurOptimizer : Workload
     {
         optimizer?.Dispose();
         optimizer = null;
+        products = [];
+        if (memory is { } operands)
+            device.Pool.Return(operands);
+        memory = null;
         device.Pool.Trim();
-        if (@case == "products")
+        if (@case.EndsWith(ProductsAlone, StringComparison.Ordinal))
         {
-            (x, y, gram, square) = (Normal(768 * 3072), Normal(768 * 3072), Normal(768 * 768), Normal(768 * 768));
+            products = Products(@case[..^ProductsAlone.Length]);
             return;
         }
 
         model ??= OurModel.Create(Recipe.Gpt2, device);
         gradients ??= GradientsOf(model, device);
         optimizer = Create(@case, model);
+        Begin(optimizer);
     }
 
-    /// <summary>Operations of <c>products</c>.</summary>
-    public static double ProductOperations => Layer.Sum(size =>
+    /// <summary>The first step of SOAP computes eigenvectors on the host for minutes; it takes the identity instead, and later steps are as they are.</summary>
+    private void Begin(Optimizer made)
     {
-        double small = Math.Min(size.Rows, size.Columns), large = Math.Max(size.Rows, size.Columns);
-        return 2 * small * small * (2 * large + small);
-    });
+        if (made is not Soap)
+            return;
+        var bases = (IBasisOptimizer)made;
+        bases.BasisSource = (state, _, axis) =>
+        {
+            int size = state.Parameter.Shape[axis];
+            var identity = new float[size * size];
+            for (int i = 0; i < size; i++)
+                identity[i * size + i] = 1;
+            return identity;
+        };
+        made.Step(gradients!);
+        bases.BasisSource = null;
+    }
 
     /// <summary>Bytes and operations that a step takes by count, and the numbers of the model.</summary>
     public static (long Bytes, double Operations, long Parameters) Count(string @case)
     {
         using var counting = new CountingDevice();
+        long parameters = CountInto(counting, @case);
+        return (counting.Bytes, counting.Operations, parameters);
+    }
+
+    private static long CountInto(CountingDevice counting, string @case)
+    {
         using LanguageModel dry = OurModel.Create(Recipe.Gpt2, counting);
         Gradients gradients = GradientsOf(dry, counting);
         using Optimizer optimizer = Create(@case, dry);
@@ -60,7 +86,27 @@ internal sealed class OurOptimizer : Workload
         optimizer.Step(gradients);
         counting.Clear();
         optimizer.Step(gradients);
-        return (counting.Bytes, counting.Operations, dry.ParameterCount);
+        return dry.ParameterCount;
+    }
+
+    /// <summary>The products of a step, with operands that follow each other in one large block.</summary>
+    private GemmArguments[] Products(string @case)
+    {
+        using var counting = new CountingDevice();
+        CountInto(counting, @case);
+        Block block = device.Pool.Rent(OperandElements);
+        device.Random(block, RandomKind.Normal, 1e-2f, 1, 0);
+        memory = block;
+        long used = 0;
+        Block Next(Block like)
+        {
+            if (used + like.Length > OperandElements)
+                used = 0;
+            used += like.Length;
+            return block.Slice(used - like.Length, like.Length);
+        }
+
+        return [.. counting.Products.Select(product => product with { A = Next(product.A), B = Next(product.B), C = Next(product.C) })];
     }
 
     private static Gradients GradientsOf(LanguageModel model, Device device)
@@ -77,7 +123,7 @@ internal sealed class OurOptimizer : Workload
         bool refreshes = words[^1] is "refresh" or "randomized";
         string name = @case == "gpt2" ? "adamw" : refreshes ? string.Join('-', words[..^1]) : @case;
         Optimizer made = OurModel.Optimizer(name, Recipe.Gpt2, model);
-        if (made.States[0].Options is not LowRankOptions)
+        if (made.States[0].Options is not (LowRankOptions or SoapOptions))
             return made;
 
         // The same groups with another gap: never a refresh after the first step, or one at each.
@@ -86,11 +132,12 @@ internal sealed class OurOptimizer : Workload
         Optimizer optimizer = Registry.Find(name).Create(default);
         foreach ((Parameter parameter, OptimizerOptions options) in groups)
         {
-            var o = (LowRankOptions)options;
-            optimizer.Add(parameter, o with
+            int gap = refreshes ? 1 : int.MaxValue;
+            optimizer.Add(parameter, options switch
             {
-                UpdateProjectionGap = refreshes ? 1 : int.MaxValue,
-                Basis = words[^1] == "randomized" ? ProjectionBasis.RandomizedSvd : o.Basis,
+                LowRankOptions o => o with { UpdateProjectionGap = gap, ProjectionBasis = words[^1] == "randomized" ? ProjectionBasis.RandomizedSvd : o.ProjectionBasis },
+                SoapOptions o => o with { PreconditionFrequency = gap },
+                _ => options,
             });
         }
 
@@ -105,21 +152,8 @@ internal sealed class OurOptimizer : Workload
             return;
         }
 
-        foreach ((int m, int n) in Layer)
-        {
-            int small = Math.Min(m, n);
-            bool wide = m <= n;
-            device.Gemm(wide ? new GemmArguments(x, x, gram, m, m, n) { TransposeB = true } : new GemmArguments(x, x, gram, n, n, m) { TransposeA = true });
-            device.Gemm(new GemmArguments(gram, gram, square, small, small, small));
-            device.Gemm(wide ? new GemmArguments(square, x, y, m, n, m) : new GemmArguments(x, square, y, m, n, n));
-        }
-    }
-
-    private Block Normal(long length)
-    {
-        Block block = device.Pool.Rent(length);
-        device.Random(block, RandomKind.Normal, 1e-2f, 1, 0);
-        return block;
+        foreach (GemmArguments product in products)
+            device.Gemm(product);
     }
 
     public override void Dispose() => device.Dispose();

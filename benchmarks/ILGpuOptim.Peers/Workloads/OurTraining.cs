@@ -79,17 +79,17 @@ internal static class OurModel
             HiddenSize = recipe.HiddenSize,
         };
 
-    public static Optimizer Optimizer(string name, Recipe recipe, LanguageModel model) => Registry.Create(
-        new OptimizerSettings
+    public static Optimizer Optimizer(string name, Recipe recipe, LanguageModel model)
+    {
+        var settings = new OptimizerSettings { Name = name, LearningRate = recipe.LearningRate, WeightDecay = recipe.WeightDecay };
+        settings = name switch
         {
-            Name = name,
-            LearningRate = recipe.LearningRate,
-            WeightDecay = recipe.WeightDecay,
-            Beta1 = name is "adamw" ? recipe.Beta1 : null,
-            Beta2 = name is "adamw" ? recipe.Beta2 : null,
-            Momentum = name is "sgd" ? 0.9 : null,
-            Rank = name switch { "apollo" => 192, "galore" or "fira" => 128, _ => null },
-        },
-        model.Parameters,
-        out _);
+            "adamw" => settings.With("beta1", recipe.Beta1).With("beta2", recipe.Beta2),
+            "sgd" => settings.With("momentum", 0.9),
+            "apollo" => settings.With("rank", 192),
+            "galore" or "fira" => settings.With("rank", 128),
+            _ => settings,
+        };
+        return Registry.Create(settings, model.Parameters, out _);
+    }
 }
