@@ -71,7 +71,9 @@ for victim in 0 1; do
   [ ${#pids[@]} = 2 ] || fail "${#pids[@]} processes train, not two"
   kill -KILL "${pids[$victim]}"
   began=$SECONDS
-  wait "$launcher" 2>/dev/null && fail "the launcher does not report a killed process"
+  # MPICH's mpirun may end with status 0: if its proxy finds the connection of the killed process closed before it is told of the signal, it kills all
+  # processes and reports 0 for each, although SIGKILL ended them (4 of 30 kills with MPICH 4.2.1). So its status says nothing.
+  ! wait "$launcher" 2>/dev/null || [ "$mpi" = mpich ] || fail "the launcher does not report a killed process"
   for pid in "${pids[@]}"; do
     while [ -e "/proc/$pid" ]; do
       ((SECONDS - began < 30)) || fail "process $pid is there 30 seconds after another was killed"
