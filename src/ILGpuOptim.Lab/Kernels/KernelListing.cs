@@ -45,11 +45,11 @@ internal static class KernelListing
         optimizer.Step(gradients);
     }
 
-    /// <summary>Records the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout.</summary>
+    /// <summary>Records the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout, in every precision.</summary>
     /// <param name="recorder">Receives the kernels.</param>
     public static void RecordModels(KernelRecorder recorder) => LaunchModels(recorder.Device);
 
-    /// <summary>Launches the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout.</summary>
+    /// <summary>Launches the kernels of the forward and backward passes of GPT-2, LLaMA and BERT, with dropout, in every precision.</summary>
     internal static void LaunchModels(Device device)
     {
         const float Dropout = 0.1f;
@@ -62,9 +62,12 @@ internal static class KernelListing
         foreach (ModelConfig config in configs)
         {
             using LanguageModel model = config.Create(new Initializer(device, 1));
-            using var tape = new Tape(device);
             var tokens = new int[Batch * Length];
-            tape.Backward(model.Loss(tape, tokens, tokens, Batch));
+            foreach (Precision precision in Enum.GetValues<Precision>())
+            {
+                using var tape = new Tape(device) { Precision = precision };
+                tape.Backward(model.Loss(tape, tokens, tokens, Batch));
+            }
         }
     }
 }
