@@ -94,34 +94,50 @@ internal static class ComparisonCharts
         plot.Series.Add(seeds);
     }
 
-    private static PlotModel Curves(OptimizerComparison comparison, string axis, Func<ComparedRun, Func<long, double>> position)
+    /// <summary>Losses of each optimizer's run with all tokens and the first seed over steps.</summary>
+    public static PlotModel BySteps(ProtocolResult result) => Curves(
+        [.. result.Optimizers.Select(optimizer => (optimizer.Optimizer.Candidate.Label, optimizer.Ends.FirstOrDefault()?.Run))], "step", _ => step => step);
+
+    private static PlotModel Curves(OptimizerComparison comparison, string axis, Func<ComparedRun, Func<long, double>> position) => Curves(
+        [.. comparison.Candidates.Select(candidate => (candidate.Candidate.Label, candidate.Best ?? candidate.Grid.MaxBy(run => run.Step)))], axis, position);
+
+    private static PlotModel Curves(IReadOnlyList<(string Label, ComparedRun? Run)> runs, string axis, Func<ComparedRun, Func<long, double>> position)
     {
         PlotModel plot = Charts.Plot(new LinearAxis { Title = axis, Position = AxisPosition.Bottom, Minimum = 0 }, Left);
         double lowest = double.PositiveInfinity, highest = double.NegativeInfinity;
         List<LineSeries> behind = [], before = [];
-        for (int i = 0; i < comparison.Candidates.Count; i++)
+        for (int i = 0; i < runs.Count; i++)
         {
-            OptimizerComparison.ComparedCandidate candidate = comparison.Candidates[i];
-            if ((candidate.Best ?? candidate.Grid.MaxBy(run => run.Step)) is not { Metrics.Validations.Count: > 0 } run)
+            if (runs[i].Run is not { Metrics.Validations.Count: > 0 } run)
                 continue;
             Func<long, double> x = position(run);
-            LineSeries training = Charts.Thin(i, LineStyle.Solid), validation = Charts.Line(candidate.Candidate.Label, i);
+            LineSeries training = Charts.Thin(i, LineStyle.Solid), validation = Charts.Line(runs[i].Label, i);
             (long Step, double Loss)[] smoothed = [.. run.Metrics.Smoothed()];
             int stride = Math.Max(1, smoothed.Length / MaxPoints);
             training.Points.AddRange(smoothed.Where((_, k) => k % stride == 0).Select(item => new DataPoint(x(item.Step), item.Loss)));
             validation.Points.AddRange(run.Metrics.Validations.Select(item => new DataPoint(x(item.Step), item.Validation ?? double.NaN)));
             behind.Add(training);
-            before.Add(validation);
 
             // The untrained model's loss would flatten everything else.
-            foreach (double loss in run.Metrics.Validations.Skip(1).Select(item => item.Validation).OfType<double>())
+            double[] losses = [.. run.Metrics.Validations.Skip(1).Select(item => item.Validation).OfType<double>()];
+            foreach (double loss in losses)
                 (lowest, highest) = (Math.Min(lowest, loss), Math.Max(highest, loss));
+
+            // Between two validations the training loss is the curve.
+            if (losses.Length == 1)
+            {
+                highest = double.PositiveInfinity;
+                validation.LineStyle = LineStyle.None;
+            }
+
+            before.Add(validation);
         }
 
         foreach (LineSeries series in behind.Concat(before))
             plot.Series.Add(series);
+        double top = Math.Min(highest, lowest + 2), margin = 0.05 * (top - lowest);
         if (lowest < highest)
-            (plot.Axes[1].Minimum, plot.Axes[1].Maximum) = (lowest - 0.05 * (highest - lowest), Math.Min(highest, lowest + 2) + 0.05 * (highest - lowest));
+            (plot.Axes[1].Minimum, plot.Axes[1].Maximum) = (lowest - margin, top + margin);
         return plot;
     }
 

@@ -28,22 +28,26 @@ internal static class CompareCommand
         };
         Option<int> seeds = Flag.Of("--seeds", "number of seeds for the best learning rate", 1, typeof(ComparisonSettings).GetProperty(nameof(ComparisonSettings.Seeds))!.GetCustomAttribute<RangeAttribute>());
         var complete = new Option<bool>("--no-pruning") { Description = "train every learning rate to the end; otherwise successive halving stops the worse ones at a quarter and half of the steps" };
+        var protocol = new Option<string?>("--protocol") { Description = "JSON file that states the whole comparison: searches, seeds, tests; takes --out, --device, --threads, --dry-run and --json beside it" };
+        var dryRun = new Option<bool>("--dry-run") { Description = "with --protocol: print the number of runs, tokens and the estimated time" };
         var output = new Option<string>("--out") { Description = "folder of the comparison; the same command continues a stopped comparison", DefaultValueFactory = _ => Path.Combine("runs", "comparison") };
         var command = new Command("compare", "Train the same model with several optimizers, with the same seed and batches, and write a report as HTML, CSV and Markdown.")
         {
-            optimizers, rates, seeds, complete, output,
+            optimizers, rates, seeds, complete, protocol, dryRun, output,
         };
         foreach (Option option in train.All.Where(option => option.Name is not ("--optimizer" or "--lr" or "--out" or "--resume" or "--allow-data-change" or "--keep")))
             command.Options.Add(option);
         var watch = new WatchCommand();
         foreach (Option flag in watch.Flags)
             command.Options.Add(flag);
-        command.SetAction(result => Run(
-            result.GetValue(output)!,
-            () => watch.Start(result),
-            Settings(train, result, result.GetValue(optimizers)!, result.GetValue(rates) ?? [], result.GetValue(seeds), !result.GetValue(complete)),
-            result.GetValue(train.Json),
-            Provenance.Command(result)));
+        command.SetAction(result => result.GetValue(protocol) is { } file ? ProtocolRuns.Run(file, result.GetValue(dryRun), train, result, output, () => watch.Start(result))
+            : result.GetValue(dryRun) ? throw new UserException("--dry-run needs --protocol, the file whose runs it counts; add it, or leave --dry-run out")
+            : Run(
+                result.GetValue(output)!,
+                () => watch.Start(result),
+                Settings(train, result, result.GetValue(optimizers)!, result.GetValue(rates) ?? [], result.GetValue(seeds), !result.GetValue(complete)),
+                result.GetValue(train.Json),
+                Provenance.Command(result)));
         return command;
     }
 

@@ -83,12 +83,12 @@ internal static class ComparisonTables
 
     private static string Outcome(ComparedRun run) => run.Status.ToString().ToLowerInvariant();
 
-    private static string Text(double? number, string format, string unit = "") =>
+    internal static string Text(double? number, string format, string unit = "") =>
         number is { } value && double.IsFinite(value) ? value.ToString(format, CultureInfo.InvariantCulture) + unit : "–";
 
-    private static string Value(double? number) => number?.ToString("R", CultureInfo.InvariantCulture) ?? "";
+    internal static string Value(double? number) => number?.ToString("R", CultureInfo.InvariantCulture) ?? "";
 
-    private static string Bytes(long? bytes) => bytes switch
+    internal static string Bytes(long? bytes) => bytes switch
     {
         null => "–",
         >= 1_000_000 => Text(bytes / 1e6, "F2", " MB"),

@@ -261,7 +261,7 @@ public sealed record TrainingSettings
     /// <exception cref="UserException">As for <see cref="Load"/>.</exception>
     public static TrainingSettings Parse(string json) => Read(JsonFields.Parse(Encoding.UTF8.GetBytes(json), "settings"));
 
-    private static TrainingSettings Read(JsonFields fields, bool isRun = false)
+    internal static TrainingSettings Read(JsonFields fields, bool isRun = false)
     {
         TrainingSettings start = Named(fields, "preset", name => Presets.Find(name ?? "default"));
         if (isRun || fields.Has(RunRecord.Field))

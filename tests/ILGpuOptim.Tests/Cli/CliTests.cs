@@ -181,6 +181,8 @@ public class CliTests
         { "did you mean came", ["check", "cam"] },
         { "--lr fast: it must be a number above 0", ["compare", "--lr", "1e-3,fast"] },
         { "not empty and holds no comparison", ["compare", "--out", "."] },
+        { "--lr: the protocol claims.json states all settings", ["compare", "--protocol", "claims.json", "--lr", "1e-3"] },
+        { "--dry-run needs --protocol", ["compare", "--dry-run"] },
         { "no run in this folder", ["info", "nowhere"] },
         { "--prompt-ids 1,2,3", ["sample", TinyModel, "--prompt", "text"] },
         { "--prompt-ids 1,2,3", ["sample", TinyModel] },
