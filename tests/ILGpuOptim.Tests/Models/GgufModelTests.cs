@@ -11,7 +11,7 @@ namespace ILGpuOptim.Tests.Models;
 /// <summary>Models in GGUF files and back. That llama.cpp computes the same from the files is checked by tests/ILGpuOptim.ExportOracle.</summary>
 public class GgufModelTests
 {
-    private static readonly string[] Families = ["gpt2", "gpt_neox", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "smollm3"];
+    private static readonly string[] Families = ["gpt2", "gpt_neox", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "t5v11"];
 
     public static TheoryData<string, GgufType> Cases =>
         new(Families.SelectMany(family => Enum.GetValues<GgufType>().Select(type => (family, type))));
@@ -40,17 +40,19 @@ public class GgufModelTests
             return;
         int[] ids = [1, 7, 12, 0, 3, 3];
         using var tape = new Tape(device);
-        Assert.Equal(model.Logits(tape, ids, 1).ToArray(), read.Logits(tape, ids, 1).ToArray(), (x, y) => Math.Abs(x - y) < 1e-5f);
+        Assert.Equal(Logits(model), Logits(read), (x, y) => Math.Abs(x - y) < 1e-5f);
         Assert.Equal(model.Parameters.Select(parameter => parameter.Name), read.Parameters.Select(parameter => parameter.Name));
         // Norms with the factor 1 + weight hold the sum in the file, and Gemma's scale of scores is put into weights.
         for (int i = 0; i < model.Parameters.Count && !family.StartsWith("gemma", StringComparison.Ordinal); i++)
             Assert.Equal(model.Parameters[i].ToArray(), read.Parameters[i].ToArray());
+
+        float[] Logits(LanguageModel of) => of.Logits(tape, of.HasEncoder ? new TokenBatch(ids, 1) { DecoderTokens = [0, 5, 2] } : new TokenBatch(ids, 1)).ToArray();
     }
 
     [Theory]
     [InlineData("bert", "the head that predicts masked tokens")]
     [InlineData("modernbert", "the head that predicts masked tokens")]
-    [InlineData("t5", "T5 cannot be exported")]
+    [InlineData("t5", "T5 with num_decoder_layers = 3 above num_layers = 2")]
     [InlineData("qwen3_moe", "a layer without experts (1)")]
     public void ModelsThatLlamaCppDoesNotComputeAreRefusedByName(string family, string message)
     {
@@ -165,7 +167,9 @@ public class GgufModelTests
         var config = new LlamaConfig { VocabularySize = 40_000, ContextLength = 8, HiddenSize = 8, IntermediateSize = 8, Layers = 1, Heads = 1 };
         using LanguageModel model = config.Create(new Initializer(device, 1));
         string goldens = Goldens.Folder("sentencepiece");
-        Refuse("of the type Unigram", model, Tokenizers.Open(Path.Combine(goldens, "unigram.model")));
+        Refuse("of the type Word", model, Tokenizers.Open(Path.Combine(goldens, "word.model")));
+        Refuse("\"<sep>\"", model, Tokenizers.Open(Path.Combine(goldens, "unigram-cf.model")));
+        Refuse("byte_fallback", model, Tokenizers.Open(Path.Combine(goldens, "unigram-nfkc.model")));
         Refuse("user-defined piece", model, Tokenizers.Open(Path.Combine(goldens, "newline-symbol.model")));
     }
 

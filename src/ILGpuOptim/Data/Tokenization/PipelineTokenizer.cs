@@ -74,10 +74,12 @@ internal sealed class PipelineTokenizer(string kind, ITokenModel model, IReadOnl
     public void Save(string folder) => TokenizerFiles.Save(folder, files);
 
     /// <summary>The pieces of a text between added tokens, normalized, as the model gets them.</summary>
-    public IReadOnlyList<string> Pieces(string text)
+    /// <param name="text">The text.</param>
+    /// <param name="atStart">No token is before it.</param>
+    public IReadOnlyList<string> Pieces(string text, bool atStart = true)
     {
         var pieces = new List<TextPiece>();
-        var whole = new TextPiece((Normalizer?.Normalize(text) ?? text).AsMemory(), AtStart: true);
+        var whole = new TextPiece((Normalizer?.Normalize(text) ?? text).AsMemory(), atStart);
         if (PreTokenizer is null)
             pieces.Add(whole);
         else

@@ -157,6 +157,10 @@ internal sealed class GgufWriter : IDisposable
                 Kind(Kind(header, GgufValueType.Array), GgufValueType.Float32).Write((long)numbers.Length);
                 header.Write(MemoryMarshal.AsBytes(numbers.AsSpan()));
                 break;
+            case byte[] bytes:
+                Kind(Kind(header, GgufValueType.Array), GgufValueType.UInt8).Write((long)bytes.Length);
+                header.Write(bytes);
+                break;
             case int[] numbers:
                 Kind(Kind(header, GgufValueType.Array), GgufValueType.Int32).Write((long)numbers.Length);
                 header.Write(MemoryMarshal.AsBytes(numbers.AsSpan()));

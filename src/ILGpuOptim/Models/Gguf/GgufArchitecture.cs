@@ -81,6 +81,7 @@ internal sealed record GgufArchitecture(string Name)
         ["phi3"] = new("phi3") { DividesHeads = true, RotatesPart = true, HasAttentionBias = false, Scalings = ["default", "longrope"] },
         ["olmo2"] = new("olmo2") { DividesHeads = true, NeedsHead = true, HasAttentionBias = false },
         ["smollm3"] = new("smollm3") { RotatesNeighbours = true, HasAttentionBias = false, PlainInterval = 4 },
+        ["t5"] = new(GgufT5.Name),
     };
 
     /// <summary>The architecture of a model.</summary>
@@ -106,6 +107,12 @@ internal sealed record GgufArchitecture(string Name)
     /// <exception cref="UserException">The architecture computes something else; the message names the field.</exception>
     public GgufArchitecture For(ModelConfig config, TransformerDescription model)
     {
+        if (Name == GgufT5.Name)
+        {
+            GgufT5.Check(config, model);
+            return this;
+        }
+
         GgufArchitecture fitted = this with { WindowPeriod = config is Gemma3Config gemma ? gemma.SlidingPattern : WindowPeriod };
         AttentionDescription first = model.Blocks[0].Attention;
         fitted = fitted with { ScaleSize = HiddenScaleLayers == model.Blocks.Count ? (float)model.HiddenSize / first.Heads : first.HeadSize };

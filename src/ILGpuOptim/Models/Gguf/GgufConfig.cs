@@ -45,8 +45,66 @@ internal sealed class GgufConfig
     {
         GgufEntry tokens = file.Tensors.GetValueOrDefault("token_embd.weight") is { Shape.Count: 2 } entry ? entry
             : throw new UserException($"{file.Path}: there is no tensor token_embd.weight of two dimensions");
-        long layers = Required("block_count"), heads = Required("attention.head_count");
         var json = new JsonObject { ["model_type"] = Family, ["vocab_size"] = tokens.Shape[0], ["tie_word_embeddings"] = !file.Tensors.ContainsKey("output.weight") };
+        if (architecture == GgufT5.Name)
+            ReadT5(json);
+        else
+            ReadDecoder(json);
+        foreach (string key in file.Metadata.Keys.Where(key => key.StartsWith(architecture + ".", StringComparison.Ordinal)).Order(StringComparer.Ordinal))
+        {
+            if (!read.Contains(key) && !Ignored.Contains(key[(architecture.Length + 1)..]))
+                throw new UserException($"{file.Path}: {key} is not supported, and it may change the model's results");
+        }
+
+        return ModelConfig.Parse(json.ToJsonString(), file.Path);
+    }
+
+    private void ReadT5(JsonObject json)
+    {
+        long heads = Required("attention.head_count"), layers = Required("block_count"), width = Required("embedding_length");
+        long size = Optional("attention.key_length") ?? (heads > 0 ? width / heads : 0);
+        foreach ((string key, long value) in ((string, long)[])[("attention.head_count_kv", heads), ("attention.value_length", size)])
+        {
+            if (Optional(key) is { } other && other != value)
+                throw Refused(key, $"is {other} where T5 has {value}");
+        }
+
+        json["d_model"] = width;
+        json["d_kv"] = size;
+        json["d_ff"] = Required("feed_forward_length");
+        json["num_layers"] = layers;
+        json["num_decoder_layers"] = Optional("decoder_block_count") ?? layers;
+        json["num_heads"] = heads;
+        json["n_positions"] = Required("context_length");
+        json["layer_norm_epsilon"] = Number("attention.layer_norm_rms_epsilon");
+        // Files that were converted elsewhere have it; the norms of T5 are RMS norms.
+        read.Add("t5.attention.layer_norm_epsilon");
+        long buckets = Required("attention.relative_buckets_count");
+        json["relative_attention_num_buckets"] = Plain(GgufT5.Buckets) ?? buckets;
+        json["relative_attention_max_distance"] = Plain(GgufT5.MaxDistance) ?? GgufT5.Farthest;
+        json["feed_forward_proj"] = file.Tensors.ContainsKey("dec.blk.0.ffn_gate.weight") ? "gated-gelu" : "relu";
+        json["dropout_rate"] = 0;
+        if (file.Metadata.ContainsKey(GgufT5.OriginalOf(GgufT5.ScaledNorm)))
+            json["scale_decoder_outputs"] = true;
+        json["decoder_start_token_id"] = Required("decoder_start_token_id");
+        json["pad_token_id"] = Plain("tokenizer.ggml.padding_token_id");
+        json["eos_token_id"] = Plain("tokenizer.ggml.eos_token_id");
+        int[] sentinels = [.. GgufVocabulary.SentinelsOf(file)];
+        if (sentinels.Length > 0)
+            json["sentinel_token_ids"] = new JsonArray([.. sentinels.Select(id => (JsonNode)id)]);
+        Constants = [GgufT5.Unused];
+
+        long? Plain(string key) => file.Metadata.GetValueOrDefault(key) switch
+        {
+            null => null,
+            long and >= 0 and <= int.MaxValue and var number => number,
+            _ => throw new UserException($"{file.Path}: {key} must be a natural number below 2^31"),
+        };
+    }
+
+    private void ReadDecoder(JsonObject json)
+    {
+        long layers = Required("block_count"), heads = Required("attention.head_count");
         (string width, string inner, string count, string head, string positions) = IsGpt2
             ? ("n_embd", "n_inner", "n_layer", "n_head", "n_positions")
             : ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings");
@@ -65,13 +123,6 @@ internal sealed class GgufConfig
         ReadHeads(json, heads);
         if (!IsGpt2)
             ReadRotary(json);
-        foreach (string key in file.Metadata.Keys.Where(key => key.StartsWith(architecture + ".", StringComparison.Ordinal)).Order(StringComparer.Ordinal))
-        {
-            if (!read.Contains(key) && !Ignored.Contains(key[(architecture.Length + 1)..]))
-                throw new UserException($"{file.Path}: {key} is not supported, and it may change the model's results");
-        }
-
-        return ModelConfig.Parse(json.ToJsonString(), file.Path);
     }
 
     private void ReadFamily(JsonObject json)

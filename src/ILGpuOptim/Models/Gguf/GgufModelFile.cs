@@ -29,9 +29,17 @@ public static class GgufModelFile
             notes.Add($"the context of the file is {metadata.ContextLength} tokens, the model's attention window: llama.cpp has no windows for {model.Config.Family}");
         if (Ops.ActivationNames.Find(description.Blocks[0].FeedForward.Activation) == Ops.Activation.GeluErf)
             notes.Add($"llama.cpp computes {model.Config.Family}'s gelu by its tanh approximation");
-        List<(string, object)> values = [.. metadata.Values(type), .. GgufTokenizer.Of(tokenizer, model.Config.VocabularySize, endTokens, notes)];
         (string Name, float[] Values)[] constants = [.. metadata.Constants()];
         GgufTensor[] tensors = [.. GgufTensors.Of(description, architecture)];
+        if (tensors.Any(tensor => tensor.Rows is not null))
+            notes.Add($"the file's biases of relative positions hold for {description.MaxPositions} tokens, the context of the file: llama.cpp has no relative_attention_max_distance other than {GgufT5.Farthest}");
+        Dictionary<string, Parameter> parameters = model.Parameters.ToDictionary(parameter => parameter.Name, StringComparer.Ordinal);
+        List<(string, object)> values =
+        [
+            .. metadata.Values(type),
+            .. tensors.Where(tensor => tensor.KeepsOriginal).Select(tensor => (GgufT5.OriginalOf(tensor.Name), (object)parameters[tensor.Parameters[0]].ToArray())),
+            .. GgufTokenizer.Of(tokenizer, model.Config, endTokens, notes),
+        ];
         GgufTensorInfo[] infos =
         [
             .. tensors.Select(tensor => new GgufTensorInfo(tensor.Name, TypeOf(tensor, type, isHead: tensor.Name == "output.weight" || (tensor == tensors[0] && tensors[^1].Name != "output.weight")), tensor.Shape)),
@@ -40,7 +48,6 @@ public static class GgufModelFile
         int wide = infos.Zip(tensors).Count(pair => pair.Second.IsMatrix && pair.First.Type == GgufType.F16 && type != GgufType.F16);
         if (wide > 0)
             notes.Add($"{wide} of {tensors.Count(tensor => tensor.IsMatrix)} matrices are f16, because their rows are no whole blocks of {GgufBlocks.Values} values");
-        Dictionary<string, Parameter> parameters = model.Parameters.ToDictionary(parameter => parameter.Name, StringComparer.Ordinal);
         try
         {
             using var writer = new GgufWriter(path, values, infos);
@@ -81,7 +88,7 @@ public static class GgufModelFile
             Dictionary<string, Parameter> parameters = model.Parameters.ToDictionary(parameter => parameter.Name, StringComparer.Ordinal);
             foreach (GgufTensor tensor in tensors)
             {
-                float[] values = tensor.FromFile(file.Read(file.Tensors[tensor.Name]));
+                float[] values = tensor.KeepsOriginal ? Original(file, tensor, parameters[tensor.Parameters[0]]) : tensor.FromFile(file.Read(file.Tensors[tensor.Name]));
                 int size = values.Length / tensor.Parameters.Count;
                 for (int i = 0; i < tensor.Parameters.Count; i++)
                     parameters[tensor.Parameters[i]].Load(values.AsSpan(i * size, size));
@@ -96,6 +103,18 @@ public static class GgufModelFile
             model.Dispose();
             throw;
         }
+    }
+
+    /// <summary>The values of a parameter that the metadata has; without them, the tensor's.</summary>
+    private static float[] Original(GgufFile file, GgufTensor tensor, Parameter parameter)
+    {
+        float[] stored = file.Read(file.Tensors[tensor.Name]);
+        string key = GgufT5.OriginalOf(tensor.Name);
+        if (!file.Metadata.TryGetValue(key, out object? value) && tensor.Rows is null)
+            return stored;
+        float[] original = value is double[] numbers ? Array.ConvertAll(numbers, number => (float)number) : [];
+        return original.Length == parameter.Shape.Aggregate(1, (product, size) => product * size) && tensor.ToFile(original).AsSpan().SequenceEqual(stored) ? original
+            : throw new UserException($"{file.Path}: {tensor.Name} does not follow from the values of {key}; the tensor was changed, so remove the key or export the model again");
     }
 
     /// <summary>Checks that the file has the model's tensors and no others.</summary>

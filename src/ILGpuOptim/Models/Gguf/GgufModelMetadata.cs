@@ -36,7 +36,7 @@ internal sealed class GgufModelMetadata(ModelConfig config, TransformerDescripti
         Add("vocab_size", (uint)model.VocabularySize);
         Add("context_length", (uint)ContextLength);
         Add("embedding_length", (uint)model.HiddenSize);
-        Add("block_count", (uint)model.Blocks.Count);
+        Add("block_count", (uint)(model.Encoder ?? model).Blocks.Count);
         Add("feed_forward_length", (uint)(config is Qwen3MoeConfig dense ? dense.IntermediateSize : First.FeedForward.IntermediateSize));
         Add("attention.head_count", (uint)attention.Heads);
         Add("attention.head_count_kv", (uint)attention.KeyHeads);
@@ -68,6 +68,8 @@ internal sealed class GgufModelMetadata(ModelConfig config, TransformerDescripti
             Add("final_logit_softcapping", model.Head.SoftCap!.Value);
         }
 
+        if (model.Encoder is not null)
+            AddEncoder();
         AddWindow();
         if (Rotated.Rotary is { } rotary)
             AddRotary(rotary);
@@ -93,6 +95,18 @@ internal sealed class GgufModelMetadata(ModelConfig config, TransformerDescripti
     }
 
     private void Add(string key, object value) => values.Add(($"{architecture.Name}.{key}", value));
+
+    private void AddEncoder()
+    {
+        Add("decoder_block_count", (uint)model.Blocks.Count);
+        Add("decoder_start_token_id", (uint)model.DecoderStartToken!.Value);
+        Add("attention.relative_buckets_count", (uint)GgufT5.RowCount(model));
+        if (!GgufT5.HasDistances(model))
+            return;
+        RelativeBiasDescription table = First.Attention.RelativeBias!;
+        values.Add((GgufT5.Buckets, (uint)table.Buckets));
+        values.Add((GgufT5.MaxDistance, (uint)table.MaxDistance));
+    }
 
     private void AddWindow()
     {

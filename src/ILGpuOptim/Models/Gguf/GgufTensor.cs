@@ -37,6 +37,12 @@ internal sealed record GgufTensor(string Name, IReadOnlyList<int> Shape, params 
     /// <summary>Multiplies the values, after <see cref="Offset"/> is added.</summary>
     public float Factor { get; init; } = 1;
 
+    /// <summary>The parameter's row of each row of the file; null: they have the same rows.</summary>
+    public IReadOnlyList<int>? Rows { get; init; }
+
+    /// <summary>The metadata has the parameter's values too, as they do not follow from the tensor's. Files that were made elsewhere have the parameter in the tensor.</summary>
+    public bool KeepsOriginal { get; init; }
+
     /// <summary>True for matrices that may be stored in a narrow type; norms, biases, positions and routers stay in f32.</summary>
     public bool IsMatrix { get; init; }
 
@@ -50,6 +56,8 @@ internal sealed record GgufTensor(string Name, IReadOnlyList<int> Shape, params 
 
     private float[] Reordered(float[] values, bool toFile)
     {
+        if (toFile && Rows is { } sources)
+            return [.. sources.SelectMany(row => values.Skip(row * Shape[^1]).Take(Shape[^1]))];
         if (Order == GgufOrder.Same)
             return values;
         int columns = Shape.Count == 1 ? 1 : Shape[^1], rows = values.Length / columns;
@@ -93,6 +101,13 @@ internal static class GgufTensors
     /// <summary>The tensors in the order of the file.</summary>
     public static IEnumerable<GgufTensor> Of(TransformerDescription model, GgufArchitecture architecture)
     {
+        if (model.Encoder is not null)
+        {
+            foreach (GgufTensor tensor in GgufT5.Tensors(model))
+                yield return tensor;
+            yield break;
+        }
+
         int width = model.HiddenSize;
         string tokens = model.Embedding.Tokens + ".weight";
         yield return new("token_embd.weight", [model.VocabularySize, width], tokens) { IsMatrix = true };
@@ -138,7 +153,7 @@ internal static class GgufTensors
         ];
     }
 
-    private static IEnumerable<GgufTensor> OfFeedForward(string name, FeedForwardDescription part, int width)
+    public static IEnumerable<GgufTensor> OfFeedForward(string name, FeedForwardDescription part, int width)
     {
         int inner = part.IntermediateSize;
         if (part.Experts is { } experts)
@@ -164,7 +179,7 @@ internal static class GgufTensors
         ];
     }
 
-    private static IEnumerable<GgufTensor> OfNorm(string name, NormDescription? norm, int size, float factor = 1)
+    public static IEnumerable<GgufTensor> OfNorm(string name, NormDescription? norm, int size, float factor = 1)
     {
         if (norm is null)
             yield break;
@@ -173,7 +188,7 @@ internal static class GgufTensors
             yield return new(name + ".bias", [size], norm.Name + ".bias");
     }
 
-    private static IEnumerable<GgufTensor> OfProjection(string name, ProjectionDescription projection, int inputs, int outputs, GgufOrder order = GgufOrder.Same, int heads = 1, float factor = 1)
+    public static IEnumerable<GgufTensor> OfProjection(string name, ProjectionDescription projection, int inputs, int outputs, GgufOrder order = GgufOrder.Same, int heads = 1, float factor = 1)
     {
         yield return new(name + ".weight", [outputs, inputs], projection.Name + ".weight")
         {

@@ -35,14 +35,20 @@ internal static class GgufTokenizer
 
     /// <summary>Keys and values.</summary>
     /// <param name="tokenizer">The tokenizer; null: ids only.</param>
-    /// <param name="vocabulary">The vocabulary size of the model.</param>
+    /// <param name="config">The model's configuration.</param>
     /// <param name="endTokens">Tokens that end a text.</param>
     /// <param name="notes">Receives what a user should know.</param>
     /// <exception cref="UserException">llama.cpp has no such tokenizer.</exception>
-    public static IReadOnlyList<(string Key, object Value)> Of(ITokenizer? tokenizer, int vocabulary, IReadOnlyList<int> endTokens, List<string> notes)
+    public static IReadOnlyList<(string Key, object Value)> Of(ITokenizer? tokenizer, ModelConfig config, IReadOnlyList<int> endTokens, List<string> notes)
     {
-        if (tokenizer is null)
+        int vocabulary = config.VocabularySize;
+        SpanTokens? spans = config.SpanTokens;
+        if (spans?.End is { } last && endTokens.Count == 0)
+            endTokens = [last];
+        if (tokenizer is null && spans is null)
             return [("tokenizer.ggml.model", "none")];
+        if (tokenizer is null)
+            return [("tokenizer.ggml.model", "none"), ("tokenizer.ggml.padding_token_id", (uint)spans!.Padding), .. endTokens.Take(1).Select(end => ("tokenizer.ggml.eos_token_id", (object)(uint)end))];
         if (tokenizer.VocabularySize > vocabulary)
             throw new UserException($"the tokenizer has {tokenizer.VocabularySize:N0} ids and the model {vocabulary:N0}; they do not belong together");
         if (tokenizer.PromptPrefix.Count > 1)
@@ -51,11 +57,15 @@ internal static class GgufTokenizer
         {
             CharTokenizer characters => OfCharacters(characters, vocabulary),
             ByteTokenizer => OfBytes(vocabulary),
+            SentencePieceTokenizer { Model.Algorithm: PieceAlgorithm.Unigram } pieces => GgufUnigram.Of(pieces, vocabulary),
             SentencePieceTokenizer pieces => OfPieces(pieces, vocabulary, notes),
+            PipelineTokenizer { Model: UnigramModel model } unigram => OfUnigram(unigram, model, vocabulary, notes),
             PipelineTokenizer { WordPatterns: { } patterns } bytes => OfBytePairs(bytes, patterns, vocabulary, notes),
             PipelineTokenizer { Model: BytePairModel { Options.ByteFallback: true } model } merged => OfScores(merged, model, vocabulary, notes),
             _ => throw Refused($"llama.cpp has none that works like it (a {tokenizer.Kind} tokenizer, or one that splits text into words in its own way)"),
         };
+        if (spans is not null)
+            result.Set(spans);
         int[] ends = [.. endTokens.Where(id => id < vocabulary)];
         if (ends.Length == 0 && result.ControlOf("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>") is { } end)
             ends = [end];
@@ -66,7 +76,15 @@ internal static class GgufTokenizer
         return [.. result.Metadata(ends)];
     }
 
-    private static UserException Refused(string why) => new($"the tokenizer cannot be exported to GGUF: {why}");
+    /// <summary>The error for a tokenizer that llama.cpp does not have.</summary>
+    public static UserException Refused(string why) => new($"the tokenizer cannot be exported to GGUF: {why}");
+
+    private static GgufVocabulary OfUnigram(PipelineTokenizer tokenizer, UnigramModel model, int size, List<string> notes)
+    {
+        GgufVocabulary result = GgufUnigram.Of(tokenizer, model, size, notes);
+        SetAdded(result, tokenizer.Added.All.Where(token => token.Id != model.Unknown), notes);
+        return result;
+    }
 
     private static GgufVocabulary OfCharacters(CharTokenizer tokenizer, int size)
     {
@@ -177,7 +195,7 @@ internal static class GgufTokenizer
     {
         SentencePieceModel model = tokenizer.Model;
         if (model.Algorithm != PieceAlgorithm.BytePair)
-            throw Refused($"it is a SentencePiece model of the type {model.Algorithm}; merges by score (BPE) can be exported");
+            throw Refused($"it is a SentencePiece model of the type {model.Algorithm}; unigram models and merges by score (BPE) can be exported");
         if (!model.ByteFallback)
             throw Refused("it has no pieces for the bytes of unknown characters (byte_fallback), which llama.cpp needs");
         if (model.Normalizer is not { Characters: null, RemoveExtraWhitespaces: false, EscapeWhitespaces: true } || model.WhitespaceIsSuffix)
@@ -204,7 +222,8 @@ internal static class GgufTokenizer
             notes.Add($"llama.cpp finds {strips.Content} everywhere and keeps the white space around it, unlike this tokenizer (lstrip, rstrip or single_word)");
     }
 
-    private static string? ChatTemplateOf(IReadOnlyList<(string Name, byte[] Contents)> files)
+    /// <summary>The template of conversations among a tokenizer's files; null if there is none.</summary>
+    public static string? ChatTemplateOf(IReadOnlyList<(string Name, byte[] Contents)> files)
     {
         if (files.FirstOrDefault(file => file.Name == "chat_template.jinja").Contents is { } template)
             return Encoding.UTF8.GetString(template);

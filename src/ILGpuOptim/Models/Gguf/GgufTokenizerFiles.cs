@@ -37,8 +37,9 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
         {
             "gpt2" => OfBytePairs(),
             "llama" => OfPieces(),
+            GgufUnigram.Name => OfUnigram(),
             "rwkv" => OfLongest(),
-            _ => throw Refused("model", $"is \"{kind}\"; gpt2, llama, rwkv and none are supported"),
+            _ => throw Refused("model", $"is \"{kind}\"; gpt2, llama, t5, rwkv and none are supported"),
         };
 
         T[]? Values<T>(string key) => file.Metadata.GetValueOrDefault(Prefix + key) is { } value ? value as T[] ?? throw Refused(key, "is not a list of the right type") : null;
@@ -56,7 +57,8 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
 
         void RefuseText()
         {
-            if (Flag("add_eos_token") == true)
+            // The configuration of a T5 has the end token that its inputs get.
+            if (Flag("add_eos_token") == true && file.Metadata["general.architecture"] as string != GgufT5.Name)
                 throw Refused("add_eos_token", "is true; tokens after a text are not supported");
         }
 
@@ -81,18 +83,11 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
                 // Tokenizers with these words compose characters, which the file does not say.
                 ["normalizer"] = words.Name == "qwen2" ? new JsonObject { ["type"] = "NFC" } : null,
                 ["pre_tokenizer"] = new JsonObject { ["type"] = "Sequence", ["pretokenizers"] = steps },
-                ["post_processor"] = start is { } id ? Template(id) : null,
+                ["post_processor"] = start is null ? null : Template(start, null),
                 ["decoder"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = true, ["trim_offsets"] = true, ["use_regex"] = true },
                 ["model"] = model,
             };
-            byte[] contents = Encoding.UTF8.GetBytes(root.ToJsonString(Json));
-            _ = TokenizerJson.Read($"{file.Path}: tokenizer", contents, []);
-            return new(folder =>
-            {
-                AtomicFolder.WriteBytes(Path.Combine(folder, TokenizerFiles.HuggingFace), contents);
-                WriteCompanion(folder, new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast" });
-                WriteGeneration(folder);
-            });
+            return OfJson(root);
         }
 
         static string Alias(string name) => name switch
@@ -140,17 +135,18 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
             })]);
         }
 
-        JsonObject Template(int id)
+        JsonObject Template(int? start, int? end)
         {
             return new()
             {
                 ["type"] = "TemplateProcessing",
-                ["single"] = new JsonArray(Special(), Sequence("A")),
-                ["pair"] = new JsonArray(Special(), Sequence("A"), Sequence("B")),
-                ["special_tokens"] = new JsonObject { [tokens[id]] = new JsonObject { ["id"] = tokens[id], ["ids"] = new JsonArray(id), ["tokens"] = new JsonArray(tokens[id]) } },
+                ["single"] = new JsonArray([.. Special(start), Sequence("A"), .. Special(end)]),
+                ["pair"] = new JsonArray([.. Special(start), Sequence("A"), .. Special(end), Sequence("B"), .. Special(end)]),
+                ["special_tokens"] = new JsonObject(new[] { start, end }.OfType<int>().Distinct()
+                    .Select(id => KeyValuePair.Create(tokens[id], (JsonNode?)new JsonObject { ["id"] = tokens[id], ["ids"] = new JsonArray(id), ["tokens"] = new JsonArray(tokens[id]) }))),
             };
 
-            JsonObject Special() => new() { ["SpecialToken"] = new JsonObject { ["id"] = tokens[id], ["type_id"] = 0 } };
+            JsonNode[] Special(int? id) => id is { } known ? [new JsonObject { ["SpecialToken"] = new JsonObject { ["id"] = tokens[known], ["type_id"] = 0 } }] : [];
         }
 
         GgufTokenizerFiles OfPieces()
@@ -179,11 +175,51 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
             });
         }
 
+        GgufTokenizerFiles OfUnigram()
+        {
+            RefuseText();
+            double[] scores = Values<double>("scores") ?? throw Refused("scores", "is missing");
+            if (scores.Length != tokens.Length)
+                throw Refused("scores", "does not have a score for every token");
+            if (scores.FirstOrDefault(value => !double.IsFinite(value)) is var score && !double.IsFinite(score))
+                throw Refused("scores", $"has {score}, which is not finite");
+            if (types.Any(type => (GgufTokenType)type == GgufTokenType.Byte))
+                throw Refused("token_type", "has bytes, which are not supported for unigram models");
+            if (Flag("remove_extra_whitespaces") != true)
+                throw Refused("remove_extra_whitespaces", "is not true, which is not supported for unigram models");
+            byte[]? map = Values<long>("precompiled_charsmap") is { Length: > 0 } values ? Array.ConvertAll(values, value => (byte)value) : null;
+            if (map is not null && new CharacterMap(map, $"{file.Path}: tokenizer").JoinsLetters)
+                throw Refused("precompiled_charsmap", "replaces several letters at once, which is not supported");
+            // The score of unknown characters follows from the lowest one, so that of unused tokens must not be lower.
+            double lowest = scores.Where((_, id) => (GgufTokenType)types[id] == GgufTokenType.Normal).DefaultIfEmpty().Min();
+            JsonObject root = GgufUnigram.ToJson(tokens.Zip(scores.Select(value => Math.Max(value, lowest))), Id("unknown_token_id") ?? 2, map);
+            root["version"] = "1.0";
+            root["added_tokens"] = Added();
+            int? start = Flag("add_bos_token") == true ? Id("bos_token_id") ?? throw Refused("bos_token_id", "is missing") : null;
+            int? end = Flag("add_eos_token") != false ? Id("eos_token_id") : null;
+            root["post_processor"] = start is null && end is null ? null : Template(start, end);
+            return OfJson(root);
+        }
+
+        GgufTokenizerFiles OfJson(JsonObject root)
+        {
+            byte[] contents = Encoding.UTF8.GetBytes(root.ToJsonString(Json));
+            _ = TokenizerJson.Read($"{file.Path}: tokenizer", contents, []);
+            return new(folder =>
+            {
+                AtomicFolder.WriteBytes(Path.Combine(folder, TokenizerFiles.HuggingFace), contents);
+                WriteCompanion(folder, new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast" });
+                WriteGeneration(folder);
+            });
+        }
+
         PieceType TypeOf(int id) => types[id] == 0 ? PieceType.Normal : (PieceType)types[id];
 
         GgufTokenizerFiles OfLongest()
         {
-            byte[][] texts = [.. tokens.Select(token => Unescaped(token) ?? throw Refused("tokens", $"has \"{token}\", whose escapes are not understood"))];
+            // A T5 has special tokens after those of its tokenizer.
+            int count = Array.FindLastIndex(types, type => (GgufTokenType)type == GgufTokenType.Normal) + 1;
+            byte[][] texts = [.. tokens[..count].Select(token => Unescaped(token) ?? throw Refused("tokens", $"has \"{token}\", whose escapes are not understood"))];
             if (texts.Length == 256 && texts.Index().All(text => text.Item is [var value] && value == text.Index))
                 return new(new ByteTokenizer().Save);
             var characters = new List<Rune>();

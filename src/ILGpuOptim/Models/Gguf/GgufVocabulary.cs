@@ -1,4 +1,6 @@
 using System.Text;
+using ILGpuOptim.Data;
+using ILGpuOptim.Files;
 
 namespace ILGpuOptim.Models;
 
@@ -25,10 +27,13 @@ internal enum GgufTokenType
 }
 
 /// <summary>A tokenizer as llama.cpp knows it.</summary>
-/// <param name="Model">The algorithm: <c>gpt2</c> (byte-level BPE), <c>llama</c> (merges by score) or <c>rwkv</c> (the longest token that matches).</param>
+/// <param name="Model">The algorithm: <c>gpt2</c> (byte-level BPE), <c>llama</c> (merges by score), <c>t5</c> (the most probable tokens) or <c>rwkv</c> (the longest token that matches).</param>
 /// <param name="Size">The vocabulary size of the model; ids without a token get a placeholder.</param>
 internal sealed class GgufVocabulary(string Model, int Size)
 {
+    /// <summary>A score with which no token is chosen.</summary>
+    private const float Lowest = -10000;
+
     private readonly Dictionary<int, (string Text, GgufTokenType Type, float Score)> tokens = [];
 
     /// <summary>How text is split into words, for <c>gpt2</c>.</summary>
@@ -37,17 +42,43 @@ internal sealed class GgufVocabulary(string Model, int Size)
     /// <summary>Pairs of tokens in the order of their ranks, for <c>gpt2</c>.</summary>
     public IReadOnlyList<string>? Merges { get; init; }
 
-    /// <summary>A space is put before a text, for <c>llama</c>.</summary>
+    /// <summary>A space is put before a text, for <c>llama</c> and <c>t5</c>.</summary>
     public bool? AddsSpace { get; init; }
+
+    /// <summary>SentencePiece's replacements of characters, for <c>t5</c>; null: none.</summary>
+    public byte[]? CharacterMap { get; init; }
 
     /// <summary>The token that begins prompts; null: none.</summary>
     public int? PromptStart { get; init; }
+
+    /// <summary>The special tokens of a T5, whose inputs have the end token after the text; null: another model.</summary>
+    public SpanTokens? Spans { get; private set; }
 
     /// <summary>The template of conversations.</summary>
     public string? ChatTemplate { get; init; }
 
     /// <summary>Sets the token of an id.</summary>
     public void Set(int id, string text, GgufTokenType type, float score = 0) => tokens[id] = (text, type, score);
+
+    /// <summary>Sets the special tokens of a T5, and names those that the tokenizer does not have.</summary>
+    public void Set(SpanTokens spans)
+    {
+        Spans = spans;
+        Name(spans.Padding, "<pad>", GgufTokenType.Control);
+        if (spans.End is { } end)
+            Name(end, "</s>", GgufTokenType.Control);
+        foreach ((int number, int id) in spans.Sentinels.Index())
+            Name(id, SentinelTokenizer.TextOf(number), GgufTokenType.UserDefined);
+
+        void Name(int id, string text, GgufTokenType type) => tokens.TryAdd(id, (text, type, 0));
+    }
+
+    /// <summary>The sentinels among the tokens of a file, in order.</summary>
+    public static IEnumerable<int> SentinelsOf(GgufFile file)
+    {
+        string[] texts = file.Metadata.GetValueOrDefault("tokenizer.ggml.tokens") as string[] ?? [];
+        return Enumerable.Range(0, texts.Length).Select(number => Array.IndexOf(texts, SentinelTokenizer.TextOf(number))).TakeWhile(id => id >= 0);
+    }
 
     /// <summary>The first id of a control token with one of some texts; null if there is none.</summary>
     public int? ControlOf(params ReadOnlySpan<string> texts)
@@ -78,13 +109,13 @@ internal sealed class GgufVocabulary(string Model, int Size)
         string[] texts = [.. ids.Select(TextOf)];
         if (texts.GroupBy(text => text).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new UserException($"the tokenizer cannot be exported to GGUF, because llama.cpp finds tokens by their text: two have the text \"{twice.Key}\"");
-        int needed = Model == "gpt2" ? 12 : Model == "llama" ? 3 : 0;
+        int needed = Model == "gpt2" ? 12 : Model is "llama" or GgufUnigram.Name ? 3 : 0;
         if (Size < needed)
             throw new UserException($"the tokenizer cannot be exported to GGUF: llama.cpp needs at least {needed} tokens for this kind, and there are {Size}");
         yield return ("tokenizer.ggml.tokens", texts);
         yield return ("tokenizer.ggml.token_type", ids.Select(id => (int)(tokens.TryGetValue(id, out var token) ? token.Type : GgufTokenType.Unused)).ToArray());
-        if (Model == "llama")
-            yield return ("tokenizer.ggml.scores", ids.Select(id => tokens.TryGetValue(id, out var token) ? token.Score : 0).ToArray());
+        if (Model is "llama" or GgufUnigram.Name)
+            yield return ("tokenizer.ggml.scores", ids.Select(id => tokens.TryGetValue(id, out var token) ? token.Score : Model == "llama" ? 0 : Lowest).ToArray());
         if (Merges is not null)
             yield return ("tokenizer.ggml.merges", Merges.ToArray());
         if (PromptStart is { } start)
@@ -96,9 +127,15 @@ internal sealed class GgufVocabulary(string Model, int Size)
         if (tokens.Where(token => token.Value.Type == GgufTokenType.Unknown).Select(token => (int?)token.Key).FirstOrDefault() is { } unknown)
             yield return ("tokenizer.ggml.unknown_token_id", (uint)unknown);
         yield return ("tokenizer.ggml.add_bos_token", PromptStart is not null);
-        yield return ("tokenizer.ggml.add_eos_token", false);
+        yield return ("tokenizer.ggml.add_eos_token", Spans?.End is not null);
+        if (Spans is not null)
+            yield return ("tokenizer.ggml.padding_token_id", (uint)Spans.Padding);
         if (AddsSpace is { } adds)
             yield return ("tokenizer.ggml.add_space_prefix", adds);
+        if (Model == GgufUnigram.Name)
+            yield return ("tokenizer.ggml.remove_extra_whitespaces", true);
+        if (CharacterMap is not null)
+            yield return ("tokenizer.ggml.precompiled_charsmap", CharacterMap);
         if (ChatTemplate is not null)
             yield return ("tokenizer.chat_template", ChatTemplate);
     }

@@ -42,6 +42,15 @@ internal sealed class UnigramModel : ITokenModel
     /// <inheritdoc/>
     public int VocabularySize => tokens.Count;
 
+    /// <summary>The tokens and their log-probabilities.</summary>
+    public IReadOnlyList<(string Token, double Score)> Tokens => tokens;
+
+    /// <summary>The id of unknown characters; null if there is none.</summary>
+    public int? Unknown => unknown;
+
+    /// <summary>Unknown characters become byte tokens.</summary>
+    public bool ByteFallback => byteFallback;
+
     /// <summary>Reads a model of type Unigram.</summary>
     public static UnigramModel Read(JsonFields model)
     {

@@ -10,6 +10,9 @@ namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 /// </summary>
 internal sealed class CharacterMap
 {
+    /// <summary>Keys are searched up to this length; damaged maps may have cycles.</summary>
+    private const int MaxKey = 32;
+
     private readonly uint[] units;
     private readonly byte[] replacements;
     private readonly Dictionary<int, string> texts = [];
@@ -26,6 +29,18 @@ internal sealed class CharacterMap
             units[i] = BinaryPrimitives.ReadUInt32LittleEndian(blob[(4 + 4 * i)..]);
         replacements = blob[(4 + (int)size)..].ToArray();
     }
+
+    /// <summary>The map as the constructor reads it.</summary>
+    public byte[] ToBytes() => [.. BitConverter.GetBytes(4 * units.Length), .. units.SelectMany(BitConverter.GetBytes), .. replacements];
+
+    /// <summary>True if a key has several printable characters of ASCII. Maps by Unicode's rules have none; a <c>tokenizer.json</c> ignores such keys.</summary>
+    public bool JoinsLetters => units.Length > 0 && JoinsAfter(Offset(units[0]), 0);
+
+    private bool JoinsAfter(uint start, int length) => length < MaxKey && Enumerable.Range('!', '~' - '!' + 1).Any(key =>
+    {
+        uint at = start ^ (uint)key;
+        return at < units.Length && (units[at] & 0x8000_00FF) == key && (((units[at] & 0x100) != 0 && length > 0) || JoinsAfter(at ^ Offset(units[at]), length + 1));
+    });
 
     /// <summary>Finds the longest key that is a prefix of a text.</summary>
     /// <param name="text">Text without unpaired surrogates.</param>
