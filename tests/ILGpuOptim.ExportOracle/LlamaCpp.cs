@@ -37,8 +37,25 @@ internal sealed class LlamaCpp : IDisposable
         context = weights.CreateContext(parameters);
     }
 
+    /// <summary>The model reads one text and writes another.</summary>
+    public bool HasEncoder => weights.NativeHandle.HasEncoder;
+
+    /// <summary>The first token of what a model with an encoder writes.</summary>
+    public int StartToken => llama_model_decoder_start_token(weights.NativeHandle);
+
     /// <summary>Prints llama.cpp's messages.</summary>
     public static bool Verbose { get; set; }
+
+    /// <summary>Reads the text that the decoder attends to.</summary>
+    public void Encode(IReadOnlyList<int> tokens)
+    {
+        var batch = new LLamaBatch();
+        for (int i = 0; i < tokens.Count; i++)
+            batch.Add(tokens[i], i, LLamaSeqId.Zero, logits: true);
+        DecodeResult result = context.NativeHandle.Encode(batch);
+        if (result != DecodeResult.Ok)
+            throw new InvalidOperationException($"llama.cpp's encode: {result}");
+    }
 
     /// <summary>The logits after each token of a sequence.</summary>
     public float[][] Logits(IReadOnlyList<int> tokens)
@@ -76,13 +93,19 @@ internal sealed class LlamaCpp : IDisposable
     /// <param name="findsControl">Finds control tokens in it.</param>
     public int[] Tokenize(string text, bool findsControl) => [.. context.NativeHandle.Tokenize(text, add_bos: false, special: findsControl, System.Text.Encoding.UTF8).Select(token => (int)token)];
 
-    /// <summary>The most probable text after a prompt.</summary>
+    /// <summary>The most probable text after a prompt, or a model's answer to it.</summary>
     public string Write(string prompt, int count)
     {
+        int[] tokens = Tokenize(prompt, findsControl: true);
         var decoder = new StreamingTokenDecoder(context);
-        decoder.AddRange(Continue(Tokenize(prompt, findsControl: true), count).Select(id => (LLamaToken)id));
+        if (HasEncoder)
+            Encode([.. tokens, (int)weights.Vocab.EOS!]);
+        decoder.AddRange(Continue(HasEncoder ? [StartToken] : tokens, count).TakeWhile(id => !HasEncoder || id != (int)weights.Vocab.EOS!).Select(id => (LLamaToken)id));
         return decoder.Read();
     }
+
+    [System.Runtime.InteropServices.DllImport("llama")]
+    private static extern int llama_model_decoder_start_token(SafeLlamaModelHandle model);
 
     public void Dispose()
     {

@@ -27,6 +27,11 @@ internal static class Models
         ("olmo2-wide", """{"model_type":"olmo2","vocab_size":96,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":64,"tie_word_embeddings":true}"""),
         ("smollm3-wide", """{"model_type":"smollm3","vocab_size":96,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":4,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":64,"pad_token_id":0}"""),
         ("qwen3-wide", """{"model_type":"qwen3","vocab_size":96,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":32,"max_position_embeddings":64}"""),
+        ("t5-wide", """{"model_type":"t5","vocab_size":96,"d_model":64,"d_kv":32,"d_ff":96,"num_layers":3,"num_decoder_layers":2,"num_heads":4,"n_positions":300,"decoder_start_token_id":3,"pad_token_id":0}"""),
+        ("t5v11-wide", """{"model_type":"t5","vocab_size":96,"d_model":64,"d_kv":16,"d_ff":96,"num_layers":2,"num_heads":4,"n_positions":300,"feed_forward_proj":"gated-gelu","tie_word_embeddings":false,"pad_token_id":0}"""),
+        ("t5v11-tied", """{"model_type":"t5","vocab_size":96,"d_model":64,"d_kv":16,"d_ff":96,"num_layers":2,"num_heads":4,"n_positions":300,"feed_forward_proj":"gated-gelu","tie_word_embeddings":true,"scale_decoder_outputs":false,"pad_token_id":0}"""),
+        ("t5-distances", """{"model_type":"t5","vocab_size":96,"d_model":64,"d_kv":16,"d_ff":96,"num_layers":2,"num_heads":4,"n_positions":128,"relative_attention_num_buckets":16,"relative_attention_max_distance":40,"pad_token_id":0}"""),
+        ("t5-silu-refused", """{"model_type":"t5","vocab_size":96,"d_model":64,"d_kv":16,"d_ff":96,"num_layers":1,"num_heads":4,"feed_forward_proj":"gated-silu"}"""),
         ("llama-bias", """{"model_type":"llama","vocab_size":96,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":64,"attention_bias":true,"mlp_bias":true}"""),
     ];
 
@@ -42,10 +47,14 @@ internal static class Models
     }
 
     /// <summary>The logits after each token of a sequence.</summary>
-    public static float[] Logits(LanguageModel model, Device device, IReadOnlyList<int> tokens)
+    /// <param name="model">The model.</param>
+    /// <param name="device">Where it is.</param>
+    /// <param name="tokens">The sequence.</param>
+    /// <param name="read">What the encoder reads; empty for models without one.</param>
+    public static float[] Logits(LanguageModel model, Device device, int[] tokens, int[] read)
     {
         using var tape = new Tape(device);
-        return model.Logits(tape, new TokenBatch([.. tokens], 1)).ToArray();
+        return model.Logits(tape, read.Length == 0 ? new TokenBatch(tokens, 1) : new TokenBatch(read, 1) { DecoderTokens = tokens }).ToArray();
     }
 
     /// <summary>The most probable tokens after a prompt.</summary>
@@ -56,11 +65,13 @@ internal static class Models
     private static LanguageModel Spread(LanguageModel model)
     {
         var random = new Random(7);
+        // Weights of T5 begin far from each other, and its scores are not scaled.
+        float factor = model.Config is T5Config ? 1 : 6;
         foreach (Parameter parameter in model.Parameters)
         {
             float[] values = parameter.ToArray();
             for (int i = 0; i < values.Length; i++)
-                values[i] = parameter.Shape.Count > 1 ? 6 * values[i] : values[i] + 0.2f * (random.NextSingle() - 0.5f);
+                values[i] = parameter.Shape.Count > 1 ? factor * values[i] : values[i] + 0.2f * (random.NextSingle() - 0.5f);
             parameter.Load(values);
         }
 

@@ -13,7 +13,7 @@ string? only = args.Skip(2).FirstOrDefault(argument => !argument.StartsWith("--"
 if (command == "text")
 {
     using var llama = new LlamaCpp(goldens, 256);
-    Console.WriteLine(args[2] + llama.Write(args[2], int.Parse(args[3], System.Globalization.CultureInfo.InvariantCulture)));
+    Console.WriteLine((llama.HasEncoder ? "" : args[2]) + llama.Write(args[2], int.Parse(args[3], System.Globalization.CultureInfo.InvariantCulture)));
     return 0;
 }
 
