@@ -123,7 +123,13 @@ internal static class TokenizerChecks
             .Concat(sentinels.Select((text, i) => (model.Pieces.Count + i, text)));
         root["added_tokens"] = new JsonArray([.. special.Select(token => (JsonNode)new JsonObject
         {
-            ["id"] = token.Id, ["content"] = token.Text, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false, ["special"] = true,
+            ["id"] = token.Id,
+            ["content"] = token.Text,
+            ["single_word"] = false,
+            ["lstrip"] = false,
+            ["rstrip"] = false,
+            ["normalized"] = false,
+            ["special"] = true,
         })]);
         string path = Path.Combine(work, "tokenizer.json");
         File.WriteAllText(path, root.ToJsonString());
