@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Diagnostics;
 
 namespace ILGpuOptim.Distributed;
@@ -14,6 +15,7 @@ public sealed class MpiCommunicator : Communicator
 
     private readonly MpiLibrary library;
     private readonly TimeSpan timeout;
+    private readonly Transfer[] transfers;
     private bool isFinished;
 
     private MpiCommunicator(MpiLibrary library, TimeSpan timeout)
@@ -21,6 +23,7 @@ public sealed class MpiCommunicator : Communicator
         (this.library, this.timeout) = (library, timeout);
         (Rank, Size) = (library.Rank, library.Size);
         Library = library.Version;
+        transfers = new Transfer[Size];
     }
 
     /// <inheritdoc/>
@@ -68,30 +71,64 @@ public sealed class MpiCommunicator : Communicator
     {
         fixed (byte* from = sent, to = received)
         {
-            nint receiving = received.Length > 0 ? library.Receive(to, received.Length, peer) : 0;
-            nint sending = sent.Length > 0 ? library.Send(from, sent.Length, peer) : 0;
-            bool hasReceived = received.Length == 0, hasSent = sent.Length == 0;
+            Transfer transfer = Begin(peer, from, sent.Length, to, received.Length);
             var spin = new SpinWait();
-            long began = Stopwatch.GetTimestamp();
-            while (true)
-            {
-                hasReceived = hasReceived || library.IsDone(ref receiving);
-                hasSent = hasSent || library.IsDone(ref sending);
-                if (hasReceived && hasSent)
-                    return;
 
-                // Gives the core to other ranks of the machine.
+            // Gives the core to other ranks of the machine.
+            while (!IsDone(peer, ref transfer))
                 spin.SpinOnce(sleep1Threshold: 1000);
-                if (Stopwatch.GetElapsedTime(began) < timeout)
-                    continue;
-
-                // MPI still has the addresses of the buffers, so the process cannot go on.
-                string reason = $"rank {peer} did not answer rank {Rank} within {timeout.TotalSeconds:N0} seconds; look for its error, or wait longer";
-                Console.Error.WriteLine($"error: {reason}");
-                library.Abort(AbortCode);
-                throw new CommunicationException(reason);
-            }
         }
+    }
+
+    /// <inheritdoc/>
+    protected override unsafe void StartCore(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received)
+    {
+        MemoryHandle from = sent.Pin(), to = received.Pin();
+        transfers[peer] = Begin(peer, (byte*)from.Pointer, sent.Length, (byte*)to.Pointer, received.Length) with { Sent = from, Received = to };
+    }
+
+    /// <inheritdoc/>
+    protected override bool IsDoneCore(int peer)
+    {
+        if (!IsDone(peer, ref transfers[peer]))
+            return false;
+        transfers[peer].Sent.Dispose();
+        transfers[peer].Received.Dispose();
+        return true;
+    }
+
+    private unsafe Transfer Begin(int peer, byte* sent, int sentCount, byte* received, int receivedCount) => new()
+    {
+        Receiving = receivedCount > 0 ? library.Receive(received, receivedCount, peer) : 0,
+        Sending = sentCount > 0 ? library.Send(sent, sentCount, peer) : 0,
+        HasReceived = receivedCount == 0,
+        HasSent = sentCount == 0,
+        Began = Stopwatch.GetTimestamp(),
+    };
+
+    private bool IsDone(int peer, ref Transfer transfer)
+    {
+        transfer.HasReceived = transfer.HasReceived || library.IsDone(ref transfer.Receiving);
+        transfer.HasSent = transfer.HasSent || library.IsDone(ref transfer.Sending);
+        if (transfer.HasReceived && transfer.HasSent)
+            return true;
+        if (Stopwatch.GetElapsedTime(transfer.Began) < timeout)
+            return false;
+
+        // MPI still has the addresses of the buffers, so the process cannot go on.
+        string reason = $"rank {peer} did not answer rank {Rank} within {timeout.TotalSeconds:N0} seconds; look for its error, or wait longer";
+        Console.Error.WriteLine($"error: {reason}");
+        library.Abort(AbortCode);
+        throw new CommunicationException(reason);
+    }
+
+    /// <summary>An exchange with another rank: its two requests, and the memory that MPI reads and writes meanwhile.</summary>
+    private struct Transfer
+    {
+        public nint Receiving, Sending;
+        public bool HasReceived, HasSent;
+        public long Began;
+        public MemoryHandle Sent, Received;
     }
 
     /// <summary>Ends all processes, this one too.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -31,6 +32,9 @@ public abstract class Communicator : IDisposable
     /// <summary>The bytes that this rank has sent.</summary>
     public long BytesSent { get; private set; }
 
+    /// <summary>The peers with which an exchange is under way.</summary>
+    private bool[] Started => field ??= new bool[Size];
+
     /// <summary>Sends bytes to another rank and receives bytes from it at the same time. The other rank calls this with the lengths exchanged.</summary>
     /// <param name="peer">The other rank.</param>
     /// <param name="sent">The bytes to send; may be empty.</param>
@@ -38,8 +42,7 @@ public abstract class Communicator : IDisposable
     /// <exception cref="CommunicationException">The peer failed or did not answer in time.</exception>
     public void Exchange(int peer, ReadOnlySpan<byte> sent, Span<byte> received)
     {
-        if (peer == Rank || (uint)peer >= (uint)Size)
-            throw new ArgumentOutOfRangeException(nameof(peer), $"rank {Rank} of {Size} cannot exchange data with rank {peer}");
+        CheckPeer(peer);
         BytesSent += sent.Length;
         if (sent.Length > 0 || received.Length > 0)
             ExchangeCore(peer, sent, received);
@@ -47,6 +50,49 @@ public abstract class Communicator : IDisposable
 
     /// <summary>Implements <see cref="Exchange"/>; at least one of the two is not empty.</summary>
     protected abstract void ExchangeCore(int peer, ReadOnlySpan<byte> sent, Span<byte> received);
+
+    /// <summary>
+    /// Begins an exchange as <see cref="Exchange"/> and returns; it goes on until <see cref="IsDone"/>. Only one exchange with a peer may be under way, so those
+    /// with one peer are made in the order in which they begin.
+    /// </summary>
+    /// <param name="peer">The other rank.</param>
+    /// <param name="sent">The bytes to send, which must not change before the exchange is done; may be empty.</param>
+    /// <param name="received">Filled with the bytes of the peer; may be empty.</param>
+    /// <exception cref="InvalidOperationException">An exchange with the peer is under way.</exception>
+    /// <exception cref="CommunicationException">The peer failed or did not answer in time.</exception>
+    public void Start(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received)
+    {
+        CheckPeer(peer);
+        BytesSent += sent.Length;
+        if (sent.Length == 0 && received.Length == 0)
+            return;
+        StartCore(peer, sent, received);
+        Started[peer] = true;
+    }
+
+    /// <summary>True once the exchange that <see cref="Start"/> began is complete. Never waits; communication may need these calls to go on.</summary>
+    /// <param name="peer">The other rank.</param>
+    /// <exception cref="CommunicationException">The peer failed or did not answer in time.</exception>
+    public bool IsDone(int peer)
+    {
+        if (Started[peer] && IsDoneCore(peer))
+            Started[peer] = false;
+        return !Started[peer];
+    }
+
+    /// <summary>Implements <see cref="Start"/>. A communicator that does not override it exchanges the bytes before it returns.</summary>
+    protected virtual void StartCore(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received) => ExchangeCore(peer, sent.Span, received.Span);
+
+    /// <summary>Implements <see cref="IsDone"/>.</summary>
+    protected virtual bool IsDoneCore(int peer) => true;
+
+    private void CheckPeer(int peer)
+    {
+        if (peer == Rank || (uint)peer >= (uint)Size)
+            throw new ArgumentOutOfRangeException(nameof(peer), $"rank {Rank} of {Size} cannot exchange data with rank {peer}");
+        if (Started[peer])
+            throw new InvalidOperationException($"an exchange of rank {Rank} with rank {peer} is under way; wait until it is done");
+    }
 
     /// <summary>Ends every rank: calls of other ranks that wait fail, or their processes end. For a rank that cannot go on.</summary>
     /// <param name="reason">One line for people.</param>
@@ -92,28 +138,25 @@ public abstract class Communicator : IDisposable
         if (BitOperations.IsPow2(Size))
         {
             // At each level, pairs of groups exchange all values that they have, those of others being undefined.
-            var received = new T[values.Length];
+            byte[] buffer = ArrayPool<byte>.Shared.Rent(MemoryMarshal.AsBytes(values).Length);
+            Span<T> received = MemoryMarshal.Cast<byte, T>(buffer.AsSpan())[..values.Length];
             for (int distance = 1; distance < Size; distance <<= 1)
             {
                 int peer = Rank ^ distance;
-                Exchange(peer, MemoryMarshal.AsBytes(values), MemoryMarshal.AsBytes(received.AsSpan()));
-                Take(values, received, from => (from ^ peer) < distance);
+                Exchange(peer, MemoryMarshal.AsBytes(values), MemoryMarshal.AsBytes(received));
+                for (int i = 0; i < values.Length; i++)
+                {
+                    if ((rankOf(i) ^ peer) < distance)
+                        values[i] = received[i];
+                }
             }
 
+            ArrayPool<byte>.Shared.Return(buffer);
             return;
         }
 
         Gather(values, rankOf);
         Broadcast(values);
-
-        void Take(Span<T> target, T[] source, Func<int, bool> isFrom)
-        {
-            for (int i = 0; i < target.Length; i++)
-            {
-                if (isFrom(rankOf(i)))
-                    target[i] = source[i];
-            }
-        }
     }
 
     private void Gather<T>(Span<T> values, Func<int, int> rankOf) where T : unmanaged

@@ -1,4 +1,5 @@
-using System.Collections.Concurrent;
+using System.Buffers;
+using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 
 namespace ILGpuOptim.Distributed;
@@ -8,7 +9,10 @@ public sealed class ThreadCommunicator : Communicator
 {
     private readonly Group group;
 
-    private ThreadCommunicator(Group group, int rank) => (this.group, Rank) = (group, rank);
+    /// <summary>Of each rank with which an exchange was started: the memory to fill, and since when.</summary>
+    private readonly (Memory<byte> Received, long Began)[] awaited;
+
+    private ThreadCommunicator(Group group, int rank) => (this.group, Rank, awaited) = (group, rank, new (Memory<byte>, long)[group.Size]);
 
     /// <inheritdoc/>
     public override int Rank { get; }
@@ -60,45 +64,115 @@ public sealed class ThreadCommunicator : Communicator
     protected override void ExchangeCore(int peer, ReadOnlySpan<byte> sent, Span<byte> received)
     {
         if (sent.Length > 0)
-            group.Box(Rank, peer).Add(sent.ToArray());
+            group.Box(Rank, peer).Add(sent);
         if (received.Length == 0)
             return;
-        byte[]? bytes;
-        try
-        {
-            if (!group.Box(peer, Rank).TryTake(out bytes, (int)group.Timeout.TotalMilliseconds, group.Aborted.Token))
-                throw new CommunicationException($"rank {peer} did not answer rank {Rank} within {group.Timeout.TotalSeconds:N0} seconds");
-        }
-        catch (OperationCanceledException)
-        {
-            throw new CommunicationException(group.Reason!);
-        }
-
-        if (bytes.Length != received.Length)
-            throw new InvalidOperationException($"rank {Rank} expects {received.Length} bytes, but rank {peer} sends {bytes.Length}: the ranks call different operations");
-        bytes.CopyTo(received);
+        long began = Stopwatch.GetTimestamp();
+        while (!TryReceive(peer, received, group.Timeout - Stopwatch.GetElapsedTime(began)))
+            CheckTime(peer, began);
     }
 
     /// <inheritdoc/>
-    public override void Abort(string reason)
+    protected override void StartCore(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received)
     {
-        Interlocked.CompareExchange(ref group.Reason, $"rank {Rank} failed: {reason}", null);
-        group.Aborted.Cancel();
+        if (sent.Length > 0)
+            group.Box(Rank, peer).Add(sent.Span);
+        awaited[peer] = (received, Stopwatch.GetTimestamp());
     }
 
-    /// <summary>What the ranks have in common: a queue for each pair of ranks and direction.</summary>
-    private sealed class Group(int size, TimeSpan timeout)
+    /// <inheritdoc/>
+    protected override bool IsDoneCore(int peer)
     {
-        private readonly BlockingCollection<byte[]>[] boxes = [.. Enumerable.Range(0, size * size).Select(_ => new BlockingCollection<byte[]>())];
+        (Memory<byte> received, long began) = awaited[peer];
+        if (received.Length == 0 || TryReceive(peer, received.Span, TimeSpan.Zero))
+            return true;
+        CheckTime(peer, began);
+        return false;
+    }
 
-        public string? Reason;
+    private void CheckTime(int peer, long began)
+    {
+        if (Stopwatch.GetElapsedTime(began) >= group.Timeout)
+            throw new CommunicationException($"rank {peer} did not answer rank {Rank} within {group.Timeout.TotalSeconds:N0} seconds");
+    }
 
-        public int Size => size;
+    private bool TryReceive(int peer, Span<byte> received, TimeSpan timeout)
+    {
+        if (!group.Box(peer, Rank).TryTake(timeout, out byte[] bytes, out int length))
+            return group.Reason is { } reason ? throw new CommunicationException(reason) : false;
+        if (length != received.Length)
+            throw new InvalidOperationException($"rank {Rank} expects {received.Length} bytes, but rank {peer} sends {length}: the ranks call different operations");
+        bytes.AsSpan(0, length).CopyTo(received);
+        ArrayPool<byte>.Shared.Return(bytes);
+        return true;
+    }
 
-        public TimeSpan Timeout => timeout;
+    /// <inheritdoc/>
+    public override void Abort(string reason) => group.Abort($"rank {Rank} failed: {reason}");
 
-        public CancellationTokenSource Aborted { get; } = new();
+    /// <summary>What the ranks have in common: a queue for each pair of ranks and direction.</summary>
+    private sealed class Group
+    {
+        private readonly Box[] boxes;
+        private volatile string? reason;
 
-        public BlockingCollection<byte[]> Box(int from, int to) => boxes[(from * size) + to];
+        public Group(int size, TimeSpan timeout)
+        {
+            (Size, Timeout) = (size, timeout);
+            boxes = [.. Enumerable.Range(0, size * size).Select(_ => new Box(this))];
+        }
+
+        public string? Reason => reason;
+
+        public int Size { get; }
+
+        public TimeSpan Timeout { get; }
+
+        public Box Box(int from, int to) => boxes[(from * Size) + to];
+
+        public void Abort(string why)
+        {
+            Interlocked.CompareExchange(ref reason, why, null);
+            foreach (Box box in boxes)
+                box.Wake();
+        }
+    }
+
+    /// <summary>The bytes that one rank has sent to another and that were not received yet, in arrays that are used again.</summary>
+    private sealed class Box(Group group)
+    {
+        private readonly Queue<(byte[] Bytes, int Length)> sent = [];
+
+        public void Add(ReadOnlySpan<byte> bytes)
+        {
+            byte[] copy = ArrayPool<byte>.Shared.Rent(bytes.Length);
+            bytes.CopyTo(copy);
+            lock (sent)
+            {
+                sent.Enqueue((copy, bytes.Length));
+                Monitor.Pulse(sent);
+            }
+        }
+
+        /// <summary>Takes the oldest bytes; false if there are none in time, or the group was aborted.</summary>
+        public bool TryTake(TimeSpan timeout, out byte[] bytes, out int length)
+        {
+            (bytes, length) = ([], 0);
+            lock (sent)
+            {
+                if (sent.Count == 0 && group.Reason is null && timeout > TimeSpan.Zero)
+                    Monitor.Wait(sent, timeout);
+                if (group.Reason is not null || !sent.TryDequeue(out (byte[] Bytes, int Length) first))
+                    return false;
+                (bytes, length) = first;
+                return true;
+            }
+        }
+
+        public void Wake()
+        {
+            lock (sent)
+                Monitor.PulseAll(sent);
+        }
     }
 }

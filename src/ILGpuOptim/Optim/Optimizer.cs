@@ -63,6 +63,9 @@ public abstract class Optimizer : IDisposable
     /// <summary>Sees the updates; null: nobody does.</summary>
     internal IUpdateObserver? Observer { get; set; }
 
+    /// <summary>Called in a step for each parameter, in the order of <see cref="States"/>, as soon as it has its new value if this rank owns it; null: nothing is.</summary>
+    internal Action<Parameter>? Passed { get; set; }
+
     /// <summary>The gradients of the current step, before clipping.</summary>
     protected Gradients Gradients => current ?? throw new InvalidOperationException($"{Name} has gradients only during a step");
 
@@ -177,6 +180,7 @@ public abstract class Optimizer : IDisposable
         {
             if (gradients.Has(state.Parameter))
                 Update(state);
+            Passed?.Invoke(state.Parameter);
         }
     }
 

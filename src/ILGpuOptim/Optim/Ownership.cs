@@ -12,9 +12,11 @@ internal sealed class Ownership
     private readonly Communicator communicator;
     private readonly Dictionary<Parameter, int> owners;
     private readonly int[] order;
+    private readonly Func<int, int> ownerOf;
+    private float[] host = [];
 
     private Ownership(Communicator communicator, IReadOnlyList<Parameter> parameters, int[] order) =>
-        (this.communicator, this.order, owners) = (communicator, order, parameters.Index().ToDictionary(item => item.Item, item => order[item.Index]));
+        (this.communicator, this.order, owners, ownerOf) = (communicator, order, parameters.Index().ToDictionary(item => item.Item, item => order[item.Index]), i => order[i % order.Length]);
 
     /// <summary>
     /// Assigns parameters, those of the highest cost first, each to the rank with the lowest sum so far. A parameter's cost is its share of the state's
@@ -58,10 +60,12 @@ internal sealed class Ownership
     /// </summary>
     public void Share(in Block values)
     {
-        var host = new float[values.Length];
+        if (host.Length < values.Length)
+            host = new float[values.Length];
+        Span<float> here = host.AsSpan(0, (int)values.Length);
         Device device = values.Memory.Device;
-        device.Download(values, host);
-        communicator.Share(host.AsSpan(), i => order[i % order.Length]);
-        device.Upload(host, values);
+        device.Download(values, here);
+        communicator.Share(here, ownerOf);
+        device.Upload(here, values);
     }
 }

@@ -76,6 +76,8 @@ public sealed partial class Tape
                 output.WasReleased = true;
                 Release(output.Memory);
             }
+
+            OperationDone?.Invoke();
         }
     }
 

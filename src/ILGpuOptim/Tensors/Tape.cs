@@ -56,6 +56,9 @@ public sealed partial class Tape(Device device) : IDisposable
     /// </summary>
     public Action<Parameter>? GradientReady { get; set; }
 
+    /// <summary>Called after each operation of the backward pass; null: nothing is.</summary>
+    internal Action? OperationDone { get; set; }
+
     /// <summary>A new f32 result with undefined contents; it requires a gradient when any input does and the tape records.</summary>
     /// <param name="shape">Its sizes.</param>
     /// <param name="inputs">What it is computed from; null where an optional input is missing.</param>

@@ -1,3 +1,4 @@
+using System.Numerics;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Distributed;
 using ILGpuOptim.Optim;
@@ -7,99 +8,145 @@ namespace ILGpuOptim.Training;
 /// <summary>
 /// Moves gradients to the owners of their parameters, and updated parameters to all ranks. Gradients are summed along a fixed binary tree over the ranks:
 /// at level k, ranks that differ in bit k exchange the sums of their subtrees, each keeping those whose owner agrees with it in the bits up to k
-/// (recursive halving). Parameters go the same way back (recursive doubling).
+/// (recursive halving). Parameters go the same way back (recursive doubling). Gradients move while the backward pass goes on, and parameters while owners
+/// update others.
 /// </summary>
 /// <remarks>In one step the ranks together send (ranks − 1) · (4 · trained elements + bytes of the trained parameters).</remarks>
-internal sealed class ParameterExchange(Device device, Communicator communicator, Ownership ownership)
+internal sealed class ParameterExchange : IDisposable
 {
     /// <summary>The most bytes of one message.</summary>
     private const int MessageBytes = 4 << 20;
 
-    private readonly byte[] sending = new byte[MessageBytes], receiving = new byte[MessageBytes];
-    private readonly int rank = communicator.Rank;
+    /// <summary>The model is divided into at least so many buckets, so that small ones overlap too.</summary>
+    private const int Buckets = 8;
 
-    /// <summary>Sums the gradients of parameters over the ranks; the sum is in the gradient of the owner. Those of other ranks are undefined.</summary>
+    private readonly ExchangeLevel[] levels;
+    private readonly ExchangePipeline reduction, distribution;
+    private readonly GradientValues gradients;
+    private readonly ParameterValues updated;
+
+    /// <summary>Prepares for the trained parameters.</summary>
+    /// <param name="communicator">The ranks, a power of two.</param>
+    /// <param name="ownership">The owners of the parameters.</param>
+    /// <param name="trained">The parameters in the order of the updates; gradients become complete about in the opposite order.</param>
     /// <param name="gradients">The gradients of this rank.</param>
-    /// <param name="parameters">The same parameters in the same order on every rank.</param>
-    public void Reduce(Gradients gradients, IReadOnlyList<Parameter> parameters)
+    /// <param name="isLayerwise">Whether gradients are exchanged one by one (<see cref="Reduce"/>).</param>
+    public ParameterExchange(Communicator communicator, Ownership ownership, IReadOnlyList<Parameter> trained, Gradients gradients, bool isLayerwise)
     {
-        for (int bit = 1; bit < communicator.Size; bit <<= 1)
-        {
-            StoredBytes[] sent = [.. Where(parameters, difference => (difference & (bit - 1)) == 0 && (difference & bit) != 0).Select(parameter => StoredBytes.Of(gradients[parameter]))];
-            StoredBytes[] summed = [.. Where(parameters, difference => (difference & ((bit << 1) - 1)) == 0).Select(parameter => StoredBytes.Of(gradients[parameter]))];
-            Exchange(rank ^ bit, sent, summed, Add);
-        }
+        int rank = communicator.Rank;
+        this.gradients = new GradientValues(gradients, trained);
+        updated = new ParameterValues();
+        long bytes = trained.Sum(this.gradients.BytesOf), bucket = Math.Min(MessageBytes, bytes / Buckets);
+        int message = (int)Math.Min(MessageBytes, Math.Max(bytes, trained.Sum(updated.BytesOf)));
+        levels = [.. Enumerable.Range(0, BitOperations.Log2((uint)communicator.Size)).Select(level => new ExchangeLevel(communicator, rank ^ (1 << level), message))];
+        reduction = new ExchangePipeline(levels, this.gradients, [.. trained.Reverse()], isLayerwise ? 0 : bucket,
+            (parameter, level) => (Difference(parameter) & ((1 << level) - 1)) == 0 && (Difference(parameter) & (1 << level)) != 0,
+            (parameter, level) => (Difference(parameter) & ((2 << level) - 1)) == 0);
+        distribution = new ExchangePipeline(levels, updated, trained, bucket,
+            (parameter, level) => Difference(parameter) < 1 << level,
+            (parameter, level) => (Difference(parameter) ^ (1 << level)) < 1 << level);
+
+        int Difference(Parameter parameter) => rank ^ ownership.Of(parameter);
     }
 
-    /// <summary>Gives every rank the parameters of their owners, as they are stored.</summary>
-    /// <param name="parameters">The same parameters in the same order on every rank.</param>
-    public void Gather(IReadOnlyList<Parameter> parameters)
+    /// <summary>Whether exchanges overlap with computation. Otherwise all are made at the end of the backward pass, and of the updates.</summary>
+    public bool Overlaps { get; set; } = true;
+
+    /// <summary>Begins a step.</summary>
+    /// <exception cref="InvalidOperationException">An earlier step failed during an exchange, so other ranks have a part of its data.</exception>
+    public void Begin()
     {
-        for (int bit = 1; bit < communicator.Size; bit <<= 1)
-        {
-            StoredBytes[] sent = [.. Where(parameters, difference => difference < bit).Select(StoredBytes.Of)];
-            StoredBytes[] received = [.. Where(parameters, difference => (difference ^ bit) < bit).Select(StoredBytes.Of)];
-            Exchange(rank ^ bit, sent, received, static (in target, start, bytes) => target.Upload(start, bytes));
-        }
+        if (!reduction.IsIdle || !distribution.IsIdle)
+            throw new InvalidOperationException("an earlier step failed while ranks exchanged its gradients or parameters; end all ranks, and continue from the last checkpoint");
+        updated.Clear();
     }
 
-    private IEnumerable<Parameter> Where(IEnumerable<Parameter> parameters, Func<int, bool> condition) =>
-        parameters.Where(parameter => parameter.Length > 0 && condition(rank ^ ownership.Of(parameter)));
-
-    private delegate void Receive(in StoredBytes target, long start, ReadOnlySpan<byte> bytes);
-
-    private void Exchange(int peer, StoredBytes[] sent, StoredBytes[] received, Receive receive)
+    /// <summary>Lets exchanges go on; never waits.</summary>
+    public void Advance()
     {
-        var from = new Position(sent);
-        var to = new Position(received);
-        while (from.Left > 0 || to.Left > 0)
-        {
-            int send = (int)Math.Min(MessageBytes, from.Left), take = (int)Math.Min(MessageBytes, to.Left);
-            for (int done = 0; done < send;)
-            {
-                int count = from.Next(send - done, out StoredBytes block, out long start);
-                block.Download(start, sending.AsSpan(done, count));
-                done += count;
-            }
-
-            communicator.Exchange(peer, sending.AsSpan(0, send), receiving.AsSpan(0, take));
-            for (int done = 0; done < take;)
-            {
-                int count = to.Next(take - done, out StoredBytes block, out long start);
-                receive(block, start, receiving.AsSpan(done, count));
-                done += count;
-            }
-        }
+        reduction.Advance();
+        distribution.Advance();
     }
 
-    /// <summary>Adds received f32 values. Addition commutes, so both ranks of a pair would get the same bits.</summary>
-    private void Add(in StoredBytes gradient, long start, ReadOnlySpan<byte> bytes)
+    /// <summary>True if the exchange of a gradient was allowed to begin.</summary>
+    public bool IsComplete(Parameter parameter) => reduction.IsComplete(parameter);
+
+    /// <summary>Allows the exchange of a gradient, which does not change any more.</summary>
+    public void Complete(Parameter parameter)
     {
-        int count = bytes.Length / sizeof(float);
-        Block received = device.Pool.Rent(count);
-        device.UploadBytes(bytes, received);
-        device.Map(new AddRule(), 1, count, gradient.Block.Slice(start / sizeof(float), count), received);
-        device.Pool.Return(received);
+        if (Overlaps)
+            reduction.Complete(parameter);
     }
 
-    /// <summary>A position in the bytes of several blocks, read as one sequence.</summary>
-    private struct Position(StoredBytes[] blocks)
+    /// <summary>Waits until all gradients are summed over the ranks; a sum is in the gradient of the owner. Those of other ranks are undefined.</summary>
+    public void FinishGradients() => reduction.Finish();
+
+    /// <summary>Sums the gradient of one parameter, and waits for it. Every rank calls this in the same order of parameters.</summary>
+    public void Reduce(Parameter parameter) => reduction.Exchange(parameter);
+
+    /// <summary>Allows the exchange of a parameter that the optimizer has passed, updated here if this rank owns it.</summary>
+    /// <param name="parameter">The parameter.</param>
+    /// <param name="waits">Leaves the exchange to <see cref="FinishParameters"/>.</param>
+    public void Updated(Parameter parameter, bool waits = false)
     {
-        private int index;
-        private long start;
+        if (gradients.Has(parameter))
+            updated.Add(parameter);
+        if (Overlaps && !waits)
+            distribution.Complete(parameter);
+    }
 
-        /// <summary>The bytes after the position.</summary>
-        public long Left { get; private set; } = blocks.Sum(block => block.Count);
+    /// <summary>Waits until every rank has all updated parameters.</summary>
+    public void FinishParameters() => distribution.Finish();
 
-        /// <summary>Takes the next bytes, at most <paramref name="most"/>, of one block.</summary>
-        public int Next(int most, out StoredBytes block, out long first)
+    /// <inheritdoc/>
+    public void Dispose() => gradients.Dispose();
+
+    /// <summary>Gradients in f32; received ones are added.</summary>
+    private sealed class GradientValues : IExchangedValues, IDisposable
+    {
+        private readonly Gradients gradients;
+        private readonly Device device;
+        private readonly Block incoming;
+
+        public GradientValues(Gradients gradients, IReadOnlyList<Parameter> trained)
         {
-            while (start == blocks[index].Count)
-                (index, start) = (index + 1, 0);
-            (block, first) = (blocks[index], start);
-            int count = (int)Math.Min(most, block.Count - start);
-            (start, Left) = (start + count, Left - count);
-            return count;
+            (this.gradients, device) = (gradients, gradients.Device);
+            incoming = device.Pool.RentPersistent(1, Math.Min(MessageBytes / sizeof(float), trained.Max(parameter => parameter.Length)));
         }
+
+        public bool Has(Parameter parameter) => gradients.Has(parameter);
+
+        public long BytesOf(Parameter parameter) => sizeof(float) * parameter.Length;
+
+        public void Load(Parameter parameter, long start, Span<byte> bytes) => StoredBytes.Of(gradients[parameter]).Download(start, bytes);
+
+        /// <summary>Addition commutes, so both ranks of a pair would get the same bits.</summary>
+        public void Store(Parameter parameter, long start, ReadOnlySpan<byte> bytes)
+        {
+            int count = bytes.Length / sizeof(float);
+            Block received = incoming.Slice(0, count);
+            device.UploadBytes(bytes, received);
+            device.Map(new AddRule(), 1, count, gradients[parameter].Slice(start / sizeof(float), count), received);
+        }
+
+        public void Dispose() => device.Pool.Return(incoming);
+    }
+
+    /// <summary>Parameters as they are stored.</summary>
+    private sealed class ParameterValues : IExchangedValues
+    {
+        private readonly HashSet<Parameter> updated = [];
+
+        public void Add(Parameter parameter) => updated.Add(parameter);
+
+        public void Clear() => updated.Clear();
+
+        public bool Has(Parameter parameter) => updated.Contains(parameter);
+
+        public long BytesOf(Parameter parameter) => parameter.Bytes;
+
+        public void Load(Parameter parameter, long start, Span<byte> bytes) => StoredBytes.Of(parameter).Download(start, bytes);
+
+        public void Store(Parameter parameter, long start, ReadOnlySpan<byte> bytes) => StoredBytes.Of(parameter).Upload(start, bytes);
     }
 }

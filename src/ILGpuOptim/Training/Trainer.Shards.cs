@@ -13,16 +13,22 @@ public sealed partial class Trainer
     private readonly int localShards;
     private readonly ShardSums? sums;
     private readonly ParameterExchange? exchange;
-    private readonly List<Parameter> updated = [];
 
     /// <summary>The loss of each shard of a step.</summary>
     private readonly float[] shardLosses;
+    private Func<int, int>? rankOfShard;
 
     /// <summary>The number of the shard among those of this rank.</summary>
     private int shard;
 
+    /// <summary>True for the last batch of a shard, which completes its gradients.</summary>
+    private bool isLastBatch;
+
     /// <summary>The ranks that train together; null without others.</summary>
     public Communicator? Communicator { get; }
+
+    /// <summary>The exchange with the other ranks; null without others.</summary>
+    internal ParameterExchange? Exchange => exchange;
 
     /// <summary>The bytes of gradients that wait for those of other shards.</summary>
     internal long ShardBytes => sums?.Bytes ?? 0;
@@ -50,7 +56,6 @@ public sealed partial class Trainer
     /// </summary>
     private void RunShards()
     {
-        updated.Clear();
         for (shard = 0; shard < localShards; shard++)
         {
             // Random numbers depend on the step and the shard, not on the rank.
@@ -58,19 +63,21 @@ public sealed partial class Trainer
             RunBatches(FirstShard + shard);
             if (Settings.Layerwise && IsLastShard)
                 break;
-            shardLosses[FirstShard + shard] = Downloaded(measures)[0];
+            Device.Download(measures.Slice(0, 1), shardLosses.AsSpan(FirstShard + shard, 1));
             if (Settings.Layerwise)
                 continue;
             foreach (Parameter parameter in trained)
-                sums?.Add(Tape.Gradients, parameter, shard);
+            {
+                if (exchange?.IsComplete(parameter) != true)
+                    sums?.Add(Tape.Gradients, parameter, shard);
+            }
         }
 
         Tape.RandomStream = StreamOf(StepNumber + 1, 0);
         if (Settings.Layerwise)
             return;
+        exchange?.FinishGradients();
         ShareLosses();
-        updated.AddRange(trained.Where(Tape.Gradients.Has));
-        exchange?.Reduce(Tape.Gradients, updated);
     }
 
     /// <summary>Adds up the gradients of the batches of a shard, and their losses in the first of the measures.</summary>
@@ -82,6 +89,7 @@ public sealed partial class Trainer
             // Ranks stop together, between steps.
             if (start + (ulong)i > first && Communicator is null)
                 Stop.ThrowIfCancellationRequested();
+            isLastBatch = i == Settings.Accumulate - 1;
             batches.FillTraining(start + (ulong)i);
             BatchLosses losses = LossOfBatch(batches.TrainingWeight(first, BatchesPerStep, start + (ulong)i), onTraining: true);
             losses.AddTo(Device, measures, isFirst: i == 0);
@@ -95,13 +103,22 @@ public sealed partial class Trainer
     /// <summary>Replaces the loss of the last shard of this rank by the sum over all shards, and returns it.</summary>
     private float ShareLosses()
     {
-        Communicator?.Share(shardLosses.AsSpan(), i => i / localShards);
+        Communicator?.Share(shardLosses.AsSpan(), rankOfShard ??= i => i / localShards);
         float loss = ShardSums.Sum(shardLosses);
         Device.Upload([loss], measures.Slice(0, 1));
         return loss;
     }
 
     private ulong StreamOf(long step, int shard) => (((ulong)step * (ulong)Settings.Shards) + (ulong)shard) << StreamBits;
+
+    /// <summary>Begins the exchange of a gradient once it is the sum of all batches of this rank.</summary>
+    private void ReduceOne(Parameter parameter)
+    {
+        if (!IsLastShard || !isLastBatch || !exchange!.Overlaps)
+            return;
+        sums?.Add(Tape.Gradients, parameter, shard);
+        exchange.Complete(parameter);
+    }
 
     /// <summary>Updates a parameter within the backward pass and frees its gradient.</summary>
     private void UpdateOne(Parameter parameter)
@@ -116,10 +133,10 @@ public sealed partial class Trainer
         if (TimesUpdates)
             Device.Synchronize();
         long updating = Stopwatch.GetTimestamp();
-        exchange?.Reduce(Tape.Gradients, [parameter]);
+        exchange?.Reduce(parameter);
         if (Optimizer.Ownership?.IsHere(parameter) ?? true)
             clipping.Add(Tape.Gradients, parameter);
-        updated.Add(parameter);
+        exchange?.Updated(parameter, waits: true);
         halfDone = StepNumber + 1;
         Optimizer.Step(Tape.Gradients, parameter);
         Tape.Gradients.Release(parameter);

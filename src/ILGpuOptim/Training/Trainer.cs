@@ -92,7 +92,14 @@ public sealed partial class Trainer : IDisposable
         shardLosses = new float[settings.Shards];
         localShards = settings.Shards / (communicator?.Size ?? 1);
         sums = localShards > 1 ? new ShardSums(device, trained, localShards) : null;
-        exchange = Optimizer.Ownership is { } ownership ? new ParameterExchange(device, communicator!, ownership) : null;
+        exchange = communicator?.Size > 1 ? new ParameterExchange(communicator, Optimizer.Ownership!, trained, Tape.Gradients, settings.Layerwise) : null;
+        if (exchange is not null && !settings.Layerwise)
+        {
+            Tape.GradientReady = ReduceOne;
+            Tape.OperationDone = exchange.Advance;
+            Optimizer.Passed = parameter => exchange.Updated(parameter);
+        }
+
         guard = settings.SpikeThreshold > 0 ? new SpikeGuard(settings.SpikeThreshold, settings.SpikeMeasure, settings.SpikeWindow) : null;
         Notes = [.. NotesOn(device, settings, model, Optimizer)];
         measures = device.Pool.Rent(data.HasPairs ? 4 : 2);
@@ -205,6 +212,7 @@ public sealed partial class Trainer : IDisposable
         average?.Begin();
         Optimizer.Observer = measured;
         Tape.IsTraining = Tape.IsRecording = true;
+        exchange?.Begin();
         if (Settings.Shards == 1)
             RunBatches(0);
         else
@@ -234,7 +242,7 @@ public sealed partial class Trainer : IDisposable
             Tape.Gradients.Clear();
         }
 
-        exchange?.Gather(updated);
+        exchange?.FinishParameters();
         average?.Update();
         EstimateCurvature();
         result.Norms = measured?.Read(clipping.Squares);
@@ -359,6 +367,7 @@ public sealed partial class Trainer : IDisposable
         clipping.Dispose();
         norms?.Dispose();
         sums?.Dispose();
+        exchange?.Dispose();
         average?.Dispose();
         Optimizer.Dispose();
     }

@@ -28,6 +28,55 @@ public class CommunicatorTests
         Assert.False(ranks.Any(false));
     });
 
+    /// <summary>Each rank exchanges data with all others at the same time, in as many messages, which may be larger on one side.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void ExchangesAreUnderWayAtTheSameTime(int size) => ThreadCommunicator.Run(size, ranks =>
+    {
+        int[] peers = [.. Enumerable.Range(0, size).Where(rank => rank != ranks.Rank)];
+        byte[][] received = [.. peers.Select(peer => new byte[1000 * (peer + 1)])];
+        for (int message = 0; message < 3; message++)
+        {
+            byte[] sent = [.. Enumerable.Repeat((byte)(10 * ranks.Rank + message), 1000 * (ranks.Rank + 1))];
+            foreach ((int i, int peer) in peers.Index())
+            {
+                ranks.Start(peer, sent, received[i]);
+                Assert.Contains("under way", Assert.Throws<InvalidOperationException>(() => ranks.Start(peer, sent, received[i])).Message, StringComparison.Ordinal);
+            }
+
+            foreach ((int i, int peer) in peers.Index())
+            {
+                while (!ranks.IsDone(peer))
+                    Thread.Yield();
+                Assert.All(received[i], value => Assert.Equal(10 * peer + message, value));
+            }
+        }
+
+        Assert.Equal(3 * 1000L * (ranks.Rank + 1) * (size - 1), ranks.BytesSent);
+    });
+
+    [Fact]
+    public void AStartedExchangeThatTheOtherRankDoesNotMakeEnds()
+    {
+        Assert.StartsWith("rank 1 did not answer rank 0", Assert.Throws<CommunicationException>(() => ThreadCommunicator.Run(2, Start, TimeSpan.FromMilliseconds(50))).Message, StringComparison.Ordinal);
+        Assert.Equal("no number", Assert.Throws<FormatException>(() => ThreadCommunicator.Run(2, ranks =>
+        {
+            if (ranks.Rank == 1)
+                throw new FormatException("no number");
+            Assert.Equal("rank 1 failed: no number", Assert.Throws<CommunicationException>(() => Start(ranks)).Message);
+        })).Message);
+
+        static void Start(Communicator ranks)
+        {
+            if (ranks.Rank != 0)
+                return;
+            ranks.Start(1, new byte[1], new byte[1]);
+            while (!ranks.IsDone(1))
+                Thread.Yield();
+        }
+    }
+
     [Fact]
     public void AFailedRankEndsTheOthers()
     {

@@ -48,6 +48,76 @@ public class RankTests
         Assert.Equal(Same(settings), Same(settings with { Layerwise = true }));
     }
 
+    /// <summary>Exchanges begin before the backward pass and the updates end; without this overlap the bits are the same.</summary>
+    [Theory]
+    [InlineData("adamw", 1)]
+    [InlineData("lamb", 2)]
+    public void ExchangesOverlap(string optimizer, int accumulate)
+    {
+        TrainingSettings settings = Settings(optimizer) with { Accumulate = accumulate };
+        var early = new List<(long Gradients, long Parameters)>();
+        Result overlapping = Train(settings, 4, trainer =>
+        {
+            Action<Parameter> ready = trainer.Tape.GradientReady!, passed = trainer.Optimizer.Passed!;
+            long first = -1, begun = 0, gradients = 0, parameters = 0, updates = 0;
+            int left = 0;
+            trainer.Tape.GradientReady = parameter =>
+            {
+                ready(parameter);
+                first = first < 0 ? trainer.Communicator!.BytesSent : first;
+                gradients = trainer.Communicator!.BytesSent - first;
+                left = trainer.Optimizer.States.Count;
+            };
+            trainer.Optimizer.Passed = parameter =>
+            {
+                begun = left == trainer.Optimizer.States.Count ? trainer.Communicator!.BytesSent : begun;
+                passed(parameter);
+                if (--left > 1)
+                    updates = trainer.Communicator!.BytesSent - begun;
+                lock (early)
+                {
+                    if (left == 0)
+                        early.Add((gradients, updates));
+                }
+
+                parameters++;
+            };
+        });
+        Assert.Equal(4 * settings.Steps, early.Count);
+        Assert.All(early.GroupBy(item => item), item => Assert.True(item.Key.Gradients > 0 && item.Key.Parameters > 0, $"{item.Key}"));
+        Result waiting = Train(settings, 4, trainer => trainer.Exchange!.Overlaps = false);
+        Assert.Equal(Train(settings, 1).Hash, waiting.Hash);
+        Assert.Equal(overlapping.Hash, waiting.Hash);
+        Assert.Equal(overlapping.BytesSent, waiting.BytesSent);
+    }
+
+    /// <summary>A step of a rank allocates as much as one of a process alone with as many shards of its own.</summary>
+    [Fact]
+    public void ExchangesAllocateNothing()
+    {
+        TrainingSettings settings = Settings("adamw") with { Steps = 8 };
+        Assert.Equal(Allocated(settings with { Shards = 2 }, 1), Allocated(settings with { Shards = 4 }, 2));
+
+        static long Allocated(TrainingSettings settings, int ranks)
+        {
+            long least = long.MaxValue;
+            ThreadCommunicator.Run(ranks, communicator =>
+            {
+                using var device = new CpuDevice(1);
+                using LanguageModel model = TrainedModel.Create(Llama, settings, device);
+                using var trainer = new Trainer(device, model, Tokens, settings, communicator);
+                for (int i = 0; i < settings.Steps; i++)
+                {
+                    long before = GC.GetAllocatedBytesForCurrentThread();
+                    trainer.Step();
+                    if (communicator.Rank == 0)
+                        least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+                }
+            });
+            return least;
+        }
+    }
+
     [Fact]
     public void EverySettingGivesTheSameBits() => Same(Settings("adamw") with
     {
@@ -180,7 +250,7 @@ public class RankTests
     private sealed record Result((float Loss, float Norm)[] Steps, double Validation, string Norms, string Hash, long[] StateBytes, long[] PeakBytes, long[] BytesSent);
 
     /// <summary>Trains on a number of ranks, each a thread with a device of its own.</summary>
-    private static Result Train(TrainingSettings settings, int ranks)
+    private static Result Train(TrainingSettings settings, int ranks, Action<Trainer>? prepare = null)
     {
         var results = new Result[ranks];
         long[] states = new long[ranks], peaks = new long[ranks], sent = new long[ranks];
@@ -190,6 +260,7 @@ public class RankTests
             using var device = new CpuDevice(1);
             using LanguageModel model = TrainedModel.Create(Llama, settings, device);
             using var trainer = new Trainer(device, model, Tokens, settings, communicator);
+            prepare?.Invoke(trainer);
             device.Pool.ResetPeak();
             StepResult[] steps = [.. Enumerable.Range(0, settings.Steps).Select(_ => trainer.Step())];
             int rank = communicator.Rank;
