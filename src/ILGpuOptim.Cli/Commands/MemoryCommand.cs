@@ -17,16 +17,29 @@ internal static class MemoryCommand
         var command = new Command("memory", "Predict the memory of a run; takes the flags of train, and allocates none of it.") { model };
         foreach (Option option in options.All)
             command.Options.Add(option);
+        Option<int> ranks = Flag.Of("--ranks", "processes that train together (train --data-parallel): the memory of each; --shards is their number by default", 1, new Validation.RangeAttribute(1, 1024));
+        command.Options.Add(ranks);
         command.SetAction(result =>
         {
-            TrainingSettings settings = options.Settings(result);
+            int size = result.GetValue(ranks);
+            TrainingSettings settings = options.WithShards(options.Settings(result), result, size);
             ModelConfig config = Configuration(settings, result, out _);
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
-            MemoryPlan plan = MemoryPlan.Of(config, settings, device);
+            MemoryPlan[] plans = [.. Enumerable.Range(0, size).Select(rank => MemoryPlan.Of(config, settings, device, rank, size))];
+            MemoryPlan plan = plans.MaxBy(each => each.Total)!;
             if (result.GetValue(options.Json))
             {
-                CommonOptions.PrintJson(new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Averages, plan.Activations, plan.Total, plan.Process });
+                CommonOptions.PrintJson(size == 1 ? Fields(plan) : new { plan.Parameters, Ranks = plans.Select(Fields) });
                 return;
+            }
+
+            if (size > 1)
+            {
+                Console.WriteLine($"ranks        {size}, with {settings.Shards / size} of {settings.Shards} shards each");
+                Console.WriteLine("rank         weights  gradients      state   averages  activations   together  GB");
+                foreach ((int rank, MemoryPlan each) in plans.Index())
+                    Console.WriteLine($"{rank,4}      {each.Weights / 1e9,10:F4} {each.Gradients / 1e9,10:F4} {each.State / 1e9,10:F4} {each.Averages / 1e9,10:F4}   {each.Activations / 1e9,10:F4} {each.Total / 1e9,10:F4}");
+                Console.WriteLine($"all ranks together {plans.Sum(each => each.Total) / 1e9:F4} GB; that with the most:");
             }
 
             Console.WriteLine($"model        {config.Summary}: {plan.Parameters:N0} parameters");
@@ -41,6 +54,8 @@ internal static class MemoryCommand
         });
         return command;
     }
+
+    private static object Fields(MemoryPlan plan) => new { plan.Parameters, plan.Weights, plan.Gradients, plan.State, plan.Averages, plan.Activations, plan.Total, plan.Process };
 
     /// <summary>
     /// The configuration that <c>train</c> would use. Its vocabulary is that of the data; a model with a vocabulary of its own keeps that unless

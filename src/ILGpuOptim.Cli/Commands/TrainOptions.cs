@@ -61,6 +61,7 @@ internal sealed class TrainOptions
         Value<bool>("--pad", "Pad", "with --documents: one document per window, padded to the block, instead of several");
         Value<int>("--accumulate", "Accumulate", "batches per update, whose gradients are summed");
         Value<int>("--shards", "Shards", "virtual shards of a step, a power of two, each with --accumulate batches; the ranks of --data-parallel share them, and their number does not change the results");
+        Value<GradientExchange>("--gradient-exchange", "GradientExchange", "f32 or bf16: with bf16, gradients of --shards are rounded to bf16 before they are added in f32, and ranks send half as many bytes");
         Value<int>("--steps", "Steps", "number of updates");
         Setting<string>("--optimizer", "Optimizer.Name", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary}; learning rate {entry.Defaults.LearningRate})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
         Value<double>("--lr", "Optimizer.LearningRate", "peak learning rate; default: that recommended for the optimizer, see --optimizer");
@@ -119,14 +120,17 @@ internal sealed class TrainOptions
         if (result.GetValue(allowDataChange))
             throw new UserException("--allow-data-change requires --resume; a new run has no earlier data");
         TrainingSettings settings = Settings(result);
-        if (communicator is not null && result.GetResult(flags["Shards"]) is not { Implicit: false } && settings.Shards < communicator.Size)
-            settings = settings with { Shards = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)communicator.Size) };
-
+        settings = WithShards(settings, result, communicator?.Size ?? 1);
         if (settings.EvalBatches == 0 && result.GetResult(flags["EvalInterval"]) is { Implicit: false })
             Console.Error.WriteLine("note: --eval-interval has no effect, since --eval-batches 0 turns validation off");
         string folder = result.GetValue(output) ?? Path.Combine("runs", $"{settings.Preset}-{DateTime.Now:yyyyMMdd-HHmmss}-{Environment.ProcessId}");
         return TrainingRun.Begin(communicator?.Broadcast(folder) ?? folder, settings, device(settings), communicator);
     }
+
+    /// <summary>As many shards as ranks, rounded up to a power of two, unless the flag says how many.</summary>
+    public TrainingSettings WithShards(TrainingSettings settings, ParseResult result, int ranks) =>
+        result.GetResult(flags["Shards"]) is { Implicit: false } || settings.Shards >= ranks ? settings
+            : settings with { Shards = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)ranks) };
 
     /// <summary>The settings of a new run, or of the one to resume: those of the preset, the file or the run, changed by the flags.</summary>
     public TrainingSettings Settings(ParseResult result)

@@ -10,6 +10,7 @@ namespace ILGpuOptim.Distributed;
 internal sealed class ShardSums : IDisposable
 {
     private readonly Device device;
+    private readonly GradientSum sum;
     private readonly Dictionary<Parameter, int> places;
     private readonly bool[] isPresent;
     private readonly Block[][] waiting;
@@ -19,16 +20,17 @@ internal sealed class ShardSums : IDisposable
     /// <param name="device">The device of the gradients.</param>
     /// <param name="parameters">The parameters that have gradients.</param>
     /// <param name="shards">The number of shards of this rank, a power of two.</param>
-    public ShardSums(Device device, IReadOnlyList<Parameter> parameters, int shards)
+    /// <param name="sum">Adds two gradients.</param>
+    public ShardSums(Device device, IReadOnlyList<Parameter> parameters, int shards, GradientSum sum)
     {
-        (this.device, this.shards) = (device, shards);
+        (this.device, this.shards, this.sum) = (device, shards, sum);
         places = parameters.Index().ToDictionary(item => item.Item, item => item.Index);
         isPresent = new bool[parameters.Count];
-        waiting = [.. Enumerable.Range(0, BitOperations.Log2((uint)shards)).Select(_ => parameters.Select(parameter => device.Pool.RentPersistent(1, parameter.Length)).ToArray())];
+        waiting = [.. Enumerable.Range(0, BitOperations.Log2((uint)shards)).Select(_ => parameters.Select(parameter => device.Pool.RentPersistent(1, parameter.Length, sum.Type)).ToArray())];
     }
 
     /// <summary>The bytes of the sums.</summary>
-    public long Bytes => waiting.Sum(level => level.Sum(block => MemoryPool.PersistentBytes(sizeof(float) * block.Length)));
+    public long Bytes => waiting.Sum(level => level.Sum(block => MemoryPool.PersistentBytes(sum.Type.Bytes(1, block.Length))));
 
     /// <summary>
     /// Adds a shard's gradient of one parameter to the sums. After the last shard, the gradient is the sum of all; after the others it is kept here, and its
@@ -48,7 +50,7 @@ internal sealed class ShardSums : IDisposable
         Block gradient = gradients[parameter];
         int level = 0;
         for (; (shard >> level & 1) == 1; level++)
-            device.Map(new AddRule(), 1, parameter.Length, gradient, waiting[level][place]);
+            sum.Add(gradient, waiting[level][place]);
         if (shard == shards - 1)
             return;
         device.Copy(gradient, waiting[level][place]);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Numerics;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Distributed;
@@ -11,7 +12,7 @@ namespace ILGpuOptim.Training;
 /// (recursive halving). Parameters go the same way back (recursive doubling). Gradients move while the backward pass goes on, and parameters while owners
 /// update others.
 /// </summary>
-/// <remarks>In one step the ranks together send (ranks − 1) · (4 · trained elements + bytes of the trained parameters).</remarks>
+/// <remarks>In one step the ranks together send (ranks − 1) · (4 · trained elements + bytes of the trained parameters); with gradients in bf16, 2 · elements.</remarks>
 internal sealed class ParameterExchange : IDisposable
 {
     /// <summary>The most bytes of one message.</summary>
@@ -24,17 +25,20 @@ internal sealed class ParameterExchange : IDisposable
     private readonly ExchangePipeline reduction, distribution;
     private readonly GradientValues gradients;
     private readonly ParameterValues updated;
+    private readonly IReadOnlyList<Parameter> trained;
 
     /// <summary>Prepares for the trained parameters.</summary>
     /// <param name="communicator">The ranks, a power of two.</param>
     /// <param name="ownership">The owners of the parameters.</param>
     /// <param name="trained">The parameters in the order of the updates; gradients become complete about in the opposite order.</param>
     /// <param name="gradients">The gradients of this rank.</param>
+    /// <param name="sum">Adds two gradients.</param>
     /// <param name="isLayerwise">Whether gradients are exchanged one by one (<see cref="Reduce"/>).</param>
-    public ParameterExchange(Communicator communicator, Ownership ownership, IReadOnlyList<Parameter> trained, Gradients gradients, bool isLayerwise)
+    public ParameterExchange(Communicator communicator, Ownership ownership, IReadOnlyList<Parameter> trained, Gradients gradients, GradientSum sum, bool isLayerwise)
     {
+        this.trained = trained;
         int rank = communicator.Rank;
-        this.gradients = new GradientValues(gradients, trained);
+        this.gradients = new GradientValues(gradients, sum, trained);
         updated = new ParameterValues();
         long bytes = trained.Sum(this.gradients.BytesOf), bucket = Math.Min(MessageBytes, bytes / Buckets);
         int message = (int)Math.Min(MessageBytes, Math.Max(bytes, trained.Sum(updated.BytesOf)));
@@ -79,7 +83,7 @@ internal sealed class ParameterExchange : IDisposable
     }
 
     /// <summary>Waits until all gradients are summed over the ranks; a sum is in the gradient of the owner. Those of other ranks are undefined.</summary>
-    public void FinishGradients() => reduction.Finish();
+    public void FinishGradients() => Finish(reduction);
 
     /// <summary>Sums the gradient of one parameter, and waits for it. Every rank calls this in the same order of parameters.</summary>
     public void Reduce(Parameter parameter) => reduction.Exchange(parameter);
@@ -96,40 +100,84 @@ internal sealed class ParameterExchange : IDisposable
     }
 
     /// <summary>Waits until every rank has all updated parameters.</summary>
-    public void FinishParameters() => distribution.Finish();
+    public void FinishParameters() => Finish(distribution);
+
+    /// <summary>Gives every rank the present values of all trained parameters of their owners.</summary>
+    public void Distribute()
+    {
+        foreach (Parameter parameter in trained)
+            updated.Add(parameter);
+        Finish(distribution);
+        updated.Clear();
+    }
+
+    /// <summary>The time that this rank has spent on exchanges after the backward passes and the updates.</summary>
+    public TimeSpan Waited { get; private set; }
 
     /// <inheritdoc/>
     public void Dispose() => gradients.Dispose();
 
-    /// <summary>Gradients in f32; received ones are added.</summary>
+    private void Finish(ExchangePipeline pipeline)
+    {
+        long began = Stopwatch.GetTimestamp();
+        pipeline.Finish();
+        Waited += Stopwatch.GetElapsedTime(began);
+    }
+
+    /// <summary>Gradients in the type in which they are added; received ones are added.</summary>
     private sealed class GradientValues : IExchangedValues, IDisposable
     {
         private readonly Gradients gradients;
+        private readonly GradientSum sum;
         private readonly Device device;
         private readonly Block incoming;
+        private readonly Block? outgoing;
 
-        public GradientValues(Gradients gradients, IReadOnlyList<Parameter> trained)
+        public GradientValues(Gradients gradients, GradientSum sum, IReadOnlyList<Parameter> trained)
         {
-            (this.gradients, device) = (gradients, gradients.Device);
-            incoming = device.Pool.RentPersistent(1, Math.Min(MessageBytes / sizeof(float), trained.Max(parameter => parameter.Length)));
+            (this.gradients, this.sum, device) = (gradients, sum, gradients.Device);
+            long length = Math.Min(MessageBytes / sum.Type.Bytes(1, 1), trained.Max(parameter => parameter.Length));
+            incoming = device.Pool.RentPersistent(1, length, sum.Type);
+            outgoing = sum.Type == DType.F32 ? null : device.Pool.RentPersistent(1, length, sum.Type);
         }
 
         public bool Has(Parameter parameter) => gradients.Has(parameter);
 
-        public long BytesOf(Parameter parameter) => sizeof(float) * parameter.Length;
+        public long BytesOf(Parameter parameter) => sum.Type.Bytes(1, parameter.Length);
 
-        public void Load(Parameter parameter, long start, Span<byte> bytes) => StoredBytes.Of(gradients[parameter]).Download(start, bytes);
+        public void Load(Parameter parameter, long start, Span<byte> bytes)
+        {
+            Block gradient = Part(parameter, start, bytes.Length);
+            if (outgoing is { } memory)
+            {
+                Block narrow = memory.Slice(0, gradient.Length);
+                device.Copy(gradient, narrow);
+                gradient = narrow;
+            }
+
+            device.DownloadBytes(gradient, bytes.Length, bytes);
+        }
 
         /// <summary>Addition commutes, so both ranks of a pair would get the same bits.</summary>
         public void Store(Parameter parameter, long start, ReadOnlySpan<byte> bytes)
         {
-            int count = bytes.Length / sizeof(float);
-            Block received = incoming.Slice(0, count);
+            Block gradient = Part(parameter, start, bytes.Length), received = incoming.Slice(0, gradient.Length);
             device.UploadBytes(bytes, received);
-            device.Map(new AddRule(), 1, count, gradients[parameter].Slice(start / sizeof(float), count), received);
+            sum.Add(gradient, received);
         }
 
-        public void Dispose() => device.Pool.Return(incoming);
+        public void Dispose()
+        {
+            device.Pool.Return(incoming);
+            if (outgoing is { } memory)
+                device.Pool.Return(memory);
+        }
+
+        private Block Part(Parameter parameter, long start, int bytes)
+        {
+            long size = sum.Type.Bytes(1, 1);
+            return gradients[parameter].Slice(start / size, bytes / size);
+        }
     }
 
     /// <summary>Parameters as they are stored.</summary>

@@ -11,6 +11,7 @@ public sealed partial class Trainer
     private const int StreamBits = 24;
 
     private readonly int localShards;
+    private readonly GradientSum gradientSum;
     private readonly ShardSums? sums;
     private readonly ParameterExchange? exchange;
 

@@ -91,8 +91,9 @@ public sealed partial class Trainer : IDisposable
 
         shardLosses = new float[settings.Shards];
         localShards = settings.Shards / (communicator?.Size ?? 1);
-        sums = localShards > 1 ? new ShardSums(device, trained, localShards) : null;
-        exchange = communicator?.Size > 1 ? new ParameterExchange(communicator, Optimizer.Ownership!, trained, Tape.Gradients, settings.Layerwise) : null;
+        gradientSum = new GradientSum(device, settings.Shards > 1 ? settings.GradientExchange : GradientExchange.F32, trained.Select(parameter => parameter.Length).DefaultIfEmpty().Max());
+        sums = localShards > 1 ? new ShardSums(device, trained, localShards, gradientSum) : null;
+        exchange = communicator?.Size > 1 ? new ParameterExchange(communicator, Optimizer.Ownership!, trained, Tape.Gradients, gradientSum, settings.Layerwise) : null;
         if (exchange is not null && !settings.Layerwise)
         {
             Tape.GradientReady = ReduceOne;
@@ -368,6 +369,7 @@ public sealed partial class Trainer : IDisposable
         norms?.Dispose();
         sums?.Dispose();
         exchange?.Dispose();
+        gradientSum.Dispose();
         average?.Dispose();
         Optimizer.Dispose();
     }

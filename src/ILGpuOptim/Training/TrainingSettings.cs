@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
@@ -116,6 +117,9 @@ public sealed record TrainingSettings
     /// </summary>
     [Range(1, 1024)]
     public int Shards { get; init; } = 1;
+
+    /// <summary>How ranks send gradients to each other, and how those of shards are rounded before they are added.</summary>
+    public GradientExchange GradientExchange { get; init; }
 
     /// <summary>The number of updates.</summary>
     [Range(0)]

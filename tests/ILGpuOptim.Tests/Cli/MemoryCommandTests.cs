@@ -32,6 +32,26 @@ public sealed class MemoryCommandTests : IDisposable
         Assert.Equal(memory, Run(["memory", "--resume", "run", "--json"]));
     }
 
+    /// <summary>The state is divided among the ranks. That the plan of a rank is exact is tested with the ranks.</summary>
+    [Fact]
+    public void EachRankHasAPlan()
+    {
+        string[] flags = ["--preset", "tiny", "--optimizer", "adamw"];
+        var alone = (JsonObject)JsonNode.Parse(Run(["memory", .. flags, "--json"]))!;
+        JsonNode four = JsonNode.Parse(Run(["memory", .. flags, "--ranks", "4", "--json"]))!, eight = JsonNode.Parse(Run(["memory", .. flags, "--ranks", "4", "--shards", "8", "--json"]))!;
+        JsonArray ranks = four["ranks"]!.AsArray(), waiting = eight["ranks"]!.AsArray();
+        Assert.Equal(4, ranks.Count);
+        Assert.Equal((long)alone["state"]!, ranks.Sum(rank => (long)rank!["state"]!));
+        Assert.All(ranks, rank => Assert.Equal((long)alone["gradients"]!, (long)rank!["gradients"]!));
+        Assert.All(waiting, rank => Assert.InRange((long)rank!["gradients"]!, 1.9 * (long)alone["gradients"]!, 2.5 * (long)alone["gradients"]!));
+        string text = Run(["memory", .. flags, "--ranks", "4"]);
+        Assert.Contains("ranks        4, with 1 of 4 shards each", text, StringComparison.Ordinal);
+        Assert.Contains($"all ranks together {ranks.Sum(rank => (long)rank!["total"]!) / 1e9:F4} GB", text, StringComparison.Ordinal);
+        Outcome three = Tool.Run(folder.Path, ["memory", .. flags, "--ranks", "3"]);
+        Assert.NotEqual(0, three.Code);
+        Assert.Contains("--shards 4: 3 ranks cannot share them equally", three.Error, StringComparison.Ordinal);
+    }
+
     private string Run(string[] arguments)
     {
         Outcome outcome = Tool.Run(folder.Path, arguments);
