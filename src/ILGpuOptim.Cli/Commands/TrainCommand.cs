@@ -51,12 +51,7 @@ internal static class TrainCommand
             signals.Saves = false;
             Metrics.Plot(run);
             if (finished)
-            {
-                // The run is saved, so its adapters can be merged as on loading.
-                if (!run.Trainer.Model.KeepsAdapters)
-                    run.MergeAdapters();
-                run.Sample();
-            }
+                SampleAtTheEnd(run);
 
             progress.End(finished);
             if (trace?.Finish() is { } traced)
@@ -78,12 +73,23 @@ internal static class TrainCommand
         {
             using TrainingRun run = options.Open(result, settings => device = Open(settings, null, communicator), communicator);
             signals.Saves = true;
-            return run.Train(signals.Token) ? 0 : 130;
+            if (!run.Train(signals.Token))
+                return 130;
+            SampleAtTheEnd(run);
+            return 0;
         }
         finally
         {
             device?.Dispose();
         }
+    }
+
+    /// <summary>The run is saved, so its adapters can be merged as on loading. Other ranks take part if weights for evaluation are divided among them.</summary>
+    private static void SampleAtTheEnd(TrainingRun run)
+    {
+        if (!run.Trainer.Model.KeepsAdapters)
+            run.MergeAdapters();
+        run.Sample();
     }
 
     private static Device Open(TrainingSettings settings, StepTrace? trace, Communicator? communicator)

@@ -133,7 +133,11 @@ public abstract class Optimizer : IDisposable
     /// Puts the weights for evaluation, sampling and saving in the place of those that gradients are taken at, until the result is disposed; null where they
     /// are the same. Takes device memory for the parameters in f32.
     /// </summary>
+    /// <remarks>With several ranks, each has only those of the parameters that it owns; the trainer gives them to the others.</remarks>
     public virtual IDisposable? EvaluationWeights() => null;
+
+    /// <summary>The weights of a parameter that gradients are taken at, also while those for evaluation are in their place.</summary>
+    internal virtual StoredBytes TrainedWeights(Parameter parameter) => StoredBytes.Of(parameter);
 
     /// <summary>Adds a parameter with its group's settings.</summary>
     /// <exception cref="UserException">As <see cref="StateOf"/>.</exception>
@@ -231,6 +235,7 @@ public abstract class Optimizer : IDisposable
     private void Update(ParameterState state)
     {
         state.Step++;
+        Passing(state);
         if (state.Parameter.Length == 0 || !state.IsOwned)
             return;
         Observer?.Updating(state.Parameter);
@@ -243,6 +248,11 @@ public abstract class Optimizer : IDisposable
             Device.Pool.Return(used);
         state.Narrow();
         Observer?.Updated(state.Parameter);
+    }
+
+    /// <summary>Runs before each update of a parameter, on all ranks: for state that they all have.</summary>
+    private protected virtual void Passing(ParameterState state)
+    {
     }
 
     /// <summary>An update of a parameter by its gradient in this step.</summary>

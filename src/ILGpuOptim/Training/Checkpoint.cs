@@ -72,17 +72,14 @@ public sealed record Checkpoint
     public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss, ChatTemplate? template = null)
     {
         trainer.Settle();
+        using IDisposable? evaluated = trainer.Optimizer.HasEvaluationWeights ? trainer.UseEvaluationWeights() : null;
         try
         {
             OptimizerFiles.WriteTogether(folder, trainer, partial =>
             {
-                using (trainer.Optimizer.EvaluationWeights())
-                {
-                    ModelFiles.Save(partial, trainer.Model);
-                    if (trainer.Model.Adapters.Count > 0)
-                        AdapterFiles.Save(partial, trainer.Model, trainer.Settings.From);
-                }
-
+                ModelFiles.Save(partial, trainer.Model);
+                if (trainer.Model.Adapters.Count > 0)
+                    AdapterFiles.Save(partial, trainer.Model, trainer.Settings.From);
                 tokenizer?.Save(partial);
                 template?.Save(partial);
                 SaveAverage(Path.Combine(partial, WeightAverage.Folder), trainer, tokenizer, template);

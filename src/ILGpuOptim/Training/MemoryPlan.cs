@@ -86,7 +86,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
         if (trainer.Optimizer is ICurvatureOptimizer curvature && curvature.CurvatureInterval <= settings.Steps)
             trainer.EstimateCurvature(curvature);
         if (trainer.Optimizer.HasEvaluationWeights && settings.EvalBatches > 0)
-            trainer.Validate(1, onTraining: true);
+            trainer.Validate(Math.Min(ranks, settings.EvalBatches), onTraining: true);
         long weights = parameters.Sum(parameter => parameter.Bytes), state = trainer.Optimizer.StateBytes, averages = trainer.Average?.Bytes ?? 0;
         return new MemoryPlan(weights, gradients, state, device.Pool.PeakBytes - weights - gradients - state - averages)
         {

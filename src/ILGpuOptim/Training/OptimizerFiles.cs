@@ -88,11 +88,12 @@ internal static class OptimizerFiles
 
     private static string ShardName(int rank, int ranks) => $"optimizer-{rank + 1:D5}-of-{ranks:D5}.safetensors";
 
-    /// <summary>Writes the state of this rank's parameters; no file if there is none.</summary>
+    /// <summary>Writes the state of this rank's parameters, and on the first rank that of the whole optimizer, which all ranks have; no file if there is none.</summary>
     private static void SaveShard(string folder, Trainer trainer, Communicator communicator)
     {
-        if (trainer.Optimizer.States.Any(state => state.IsOwned && state.Declared.Count > 0))
-            Save(Path.Combine(folder, ShardName(communicator.Rank, communicator.Size)), trainer.Optimizer);
+        Entry[] entries = [.. Entries(trainer.Optimizer, communicator.Rank == 0)];
+        if (entries.Length > 0)
+            Save(Path.Combine(folder, ShardName(communicator.Rank, communicator.Size)), entries, StoredBytes.Part);
     }
 
     private static void WriteIndex(string folder, Trainer trainer, Communicator communicator)
@@ -106,6 +107,17 @@ internal static class OptimizerFiles
                 map[NameOf(state, tensor)] = ShardName(trainer.Optimizer.Ownership!.Of(state.Parameter), communicator.Size);
                 bytes += tensor.Bytes;
             }
+
+            if (!trainer.Optimizer.HasEvaluationWeights)
+                continue;
+            map[WeightsOf(state)] = ShardName(trainer.Optimizer.Ownership!.Of(state.Parameter), communicator.Size);
+            bytes += trainer.Optimizer.TrainedWeights(state.Parameter).Count;
+        }
+
+        foreach (StateTensor tensor in trainer.Optimizer.SharedState)
+        {
+            map[$"optimizer.{tensor.Name}"] = ShardName(0, communicator.Size);
+            bytes += tensor.Bytes;
         }
 
         var index = new JsonObject { ["metadata"] = new JsonObject { ["total_size"] = bytes }, ["weight_map"] = map };
@@ -114,13 +126,16 @@ internal static class OptimizerFiles
 
     private static string NameOf(ParameterState state, StateTensor tensor) => $"{state.Parameter.Name}.{tensor.Name}";
 
+    private static string WeightsOf(ParameterState state) => $"{state.Parameter.Name}.weights";
+
     /// <summary>Writes the state of this rank.</summary>
     /// <param name="path">The file.</param>
     /// <param name="optimizer">The optimizer.</param>
     /// <param name="part">The most bytes that are copied at once.</param>
-    public static void Save(string path, Optimizer optimizer, int part = StoredBytes.Part)
+    public static void Save(string path, Optimizer optimizer, int part = StoredBytes.Part) => Save(path, [.. Entries(optimizer)], part);
+
+    private static void Save(string path, Entry[] entries, int part)
     {
-        Entry[] entries = [.. Entries(optimizer)];
         using var writer = new SafetensorsWriter(path, entries.Select(entry => (entry.Name, entry.StoredType, entry.StoredShape)));
         byte[] buffer = new byte[(int)Math.Min(part, entries.Max(entry => (long?)entry.Bytes.Count) ?? 0)];
         foreach (Entry entry in entries)
@@ -144,7 +159,7 @@ internal static class OptimizerFiles
     {
         using Safetensors file = Safetensors.Open(path);
         byte[] buffer = [];
-        foreach (Entry entry in Entries(optimizer))
+        foreach (Entry entry in Entries(optimizer, hasAllWeights: true))
         {
             long size = file[entry.Name].Bytes;
             if (size != entry.Bytes.Count)
@@ -159,17 +174,17 @@ internal static class OptimizerFiles
         }
     }
 
-    private static IEnumerable<Entry> Entries(Optimizer optimizer)
+    private static IEnumerable<Entry> Entries(Optimizer optimizer, bool hasShared = true, bool hasAllWeights = false)
     {
-        foreach (ParameterState state in optimizer.States.Where(state => state.IsOwned))
+        foreach (ParameterState state in optimizer.States)
         {
-            foreach (StateTensor tensor in state.Declared)
+            foreach (StateTensor tensor in state.IsOwned ? state.Declared : [])
                 yield return new(NameOf(state, tensor), tensor.Shape, new StoredBytes(state[tensor.Name], tensor.Bytes));
-            if (optimizer.HasEvaluationWeights)
-                yield return new($"{state.Parameter.Name}.weights", state.Parameter.Shape, StoredBytes.Of(state.Parameter));
+            if (optimizer.HasEvaluationWeights && (state.IsOwned || hasAllWeights))
+                yield return new(WeightsOf(state), state.Parameter.Shape, optimizer.TrainedWeights(state.Parameter));
         }
 
-        foreach (StateTensor tensor in optimizer.States.Count > 0 ? optimizer.SharedState : [])
+        foreach (StateTensor tensor in hasShared && optimizer.States.Count > 0 ? optimizer.SharedState : [])
             yield return new($"optimizer.{tensor.Name}", tensor.Shape, new StoredBytes(optimizer.Shared(tensor.Name), tensor.Bytes));
     }
 

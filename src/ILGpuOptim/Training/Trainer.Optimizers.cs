@@ -15,9 +15,17 @@ public sealed partial class Trainer
 
     /// <summary>
     /// Puts the weights for validations, samples and saved models in the place of the trained ones until the result is disposed: their average, or those of the
-    /// optimizer; null where they are the trained ones.
+    /// optimizer; null where they are the trained ones. All ranks call this together if the optimizer has such weights.
     /// </summary>
-    internal IDisposable? UseEvaluationWeights() => average?.Use() ?? Optimizer.EvaluationWeights();
+    internal IDisposable? UseEvaluationWeights()
+    {
+        if (average?.Use() is { } averaged)
+            return averaged;
+        IDisposable? weights = Optimizer.EvaluationWeights();
+        if (weights is not null)
+            exchange?.Distribute();
+        return weights;
+    }
 
     /// <summary>Replaces the trained weights by those for evaluation: training is over.</summary>
     internal void KeepEvaluationWeights()
@@ -25,13 +33,11 @@ public sealed partial class Trainer
         average?.Apply();
         if (!Optimizer.HasEvaluationWeights)
             return;
-        foreach (Parameter parameter in trained)
-        {
-            float[] values;
-            using (Optimizer.EvaluationWeights())
-                values = parameter.ToArray();
-            parameter.Load(values);
-        }
+        float[][] values;
+        using (UseEvaluationWeights())
+            values = [.. trained.Select(parameter => parameter.ToArray())];
+        foreach ((int i, Parameter parameter) in trained.Index())
+            parameter.Load(values[i]);
     }
 
     /// <summary>Every so many steps, after the update, the optimizer's estimate of the curvature.</summary>

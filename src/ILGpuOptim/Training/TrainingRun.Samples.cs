@@ -12,17 +12,19 @@ public sealed partial class TrainingRun
 
     /// <summary>
     /// Continues the first token of the training data, or its first question, with the current parameters, or their average, and records the text. The same
-    /// parameters give the same text.
+    /// parameters give the same text. With ranks and <see cref="Optim.Optimizer.HasEvaluationWeights"/>, all ranks call this together.
     /// </summary>
     /// <param name="tokens">The number of tokens to generate.</param>
     /// <returns>The text; null if the model generates none, has adapters, or the data has no tokenizer; and on other ranks than the first.</returns>
     /// <exception cref="UserException">The text cannot be written to the run's metrics.</exception>
     public string? Sample(int tokens = 300)
     {
-        if (!Writes(Trainer.Communicator) || ReasonForNoSample(Trainer.Model, Data) is not null)
+        if (ReasonForNoSample(Trainer.Model, Data) is not null || !(Writes(Trainer.Communicator) || Trainer.Optimizer.HasEvaluationWeights))
             return null;
         Trainer.Settle();
         using IDisposable? evaluated = Trainer.UseEvaluationWeights();
+        if (!Writes(Trainer.Communicator))
+            return null;
         int[] prompt = Data.ChatTemplate is { } template ? Data.Tokenizer!.Encode(template.Render(Data.FirstQuestion, addsGenerationPrompt: true)) : Data.Training.Slice(0, 1).ToArray();
         var generator = new TextGenerator(Trainer.Model, Trainer.Device);
         string sample = Data.Tokenizer!.Decode([.. prompt, .. generator.Continue(prompt, tokens, new SamplingOptions { Seed = Settings.Seed })]);

@@ -70,11 +70,17 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
     /// <summary>Device scalars of a step: the factors of gradients in the sums and in the moments, the same with clipping, and with the other sign; lr and its correction; a; d ε; the sums.</summary>
     private Block? scalars;
 
+    /// <summary>The two sums of each parameter, in the order of the parameters.</summary>
+    private Block? sums;
+
     /// <inheritdoc/>
     public override string Name => "prodigy";
 
     /// <inheritdoc/>
     public override bool NeedsAllGradients => true;
+
+    /// <inheritdoc/>
+    public override bool SupportsRanks => true;
 
     /// <inheritdoc/>
     protected override IReadOnlyList<StateTensor> DeclareShared() => [new(Distance, [1]), new(Largest, [1]), new(Numerator, [1]), new(Corrections, [2])];
@@ -106,6 +112,7 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
             return;
         Device device = Device;
         scalars ??= device.Pool.Rent(ScalarCount);
+        sums ??= device.Pool.Rent(2L * States.Count);
         Block first = Shared(Corrections).Slice(0, 1), second = Shared(Corrections).Slice(1, 1);
         device.Map(new ProdigyRules.BaseRate(common, LearningRateFactor), 1, 1, first, second, Scalar(Base));
         device.Map(new ProdigyRules.Begin((float)common.D0, common.SafeguardWarmup), 1, 1, Shared(Distance), Shared(Largest), Scalar(Base), Scalar(Rate), Scalar(OfSums), Scalar(OfMoments));
@@ -113,12 +120,17 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         if (StepFactor is { } clip)
             device.Map(new ScaleByRule(), 1, 2, scalars.Value.Slice(Clipped, 2), Operand.Scalar(clip));
         device.Map(new ProdigyRules.Negate(), 1, 2, scalars.Value.Slice(Clipped, 2), scalars.Value.Slice(Negated, 2));
-        device.Fill(scalars.Value.Slice(ProductSum, 2), 0);
-        foreach (ParameterState state in States)
+        device.Fill(sums.Value, 0);
+        for (int i = 0; i < States.Count; i++)
         {
-            if (state.Options.LearningRate > 0 && state.Parameter.Length > 0 && Gradients.Has(state.Parameter))
-                Add(UpdateOf(state), (ProdigyOptions)state.Options);
+            ParameterState state = States[i];
+            if (state.Options.LearningRate > 0 && state.Parameter.Length > 0 && HasGradient(state))
+                Add(UpdateOf(state), (ProdigyOptions)state.Options, sums.Value.Slice(i, 1), sums.Value.Slice(States.Count + i, 1));
         }
+
+        ShareAcrossRanks(sums.Value);
+        device.Map(new TotalRule(), 1, States.Count, sums.Value.Slice(0, States.Count), Operand.Scalar(Scalar(ProductSum)));
+        device.Map(new TotalRule(), 1, States.Count, sums.Value.Slice(States.Count, States.Count), Operand.Scalar(Scalar(NormSum)));
 
         // The products have the factor of s, in which the safeguard leaves a / d out.
         if (common.SafeguardWarmup)
@@ -129,8 +141,8 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
 
     private Block Scalar(int index) => scalars!.Value.Slice(index, 1);
 
-    /// <summary>Adds one parameter to the sums.</summary>
-    private void Add(in ParameterUpdate update, ProdigyOptions o)
+    /// <summary>Computes the sums of one parameter.</summary>
+    private void Add(in ParameterUpdate update, ProdigyOptions o, in Block products, in Block norms)
     {
         Device device = update.Device;
         Parameter parameter = update.State.Parameter;
@@ -142,7 +154,7 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         if (update.Step == 0)
             device.Map(new CopyRule(), rows, columns, sliced, origin);
         device.Map(new ProdigyRules.Sums(o.DecayOfSums), rows, columns, sliced, gradient with { Stride = stride }, origin, s,
-            Operand.Scalar(Scalar(ProductSum)) with { Accumulate = true }, Operand.Scalar(Scalar(NormSum)) with { Accumulate = true });
+            Operand.Scalar(products), Operand.Scalar(norms));
         if (parameter.IsNarrow)
             device.Pool.Return(weights);
         if (penalized is { } block)
@@ -186,9 +198,13 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
     /// <inheritdoc/>
     public override void Dispose()
     {
-        if (scalars is { } block)
-            block.Memory.Device.Pool.Return(block);
-        scalars = null;
+        foreach (Block? rented in (Block?[])[scalars, sums])
+        {
+            if (rented is { } block)
+                block.Memory.Device.Pool.Return(block);
+        }
+
+        (scalars, sums) = (null, null);
         base.Dispose();
     }
 }

@@ -35,9 +35,13 @@ public abstract class ScheduleFreeOptimizer<TOptions> : Optimizer<TOptions> wher
 {
     private const string LargestRate = "lr_max", WeightSum = "weight_sum", AverageWeight = "average_weight";
     private long launched;
+    private Evaluation? evaluating;
 
     /// <inheritdoc/>
     public sealed override bool HasEvaluationWeights => true;
+
+    /// <inheritdoc/>
+    public sealed override bool SupportsRanks => true;
 
     /// <summary>The weight c of this step's z in the average: a device scalar.</summary>
     protected Operand AverageShare => Operand.Scalar(Shared(AverageWeight));
@@ -57,30 +61,39 @@ public abstract class ScheduleFreeOptimizer<TOptions> : Optimizer<TOptions> wher
     /// <inheritdoc/>
     protected sealed override void Update(in ParameterUpdate update, TOptions options)
     {
-        double warmth = options.WarmupSteps > 0 ? Math.Min(1, (double)update.Step / options.WarmupSteps) : 1;
-        if (update.Step > launched)
-        {
-            launched = update.Step;
-            update.Device.Map(
-                new ScheduleFreeRules.ShareRule((float)(LearningRateFactor * warmth), (float)options.RatePower, (float)Math.Pow(update.Step, options.AveragePower)),
-                1, 1, Shared(LargestRate), Shared(WeightSum), Shared(AverageWeight));
-        }
-
         if (update.Step == 1)
             update.Map(new CopyRule(), update.Weights, update["z"]);
-        Update(update, options, update.LearningRate * warmth);
+        Update(update, options, update.LearningRate * WarmthOf(options, update.Step));
     }
 
+    /// <summary>The weight of the step's iterate, once in each step.</summary>
+    private protected sealed override void Passing(ParameterState state)
+    {
+        if (state.Step <= launched)
+            return;
+        launched = state.Step;
+        var options = (TOptions)state.Options;
+        Device.Map(
+            new ScheduleFreeRules.ShareRule((float)(LearningRateFactor * WarmthOf(options, state.Step)), (float)options.RatePower, (float)Math.Pow(state.Step, options.AveragePower)),
+            1, 1, Shared(LargestRate), Shared(WeightSum), Shared(AverageWeight));
+    }
+
+    private static double WarmthOf(TOptions options, long step) => options.WarmupSteps > 0 ? Math.Min(1, (double)step / options.WarmupSteps) : 1;
+
     /// <inheritdoc/>
-    public sealed override IDisposable? EvaluationWeights() => States.Count == 0 ? null : new Evaluation(this);
+    public sealed override IDisposable? EvaluationWeights() => States.Count == 0 ? null : (evaluating = new Evaluation(this));
+
+    internal sealed override StoredBytes TrainedWeights(Parameter parameter) => evaluating?.Trained(parameter) ?? base.TrainedWeights(parameter);
 
     /// <summary>x in the place of y.</summary>
     private sealed class Evaluation : IDisposable
     {
+        private readonly ScheduleFreeOptimizer<TOptions> owner;
         private readonly List<(Parameter Parameter, Block Trained)> exchanged = [];
 
         public Evaluation(ScheduleFreeOptimizer<TOptions> optimizer)
         {
+            owner = optimizer;
             foreach (ParameterState state in optimizer.States)
             {
                 if (state.Step == 0)
@@ -88,14 +101,28 @@ public abstract class ScheduleFreeOptimizer<TOptions> : Optimizer<TOptions> wher
                 Parameter parameter = state.Parameter;
                 Block x = parameter.Device.Pool.Rent(parameter.Length);
                 double beta = optimizer.Interpolation((TOptions)state.Options);
-                parameter.Device.Map(new ScheduleFreeRules.AverageRule((float)(1 - 1 / beta)), parameter.Rows, parameter.Columns, parameter.Data, state["z"], x);
+                if (state.IsOwned)
+                    parameter.Device.Map(new ScheduleFreeRules.AverageRule((float)(1 - 1 / beta)), parameter.Rows, parameter.Columns, parameter.Data, state["z"], x);
                 exchanged.Add((parameter, parameter.Data));
                 parameter.Data = x;
             }
         }
 
+        /// <summary>The trained weights; null where they are in their place.</summary>
+        public StoredBytes? Trained(Parameter parameter)
+        {
+            foreach ((Parameter each, Block trained) in exchanged)
+            {
+                if (each == parameter)
+                    return new StoredBytes(trained, trained.Type.Bytes(parameter.Rows, parameter.Columns));
+            }
+
+            return null;
+        }
+
         public void Dispose()
         {
+            owner.evaluating = null;
             foreach ((Parameter parameter, Block trained) in exchanged)
             {
                 parameter.Device.Pool.Return(parameter.Data);
