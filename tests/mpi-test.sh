@@ -40,11 +40,19 @@ for optimizer in $optimizers; do
   same "$work/one-$optimizer" "$work/$n-$optimizer" "$optimizer"
 done
 
-# One to four processes; three cannot share four shards.
+# One to four processes.
 for n in 1 2 4; do
   ranks "$n" "${small[@]}" --optimizer adamw --steps 20 --out "$work/ranks-$n" || fail "$n processes"
   same "$work/one-adamw" "$work/ranks-$n" "$n processes"
 done
+# Gradients in bf16: other bits than in f32, the same for every number of processes.
+"$cli" train "${small[@]}" --optimizer adamw --gradient-exchange bf16 --steps 20 --out "$work/one-bf16" >"$work/log" 2>&1 || fail "bf16 alone"
+[ "$(bits "$work/one-bf16")" != "$(bits "$work/one-adamw")" ] || fail "--gradient-exchange bf16 changes nothing"
+for n in 2 4; do
+  ranks "$n" "${small[@]}" --optimizer adamw --gradient-exchange bf16 --steps 20 --out "$work/bf16-$n" || fail "$n processes with bf16"
+  same "$work/one-bf16" "$work/bf16-$n" "$n processes with gradients in bf16"
+done
+# Three cannot share four shards.
 ! ranks 3 "${small[@]}" --steps 20 --out "$work/three" || fail "three processes share four shards"
 [ "$(grep -c 'error: ' "$work/log")" = 1 ] && grep -q -- '--shards 4: 3 ranks cannot share them equally' "$work/log" || fail "three processes are not refused by one line"
 
