@@ -13,7 +13,7 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
     public const string Ours = "ours";
 
     /// <summary>The name of a loop in C that updates memory in place and moves as many bytes as this project's step, by count.</summary>
-    public const string SameBytes = "C, same bytes";
+    public const string SameBytes = "C of the same bytes";
 
     /// <summary>The name of another build of this project.</summary>
     public const string Before = "before";

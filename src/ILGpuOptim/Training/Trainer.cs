@@ -85,7 +85,7 @@ public sealed partial class Trainer : IDisposable
         if (settings.Layerwise)
         {
             if (Optimizer.NeedsAllGradients)
-                throw UserException.NamingSettings($"{nameof(settings.Layerwise):setting}: {Optimizer.Name} scales gradients by the norm of all of them, which is not known when the first parameter is updated; take another optimizer");
+                throw UserException.NamingSettings($"{nameof(settings.Layerwise):setting}: {Optimizer.Name} combines values of all parameters, which are not known when the first one is updated; take another optimizer");
             Tape.GradientReady = UpdateOne;
         }
 
