@@ -7,6 +7,9 @@ namespace ILGpuOptim.Training;
 // What optimizers take from training: options that follow from the model and the batches, weights for evaluation, and gradients of drawn labels.
 public sealed partial class Trainer
 {
+    /// <summary>True once the optimizer's weights for evaluation have replaced the trained ones.</summary>
+    private bool keepsEvaluationWeights;
+
     /// <summary>The optimizer's settings, with options that follow from the model and the batches.</summary>
     private OptimizerSettings OwnSettings() => Settings.Optimizer
         .WithDefault("head_size", $"{Model.Config.HiddenSize / Model.Config.Heads}")
@@ -21,7 +24,7 @@ public sealed partial class Trainer
     {
         if (average?.Use() is { } averaged)
             return averaged;
-        IDisposable? weights = Optimizer.EvaluationWeights();
+        IDisposable? weights = keepsEvaluationWeights ? null : Optimizer.EvaluationWeights();
         if (weights is not null)
             exchange?.Distribute();
         return weights;
@@ -31,13 +34,14 @@ public sealed partial class Trainer
     internal void KeepEvaluationWeights()
     {
         average?.Apply();
-        if (!Optimizer.HasEvaluationWeights)
+        if (!Optimizer.HasEvaluationWeights || keepsEvaluationWeights)
             return;
         float[][] values;
         using (UseEvaluationWeights())
             values = [.. trained.Select(parameter => parameter.ToArray())];
         foreach ((int i, Parameter parameter) in trained.Index())
             parameter.Load(values[i]);
+        keepsEvaluationWeights = true;
     }
 
     /// <summary>Every so many steps, after the update, the optimizer's estimate of the curvature.</summary>

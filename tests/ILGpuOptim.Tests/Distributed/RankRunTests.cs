@@ -1,6 +1,7 @@
 using ILGpuOptim.Compute;
 using ILGpuOptim.Distributed;
 using ILGpuOptim.Files;
+using ILGpuOptim.Models;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Tests.Optim;
 using ILGpuOptim.Tests.Training;
@@ -78,6 +79,32 @@ public class RankRunTests
         string path = Path.Combine(folder.Path, "run");
         Run(2, ranks => TrainingRun.Begin(path, settings, new CpuDevice(1), ranks));
         Assert.Contains("there is a run already", Assert.Throws<UserException>(() => Run(2, ranks => TrainingRun.Begin(path, settings, new CpuDevice(1), ranks))).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>After training, adapters of an optimizer that averages the weights itself are merged, on every rank, as on loading.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void AdaptersAreMergedWithTheWeightsForEvaluation(int size)
+    {
+        using var folder = new TemporaryFolder();
+        TrainingSettings settings = Settings(folder, "schedulefree-adamw") with { Lora = new() { Rank = 2 } };
+        string path = Path.Combine(folder.Path, "run");
+        var merged = new float[size][];
+        ThreadCommunicator.Run(size, ranks =>
+        {
+            using var device = new CpuDevice(1);
+            using TrainingRun run = TrainingRun.Begin(path, settings, device, ranks);
+            Assert.True(run.Train(CancellationToken.None));
+            run.MergeAdapters();
+            merged[ranks.Rank] = Values(run.Trainer.Model);
+            Assert.Equal(ranks.Rank == 0, run.Sample(5) is not null);
+        });
+        using var reading = new CpuDevice(1);
+        using LanguageModel loaded = ModelFiles.Load(Last(path), reading);
+        Assert.All(merged, values => Assert.Equal(Values(loaded), values));
+
+        static float[] Values(LanguageModel model) => [.. model.Parameters.SelectMany(parameter => parameter.ToArray())];
     }
 
     /// <summary>State is copied in parts, of any type and size, and read back to the same bytes.</summary>
