@@ -61,22 +61,27 @@ ranks 4 "${small[@]}" --optimizer adamw --steps 10 --out "$work/parts" || fail "
 ranks 2 --resume "$work/parts" --steps 20 || fail "two processes do not go on"
 same "$work/one-adamw" "$work/parts" "begun with four processes, finished with two"
 
-# Whoever is killed, all end, and the last checkpoint is whole: verified and resumed with another number of processes.
-for victim in 0 1; do
-  killed=$work/killed-$victim
-  "mpirun.$mpi" "${flags[@]}" -n 2 "$cli" train --data-parallel "${small[@]}" --optimizer adamw --steps 1000000 --out "$killed" >"$work/log" 2>&1 &
+# begin FOLDER ARGUMENT...: starts two processes that train until they are ended, and waits for a checkpoint; sets launcher and pids.
+begin() {
+  "mpirun.$mpi" "${flags[@]}" -n 2 "$cli" train --data-parallel "${small[@]}" --optimizer adamw --steps 1000000 --out "$@" >"$work/log" 2>&1 &
   launcher=$!
   for ((i = 0; i < 1200; i++)); do
-    [ -d "$killed/checkpoints/step-0000020" ] && break
+    [ -d "$1/checkpoints/step-0000020" ] && break
     sleep 0.1
   done
   pids=()
   for process in /proc/[0-9]*; do
-    if [ "$(readlink "$process/exe" 2>/dev/null)" = "$cli" ] && tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -qF -- "--out $killed "; then
+    if [ "$(readlink "$process/exe" 2>/dev/null)" = "$cli" ] && tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -qF -- "--out $1 "; then
       pids+=("${process#/proc/}")
     fi
   done
   [ ${#pids[@]} = 2 ] || fail "${#pids[@]} processes train, not two"
+}
+
+# Whoever is killed, all end, and the last checkpoint is whole: verified and resumed with another number of processes.
+for victim in 0 1; do
+  killed=$work/killed-$victim
+  begin "$killed"
   kill -KILL "${pids[$victim]}"
   began=$SECONDS
   # MPICH's mpirun may end with status 0: if its proxy finds the connection of the killed process closed before it is told of the signal, it kills all
@@ -91,6 +96,22 @@ for victim in 0 1; do
   last=$(basename "$(ls -d "$killed"/checkpoints/step-??????? | tail -n 1)")
   ranks 4 --resume "$killed" --steps $((10#${last#step-} + 2)) || fail "$last of a killed run cannot be resumed"
 done
+
+# Whoever does not answer, the other one says so and ends all.
+for victim in 0 1; do
+  begin "$work/stopped-$victim" --rank-timeout 5
+  kill -STOP "${pids[$victim]}"
+  ! timeout 60 tail --pid="$launcher" -f /dev/null || ! wait "$launcher" 2>/dev/null || fail "the launcher does not report a process that does not answer"
+  kill -KILL "${pids[@]}" 2>/dev/null || true
+  grep -qE 'error: rank [01] did not answer rank [01] within 5 seconds' "$work/log" || fail "no line says that process $victim did not answer"
+done
+
+# SIGTERM to one process stops all after a step, with a checkpoint.
+begin "$work/terminated"
+kill -TERM "${pids[1]}"
+! wait "$launcher" || fail "the launcher does not report a run that was stopped"
+grep -q 'the state is saved' "$work/log" || fail "SIGTERM to one process does not save the state"
+ranks 2 --resume "$work/terminated" --steps "$(($(sed -n 's/.*stopped *after step \([0-9]*\);.*/\1/p' "$work/log") + 2))" || fail "a stopped run cannot be resumed"
 
 # One line each, soon: a library of another MPI, a library that is none, no library.
 refused() {

@@ -117,7 +117,9 @@ public sealed class MpiCommunicator : Communicator
 
         // MPI still has the addresses of the buffers, so the process cannot go on.
         string reason = $"rank {peer} did not answer rank {Rank} within {timeout.TotalSeconds:N0} seconds; look for its error, or wait longer";
-        Console.Error.WriteLine($"error: {reason}");
+        // The program may have silenced Console.Error, as the tool does on all ranks but the first.
+        using (var error = new StreamWriter(Console.OpenStandardError()))
+            error.WriteLine($"error: {reason}");
         library.Abort(AbortCode);
         throw new CommunicationException(reason);
     }
