@@ -23,6 +23,8 @@ internal static class ProtocolRuns
         string device = result.GetValue((Option<string?>)train.ByPath["Device"]) ?? protocol.Studies[0].Training.Device;
         int threads = result.GetValue((Option<int?>)train.ByPath["Threads"]) ?? 0;
         using Device opened = CommonOptions.Open(device, threads);
+        foreach (ProtocolStudy study in protocol.Studies)
+            ProtocolComparison.Check(study);
         if (isDry)
             return Plan(protocol, opened, json);
         using WatchServer? server = watch();
@@ -73,7 +75,6 @@ internal static class ProtocolRuns
         double fewest = 0, most = 0;
         foreach (ProtocolStudy study in protocol.Studies)
         {
-            ProtocolComparison.CheckTokens(study);
             var plan = ProtocolPlan.Of(study);
             double seconds = ProtocolPlan.SecondsPerToken(study, device);
             (double Fewest, double Most) hours = (plan.FewestTokens * seconds / 3600, plan.MostTokens * seconds / 3600);

@@ -37,6 +37,8 @@ internal sealed record ComparisonProtocol
             throw fields.Error("studies", "is empty; state at least one");
         if (studies.GroupBy(study => study.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw fields.Error("studies", $"has two of the name {twice.Key}; name them differently");
+        if (studies.Select(study => study.Training.Device).Distinct(StringComparer.OrdinalIgnoreCase).Count() > 1)
+            throw fields.Error("studies", "have different devices (training.device); all studies run on one, so state the same");
         JsonNode node = JsonNode.Parse(text, documentOptions: new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true })!;
         return new ComparisonProtocol(node.ToJsonString(SettingsWriter.Indented), studies);
     }

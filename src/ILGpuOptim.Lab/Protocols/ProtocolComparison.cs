@@ -2,6 +2,7 @@ using System.Globalization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Files;
+using ILGpuOptim.Models;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
 
@@ -58,7 +59,7 @@ internal sealed class ProtocolComparison : IDisposable
         catch (Exception e)
         {
             folderLock?.Dispose();
-            if (e is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+            if (e is IOException or UnauthorizedAccessException or ArgumentException or System.Text.Json.JsonException)
                 throw UserException.NamingSettings($"{folder}: the protocol cannot be written or read: {e.Message}; choose another {nameof(folder):setting}", e);
             throw;
         }
@@ -68,7 +69,7 @@ internal sealed class ProtocolComparison : IDisposable
     /// <param name="device">The device.</param>
     /// <param name="threads">The number of threads, which changes no result.</param>
     /// <param name="stop">Saves and stops.</param>
-    /// <exception cref="UserException">The data has too few tokens, a run cannot begin, or a checkpoint is damaged or cannot be written.</exception>
+    /// <exception cref="UserException">A run cannot begin, or a checkpoint is damaged or cannot be written.</exception>
     public bool Run(Device device, int threads, CancellationToken stop)
     {
         results.Clear();
@@ -76,7 +77,6 @@ internal sealed class ProtocolComparison : IDisposable
         {
             foreach (ProtocolStudy study in Protocol.Studies)
             {
-                CheckTokens(study);
                 foreach (int batch in study.Batches)
                     RunStudy(study, batch, new Runner(this, study, batch, device, threads, stop));
             }
@@ -89,14 +89,19 @@ internal sealed class ProtocolComparison : IDisposable
         }
     }
 
-    /// <summary>Throws if a run would see tokens twice although the study does not state so.</summary>
-    internal static void CheckTokens(ProtocolStudy study)
+    /// <summary>Checks a study against its data, before anything is written.</summary>
+    /// <exception cref="UserException">
+    /// The data cannot be read, the model cannot have the sizes stated or does not predict masked tokens although their accuracy is asked for, or a run would
+    /// see tokens twice although the study does not state so.
+    /// </exception>
+    internal static void Check(ProtocolStudy study)
     {
-        if (study.Repeats)
-            return;
         using Dataset data = TrainingRun.LoadData(study.Training);
+        ModelConfig config = TrainedModel.Configuration(study.Training, data);
+        if (study.Accuracy && !config.PredictsMaskedTokens)
+            throw new UserException($"study {study.Name}: {config.Family} predicts no masked tokens, so it has no accuracy; leave \"accuracy\" out");
         double needed = study.Tokens * study.Multiples.Append(1).Max();
-        if (data.Training.Length < needed)
+        if (!study.Repeats && data.Training.Length < needed)
             throw new UserException($"study {study.Name}: {data.Source} has {data.Training.Length:N0} tokens to train on, and the longest run needs {needed:N0}; give more text, or state \"repeats\": true");
     }
 

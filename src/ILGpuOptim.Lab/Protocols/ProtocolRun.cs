@@ -42,12 +42,9 @@ internal sealed class ProtocolRun(ComparedRun run)
     }
 
     /// <summary>Adds the accuracy at each validation of a run, over as many tokens as its validation loss.</summary>
-    /// <exception cref="UserException">The model does not predict masked tokens.</exception>
     public void MeasureAccuracy(TrainingRun training, Device device)
     {
         TrainingSettings settings = training.Settings;
-        if (training.Trainer.Model.IsCausal)
-            throw new UserException($"{training.Trainer.Model.Config.Family} predicts no masked tokens, so it has no accuracy; leave \"accuracy\" out");
         long length = Math.Min(training.Data.Validation.Length, (long)settings.EvalBatches * settings.Batch * settings.Block);
         TokenSequence tokens = training.Data.Validation.Slice(0, length);
         var options = new EvaluationOptions { Block = settings.Block, MaskedFraction = settings.MaskedFraction };

@@ -75,7 +75,7 @@ internal sealed record ProtocolStudy
         TrainingSettings settings = Training with
         {
             Steps = steps,
-            Accumulate = batch / (Training.Batch * Training.Block),
+            Accumulate = (int)(batch / SmallestBatch),
             Warmup = (int)Math.Round(Warmup * steps),
             EvalInterval = (steps + Validations - 1) / Validations,
             Clip = Clip,
@@ -87,7 +87,12 @@ internal sealed record ProtocolStudy
     }
 
     /// <summary>The updates of a run.</summary>
-    internal int StepsOf(int batch, double multiple) => checked((int)Math.Round(Tokens * multiple / batch));
+    internal int StepsOf(int batch, double multiple) => (int)Updates(batch, multiple);
+
+    private double Updates(int batch, double multiple) => Math.Round(Tokens * multiple / batch);
+
+    /// <summary>Tokens of an update without accumulation.</summary>
+    private long SmallestBatch => (long)Training.Batch * Training.Block * Training.Shards;
 
     private static TrainingSettings With(TrainingSettings settings, string name, double value) => name switch
     {
@@ -133,6 +138,8 @@ internal sealed record ProtocolStudy
         if (baseline is null)
             fields.Ignore("passes", "multiples");
         fields.Finish();
+        if (label.Contains(',', StringComparison.Ordinal))
+            throw fields.Error("optimizer", $"is \"{label}\"; name one optimizer, and the others in objects of their own");
         Candidate candidate;
         try
         {
@@ -140,12 +147,13 @@ internal sealed record ProtocolStudy
         }
         catch (UserException e)
         {
-            throw fields.Error("optimizer", $"is {label}: {e.Message}");
+            throw fields.Error("optimizer", $"is \"{label}\": {e.Message}");
         }
 
-        string[] names = [.. search.Select(axis => axis.Name), .. takes];
-        if (names.GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw fields.Error("search", $"states {twice.Key} twice");
+        // Names of settings may have hyphens and capital letters.
+        string[] set = [.. candidate.Label.Split(':').Skip(1).Select(part => part.Split('=')[0])], names = [.. set, .. search.Select(axis => axis.Name), .. takes];
+        if (names.GroupBy(name => name.Trim().Replace('-', '_'), StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw fields.Error("search", $"states {twice.Key} twice, among the settings of \"{label}\", search and takes; state it once");
         if (!search.Any(axis => axis.Name == "lr"))
             throw fields.Error("search", "has no axis lr; state the learning rates to try");
         return new ProtocolOptimizer(candidate, search, takes);
@@ -161,6 +169,8 @@ internal sealed record ProtocolStudy
             throw fields.Error("grid", "must be ascending values, at least one");
         if (!IsAscending(further) || further.Any(value => value >= grid[0] && value <= grid[^1]))
             throw fields.Error("further", $"must be ascending values outside the grid ({grid[0].ToString(CultureInfo.InvariantCulture)} to {grid[^1].ToString(CultureInfo.InvariantCulture)})");
+        if (name == "lr" && grid.Concat(further).Any(value => value <= 0))
+            throw fields.Error("grid", "has a learning rate that is not above 0; leave it out");
         if (!grid.Contains(start))
             throw fields.Error("start", $"is {start.ToString(CultureInfo.InvariantCulture)}, which the grid does not have");
         return new SearchAxis(name, grid, further, start);
@@ -180,15 +190,24 @@ internal sealed record ProtocolStudy
             throw fields.Error("warmup", "is a fraction of the run; it must be from 0 to 1");
         if (Seeds.Count == 0 || Seeds.Distinct().Count() != Seeds.Count)
             throw fields.Error("seeds", "must be different seeds, at least one");
-        if (Multiples.Any(multiple => multiple is <= 0 or 1))
-            throw baseline.Error("multiples", "must be above 0 and other than 1");
-        if (Optimizers.GroupBy(optimizer => optimizer.Candidate.Label).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw fields.Error("optimizers", $"has {twice.Key} twice");
-        int least = Training.Batch * Training.Block;
+        if (Multiples.Any(multiple => multiple is <= 0 or 1) || Multiples.Distinct().Count() != Multiples.Count)
+            throw baseline.Error("multiples", "must be above 0, other than 1, and different");
+        // Folders of runs are named after the optimizers.
+        if (Optimizers.GroupBy(optimizer => optimizer.Candidate.FileName, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw fields.Error("optimizers", twice.Select(optimizer => optimizer.Candidate.Label).Distinct().Count() == 1
+                ? $"has {twice.First().Candidate.Label} twice" : $"has {string.Join(" and ", twice.Select(optimizer => optimizer.Candidate.Label))}, whose runs would have the same folder; write a value in another way");
+        if (Training.EvalBatches == 0 || Training.Validation == 0)
+            throw fields.Error("training", "has no validation (eval_batches or validation is 0), whose loss is what a protocol compares; give another value");
+        long least = SmallestBatch;
         if (Batches.Count == 0 || Batches.Distinct().Count() != Batches.Count || Batches.Any(batch => batch <= 0 || batch % least != 0))
-            throw fields.Error("batches", $"must be different multiples of {least} tokens, which training.batch sequences of training.block tokens have");
-        if (Batches.SelectMany(batch => Multiples.Append(1).Select(multiple => StepsOf(batch, multiple))).Any(steps => steps < 1))
-            throw fields.Error("tokens", $"is {Tokens}, which is less than one update");
+            throw fields.Error("batches", $"must be different multiples of {least} tokens, which training.batch sequences of training.block tokens {(Training.Shards > 1 ? "in each shard " : "")}have");
+        double[] updates = [.. Batches.SelectMany(batch => Multiples.Append(1).Select(multiple => Updates(batch, multiple)))];
+        if (updates.Min() < 1)
+            throw fields.Error("tokens", $"is {Tokens}, which is less than one update of the largest batch or the smallest multiple");
+        if (updates.Max() > int.MaxValue)
+            throw fields.Error("tokens", $"is {Tokens}, which is more than {int.MaxValue} updates of the smallest batch or the largest multiple");
+        if (Validations > updates.Min())
+            throw fields.Error("validations", $"is {Validations}, more than the {updates.Min()} updates of the shortest run");
         foreach (ProtocolOptimizer optimizer in Optimizers)
         {
             if (optimizer.Takes.FirstOrDefault(name => !Optimizers[0].Search.Any(axis => axis.Name == name)) is { } missing)

@@ -31,6 +31,11 @@ public class ComparisonProtocolTests
         Assert.Equal(("came", 0.002, "0.995"), (settings.Optimizer.Name, settings.Optimizer.Rate, settings.Optimizer["beta3"]));
         settings = study.Of(study.Optimizers[0], new Dictionary<string, double> { ["beta2"] = 0.9, ["lr"] = 0.01 }, 32, 0.5, 8);
         Assert.Equal((4, 1, "0.9"), (settings.Steps, settings.Accumulate, settings.Optimizer["beta2"]));
+
+        // Each of two shards has its own batches.
+        study = ComparisonProtocol.Parse(Json.Replace("\"checkpoint_interval\": 2", "\"shards\": 2", StringComparison.Ordinal).Replace("[32, 64]", "[64, 128]", StringComparison.Ordinal)).Studies[0];
+        settings = study.Of(study.Optimizers[0], new Dictionary<string, double>(), 128, 1, 9);
+        Assert.Equal((2, 2), (settings.Steps, settings.Accumulate));
     }
 
     [Fact]
@@ -55,7 +60,19 @@ public class ComparisonProtocolTests
     [InlineData("\"takes\": [\"clip\"]", "\"takes\": [\"weight_decay\"]", "takes weight_decay; the baseline does not search that")]
     [InlineData("[32, 64]", "[32, 48]", "batches must be different multiples of 32 tokens")]
     [InlineData("\"seeds\": [8, 9]", "\"seeds\": [8, 8]", "seeds must be different")]
-    [InlineData("\"multiples\": [0.5, 2]", "\"multiples\": [1]", "multiples must be above 0 and other than 1")]
+    [InlineData("\"multiples\": [0.5, 2]", "\"multiples\": [1]", "multiples must be above 0, other than 1, and different")]
+    [InlineData("\"multiples\": [0.5, 2]", "\"multiples\": [2, 2]", "multiples must be above 0, other than 1, and different")]
+    [InlineData("\"multiples\": [0.5, 2]", "\"multiples\": [1e300]", "tokens is 256, which is more than 2147483647 updates")]
+    [InlineData("\"tokens\": 256", "\"tokens\": 9223372036854775807", "tokens is 9223372036854775807, which is more than 2147483647 updates")]
+    [InlineData("\"block\": 16, \"batch\": 2", "\"block\": 256, \"batch\": 16777216", "batches must be different multiples of 4294967296 tokens")]
+    [InlineData("\"checkpoint_interval\": 2", "\"shards\": 2", "batches must be different multiples of 64 tokens")]
+    [InlineData("\"eval_batches\": 2, \"checkpoint_interval\": 2", "\"eval_batches\": 0", "training has no validation")]
+    [InlineData("\"warmup\": 0.25", "\"validations\": 3", "validations is 3, more than the 2 updates of the shortest run")]
+    [InlineData("came:beta3=0.995", "came,lion", "optimizer is \"came,lion\"; name one optimizer")]
+    [InlineData("\"optimizer\": \"adamw\"", "\"optimizer\": \"adamw:Beta2=0.95\"", "search states Beta2 twice")]
+    [InlineData("\"optimizers\": [ ", "\"optimizers\": [ { \"optimizer\": \"came:weight_decay=1e-3\", \"search\": [ { \"name\": \"lr\", \"grid\": [1] } ] }, { \"optimizer\": \"came:weight_decay=1e+3\", \"search\": [ { \"name\": \"lr\", \"grid\": [1] } ] }, ", "whose runs would have the same folder")]
+    [InlineData("\"grid\": [0.001, 0.01]", "\"grid\": [0, 0.01]", "a learning rate that is not above 0")]
+    [InlineData("\"preset\": \"bert-tiny\"", "\"preset\": \"bert-tiny\", \"device\": \"reference\"", "studies have different devices")]
     [InlineData("\"multiples\": [0.5, 2]", "\"multiples\": [0.001]", "tokens is 256, which is less than one update")]
     [InlineData("\"name\": \"masked\"", "\"name\": \"small\"", "studies has two of the name small")]
     [InlineData("\"name\": \"lr\", \"grid\": [0.01]", "\"name\": \"clip\", \"grid\": [1]", "search has no axis lr")]
@@ -130,6 +147,7 @@ public class ComparisonProtocolTests
         Assert.Contains("it holds another protocol (studies[0].seeds[1]: 9 there, 10 here)", error.Message, StringComparison.Ordinal);
         Directory.CreateDirectory(folder["other"]);
         File.WriteAllText(folder["other", "notes.txt"], "");
+        Assert.Contains("cannot be written or read", Assert.Throws<UserException>(() => ProtocolComparison.Open("", protocol)).Message, StringComparison.Ordinal);
         Assert.Contains("holds no protocol", Assert.Throws<UserException>(() => ProtocolComparison.Open(folder["other"], protocol)).Message, StringComparison.Ordinal);
     }
 
@@ -138,8 +156,17 @@ public class ComparisonProtocolTests
     {
         using var folder = new TemporaryFolder();
         string json = WithData(folder).Replace("\"tokens\": 256", "\"tokens\": 25600", StringComparison.Ordinal);
-        Assert.Contains("the longest run needs 51,200", Assert.Throws<UserException>(() => ProtocolComparison.CheckTokens(ComparisonProtocol.Parse(json).Studies[0])).Message, StringComparison.Ordinal);
-        ProtocolComparison.CheckTokens(ComparisonProtocol.Parse(json.Replace("\"batches\": [32, 64]", "\"repeats\": true, \"batches\": [32, 64]", StringComparison.Ordinal)).Studies[0]);
+        Assert.Contains("the longest run needs 51,200", Assert.Throws<UserException>(() => ProtocolComparison.Check(ComparisonProtocol.Parse(json).Studies[0])).Message, StringComparison.Ordinal);
+        ProtocolComparison.Check(ComparisonProtocol.Parse(json.Replace("\"batches\": [32, 64]", "\"repeats\": true, \"batches\": [32, 64]", StringComparison.Ordinal)).Studies[0]);
+    }
+
+    [Fact]
+    public void AccuracyNeedsAModelThatPredictsMaskedTokens()
+    {
+        using var folder = new TemporaryFolder();
+        ComparisonProtocol protocol = ComparisonProtocol.Parse(WithData(folder).Replace("\"warmup\": 0.25", "\"accuracy\": true", StringComparison.Ordinal));
+        Assert.Contains("predicts no masked tokens", Assert.Throws<UserException>(() => ProtocolComparison.Check(protocol.Studies[0])).Message, StringComparison.Ordinal);
+        ProtocolComparison.Check(protocol.Studies[1]);
     }
 
     [Fact]
