@@ -100,6 +100,7 @@ public class GgufT5Tests
     {
         using var device = new CpuDevice(1);
         using LanguageModel model = Spread(Small with { MaxDistance = 40 }, device);
+        Refuse("a.gguf: the metadata describes a model that llama.cpp does not have: ", ("t5.block_count", 1u));
         Refuse("dec.output_norm.weight does not follow from the values of ilgpuoptim.dec.output_norm.weight", ("ilgpuoptim.dec.output_norm.weight", new float[24]));
         Refuse("enc.blk.0.attn_rel_b.weight does not follow", ("ilgpuoptim.enc.blk.0.attn_rel_b.weight", new float[3]));
         Refuse("t5.attention.value_length is 6 where T5 has 5", ("t5.attention.value_length", 6u));
@@ -107,14 +108,35 @@ public class GgufT5Tests
         Refuse("t5.decoder_start_token_id must be", ("t5.decoder_start_token_id", -1));
         Refuse("tokenizer.ggml.padding_token_id must be", ("tokenizer.ggml.padding_token_id", "0"));
 
-        void Refuse(string message, (string Key, object Value) change)
-        {
-            using var folder = new TemporaryFolder();
-            (GgufTensor[] tensors, List<(string Key, object Value)> values) = Parts(model);
-            values.RemoveAll(value => value.Key == change.Key);
-            Write(folder["a.gguf"], model, [.. values, change], tensors);
-            Assert.Contains(message, Assert.Throws<UserException>(() => GgufModelFile.Import(folder["a.gguf"], device, null)).Message);
-        }
+        void Refuse(string message, (string Key, object Value) change) => Refuses(model, message, change);
+    }
+
+    [Fact]
+    public void ADamagedTokenizerIsRefusedByName()
+    {
+        using var device = new CpuDevice(1);
+        using LanguageModel model = Spread(Small, device);
+        string[] tokens = [.. Enumerable.Range(0, 40).Select(id => $"t{id}")];
+        (string Key, object Value)[] whole = [("model", "t5"), ("tokens", tokens), ("scores", new float[40]), ("remove_extra_whitespaces", true)];
+        Refuse("tokens has \"t1\" twice", "tokens", (string[])["t1", .. tokens[1..]]);
+        Refuse("tokens has 39 tokens, but the model 40", "tokens", tokens[1..]);
+        Refuse("scores has NaN", "scores", (float[])[float.NaN, .. new float[39]]);
+        Refuse("scores does not have a score for every token", "scores", new float[39]);
+        Refuse("precompiled_charsmap has 256, which is no byte", "precompiled_charsmap", (int[])[256, 0, 0, 0, 0]);
+        Refuse("precompiled_charsmap is damaged", "precompiled_charsmap", (byte[])[255, 255, 255, 127, 0]);
+        Refuse("unknown_token_id is no id", "unknown_token_id", 40u);
+
+        void Refuse(string message, string key, object value) =>
+            Refuses(model, message, [.. whole.Where(item => item.Key != key).Append((key, value)).Select(item => ("tokenizer.ggml." + item.Item1, item.Item2))]);
+    }
+
+    private static void Refuses(LanguageModel model, string message, params (string Key, object Value)[] changes)
+    {
+        using var folder = new TemporaryFolder();
+        (GgufTensor[] tensors, List<(string Key, object Value)> values) = Parts(model);
+        values.RemoveAll(value => changes.Any(change => change.Key == value.Key));
+        Write(folder["a.gguf"], model, [.. values, .. changes], tensors);
+        Assert.Contains(message, Assert.Throws<UserException>(() => GgufModelFile.Import(folder["a.gguf"], model.Device, null)).Message);
     }
 
     [Theory]
@@ -200,6 +222,10 @@ public class GgufT5Tests
     {
         Assert.True(Map("unigram-rules").JoinsLetters);
         Assert.False(Map("unigram-nmt-nfkc-cf").JoinsLetters);
+
+        // A damaged map, in which every letter leads back to the root.
+        byte[] cycle = [0, 4, 0, 0, .. Enumerable.Range(0, 256).SelectMany(i => BitConverter.GetBytes(i | (i << 10))), 0];
+        Assert.False(new CharacterMap(cycle, "map").JoinsLetters);
 
         static CharacterMap Map(string name)
         {

@@ -77,7 +77,16 @@ public static class GgufModelFile
         ModelConfig read = config.Read();
         GgufTokenizerFiles? tokenizer = GgufTokenizerFiles.Of(file, read.VocabularySize);
         TransformerDescription description = read.Describe()!;
-        GgufArchitecture architecture = GgufArchitecture.Of(read).For(read, description);
+        GgufArchitecture architecture;
+        try
+        {
+            architecture = GgufArchitecture.Of(read).For(read, description);
+        }
+        catch (UserException e)
+        {
+            throw new UserException($"{path}: the metadata describes a model that llama.cpp does not have: {e.Message}", e);
+        }
+
         if (description.Blocks.Count > file.Tensors.Count)
             throw new UserException($"{path}: the file has {file.Tensors.Count} tensors for {description.Blocks.Count} layers; it is damaged");
         GgufTensor[] tensors = [.. GgufTensors.Of(description, architecture)];

@@ -183,11 +183,14 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
                 throw Refused("scores", "does not have a score for every token");
             if (scores.FirstOrDefault(value => !double.IsFinite(value)) is var score && !double.IsFinite(score))
                 throw Refused("scores", $"has {score}, which is not finite");
+            if (tokens.GroupBy(token => token, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twice)
+                throw Refused("tokens", $"has \"{twice.Key}\" twice");
             if (types.Any(type => (GgufTokenType)type == GgufTokenType.Byte))
                 throw Refused("token_type", "has bytes, which are not supported for unigram models");
             if (Flag("remove_extra_whitespaces") != true)
                 throw Refused("remove_extra_whitespaces", "is not true, which is not supported for unigram models");
-            byte[]? map = Values<long>("precompiled_charsmap") is { Length: > 0 } values ? Array.ConvertAll(values, value => (byte)value) : null;
+            byte[]? map = Values<long>("precompiled_charsmap") is { Length: > 0 } values
+                ? Array.ConvertAll(values, value => value is >= sbyte.MinValue and <= byte.MaxValue ? (byte)value : throw Refused("precompiled_charsmap", $"has {value}, which is no byte")) : null;
             if (map is not null && new CharacterMap(map, $"{file.Path}: tokenizer").JoinsLetters)
                 throw Refused("precompiled_charsmap", "replaces several letters at once, which is not supported");
             // The score of unknown characters follows from the lowest one, so that of unused tokens must not be lower.

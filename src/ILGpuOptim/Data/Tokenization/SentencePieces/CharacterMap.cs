@@ -10,9 +10,6 @@ namespace ILGpuOptim.Data.Tokenization.SentencePieces;
 /// </summary>
 internal sealed class CharacterMap
 {
-    /// <summary>Keys are searched up to this length; damaged maps may have cycles.</summary>
-    private const int MaxKey = 32;
-
     private readonly uint[] units;
     private readonly byte[] replacements;
     private readonly Dictionary<int, string> texts = [];
@@ -34,13 +31,40 @@ internal sealed class CharacterMap
     public byte[] ToBytes() => [.. BitConverter.GetBytes(4 * units.Length), .. units.SelectMany(BitConverter.GetBytes), .. replacements];
 
     /// <summary>True if a key has several printable characters of ASCII. Maps by Unicode's rules have none; a <c>tokenizer.json</c> ignores such keys.</summary>
-    public bool JoinsLetters => units.Length > 0 && JoinsAfter(Offset(units[0]), 0);
-
-    private bool JoinsAfter(uint start, int length) => length < MaxKey && Enumerable.Range('!', '~' - '!' + 1).Any(key =>
+    public bool JoinsLetters
     {
-        uint at = start ^ (uint)key;
-        return at < units.Length && (units[at] & 0x8000_00FF) == key && (((units[at] & 0x100) != 0 && length > 0) || JoinsAfter(at ^ Offset(units[at]), length + 1));
-    });
+        get
+        {
+            if (units.Length == 0)
+                return false;
+            // Each place is visited once, since damaged maps have cycles.
+            HashSet<uint> seen = [];
+            Stack<uint> open = new(Letters(Offset(units[0])).Select(child => child.Next).Where(seen.Add));
+            while (open.TryPop(out uint place))
+            {
+                foreach ((bool endsKey, uint next) in Letters(place))
+                {
+                    if (endsKey)
+                        return true;
+                    if (seen.Add(next))
+                        open.Push(next);
+                }
+            }
+
+            return false;
+        }
+    }
+
+    /// <summary>The printable characters of ASCII that continue the key of a place.</summary>
+    private IEnumerable<(bool EndsKey, uint Next)> Letters(uint place)
+    {
+        for (uint key = '!'; key <= '~'; key++)
+        {
+            uint at = place ^ key;
+            if (at < units.Length && units[at] is var unit && (unit & 0x8000_00FF) == key)
+                yield return ((unit & 0x100) != 0, at ^ Offset(unit));
+        }
+    }
 
     /// <summary>Finds the longest key that is a prefix of a text.</summary>
     /// <param name="text">Text without unpaired surrogates.</param>
