@@ -17,6 +17,9 @@ internal static class ConfigChecks
     /// <summary>The largest head size; each head has a table of angles.</summary>
     public const int MaxHeadSize = 1 << 16;
 
+    /// <summary>Largest distance of relative positions; a table has an entry for each.</summary>
+    public const int MaxDistance = 1 << 20;
+
     /// <summary>Activations that the families beside GPT-2 and BERT have, under the names of <c>config.json</c>.</summary>
     private static readonly string[] Activations = ["silu", "swish", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"];
 

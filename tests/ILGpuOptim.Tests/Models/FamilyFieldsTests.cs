@@ -170,6 +170,7 @@ public class FamilyFieldsTests
     [InlineData("t5", "is_gated_act", "true")]
     [InlineData("t5", "relative_attention_num_buckets", "2")]
     [InlineData("t5", "relative_attention_max_distance", "16")]
+    [InlineData("t5", "relative_attention_max_distance", "1048577")]
     [InlineData("t5", "decoder_start_token_id", "61")]
     public void WhatIsNotModelledIsRefusedByName(string family, string field, string value)
     {

@@ -194,7 +194,7 @@ public record T5Config : ModelConfig
         ConfigChecks.Size(source, "relative_attention_num_buckets", Buckets, ConfigChecks.MaxWidth);
         if (Buckets < 4)
             throw new UserException($"{source}: relative_attention_num_buckets = {Buckets}; the encoder has half of them on each side, so there must be at least 4");
-        ConfigChecks.Size(source, "relative_attention_max_distance", MaxDistance, ConfigChecks.MaxWidth);
+        ConfigChecks.Size(source, "relative_attention_max_distance", MaxDistance, ConfigChecks.MaxDistance);
         if (MaxDistance <= Buckets / 2)
             throw new UserException($"{source}: relative_attention_max_distance = {MaxDistance}; it must be above half of the {Buckets} buckets");
         ConfigChecks.Activation(source, $"feed_forward_proj = \"{FeedForwardKind}\", activation", Activation);
