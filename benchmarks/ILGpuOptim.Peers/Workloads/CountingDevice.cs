@@ -70,7 +70,8 @@ internal sealed class CountingDevice : DryDevice
 
     protected internal override void AttentionBackwardCore(in AttentionArguments arguments, in AttentionGradients gradients) => throw new NotSupportedException();
 
-    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate) => throw new NotSupportedException();
+    protected internal override void GatherCore(in Block table, in Block indices, in Block target, long columns, bool accumulate) =>
+        Bytes += sizeof(int) * indices.Length + (accumulate ? 3 : 2) * sizeof(float) * indices.Length * columns;
 
     protected internal override void ScatterAddCore(in Block source, in Block indices, in Block table, long columns) => throw new NotSupportedException();
 
