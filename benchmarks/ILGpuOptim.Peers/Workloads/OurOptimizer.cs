@@ -18,6 +18,9 @@ internal sealed class OurOptimizer : Workload
     /// <summary>Elements of the memory that operands of products are taken from in turn: 256 MB, more than a cache holds.</summary>
     private const int OperandElements = 1 << 26;
 
+    /// <summary>What was counted: a comparison asks in each of its turns.</summary>
+    private static readonly Dictionary<string, (long Bytes, double Operations, long Parameters)> Counted = [];
+
     private readonly CpuDevice device = new(Threads);
     private LanguageModel? model;
     private Gradients? gradients;
@@ -71,9 +74,11 @@ internal sealed class OurOptimizer : Workload
     /// <summary>Bytes and operations that a step takes by count, and the numbers of the model.</summary>
     public static (long Bytes, double Operations, long Parameters) Count(string @case)
     {
+        if (Counted.TryGetValue(@case, out var count))
+            return count;
         using var counting = new CountingDevice();
         long parameters = CountInto(counting, @case);
-        return (counting.Bytes, counting.Operations, parameters);
+        return Counted[@case] = (counting.Bytes, counting.Operations, parameters);
     }
 
     private static long CountInto(CountingDevice counting, string @case)
