@@ -5,7 +5,8 @@ namespace ILGpuOptim.Files;
 /// <summary>
 /// A temporary folder beside a path, <c>NAME.partial-</c> with eight random hexadecimal digits. It holds a marker file, the new file or
 /// folder (<c>new</c>) and, where two names cannot be exchanged atomically, the old one (<c>old</c>). The marker is locked while its process
-/// runs; the folder is removed by its process, or by the next one that writes to the path. A folder without the marker is never changed.
+/// runs; the folder is removed by its process, or by the next one that writes to the path. A folder without the marker is left alone, unless it is
+/// empty: a process was killed between creating the folder and the marker, or between deleting them.
 /// </summary>
 internal sealed class PartialFolder : IDisposable
 {
@@ -24,18 +25,28 @@ internal sealed class PartialFolder : IDisposable
     public PartialFolder(string path)
     {
         Recover(Path.GetDirectoryName(path)!, Path.GetFileName(path));
-        folder = path + Mark + Guid.NewGuid().ToString("N")[..Digits];
-        Directory.CreateDirectory(folder);
-        try
+        for (int tries = 10; ; tries--)
         {
-            marker = new FileStream(Path.Combine(folder, MarkerFile), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None);
-            marker.Write(Contents);
-            marker.Flush();
-        }
-        catch
-        {
-            Remove(folder, marker);
-            throw;
+            folder = path + Mark + Guid.NewGuid().ToString("N")[..Digits];
+            Directory.CreateDirectory(folder);
+            FileStream? created = null;
+            try
+            {
+                created = marker = new FileStream(Path.Combine(folder, MarkerFile), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None);
+                marker.Write(Contents);
+                marker.Flush();
+
+                // Until the marker is locked, another process may take the folder for an abandoned one, and remove it.
+                if (File.Exists(marker.Name))
+                    return;
+                marker.Dispose();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Remove(folder, created);
+                if (tries <= 1)
+                    throw;
+            }
         }
     }
 
@@ -58,11 +69,29 @@ internal sealed class PartialFolder : IDisposable
         {
             using FileStream? marker = Claim(leftover);
             if (marker is null)
+            {
+                RemoveEmpty(leftover);
                 continue;
+            }
+
             string target = Path.Combine(parent, TargetOf(leftover)!), old = Path.Combine(leftover, "old");
             if (Directory.Exists(old) && !Path.Exists(target))
                 Directory.Move(old, target);
             Remove(leftover, marker);
+        }
+    }
+
+    /// <summary>Removes a folder that has nothing in it, not even a marker.</summary>
+    private static void RemoveEmpty(string folder)
+    {
+        try
+        {
+            if (new DirectoryInfo(folder).LinkTarget is null)
+                Directory.Delete(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It holds something, which is not ours or in use.
         }
     }
 
@@ -97,8 +126,8 @@ internal sealed class PartialFolder : IDisposable
     }
 
     /// <summary>
-    /// Removes our files in a temporary folder, the marker last. The folder stays if it has other files. The marker is unlocked before it is deleted,
-    /// because Windows does not delete open files.
+    /// Removes our files in a temporary folder, the marker last. The folder stays if it has other files. The marker is deleted while it is locked, so that the
+    /// process that has just created it and waits for the lock finds it gone; Windows creates and locks in one operation, and does not delete open files.
     /// </summary>
     private static void Remove(string folder, FileStream? marker)
     {
@@ -113,7 +142,8 @@ internal sealed class PartialFolder : IDisposable
                     File.Delete(path);
             }
 
-            marker?.Dispose();
+            if (OperatingSystem.IsWindows())
+                marker?.Dispose();
             File.Delete(Path.Combine(folder, MarkerFile));
             Directory.Delete(folder);
         }

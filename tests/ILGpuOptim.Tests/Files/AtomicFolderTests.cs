@@ -86,6 +86,31 @@ public sealed class AtomicFolderTests : IDisposable
         ExpectOnly("two");
     }
 
+    /// <summary>A process was killed before it created the marker, or after it deleted it.</summary>
+    [Fact]
+    public void EmptyLeftoversGoAway()
+    {
+        WriteVersion("one");
+        Directory.CreateDirectory($"{Target}.partial-0123abcd");
+        AtomicFolder.RemoveLeftovers(folder.Path);
+        ExpectOnly("one");
+        Directory.CreateDirectory($"{Target}.partial-0123abcd");
+        WriteVersion("two");
+        ExpectOnly("two");
+    }
+
+    [Fact]
+    public async Task WritersDoNotRemoveEachOthersNewFolders()
+    {
+        string target = folder["same.txt"];
+        await Task.WhenAll(Enumerable.Range(0, 4).Select(writer => Task.Run(() =>
+        {
+            for (int i = 0; i < 200; i++)
+                AtomicFolder.WriteText(target, $"{writer} {i}");
+        })));
+        Assert.Equal([target], Directory.GetFileSystemEntries(folder.Path));
+    }
+
     [Fact]
     public void AFolderMovedAsideComesBack()
     {
