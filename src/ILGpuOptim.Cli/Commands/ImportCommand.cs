@@ -29,6 +29,7 @@ internal static class ImportCommand
                 throw new UserException($"--tokenizer: {path} is a GGUF file, which has its own tokenizer");
             using var device = new CpuDevice();
             long parameters = 0;
+            List<string> notes = [];
             try
             {
                 AtomicFolder.Write(folder, target =>
@@ -40,6 +41,7 @@ internal static class ImportCommand
                     if (pieces is not null)
                         Llama2CTokenizer.Import(pieces, model.Config.VocabularySize, target);
                     parameters = model.ParameterCount;
+                    notes.AddRange(model.Parameters.Select(NotFinite).OfType<string>());
                 });
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -47,11 +49,20 @@ internal static class ImportCommand
                 throw new UserException($"{folder}: {e.Message}", e);
             }
 
+            foreach (string note in notes)
+                Console.Error.WriteLine($"note: {path}: {note}");
             if (result.GetValue(json))
                 CommonOptions.PrintJson(new { Folder = folder, Parameters = parameters });
             else
                 Console.WriteLine($"{folder}: {parameters:N0} parameters");
         });
         return command;
+    }
+
+    /// <summary>A note about weights that are NaN or infinite, with which no loss is finite; null if there are none.</summary>
+    private static string? NotFinite(Parameter parameter)
+    {
+        int count = parameter.ToArray().Count(value => !float.IsFinite(value));
+        return count == 0 ? null : $"{parameter.Name}: {count:N0} of {parameter.Length:N0} weights are NaN or infinite";
     }
 }

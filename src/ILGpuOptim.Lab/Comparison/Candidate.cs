@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using ILGpuOptim.Optim;
 using ILGpuOptim.Training;
 using ILGpuOptim.Validation;
@@ -11,6 +13,9 @@ namespace ILGpuOptim.Lab;
 /// <param name="Rates">The learning rates to try, in ascending order.</param>
 public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadOnlyList<double> Rates)
 {
+    /// <summary>File systems allow 255 characters; rates, seeds and the rest of a protocol's names need some of them.</summary>
+    private const int LongestName = 120;
+
     private static readonly RangeAttribute RateRange = new(0) { MinimumIsExclusive = true };
 
     /// <summary>The learning rates that are tried by default: a third of the recommended one, that one, and three times that one.</summary>
@@ -24,8 +29,15 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
 
     private static double Rounded(double rate) => double.Parse(rate.ToString("E0", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
-    /// <summary>The label in a form that folder names allow.</summary>
-    public string FileName => string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
+    /// <summary>The label in a form that folder names allow; of a long one its beginning, and a hash of all of it.</summary>
+    public string FileName
+    {
+        get
+        {
+            string name = string.Concat(Label.Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '-'));
+            return name.Length <= LongestName ? name : $"{name[..(LongestName - 9)]}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Label)))[..8]}";
+        }
+    }
 
     /// <summary>Reads the candidates of a command line.</summary>
     /// <param name="optimizers">Names with commas between or apart; <c>name:setting=value</c> changes a setting for one of them.</param>

@@ -24,7 +24,7 @@ internal sealed class ProtocolRun(ComparedRun run)
         get
         {
             var found = new SortedDictionary<long, double>();
-            foreach (string line in File.Exists(AccuracyFile) ? File.ReadAllLines(AccuracyFile) : [])
+            foreach (string line in File.Exists(AccuracyFile) ? File.ReadAllLines(AccuracyFile).Where(line => line.Length > 0) : [])
             {
                 try
                 {
@@ -51,7 +51,9 @@ internal sealed class ProtocolRun(ComparedRun run)
         training.Validated += (step, _, _) =>
         {
             double accuracy = Evaluation.Run(training.Trainer.Model, device, tokens, null, options).Accuracy ?? 0;
-            File.AppendAllText(AccuracyFile, string.Create(CultureInfo.InvariantCulture, $"[{step},{accuracy:R}]\n"));
+
+            // A line begins with its line break, so that one which a killed process did not complete stays alone.
+            File.AppendAllText(AccuracyFile, string.Create(CultureInfo.InvariantCulture, $"\n[{step},{accuracy:R}]"));
         };
     }
 }

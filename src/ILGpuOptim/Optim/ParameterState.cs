@@ -80,14 +80,12 @@ public sealed class ParameterState
         return blocks[index];
     }
 
-    /// <summary>The parameter as it is stored. It is replaced by an f32 copy if <see cref="Rectangle"/> has rows that 8-bit state cannot follow.</summary>
+    /// <summary>The parameter as it is stored, or an f32 copy; see <see cref="Rectangle"/>.</summary>
     internal Operand Weights
     {
         get
         {
-            bool fits = Parameter.Data.Type != DType.I8 || Parameter.Rows == 1 || Parameter.Columns % DTypes.QuantizedBlock == 0 || !blocks.Any(block => block.Type.IsFloat8());
-            if (!fits)
-                _ = WeightValues;
+            Fit();
             return new(Parameter.Data) { Seed = Parameter.IsNarrow ? SeedOf(WeightSeed) : 0 };
         }
     }
@@ -108,8 +106,31 @@ public sealed class ParameterState
         }
     }
 
-    /// <summary>The rectangle of an element-wise rule over the parameter: one row if the storage allows it.</summary>
-    internal (long Rows, long Columns) Rectangle => Parameter.Data.Type == DType.I8 ? (Parameter.Rows, Parameter.Columns) : (1, Parameter.Length);
+    /// <summary>
+    /// The rectangle of an element-wise rule over the parameter: one row if the storage allows it. An int8 parameter with rows that 8-bit state cannot follow is converted to f32.
+    /// </summary>
+    internal (long Rows, long Columns) Rectangle
+    {
+        get
+        {
+            Fit();
+            return Parameter.Data.Type == DType.I8 ? (Parameter.Rows, Parameter.Columns) : (1, Parameter.Length);
+        }
+    }
+
+    private void Fit()
+    {
+        if (Parameter.Data.Type != DType.I8 || Parameter.Rows == 1 || Parameter.Columns % DTypes.QuantizedBlock == 0)
+            return;
+        foreach (Block block in blocks)
+        {
+            if (block.Type.IsFloat8())
+            {
+                _ = WeightValues;
+                return;
+            }
+        }
+    }
 
     /// <summary>Stores the f32 copies of an update in the narrower types.</summary>
     internal void Narrow()

@@ -136,6 +136,14 @@ public class CliTests
         Assert.Equal(File.ReadAllBytes(folder["model.bin"]), File.ReadAllBytes(folder["again.bin"]));
         Assert.StartsWith("1,", Run("sample", folder["model"], "--prompt-ids", "1", "--tokens", "3").Output, StringComparison.Ordinal);
         Assert.Contains("exists already", Run("import", folder["model.bin"], "--out", folder["model"]).Error, StringComparison.Ordinal);
+
+        // The weights begin with the embeddings.
+        byte[] bytes = File.ReadAllBytes(folder["model.bin"]);
+        BitConverter.TryWriteBytes(bytes.AsSpan(28 + 4 * 11), float.NaN);
+        File.WriteAllBytes(folder["nan.bin"], bytes);
+        var result = Run("import", folder["nan.bin"], "--out", folder["nan"]);
+        Assert.Equal(0, result.Code);
+        Assert.Contains($"note: {folder["nan.bin"]}: model.embed_tokens.weight: 1 of 72 weights are NaN or infinite", result.Error, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -31,6 +31,16 @@ public class CandidateTests
         Assert.Equal([3e-4, 1e-3, 3e-3], Candidate.DefaultRates("adamw"));
     }
 
+    /// <summary>A folder's name has at most 255 characters.</summary>
+    [Fact]
+    public void LongLabelsGiveDifferentShortNames()
+    {
+        string[] labels = [.. new[] { "0.001", "0.002" }.Select(decay => $"adamw+cautious+rms-clip+trust-ratio+growth-limit:{string.Join(':', Enumerable.Repeat("beta1=0.9", 12))}:weight_decay={decay}")];
+        string[] names = [.. labels.Select(label => new Candidate(label, Start, [1e-3]).FileName)];
+        Assert.NotEqual(names[0], names[1]);
+        Assert.All(names, name => Assert.InRange(name.Length, 1, 120));
+    }
+
     [Theory]
     [InlineData("--optimizers adamw,,came: nothing stands between two commas", "adamw,,came", "1e-3")]
     [InlineData("--lr 1e-3, ,3e-3: nothing stands between two commas", "adamw", "1e-3, ,3e-3")]

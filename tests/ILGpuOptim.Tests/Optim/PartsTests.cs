@@ -11,7 +11,9 @@ public class PartsTests
     [
         "adamw+cautious", "adam+decoupled-decay+trust-ratio", "lion+cautious+rms-clip+growth-limit", "sgd+spike-clip+growth-limit", "muon+cautious", "muon+rms-clip+trust-ratio",
         "came+cautious+trust-ratio", "galore+cautious", "fira+rms-clip", "apollo+cautious+decoupled-decay", "apollo-mini+growth-limit", "adafactor+trust-ratio",
-        "adam-mini+cautious+growth-limit", "lamb+cautious+rms-clip", "adafactor-relative+spike-clip", "normuon+cautious+rms-clip", "scale+trust-ratio", "soap+rms-clip", "dion+cautious+decoupled-decay", "nadam+cautious", "rmsprop+trust-ratio", "radam+rms-clip", "adopt+cautious", "adamw+spike-clip+cautious+decoupled-decay+rms-clip+trust-ratio+growth-limit",
+        "adam-mini+cautious+growth-limit", "lamb+cautious+rms-clip", "adafactor-relative+spike-clip", "adafactor-relative+cautious+decoupled-decay", "stable-adamw+cautious+trust-ratio", "stable-adamw+decoupled-decay",
+        "mars+cautious+rms-clip", "mars+decoupled-decay", "stable-spam+cautious+growth-limit", "sophia+cautious+trust-ratio", "prodigy+cautious+trust-ratio", "prodigy+decoupled-decay+rms-clip",
+        "schedulefree-adamw+cautious+trust-ratio", "schedulefree-sgd+growth-limit", "normuon+cautious+rms-clip", "scale+trust-ratio", "soap+rms-clip", "dion+cautious+decoupled-decay", "nadam+cautious", "rmsprop+trust-ratio", "radam+rms-clip", "adopt+cautious", "adamw+spike-clip+cautious+decoupled-decay+rms-clip+trust-ratio+growth-limit",
     ];
 
     [Theory]
@@ -54,6 +56,10 @@ public class PartsTests
     [InlineData("lion")]
     [InlineData("sgd")]
     [InlineData("sgd:momentum=0")]
+    [InlineData("mars")]
+    [InlineData("mars:kind=lion")]
+    [InlineData("mars:ams_grad=true")]
+    [InlineData("sophia")]
     public void ALimitThatIsNotReachedChangesNoBit(string name)
     {
         foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.I8])
@@ -65,6 +71,83 @@ public class PartsTests
                 Assert.Equal(alone, Train($"{parts[0]}+rms-clip", [.. parts[1..], "rms_clip_threshold=1e30"], type, storage));
                 Assert.Equal(alone, Train($"{parts[0]}+growth-limit", [.. parts[1..], "growth_limit_factor=1e30"], type, storage));
             }
+        }
+    }
+
+    /// <summary>As above, for optimizers whose move is rounded otherwise where the direction is held.</summary>
+    [Theory]
+    [InlineData("stable-adamw")]
+    [InlineData("stable-adamw:fully_decoupled_decay=true")]
+    [InlineData("stable-spam")]
+    [InlineData("stable-spam:ams_grad=true")]
+    [InlineData("mars:kind=shampoo")]
+    [InlineData("prodigy")]
+    [InlineData("prodigy:beta1=0")]
+    [InlineData("prodigy:decouple=false")]
+    [InlineData("schedulefree-adamw")]
+    [InlineData("schedulefree-adamw:inner_momentum=0.8")]
+    [InlineData("schedulefree-sgd")]
+    [InlineData("adafactor-relative")]
+    [InlineData("adafactor-relative:beta1=0.9")]
+    [InlineData("adafactor-relative:beta1=0.9:scale_parameter=true:relative_step=true")]
+    public void ALimitThatIsNotReachedChangesRoundingOnly(string name)
+    {
+        string[] parts = [.. name.Split(':'), "weight_decay=0.1"];
+        float[] alone = Train(parts[0], parts[1..], DType.F32, StateStorage.F32);
+        float[] limited = Train($"{parts[0]}+rms-clip+growth-limit", [.. parts[1..], "rms_clip_threshold=1e30", "growth_limit_factor=1e30"], DType.F32, StateStorage.F32);
+        for (int i = 0; i < alone.Length; i++)
+            Assert.True(Math.Abs(alone[i] - limited[i]) <= 1e-6 * Math.Max(1, Math.Abs(alone[i])), $"{i}: {limited[i]} instead of {alone[i]}");
+        float[] decayed = Train($"{parts[0]}+decoupled-decay", [.. parts[1..], $"decoupled_decay_form={(name.StartsWith("schedulefree", StringComparison.Ordinal) ? "with_update" : "before")}"], DType.F32, StateStorage.F32);
+        bool isOwn = !name.Contains("decouple", StringComparison.Ordinal);
+        if (isOwn)
+            Assert.All(alone.Zip(decayed), pair => Assert.True(Math.Abs(pair.First - pair.Second) <= 1e-6 * Math.Max(1, Math.Abs(pair.First)), $"{pair.Second} instead of {pair.First}"));
+        else
+            Assert.NotEqual(alone, decayed);
+    }
+
+    /// <summary>The trust ratio makes ‖Δp‖ the learning rate times ‖p‖, whatever the direction; of schedule-free optimizers that of z.</summary>
+    [Theory]
+    [InlineData("stable-adamw", 0.01)]
+    [InlineData("stable-spam", 0.01)]
+    [InlineData("mars", 0.01)]
+    [InlineData("sophia", 0.01)]
+    [InlineData("schedulefree-adamw", 0.01)]
+    [InlineData("schedulefree-sgd", 0.01)]
+    [InlineData("prodigy", 1)]
+    [InlineData("adafactor-relative", 0.01)]
+    public void TheTrustRatioSetsTheLengthOfAStep(string name, double rate)
+    {
+        using var device = new CpuDevice(2);
+        var parameter = new Parameter(device, "h.0.attn.p", 17, 31);
+        device.Random(parameter.Data, RandomKind.Normal, 1, 1, 0);
+        OptimizerSettings settings = new OptimizerSettings { Name = $"{name}+trust-ratio", LearningRate = rate, WeightDecay = 0 }.With("trust_ratio_always=true");
+        using Optimizer optimizer = Registry.Create(name == "prodigy" ? settings.With("d0=0.01") : settings, [parameter], out _);
+        var gradients = new Gradients(device);
+        for (int step = 1; step <= 4; step++)
+        {
+            float[] before = parameter.ToArray(), z = name.StartsWith("schedulefree", StringComparison.Ordinal) ? step == 1 ? before : Values(optimizer.States[0]["z"]) : [];
+            device.Random(gradients.Target(parameter, out _), RandomKind.Normal, 0.01f, 2, (ulong)step);
+            optimizer.Step(gradients);
+            float[] after = z.Length > 0 ? Values(optimizer.States[0]["z"]) : parameter.ToArray();
+            double expected = rate;
+            if (name == "prodigy")
+                expected *= Values(optimizer.Shared("d"))[0];
+            double moved = Norm(after.Zip(z.Length > 0 ? z : before, (a, b) => a - b)), length = Norm(before);
+
+            // StableAdamW divides its learning rate by up to the root mean square of g / √v, which is 1 in the first step.
+            if (name == "stable-adamw" && step > 1)
+                Assert.InRange(moved / length, 0.9 * expected, 1.0001 * expected);
+            else
+                Assert.Equal(expected, moved / length, 1e-4 * expected);
+        }
+
+        static double Norm(IEnumerable<float> values) => Math.Sqrt(values.Sum(value => (double)value * value));
+
+        float[] Values(Block block)
+        {
+            var values = new float[block.Length];
+            device.Download(block, values);
+            return values;
         }
     }
 
@@ -173,7 +256,7 @@ public class PartsTests
     public void AWrongNameIsRefused(string name, string message) => Assert.StartsWith(message, Assert.Throws<UserException>(() => Registry.Find(name)).Message);
 
     [Theory]
-    [InlineData("adafactor-relative+cautious", "", "adafactor-relative: its update is not written as a direction and a move, so +cautious cannot change it")]
+    [InlineData("schedulefree-sgd+decoupled-decay", "weight_decay=0.1", "schedulefree-sgd: its weight decay is a part of the direction; set decoupled_decay_form to with_update, or leave decoupled-decay out")]
     [InlineData("came+decoupled-decay", "decoupled_decay_form=gradient", "this optimizer cannot add weight decay to the gradient; set decoupled_decay_form to before, with_update or after")]
     [InlineData("lamb+trust-ratio", "", "trust-ratio would act twice; the optimizer has it already, or it is named twice")]
     [InlineData("adamw+rms-clip", "rms_clip_threshold=0", "it must be a number above 0")]

@@ -34,6 +34,31 @@ public class StateStorageTests
         }
     }
 
+    /// <summary>Odd and even rows of parameters of every type, which 8-bit state may not be able to follow.</summary>
+    [Theory]
+    [MemberData(nameof(Choices))]
+    public void EveryStorageOfParametersIsUpdated(string name, StateStorage storage)
+    {
+        using var device = new CpuDevice(2);
+        foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.I8])
+        {
+            Parameter[] parameters = [new(device, "h.0.attn.even", type, 32, 256), new(device, "h.0.attn.odd", type, 67, 129), new(device, "h.0.attn.vector", type, 33)];
+            using Optimizer optimizer = Registry.Create(LowRankOptimizers.WithRank(new OptimizerSettings { Name = name, StateType = storage }, 4), parameters, out _);
+            var gradients = new Gradients(device);
+            foreach (Parameter parameter in parameters)
+                parameter.Load([.. Enumerable.Range(0, (int)parameter.Length).Select(i => MathF.Sin(i))]);
+            for (int step = 1; step <= 2; step++)
+            {
+                foreach (Parameter parameter in parameters)
+                    device.Random(gradients.Target(parameter, out _), RandomKind.Normal, 1, 3, (ulong)(step * 100 + parameter.Length));
+                optimizer.Step(gradients);
+            }
+
+            Assert.All(parameters, parameter => Assert.All(parameter.ToArray(), value => Assert.True(float.IsFinite(value))));
+            gradients.Release();
+        }
+    }
+
     /// <summary>What choices add: m × n = 31 × 33, rank 4.</summary>
     [Theory]
     [InlineData("sgd", "momentum=0", 0)]

@@ -101,10 +101,9 @@ public sealed class Mars : Optimizer<MarsOptions>
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, MarsOptions o)
     {
-        double rate = update.LearningRate;
         if (!Corrects(update.Shape, o))
         {
-            UpdateVector(update, o with { Beta1 = o.VectorBeta1, Beta2 = o.VectorBeta2 }, rate * o.VectorRate);
+            UpdateVector(update, o with { Beta1 = o.VectorBeta1, Beta2 = o.VectorBeta2 }, update.LearningRate * o.VectorRate);
             return;
         }
 
@@ -114,34 +113,46 @@ public sealed class Mars : Optimizer<MarsOptions>
         var correction = new Correction((float)(o.Gamma * o.Beta1 / (1 - o.Beta1)));
         update.Map(new SquaresRule(correction), g, last, clip);
         device.Map(new ClipRule(), 1, 1, scalar);
-        float beta1 = (float)o.Beta1, rest1 = (float)(1 - o.Beta1), decay = (float)(rate * o.WeightDecay);
-        if (KindOf(update.Shape, o) == MarsKind.Lion)
-        {
-            update.Map(new LionRule(correction, beta1, rest1, (float)rate, 1 - decay), update.Weights, g, last, update["exp_avg"], clip);
-        }
-        else if (KindOf(update.Shape, o) == MarsKind.Shampoo)
+        if (KindOf(update.Shape, o) == MarsKind.Shampoo)
         {
             Block corrected = device.Pool.Rent(update.Length);
             update.Map(new CorrectRule(correction), g, last, corrected, clip);
             int m = update.Shape[0], n = update.Shape[1];
             Block x = NewtonSchulz.Orthogonalised(device, new OrthogonalOptions { Momentum = o.Beta1, Nesterov = false, NormEpsilon = o.Epsilon * (1 - o.Beta1) }, addsEpsilon: true, corrected, update.StateValues("exp_avg"), m, n);
-            update.Map(new OrthogonalRule((float)(rate * Math.Sqrt(Math.Max(1, (double)m / n))), 1 - decay), update.Weights, x);
+            update.Move(x, Decay.Before(o.WeightDecay), Math.Sqrt(Math.Max(1, (double)m / n)));
             device.Pool.Return(x);
             device.Pool.Return(corrected);
+        }
+        else
+        {
+            MoveBy(update, o, correction, clip);
+        }
+
+        device.Pool.Return(scalar);
+    }
+
+    /// <summary>AdamW's or Lion's move by the corrected gradient.</summary>
+    private static void MoveBy(in ParameterUpdate update, MarsOptions o, Correction correction, in Operand clip)
+    {
+        Operand g = update.Gradient, last = update["last_grad"];
+        var motion = new Motion(update, Decay.Before(o.WeightDecay), isWhole: true);
+        var adam = AdamDirection.Corrected(o, update.Step);
+        if (KindOf(update.Shape, o) == MarsKind.Lion)
+        {
+            motion.Map(new LionRule(correction, (float)o.Beta1, (float)(1 - o.Beta1)), g, last, update["exp_avg"], clip);
         }
         else if (o.AmsGrad)
         {
             Block m = update.StateValues("exp_avg"), v = update.StateValues("exp_avg_sq"), most = update.StateValues("max_exp_avg_sq");
-            var adam = AdamDirection.Corrected(o, update.Step);
             update.Map(new AmsGradRule(correction, adam), g, last, m, v, most, clip);
-            update.Map(new AmsGradStep(adam, (float)rate, 1 - decay), update.Weights, m, most);
+            motion.Map(new AmsGradStep(adam), m, most);
         }
         else
         {
-            update.Map(new AdamRule(correction, AdamDirection.Corrected(o, update.Step), (float)rate, 1 - decay), update.Weights, g, last, update["exp_avg"], update["exp_avg_sq"], clip);
+            motion.Map(new AdamRule(correction, adam), g, last, update["exp_avg"], update["exp_avg_sq"], clip);
         }
 
-        device.Pool.Return(scalar);
+        motion.End();
     }
 
     /// <summary>AdamW with its own β, rate and decay.</summary>
@@ -187,18 +198,19 @@ public sealed class Mars : Optimizer<MarsOptions>
         public void Apply<L>(ref L sum) where L : struct, ILane<L> => sum = L.Splat(1) / L.Max(L.Splat(1), L.Sqrt(sum));
     }
 
-    private readonly struct AdamRule(Correction correction, AdamDirection adam, float rate, float decay) : IMap6
+    // The rules of directions.
+
+    private readonly struct AdamRule(Correction correction, AdamDirection adam) : IMap6
     {
         private readonly Correction correction = correction;
         private readonly AdamDirection adam = adam;
-        private readonly float rate = rate, decay = decay;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Update, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Update, Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L last, ref L m, ref L v, ref L clip) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L g, ref L last, ref L m, ref L v, ref L clip) where L : struct, ILane<L>
         {
-            p = p * L.Splat(decay) - L.Splat(rate) * adam.Of(correction.Of(g, last) * clip, ref m, ref v);
+            u = adam.Of(correction.Of(g, last) * clip, ref m, ref v);
             last = g;
         }
     }
@@ -219,33 +231,32 @@ public sealed class Mars : Optimizer<MarsOptions>
         }
     }
 
-    private readonly struct AmsGradStep(AdamDirection adam, float rate, float decay) : IMap3
+    private readonly struct AmsGradStep(AdamDirection adam) : IMap3
     {
         private readonly AdamDirection adam = adam;
-        private readonly float rate = rate, decay = decay;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L m, ref L most) where L : struct, ILane<L> => p = p * L.Splat(decay) - L.Splat(rate) * adam.Of(m, most);
+        public void Apply<L>(ref L u, ref L m, ref L most) where L : struct, ILane<L> => u = adam.Of(m, most);
     }
 
-    private readonly struct LionRule(Correction correction, float beta, float rest, float rate, float decay) : IMap5
+    private readonly struct LionRule(Correction correction, float beta, float rest) : IMap5
     {
         private readonly Correction correction = correction;
-        private readonly float beta = beta, rest = rest, rate = rate, decay = decay;
+        private readonly float beta = beta, rest = rest;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L last, ref L m, ref L clip) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L g, ref L last, ref L m, ref L clip) where L : struct, ILane<L>
         {
-            L zero = L.Splat(0), step = L.Splat(rate);
+            L zero = L.Splat(0), one = L.Splat(1);
             m = L.Fma(L.Splat(beta), m, L.Splat(rest) * (correction.Of(g, last) * clip));
             last = g;
 
             // A NaN is neither below nor above zero; it stays.
-            p = p * L.Splat(decay) - L.Select(L.Less(m, zero), -step, L.Select(L.Less(zero, m), step, m));
+            u = L.Select(L.Less(m, zero), -one, L.Select(L.Less(zero, m), one, m));
         }
     }
 
@@ -261,15 +272,5 @@ public sealed class Mars : Optimizer<MarsOptions>
             corrected = correction.Of(g, last) * clip;
             last = g;
         }
-    }
-
-    private readonly struct OrthogonalRule(float rate, float decay) : IMap2
-    {
-        private readonly float rate = rate, decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update, Slot.Read);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L x) where L : struct, ILane<L> => p = p * L.Splat(decay) - L.Splat(rate) * x;
     }
 }

@@ -43,7 +43,18 @@ public sealed class StableAdamW : Optimizer<StableAdamWOptions>
         Block m = update.StateValues("exp_avg"), v = update.StateValues("exp_avg_sq"), scalar = device.Pool.Rent(1);
         update.Map(new MomentsRule(Debiased(o.Beta1, update.Step), Debiased(o.Beta2, update.Step), (float)o.Epsilon), update.Gradient, m, v, Operand.Scalar(scalar));
         device.Map(new RateRule((float)update.LearningRate, (float)(1.0 / update.Length)), 1, 1, scalar);
-        update.Map(new StepRule((float)o.Epsilon, (float)(o.WeightDecay / Peak(o))), update.Weights, m, v, Operand.Scalar(scalar));
+        if (update.State.Parts.ChangesMove)
+        {
+            Block direction = device.Pool.Rent(update.Length);
+            update.Map(new DirectionRule((float)o.Epsilon), direction, m, v);
+            update.Move(direction, Decay.Before(o.WeightDecay / Peak(o)), scalar);
+            device.Pool.Return(direction);
+        }
+        else
+        {
+            update.Map(new StepRule((float)o.Epsilon, (float)(o.WeightDecay / Peak(o))), update.Weights, m, v, Operand.Scalar(scalar));
+        }
+
         device.Pool.Return(scalar);
     }
 
@@ -94,6 +105,16 @@ public sealed class StableAdamW : Optimizer<StableAdamWOptions>
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L sum) where L : struct, ILane<L> => sum = L.Splat(rate) / L.Max(L.Splat(1), L.Sqrt(sum * L.Splat(perElement)));
+    }
+
+    private readonly struct DirectionRule(float epsilon) : IMap3
+    {
+        private readonly float epsilon = epsilon;
+
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L m, ref L v) where L : struct, ILane<L> => u = m / (L.Sqrt(v) + L.Splat(epsilon));
     }
 
     private readonly struct StepRule(float epsilon, float decay) : IMap4

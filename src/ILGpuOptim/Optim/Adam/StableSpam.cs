@@ -96,20 +96,21 @@ public sealed class StableSpam : Optimizer<StableSpamOptions>
             device.Map(new ScaleByRule(), 1, 1, factor, outer);
         Operand gradient = update.Gradient with { Factor = factor }, limit = Operand.Scalar(largest), scale = Operand.Scalar(ratio);
         var moments = new Moments(o, beta1, carried: isReset && o.ResetsFirst ? 0 : 1);
-        var change = new Change(
-            update.LearningRate / (1 - Math.Pow(beta1, count)), 1 / Math.Sqrt(1 - Math.Pow(o.Beta2, count)), o.Epsilon, 1 - update.LearningRate * o.WeightDecay);
+        var quotient = new Quotient(1 / Math.Sqrt(1 - Math.Pow(o.Beta2, count)), o.Epsilon);
+        var motion = new Motion(update, Decay.Before(o.WeightDecay), 1 / (1 - Math.Pow(beta1, count)), isWhole: true);
         float kept = isReset && !o.ResetsFirst ? 0 : 1;
         if (o.AmsGrad)
         {
             Block m = update.StateValues("exp_avg"), v = update.StateValues("exp_avg_sq"), most = update.StateValues("max_exp_avg_sq");
             update.Map(new AmsGradRule(moments), gradient, m, v, most, limit, scale);
-            update.Map(new StepRule(change, kept), update.Weights, m, v, most);
+            motion.Map(new StepRule(quotient, kept), m, v, most);
         }
         else
         {
-            update.Map(new Rule(moments, change, kept), update.Weights, gradient, update["exp_avg"], update["exp_avg_sq"], limit, scale);
+            motion.Map(new Rule(moments, quotient, kept), gradient, update["exp_avg"], update["exp_avg_sq"], limit, scale);
         }
 
+        motion.End();
         device.Pool.Return(scalars);
     }
 
@@ -193,28 +194,28 @@ public sealed class StableSpam : Optimizer<StableSpamOptions>
         }
     }
 
-    private readonly struct Change(double rate, double rootScale, double epsilon, double decay)
+    private readonly struct Quotient(double rootScale, double epsilon)
     {
-        private readonly float rate = (float)rate, rootScale = (float)rootScale, epsilon = (float)epsilon, decay = (float)decay;
+        private readonly float rootScale = (float)rootScale, epsilon = (float)epsilon;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public L Moved<L>(L p, L m, L v) where L : struct, ILane<L> =>
-            p * L.Splat(decay) - L.Splat(rate) * m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+        public L Of<L>(L m, L v) where L : struct, ILane<L> => m / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
     }
 
-    private readonly struct Rule(Moments moments, Change change, float kept) : IMap6
+    /// <summary>The moments, and the direction.</summary>
+    private readonly struct Rule(Moments moments, Quotient quotient, float kept) : IMap6
     {
         private readonly Moments moments = moments;
-        private readonly Change change = change;
+        private readonly Quotient quotient = quotient;
         private readonly float kept = kept;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Read, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L limit, ref L ratio) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L g, ref L m, ref L v, ref L limit, ref L ratio) where L : struct, ILane<L>
         {
             moments.Update(Clipped(g, limit, ratio), ref m, ref v);
-            p = change.Moved(p, m, v);
+            u = quotient.Of(m, v);
             m *= L.Splat(kept);
             v *= L.Splat(kept);
         }
@@ -234,17 +235,17 @@ public sealed class StableSpam : Optimizer<StableSpamOptions>
         }
     }
 
-    private readonly struct StepRule(Change change, float kept) : IMap4
+    private readonly struct StepRule(Quotient quotient, float kept) : IMap4
     {
-        private readonly Change change = change;
+        private readonly Quotient quotient = quotient;
         private readonly float kept = kept;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Update, Slot.Update, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Update, Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L m, ref L v, ref L most) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L m, ref L v, ref L most) where L : struct, ILane<L>
         {
-            p = change.Moved(p, m, most);
+            u = quotient.Of(m, most);
             m *= L.Splat(kept);
             v *= L.Splat(kept);
         }

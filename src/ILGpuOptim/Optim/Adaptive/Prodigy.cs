@@ -125,7 +125,7 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         {
             ParameterState state = States[i];
             if (state.Options.LearningRate > 0 && state.Parameter.Length > 0 && HasGradient(state))
-                Add(UpdateOf(state), (ProdigyOptions)state.Options, sums.Value.Slice(i, 1), sums.Value.Slice(States.Count + i, 1));
+                Add(UpdateOf(state), (ProdigyOptions)state.Parts.Seen, sums.Value.Slice(i, 1), sums.Value.Slice(States.Count + i, 1));
         }
 
         ShareAcrossRanks(sums.Value);
@@ -176,6 +176,8 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
     protected override void Update(in ParameterUpdate update, ProdigyOptions o)
     {
         bool rests = o.LearningRate == 0;
+        if (rests)
+            update.Rest();
         if (rests && o.FreezesZeroRate)
             return;
         float decay = o.Decouple ? (float)o.WeightDecay : 0;
@@ -187,7 +189,17 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         }
 
         Operand gradient = Scaled(update, weights, o, OfMoments, out Block? penalized);
-        if (o.Beta1 > 0)
+        if (update.State.Parts.ChangesMove && !rests)
+        {
+            Block direction = update.Device.Pool.Rent(update.Length);
+            if (o.Beta1 > 0)
+                update.Map(new ProdigyRules.Direction(o), direction, gradient, update["exp_avg"], update["exp_avg_sq"], epsilon);
+            else
+                update.Map(new ProdigyRules.GradientDirection(o), direction, gradient, update["exp_avg_sq"], rate, Operand.Scalar(Scalar(Base)), epsilon);
+            update.Move(direction, Decay.Before(decay), Scalar(Rate));
+            update.Device.Pool.Return(direction);
+        }
+        else if (o.Beta1 > 0)
             update.Map(new ProdigyRules.Step(o, decay), weights, gradient, update["exp_avg"], update["exp_avg_sq"], rate, epsilon);
         else
             update.Map(new ProdigyRules.GradientStep(o, decay, rests), weights, gradient, update["exp_avg_sq"], rate, Operand.Scalar(Scalar(Base)), epsilon);

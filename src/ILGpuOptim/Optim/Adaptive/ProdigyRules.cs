@@ -145,4 +145,36 @@ internal static class ProdigyRules
             p -= L.Splat(decay) * rate * p + newRate * g / (L.Sqrt(v) + epsilon);
         }
     }
+
+    /// <summary>The direction of <see cref="Step"/>.</summary>
+    internal readonly struct Direction(ProdigyOptions o) : IMap5
+    {
+        private readonly float beta1 = (float)o.Beta1, rest1 = (float)(1 - o.Beta1), beta2 = (float)o.Beta2, rest2 = (float)(1 - o.Beta2);
+
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Update, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L g, ref L m, ref L v, ref L epsilon) where L : struct, ILane<L>
+        {
+            m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
+            v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
+            u = m / (L.Sqrt(v) + epsilon);
+        }
+    }
+
+    /// <summary>The direction of <see cref="GradientStep"/>, a move by a.</summary>
+    internal readonly struct GradientDirection(ProdigyOptions o) : IMap6
+    {
+        private readonly float beta2 = (float)o.Beta2, rest2 = (float)(1 - o.Beta2);
+
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L g, ref L v, ref L rate, ref L newRate, ref L epsilon) where L : struct, ILane<L>
+        {
+            v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
+            L zero = L.Splat(0);
+            u = L.Select(L.Equal(rate, zero), zero, newRate / rate * g / (L.Sqrt(v) + epsilon));
+        }
+    }
 }

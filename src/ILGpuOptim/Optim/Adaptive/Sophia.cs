@@ -84,27 +84,27 @@ public sealed class Sophia : Optimizer<SophiaOptions>, ICurvatureOptimizer
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, SophiaOptions o)
     {
-        double rate = update.LearningRate;
-        var rule = new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)(o.Rho * (o.BatchTokens ?? 5120)), (float)rate, (float)(1 - rate * o.WeightDecay));
-        update.Map(rule, update.Weights, update.Gradient, update["exp_avg"], update["hessian"]);
+        var motion = new Motion(update, Decay.Before(o.WeightDecay), isWhole: true);
+        motion.Map(new Rule((float)o.Beta1, (float)(1 - o.Beta1), (float)(o.Rho * (o.BatchTokens ?? 5120))), update.Gradient, update["exp_avg"], update["hessian"]);
+        motion.End();
     }
 
-    private readonly struct Rule(float beta, float rest, float scale, float rate, float decay) : IMap4
+    /// <summary>The direction.</summary>
+    private readonly struct Rule(float beta, float rest, float scale) : IMap4
     {
         private const float Epsilon = 1e-15f;
-        private readonly float beta = beta, rest = rest, scale = scale, rate = rate, decay = decay;
+        private readonly float beta = beta, rest = rest, scale = scale;
 
-        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Read);
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L g, ref L m, ref L h) where L : struct, ILane<L>
+        public void Apply<L>(ref L u, ref L g, ref L m, ref L h) where L : struct, ILane<L>
         {
             m = L.Fma(L.Splat(beta), m, L.Splat(rest) * g);
             L ratio = m / L.Fma(L.Splat(scale), h, L.Splat(Epsilon)), one = L.Splat(1);
 
             // A NaN compares as false and stays.
-            L clipped = L.Select(L.Less(one, ratio), one, L.Select(L.Less(ratio, -one), -one, ratio));
-            p = p * L.Splat(decay) - L.Splat(rate) * clipped;
+            u = L.Select(L.Less(one, ratio), one, L.Select(L.Less(ratio, -one), -one, ratio));
         }
     }
 

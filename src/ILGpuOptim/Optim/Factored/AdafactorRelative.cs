@@ -81,7 +81,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         double relative = Math.Min(o.WarmupInit ? 1e-6 * update.Step : 1e-2, 1 / Math.Sqrt(update.Step));
         double rho = o.RelativeStep ? relative * LearningRateFactor : update.LearningRate, beta2 = 1 - Math.Pow(update.Step, o.DecayRate);
         var (batch, m, n) = Matrices(update.Shape);
-        long size = (long)m * n;
+        long length = (long)m * n;
         MemoryPool pool = device.Pool;
         bool vector = update.Shape.Count < 2;
         Block scalars = pool.Rent(5 + 2L * batch), weights = scalars.Slice(0, 1), squares = scalars.Slice(1, 1), step = scalars.Slice(2, 1), decay = scalars.Slice(3, 1), total = scalars.Slice(4, 1);
@@ -89,8 +89,8 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         Block sums = pool.Rent(m + n), rowFactors = pool.Rent((long)batch * m), columnFactors = pool.Rent((long)batch * n);
         for (int b = 0; b < batch; b++)
         {
-            Operand g = update.Gradient.Slice(b * size, size);
-            Block data = values.Slice(b * size, size);
+            Operand g = update.Gradient.Slice(b * length, length);
+            Block data = values.Slice(b * length, length);
             if (vector)
             {
                 device.Map(new VectorMoment((float)beta2, (float)(1 - beta2), (float)o.Epsilon1), 1, n, g, data, update.StateValues("exp_avg_sq"), Operand.Scalar(weightParts), Operand.Scalar(squareParts));
@@ -107,15 +107,24 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
 
         device.Map(new TotalRule(), 1, batch, weightParts, Operand.Scalar(weights));
         device.Map(new TotalRule(), 1, batch, squareParts, Operand.Scalar(squares));
-        device.Map(new StepSize(1f / update.Length, (float)o.Epsilon2, (float)rho, (float)o.ClipThreshold, o.ScaleParameter, (float)o.WeightDecay), 1, 1, weights, squares, step, decay);
+        var size = new StepSize(1f / update.Length, (float)o.Epsilon2, (float)rho, (float)o.ClipThreshold, o.ScaleParameter, (float)o.WeightDecay);
+        if (update.State.Parts.ChangesMove)
+        {
+            Move(update, o, size, (weights, squares, step, decay), rowFactors, columnFactors);
+            foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors])
+                pool.Return(block);
+            return;
+        }
+
+        device.Map(size, 1, 1, weights, squares, step, decay);
         Block momentum = o.Beta1 is null ? default : update.StateValues("exp_avg");
         float beta1 = (float)(o.Beta1 ?? 0), rest1 = (float)(1 - (o.Beta1 ?? 0));
         if (!vector)
             device.Map(new ScaleByRule(), 1, rowFactors.Length, rowFactors, Operand.Scalar(step));
         for (int b = 0; b < batch; b++)
         {
-            Operand g = update.Gradient.Slice(b * size, size);
-            Block data = values.Slice(b * size, size);
+            Operand g = update.Gradient.Slice(b * length, length);
+            Block data = values.Slice(b * length, length);
             if (vector)
             {
                 if (o.Beta1 is null)
@@ -129,11 +138,43 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
             if (o.Beta1 is null)
                 device.Map(new MatrixStep(), m, n, data, g, row, column, Operand.Scalar(decay));
             else
-                device.Map(new MatrixMomentumStep(beta1, rest1), m, n, data, g, momentum.Slice(b * size, size), row, column, Operand.Scalar(decay));
+                device.Map(new MatrixMomentumStep(beta1, rest1), m, n, data, g, momentum.Slice(b * length, length), row, column, Operand.Scalar(decay));
         }
 
         foreach (Block block in (ReadOnlySpan<Block>)[scalars, sums, rowFactors, columnFactors])
             pool.Return(block);
+    }
+
+    /// <summary>Writes the direction to memory, and moves by the step without clipping. The running mean is one of steps; it rests where the step is 0.</summary>
+    private static void Move(in ParameterUpdate update, AdafactorRelativeOptions o, in StepSize size, (Block Weights, Block Squares, Block Step, Block Rate) scalars, in Block rowFactors, in Block columnFactors)
+    {
+        Device device = update.Device;
+        var (batch, m, n) = Matrices(update.Shape);
+        long length = (long)m * n;
+        Operand step = Operand.Scalar(scalars.Step), rate = Operand.Scalar(scalars.Rate);
+        device.Map(new RateAndStep(size), 1, 1, scalars.Weights, scalars.Squares, scalars.Step, scalars.Rate);
+        Block direction = device.Pool.Rent(update.Length);
+        for (int b = 0; b < batch; b++)
+        {
+            Operand g = update.Gradient.Slice(b * length, length);
+            Block u = direction.Slice(b * length, length);
+            if (update.Shape.Count < 2)
+            {
+                device.Map(new VectorDirection(), 1, n, u, g, update.StateValues("exp_avg_sq"));
+            }
+            else
+            {
+                Operand row = Operand.PerRow(rowFactors.Slice((long)b * m, m)), column = Operand.PerColumn(columnFactors.Slice((long)b * n, n));
+                device.Map(new MatrixDirection(), m, n, u, g, row, column);
+            }
+        }
+
+        if (o.Beta1 is { } beta)
+            update.Map(new MeanDirection((float)beta, (float)(1 - beta)), direction, update.StateValues("exp_avg"), step, rate);
+        else
+            update.Map(new ClippedDirection(), direction, step, rate);
+        update.Move(direction, Decay.Before(o.WeightDecay), scalars.Rate);
+        device.Pool.Return(direction);
     }
 
     /// <summary>The step with clipping, and the factor 1 - decay · step without it.</summary>
@@ -147,9 +188,72 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L weights, ref L squares, ref L step, ref L decay) where L : struct, ILane<L>
         {
-            L size = scales != 0 ? L.Max(L.Splat(epsilon), L.Sqrt(weights * L.Splat(perElement))) * L.Splat(rho) : L.Splat(rho);
-            step = size / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
+            L size = Of(weights);
+            step = Clipped(size, squares);
             decay = L.Splat(1) - L.Splat(penalty) * size;
+        }
+
+        /// <summary>The step without clipping.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Of<L>(L weights) where L : struct, ILane<L> =>
+            scales != 0 ? L.Max(L.Splat(epsilon), L.Sqrt(weights * L.Splat(perElement))) * L.Splat(rho) : L.Splat(rho);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Clipped<L>(L size, L squares) where L : struct, ILane<L> => size / L.Max(L.Splat(1), L.Sqrt(squares * L.Splat(perElement)) / L.Splat(threshold));
+    }
+
+    /// <summary>The step with clipping, and without it.</summary>
+    private readonly struct RateAndStep(StepSize size) : IMap4
+    {
+        private readonly StepSize size = size;
+
+        public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Write, Slot.Write);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L weights, ref L squares, ref L step, ref L rate) where L : struct, ILane<L>
+        {
+            rate = size.Of(weights);
+            step = size.Clipped(rate, squares);
+        }
+    }
+
+    private readonly struct MatrixDirection : IMap4
+    {
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L g, ref L row, ref L column) where L : struct, ILane<L> => u = g * column * row;
+    }
+
+    private readonly struct VectorDirection : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L g, ref L v) where L : struct, ILane<L> => u = g / L.Sqrt(v);
+    }
+
+    /// <summary>u ← u · step / rate, the clipped direction.</summary>
+    private readonly struct ClippedDirection : IMap3
+    {
+        public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L step, ref L rate) where L : struct, ILane<L> => u = L.Select(L.Equal(rate, L.Splat(0)), L.Splat(0), u * (step / rate));
+    }
+
+    /// <summary>m ← βm + (1-β) u · step; u ← m / rate.</summary>
+    private readonly struct MeanDirection(float beta, float rest) : IMap4
+    {
+        private readonly float beta = beta, rest = rest;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Update, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L m, ref L step, ref L rate) where L : struct, ILane<L>
+        {
+            m = L.Fma(L.Splat(beta), m, L.Splat(rest) * (u * step));
+            u = L.Select(L.Equal(rate, L.Splat(0)), L.Splat(0), m / rate);
         }
     }
 

@@ -15,6 +15,7 @@ internal readonly struct HeldDirection
     private readonly Decay decay;
     private readonly double scale;
     private readonly Block scalars;
+    private readonly Block? rate;
     private readonly bool isOwn;
 
     /// <param name="update">The parameter.</param>
@@ -22,13 +23,11 @@ internal readonly struct HeldDirection
     /// <param name="scale">Multiplies the direction.</param>
     /// <param name="caution">Caution; null if there is none, or the optimizer has applied it.</param>
     /// <param name="given">The direction; null: it is written to <see cref="Direction"/>.</param>
-    public HeldDirection(in ParameterUpdate update, in Decay decay, double scale, Cautious? caution, Block? given = null)
+    /// <param name="rate">A device scalar in place of the learning rate; null for the learning rate.</param>
+    public HeldDirection(in ParameterUpdate update, in Decay decay, double scale, Cautious? caution, Block? given = null, Block? rate = null)
     {
-        (this.update, this.decay, this.scale, this.caution) = (update, decay, scale, caution);
+        (this.update, this.decay, this.scale, this.caution, this.rate) = (update, decay, scale, caution, rate);
         scalings = update.State.Parts.Scalings;
-
-        // Converts the parameter, if its storage asks for it, before the rectangle of the first pass is chosen.
-        _ = update.Weights;
         Direction = given ?? update.Device.Pool.Rent(update.Length);
         isOwn = given is null;
         scalars = update.Device.Pool.Rent(6);
@@ -46,24 +45,41 @@ internal readonly struct HeldDirection
     /// <summary>The sum of the first pass.</summary>
     public Operand Sum => Operand.Scalar(scalars.Slice(0, 1));
 
+    /// <summary>The factor of u, and that of all of inner · u + λp with <see cref="DecayForm.WithUpdate"/>.</summary>
+    public (Operand Inner, Operand Outer) Factors => (Operand.Scalar(scalars.Slice(1, 1)), Operand.Scalar(scalars.Slice(2, 1)));
+
     /// <summary>Applies the parts and moves the parameter.</summary>
     /// <param name="isSummed">True if the first pass was one of <see cref="Hold"/>.</param>
     public void Move(bool isSummed)
     {
+        ApplyParts(isSummed);
+        var (inner, outer) = Factors;
+        if (rate is { } size)
+            update.Map(new RatedMoveRule(decay), update.Weights, Direction, inner, outer, Operand.Scalar(size));
+        else
+            update.Map(new HeldMoveRule(new(decay, update.LearningRate, 1)), update.Weights, Direction, inner, outer);
+        Release();
+    }
+
+    /// <summary>Masks the direction, and computes <see cref="Factors"/>.</summary>
+    /// <param name="isSummed">True if the first pass was one of <see cref="Hold"/>.</param>
+    public void ApplyParts(bool isSummed)
+    {
         Device device = update.Device;
         Block sum = scalars.Slice(0, 1), inner = scalars.Slice(1, 1), outer = scalars.Slice(2, 1), squares = scalars.Slice(3, 1), weights = scalars.Slice(4, 1), next = scalars.Slice(5, 1);
-        var move = new Move(decay, update.LearningRate, 1);
         if (caution is not null && !isSummed)
             update.Map(new MaskRule(Hold), Penalized, update.Gradient, Direction, Operand.Scalar(sum));
         device.Map(new InnerRule(caution, update.Length, scale), 1, 1, sum, inner, outer);
         if (scalings.Length > 0)
         {
             bool needsWeights = scalings.Any(part => part.NeedsWeights);
-            float with = (float)decay.Of(DecayForm.WithUpdate), before = (float)(1 - update.LearningRate * decay.Of(DecayForm.Before));
+            float with = (float)decay.Of(DecayForm.WithUpdate), before = rate is null ? (float)(1 - update.LearningRate * decay.Of(DecayForm.Before)) : 1;
             if (caution is not null || with != 0 || scale != 1 || !isSummed)
                 update.Map(new DirectionNormsRule(with, before), needsWeights || with != 0 ? update.Weights : Direction, Direction, Operand.Scalar(inner), Operand.Scalar(squares), Operand.Scalar(weights));
             else if (needsWeights)
                 update.Map(new WeightNormRule(before), update.Weights, Operand.Scalar(weights));
+            if (rate is { } size && needsWeights && decay.Of(DecayForm.Before) != 0)
+                device.Map(new DecaySquares((float)decay.Value), 1, 1, weights, size);
             if (caution is null && with == 0 && scale == 1 && isSummed)
                 squares = sum;
             for (int i = 0; i < scalings.Length; i++)
@@ -77,9 +93,13 @@ internal readonly struct HeldDirection
             }
         }
 
-        update.Map(new HeldMoveRule(move), update.Weights, Direction, Operand.Scalar(inner), Operand.Scalar(outer));
+    }
+
+    /// <summary>Returns the memory.</summary>
+    public void Release()
+    {
         if (isOwn)
-            device.Pool.Return(Direction);
-        device.Pool.Return(scalars);
+            update.Device.Pool.Return(Direction);
+        update.Device.Pool.Return(scalars);
     }
 }

@@ -109,6 +109,36 @@ internal readonly struct HeldMoveRule(Move move) : IMap4
     public void Apply<L>(ref L p, ref L u, ref L inner, ref L outer) where L : struct, ILane<L> => p = move.Of(p, u * inner, outer);
 }
 
+/// <summary>squares ← (1 - rate · decay)² · squares.</summary>
+internal readonly struct DecaySquares(float decay) : IMap2
+{
+    private readonly float decay = decay;
+
+    public static Access Access => Access.Of(Slot.Update, Slot.Read);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L squares, ref L rate) where L : struct, ILane<L>
+    {
+        L kept = L.Splat(1) - rate * L.Splat(decay);
+        squares *= kept * kept;
+    }
+}
+
+/// <summary>As <see cref="HeldMoveRule"/>, with a learning rate that only the device knows.</summary>
+internal readonly struct RatedMoveRule(in Decay decay) : IMap5
+{
+    private readonly float before = (float)decay.Of(DecayForm.Before), with = (float)decay.Of(DecayForm.WithUpdate), after = (float)decay.Of(DecayForm.After);
+
+    public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read, Slot.Read);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L p, ref L u, ref L inner, ref L outer, ref L rate) where L : struct, ILane<L>
+    {
+        L one = L.Splat(1);
+        p = (p * (one - rate * L.Splat(before)) - rate * (outer * L.Fma(L.Splat(with), p, u * inner))) * (one - rate * L.Splat(after));
+    }
+}
+
 /// <summary>A move along a direction in memory.</summary>
 internal readonly struct BlockMoveRule(Move move) : IMap2
 {

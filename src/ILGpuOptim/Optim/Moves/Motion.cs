@@ -65,6 +65,36 @@ internal readonly struct Motion
             update.Device.Map(rule, rows, columns, Piece(start, rows * columns), a, b, c, d);
     }
 
+    /// <summary>Writes the whole direction.</summary>
+    public void Map<R>(in R rule, in Operand a, in Operand b) where R : unmanaged, IMap3
+    {
+        var (rows, columns) = update.State.Rectangle;
+        Map(rule, 0, rows, columns, a, b);
+    }
+
+    /// <inheritdoc cref="Map{R}(in R, in Operand, in Operand)"/>
+    public void Map<R>(in R rule, in Operand a, in Operand b, in Operand c) where R : unmanaged, IMap4
+    {
+        var (rows, columns) = update.State.Rectangle;
+        Map(rule, 0, rows, columns, a, b, c);
+    }
+
+    /// <inheritdoc cref="Map{R}(in R, in Operand, in Operand)"/>
+    public void Map<R>(in R rule, in Operand a, in Operand b, in Operand c, in Operand d) where R : unmanaged, IMap5
+    {
+        var (rows, columns) = update.State.Rectangle;
+        Map(rule, 0, rows, columns, a, b, c, d);
+    }
+
+    /// <inheritdoc cref="Map{R}(in R, in Operand, in Operand)"/>
+    public void Map<R>(in R rule, in Operand a, in Operand b, in Operand c, in Operand d, in Operand e) where R : unmanaged, IMap6
+    {
+        if (held is null)
+            update.Map(new MovedBy6<R>(rule, move), target, a, b, c, d, e);
+        else
+            update.Map(rule, target, a, b, c, d, e);
+    }
+
     /// <summary>Moves the parameter, if the rules have not.</summary>
     public void End() => held?.Move(isSummed: false);
 
@@ -133,6 +163,22 @@ internal readonly struct MovedBy5<R>(R rule, Move move) : IMap5 where R : unmana
     {
         L u = p;
         rule.Apply(ref u, ref a, ref b, ref c, ref d);
+        p = move.Of(p, u);
+    }
+}
+
+internal readonly struct MovedBy6<R>(R rule, Move move) : IMap6 where R : unmanaged, IMap6
+{
+    private readonly R rule = rule;
+    private readonly Move move = move;
+
+    public static Access Access => R.Access | Access.Of(Slot.Read);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L p, ref L a, ref L b, ref L c, ref L d, ref L e) where L : struct, ILane<L>
+    {
+        L u = p;
+        rule.Apply(ref u, ref a, ref b, ref c, ref d, ref e);
         p = move.Of(p, u);
     }
 }

@@ -25,6 +25,13 @@ public readonly partial struct ParameterUpdate
             Map(new BlockMoveRule(new(own, LearningRate, scale)), Weights, direction);
     }
 
+    /// <summary>Moves the parameter along a direction in memory by a step size that only the device knows.</summary>
+    /// <param name="direction">u of p ← p - rate · u: a scratch block in f32 of the parameter's length; its contents are undefined afterwards.</param>
+    /// <param name="decay">Weight decay, which the rate multiplies. Its form is not <see cref="DecayForm.Gradient"/>, which the direction has to include.</param>
+    /// <param name="rate">A device scalar in place of the learning rate, which it has to include.</param>
+    public void Move(Block direction, in Decay decay, Block rate) =>
+        new HeldDirection(this, state.Parts.OfDirection(Name, decay), 1, state.Parts.Caution, direction, rate).Move(isSummed: false);
+
     /// <summary>Moves the parameter along a direction without state.</summary>
     /// <param name="direction">u of p ← p - lr · u.</param>
     /// <param name="decay">Weight decay.</param>

@@ -58,6 +58,22 @@ public abstract class ScheduleFreeOptimizer<TOptions> : Optimizer<TOptions> wher
     /// <param name="rate">The learning rate a.</param>
     protected abstract void Update(in ParameterUpdate update, TOptions options, double rate);
 
+    /// <summary>Applies parts to a direction in memory, and moves y and z along it.</summary>
+    /// <exception cref="UserException">A part would decay y outside the direction.</exception>
+    private protected void Move(in ParameterUpdate update, TOptions options, double rate, Block direction)
+    {
+        Composition parts = update.State.Parts;
+        Decay decay = parts.OfDirection(update.Name, Decay.WithUpdate(options.WeightDecay));
+        if (decay.Value != decay.Of(DecayForm.WithUpdate))
+            throw new UserException($"{Name}: its weight decay is a part of the direction; set decoupled_decay_form to with_update, or leave decoupled-decay out");
+        var held = new HeldDirection(update, decay, 1, parts.Caution, direction);
+        held.ApplyParts(isSummed: false);
+        var (inner, outer) = held.Factors;
+        var rule = new ScheduleFreeRules.HeldMovement(new(rate, Interpolation(options)), (float)decay.Value);
+        update.Map(rule, update.Weights, update["z"], AverageShare, direction, inner, outer);
+        held.Release();
+    }
+
     /// <inheritdoc/>
     protected sealed override void Update(in ParameterUpdate update, TOptions options)
     {
@@ -165,6 +181,19 @@ internal static class ScheduleFreeRules
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L y, ref L z, ref L x) where L : struct, ILane<L> => x = L.Fma(L.Splat(rest), z - y, y);
+    }
+
+    /// <summary>A step in the direction outer · (inner · u + decay · y).</summary>
+    internal readonly struct HeldMovement(Movement movement, float decay) : IMap6
+    {
+        private readonly Movement movement = movement;
+        private readonly float decay = decay;
+
+        public static Access Access => Access.Of(Slot.Update, Slot.Update, Slot.Read, Slot.Read, Slot.Read, Slot.Read);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L y, ref L z, ref L share, ref L u, ref L inner, ref L outer) where L : struct, ILane<L> =>
+            movement.Apply(ref y, ref z, share, outer * L.Fma(L.Splat(decay), y, u * inner));
     }
 
     /// <summary>One step of y and z in the direction d: y += c (z - y) + a (β (1-c) - 1) d; z -= a d.</summary>

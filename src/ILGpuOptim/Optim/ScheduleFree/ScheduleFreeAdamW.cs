@@ -56,21 +56,74 @@ public sealed class ScheduleFreeAdamW : ScheduleFreeOptimizer<ScheduleFreeAdamWO
     /// <inheritdoc/>
     protected override void Update(in ParameterUpdate update, ScheduleFreeAdamWOptions o, double rate)
     {
-        var rule = new Rule(new ScheduleFreeRules.Movement(rate, o.Beta1), (float)o.Beta2, (float)(1 - o.Beta2), (float)(1 / Math.Sqrt(1 - Math.Pow(o.Beta2, update.Step))), (float)o.Epsilon, (float)o.WeightDecay);
+        var quotient = new Quotient((float)o.Beta2, (float)(1 - o.Beta2), (float)(1 / Math.Sqrt(1 - Math.Pow(o.Beta2, update.Step))), (float)o.Epsilon);
+        double correction = o.InnerMomentum == 0 ? 1 : 1 / (1 - Math.Pow(o.InnerMomentum, update.Step));
+        if (update.State.Parts.ChangesMove)
+        {
+            Block direction = update.Device.Pool.Rent(update.Length);
+            if (o.InnerMomentum == 0)
+                update.Map(new DirectionRule(quotient), direction, update.Gradient, update["exp_avg_sq"]);
+            else
+                update.Map(new MomentumDirectionRule(quotient, (float)o.InnerMomentum, (float)(1 - o.InnerMomentum), (float)correction), direction, update.Gradient, update["exp_avg_sq"], update["exp_avg"]);
+            Move(update, o, rate, direction);
+            update.Device.Pool.Return(direction);
+            return;
+        }
+
+        var rule = new Rule(new ScheduleFreeRules.Movement(rate, o.Beta1), quotient, (float)o.WeightDecay);
         if (o.InnerMomentum == 0)
         {
             update.Map(rule, update.Weights, update.Gradient, update["z"], update["exp_avg_sq"], AverageShare);
             return;
         }
 
-        var momentum = new MomentumRule(rule, (float)o.InnerMomentum, (float)(1 - o.InnerMomentum), (float)(1 / (1 - Math.Pow(o.InnerMomentum, update.Step))));
+        var momentum = new MomentumRule(rule, (float)o.InnerMomentum, (float)(1 - o.InnerMomentum), (float)correction);
         update.Map(momentum, update.Weights, update.Gradient, update["z"], update["exp_avg_sq"], AverageShare, update["exp_avg"]);
     }
 
-    private readonly struct Rule(ScheduleFreeRules.Movement movement, float beta, float rest, float rootScale, float epsilon, float decay) : IMap5
+    /// <summary>Updates v, and divides a direction by its root.</summary>
+    private readonly struct Quotient(float beta, float rest, float rootScale, float epsilon)
+    {
+        private readonly float beta = beta, rest = rest, rootScale = rootScale, epsilon = epsilon;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public L Of<L>(L g, L direction, ref L v) where L : struct, ILane<L>
+        {
+            v = L.Fma(L.Splat(beta), v, L.Splat(rest) * g * g);
+            return direction / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon));
+        }
+    }
+
+    private readonly struct DirectionRule(Quotient quotient) : IMap3
+    {
+        private readonly Quotient quotient = quotient;
+
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L g, ref L v) where L : struct, ILane<L> => u = quotient.Of(g, g, ref v);
+    }
+
+    private readonly struct MomentumDirectionRule(Quotient quotient, float momentum, float rest, float correction) : IMap4
+    {
+        private readonly Quotient quotient = quotient;
+        private readonly float momentum = momentum, rest = rest, correction = correction;
+
+        public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Update, Slot.Update);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Apply<L>(ref L u, ref L g, ref L v, ref L m) where L : struct, ILane<L>
+        {
+            m = L.Fma(L.Splat(momentum), m, L.Splat(rest) * g);
+            u = quotient.Of(g, m * L.Splat(correction), ref v);
+        }
+    }
+
+    private readonly struct Rule(ScheduleFreeRules.Movement movement, Quotient quotient, float decay) : IMap5
     {
         private readonly ScheduleFreeRules.Movement movement = movement;
-        private readonly float beta = beta, rest = rest, rootScale = rootScale, epsilon = epsilon, decay = decay;
+        private readonly Quotient quotient = quotient;
+        private readonly float decay = decay;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Read);
 
@@ -79,11 +132,8 @@ public sealed class ScheduleFreeAdamW : ScheduleFreeOptimizer<ScheduleFreeAdamWO
 
         /// <summary>A step in a direction whose size v of the gradient gives.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Move<L>(ref L y, L g, L direction, ref L z, ref L v, L share) where L : struct, ILane<L>
-        {
-            v = L.Fma(L.Splat(beta), v, L.Splat(rest) * g * g);
-            movement.Apply(ref y, ref z, share, L.Fma(L.Splat(decay), y, direction / L.Fma(L.Sqrt(v), L.Splat(rootScale), L.Splat(epsilon))));
-        }
+        public void Move<L>(ref L y, L g, L direction, ref L z, ref L v, L share) where L : struct, ILane<L> =>
+            movement.Apply(ref y, ref z, share, L.Fma(L.Splat(decay), y, quotient.Of(g, direction, ref v)));
     }
 
     private readonly struct MomentumRule(Rule rule, float momentum, float rest, float correction) : IMap6

@@ -30,8 +30,20 @@ public sealed class ScheduleFreeSgd : ScheduleFreeOptimizer<ScheduleFreeSgdOptio
     protected override double Interpolation(ScheduleFreeSgdOptions options) => options.Momentum;
 
     /// <inheritdoc/>
-    protected override void Update(in ParameterUpdate update, ScheduleFreeSgdOptions options, double rate) =>
-        update.Map(new Rule(new ScheduleFreeRules.Movement(rate, options.Momentum), (float)options.WeightDecay), update.Weights, update.Gradient, update["z"], AverageShare);
+    protected override void Update(in ParameterUpdate update, ScheduleFreeSgdOptions options, double rate)
+    {
+        if (update.State.Parts.ChangesMove)
+        {
+            Block direction = update.Device.Pool.Rent(update.Length);
+            update.Map(new CopyRule(), update.Gradient, direction);
+            Move(update, options, rate, direction);
+            update.Device.Pool.Return(direction);
+        }
+        else
+        {
+            update.Map(new Rule(new ScheduleFreeRules.Movement(rate, options.Momentum), (float)options.WeightDecay), update.Weights, update.Gradient, update["z"], AverageShare);
+        }
+    }
 
     private readonly struct Rule(ScheduleFreeRules.Movement movement, float decay) : IMap4
     {
