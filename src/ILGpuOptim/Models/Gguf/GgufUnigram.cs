@@ -17,6 +17,12 @@ internal static class GgufUnigram
     /// <summary>Texts by which the treatment of spaces and characters is found.</summary>
     private static readonly string[] Probes = ["a b", " a", "a  b ", "a\nb\t c", "a\u00A0b\u3000 \u200Bc", "e\u0301 \uFB01 \uFF21\u2460", "\u2581a\u2581\u2581b", "x \r\n y\u2028z"];
 
+    private static void RefuseBytes(bool byteFallback)
+    {
+        if (byteFallback)
+            throw GgufTokenizer.Refused("llama.cpp has no bytes for the unknown characters of unigram models (byte_fallback)");
+    }
+
     /// <summary>The vocabulary of a <c>tokenizer.json</c>.</summary>
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="model">Its model.</param>
@@ -25,8 +31,7 @@ internal static class GgufUnigram
     /// <exception cref="UserException">llama.cpp gives other ids.</exception>
     public static GgufVocabulary Of(PipelineTokenizer tokenizer, UnigramModel model, int size, List<string> notes)
     {
-        if (model.ByteFallback)
-            throw GgufTokenizer.Refused("llama.cpp has no bytes for the unknown characters of unigram models (byte_fallback)");
+        RefuseBytes(model.ByteFallback);
         if (model.Unknown is not { } unknown)
             throw GgufTokenizer.Refused("llama.cpp needs a token for unknown characters (unk_id)");
         byte[]? map = MapOf(tokenizer.Files);
@@ -57,8 +62,7 @@ internal static class GgufUnigram
     public static GgufVocabulary Of(SentencePieceTokenizer tokenizer, int size)
     {
         SentencePieceModel model = tokenizer.Model;
-        if (model.ByteFallback)
-            throw GgufTokenizer.Refused("llama.cpp has no bytes for the unknown characters of unigram models (byte_fallback)");
+        RefuseBytes(model.ByteFallback);
         if (model.Normalizer is not { EscapeWhitespaces: true, RemoveExtraWhitespaces: true, AddDummyPrefix: true } || model.WhitespaceIsSuffix)
             throw GgufTokenizer.Refused("llama.cpp puts one ▁ before each word (add_dummy_prefix, remove_extra_whitespaces and escape_whitespaces are true, treat_whitespace_as_suffix is false)");
         if (model.Pieces.FirstOrDefault(piece => piece.Type is PieceType.UserDefined or PieceType.Unused) is { Text: { } other })
