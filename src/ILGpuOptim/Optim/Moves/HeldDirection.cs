@@ -69,7 +69,10 @@ internal readonly struct HeldDirection
         Block sum = scalars.Slice(0, 1), inner = scalars.Slice(1, 1), outer = scalars.Slice(2, 1), squares = scalars.Slice(3, 1), weights = scalars.Slice(4, 1), next = scalars.Slice(5, 1);
         if (caution is not null && !isSummed)
             update.Map(new MaskRule(Hold), Penalized, update.Gradient, Direction, Operand.Scalar(sum));
-        device.Map(new InnerRule(caution, update.Length, scale), 1, 1, sum, inner, outer);
+        device.Fill(inner, (float)scale);
+        device.Fill(outer, 1);
+        if (caution is not null)
+            device.Map(new CautionRule(caution, update.Length), 1, 1, sum, inner);
         if (scalings.Length > 0)
         {
             bool needsWeights = scalings.Any(part => part.NeedsWeights);

@@ -81,22 +81,20 @@ internal readonly struct MaskRule(Hold hold) : IMap4
     public void Apply<L>(ref L p, ref L g, ref L u, ref L count) where L : struct, ILane<L> => u = hold.Of(hold.Penalized(p, g), u, out count);
 }
 
-/// <summary>The factor of a direction, from the number of elements that caution kept; the factor of further parts, 1.</summary>
-internal readonly struct InnerRule(Cautious? caution, long length, double scale) : IMap3
+/// <summary>Scales the factor of a direction up by the number of elements that caution kept.</summary>
+internal readonly struct CautionRule(Cautious caution, long length) : IMap2
 {
-    private readonly float scale = (float)scale, perElement = 1f / length, length = length, floor = (float)(caution?.CautionFloor ?? 0);
-    private readonly int form = caution is null ? 0 : caution.CautionForm == CautionForm.Mean ? 1 : 2;
+    private readonly float perElement = 1f / length, length = length, floor = (float)caution.CautionFloor;
+    private readonly int form = (int)caution.CautionForm;
 
-    public static Access Access => Access.Of(Slot.Read, Slot.Write, Slot.Write);
+    public static Access Access => Access.Of(Slot.Read, Slot.Update);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<L>(ref L count, ref L inner, ref L outer) where L : struct, ILane<L>
+    public void Apply<L>(ref L count, ref L factor) where L : struct, ILane<L>
     {
-        inner = L.Splat(scale);
-        if (form == 1)
-            inner /= L.Max(L.Splat(floor), count * L.Splat(perElement));
-        if (form == 2)
-            inner *= L.Splat(length) / (count + L.Splat(1));
-        outer = L.Splat(1);
+        if (form == (int)CautionForm.Mean)
+            factor /= L.Max(L.Splat(floor), count * L.Splat(perElement));
+        else
+            factor *= L.Splat(length) / (count + L.Splat(1));
     }
 }
