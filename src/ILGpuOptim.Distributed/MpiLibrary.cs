@@ -4,7 +4,7 @@ using System.Text;
 namespace ILGpuOptim.Distributed;
 
 /// <summary>The functions of an MPI library that was found when the program runs.</summary>
-internal sealed unsafe class MpiLibrary
+internal sealed unsafe partial class MpiLibrary
 {
     /// <summary>The environment variable with the path of the library, instead of a search.</summary>
     public const string PathVariable = "ILGPUOPTIM_MPI";
@@ -41,12 +41,13 @@ internal sealed unsafe class MpiLibrary
     /// <summary>The name of the interface.</summary>
     public string Name => abi.Name;
 
-    /// <summary>Finds a library: the one of the path variable, else that of the launcher, else the first there is.</summary>
+    /// <summary>Finds a library: the one of the path variable, else that of the launcher, else one with the standard ABI, else the first there is.</summary>
     /// <exception cref="CommunicationException">There is none, or it lacks functions.</exception>
     public static MpiLibrary Load()
     {
         if (sizeof(nint) != 8 || !BitConverter.IsLittleEndian || OperatingSystem.IsWindows())
             throw new CommunicationException("MPI is supported on 64-bit little-endian Linux only; on other systems, train with threads (ThreadCommunicator)");
+        LeaveMemoryFunctionsAlone();
         string? path = Environment.GetEnvironmentVariable(PathVariable);
         try
         {
@@ -56,7 +57,8 @@ internal sealed unsafe class MpiLibrary
                 return new MpiLibrary(named, MpiAbi.Of(named, path));
             }
 
-            MpiAbi[] order = Launcher.IsOpenMpi ? [MpiAbi.OpenMpi, MpiAbi.Standard, MpiAbi.Mpich] : [MpiAbi.Standard, MpiAbi.Mpich, MpiAbi.OpenMpi];
+            // The launcher's own ABI first: a library with the standard one may belong to the other implementation.
+            MpiAbi[] order = Launcher.IsOpenMpi ? [MpiAbi.OpenMpi, MpiAbi.Standard, MpiAbi.Mpich] : [MpiAbi.Mpich, MpiAbi.Standard, MpiAbi.OpenMpi];
             foreach (MpiAbi abi in order)
             {
                 if (NativeLibrary.TryLoad(abi.Library, out nint library))
@@ -70,6 +72,22 @@ internal sealed unsafe class MpiLibrary
             throw new CommunicationException($"{PathVariable} {path}: this is not a usable MPI library: {FirstLine(e.Message)}", e);
         }
     }
+
+    /// <summary>
+    /// Keeps MPI from overwriting the first instructions of libc's <c>mmap</c>, <c>munmap</c>, <c>madvise</c> and others, which threads of .NET run meanwhile: UCX
+    /// does so when it is loaded, and moves the end of the heap as a test; Open MPI does so in <c>MPI_Init</c>. A thread that is inside of such a function, or that
+    /// grows the heap, then ends with a segmentation fault. Variables that are set already stay.
+    /// </summary>
+    private static void LeaveMemoryFunctionsAlone()
+    {
+        // Environment.SetEnvironmentVariable does not change the environment that C libraries see.
+        _ = SetEnvironment("UCX_MEM_EVENTS", "no", 0);
+        _ = SetEnvironment("OMPI_MCA_memory", "^patcher", 0);
+    }
+
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int SetEnvironment(string name, string value, int overwrite);
 
     /// <summary>Begins communication.</summary>
     public void Start()
