@@ -26,6 +26,7 @@ internal static class AttentionShapes
         yield return new(2, 2, 2, 64, 7, 1) { Bias = true };
         yield return new(2, 6, 2, 33, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 1, SpareKeys = 2 };
         yield return new(1, 2, 2, 8, 130, 67) { Dropout = 0.5f };
+        yield return new(2, 2, 1, 32, 130, 132) { Causal = true, Dropout = 0.25f };
         yield return new(12, 4, 4, 32, 64, 64) { Causal = true };
         yield return new(1, 2, 1, 64, 130, 130) { Causal = true };
         yield return new(2, 4, 2, 64, 67, 129) { Causal = true, Bias = true, Dropout = 0.25f, Padding = 4, SpareKeys = 2 };

@@ -115,8 +115,12 @@ internal unsafe struct CpuAttentionForward<L> : IWork where L : struct, IVectorL
     private static void Drop(in CpuAttentionArguments a, int b, int head, int q0, int k0, in CpuAttentionIntervals seen, float* weights, float* mask)
     {
         CpuAttentionTile<L>.Mask(a, b, head, q0, k0, seen, mask);
-        for (int j = 0; j < seen.Keys * Block; j += L.Count)
-            L.Store(L.Load(weights + j) * L.Load(mask + j), weights + j);
+        for (int i = 0; i < seen.Queries; i += L.Count)
+        {
+            (int begin, int end) = seen.Rows<L>(i);
+            for (int place = begin * Block + i; place < end * Block; place += Block)
+                L.Store(L.Load(weights + place) * L.Load(mask + place), weights + place);
+        }
     }
 
     /// <summary>Divides by the sums and writes the output. A query without keys has a sum of zero and an output of zero.</summary>

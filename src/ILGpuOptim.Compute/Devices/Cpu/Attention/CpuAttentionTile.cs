@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
@@ -112,8 +113,26 @@ internal static unsafe class CpuAttentionTile<L> where L : struct, IVectorLane<L
             new Span<float>(target + i * Block + rows, columns - rows).Clear();
     }
 
-    /// <summary>Generates the dropout mask of a tile, keys × queries; zero for masked pairs.</summary>
+    /// <summary>Generates the dropout mask of a tile, keys × queries. Undefined where no adjacent query attends to a key.</summary>
     public static void Mask(in CpuAttentionArguments a, int b, int head, int q0, int k0, in CpuAttentionIntervals seen, float* mask)
+    {
+        if (!Avx512F.IsSupported || a.KeyLength % 4 != 0)
+        {
+            MaskByRows(a, b, head, q0, k0, seen, mask);
+            return;
+        }
+
+        // Four adjacent keys of a query are one counter, and eight queries are computed together, so that the mask needs no transposition.
+        ulong step = (ulong)a.KeyLength / 4;
+        for (int i = 0; i < seen.Queries; i += 8)
+        {
+            (int begin, int end) = seen.Rows<L>(i);
+            ulong first = ((ulong)a.Row(b, q0 + i, head) * step) + (ulong)(k0 + begin) / 4;
+            CpuPhilox.Keep(a.Seed, a.Stream, first, step, (end - begin) / 4, 1 - a.Dropout, mask + begin * Block + i, Block);
+        }
+    }
+
+    private static void MaskByRows(in CpuAttentionArguments a, int b, int head, int q0, int k0, in CpuAttentionIntervals seen, float* mask)
     {
         float* rows = stackalloc float[Block * Block];
         for (int i = 0; i < seen.Queries; i++)
