@@ -113,10 +113,10 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
             Beta = beta,
             Epilogue = epilogue,
         };
-        bool shares = Partition(ref work, batch);
-        if (work.A.Widens && batch == 1 && work.ColumnItems > 1 && (long)m * k <= SharedFloats)
+        bool shares = Partition(ref work, batch, out bool copies);
+        if (copies && work.ColumnItems > 1)
         {
-            work.A = Widened(work.A, m, k);
+            work.A = Copied(work.A, m, k);
             work.PacksA = false;
         }
 
@@ -136,17 +136,17 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         Run(ref work, batch);
     }
 
-    /// <summary>An f32 copy of a matrix in bf16, which many items read.</summary>
-    private GemmOperand Widened(in GemmOperand matrix, int rows, int columns)
+    /// <summary>An f32 copy of a matrix that many items read, with rows at different places of the first-level cache.</summary>
+    private GemmOperand Copied(in GemmOperand matrix, int rows, int columns)
     {
         // Rows at the same offset of a page lie in one set of the first-level cache.
         int stride = columns % 1024 == 0 ? columns + 16 : columns;
-        var work = new Widening { Matrix = matrix, Target = widened.Reserve((long)rows * stride), Stride = stride, Rows = rows, Columns = columns };
-        pool.Run(Quotient(rows, Widening.RowsOfPiece), ref work);
+        var work = new Copying { Matrix = matrix, Target = widened.Reserve((long)rows * stride), Stride = stride, Rows = rows, Columns = columns };
+        pool.Run(Quotient(rows, Copying.RowsOfPiece), ref work);
         return new GemmOperand { Data = (byte*)work.Target, Stride = stride, Type = DType.F32 };
     }
 
-    private struct Widening : IWork
+    private struct Copying : IWork
     {
         public const int RowsOfPiece = 16;
         public GemmOperand Matrix;
@@ -157,7 +157,11 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         {
             int end = Math.Min(Rows, (index + 1) * RowsOfPiece);
             for (int row = index * RowsOfPiece; row < end; row++)
-                Matrix.Row(row, 0, Columns, Target + (nint)row * Stride);
+            {
+                float* target = Target + ((nint)row * Stride), source = Matrix.Row(row, 0, Columns, target);
+                if (source != target)
+                    new ReadOnlySpan<float>(source, Columns).CopyTo(new Span<float>(target, Columns));
+            }
         }
     }
 
@@ -170,8 +174,11 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         pool.Run(work.Items(batch), ref work);
     }
 
-    /// <summary>Chooses ranges and parts of k (by shape), then items; returns whether B is packed once for all.</summary>
-    private bool Partition<L, E>(ref GemmBlocks<L, E> work, int batch)
+    /// <summary>
+    /// Chooses ranges and parts of k (by shape), then items; returns whether B is packed once for all. If <paramref name="copies"/>, A is to be copied
+    /// first where several columns of items read it.
+    /// </summary>
+    private bool Partition<L, E>(ref GemmBlocks<L, E> work, int batch, out bool copies)
         where L : struct, IVectorLane<L>
         where E : struct, IGemmEpilogue
     {
@@ -200,8 +207,11 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !(work.A.IsPlain || work.A.Widens));
         work.StripPanels = Math.Max(1, Math.Min(8, StripFloats / (width * Math.Max(work.Depth, 1))));
 
+        // A in bf16, or with rows in one set of the first-level cache, is copied once instead of packed by many items.
+        copies = (work.A.Widens || (work.A.IsPlain && work.PacksA && !shares)) && batch == 1 && (long)m * k <= SharedFloats;
+
         // Each column of items reads A once and each row of items reads B once; packing costs as much as several readings.
-        double ofA = (work.A.Widens ? WideningCost : work.PacksA ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
+        double ofA = (work.A.Widens ? WideningCost : work.PacksA && !copies ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
         int fewest = Quotient(m, MaxRowsPerItem), rowItems = fewest;
         for (int items = fewest; items <= Math.Max(fewest, Math.Min(wanted, m / tileRows)); items++)
         {
