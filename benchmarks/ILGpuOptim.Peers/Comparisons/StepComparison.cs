@@ -70,9 +70,9 @@ internal static class StepComparison
         {
             "char" when options.Argument is "nanogpt" => [new("character GPT, nanoGPT's variant", "char-nanogpt", ["TorchSharp"], 16, 10)],
             "char" => [new("character GPT", "char", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 16, 10)],
-            "gpt2" when options.Argument is "1024" => [new("GPT-2 124M, 1 × 1024 tokens", "gpt2-1024", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
+            "gpt2" when options.Argument is "1024" => [new("GPT-2 124M, 1 × 1024 tokens", "gpt2-1024", [Candidate.Ours, Candidate.Layerwise, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
             "llama" => [new("LLaMA-60M, 2 × 256 tokens", "llama-60m", [Candidate.Ours, Candidate.Before, "PyTorch"], 6, 2)],
-            "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Candidate.Ours, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
+            "gpt2" => [new("GPT-2 124M, 4 × 64 tokens", "gpt2", [Candidate.Ours, Candidate.Layerwise, Candidate.Before, "TorchSharp", "PyTorch"], 6, 1)],
             _ => [.. Optimizers(options.Argument ?? "")],
         };
 

@@ -12,6 +12,9 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
     /// <summary>The name of this project's own side.</summary>
     public const string Ours = "ours";
 
+    /// <summary>This project with updates within the backward pass, for steps that do not clip.</summary>
+    public const string Layerwise = "layer-wise";
+
     /// <summary>The name of a loop in C that updates memory in place and moves as many bytes as this project's step, by count.</summary>
     public const string SameBytes = "C of the same bytes";
 
@@ -43,7 +46,7 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
 
     private static Candidate Create(string name, string task) => name switch
     {
-        Ours => Managed(name, task, Plain),
+        Ours or Layerwise => Managed(name, task, Plain),
         "OpenBLAS" or "CLBlast" => Managed(name, task, Plain),
         "libtorch" or "TorchSharp" => Managed(name, task, PinnedWithAllocator),
         "PyTorch" => Python(name, task, "fused"),

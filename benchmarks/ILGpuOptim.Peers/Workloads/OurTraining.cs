@@ -8,7 +8,8 @@ using ILGpuOptim.Training;
 namespace PeerBenchmarks.Workloads;
 
 /// <summary>A training step by this project: batch, forward, backward, clipping, AdamW, and the loss back on the host.</summary>
-internal sealed class OurTraining : Workload
+/// <param name="isLayerwise">Updates each parameter as soon as its gradient is complete; the recipe must not clip.</param>
+internal sealed class OurTraining(bool isLayerwise = false) : Workload
 {
     private readonly CpuDevice device = new(Threads);
     private Recipe recipe = Recipe.Character;
@@ -33,6 +34,8 @@ internal sealed class OurTraining : Workload
         optimizer = OurModel.Optimizer("adamw", recipe, model);
         clipping = new GradientClipping(device, model.Parameters);
         tape = new Tape(device);
+        if (isLayerwise)
+            tape.GradientReady = Update;
         inputs = new int[tokens.Input.Length];
         targets = new int[tokens.Input.Length];
     }
@@ -46,10 +49,17 @@ internal sealed class OurTraining : Workload
         tape!.Backward(loss);
         if (recipe.Clip is { } clip)
             optimizer!.GradientFactor = clipping!.Measure(tape.Gradients, clip);
-        optimizer!.Step(tape.Gradients);
+        if (!isLayerwise)
+            optimizer!.Step(tape.Gradients);
         loss.Item();
         tape.Gradients.Clear();
         tape.Reset();
+    }
+
+    private void Update(Parameter parameter)
+    {
+        optimizer!.Step(tape!.Gradients, parameter);
+        tape.Gradients.Release(parameter);
     }
 
     public override void Dispose() => device.Dispose();

@@ -33,6 +33,7 @@ internal abstract class Workload : IDisposable
         (Candidate.Ours, "opencl") => new OurGemm(Devices.Open("opencl", Threads)),
         ("CLBlast", "opencl") => new ClBlastGemm(),
         (Candidate.Ours, "char" or "gpt2" or "llama") => new OurTraining(),
+        (Candidate.Layerwise, "gpt2") => new OurTraining(isLayerwise: true),
         (Candidate.Ours, "optim") => new OurOptimizer(),
         ("OpenBLAS", "gemm") => new OpenBlasGemm(),
         ("libtorch", "gemm") => new TorchGemm(),
