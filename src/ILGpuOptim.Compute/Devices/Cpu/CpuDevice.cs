@@ -10,10 +10,14 @@ namespace ILGpuOptim.Compute;
 /// </summary>
 public sealed unsafe partial class CpuDevice : Device
 {
+    /// <summary>Elements from which a map runs in the direction opposite to that of the large map before: it begins with what that one has left in the last-level cache.</summary>
+    private const long LargeMap = 1 << 18;
+
     private readonly WorkerPool workers;
     private readonly CpuScratch scratch = new();
     private readonly int vectorBits;
     private long allocated;
+    private bool backwards;
     private CpuSlab? slab;
     private static int saysProblem = 1;
 
@@ -149,7 +153,8 @@ public sealed unsafe partial class CpuDevice : Device
             Partials = partials,
             Scratch = scratch.Take<float>((long)workers.Threads * Access.MaxOperands * CpuMapWork<L>.Tile),
         };
-        workers.Run(grid.Pieces, ref work);
+        backwards ^= rows * columns >= LargeMap;
+        workers.Run(grid.Pieces, ref work, backwards);
         CpuReduction.Complete(access, operands, partials, grid);
     }
 

@@ -10,7 +10,7 @@ namespace ILGpuOptim.Optim;
 /// All products run on the device; only matrices of (rank + 8)² elements are copied to the host. The seed determines every bit.
 /// </summary>
 /// <remarks>
-/// Orthonormalising is Cholesky-QR, repeated: L L ᵀ = Y Yᵀ, Y ← L⁻¹ Y. Where the factorisation has no digits left it is shifted (Fukaya et al., "Shifted
+/// Orthonormalising is Cholesky-QR: L L ᵀ = Y Yᵀ, Y ← L⁻¹ Y. It is repeated for the basis; rows of the next product only have to be far from dependent. Where the factorisation has no digits left it is shifted (Fukaya et al., "Shifted
 /// Cholesky QR", SIAM J. Sci. Comput. 2020) and the next pass does the rest. Noise of the size of rounding errors makes a
 /// gradient of low rank, or of zeros, span a whole subspace.
 /// </remarks>
@@ -22,8 +22,15 @@ internal sealed class RandomizedSubspace
 
     private readonly Device device;
     private readonly int sketch;
-    private readonly Block noise, gram, triangle, scalar;
-    private Block spare;
+    private readonly Block noise, spare, gram, triangle, scalar;
+
+    /// <summary>A Gram matrix, then its inverse factor.</summary>
+    private readonly float[] host;
+
+    /// <summary>Rows of <see cref="stride"/> elements; zeros follow the diagonal, so that sums of whole vectors may run past it.</summary>
+    private readonly double[] lower, inverse;
+
+    private readonly int stride;
 
     private RandomizedSubspace(Device device, int sketch, int longest, ulong seed, ulong stream)
     {
@@ -33,6 +40,10 @@ internal sealed class RandomizedSubspace
         gram = device.Pool.Rent((long)sketch * sketch);
         triangle = device.Pool.Rent((long)sketch * sketch);
         scalar = device.Pool.Rent(1);
+        host = new float[sketch * sketch];
+        stride = Padded(sketch);
+        lower = new double[sketch * stride];
+        inverse = new double[sketch * stride];
         device.Random(noise, RandomKind.Normal, 1, ~seed, stream);
     }
 
@@ -55,13 +66,13 @@ internal sealed class RandomizedSubspace
         Block y = device.Pool.Rent((long)sketch * near), z = device.Pool.Rent((long)sketch * far);
         device.Random(z, RandomKind.Normal, 1, seed, stream);
         device.Gemm(new GemmArguments(z, gradient, y, sketch, near, far) { TransposeB = left });
-        subspace.Orthonormalise(y, near);
+        subspace.Orthonormalise(y, near, isBasis: iterations == 0);
         for (int i = 0; i < iterations; i++)
         {
             device.Gemm(new GemmArguments(y, gradient, z, sketch, far, near) { TransposeB = !left });
-            subspace.Orthonormalise(z, far);
+            subspace.Orthonormalise(z, far, isBasis: false);
             device.Gemm(new GemmArguments(z, gradient, y, sketch, near, far) { TransposeB = left });
-            subspace.Orthonormalise(y, near);
+            subspace.Orthonormalise(y, near, isBasis: i == iterations - 1);
         }
 
         device.Gemm(new GemmArguments(y, gradient, z, sketch, far, near) { TransposeB = !left });
@@ -73,7 +84,7 @@ internal sealed class RandomizedSubspace
         if (projection.IsFull)
         {
             device.Gemm(new GemmArguments(rotation, z, second, rank, n, sketch));
-            subspace.Orthonormalise(second, n, rank);
+            subspace.Orthonormalise(second, n, isBasis: true, rank);
         }
 
         device.Pool.Return(y);
@@ -89,23 +100,29 @@ internal sealed class RandomizedSubspace
     }
 
     /// <summary>Makes rows orthonormal, in order: the first keeps its direction.</summary>
-    private void Orthonormalise(Block rows, int length, int count = 0)
+    /// <param name="rows">count × length elements.</param>
+    /// <param name="length">Elements of a row.</param>
+    /// <param name="isBasis">True: to rounding errors. False: for the next product, which the first factorisation that needs no shift suffices for.</param>
+    /// <param name="count">Number of rows; 0: all of the sketch.</param>
+    private void Orthonormalise(Block rows, int length, bool isBasis, int count = 0)
     {
         count = count == 0 ? sketch : count;
         long elements = (long)count * length;
-        Block other = spare.Slice(0, elements), products = gram.Slice(0, (long)count * count), inverse = triangle.Slice(0, (long)count * count);
+        Block other = spare.Slice(0, elements), products = gram.Slice(0, (long)count * count), factor = triangle.Slice(0, (long)count * count);
         device.Map(new SquaresRule(), 1, elements, rows, Operand.Scalar(scalar));
         device.Map(new UnitSizeRule(elements), 1, elements, rows, noise.Slice(0, elements), Operand.Scalar(scalar));
-        var host = new float[count * count];
+        Span<float> values = host.AsSpan(0, count * count);
         for (int pass = 0; pass < MaxPasses; pass++)
         {
             device.Gemm(new GemmArguments(rows, rows, products, count, count, length) { TransposeB = true });
-            device.Download(products, host);
-            if (InverseFactor(host, count) is not { } factor)
+            device.Download(products, values);
+            if (!Factor(values, count, out bool isShifted))
                 return;
-            device.Upload(factor, inverse);
-            device.Gemm(new GemmArguments(inverse, rows, other, count, length, count));
+            device.Upload(values, factor);
+            device.Gemm(new GemmArguments(factor, rows, other, count, length, count));
             device.Copy(other, rows);
+            if (!isBasis && !isShifted)
+                return;
         }
     }
 
@@ -113,7 +130,6 @@ internal sealed class RandomizedSubspace
     private Block Principal(Block image, int length, int rank)
     {
         device.Gemm(new GemmArguments(image, image, gram, sketch, sketch, length) { TransposeB = true });
-        var host = new float[sketch * sketch];
         device.Download(gram, host);
         double[] vectors = SymmetricEigen.Leading(Array.ConvertAll(host, value => (double)value), sketch, rank).Vectors;
         Block rotation = device.Pool.Rent((long)rank * sketch);
@@ -121,8 +137,8 @@ internal sealed class RandomizedSubspace
         return rotation;
     }
 
-    /// <summary>L⁻¹ of a Gram matrix; null when it is the identity already, or when nothing was computed.</summary>
-    private static float[]? InverseFactor(float[] gram, int size)
+    /// <summary>Replaces a Gram matrix by L⁻¹; false when it is the identity already, or when nothing was computed.</summary>
+    private bool Factor(Span<float> gram, int size, out bool isShifted)
     {
         double trace = 0, error = 0;
         for (int i = 0; i < size; i++)
@@ -134,40 +150,51 @@ internal sealed class RandomizedSubspace
 
         if (!double.IsFinite(trace))
             throw new UserException("the gradient is not finite, so it has no singular vectors; lower the learning rate or clip gradients");
+        isShifted = false;
         if (trace == 0 || error <= Identity)
-            return null;
-        double[] lower = Cholesky(gram, size, 0) ?? Cholesky(gram, size, Shift * trace) ?? throw new InvalidOperationException("a shifted Gram matrix is not positive");
-        var inverse = new double[size * size];
-        for (int i = 0; i < size; i++)
-        {
-            Span<double> row = inverse.AsSpan(i * size, i + 1);
-            row[i] = 1;
-            for (int j = 0; j < i; j++)
-                Tridiagonal.AddScaled(-lower[i * size + j], inverse.AsSpan(j * size, j + 1), row[..(j + 1)]);
-            for (int j = 0; j <= i; j++)
-                row[j] /= lower[i * size + i];
-        }
-
-        return Array.ConvertAll(inverse, value => (float)value);
+            return false;
+        isShifted = !Cholesky(gram, size, 0);
+        if (isShifted && !Cholesky(gram, size, Shift * trace))
+            throw new InvalidOperationException("a shifted Gram matrix is not positive");
+        Invert(gram, size);
+        return true;
     }
 
-    /// <summary>L with L Lᵀ = gram + shift; null when too little of a row is left beside those before it.</summary>
-    private static double[]? Cholesky(float[] gram, int size, double shift)
+    /// <summary>Writes L⁻¹ in the place of the Gram matrix.</summary>
+    private void Invert(Span<float> result, int size)
     {
-        var lower = new double[size * size];
+        Array.Clear(inverse);
         for (int i = 0; i < size; i++)
         {
-            Span<double> row = lower.AsSpan(i * size, i + 1);
+            Span<double> row = inverse.AsSpan(i * stride, stride), factors = lower.AsSpan(i * stride, stride);
+            row[i] = 1;
             for (int j = 0; j < i; j++)
-                row[j] = (gram[i * size + j] - Tridiagonal.Dot(row[..j], lower.AsSpan(j * size, j))) / lower[j * size + j];
-            double pivot = gram[i * size + i] + shift - Tridiagonal.Dot(row[..i], row[..i]);
+                Tridiagonal.AddScaled(-factors[j], inverse.AsSpan(j * stride, Padded(j + 1)), row);
+            for (int j = 0; j < size; j++)
+                result[i * size + j] = (float)(row[j] /= factors[i]);
+        }
+    }
+
+    /// <summary>L with L Lᵀ = gram + shift; false when too little of a row is left beside those before it.</summary>
+    private bool Cholesky(ReadOnlySpan<float> gram, int size, double shift)
+    {
+        Array.Clear(lower);
+        for (int i = 0; i < size; i++)
+        {
+            Span<double> row = lower.AsSpan(i * stride, stride);
+            for (int j = 0; j < i; j++)
+                row[j] = (gram[i * size + j] - Tridiagonal.Dot(row[..Padded(j)], lower.AsSpan(j * stride, stride))) / lower[j * stride + j];
+            double pivot = gram[i * size + i] + shift - Tridiagonal.Dot(row[..Padded(i)], row);
             if (pivot <= (shift == 0 ? MinPivot * gram[i * size + i] : 0))
-                return null;
+                return false;
             row[i] = Math.Sqrt(pivot);
         }
 
-        return lower;
+        return true;
     }
+
+    /// <summary>A number of elements rounded up to the whole vectors of <see cref="Tridiagonal.Dot"/>.</summary>
+    private static int Padded(int count) => (count + 15) & ~15;
 
     /// <summary>Scales a matrix to a mean square of one and adds noise of the size of rounding errors.</summary>
     private readonly struct UnitSizeRule(float count) : IMap3

@@ -10,7 +10,10 @@ namespace ILGpuOptim.Optim;
 /// </summary>
 internal sealed class Tridiagonal
 {
-    private const int RowsPerThread = 64, RowsTogether = 8;
+    /// <summary>With fewer rows for each thread, the threads wait for each other longer than they compute.</summary>
+    private const int RowsPerThread = 256;
+
+    private const int RowsTogether = 8;
     private readonly double[] matrix, factors;
     private double[] v, w, nextV, product;
 

@@ -108,15 +108,16 @@ internal sealed record RotatedAxis(int Index, int Before, int Size, int After)
     {
         var positions = new int[length];
         for (int i = 0; i < positions.Length; i++)
+            positions[i] = i;
+        for (int a = 0; a < orders.Length; a++)
         {
-            int position = i;
-            for (int a = 0; a < orders.Length; a++)
+            (int size, int after) = (axes[a].Size, axes[a].After);
+            for (int start = 0, own = 0; start < positions.Length; start += after, own = own + 1 == size ? 0 : own + 1)
             {
-                int own = i / axes[a].After % axes[a].Size;
-                position += (orders[a][own] - own) * axes[a].After;
+                int shift = (orders[a][own] - own) * after;
+                foreach (ref int position in positions.AsSpan(start, after))
+                    position += shift;
             }
-
-            positions[i] = position;
         }
 
         return positions;

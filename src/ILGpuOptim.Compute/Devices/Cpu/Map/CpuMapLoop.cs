@@ -8,18 +8,12 @@ internal static unsafe class CpuMapLoop<L, R>
     where L : struct, IVectorLane<L>
     where R : unmanaged, IMap6
 {
-    /// <summary>
-    /// The prefetch distance in floats. Hardware prefetching stops at each 4 KiB page, and a rule that
-    /// reads one or two operands has too few loads in flight to hide the latency of memory.
-    /// </summary>
-    private const int Ahead = 2048;
-
     /// <summary>The next vector of an operand. Fetching ahead may point anywhere: it never faults.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static L Read(float* source)
     {
         if (Sse.IsSupported)
-            Sse.Prefetch0(source + Ahead);
+            Sse.Prefetch0(source + AccessOf<R>.Ahead);
         return L.Load(source);
     }
 

@@ -77,27 +77,31 @@ internal sealed unsafe class WorkerPool : IDisposable
     /// Runs items 0 to <paramref name="count"/> - 1 and returns when all are done. A nested call runs them on the calling thread.
     /// When an item throws, items not yet begun are skipped and the first exception is thrown here.
     /// </summary>
-    public void Run<T>(int count, ref T body) where T : struct, IWork
+    /// <param name="count">The number of items.</param>
+    /// <param name="body">Runs one of them.</param>
+    /// <param name="backwards">Each thread begins with its last item: the one that the loop before, over the same data, has left in the caches.</param>
+    public void Run<T>(int count, ref T body, bool backwards = false) where T : struct, IWork
     {
         if (count <= 1 || Threads == 1 || currentPool == this)
         {
             int worker = currentPool == this ? currentWorker : 0;
             for (int i = 0; i < count; i++)
-                body.Invoke(i, worker);
+                body.Invoke(backwards ? count - 1 - i : i, worker);
             return;
         }
 
         lock (callers)
-            RunShared(count, ref body);
+            RunShared(count, ref body, backwards);
     }
 
-    private void RunShared<T>(int count, ref T body) where T : struct, IWork
+    private void RunShared<T>(int count, ref T body, bool backwards) where T : struct, IWork
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         T local = body; // on the stack, where the collector does not move it
         uint number = (uint)(shared->Gate >>> 32) + 1;
         shared->Body = Unsafe.AsPointer(ref local);
         shared->Count = count;
+        shared->Backwards = backwards;
         shared->Drain = &Drain<T>;
         Open(number);
         if (Volatile.Read(ref shared->Sleepers) > 0)
@@ -149,7 +153,7 @@ internal sealed unsafe class WorkerPool : IDisposable
             if (done >= items)
                 break;
             if (Interlocked.CompareExchange(ref word, ((long)number << 32) | (uint)(done + 1), before) == before)
-                return first + done;
+                return shared->Backwards ? first + items - 1 - done : first + done;
         }
 
         return -1;
@@ -283,6 +287,9 @@ internal sealed unsafe class WorkerPool : IDisposable
 
         [FieldOffset(24)]
         public int Count;
+
+        [FieldOffset(28)]
+        public bool Backwards;
 
         [FieldOffset(LineBytes)]
         public int Sleepers;
