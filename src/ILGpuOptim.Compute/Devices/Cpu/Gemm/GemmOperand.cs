@@ -76,11 +76,7 @@ internal unsafe struct GemmOperand
     {
         if (Type == DType.F32)
         {
-            // Lines of the target get their elements from several groups of rows; so few lines stay in the first-level cache meanwhile.
-            const int Lines = 64;
-            float* source = (float*)Data + (nint)first * Stride + k0;
-            for (int k = 0; k < depth; k += Lines)
-                CpuTranspose.Run(source + k, Stride, count, Math.Min(Lines, depth - k), target + (nint)k * width, width);
+            CpuTranspose.Run((float*)Data + (nint)first * Stride + k0, Stride, count, depth, target, width);
             return;
         }
 
