@@ -3,7 +3,7 @@ using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Tests.Cpu;
 
-/// <summary>Sums of maps and row programs, and random numbers, are the same bits with any number of threads.</summary>
+/// <summary>Sums of maps and row programs, and random numbers, are the same bits with any number of threads, and in both directions of large maps.</summary>
 public class ThreadTests
 {
     public static TheoryData<int, int> Rectangles => new()
@@ -51,11 +51,14 @@ public class ThreadTests
         {
             using var device = new CpuDevice(threads);
             Block output = device.Pool.Rent(length);
-            run(device, output);
-            var result = new float[length];
-            device.Download(output, result);
-            first ??= result;
-            Assert.True(first.AsSpan().SequenceEqual(result), $"{what}: {threads} threads give other bits than one");
+            foreach (string direction in (string[])["backwards", "forwards"])
+            {
+                run(device, output);
+                var result = new float[length];
+                device.Download(output, result);
+                first ??= result;
+                Assert.True(first.AsSpan().SequenceEqual(result), $"{what}: {threads} threads, {direction}, give other bits than one thread backwards");
+            }
         }
     }
 

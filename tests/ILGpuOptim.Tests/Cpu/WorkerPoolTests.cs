@@ -27,11 +27,26 @@ public sealed class WorkerPoolTests
         CountVisits work = new(visits, strangers, threads);
         for (int round = 1; round <= 20; round++)
         {
-            pool.Run(count, ref work);
+            pool.Run(count, ref work, backwards: round % 2 == 0);
             Assert.All(visits, v => Assert.Equal(round, v));
         }
 
         Assert.False(strangers[0]);
+    }
+
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(1, true)]
+    [InlineData(3, false)]
+    [InlineData(3, true)]
+    public void ALoopRunsBackwards(int threads, bool backwards)
+    {
+        using WorkerPool pool = new(threads);
+        int[] first = [.. Enumerable.Repeat(-1, threads)];
+        using Barrier barrier = new(threads);
+        NoteFirst work = new(first, barrier);
+        pool.Run(10 * threads, ref work, backwards);
+        Assert.Equal(Enumerable.Range(0, threads).Select(worker => 10 * worker + (backwards ? 9 : 0)), first);
     }
 
     [Fact]
@@ -154,6 +169,18 @@ public sealed class WorkerPoolTests
         pool.Dispose();
         AddUp work = new(new long[1]);
         Assert.Throws<ObjectDisposedException>(() => pool.Run(5, ref work));
+    }
+
+    /// <summary>Keeps each worker's first item, and lets none go on before all have begun.</summary>
+    private readonly struct NoteFirst(int[] first, Barrier barrier) : IWork
+    {
+        public void Invoke(int index, int worker)
+        {
+            if (first[worker] >= 0)
+                return;
+            first[worker] = index;
+            barrier.SignalAndWait();
+        }
     }
 
     private readonly struct CountVisits(int[] visits, bool[] strangers, int threads) : IWork
