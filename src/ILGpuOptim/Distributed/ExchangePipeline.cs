@@ -138,6 +138,8 @@ internal sealed class ExchangePipeline
     /// <summary>Exchanges the values of one parameter, which has a bucket of its own, and waits. For every rank in the same order.</summary>
     public void Exchange(Parameter parameter)
     {
+        // If an exchange fails, the pipeline is not idle any more.
+        begun = 1;
         Bucket bucket = buckets[bucketOf[parameter]];
         for (int level = 0; level < levels.Length; level++)
         {
@@ -146,6 +148,8 @@ internal sealed class ExchangePipeline
             while (!levels[level].Advance())
                 spin.SpinOnce(sleep1Threshold: 1000);
         }
+
+        begun = 0;
     }
 
     private void BeginNext()

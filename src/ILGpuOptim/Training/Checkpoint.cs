@@ -69,9 +69,11 @@ public sealed record Checkpoint
     /// <param name="template">The chat template of a model for conversations; null for other models.</param>
     /// <exception cref="UserException">The folder cannot be written, or holds something other than a checkpoint; an older checkpoint of that name is intact.</exception>
     /// <exception cref="DivergedException">A step since the last checkpoint diverged; nothing is written.</exception>
+    /// <exception cref="InvalidOperationException">An earlier step failed within its update, or an exchange with other ranks; nothing is written.</exception>
     public static void Save(string folder, Trainer trainer, ITokenizer? tokenizer, double? validationLoss, ChatTemplate? template = null)
     {
         trainer.Settle();
+        trainer.CheckWhole();
         using IDisposable? evaluated = trainer.Optimizer.HasEvaluationWeights ? trainer.UseEvaluationWeights() : null;
         try
         {

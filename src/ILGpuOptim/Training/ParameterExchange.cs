@@ -56,14 +56,16 @@ internal sealed class ParameterExchange : IDisposable
     /// <summary>Whether exchanges overlap with computation. Otherwise all are made at the end of the backward pass, and of the updates.</summary>
     public bool Overlaps { get; set; } = true;
 
-    /// <summary>Begins a step.</summary>
-    /// <exception cref="InvalidOperationException">An earlier step failed during an exchange, so other ranks have a part of its data.</exception>
-    public void Begin()
+    /// <summary>Refuses to go on after an exchange that failed, of which other ranks have a part of the data.</summary>
+    /// <exception cref="InvalidOperationException">An exchange failed.</exception>
+    public void CheckIdle()
     {
         if (!reduction.IsIdle || !distribution.IsIdle)
-            throw new InvalidOperationException("an earlier step failed while ranks exchanged its gradients or parameters; end all ranks, and continue from the last checkpoint");
-        updated.Clear();
+            throw new InvalidOperationException("an exchange of gradients or parameters with other ranks failed before; end all ranks, and continue from the last checkpoint");
     }
+
+    /// <summary>Begins a step.</summary>
+    public void Begin() => updated.Clear();
 
     /// <summary>Lets exchanges go on; never waits.</summary>
     public void Advance()
@@ -103,8 +105,10 @@ internal sealed class ParameterExchange : IDisposable
     public void FinishParameters() => Finish(distribution);
 
     /// <summary>Gives every rank the present values of all trained parameters of their owners.</summary>
+    /// <exception cref="InvalidOperationException">An exchange failed before.</exception>
     public void Distribute()
     {
+        CheckIdle();
         foreach (Parameter parameter in trained)
             updated.Add(parameter);
         Finish(distribution);

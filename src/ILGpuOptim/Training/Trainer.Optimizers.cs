@@ -25,9 +25,18 @@ public sealed partial class Trainer
         if (average?.Use() is { } averaged)
             return averaged;
         IDisposable? weights = keepsEvaluationWeights ? null : Optimizer.EvaluationWeights();
-        if (weights is not null)
+        if (weights is null)
+            return null;
+        try
+        {
             exchange?.Distribute();
-        return weights;
+            return weights;
+        }
+        catch
+        {
+            weights.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Replaces the trained weights by those for evaluation: training is over.</summary>
@@ -53,7 +62,7 @@ public sealed partial class Trainer
 
     /// <summary>
     /// Estimates the curvature from the step's own inputs, with labels that are drawn from the model's predictions wherever the data has a label. Dropout is off.
-    /// The draws depend on the seed, the step and the position.
+    /// The draws depend on the seed, the step and the position. Gradients are summed over the shards, and sent to the owners, as those of a step.
     /// </summary>
     internal void EstimateCurvature(ICurvatureOptimizer curvature)
     {
@@ -64,17 +73,25 @@ public sealed partial class Trainer
         {
             Tape.IsTraining = false;
             ulong first = (ulong)StepNumber * (ulong)BatchesPerStep;
-            for (int i = 0; i < BatchesPerStep; i++)
+            ulong batch = first + ((ulong)FirstShard * (ulong)Settings.Accumulate);
+            for (int own = 0; own < localShards; own++)
             {
-                batches.FillTraining(first + (ulong)i);
-                Tape.IsRecording = false;
-                DrawLabels(Model.Logits(Tape, batches.Tokens), batches.Targets, first + (ulong)i);
-                Tape.Reset();
-                Tape.IsRecording = true;
-                Tape.Backward(Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, BatchesPerStep, first + (ulong)i)));
-                Tape.Reset();
+                for (int i = 0; i < Settings.Accumulate; i++, batch++)
+                {
+                    batches.FillTraining(batch);
+                    Tape.IsRecording = false;
+                    DrawLabels(Model.Logits(Tape, batches.Tokens), batches.Targets, batch);
+                    Tape.Reset();
+                    Tape.IsRecording = true;
+                    Tape.Backward(Model.Loss(Tape, batches.Tokens, batches.Targets, batches.TrainingWeight(first, BatchesPerStep, batch)));
+                    Tape.Reset();
+                }
+
+                foreach (Parameter parameter in trained)
+                    sums?.Add(Tape.Gradients, parameter, own);
             }
 
+            exchange?.FinishGradients();
             curvature.UpdateCurvature(Tape.Gradients);
         }
         finally

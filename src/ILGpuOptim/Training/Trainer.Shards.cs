@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using ILGpuOptim.Data;
+using ILGpuOptim.Compute;
 using ILGpuOptim.Distributed;
 
 namespace ILGpuOptim.Training;
@@ -15,9 +15,9 @@ public sealed partial class Trainer
     private readonly ShardSums? sums;
     private readonly ParameterExchange? exchange;
 
-    /// <summary>The loss of each shard of a step.</summary>
-    private readonly float[] shardLosses;
-    private Func<int, int>? rankOfShard;
+    /// <summary>The loss of each shard of a step; for pairs then the reward margin of each, and the accuracy of each.</summary>
+    private readonly float[] shardMeasures;
+    private Func<int, int>? rankOfMeasure;
 
     /// <summary>The number of the shard among those of this rank.</summary>
     private int shard;
@@ -41,10 +41,8 @@ public sealed partial class Trainer
     private int FirstShard => (Communicator?.Rank ?? 0) * localShards;
 
     /// <summary>Refuses shards that the ranks cannot share equally along the tree.</summary>
-    private static void CheckRanks(TrainingSettings settings, Communicator? communicator, Dataset data)
+    private static void CheckRanks(TrainingSettings settings, Communicator? communicator)
     {
-        if (settings.Shards > 1 && data.HasPairs)
-            throw UserException.NamingSettings($"{data.Source}: pairs of answers are trained by one rank without shards ({nameof(settings.Shards):setting} {settings.Shards}); use {nameof(settings.Accumulate):setting} instead");
         int ranks = communicator?.Size ?? 1, shards = settings.Shards;
         if (shards % ranks == 0)
             return;
@@ -64,7 +62,7 @@ public sealed partial class Trainer
             RunBatches(FirstShard + shard);
             if (Settings.Layerwise && IsLastShard)
                 break;
-            Device.Download(measures.Slice(0, 1), shardLosses.AsSpan(FirstShard + shard, 1));
+            ReadMeasures(FirstShard + shard);
             if (Settings.Layerwise)
                 continue;
             foreach (Parameter parameter in trained)
@@ -78,7 +76,7 @@ public sealed partial class Trainer
         if (Settings.Layerwise)
             return;
         exchange?.FinishGradients();
-        ShareLosses();
+        ShareMeasures();
     }
 
     /// <summary>Adds up the gradients of the batches of a shard, and their losses in the first of the measures.</summary>
@@ -95,20 +93,34 @@ public sealed partial class Trainer
             BatchLosses losses = LossOfBatch(batches.TrainingWeight(first, BatchesPerStep, start + (ulong)i), onTraining: true);
             losses.AddTo(Device, measures, isFirst: i == 0);
             if (Settings.Layerwise && IsLastShard)
-                CheckBeforeUpdates(own, losses.Total);
+                CheckBeforeUpdates(own);
             Tape.Backward(losses.Total);
             Tape.Reset();
         }
     }
 
-    /// <summary>Replaces the loss of the last shard of this rank by the sum over all shards, and returns it.</summary>
-    private float ShareLosses()
+    /// <summary>Reads the loss of a shard, and of pairs also the margin and the accuracy.</summary>
+    private void ReadMeasures(int own)
     {
-        Communicator?.Share(shardLosses.AsSpan(), rankOfShard ??= i => i / localShards);
-        float loss = ShardSums.Sum(shardLosses);
-        Device.Upload([loss], measures.Slice(0, 1));
-        return loss;
+        for (int i = 0; i < shardMeasures.Length; i += Settings.Shards)
+            Device.Download(MeasureOf(i), shardMeasures.AsSpan(i + own, 1));
     }
+
+    /// <summary>Replaces the loss of the last shard of this rank, and its margin and accuracy, by the sums over all shards; returns the loss.</summary>
+    private float ShareMeasures()
+    {
+        Communicator?.Share(shardMeasures.AsSpan(), rankOfMeasure ??= i => i % Settings.Shards / localShards);
+        for (int i = 0; i < shardMeasures.Length; i += Settings.Shards)
+        {
+            shardMeasures[i] = ShardSums.Sum(shardMeasures.AsSpan(i, Settings.Shards));
+            Device.Upload(shardMeasures.AsSpan(i, 1), MeasureOf(i));
+        }
+
+        return shardMeasures[0];
+    }
+
+    /// <summary>Where the measure that begins at a place of the shards' is in those of the step, which has the gradient norm after the loss.</summary>
+    private Block MeasureOf(int first) => measures.Slice(first == 0 ? 0 : (first / Settings.Shards) + 1, 1);
 
     private ulong StreamOf(long step, int shard) => (((ulong)step * (ulong)Settings.Shards) + (ulong)shard) << StreamBits;
 

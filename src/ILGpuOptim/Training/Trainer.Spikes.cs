@@ -37,16 +37,14 @@ public sealed partial class Trainer
 
     /// <summary>Checks the loss before updates within the backward pass. On asynchronous devices only a guard or the sum over shards needs the loss that early.</summary>
     /// <param name="own">The shard of the batch.</param>
-    /// <param name="batchLoss">Its loss.</param>
     /// <exception cref="SpikeException">The loss spikes.</exception>
     /// <exception cref="DivergedException">A parameter is not finite.</exception>
-    private void CheckBeforeUpdates(int own, Tensor batchLoss)
+    private void CheckBeforeUpdates(int own)
     {
         if (guard is null && Settings.Shards == 1 && Device.IsAsynchronous)
             return;
-        float loss = shardLosses[own] = batchLoss.Item();
-        if (Settings.Shards > 1)
-            loss = ShareLosses();
+        ReadMeasures(own);
+        float loss = Settings.Shards > 1 ? ShareMeasures() : shardMeasures[0];
         if (guard is null)
         {
             if (!float.IsFinite(loss))

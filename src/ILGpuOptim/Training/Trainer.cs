@@ -54,7 +54,7 @@ public sealed partial class Trainer : IDisposable
     {
         settings = settings.Filled();
         settings.Check();
-        CheckRanks(settings, communicator, data);
+        CheckRanks(settings, communicator);
         model.CheckDevice(device);
         if (data.VocabularySize > model.Config.VocabularySize)
             throw new UserException($"{data.Source}: the tokens reach {data.VocabularySize - 1}, but the model has a vocabulary of {model.Config.VocabularySize}");
@@ -89,7 +89,7 @@ public sealed partial class Trainer : IDisposable
             Tape.GradientReady = UpdateOne;
         }
 
-        shardLosses = new float[settings.Shards];
+        shardMeasures = new float[settings.Shards * (data.HasPairs ? BatchLosses.Size : 1)];
         localShards = settings.Shards / (communicator?.Size ?? 1);
         gradientSum = new GradientSum(device, settings.Shards > 1 ? settings.GradientExchange : GradientExchange.F32, trained.Select(parameter => parameter.Length).DefaultIfEmpty().Max());
         sums = localShards > 1 ? new ShardSums(device, trained, localShards, gradientSum) : null;
@@ -173,8 +173,7 @@ public sealed partial class Trainer : IDisposable
     public StepResult Step()
     {
         ObjectDisposedException.ThrowIf(isDisposed, this);
-        if (halfDone is { } failed)
-            throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; continue from the last checkpoint");
+        CheckWhole();
         long began = Stopwatch.GetTimestamp();
         double rate = RateFactor(StepNumber);
         StepResult result;
@@ -202,6 +201,14 @@ public sealed partial class Trainer : IDisposable
         launched.Enqueue(result);
         CheckLaunched(Device.IsAsynchronous && !TimesUpdates && guard is null ? 1 : 0);
         return result;
+    }
+
+    /// <summary>Refuses parameters that an earlier failure has left between two steps, or on some ranks only.</summary>
+    internal void CheckWhole()
+    {
+        if (halfDone is { } failed)
+            throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; continue from the last checkpoint");
+        exchange?.CheckIdle();
     }
 
     private StepResult Launch(double rate)

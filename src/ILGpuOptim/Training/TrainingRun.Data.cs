@@ -52,13 +52,15 @@ public sealed partial class TrainingRun
     {
         if (!Data.HasPairs)
             return;
+        // All ranks look for the file before the first one writes it.
         Trainer.References = ReferenceScores.Load(Folder, Data);
-        if (Trainer.References is not null)
+        if (!OnAnyRank(Trainer.References is null))
             return;
         if (!begins)
             throw new UserException($"{Path.Combine(Folder, ReferenceScores.FileName)} is missing, which holds the log-probabilities of the model that the run began with; restore it, or begin a new run");
         Trainer.References = Trainer.ScoreAnswers();
-        Trainer.References.Save(Folder);
+        if (Writes(Trainer.Communicator))
+            Trainer.References.Save(Folder);
     }
 
     /// <summary>The template of conversations. A resumed run keeps its own.</summary>

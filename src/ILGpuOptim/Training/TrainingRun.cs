@@ -97,11 +97,13 @@ public sealed partial class TrainingRun : IDisposable
                 Directory.CreateDirectory(folder);
                 return FolderLock.Take(folder);
             }, communicator);
-            if (!writes)
-                return run;
-            CheckNew(folder);
-            AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(run.Settings));
-            Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
+            if (writes)
+            {
+                CheckNew(folder);
+                AtomicFolder.WriteText(Path.Combine(folder, SettingsFile), run.record.ToJson(run.Settings));
+                Directory.CreateDirectory(Path.Combine(folder, CheckpointFolder));
+            }
+
             run.FindReferences(begins: true);
             return run;
         }

@@ -48,6 +48,18 @@ public class RankTests
         Assert.Equal(Same(settings), Same(settings with { Layerwise = true }));
     }
 
+    /// <summary>The gradients of drawn labels go through the same tree.</summary>
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(1, true)]
+    public void EstimatesOfCurvatureGiveTheSameBits(int accumulate, bool layerwise)
+    {
+        TrainingSettings settings = Settings("sophia") with { Accumulate = accumulate, Clip = 0, Layerwise = layerwise };
+        string without = Train(settings, 2).Hash;
+        Assert.NotEqual(without, Same(settings with { Optimizer = settings.Optimizer.WithDefault("curvature_interval", "2") }));
+    }
+
     [Theory]
     [InlineData("adamw", 1)]
     [InlineData("came", 2)]

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Distributed;
 using ILGpuOptim.Layers;
 using ILGpuOptim.Models;
 using ILGpuOptim.Ops;
@@ -78,6 +79,41 @@ public sealed class PreferenceTrainingTests : IDisposable
             if (step > 0)
                 Assert.Equal(metrics.Accuracy, result.Preferences.Accuracy, 1e-5);
         }
+    }
+
+    /// <summary>Losses, margins, accuracies and weights are the same on every number of ranks, and those of accumulated batches but for roundings.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void RanksGiveTheSameBits(bool layerwise)
+    {
+        TrainingSettings settings = Settings with { Shards = 4, Layerwise = layerwise, Clip = layerwise ? 0 : 1, Dpo = Options("sft") };
+        Train(1);
+        foreach (int size in (int[])[2, 4])
+        {
+            Train(size);
+            Assert.Equal(MetricLines.Losses(folder["1"]), MetricLines.Losses(folder[$"{size}"]));
+            Assert.Equal(Weights(1), Weights(size));
+        }
+
+        using TrainingRun sum = TrainingRun.Begin(folder["sum"], settings with { Shards = 1, Accumulate = 4, Layerwise = false }, device);
+        using TrainingRun tree = TrainingRun.Begin(folder["tree"], settings, device);
+        for (int step = 0; step < 3; step++)
+        {
+            StepResult expected = sum.Trainer.Step(), result = tree.Trainer.Step();
+            Assert.Equal(expected.Loss, result.Loss, 1e-4f);
+            Assert.Equal(expected.Preferences!.Margin, result.Preferences!.Margin, 1e-4);
+            Assert.Equal(expected.Preferences.Accuracy, result.Preferences.Accuracy, 1e-5);
+        }
+
+        void Train(int size) => ThreadCommunicator.Run(size, ranks =>
+        {
+            using var own = new CpuDevice(threads: 1);
+            using TrainingRun run = TrainingRun.Begin(folder[$"{size}"], settings, own, ranks);
+            Assert.True(run.Train(CancellationToken.None));
+        });
+
+        byte[] Weights(int size) => File.ReadAllBytes(Path.Combine(TrainingRun.ModelFolder(folder[$"{size}"]), "model.safetensors"));
     }
 
     [Fact]

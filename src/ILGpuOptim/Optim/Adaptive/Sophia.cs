@@ -14,7 +14,7 @@ public interface ICurvatureOptimizer
     /// <summary>Steps between estimates.</summary>
     int CurvatureInterval { get; }
 
-    /// <summary>Updates the estimate of every parameter that has a gradient.</summary>
+    /// <summary>Updates the estimate of every parameter that this rank owns and that has a gradient.</summary>
     /// <param name="gradients">Gradients of the mean loss over a batch with drawn labels.</param>
     void UpdateCurvature(Gradients gradients);
 }
@@ -63,6 +63,9 @@ public sealed class Sophia : Optimizer<SophiaOptions>, ICurvatureOptimizer
     public override string Name => "sophia";
 
     /// <inheritdoc/>
+    public override bool SupportsRanks => true;
+
+    /// <inheritdoc/>
     public int CurvatureInterval => States.Count > 0 ? ((SophiaOptions)States[0].Options).CurvatureInterval : new SophiaOptions().CurvatureInterval;
 
     /// <inheritdoc/>
@@ -73,7 +76,7 @@ public sealed class Sophia : Optimizer<SophiaOptions>, ICurvatureOptimizer
     {
         foreach (ParameterState state in States)
         {
-            if (state.Parameter.Length == 0 || !gradients.Has(state.Parameter))
+            if (state.Parameter.Length == 0 || !state.IsOwned || !gradients.Has(state.Parameter))
                 continue;
             double beta = ((SophiaOptions)state.Options).Beta2;
             var update = new ParameterUpdate(state, gradients[state.Parameter], 0);
