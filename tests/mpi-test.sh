@@ -15,8 +15,21 @@ small=(--layers 1 --heads 2 --hidden-size 16 --block 8 --batch 1 --eval-batches 
 
 fail() { cat "$work/log"; echo "mpi-test: $mpi: $*"; exit 1; }
 
-# ranks N ARGUMENT...: trains with N processes; two minutes are far more than needed.
-ranks() { timeout -k 5 120 "mpirun.$mpi" "${flags[@]}" -n "$1" "$cli" train --data-parallel "${@:2}" >"$work/log" 2>&1; }
+# ranks N ARGUMENT...: trains with N processes; two minutes are far more than needed. Once in about two hundred starts, a process of Open MPI 5.0.7 ended with a
+# segmentation fault before the processes had joined and anything was printed. The likely cause is removed (docs/distributed.md), which too few starts have shown
+# yet; such a start is reported and repeated once.
+ranks() {
+  launch "$@" && return
+  local status=$?
+  if grep -q 'signal 11' "$work/log" && ! grep -q 'run  ' "$work/log"; then
+    cat "$work/log"
+    echo "mpi-test: $mpi: a process crashed before training began; once more"
+    launch "$@"
+    return
+  fi
+  return $status
+}
+launch() { timeout -k 5 120 "mpirun.$mpi" "${flags[@]}" -n "$1" "$cli" train --data-parallel "${@:2}" >"$work/log" 2>&1; }
 
 # What a run computed: losses and norms of its steps, the weights, and each tensor of the optimizer's state, whatever file it is in.
 bits() {
@@ -36,7 +49,7 @@ optimizers=$("$cli" optimizers --json | grep -o '"name":"[^"]*","summary"' | cut
 for optimizer in $optimizers; do
   options=(--optimizer "$optimizer" --steps 20)
   "$cli" train "${small[@]}" "${options[@]}" --out "$work/one-$optimizer" >"$work/log" 2>&1 || fail "$optimizer alone"
-  ranks "$n" "${small[@]}" "${options[@]}" --out "$work/$n-$optimizer" || { grep -q "$optimizer combines values of all parameters" "$work/log" && continue; fail "$optimizer with $n processes"; }
+  ranks "$n" "${small[@]}" "${options[@]}" --out "$work/$n-$optimizer" || fail "$optimizer with $n processes"
   same "$work/one-$optimizer" "$work/$n-$optimizer" "$optimizer"
 done
 

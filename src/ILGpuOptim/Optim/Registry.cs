@@ -195,7 +195,7 @@ public static class Registry
     public static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, out IReadOnlyList<ParameterGroup> groups) =>
         Create(entry, settings, parameters, null, out groups);
 
-    private static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, Communicator? communicator, out IReadOnlyList<ParameterGroup> groups)
+    internal static Optimizer Create(OptimizerEntry entry, OptimizerSettings settings, IReadOnlyList<Parameter> parameters, Communicator? communicator, out IReadOnlyList<ParameterGroup> groups)
     {
         var added = new List<(Parameter Parameter, OptimizerOptions Options)>();
         var made = new Dictionary<string, List<Parameter>>();
