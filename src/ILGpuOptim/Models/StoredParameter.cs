@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Files;
 
@@ -27,68 +26,73 @@ internal static class StoredParameter
         parameter.Data.Type.IsInt4() ? [parameter.Rows, checked((int)Int4.RowBytes(parameter.Data.Type, parameter.Columns))] : parameter.Shape;
 
     /// <summary>Writes them.</summary>
-    public static void Write(SafetensorsWriter writer, Parameter parameter)
-    {
-        if (!parameter.Data.Type.SharesScales())
-        {
-            StoredBytes all = StoredBytes.Of(parameter);
-            byte[] part = new byte[(int)Math.Min(StoredBytes.Part, all.Count)];
-            all.ForEachPart(StoredBytes.Part, (start, count) =>
-            {
-                all.Download(start, part.AsSpan(0, count));
-                writer.Write(parameter.Name, part.AsSpan(0, count));
-            });
-            return;
-        }
+    /// <param name="writer">The file.</param>
+    /// <param name="parameter">The parameter.</param>
+    /// <param name="part">The most bytes that are copied at once; even.</param>
+    public static void Write(SafetensorsWriter writer, Parameter parameter, int part = StoredBytes.Part) => ForEachRange(parameter, part, (bytes, tensor, _) => writer.Write(tensor, bytes), upload: false);
 
-        var bytes = new byte[parameter.Bytes];
-        parameter.Device.DownloadBytes(parameter.Data, bytes.Length, bytes);
-        int scales = ScalesOf(parameter);
-        writer.Write(parameter.Name, bytes.AsSpan(0, parameter.Data.Type == DType.I8 ? checked((int)parameter.Length) : scales));
-        writer.Write(parameter.Name + Scales, bytes.AsSpan(scales));
+    /// <summary>
+    /// Copies a parameter in parts: downloads each and passes its ranges of tensors to an action, with the range's start within the tensor; or has the action fill
+    /// them, and uploads. Bytes between codes and scales are zero.
+    /// </summary>
+    private static void ForEachRange(Parameter parameter, int part, RangeAction action, bool upload)
+    {
+        StoredBytes all = StoredBytes.Of(parameter);
+        (long codes, long scales) = parameter.Data.Type.SharesScales() ? (CodesOf(parameter), ScalesOf(parameter)) : (all.Count, all.Count);
+        byte[] buffer = new byte[(int)Math.Min(part, all.Count)];
+        all.ForEachPart(part, (start, count) =>
+        {
+            Span<byte> bytes = buffer.AsSpan(0, count);
+            if (upload)
+                bytes.Clear();
+            else
+                all.Download(start, bytes);
+            if (start < codes)
+                action(bytes[..(int)Math.Min(count, codes - start)], parameter.Name, start);
+            if (start + count > scales)
+                action(bytes[(int)Math.Max(0, scales - start)..], parameter.Name + Scales, Math.Max(0, start - scales));
+            if (upload)
+                all.Upload(start, bytes);
+        });
     }
+
+    private delegate void RangeAction(Span<byte> bytes, string tensor, long start);
 
     /// <summary>The tensors that a file has for a parameter.</summary>
     public static IEnumerable<string> Names(Safetensors file, string name) => file[name].Type is "I8" or "U8" ? [name, name + Scales] : [name];
 
     /// <summary>Fills a parameter, whatever the two are stored in; the same storage gives the same bits.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="name">The tensor.</param>
+    /// <param name="parameter">The parameter.</param>
+    /// <param name="part">The most bytes that are copied at once; even.</param>
     /// <exception cref="SafetensorsException">The scales are missing or do not fit, or the type is not known.</exception>
-    public static void Load(Safetensors file, string name, Parameter parameter)
+    public static void Load(Safetensors file, string name, Parameter parameter, int part = StoredBytes.Part)
     {
         if (parameter.Data.Type.IsInt4() != (file[name].Type == "U8"))
             throw new SafetensorsException($"{file.Path}: {name} is stored as {file[name].Type}, but {ModelFiles.Config} {(parameter.Data.Type.IsInt4() ? "has" : "lacks")} {QuantizationField.Name}; the two files do not belong together");
-        if (file[name].Type == Tensors(parameter).First().Type && !parameter.Data.Type.SharesScales())
-        {
-            StoredBytes all = StoredBytes.Of(parameter);
-            byte[] part = new byte[(int)Math.Min(StoredBytes.Part, all.Count)];
-            all.ForEachPart(StoredBytes.Part, (start, count) =>
-            {
-                file.ReadBytes(name, start, part.AsSpan(0, count));
-                all.Upload(start, part.AsSpan(0, count));
-            });
-            return;
-        }
-
+        bool isSame = file[name].Type == Tensors(parameter).First().Type;
         if (file[name].Type is not ("I8" or "U8"))
         {
-            parameter.Load(file.ReadF32(name));
+            if (isSame)
+                Read();
+            else
+                parameter.Load(file.ReadF32(name));
             return;
         }
 
         int rows = parameter.Rows, columns = parameter.Columns, blocks = parameter.Data.Type.IsInt4() ? (int)parameter.Data.Type.GroupsOf(columns) : BlocksOf(columns);
-        float[] scales = file.ReadF32(name + Scales);
-        if (scales.Length != rows * blocks)
-            throw new SafetensorsException($"{file.Path}: {name + Scales} has {scales.Length} values, but {parameter} needs {rows * blocks}; the file was not written by this program");
-        byte[] codes = file.ReadBytes(name);
-        if (parameter.Data.Type.SharesScales())
+        SafetensorsEntry scaling = file[name + Scales];
+        if (scaling.Length != (long)rows * blocks || scaling.Type != "F32")
+            throw new SafetensorsException($"{file.Path}: {name + Scales} has {scaling.Length} values of type {scaling.Type}, but {parameter} needs {(long)rows * blocks} of type F32; the file was not written by this program");
+        if (isSame)
         {
-            var bytes = new byte[parameter.Bytes];
-            codes.CopyTo(bytes);
-            MemoryMarshal.AsBytes<float>(scales).CopyTo(bytes.AsSpan(ScalesOf(parameter)));
-            parameter.Device.UploadBytes(bytes, parameter.Data);
+            Read();
             return;
         }
 
+        float[] scales = file.ReadF32(name + Scales);
+        byte[] codes = file.ReadBytes(name);
         var values = new float[parameter.Length];
         for (int row = 0; row < rows; row++)
         {
@@ -97,12 +101,17 @@ internal static class StoredParameter
         }
 
         parameter.Load(values);
+
+        void Read() => ForEachRange(parameter, part, (bytes, tensor, start) => file.ReadBytes(name + tensor[parameter.Name.Length..], start, bytes), upload: true);
     }
 
+    /// <summary>The number of bytes of the codes.</summary>
+    private static long CodesOf(Parameter parameter) => parameter.Data.Type == DType.I8 ? parameter.Length : ScalesOf(parameter);
+
     /// <summary>The offset of the scales among a parameter's bytes.</summary>
-    private static int ScalesOf(Parameter parameter) => checked((int)(parameter.Data.Type == DType.I8
+    private static long ScalesOf(Parameter parameter) => parameter.Data.Type == DType.I8
         ? DTypes.QuantizedScales(parameter.Rows, parameter.Columns)
-        : Int4.Scales(parameter.Data.Type, parameter.Rows, parameter.Columns)));
+        : Int4.Scales(parameter.Data.Type, parameter.Rows, parameter.Columns);
 
     private static int BlocksOf(int columns) => (columns + DTypes.QuantizedBlock - 1) / DTypes.QuantizedBlock;
 }
