@@ -8,7 +8,8 @@ namespace ILGpuOptim.Tests.Models;
 public class StoredParameterTests
 {
     public static TheoryData<DType, int, int> Storages => new(
-        from type in (DType[])[DType.F32, DType.BF16, DType.I8, DType.Int4By32, DType.Int4By128] from shape in ((int, int)[])[(67, 131), (5, 256), (1, 1), (3, 300)]
+        from type in (DType[])[DType.F32, DType.BF16, DType.I8, DType.Int4By32, DType.Int4By128]
+        from shape in ((int, int)[])[(67, 131), (5, 256), (1, 1), (3, 300)]
         select (type, shape.Item1, shape.Item2));
 
     [Theory]
