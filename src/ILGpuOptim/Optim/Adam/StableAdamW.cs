@@ -43,16 +43,17 @@ public sealed class StableAdamW : Optimizer<StableAdamWOptions>
         Block m = update.StateValues("exp_avg"), v = update.StateValues("exp_avg_sq"), scalar = device.Pool.Rent(1);
         update.Map(new MomentsRule(Debiased(o.Beta1, update.Step), Debiased(o.Beta2, update.Step), (float)o.Epsilon), update.Gradient, m, v, Operand.Scalar(scalar));
         device.Map(new RateRule((float)update.LearningRate, (float)(1.0 / update.Length)), 1, 1, scalar);
+        var rule = new DirectionRule((float)o.Epsilon);
         if (update.State.Parts.ChangesMove)
         {
             Block direction = device.Pool.Rent(update.Length);
-            update.Map(new DirectionRule((float)o.Epsilon), direction, m, v);
+            update.Map(rule, direction, m, v);
             update.Move(direction, Decay.Before(o.WeightDecay / Peak(o)), scalar);
             device.Pool.Return(direction);
         }
         else
         {
-            update.Map(new StepRule((float)o.Epsilon, (float)(o.WeightDecay / Peak(o))), update.Weights, m, v, Operand.Scalar(scalar));
+            update.Map(new StepRule(rule, (float)(o.WeightDecay / Peak(o))), update.Weights, m, v, Operand.Scalar(scalar));
         }
 
         device.Pool.Return(scalar);
@@ -117,14 +118,19 @@ public sealed class StableAdamW : Optimizer<StableAdamWOptions>
         public void Apply<L>(ref L u, ref L m, ref L v) where L : struct, ILane<L> => u = m / (L.Sqrt(v) + L.Splat(epsilon));
     }
 
-    private readonly struct StepRule(float epsilon, float decay) : IMap4
+    private readonly struct StepRule(DirectionRule direction, float decay) : IMap4
     {
-        private readonly float epsilon = epsilon, decay = decay;
+        private readonly DirectionRule direction = direction;
+        private readonly float decay = decay;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L m, ref L v, ref L rate) where L : struct, ILane<L> =>
-            p -= rate * L.Fma(L.Splat(decay), p, m / (L.Sqrt(v) + L.Splat(epsilon)));
+        public void Apply<L>(ref L p, ref L m, ref L v, ref L rate) where L : struct, ILane<L>
+        {
+            L u = p;
+            direction.Apply(ref u, ref m, ref v);
+            p -= rate * L.Fma(L.Splat(decay), p, u);
+        }
     }
 }

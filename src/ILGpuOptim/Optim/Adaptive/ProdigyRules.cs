@@ -118,16 +118,17 @@ internal static class ProdigyRules
     /// <summary>The moments of d · g; p -= decay · a · p, then p -= a m / (√v + d ε).</summary>
     internal readonly struct Step(ProdigyOptions o, float decay) : IMap6
     {
-        private readonly float beta1 = (float)o.Beta1, rest1 = (float)(1 - o.Beta1), beta2 = (float)o.Beta2, rest2 = (float)(1 - o.Beta2), decay = decay;
+        private readonly Direction direction = new(o);
+        private readonly float decay = decay;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Update, Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L g, ref L m, ref L v, ref L rate, ref L epsilon) where L : struct, ILane<L>
         {
-            m = L.Fma(L.Splat(beta1), m, L.Splat(rest1) * g);
-            v = L.Fma(L.Splat(beta2), v, L.Splat(rest2) * g * g);
-            p -= rate * (L.Splat(decay) * p + m / (L.Sqrt(v) + epsilon));
+            L u = p;
+            direction.Apply(ref u, ref g, ref m, ref v, ref epsilon);
+            p -= rate * (L.Splat(decay) * p + u);
         }
     }
 
