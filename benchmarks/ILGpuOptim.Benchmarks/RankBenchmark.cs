@@ -10,12 +10,12 @@ using ILGpuOptim.Training;
 namespace ILGpuOptim.Benchmarks;
 
 /// <summary>
-/// Steps of data-parallel training on the processor, each rank with one thread: their time with exchanges that overlap with computation and without, in turns,
-/// and the bytes that all ranks send in a step. <c>ranks threads N</c>, or <c>ranks mpi</c> in processes that mpirun has started.
+/// Steps of data-parallel training on the processor, each rank with one thread: their time with exchanges that overlap with computation and without, in turns
+/// of several steps, after which all ranks wait for each other; and the bytes that all ranks send in a step. <c>ranks threads N</c>, or <c>ranks mpi</c> in processes that mpirun has started.
 /// </summary>
 internal static class RankBenchmark
 {
-    private const int Rounds = 12, Shards = 4;
+    private const int Rounds = 12, Steps = 5, Shards = 4;
 
     public static int Run(string[] arguments)
     {
@@ -56,21 +56,23 @@ internal static class RankBenchmark
         var waits = new Dictionary<bool, List<double>> { [true] = [], [false] = [] };
         for (int i = 0; i < 3; i++)
             trainer.Step();
+        trainer.Settle();
         long before = communicator.BytesSent, steps = 0, barriers = 0;
         for (int round = 0; round < Rounds; round++)
         {
             foreach (bool overlaps in (bool[])[true, false])
             {
                 trainer.Exchange?.Overlaps = overlaps;
-                long sent = communicator.BytesSent;
-                communicator.Barrier();
-                barriers += communicator.BytesSent - sent;
+                barriers += Wait(communicator);
                 TimeSpan waited = trainer.Exchange?.Waited ?? TimeSpan.Zero;
                 long began = Stopwatch.GetTimestamp();
-                trainer.Step();
-                times[overlaps].Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
-                waits[overlaps].Add(((trainer.Exchange?.Waited ?? TimeSpan.Zero) - waited).TotalMilliseconds);
-                steps++;
+                for (int i = 0; i < Steps; i++)
+                    trainer.Step();
+                trainer.Settle();
+                barriers += Wait(communicator);
+                times[overlaps].Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds / Steps);
+                waits[overlaps].Add(((trainer.Exchange?.Waited ?? TimeSpan.Zero) - waited).TotalMilliseconds / Steps);
+                steps += Steps;
             }
         }
 
@@ -84,6 +86,14 @@ internal static class RankBenchmark
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{exchange}: {elements:N0} parameters, {bytes.Sum() / (double)steps:N0} bytes a step, {predicted:N0} by the formula"));
         foreach (bool overlaps in (bool[])[true, false])
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {(overlaps ? "overlapping" : "at the end ")}  step {Median(times[overlaps]):F1} ms, of which {Median(waits[overlaps]):F1} ms waiting in the first rank"));
+    }
+
+    /// <summary>Waits for all ranks; returns the bytes that this takes.</summary>
+    private static long Wait(Communicator communicator)
+    {
+        long before = communicator.BytesSent;
+        communicator.Barrier();
+        return communicator.BytesSent - before;
     }
 
     private static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Diagnostics;
 
 namespace ILGpuOptim.Distributed;
 
@@ -103,7 +102,7 @@ public sealed class MpiCommunicator : Communicator
         Sending = sentCount > 0 ? library.Send(sent, sentCount, peer) : 0,
         HasReceived = receivedCount == 0,
         HasSent = sentCount == 0,
-        Began = Stopwatch.GetTimestamp(),
+        Time = WaitingTime.Begin(),
     };
 
     private bool IsDone(int peer, ref Transfer transfer)
@@ -112,7 +111,7 @@ public sealed class MpiCommunicator : Communicator
         transfer.HasSent = transfer.HasSent || library.IsDone(ref transfer.Sending);
         if (transfer.HasReceived && transfer.HasSent)
             return true;
-        if (Stopwatch.GetElapsedTime(transfer.Began) < timeout)
+        if (transfer.Time.Look() < timeout)
             return false;
 
         // MPI still has the addresses of the buffers, so the process cannot go on.
@@ -129,7 +128,7 @@ public sealed class MpiCommunicator : Communicator
     {
         public nint Receiving, Sending;
         public bool HasReceived, HasSent;
-        public long Began;
+        public WaitingTime Time;
         public MemoryHandle Sent, Received;
     }
 

@@ -14,7 +14,7 @@ public sealed class CommunicationException(string message, Exception? inner = nu
 /// Connects the ranks of one program: processes of MPI, or threads. All ranks call the same collective operations in the same order. Collectives are
 /// built on <see cref="Exchange"/>, so results and the number of bytes do not depend on the transport.
 /// </summary>
-/// <remarks>One thread at a time may use a communicator.</remarks>
+/// <remarks>One thread at a time may use a communicator. A trainer leaves updated parameters under way between steps; whatever is exchanged next waits until they have arrived.</remarks>
 public abstract class Communicator : IDisposable
 {
     /// <summary>The number of this rank, from 0.</summary>
@@ -32,6 +32,12 @@ public abstract class Communicator : IDisposable
     /// <summary>The bytes that this rank has sent.</summary>
     public long BytesSent { get; private set; }
 
+    /// <summary>
+    /// Ends exchanges that were left under way, and removes itself; null without any. Runs before any other exchange begins, so that messages between two ranks have the same
+    /// order on both, wherever each of them has waited for some.
+    /// </summary>
+    internal Action? Unfinished { get; set; }
+
     /// <summary>The peers with which an exchange is under way.</summary>
     private bool[] Started => field ??= new bool[Size];
 
@@ -42,6 +48,7 @@ public abstract class Communicator : IDisposable
     /// <exception cref="CommunicationException">The peer failed or did not answer in time.</exception>
     public void Exchange(int peer, ReadOnlySpan<byte> sent, Span<byte> received)
     {
+        Unfinished?.Invoke();
         CheckPeer(peer);
         BytesSent += sent.Length;
         if (sent.Length > 0 || received.Length > 0)
@@ -210,6 +217,7 @@ public abstract class Communicator : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        Unfinished?.Invoke();
         Dispose(true);
         GC.SuppressFinalize(this);
     }

@@ -31,6 +31,7 @@ internal sealed class ExchangePipeline
     private readonly int[] missing, done;
     private readonly bool[] isBusy;
     private int begun;
+    private bool hasFailed;
 
     /// <summary>Groups parameters in buckets.</summary>
     /// <param name="levels">The levels, those of the tree's leaves first for sums.</param>
@@ -72,10 +73,13 @@ internal sealed class ExchangePipeline
             levels.Select((_, level) => members.Where(parameter => parameter.Length > 0 && condition(parameter, level)).ToArray());
     }
 
-    /// <summary>True if no exchange was begun since the last <see cref="Finish"/>.</summary>
+    /// <summary>True if no exchange was begun since the last <see cref="Finish()"/>.</summary>
     public bool IsIdle => begun == 0 && completed.Count == 0;
 
-    /// <summary>True if <see cref="Complete"/> was called for a parameter since the last <see cref="Finish"/>.</summary>
+    /// <summary>True if all exchanges were begun and none has failed; until <see cref="Finish()"/>.</summary>
+    public bool IsUnderWay => begun == buckets.Length && !hasFailed;
+
+    /// <summary>True if <see cref="Complete"/> was called for a parameter since the last <see cref="Finish()"/>.</summary>
     public bool IsComplete(Parameter parameter) => completed.Contains(parameter);
 
     /// <summary>Tells that the values of a parameter will not change any more, and begins what can begin.</summary>
@@ -89,8 +93,12 @@ internal sealed class ExchangePipeline
     }
 
     /// <summary>Lets exchanges go on; never waits.</summary>
+    /// <exception cref="InvalidOperationException">An exchange failed before.</exception>
     public void Advance()
     {
+        if (hasFailed)
+            throw Failed();
+        hasFailed = true;
         for (bool moves = true; moves;)
         {
             moves = false;
@@ -113,27 +121,46 @@ internal sealed class ExchangePipeline
                 moves = true;
             }
         }
+
+        hasFailed = false;
+    }
+
+    /// <summary>Begins what is left.</summary>
+    public void Begin()
+    {
+        // One by one: with a communicator that waits in each exchange, all ranks then make the exchanges in the same order.
+        while (begun < buckets.Length)
+            BeginNext();
     }
 
     /// <summary>Exchanges what is left, and waits until all is done.</summary>
     public void Finish()
     {
-        // One by one: with a communicator that waits in each exchange, all ranks then make the exchanges in the same order.
-        while (begun < buckets.Length)
-            BeginNext();
-        var spin = new SpinWait();
-        while (levels.Length > 0 && done[^1] < buckets.Length)
-        {
-            Advance();
-            spin.SpinOnce(sleep1Threshold: 1000);
-        }
-
+        Begin();
+        Wait(buckets.Length);
         begun = 0;
         completed.Clear();
         Array.Clear(done);
         for (int i = 0; i < buckets.Length; i++)
             missing[i] = buckets[i].Count;
     }
+
+    /// <summary>Waits until the exchange of a parameter is done, after <see cref="Begin"/>.</summary>
+    public void Finish(Parameter parameter) => Wait(bucketOf[parameter] + 1);
+
+    private void Wait(int count)
+    {
+        var spin = new SpinWait();
+        while (levels.Length > 0 && done[^1] < count)
+        {
+            Advance();
+            spin.SpinOnce(sleep1Threshold: 1000);
+        }
+    }
+
+    /// <summary>The error of whatever follows an exchange that failed, of which other ranks have a part of the data.</summary>
+    public static InvalidOperationException Failed() =>
+        new("an exchange of gradients or parameters with other ranks failed before; end all ranks, and continue from the last checkpoint");
 
     /// <summary>Exchanges the values of one parameter, which has a bucket of its own, and waits. For every rank in the same order.</summary>
     public void Exchange(Parameter parameter)

@@ -9,10 +9,10 @@ public sealed class ThreadCommunicator : Communicator
 {
     private readonly Group group;
 
-    /// <summary>Of each rank with which an exchange was started: the memory to fill, and since when.</summary>
-    private readonly (Memory<byte> Received, long Began)[] awaited;
+    /// <summary>Of each rank with which an exchange was started: the memory to fill, and the time waited.</summary>
+    private readonly (Memory<byte> Received, WaitingTime Time)[] awaited;
 
-    private ThreadCommunicator(Group group, int rank) => (this.group, Rank, awaited) = (group, rank, new (Memory<byte>, long)[group.Size]);
+    private ThreadCommunicator(Group group, int rank) => (this.group, Rank, awaited) = (group, rank, new (Memory<byte>, WaitingTime)[group.Size]);
 
     /// <inheritdoc/>
     public override int Rank { get; }
@@ -69,7 +69,7 @@ public sealed class ThreadCommunicator : Communicator
             return;
         long began = Stopwatch.GetTimestamp();
         while (!TryReceive(peer, received, group.Timeout - Stopwatch.GetElapsedTime(began)))
-            CheckTime(peer, began);
+            CheckTime(peer, Stopwatch.GetElapsedTime(began));
     }
 
     /// <inheritdoc/>
@@ -77,22 +77,22 @@ public sealed class ThreadCommunicator : Communicator
     {
         if (sent.Length > 0)
             group.Box(Rank, peer).Add(sent.Span);
-        awaited[peer] = (received, Stopwatch.GetTimestamp());
+        awaited[peer] = (received, WaitingTime.Begin());
     }
 
     /// <inheritdoc/>
     protected override bool IsDoneCore(int peer)
     {
-        (Memory<byte> received, long began) = awaited[peer];
+        Memory<byte> received = awaited[peer].Received;
         if (received.Length == 0 || TryReceive(peer, received.Span, TimeSpan.Zero))
             return true;
-        CheckTime(peer, began);
+        CheckTime(peer, awaited[peer].Time.Look());
         return false;
     }
 
-    private void CheckTime(int peer, long began)
+    private void CheckTime(int peer, TimeSpan waited)
     {
-        if (Stopwatch.GetElapsedTime(began) >= group.Timeout)
+        if (waited >= group.Timeout)
             throw new CommunicationException($"rank {peer} did not answer rank {Rank} within {group.Timeout.TotalSeconds:N0} seconds");
     }
 

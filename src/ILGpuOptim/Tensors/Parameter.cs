@@ -43,10 +43,15 @@ public sealed class Parameter : Tensor
     }
 
     /// <summary>True if the parameter is stored in fewer than 32 bits per element.</summary>
-    public bool IsNarrow => Data.Type != DType.F32;
+    public bool IsNarrow => Memory.Type != DType.F32;
 
     /// <summary>The stored bytes, with the scales.</summary>
-    public long Bytes => Data.Type.Bytes(Rows, Columns);
+    public long Bytes => Memory.Type.Bytes(Rows, Columns);
+
+    /// <summary>
+    /// Waits for the exchange with other ranks that the values take part in, and removes itself; null without one. Runs before the memory is read or written.
+    /// </summary>
+    internal Action<Parameter>? Arrival { get; set; }
 
     /// <summary>Replaces the values, rounded to the nearest that can be stored.</summary>
     /// <param name="values">All elements, row by row.</param>
@@ -118,6 +123,17 @@ public sealed class Parameter : Tensor
         if (isReleased)
             return;
         isReleased = true;
+        try
+        {
+            // The memory is still part of the exchange.
+            if (!Device.IsDisposed)
+                Arrival?.Invoke(this);
+        }
+        catch (Exception e) when (e is UserException or InvalidOperationException)
+        {
+            // Whatever else reads the values, or uses the communicator, reports it.
+        }
+
         Device.Pool.Return(Memory);
     }
 

@@ -77,7 +77,7 @@ public sealed partial class Tape
                 Release(output.Memory);
             }
 
-            OperationDone?.Invoke();
+            BetweenOperations?.Invoke();
         }
     }
 

@@ -56,8 +56,8 @@ public sealed partial class Tape(Device device) : IDisposable
     /// </summary>
     public Action<Parameter>? GradientReady { get; set; }
 
-    /// <summary>Called after each operation of the backward pass; null: nothing is.</summary>
-    internal Action? OperationDone { get; set; }
+    /// <summary>Called between operations, of the forward and of the backward pass; null: nothing is.</summary>
+    internal Action? BetweenOperations { get; set; }
 
     /// <summary>A new f32 result with undefined contents; it requires a gradient when any input does and the tape records.</summary>
     /// <param name="shape">Its sizes.</param>
@@ -117,7 +117,11 @@ public sealed partial class Tape(Device device) : IDisposable
         return isNarrow ? DType.BF16 : DType.F32;
     }
 
-    private Tensor Result(long length, int[] shape, DType type, bool requires) => new(Scratch(length, type), shape) { Tape = this, Recording = recording, RequiresGradient = requires };
+    private Tensor Result(long length, int[] shape, DType type, bool requires)
+    {
+        BetweenOperations?.Invoke();
+        return new(Scratch(length, type), shape) { Tape = this, Recording = recording, RequiresGradient = requires };
+    }
 
     /// <summary>Checks the inputs of an operation.</summary>
     /// <returns>True if its result requires a gradient.</returns>

@@ -44,7 +44,7 @@ public class Tensor
     /// <summary>The tape whose operation made the tensor; null for parameters and for memory from elsewhere.</summary>
     public Tape? Tape { get; internal init; }
 
-    /// <summary>The elements, row-major.</summary>
+    /// <summary>The elements, row-major. Waits for those of a parameter that are under way from other ranks.</summary>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
     public Block Data
     {
@@ -52,6 +52,8 @@ public class Tensor
         get
         {
             CheckMemory();
+            if (memoryOf is not null || this is Parameter)
+                Await();
             return data;
         }
 
@@ -65,7 +67,7 @@ public class Tensor
         get => data.IsReturned || Device.IsDisposed;
     }
 
-    /// <summary>The elements, which may have been returned.</summary>
+    /// <summary>The elements, which may have been returned, or be under way from other ranks.</summary>
     internal Block Memory => data;
 
     /// <summary>The sizes, outermost first; none for a scalar.</summary>
@@ -166,6 +168,15 @@ public class Tensor
     {
         if (IsReturned)
             throw Returned();
+    }
+
+    /// <summary>Waits until the values of a parameter, or of one whose memory this is, have arrived.</summary>
+    private void Await()
+    {
+        if (memoryOf is not null)
+            memoryOf.Await();
+        else if (this is Parameter { Arrival: { } arrival } parameter)
+            arrival(parameter);
     }
 
     private ObjectDisposedException Returned() => new(GetType().Name, WhyReturned());

@@ -10,7 +10,7 @@ namespace ILGpuOptim.Training;
 /// Moves gradients to the owners of their parameters, and updated parameters to all ranks. Gradients are summed along a fixed binary tree over the ranks:
 /// at level k, ranks that differ in bit k exchange the sums of their subtrees, each keeping those whose owner agrees with it in the bits up to k
 /// (recursive halving). Parameters go the same way back (recursive doubling). Gradients move while the backward pass goes on, and parameters while owners
-/// update others.
+/// update others and in the next forward pass: whoever reads one waits for it (<see cref="Parameter.Arrival"/>).
 /// </summary>
 /// <remarks>In one step the ranks together send (ranks − 1) · (4 · trained elements + bytes of the trained parameters); with gradients in bf16, 2 · elements.</remarks>
 internal sealed class ParameterExchange : IDisposable
@@ -26,6 +26,9 @@ internal sealed class ParameterExchange : IDisposable
     private readonly GradientValues gradients;
     private readonly ParameterValues updated;
     private readonly IReadOnlyList<Parameter> trained;
+    private readonly Communicator communicator;
+    private readonly Action<Parameter> arrival;
+    private readonly Action finish;
 
     /// <summary>Prepares for the trained parameters.</summary>
     /// <param name="communicator">The ranks, a power of two.</param>
@@ -36,7 +39,8 @@ internal sealed class ParameterExchange : IDisposable
     /// <param name="isLayerwise">Whether gradients are exchanged one by one (<see cref="Reduce"/>).</param>
     public ParameterExchange(Communicator communicator, Ownership ownership, IReadOnlyList<Parameter> trained, Gradients gradients, GradientSum sum, bool isLayerwise)
     {
-        this.trained = trained;
+        (this.communicator, this.trained) = (communicator, trained);
+        (arrival, finish) = (Await, FinishParameters);
         int rank = communicator.Rank;
         this.gradients = new GradientValues(gradients, sum, trained);
         updated = new ParameterValues();
@@ -58,14 +62,11 @@ internal sealed class ParameterExchange : IDisposable
 
     /// <summary>Refuses to go on after an exchange that failed, of which other ranks have a part of the data.</summary>
     /// <exception cref="InvalidOperationException">An exchange failed.</exception>
-    public void CheckIdle()
+    public void CheckWhole()
     {
-        if (!reduction.IsIdle || !distribution.IsIdle)
-            throw new InvalidOperationException("an exchange of gradients or parameters with other ranks failed before; end all ranks, and continue from the last checkpoint");
+        if (!reduction.IsIdle || !(distribution.IsIdle || distribution.IsUnderWay))
+            throw ExchangePipeline.Failed();
     }
-
-    /// <summary>Begins a step.</summary>
-    public void Begin() => updated.Clear();
 
     /// <summary>Lets exchanges go on; never waits.</summary>
     public void Advance()
@@ -80,19 +81,29 @@ internal sealed class ParameterExchange : IDisposable
     /// <summary>Allows the exchange of a gradient, which does not change any more.</summary>
     public void Complete(Parameter parameter)
     {
-        if (Overlaps)
-            reduction.Complete(parameter);
+        if (!Overlaps)
+            return;
+        communicator.Unfinished?.Invoke();
+        reduction.Complete(parameter);
     }
 
     /// <summary>Waits until all gradients are summed over the ranks; a sum is in the gradient of the owner. Those of other ranks are undefined.</summary>
-    public void FinishGradients() => Finish(reduction);
+    public void FinishGradients()
+    {
+        communicator.Unfinished?.Invoke();
+        Finish(reduction);
+    }
 
     /// <summary>Sums the gradient of one parameter, and waits for it. Every rank calls this in the same order of parameters.</summary>
-    public void Reduce(Parameter parameter) => reduction.Exchange(parameter);
+    public void Reduce(Parameter parameter)
+    {
+        communicator.Unfinished?.Invoke();
+        reduction.Exchange(parameter);
+    }
 
     /// <summary>Allows the exchange of a parameter that the optimizer has passed, updated here if this rank owns it.</summary>
     /// <param name="parameter">The parameter.</param>
-    /// <param name="waits">Leaves the exchange to <see cref="FinishParameters"/>.</param>
+    /// <param name="waits">Leaves the exchange to <see cref="SendParameters"/>.</param>
     public void Updated(Parameter parameter, bool waits = false)
     {
         if (gradients.Has(parameter))
@@ -101,25 +112,73 @@ internal sealed class ParameterExchange : IDisposable
             distribution.Complete(parameter);
     }
 
+    /// <summary>
+    /// Begins to exchange all updated parameters, and leaves them under way: whoever reads or writes one waits for it, and whatever else is exchanged waits for all.
+    /// </summary>
+    /// <param name="waits">Waits for all now.</param>
+    public void SendParameters(bool waits)
+    {
+        distribution.Begin();
+        communicator.Unfinished = finish;
+        foreach (Parameter parameter in trained)
+            parameter.Arrival = updated.Has(parameter) ? arrival : null;
+        if (waits || !Overlaps)
+            FinishParameters();
+    }
+
     /// <summary>Waits until every rank has all updated parameters.</summary>
-    public void FinishParameters() => Finish(distribution);
+    /// <exception cref="InvalidOperationException">An exchange failed before.</exception>
+    public void FinishParameters()
+    {
+        CheckWhole();
+        if (distribution.IsIdle)
+            return;
+        Finish(distribution);
+        foreach (Parameter parameter in trained)
+            parameter.Arrival = null;
+        updated.Clear();
+        communicator.Unfinished = null;
+    }
 
     /// <summary>Gives every rank the present values of all trained parameters of their owners.</summary>
     /// <exception cref="InvalidOperationException">An exchange failed before.</exception>
     public void Distribute()
     {
-        CheckIdle();
+        FinishParameters();
         foreach (Parameter parameter in trained)
             updated.Add(parameter);
         Finish(distribution);
         updated.Clear();
     }
 
-    /// <summary>The time that this rank has spent on exchanges after the backward passes and the updates.</summary>
+    /// <summary>The time that this rank has waited for messages.</summary>
     public TimeSpan Waited { get; private set; }
 
-    /// <inheritdoc/>
-    public void Dispose() => gradients.Dispose();
+    /// <summary>Ends what is under way, since other ranks need it, and returns the memory.</summary>
+    public void Dispose()
+    {
+        try
+        {
+            if (distribution.IsUnderWay && !trained[0].Device.IsDisposed)
+                FinishParameters();
+        }
+        catch (Exception e) when (e is CommunicationException or InvalidOperationException)
+        {
+            // Whatever reads the parameters reports it.
+        }
+
+        if (communicator.Unfinished == finish)
+            communicator.Unfinished = null;
+        gradients.Dispose();
+    }
+
+    private void Await(Parameter parameter)
+    {
+        long began = Stopwatch.GetTimestamp();
+        distribution.Finish(parameter);
+        Waited += Stopwatch.GetElapsedTime(began);
+        parameter.Arrival = null;
+    }
 
     private void Finish(ExchangePipeline pipeline)
     {
@@ -197,8 +256,11 @@ internal sealed class ParameterExchange : IDisposable
 
         public long BytesOf(Parameter parameter) => parameter.Bytes;
 
-        public void Load(Parameter parameter, long start, Span<byte> bytes) => StoredBytes.Of(parameter).Download(start, bytes);
+        public void Load(Parameter parameter, long start, Span<byte> bytes) => Bytes(parameter).Download(start, bytes);
 
-        public void Store(Parameter parameter, long start, ReadOnlySpan<byte> bytes) => StoredBytes.Of(parameter).Upload(start, bytes);
+        public void Store(Parameter parameter, long start, ReadOnlySpan<byte> bytes) => Bytes(parameter).Upload(start, bytes);
+
+        /// <summary>The bytes without waiting for their arrival, which is this.</summary>
+        private static StoredBytes Bytes(Parameter parameter) => new(parameter.Memory, parameter.Bytes);
     }
 }

@@ -22,6 +22,7 @@ public sealed partial class Trainer
     /// </summary>
     internal IDisposable? UseEvaluationWeights()
     {
+        exchange?.FinishParameters();
         if (average?.Use() is { } averaged)
             return averaged;
         IDisposable? weights = keepsEvaluationWeights ? null : Optimizer.EvaluationWeights();

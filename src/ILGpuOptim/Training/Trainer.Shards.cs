@@ -31,6 +31,12 @@ public sealed partial class Trainer
     /// <summary>The exchange with the other ranks; null without others.</summary>
     internal ParameterExchange? Exchange => exchange;
 
+    /// <summary>
+    /// Called in each step once its gradients are known and before updated parameters are sent: there, ranks exchange other values without waiting for
+    /// parameters.
+    /// </summary>
+    internal Action? Agreeing { get; set; }
+
     /// <summary>The bytes of gradients that wait for those of other shards.</summary>
     internal long ShardBytes => sums?.Bytes ?? 0;
 

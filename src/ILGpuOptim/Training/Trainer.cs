@@ -94,10 +94,10 @@ public sealed partial class Trainer : IDisposable
         gradientSum = new GradientSum(device, settings.Shards > 1 ? settings.GradientExchange : GradientExchange.F32, trained.Select(parameter => parameter.Length).DefaultIfEmpty().Max());
         sums = localShards > 1 ? new ShardSums(device, trained, localShards, gradientSum) : null;
         exchange = communicator?.Size > 1 ? new ParameterExchange(communicator, Optimizer.Ownership!, trained, Tape.Gradients, gradientSum, settings.Layerwise) : null;
+        Tape.BetweenOperations = exchange is null ? null : exchange.Advance;
         if (exchange is not null && !settings.Layerwise)
         {
             Tape.GradientReady = ReduceOne;
-            Tape.OperationDone = exchange.Advance;
             Optimizer.Passed = parameter => exchange.Updated(parameter);
         }
 
@@ -169,6 +169,9 @@ public sealed partial class Trainer : IDisposable
     /// <remarks>
     /// A step that fails before its update changes nothing: no gradients, no memory in use, no random numbers consumed. The next call repeats the step.
     /// Gradients that were added before the step are dropped.
+    /// <para>With other ranks, parameters that these have updated may still be under way on return; the next forward pass takes each as it arrives. Whatever reads one before waits
+    /// for it. It arrives once the other ranks read a parameter, too, or call the trainer, <see cref="Dispose"/> included: they must not wait for the rank that reads. After the last step of the
+    /// settings, all have arrived.</para>
     /// </remarks>
     public StepResult Step()
     {
@@ -208,7 +211,7 @@ public sealed partial class Trainer : IDisposable
     {
         if (halfDone is { } failed)
             throw new InvalidOperationException($"step {failed} failed within its update, so some parameters are a step ahead of others; continue from the last checkpoint");
-        exchange?.CheckIdle();
+        exchange?.CheckWhole();
     }
 
     private StepResult Launch(double rate)
@@ -220,13 +223,13 @@ public sealed partial class Trainer : IDisposable
         average?.Begin();
         Optimizer.Observer = measured;
         Tape.IsTraining = Tape.IsRecording = true;
-        exchange?.Begin();
         if (Settings.Shards == 1)
             RunBatches(0);
         else
             RunShards();
         Block? factor = Settings.Layerwise ? clipping.Total(0) : clipping.Measure(Tape.Gradients, Settings.Clip);
         Device.Copy(clipping.Norm, measures.Slice(1, 1));
+        Agreeing?.Invoke();
         var result = new StepResult(StepNumber + 1, EpochsAfter(StepNumber + 1), Settings.Optimizer.Rate * rate, Device.ReadLater(measures), data.HasPairs);
         if (guard is not null && !Settings.Layerwise && Skips(result))
         {
@@ -250,7 +253,7 @@ public sealed partial class Trainer : IDisposable
             Tape.Gradients.Clear();
         }
 
-        exchange?.FinishParameters();
+        exchange?.SendParameters(waits: StepNumber + 1 == Settings.Steps);
         average?.Update();
         EstimateCurvature();
         result.Norms = measured?.Read(clipping.Squares);
@@ -285,9 +288,14 @@ public sealed partial class Trainer : IDisposable
         }
     }
 
-    /// <summary>Waits for every launched step and checks it for divergence.</summary>
+    /// <summary>Waits for every launched step and checks it for divergence; waits for parameters that other ranks have updated.</summary>
     /// <exception cref="DivergedException">A step diverged.</exception>
-    public void Settle() => CheckLaunched(0);
+    /// <exception cref="InvalidOperationException">An exchange with other ranks failed before.</exception>
+    public void Settle()
+    {
+        exchange?.FinishParameters();
+        CheckLaunched(0);
+    }
 
     private void CheckLaunched(int exceptLast)
     {

@@ -255,6 +255,7 @@ public sealed partial class TrainingRun : IDisposable
         if (Trainer.StepNumber == 0)
             Validate();
         bool ends = OnAnyRank(failure is not null);
+        Trainer.Agreeing = () => ends = OnAnyRank(failure is not null || stop.IsCancellationRequested);
         while (Trainer.StepNumber < Settings.Steps && !ends)
         {
             try
@@ -279,7 +280,8 @@ public sealed partial class TrainingRun : IDisposable
                 Validate();
             if (Settings.SampleInterval > 0 && Trainer.StepNumber % Settings.SampleInterval == 0 && !last)
                 Sample();
-            ends = OnAnyRank(failure is not null || stop.IsCancellationRequested);
+            if (Trainer.Communicator is null)
+                Trainer.Agreeing();
             if (last || ends || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
             {
                 Save();

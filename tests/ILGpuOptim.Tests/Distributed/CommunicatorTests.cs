@@ -77,6 +77,19 @@ public class CommunicatorTests
         }
     }
 
+    /// <summary>Ranks that are busy for longer than the timeout do not wait meanwhile.</summary>
+    [Fact]
+    public void TimeInWhichNobodyLooksIsNotWaited() => ThreadCommunicator.Run(2, ranks =>
+    {
+        if (ranks.Rank == 1)
+            Thread.Sleep(1500);
+        ranks.Start(1 - ranks.Rank, new byte[1], new byte[1]);
+        if (ranks.Rank == 0)
+            Thread.Sleep(1200);
+        while (!ranks.IsDone(1 - ranks.Rank))
+            Thread.Yield();
+    }, TimeSpan.FromMilliseconds(1000));
+
     [Fact]
     public void AFailedRankEndsTheOthers()
     {

@@ -35,10 +35,31 @@ public class FailedExchangeTests
         Assert.Equal(trained, Weights(trainer));
     });
 
+    /// <summary>
+    /// Parameters that were under way when the exchange failed are not read any more; those that had arrived are. Whoever reads first reports the failure, and disposal does
+    /// not wait.
+    /// </summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ParametersUnderWayAreLost(bool layerwise) => Run(new TrainingSettings { Layerwise = layerwise, Clip = 0, Optimizer = new() { Name = "adamw" } }, (trainer, ranks) =>
+    {
+        trainer.Step();
+        Parameter first = trainer.Model.Parameters[0], last = trainer.Model.Parameters[^1];
+        float[] values = first.ToArray();
+        ranks.Fails = true;
+        Assert.Throws<CommunicationException>(last.ToArray);
+        Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(last.ToArray).Message, StringComparison.Ordinal);
+        Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(() => trainer.Validate(2)).Message, StringComparison.Ordinal);
+        Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(ranks.Barrier).Message, StringComparison.Ordinal);
+        Assert.Equal(values, first.ToArray());
+        ranks.Fails = false;
+    }, looks: 100);
+
     private static float[] Weights(Trainer trainer) => [.. trainer.Model.Parameters.SelectMany(parameter => parameter.ToArray())];
 
     /// <summary>Lets an exchange fail on both of two ranks, and then tries to go on.</summary>
-    private static void Run(TrainingSettings settings, Action<Trainer, FailingCommunicator> fail)
+    private static void Run(TrainingSettings settings, Action<Trainer, SlowCommunicator> fail, int looks = 0)
     {
         settings = settings with { Block = 7, Batch = 2, Steps = 4, Warmup = 0, Shards = 4 };
         using var folder = new TemporaryFolder();
@@ -48,35 +69,12 @@ public class FailedExchangeTests
         {
             using var device = new CpuDevice(1);
             using LanguageModel model = TrainedModel.Create(config, settings, device);
-            var ranks = new FailingCommunicator(communicator);
+            var ranks = new SlowCommunicator(communicator, () => looks);
             using var trainer = new Trainer(device, model, tokens, settings, ranks);
             fail(trainer, ranks);
             Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(trainer.Step).Message, StringComparison.Ordinal);
             Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(() => Checkpoint.Save(folder["checkpoint"], trainer, null, null)).Message, StringComparison.Ordinal);
             Assert.False(Directory.Exists(folder["checkpoint"]));
         });
-    }
-
-    /// <summary>A communicator whose exchanges in the background can be made to fail.</summary>
-    private sealed class FailingCommunicator(Communicator ranks) : Communicator
-    {
-        public bool Fails { get; set; }
-
-        public override int Rank => ranks.Rank;
-
-        public override int Size => ranks.Size;
-
-        public override void Abort(string reason) => ranks.Abort(reason);
-
-        protected override void ExchangeCore(int peer, ReadOnlySpan<byte> sent, Span<byte> received) => ranks.Exchange(peer, sent, received);
-
-        protected override void StartCore(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received)
-        {
-            if (Fails)
-                throw new CommunicationException("the network failed");
-            ranks.Start(peer, sent, received);
-        }
-
-        protected override bool IsDoneCore(int peer) => ranks.IsDone(peer);
     }
 }
