@@ -125,7 +125,7 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
             device.Pool.Return(copy);
         if (k == 0)
             Begin(update, axes);
-        if (isDry || (k > 0 && k % o.PreconditionFrequency == 0))
+        if (axes.Count > 0 && (isDry || (k > 0 && k % o.PreconditionFrequency == 0)))
             Refresh(update, axes, k / o.PreconditionFrequency, first, second);
         foreach (Block block in (ReadOnlySpan<Block>)[first, second, sum])
             device.Pool.Return(block);
