@@ -8,7 +8,7 @@ namespace ILGpuOptim.Optim;
 /// Sci. Comput. 2020). All products run on the device; only the Gram matrix of a panel is copied to the host. A block of few elements is copied as a whole and
 /// orthonormalised in double precision: one transfer each way takes less time than the launches, and loses no digits to cancellation.
 /// </summary>
-/// <remarks>Rows of zeros become unit vectors. Rows that depend on those before them become any direction that is orthogonal to the rest.</remarks>
+/// <remarks>Rows of zeros become unit vectors, unless all may stay zero. Rows that depend on those before them become any direction that is orthogonal to the rest.</remarks>
 internal sealed class BlockQr
 {
     private const int Panel = 64, MaxPasses = 8;
@@ -33,12 +33,13 @@ internal sealed class BlockQr
     /// <param name="rows">count × length elements.</param>
     /// <param name="count">Number of rows, at most <paramref name="length"/>.</param>
     /// <param name="length">Elements of a row.</param>
+    /// <param name="keepsZero">Leaves rows that are all zero unchanged.</param>
     /// <exception cref="UserException">An element is not finite.</exception>
-    public void Orthonormalise(Device device, Block rows, int count, int length)
+    public void Orthonormalise(Device device, Block rows, int count, int length, bool keepsZero = false)
     {
         if ((long)count * length <= Few)
         {
-            OnHost(device, rows, count, length);
+            OnHost(device, rows, count, length, keepsZero);
             return;
         }
 
@@ -60,7 +61,7 @@ internal sealed class BlockQr
                 }
 
                 Measure(device, panel, square, width, length);
-                if (pass == 0 && FillZeros(device, panel, first, width, length))
+                if (pass == 0 && !(keepsZero && IsZero(width)) && FillZeros(device, panel, first, width, length))
                     Measure(device, panel, square, width, length);
                 double error = Deviation(width, out double trace);
                 if (trace == 0)
@@ -88,11 +89,13 @@ internal sealed class BlockQr
     }
 
     /// <summary>Gram–Schmidt, twice, in double precision.</summary>
-    private void OnHost(Device device, Block rows, int count, int length)
+    private void OnHost(Device device, Block rows, int count, int length, bool keepsZero)
     {
         Span<float> host = few.AsSpan(0, count * length);
         Span<double> all = wide.AsSpan(0, host.Length);
         device.Download(rows, host);
+        if (keepsZero && !host.ContainsAnyExcept(0f))
+            return;
         for (int i = 0; i < host.Length; i++)
             all[i] = host[i];
         for (int i = 0; i < count; i++)
@@ -124,6 +127,18 @@ internal sealed class BlockQr
     {
         device.Gemm(new GemmArguments(panel, panel, square, width, width, length) { TransposeB = true });
         device.Download(square, gram.AsSpan(0, width * width));
+    }
+
+    /// <summary>True if the Gram matrix is that of rows of zeros.</summary>
+    private bool IsZero(int width)
+    {
+        for (int i = 0; i < width; i++)
+        {
+            if (gram[i * width + i] != 0)
+                return false;
+        }
+
+        return true;
     }
 
     /// <summary>Replaces rows of zeros by the unit vectors of their positions.</summary>

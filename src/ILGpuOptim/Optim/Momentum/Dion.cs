@@ -148,8 +148,8 @@ public sealed class Dion : Optimizer<DionOptions>, IBasisOptimizer
         device.CopyStrided(q, 0, axes, 0, [new(r, 1, width), new(width, r, 1)]);
         for (int i = 0; i < o.PowerRounds; i++)
         {
-            // Orthonormal columns of BQ do not change with a triangular factor of Q, and lose fewer digits when those of Q are orthonormal.
-            orthonormal.Orthonormalise(device, axes, r, width);
+            // Orthonormal columns of BQ do not change with a triangular factor of Q, and lose fewer digits when those of Q are orthonormal. A basis of zeros gives unit vectors P.
+            orthonormal.Orthonormalise(device, axes, r, width, keepsZero: true);
             device.Gemm(new GemmArguments(axes, momentum, p, r, height, width) { TransposeB = !transposed });
             orthonormal.Orthonormalise(device, p, r, height);
             if (i < o.PowerRounds - 1)
