@@ -29,7 +29,10 @@ public sealed record StableSpamOptions : AdamOptions
     [Range(0)]
     public int ResetInterval { get; init; } = 1000;
 
-    /// <summary>Steps in which β₁ and γ₁ fall along a cosine to <see cref="CosineFloor"/> times their values; 0: they are constant.</summary>
+    /// <summary>
+    /// Steps in which β₁ and γ₁ fall along a cosine to <see cref="CosineFloor"/> times their values; 0: they are constant. Later steps follow the cosine upwards, as in the
+    /// reference, unless <see cref="HoldsFloor"/>.
+    /// </summary>
     [Description("steps in which beta1 and gamma1 fall along a cosine; 0: constant")]
     [Range(0)]
     public int CosineSteps { get; init; }
@@ -38,6 +41,10 @@ public sealed record StableSpamOptions : AdamOptions
     [Description("factor of beta1 and gamma1 at the end of cosine_steps")]
     [Range(0, 1)]
     public double CosineFloor { get; init; } = 0.5;
+
+    /// <summary>Keeps β₁ and γ₁ at the floor after <see cref="CosineSteps"/>.</summary>
+    [Description("keeps beta1 and gamma1 at the floor after cosine_steps")]
+    public bool HoldsFloor { get; init; }
 
     /// <summary>Divides by the largest second moment so far, which a reset keeps.</summary>
     [Description("divides by the largest second moment so far; 4 more bytes per parameter")]
@@ -127,7 +134,7 @@ public sealed class StableSpam : Optimizer<StableSpamOptions>
     }
 
     private static double Shrink(StableSpamOptions o, long t) => o.CosineSteps == 0 ? 1
-        : t > o.CosineSteps ? o.CosineFloor
+        : o.HoldsFloor && t > o.CosineSteps ? o.CosineFloor
         : o.CosineFloor + (1 - o.CosineFloor) * (1 + Math.Cos(Math.PI * t / (o.CosineSteps + 1))) / 2;
 
     /// <summary>x = γx + (1-γ) max|g|; the limit x / (1-γᵏ) in place of max|g|, and what scales the elements above it.</summary>
