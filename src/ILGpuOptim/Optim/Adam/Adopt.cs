@@ -52,7 +52,7 @@ public sealed class Adopt : Optimizer<AdoptOptions>
         }
 
         double bound = o.ClipsNormalized ? Math.Pow(update.Step - 1, o.ClipExponent) : float.MaxValue;
-        update.Move(new Direction(o, bound), Decay.Of(o.WeightDecay, o.DecoupledDecay), update["exp_avg"], update["exp_avg_sq"]);
+        update.Move(new Direction(o, bound), Decay.Of(o.WeightDecay, o.DecoupledDecay) with { IsDifference = true }, update["exp_avg"], update["exp_avg_sq"]);
     }
 
     internal static void Equations(double[] p, double[] g, IReadOnlyDictionary<string, double[]> state, UpdateContext at)

@@ -177,7 +177,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         device.Pool.Return(direction);
     }
 
-    /// <summary>The step with clipping, and the factor 1 - decay · step without it.</summary>
+    /// <summary>The step with clipping, and -decay · step without it.</summary>
     private readonly struct StepSize(float perElement, float epsilon, float rho, float threshold, bool scales, float penalty) : IMap4
     {
         private readonly float perElement = perElement, epsilon = epsilon, rho = rho, threshold = threshold, penalty = penalty;
@@ -190,7 +190,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         {
             L size = Of(weights);
             step = Clipped(size, squares);
-            decay = L.Splat(1) - L.Splat(penalty) * size;
+            decay = L.Splat(-penalty) * size;
         }
 
         /// <summary>The step without clipping.</summary>
@@ -263,7 +263,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L g, ref L row, ref L column, ref L decay) where L : struct, ILane<L> =>
-            p = p * decay - g * column * row;
+            p = L.Fma(decay, p, p) - g * column * row;
     }
 
     private readonly struct MatrixMomentumStep(float beta, float rest) : IMap6
@@ -276,7 +276,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         public void Apply<L>(ref L p, ref L g, ref L m, ref L row, ref L column, ref L decay) where L : struct, ILane<L>
         {
             m = L.Fma(L.Splat(beta), m, L.Splat(rest) * (g * column * row));
-            p = p * decay - m;
+            p = L.Fma(decay, p, p) - m;
         }
     }
 
@@ -302,7 +302,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L g, ref L v, ref L step, ref L decay) where L : struct, ILane<L> =>
-            p = p * decay - g / L.Sqrt(v) * step;
+            p = L.Fma(decay, p, p) - g / L.Sqrt(v) * step;
     }
 
     private readonly struct VectorMomentumStep(float beta, float rest) : IMap6
@@ -315,7 +315,7 @@ public sealed class AdafactorRelative : Optimizer<AdafactorRelativeOptions>
         public void Apply<L>(ref L p, ref L g, ref L v, ref L m, ref L step, ref L decay) where L : struct, ILane<L>
         {
             m = L.Fma(L.Splat(beta), m, L.Splat(rest) * (g / L.Sqrt(v) * step));
-            p = p * decay - m;
+            p = L.Fma(decay, p, p) - m;
         }
     }
 }

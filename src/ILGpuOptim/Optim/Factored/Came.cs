@@ -80,7 +80,7 @@ public sealed class Came : Optimizer<CameOptions>
         double Correction(double beta) => o.BiasCorrection ? 1 - Math.Pow(beta, step) : 1;
         float unbiased = (float)Math.Sqrt(Correction(o.Beta2));
         bool isVector = update.Shape.Count < 2;
-        var motion = new Motion(update, Decay.Before(o.WeightDecay), (isVector ? 1 : Math.Sqrt(Correction(o.Beta3))) / Correction(o.Beta1));
+        var motion = new Motion(update, Decay.Before(o.WeightDecay) with { IsDifference = true }, (isVector ? 1 : Math.Sqrt(Correction(o.Beta3))) / Correction(o.Beta1));
         Block scalars = pool.Rent(4), squares = scalars.Slice(0, 1), clip = scalars.Slice(1, 1), total = scalars.Slice(2, 1);
         if (isVector)
         {

@@ -101,7 +101,7 @@ public sealed class Fira : LowRankOptimizer<FiraOptions>
         }
         else
         {
-            device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * alpha, 1), new ResidualStep(update.StepSize, update.Decay), clipped, new Operand(factors, layout));
+            device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * alpha, 1), new ResidualStep(update.StepSize, update.Lost), clipped, new Operand(factors, layout));
         }
 
         foreach (Block block in (ReadOnlySpan<Block>)[direction, residual, factors, norms, scalars])
@@ -117,15 +117,18 @@ public sealed class Fira : LowRankOptimizer<FiraOptions>
         public void Apply<L>(ref L u, ref L residual, ref L factor) where L : struct, ILane<L> => u = L.Fma(residual, factor, u);
     }
 
-    /// <summary>p = (p - step · residual · φ) · decay.</summary>
-    private readonly struct ResidualStep(float step, float decay) : IMap3
+    /// <summary>p ← p - step · residual · φ, then p ← p + lost · p.</summary>
+    private readonly struct ResidualStep(float step, float lost) : IMap3
     {
-        private readonly float step = step, decay = decay;
+        private readonly float step = step, lost = lost;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p, ref L residual, ref L factor) where L : struct, ILane<L> =>
-            p = (p - L.Splat(step) * (residual * factor)) * L.Splat(decay);
+        public void Apply<L>(ref L p, ref L residual, ref L factor) where L : struct, ILane<L>
+        {
+            L moved = p - L.Splat(step) * (residual * factor);
+            p = L.Fma(L.Splat(lost), moved, moved);
+        }
     }
 }

@@ -46,20 +46,9 @@ public sealed class GaLore : LowRankOptimizer<GaLoreOptions>
         }
         else
         {
-            whole.Device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * (float)options.Scale, 1), new DecayRule(update.Decay));
+            whole.Device.Gemm(update.Lifted(direction, whole.WeightValues, -update.StepSize * (float)options.Scale, 1), new LossRule(update.Lost));
         }
 
         whole.Device.Pool.Return(direction);
-    }
-
-    /// <summary>p *= decay.</summary>
-    private readonly struct DecayRule(float decay) : IMap1
-    {
-        private readonly float decay = decay;
-
-        public static Access Access => Access.Of(Slot.Update);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L p) where L : struct, ILane<L> => p *= L.Splat(decay);
     }
 }

@@ -52,10 +52,10 @@ public readonly struct LowRankUpdate
 {
     private readonly Block basis, second, half;
 
-    internal LowRankUpdate(in ParameterUpdate update, in Projection projection, Block basis, Block second, Block low, Block half, float stepSize, double scale, float decay)
+    internal LowRankUpdate(in ParameterUpdate update, in Projection projection, Block basis, Block second, Block low, Block half, float stepSize, double scale, double decay)
     {
         (this.basis, this.second, this.half) = (basis, second, half);
-        (Update, Projection, StepSize, Scale, Decay) = (update, projection, stepSize, scale, decay);
+        (Update, Projection, StepSize, Scale, Decay, Lost) = (update, projection, stepSize, scale, (float)(1 - decay), (float)-decay);
         Low = new(low, Factor: update.Gradient.Factor);
     }
 
@@ -76,6 +76,9 @@ public readonly struct LowRankUpdate
 
     /// <summary>The factor of decoupled weight decay, 1 - lr · decay.</summary>
     public float Decay { get; }
+
+    /// <summary>What decoupled weight decay adds to each element, as a multiple of it: -lr · decay.</summary>
+    internal float Lost { get; }
 
     /// <summary>The basis P of R = PᵀG, or Q of R = GQᵀ; A where both sides are projected.</summary>
     internal Block Basis => basis;
@@ -163,7 +166,7 @@ public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRank
         if (!stored || (update.Step - 1) % o.UpdateProjectionGap == 0)
             Renew(update, o, projection, basis, second);
         Block low = pool.Rent(projection.Low[0] * (long)projection.Low[1]), half = projection.IsFull ? pool.Rent((long)projection.Rank * projection.Columns) : low;
-        var projected = new LowRankUpdate(update, projection, basis, second, low, half, (float)(rate * scale), scale, (float)(1 - rate * o.WeightDecay));
+        var projected = new LowRankUpdate(update, projection, basis, second, low, half, (float)(rate * scale), scale, rate * o.WeightDecay);
         Project(projected, o);
         Update(projected, o);
         pool.Return(low);

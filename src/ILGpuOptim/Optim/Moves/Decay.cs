@@ -39,25 +39,48 @@ public readonly record struct Decay(DecayForm Form, double Value)
     /// <summary><see cref="Before"/> where decay is decoupled from the gradient, otherwise <see cref="Gradient"/>.</summary>
     internal static Decay Of(double value, bool decoupled) => decoupled ? Before(value) : Gradient(value);
 
+    /// <summary>
+    /// Subtracts lr · λ · p, as some references do, where <see cref="DecayForm.Before"/> otherwise multiplies by 1 - lr · λ as the others do. In f32 the factor has an error that
+    /// is the same in each step, and large beside a small decay.
+    /// </summary>
+    internal bool IsDifference { get; init; }
+
     internal double Of(DecayForm form) => Form == form ? Value : 0;
 }
 
-/// <summary>p ← (before · p - lr (u + with · p)) · after, for a direction u of the gradient g + penalty · p.</summary>
+/// <summary>p ← before · p + lost · p - lr (u + with · p), then p ← p + after · p, for a direction u of the gradient g + penalty · p.</summary>
 internal readonly struct Move(in Decay decay, double rate, double scale)
 {
     private readonly float rate = (float)(rate * scale);
     private readonly float penalty = (float)decay.Of(DecayForm.Gradient), with = (float)(decay.Of(DecayForm.WithUpdate) / scale);
-    private readonly float before = (float)(1 - rate * decay.Of(DecayForm.Before)), after = (float)(1 - rate * decay.Of(DecayForm.After));
+    private readonly float before = decay.IsDifference ? 1 : (float)(1 - rate * decay.Of(DecayForm.Before)), lost = decay.IsDifference ? (float)(-rate * decay.Of(DecayForm.Before)) : 0;
+    private readonly float after = (float)(-rate * decay.Of(DecayForm.After));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Penalized<L>(L p, L g) where L : struct, ILane<L> => L.Fma(L.Splat(penalty), p, g);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Of<L>(L p, L u) where L : struct, ILane<L> =>
-        (p * L.Splat(before) - L.Splat(rate) * L.Fma(L.Splat(with), p, u)) * L.Splat(after);
+    public L Of<L>(L p, L u) where L : struct, ILane<L> => Moved(p, L.Splat(rate) * L.Fma(L.Splat(with), p, u));
 
     /// <summary>With a factor of u + with · p.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public L Of<L>(L p, L u, L outer) where L : struct, ILane<L> =>
-        (p * L.Splat(before) - L.Splat(rate) * (outer * L.Fma(L.Splat(with), p, u))) * L.Splat(after);
+    public L Of<L>(L p, L u, L outer) where L : struct, ILane<L> => Moved(p, L.Splat(rate) * (outer * L.Fma(L.Splat(with), p, u)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private L Moved<L>(L p, L step) where L : struct, ILane<L>
+    {
+        L moved = L.Fma(L.Splat(lost), p, p * L.Splat(before)) - step;
+        return L.Fma(L.Splat(after), moved, moved);
+    }
+}
+
+/// <summary>p ← p + lost · p, for lost = -lr · λ.</summary>
+internal readonly struct LossRule(float lost) : IMap1
+{
+    private readonly float lost = lost;
+
+    public static Access Access => Access.Of(Slot.Update);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<L>(ref L p) where L : struct, ILane<L> => p = L.Fma(L.Splat(lost), p, p);
 }

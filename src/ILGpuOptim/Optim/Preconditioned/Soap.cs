@@ -157,7 +157,7 @@ public sealed class Soap : Optimizer<SoapOptions>, IBasisOptimizer
         }
 
         if (adds)
-            device.Gemm(axes[^1].Rotation(update.StateValues(axes[^1].Basis), from, update.WeightValues, back: true) with { Alpha = (float)(-update.LearningRate * scale), Beta = 1 }, new ScaleRule((float)(1 - update.LearningRate * o.WeightDecay)));
+            device.Gemm(axes[^1].Rotation(update.StateValues(axes[^1].Basis), from, update.WeightValues, back: true) with { Alpha = (float)(-update.LearningRate * scale), Beta = 1 }, new LossRule((float)(-update.LearningRate * o.WeightDecay)));
         else
             update.Move(from, Decay.After(o.WeightDecay), scale);
     }
