@@ -52,7 +52,7 @@ public sealed record ProdigyOptions : AdamOptions
     [Description("leaves parameters of learning rate 0 unchanged, which otherwise decay by the common rate")]
     public bool FreezesZeroRate { get; init; }
 
-    internal float DecayOfSums => (float)(Beta3 ?? Math.Sqrt(Beta2));
+    internal double DecayOfSums => Beta3 ?? Math.Sqrt(Beta2);
 }
 
 /// <summary>
@@ -153,7 +153,7 @@ public sealed class Prodigy : Optimizer<ProdigyOptions>
         var sliced = new Operand(weights, Stride: stride);
         if (update.Step == 0)
             device.Map(new CopyRule(), rows, columns, sliced, origin);
-        device.Map(new ProdigyRules.Sums(o.DecayOfSums), rows, columns, sliced, gradient with { Stride = stride }, origin, s,
+        device.Map(new ProdigyRules.Sums((float)o.DecayOfSums), rows, columns, sliced, gradient with { Stride = stride }, origin, s,
             Operand.Scalar(products), Operand.Scalar(norms));
         if (parameter.IsNarrow)
             device.Pool.Return(weights);

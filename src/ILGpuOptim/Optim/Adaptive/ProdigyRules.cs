@@ -70,18 +70,19 @@ internal static class ProdigyRules
     /// <summary>The new d from the sums; without any gradient so far everything stays, and the step is 0.</summary>
     internal readonly struct Estimate(ProdigyOptions o) : IMap6
     {
-        private readonly float first = (float)o.D0, coefficient = (float)o.DCoef, growth = (float)(o.GrowthRate ?? double.PositiveInfinity), beta = o.DecayOfSums;
+        // Rates near 1 lose digits in f32, the same way in each step; their distance from 1 does not.
+        private readonly float first = (float)o.D0, coefficient = (float)o.DCoef, gain = (float)((o.GrowthRate ?? double.PositiveInfinity) - 1), loss = (float)(o.DecayOfSums - 1);
 
         public static Access Access => Access.Of(Slot.Read, Slot.Read, Slot.Update, Slot.Update, Slot.Update, Slot.Update);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L products, ref L norm, ref L d, ref L largest, ref L numerator, ref L step) where L : struct, ILane<L>
         {
-            L zero = L.Splat(0), none = L.Equal(norm, zero), sum = L.Fma(L.Splat(beta), numerator, products), estimate = L.Splat(coefficient) * sum / norm;
+            L zero = L.Splat(0), none = L.Equal(norm, zero), sum = L.Fma(L.Splat(loss), numerator, numerator) + products, estimate = L.Splat(coefficient) * sum / norm;
             L began = L.Select(L.Equal(d, L.Splat(first)), L.Max(d, estimate), d), highest = L.Max(largest, estimate);
             numerator = L.Select(none, numerator, sum);
             largest = L.Select(none, largest, highest);
-            d = L.Select(none, d, L.Min(highest, began * L.Splat(growth)));
+            d = L.Select(none, d, L.Min(L.Fma(L.Splat(gain), began, began), highest));
             step = L.Select(none, zero, step);
         }
     }
