@@ -148,6 +148,6 @@ public sealed class Scale : Optimizer<ScaleOptions>
         public static Access Access => Access.Of(Slot.Write, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Apply<L>(ref L u, ref L a, ref L squares) where L : struct, ILane<L> => u = a / L.Max(L.Sqrt(squares * L.Splat(perElement)), L.Splat(Floor));
+        public void Apply<L>(ref L u, ref L a, ref L squares) where L : struct, ILane<L> => u = a / L.Max(L.Splat(Floor), L.Sqrt(squares * L.Splat(perElement)));
     }
 }

@@ -45,6 +45,6 @@ internal readonly struct TrustRule(double limit) : IMap3
     public void Apply<L>(ref L weights, ref L squares, ref L ratio) where L : struct, ILane<L>
     {
         L zero = L.Splat(0), one = L.Splat(1);
-        ratio = L.Select(L.Equal(weights, zero), one, L.Select(L.Equal(squares, zero), one, L.Min(L.Sqrt(weights) / L.Sqrt(squares), L.Splat(limit))));
+        ratio = L.Select(L.Equal(weights, zero), one, L.Select(L.Equal(squares, zero), one, L.Min(L.Splat(limit), L.Sqrt(weights) / L.Sqrt(squares))));
     }
 }
