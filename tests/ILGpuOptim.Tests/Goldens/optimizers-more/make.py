@@ -2,10 +2,10 @@
 
     python3 make.py FOLDER          small tensors, 30 steps: what lies here
     python3 make.py FOLDER --full   the tensors of the folder `optimizers`, with a larger matrix beside them, 60 steps
-    python3 make.py --check FOLDER  replays a folder of recorded trajectories with the equations in twins.py
+    python3 make.py --check FOLDER  replays a folder of recorded trajectories with the equations, as far as there are any
 
 It needs PyTorch 2.6 (Debian 13: python3-torch). SGD, Adam, AdamW and PyTorch's Adafactor are torch.optim's own; everything else is an
-independent float64 implementation of the equations (twins.py). Each case of index.json names its source. The format is that of the
+independent float64 implementation of the equations (twins.py, twins2.py). Each case of index.json names its source. The format is that of the
 folder `optimizers`: its index.json explains names and the hash that makes parameters and gradients.
 """
 
@@ -16,10 +16,14 @@ import os
 import struct
 import sys
 import torch
+import twins2
 from cases import CASES
+from cases2 import CASES2
 from twins import TWINS, Projection
 
 torch.set_num_threads(1)
+TWINS = TWINS | twins2.TWINS
+TORCH = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adafactor_torch": torch.optim.Adafactor}
 SHAPES = {
     "wide": (8, 24), "tall": (24, 8), "square": (16, 16), "large": (96, 64), "vec": (32,), "scalar": (1,), "cube": (4, 6, 5),
     "dot": (1, 1), "row": (1, 7), "column": (5, 1), "kernel": (3, 2, 4, 5), "number": (),
@@ -79,7 +83,7 @@ def rate(case, h, t):
 
 
 def run_torch(case, sources, record):
-    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adafactor_torch": torch.optim.Adafactor}[case["optimizer"]]
+    kind = TORCH[case["optimizer"]]
     params = {name: torch.nn.Parameter(source.initial()) for name, source in sources.items()}
     groups = [dict({k: tuple(v) if isinstance(v, list) else v for k, v in group["hyper"].items()}, params=[params[n] for n in group["params"]]) for group in case["groups"]]
     optimizer = kind(groups, foreach=False)
@@ -90,10 +94,10 @@ def run_torch(case, sources, record):
             group["lr"] = rate(case, given["hyper"], t)
         optimizer.step()
         record(t, params)
-    return {name: {k: v for k, v in optimizer.state[p].items() if v is not None} for name, p in params.items()}, {}
+    return {name: {k: v for k, v in optimizer.state[p].items() if v is not None} for name, p in params.items()}, {}, {}, {}
 
 
-def run_twin(case, sources, record, given=None):
+def run_twin(case, sources, record, given=None, expected=None):
     p = {name: source.initial().double() for name, source in sources.items()}
     state = {name: {} for name in sources}
     hyper = {name: group["hyper"] for group in case["groups"] for name in group["params"]}
@@ -103,17 +107,26 @@ def run_twin(case, sources, record, given=None):
         for name, source in sources.items() if "rank" in hyper[name]
     }
     dtype = torch.bfloat16 if str(case["newton_schulz_dtype"]).startswith("bf") else torch.float64
+    made, refreshes, shared = {}, {}, {}
+
+    def random(key, make):
+        made[key] = (expected[key] if expected else make()).float().double()
+        return made[key]
+
     for t in range(1, case["steps"] + 1):
         g = {name: source.gradient(t).double() for name, source in sources.items()}
-        context = dict(case["instance_options"], norm=math.sqrt(sum(x.square().sum().item() for x in g.values())), dtype=dtype)
+        context = dict(case["instance_options"], shared=shared, random=random, generator=generator, norm=math.sqrt(sum(x.square().sum().item() for x in g.values())), dtype=dtype)
+        if case["optimizer"] in twins2.FIRST:
+            twins2.FIRST[case["optimizer"]](p, g, state, hyper, t, {name: rate(case, h, t) for name, h in hyper.items()}, context)
         for name in p:
-            context["projection"] = projections.get(name)
+            context |= {"projection": projections.get(name), "name": name, "refresh": refreshes.setdefault(name, []).append}
             p[name] = TWINS[case["optimizer"]](p[name], g[name], state[name], hyper[name], t, rate(case, hyper[name], t), context)
         record(t, p)
-    return state, projections
+    state = {name: {k: v for k, v in entries.items() if not k.startswith("_")} for name, entries in state.items()}
+    return state, projections, made, {name: steps for name, steps in refreshes.items() if steps}
 
 
-def run(case, sources, given=None):
+def run(case, sources, given=None, expected=None):
     """All tensors of a case, its projections' steps and its final scalars."""
     tensors, scalars = {}, {}
 
@@ -122,7 +135,8 @@ def run(case, sources, given=None):
             tensors.update({f"param.{name}.step{t}": p.detach().clone() for name, p in params.items()})
 
     runs_torch = case["optimizer"] not in TWINS
-    state, projections = run_torch(case, sources, record) if runs_torch else run_twin(case, sources, record, given)
+    state, projections, made, refreshes = run_torch(case, sources, record) if runs_torch else run_twin(case, sources, record, given, expected)
+    tensors |= made
     for name, entries in state.items():
         scalars[name] = {k: float(v) for k, v in entries.items() if isinstance(v, float) or k == "step"}
         tensors.update({f"state.{name}.{k}": v for k, v in entries.items() if k not in scalars[name]})
@@ -130,7 +144,7 @@ def run(case, sources, given=None):
         for k, basis in enumerate(projection.made):
             tensors.update({f"proj.{name}.{k}" + end: x for end, x in zip((".A", ".B") if projection.full else ("",), basis)})
         tensors.update({f"svals.{name}.{k}": x for k, x in enumerate(projection.singular)})
-    return tensors, {name: projection.refreshes for name, projection in projections.items()}, scalars
+    return tensors, refreshes | {name: projection.refreshes for name, projection in projections.items()}, scalars
 
 
 def write_safetensors(path, tensors):
@@ -163,11 +177,10 @@ def make(folder, full):
     os.makedirs(folder, exist_ok=True)
     shapes, steps, recorded = (SHAPES, 60, [1, 2, 10, 60]) if full else (SMALL, 30, [1, 30])
     index = []
-    for number, (optimizer, name, settings) in enumerate(CASES):
-        seed = 301 + number
+    for seed, (optimizer, name, settings) in [*enumerate(CASES, 301), *enumerate(CASES2, 601)]:
         case = {
             "file": f"{optimizer}__{name}.safetensors", "optimizer": optimizer, "case": name,
-            "source": "independent float64 implementation of the equations" if optimizer in TWINS else f"torch.optim.{ {'sgd': 'SGD', 'adam': 'Adam', 'adamw': 'AdamW', 'adafactor_torch': 'Adafactor'}[optimizer]} (torch {torch.__version__.split('+')[0]})",
+            "source": "independent float64 implementation of the equations" if optimizer in TWINS else f"torch.optim.{TORCH[optimizer].__name__} (torch {torch.__version__.split('+')[0]})",
             "seed": seed, "init": settings.get("init", "hash"),
             "gradient": {"zero_steps": settings.get("zero", []), "huge_steps": settings.get("huge", [])},
             "lr_schedule": settings.get("schedule", "constant"), "steps": steps, "recorded_steps": recorded,
@@ -203,6 +216,10 @@ def check(folder):
     with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:
         cases = json.load(file)["cases"]
     for case in cases:
+        by_name = any("name" in group["hyper"] for group in case["groups"])
+        if by_name or (case["optimizer"] not in TWINS and case["optimizer"] not in TORCH):
+            print(f"-    {case['optimizer']}/{case['case']}")
+            continue
         expected = read_safetensors(os.path.join(folder, case["file"]))
         sources = {p: Source(x["shape"], x["seed"], case["init"], case["gradient"]["zero_steps"], case["gradient"]["huge_steps"]) for p, x in case["params"].items()}
         assert all(sha(x.initial()) == case["params"][p]["init_sha"] for p, x in sources.items())
@@ -212,7 +229,7 @@ def check(folder):
             ends = (".A", ".B") if full else ("",)
             return [expected[f"proj.{name}.{k}" + end].double() for end in ends]
 
-        actual, _, _ = run(case, sources, given)
+        actual, _, _ = run(case, sources, given, expected)
         value = movement = state = 0.0
         loosest = 0.1 if str(case["newton_schulz_dtype"]).startswith("bf") else 1e-3 if any(group["hyper"].get("proj_type") == "full" for group in case["groups"]) else 1e-4
         for p, source in sources.items():
@@ -224,7 +241,7 @@ def check(folder):
                 value = max(value, error / (largest or 1))
                 movement = max(movement, max(0.0, error - (t + 4) * 2.0**-25 * largest) / (moved or 1))
         for k, gold in expected.items():
-            if k.startswith("state."):
+            if k.startswith("state.") and not (k.endswith(".Q") and case["optimizer"].startswith("dion")):
                 state = max(state, (actual[k].reshape(gold.shape) - gold).abs().max().item() / (gold.abs().max().item() or 1))
         agrees = value <= (math.inf if loosest == 0.1 else 1e-5) and movement <= loosest and state <= 1e-4
         bad += not agrees
