@@ -42,7 +42,7 @@ internal sealed record StepProfile(DeviceRoof Roof, IReadOnlyList<ProfileRow> Ro
     public static StepProfile Of(Device device, ModelConfig config, TrainingSettings settings, Dataset data, int steps)
     {
         DeviceRoof roof = DeviceRoof.Measure(device);
-        var profiler = new ProfilingDevice(device);
+        var profiler = new ProfilingDevice(device) { Step = () => null };
         using LanguageModel model = TrainedModel.Create(config, settings, profiler);
         using var trainer = new Trainer(profiler, model, data, settings with { Steps = Math.Max(settings.Steps, WarmUp + steps) });
         profiler.Step = () => trainer.IsStepping && trainer.StepNumber >= WarmUp ? trainer.StepNumber + 1 : null;

@@ -143,6 +143,7 @@ public sealed class ProfilingDeviceTests
         string[] lines = outcome.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Contains("\"step_seconds\":", lines[0]);
         Assert.Contains(lines, line => line.Contains("\"name\":\"AttentionBackward\"", StringComparison.Ordinal) && line.Contains("\"launches\":2", StringComparison.Ordinal));
+        Assert.DoesNotContain(lines, line => line.Contains("\"name\":\"Random\"", StringComparison.Ordinal)); // initialisation is not part of a step
         Outcome refused = Tool.Run("profile", "--preset", "tiny", "--out", "run");
         Assert.Equal((1, "error: --out: profile measures steps of a new model and writes no run; leave it out"), (refused.Code, refused.Error.Trim()));
     }
