@@ -1,37 +1,66 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace ILGpuOptim.Compute.Cpu;
 
 /// <summary>Copies parts of stored rows into strips, widened to f32.</summary>
 internal static unsafe class GemmPacking
 {
+    /// <summary>Rows that are prefetched ahead of those copied: parts of rows are too short, and too far apart, for hardware prefetching.</summary>
+    private const int RowsAhead = 8;
+
     /// <summary>target[k · width + i] = source[k · stride + i].</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Copy(float* source, nint stride, float* target, int width, int count, int depth)
     {
+        nint ahead = RowsAhead * stride;
         for (int k = 0; k < depth; k++, source += stride, target += width)
         {
-            int i = 0;
-            for (; i <= count - 8; i += 8)
-                Vector256.Load(source + i).Store(target + i);
-            if (i <= count - 4)
-            {
-                Vector128.Load(source + i).Store(target + i);
-                i += 4;
-            }
-
-            for (; i < count; i++)
-                target[i] = source[i];
+            for (int i = 0; i < count; i += 16)
+                Prefetch(source + ahead + i);
+            CopyRow(source, target, count);
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(void* address)
+    {
+        if (Sse.IsSupported)
+            Sse.Prefetch0(address);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void CopyRow(float* source, float* target, int count)
+    {
+        int i = 0;
+        if (Vector512.IsHardwareAccelerated)
+        {
+            for (; i <= count - 16; i += 16)
+                Vector512.Load(source + i).Store(target + i);
+        }
+
+        for (; i <= count - 8; i += 8)
+            Vector256.Load(source + i).Store(target + i);
+        if (i <= count - 4)
+        {
+            Vector128.Load(source + i).Store(target + i);
+            i += 4;
+        }
+
+        for (; i < count; i++)
+            target[i] = source[i];
     }
 
     /// <summary>As <see cref="Copy"/>, from bf16.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Widen(ushort* source, nint stride, float* target, int width, int count, int depth)
     {
+        nint ahead = RowsAhead * stride;
         for (int k = 0; k < depth; k++, source += stride, target += width)
         {
+            for (int j = 0; j < count; j += 32)
+                Prefetch(source + ahead + j);
             int i = 0;
             for (; i <= count - 16; i += 16)
             {

@@ -31,9 +31,9 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
         uint* words = stackalloc uint[Part];
         float* units = stackalloc float[2 * Part];
         long end = Math.Min((index + 1L) * Piece, Numbers.Length);
-        if (Avx512F.IsSupported && L.Count == F16.Count && Numbers.Kind == RandomKind.Normal)
+        if (Avx512F.IsSupported && L.Count == F16.Count)
         {
-            DrawNormal((long)index * Piece, end, units);
+            Draw((long)index * Piece, end, units);
             return;
         }
 
@@ -45,16 +45,20 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
         }
     }
 
-    /// <summary>Normal variates, 32 at a time, in registers.</summary>
+    /// <summary>32 values at a time, in registers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly void DrawNormal(long start, long end, float* last)
+    private readonly void Draw(long start, long end, float* last)
     {
         const int Together = 2 * Vectors; // eight counters
         Vector512<int> lower = Vector512.Create(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), upper = lower + Vector512.Create(8);
         for (; start < end; start += Together)
         {
             (Vector512<uint> even, Vector512<uint> odd) = CpuPhilox.Eight(Numbers.Seed, Numbers.Stream, (ulong)start / 4);
-            RandomNumbers.Normal(Units(even), Units(odd), F16.Splat(Numbers.Scale), out F16 x, out F16 y);
+            F16 x = Units(even), y = Units(odd);
+            if (Numbers.Kind == RandomKind.Normal)
+                RandomNumbers.Normal(x, y, F16.Splat(Numbers.Scale), out x, out y);
+            else
+                (x, y) = (Value(x), Value(y));
             float* target = end - start < Together ? last : Numbers.Target + start;
             Avx512F.PermuteVar16x32x2(x.Value, lower, y.Value).Store(target);
             Avx512F.PermuteVar16x32x2(x.Value, upper, y.Value).Store(target + Vectors);
@@ -68,6 +72,12 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
     private static F16 Units(Vector512<uint> words) =>
         new(Vector512.ConvertToSingle((words >> 8).AsInt32()) * Vector512.Create(1f / 16777216f));
 
+    /// <summary><see cref="RandomNumbers.One"/> of numbers from 0 to 1, where they are not normal.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly V Value<V>(V unit) where V : struct, ILane<V> => Numbers.Kind == RandomKind.Uniform
+        ? unit * V.Splat(Numbers.Scale)
+        : V.Select(V.Less(unit, V.Splat(Numbers.Scale)), V.Splat(1 / Numbers.Scale), default);
+
     /// <summary>Converts words to values; the second half of <paramref name="units"/> is scratch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Draw(uint* words, float* units)
@@ -77,13 +87,8 @@ internal unsafe struct CpuRandomWork<L> : IWork where L : struct, IVectorLane<L>
             // RandomNumbers.One of Philox.Unit, in vectors.
             for (int i = 0; i < Part; i += Vector<uint>.Count)
                 Vector.Store(Vector.ConvertToSingle(Vector.AsVectorInt32(Vector.Load(words + i) >> 8)) * (1f / 16777216f), units + i);
-            L scale = L.Splat(Numbers.Scale), kept = L.Splat(1 / Numbers.Scale);
             for (int i = 0; i < Part; i += L.Count)
-            {
-                L unit = L.Load(units + i);
-                L.Store(Numbers.Kind == RandomKind.Uniform ? unit * scale : L.Select(L.Less(unit, scale), kept, default), units + i);
-            }
-
+                L.Store(Value(L.Load(units + i)), units + i);
             return;
         }
 
