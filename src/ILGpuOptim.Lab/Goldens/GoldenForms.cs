@@ -11,7 +11,6 @@ internal static class GoldenForms
     {
         MuonOptions { Form: MuonForm.Torch } muon => Torch(muon, hyper),
         OrthogonalOptions muon and not MuonOptions => muon with { Orthogonalises = hyper.Flag("use_muon") },
-        LambOptions { Form: LambForm.Collection } lamb => Collection(lamb, hyper, instance),
         DionOptions dion => Dion(dion, hyper, instance),
         SoapOptions when hyper.Choice("data_format", true, ("channels_first", true)) => options,
         ScheduleFreeOptions when instance.Has("switch_steps") => options,
@@ -31,20 +30,6 @@ internal static class GoldenForms
             NormEpsilon = hyper.Number("eps", o.NormEpsilon),
             Scaling = hyper.Choice("adjust_lr_fn", MuonScaling.Original, ("original", MuonScaling.Original), ("match_rms_adamw", MuonScaling.Moonlight)),
         };
-    }
-
-    /// <summary>It clips gradients only before a normalization that is not supported, and names what switches the ratio off after what is left.</summary>
-    private static LambOptions Collection(LambOptions o, GoldenSettings hyper, GoldenSettings instance)
-    {
-        foreach (string setting in (string[])["fixed_decay", "rectify", "pre_norm"])
-        {
-            if (hyper.Flag(setting) | instance.Flag(setting))
-                throw new UserException($"not supported: the setting {setting} = true");
-        }
-
-        if (!hyper.Flag("weight_decouple", true) && o.WeightDecay != 0)
-            throw new UserException("not supported: the setting weight_decouple = false with weight decay");
-        return o with { TrustRatio = !hyper.Flag("adam") };
     }
 
     /// <summary>An algorithm for each group; the ways to orthonormalise agree, and oversampling belongs to one of them.</summary>

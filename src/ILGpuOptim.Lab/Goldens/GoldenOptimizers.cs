@@ -84,7 +84,6 @@ internal static class GoldenOptimizers
         Entry("apollo", _ => new Apollo(), new ApolloOptions()),
         Entry("apollo_mini", _ => new Apollo { IsMini = true }, new ApolloOptions()),
         Entry("lamb_nv", _ => new Lamb(), new LambOptions { MaxGradientNorm = 0 }),
-        Entry("lamb_kozistr", _ => new Lamb(), new LambOptions { Form = LambForm.Collection }),
         Entry("adafactor_torch", _ => new Adafactor(), new AdafactorOptions()),
         Entry("adafactor_hf", _ => new AdafactorRelative(), new AdafactorRelativeOptions()),
         Entry("muon_kj", _ => new Muon(), new MuonOptions()),

@@ -5,28 +5,11 @@ using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
-/// <summary>Whose details LAMB follows.</summary>
-public enum LambForm
-{
-    /// <summary>NVIDIA's and timm's, which is near the paper.</summary>
-    Original,
-
-    /// <summary>
-    /// pytorch_optimizer's: ε is added to the root of the uncorrected second moment and once more to the norm of the update, the step instead of the moment is corrected for the
-    /// bias of the first, ‖p‖ counts up to 10, weight decay is decoupled, gradients are not clipped, and the trust ratio applies also without weight decay.
-    /// </summary>
-    Collection,
-}
-
 /// <summary>Settings of <see cref="Lamb"/>.</summary>
 public sealed record LambOptions : AdamOptions
 {
     /// <summary>Larger than Adam's by default.</summary>
     public LambOptions() => Epsilon = 1e-6;
-
-    /// <summary>Whose details the method follows.</summary>
-    [Description("details of NVIDIA's and timm's implementation (original) or of pytorch_optimizer's (collection)")]
-    public LambForm Form { get; init; }
 
     /// <summary>Corrects the bias of both moments.</summary>
     [Description("enables bias correction of the moments")]
@@ -76,20 +59,14 @@ public sealed record LambOptions : AdamOptions
 /// <remarks>Two passes and the norm, 44 bytes a parameter in f32: g (4); p, g, m, v (24); p, m, v (16).</remarks>
 public sealed class Lamb : Optimizer<LambOptions>
 {
-    /// <summary>The largest ‖p‖ of the collection's ratio.</summary>
-    private const float LargestNorm = 10;
-
     private Block? squares, factor;
 
     /// <inheritdoc/>
     public override string Name => "lamb";
 
     /// <inheritdoc/>
-    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, LambOptions options) => options.Form == LambForm.Collection && !IsOfCollection(options)
-        ? throw new UserException("the collection's form of LAMB has no trust_clip, always_adapt, cautious, decoupled_decay or corrected_decay, and no parts but spike-clip; leave them out, or set form to original")
-        : [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
-
-    private static bool IsOfCollection(LambOptions o) => !(o.TrustClip || o.AlwaysAdapt || o.Cautious || o.DecoupledDecay || o.CorrectedDecay) && o.Parts.All(part => part is SpikeClip);
+    protected override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, LambOptions options) =>
+        [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
 
     /// <summary>With other parts, caution included, the trust ratio is a part too.</summary>
     private protected override OptimizerOptions WithParts(OptimizerOptions options)
@@ -107,7 +84,7 @@ public sealed class Lamb : Optimizer<LambOptions>
     /// <inheritdoc/>
     public override bool SupportsRanks => true;
 
-    private double Limit => States.Count == 0 ? 0 : States.Max(state => ((LambOptions)state.Options) is { Form: LambForm.Original } o ? o.MaxGradientNorm : 0);
+    private double Limit => States.Count == 0 ? 0 : States.Max(state => ((LambOptions)state.Options).MaxGradientNorm);
 
     /// <inheritdoc/>
     protected override Block? StepFactor => factor ?? GradientFactor;
@@ -142,10 +119,9 @@ public sealed class Lamb : Optimizer<LambOptions>
     {
         Device device = update.Device;
         double rate = update.LearningRate;
-        bool isCollection = o.Form == LambForm.Collection;
         double correction1 = o.BiasCorrection ? 1 - Math.Pow(o.Beta1, update.Step) : 1, correction2 = o.BiasCorrection ? 1 - Math.Pow(o.Beta2, update.Step) : 1;
-        double decayRate = isCollection ? rate : o.DecoupledDecay ? o.CorrectedDecay ? rate * rate / o.LearningRate : rate : 0;
-        float decay = (float)(1 - decayRate * o.WeightDecay), penalty = o.DecoupledDecay || isCollection ? 0 : (float)o.WeightDecay;
+        double decayRate = o.DecoupledDecay ? o.CorrectedDecay ? rate * rate / o.LearningRate : rate : 0;
+        float decay = (float)(1 - decayRate * o.WeightDecay), penalty = o.DecoupledDecay ? 0 : (float)o.WeightDecay;
         if (update.State.Parts.ChangesMove)
         {
             var adam = AdamDirection.Of(o, o.GradientAveraging ? 1 - o.Beta1 : 1, correction1, correction2);
@@ -153,14 +129,14 @@ public sealed class Lamb : Optimizer<LambOptions>
             return;
         }
 
-        var ratio = isCollection ? new RatioRule(o.TrustRatio, clips: false, LargestNorm, (float)o.Epsilon) : new RatioRule(o.TrustRatio && (o.WeightDecay != 0 || o.AlwaysAdapt), o.TrustClip, float.PositiveInfinity, 0);
-        var direction = isCollection ? new Direction(1, 1, (float)o.Epsilon, 0) : new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, penalty);
+        var ratio = new RatioRule(o.TrustRatio && (o.WeightDecay != 0 || o.AlwaysAdapt), o.TrustClip);
+        var direction = new Direction((float)(1 / correction1), (float)(1 / Math.Sqrt(correction2)), (float)o.Epsilon, penalty);
         Block norms = device.Pool.Rent(2), weights = norms.Slice(0, 1), updates = norms.Slice(1, 1);
         Block p = update.WeightValues, m = update.StateValues("exp_avg"), v = update.StateValues("exp_avg_sq");
         var moments = new MomentsRule(direction, (float)o.Beta1, (float)(o.GradientAveraging ? 1 - o.Beta1 : 1), (float)o.Beta2, (float)(1 - o.Beta2), decay);
         update.Map(moments, p, update.Gradient, m, v, Operand.Scalar(weights), Operand.Scalar(updates));
         device.Map(ratio, 1, 1, weights, updates);
-        update.Map(new StepRule(direction, (float)(isCollection ? rate / correction1 : rate), decay), p, m, v, Operand.Scalar(weights));
+        update.Map(new StepRule(direction, (float)rate, decay), p, m, v, Operand.Scalar(weights));
         device.Pool.Return(norms);
     }
 
@@ -216,20 +192,19 @@ public sealed class Lamb : Optimizer<LambOptions>
     }
 
     /// <summary>The trust ratio in place of ‖p‖².</summary>
-    private readonly struct RatioRule(bool adapts, bool clips, float largest, float epsilon) : IMap2
+    private readonly struct RatioRule(bool adapts, bool clips) : IMap2
     {
         private readonly int adapts = adapts ? 1 : 0, clips = clips ? 1 : 0;
-        private readonly float largest = largest, epsilon = epsilon;
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L weights, ref L updates) where L : struct, ILane<L>
         {
-            L zero = L.Splat(0), one = L.Splat(1), ratio = L.Min(L.Splat(largest), L.Sqrt(weights)) / (L.Sqrt(updates) + L.Splat(epsilon));
+            L zero = L.Splat(0), one = L.Splat(1), ratio = L.Sqrt(weights) / L.Sqrt(updates);
             ratio = L.Select(L.Equal(weights, zero), one, L.Select(L.Equal(updates, zero), one, ratio));
             if (clips != 0)
-                ratio = L.Min(one, ratio);
+                ratio = L.Min(ratio, one);
             weights = adapts != 0 ? ratio : one;
         }
     }
