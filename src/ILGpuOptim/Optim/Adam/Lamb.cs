@@ -204,7 +204,7 @@ public sealed class Lamb : Optimizer<LambOptions>
             L zero = L.Splat(0), one = L.Splat(1), ratio = L.Sqrt(weights) / L.Sqrt(updates);
             ratio = L.Select(L.Equal(weights, zero), one, L.Select(L.Equal(updates, zero), one, ratio));
             if (clips != 0)
-                ratio = L.Min(ratio, one);
+                ratio = L.Min(one, ratio);
             weights = adapts != 0 ? ratio : one;
         }
     }

@@ -48,7 +48,7 @@ public readonly record struct Decay(DecayForm Form, double Value)
     internal double Of(DecayForm form) => Form == form ? Value : 0;
 }
 
-/// <summary>p ← before · p + lost · p - lr (u + with · p), then p ← p + after · p, for a direction u of the gradient g + penalty · p.</summary>
+/// <summary>p ← before · p - lr (u + with · p), or p + lost · p in place of before · p; then p ← p + after · p. u is a direction of the gradient g + penalty · p.</summary>
 internal readonly struct Move(in Decay decay, double rate, double scale)
 {
     private readonly float rate = (float)(rate * scale);
@@ -69,8 +69,9 @@ internal readonly struct Move(in Decay decay, double rate, double scale)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private L Moved<L>(L p, L step) where L : struct, ILane<L>
     {
-        L moved = L.Fma(L.Splat(lost), p, p * L.Splat(before)) - step;
-        return L.Fma(L.Splat(after), moved, moved);
+        // Not both at once: 0 · p is not a number if p is infinite.
+        L moved = (lost == 0 ? p * L.Splat(before) : L.Fma(L.Splat(lost), p, p)) - step;
+        return after == 0 ? moved : L.Fma(L.Splat(after), moved, moved);
     }
 }
 

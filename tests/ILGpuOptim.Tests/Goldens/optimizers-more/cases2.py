@@ -23,16 +23,6 @@ series("adafactor_hf", {
     "warmup_init": False,
 }, [("rest", {}, {}, REST)])
 
-series("lamb_kozistr", {
-    "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.1, "weight_decouple": True, "fixed_decay": False, "rectify": False, "grad_averaging": True, "max_grad_norm": 1.0,
-    "adam": False, "eps": 1e-6,
-}, [
-    ("wd", {}, {}, {}),
-    ("edge", {"weight_decay": 0.0}, {}, EDGE),
-    ("adam", {"adam": True, "grad_averaging": False}, {}, {"schedule": "warmup10"}),
-    ("eps", {"eps": 0.1, "betas": [0.5, 0.9]}, {}, {"init": "zeros"}),
-])
-
 series("adopt", {"lr": 0.005, "betas": [0.9, 0.9999], "eps": 1e-6, "weight_decay": 0.5, "decouple": True}, [
     ("rest", {"weight_decay": SMALL / 0.005}, {}, REST),
     ("no_clip", {"decouple": False, "eps": 0.01}, {"clip": None}, {"schedule": "warmup10"}),

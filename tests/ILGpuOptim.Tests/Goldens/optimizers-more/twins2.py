@@ -13,17 +13,6 @@ def ema(s, key, beta, x):
     return s[key]
 
 
-def lamb_kozistr(p, g, s, h, t, lr, c):
-    """pytorch_optimizer's LAMB."""
-    b1, b2 = h["betas"]
-    s["exp_avg"] = b1 * s.get("exp_avg", torch.zeros_like(p)) + (1 - b1 if h["grad_averaging"] else 1.0) * g
-    u = s["exp_avg"] / (ema(s, "exp_avg_sq", b2, g * g).sqrt() + h["eps"])
-    p = p * (1 - lr * h["weight_decay"])
-    a, b = min(p.norm().item(), 10.0), u.norm().item()
-    ratio = 1.0 if h["adam"] or a == 0 or b == 0 else a / (b + h["eps"])
-    return p - lr / (1 - b1**t) * ratio * u
-
-
 def adopt(p, g, s, h, t, lr, c):
     b1, b2 = h["betas"]
     if not h["decouple"]:
@@ -241,7 +230,7 @@ def dion(p, g, s, h, t, lr, c):
 
 
 TWINS = {
-    "lamb_kozistr": lamb_kozistr, "adopt": adopt, "ademamix": ademamix, "mars": mars, "stable_spam": stable_spam, "prodigy": prodigy, "soap": soap,
+    "adopt": adopt, "ademamix": ademamix, "mars": mars, "stable_spam": stable_spam, "prodigy": prodigy, "soap": soap,
     "dion_simple": dion_simple, "dion": dion,
 }
 FIRST = {"prodigy": prodigy_estimate}
