@@ -280,7 +280,7 @@ public sealed partial class TrainingRun : IDisposable
                 Validate();
             if (Settings.SampleInterval > 0 && Trainer.StepNumber % Settings.SampleInterval == 0 && !last)
                 Sample();
-            if (Trainer.Communicator is null)
+            if (Trainer.Communicator is null or { Size: 1 })
                 Trainer.Agreeing();
             if (last || ends || (Settings.CheckpointInterval > 0 && Trainer.StepNumber % Settings.CheckpointInterval == 0))
             {
@@ -296,7 +296,10 @@ public sealed partial class TrainingRun : IDisposable
     /// <summary>True if the condition holds on one of the ranks: they stop together.</summary>
     private bool OnAnyRank(bool condition) => Trainer.Communicator?.Any(condition) ?? condition;
 
-    /// <summary>Runs an action that records or displays a result. If it fails, the loop saves and ends after the current step.</summary>
+    /// <summary>
+    /// Runs an action that records or displays a result. If it fails, the loop saves and ends after the current step; with other ranks after the next one at the latest, since ranks
+    /// agree on the end within a step, before its result is known.
+    /// </summary>
     private void Report(Action action)
     {
         try

@@ -31,7 +31,8 @@ public class RankRunTests
             TrainingRun run = TrainingRun.Begin(parts, settings, new CpuDevice(1), ranks);
             return run;
         }, stopAt: 3);
-        string checkpoint = Assert.Single(TrainingRun.Checkpoints(parts)).Path;
+        (long step, string checkpoint) = Assert.Single(TrainingRun.Checkpoints(parts));
+        Assert.Equal(4, step);
         if (optimizer != "apollo-mini")
             Assert.Equal(4, Directory.GetFiles(checkpoint, "optimizer-*.safetensors").Length);
         Run(2, ranks => TrainingRun.Resume(parts, _ => new CpuDevice(1), ranks, null, false));
@@ -41,6 +42,53 @@ public class RankRunTests
         using Safetensors one = Safetensors.Open(Path.Combine(Last(whole), OptimizerFiles.Name)), two = Safetensors.Open(Path.Combine(Last(parts), OptimizerFiles.Index));
         Assert.Equal(one.Tensors.Keys.Order(), two.Tensors.Keys.Order());
         Assert.All(one.Tensors.Keys, name => Assert.Equal(one.ReadBytes(name), two.ReadBytes(name)));
+    }
+
+    /// <summary>
+    /// A signal or an error of one rank stops all after the step in which they agree on it: the present one if its gradients are not known yet or there is one rank only,
+    /// else the next one.
+    /// </summary>
+    [Theory]
+    [InlineData(1, "operation", 3)]
+    [InlineData(1, "stepped", 3)]
+    [InlineData(1, "error", 3)]
+    [InlineData(2, "operation", 3)]
+    [InlineData(2, "stepped", 4)]
+    [InlineData(2, "error", 4)]
+    public void OneRankStopsAll(int size, string place, long expected)
+    {
+        using var folder = new TemporaryFolder();
+        TrainingSettings settings = Settings(folder, "adamw");
+        ThreadCommunicator.Run(size, ranks =>
+        {
+            using var stop = new CancellationTokenSource();
+            using var device = new CpuDevice(1);
+            using TrainingRun run = TrainingRun.Begin(folder["run"], settings, device, ranks);
+            bool isFirst = ranks.Rank == size - 1;
+            Action? advance = run.Trainer.Tape.BetweenOperations;
+            run.Trainer.Tape.BetweenOperations = () =>
+            {
+                advance?.Invoke();
+                if (isFirst && place == "operation" && run.Trainer.StepNumber == 2 && run.Trainer.IsStepping)
+                    stop.Cancel();
+            };
+            run.Stepped = result =>
+            {
+                if (!isFirst || result.Step != 3)
+                    return;
+                if (place == "stepped")
+                    stop.Cancel();
+                if (place == "error")
+                    throw new IOException("the disk is full");
+            };
+            if (isFirst && place == "error")
+                Assert.Equal("the disk is full", Assert.Throws<IOException>(() => run.Train(stop.Token)).Message);
+            else
+                Assert.False(run.Train(stop.Token));
+            Assert.Equal(expected, run.Trainer.StepNumber);
+            ranks.Barrier();
+            Assert.Equal(expected, Assert.Single(TrainingRun.Checkpoints(run.Folder)).Step);
+        }, TimeSpan.FromSeconds(60));
     }
 
     /// <summary>If the first rank cannot write, every rank says so, and none waits.</summary>
