@@ -3,7 +3,7 @@ using System.Diagnostics;
 namespace ILGpuOptim.Distributed;
 
 /// <summary>
-/// How long a rank has waited for a message of another. If it has not looked for the message for a second, it was busy itself, as the other rank may have been; then the time begins again.
+/// How long a rank has waited for a message of another. The time begins again if the rank has not looked for the message for a second: it may have computed meanwhile.
 /// </summary>
 internal struct WaitingTime
 {

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
+using ILGpuOptim.Distributed;
 
 namespace ILGpuOptim;
 
@@ -44,8 +45,10 @@ public class Tensor
     /// <summary>The tape whose operation made the tensor; null for parameters and for memory from elsewhere.</summary>
     public Tape? Tape { get; internal init; }
 
-    /// <summary>The elements, row-major. Waits for those of a parameter that are under way from other ranks.</summary>
+    /// <summary>The elements, row-major. Waits for those of a parameter that are under way from other ranks; then operations on it throw the same errors.</summary>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
+    /// <exception cref="CommunicationException">Another rank failed or did not answer in time before the parameter had arrived.</exception>
+    /// <exception cref="InvalidOperationException">The exchange of the parameter with other ranks failed before.</exception>
     public Block Data
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -135,6 +138,8 @@ public class Tensor
 
     /// <summary>Copies the elements to the host; waits for the device.</summary>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
+    /// <exception cref="CommunicationException">Another rank failed before the parameter had arrived (<see cref="Data"/>).</exception>
+    /// <exception cref="InvalidOperationException">The exchange of the parameter with other ranks failed before.</exception>
     public virtual float[] ToArray()
     {
         Block source = Data;
@@ -144,8 +149,9 @@ public class Tensor
     }
 
     /// <summary>The one element of a scalar, or of a tensor of one element; waits for the device.</summary>
-    /// <exception cref="InvalidOperationException">There are more elements, or none.</exception>
+    /// <exception cref="InvalidOperationException">There are more elements, or none; or the exchange of the parameter with other ranks failed before.</exception>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
+    /// <exception cref="CommunicationException">Another rank failed before the parameter had arrived (<see cref="Data"/>).</exception>
     public float Item()
     {
         if (Length != 1)

@@ -165,13 +165,16 @@ public sealed partial class Trainer : IDisposable
     /// layer-wise and only a gradient is not finite. On asynchronous devices it is an earlier step's, whose update has already been applied.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The trainer, its model or its device was disposed.</exception>
-    /// <exception cref="InvalidOperationException">An earlier step failed within its update, so some parameters are a step ahead of others.</exception>
+    /// <exception cref="CommunicationException">Another rank failed or did not answer in time.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// An earlier step failed within its update, so some parameters are a step ahead of others; or an exchange with other ranks failed before.
+    /// </exception>
     /// <remarks>
-    /// A step that fails before its update changes nothing: no gradients, no memory in use, no random numbers consumed. The next call repeats the step.
-    /// Gradients that were added before the step are dropped.
-    /// <para>With other ranks, parameters that these have updated may still be under way on return; the next forward pass takes each as it arrives. Whatever reads one before waits
-    /// for it. It arrives once the other ranks read a parameter, too, or call the trainer, <see cref="Dispose"/> included: they must not wait for the rank that reads. After the last step of the
-    /// settings, all have arrived.</para>
+    /// A step that fails before its update changes nothing: no gradients, no memory in use, no random numbers consumed. The next call repeats the step,
+    /// unless an exchange with other ranks failed. Gradients that were added before the step are dropped.
+    /// <para>With other ranks, parameters that these have updated may still be under way on return; the next forward pass takes each as it arrives. A read returns
+    /// once the other ranks use a parameter, the trainer or the communicator again. A rank must therefore not block on another rank by other means, such as a lock, while
+    /// that one reads. After the last step of the settings, all have arrived.</para>
     /// </remarks>
     public StepResult Step()
     {
@@ -290,6 +293,7 @@ public sealed partial class Trainer : IDisposable
 
     /// <summary>Waits for every launched step and checks it for divergence; waits for parameters that other ranks have updated.</summary>
     /// <exception cref="DivergedException">A step diverged.</exception>
+    /// <exception cref="CommunicationException">Another rank failed or did not answer in time.</exception>
     /// <exception cref="InvalidOperationException">An exchange with other ranks failed before.</exception>
     public void Settle()
     {
@@ -372,7 +376,7 @@ public sealed partial class Trainer : IDisposable
         return values;
     }
 
-    /// <summary>Frees all memory except the model's. Further calls do nothing.</summary>
+    /// <summary>Waits for parameters that other ranks have updated, and frees all memory except the model's. Further calls do nothing.</summary>
     public void Dispose()
     {
         if (isDisposed)

@@ -79,7 +79,7 @@ public class CommunicatorTests
 
     /// <summary>Ranks that are busy for longer than the timeout do not wait meanwhile.</summary>
     [Fact]
-    public void TimeInWhichNobodyLooksIsNotWaited() => ThreadCommunicator.Run(2, ranks =>
+    public void TimeBetweenLooksIsNotWaited() => ThreadCommunicator.Run(2, ranks =>
     {
         if (ranks.Rank == 1)
             Thread.Sleep(1500);
