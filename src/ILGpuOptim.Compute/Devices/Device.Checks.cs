@@ -11,6 +11,9 @@ public abstract partial class Device
     /// <summary>True after <see cref="Dispose"/>.</summary>
     public bool IsDisposed { get; private set; }
 
+    /// <summary>Raised before the device is disposed, while it can still be used.</summary>
+    public event EventHandler? Disposing;
+
     /// <summary>Begins a call. Nested calls are allowed; concurrent calls of two threads are not.</summary>
     /// <exception cref="InvalidOperationException">Another thread is inside a call.</exception>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>

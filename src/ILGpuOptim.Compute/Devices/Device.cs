@@ -346,6 +346,7 @@ public abstract partial class Device : IDisposable
     {
         if (IsDisposed)
             return;
+        Disposing?.Invoke(this, EventArgs.Empty);
         using (Enter())
         {
             IsDisposed = true;

@@ -69,6 +69,13 @@ public abstract class Communicator : IDisposable
     /// <exception cref="CommunicationException">The peer failed or did not answer in time.</exception>
     public void Start(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received)
     {
+        Unfinished?.Invoke();
+        StartNext(peer, sent, received);
+    }
+
+    /// <summary>As <see cref="Start"/>, for a message of the exchanges that <see cref="Unfinished"/> ends.</summary>
+    internal void StartNext(int peer, ReadOnlyMemory<byte> sent, Memory<byte> received)
+    {
         CheckPeer(peer);
         BytesSent += sent.Length;
         if (sent.Length == 0 && received.Length == 0)
@@ -214,11 +221,22 @@ public abstract class Communicator : IDisposable
     /// <summary>Waits for every rank.</summary>
     public void Barrier() => Any(false);
 
-    /// <inheritdoc/>
+    /// <summary>Waits for updated parameters that a trainer has left under way, and ends the communication of this rank. Throws nothing if the exchange fails.</summary>
     public void Dispose()
     {
-        Unfinished?.Invoke();
-        Dispose(true);
+        try
+        {
+            Unfinished?.Invoke();
+        }
+        catch (Exception e) when (ExchangePipeline.IsFailure(e))
+        {
+            // Disposal often follows an error, which this one must not replace. Later reads of the parameters throw it again.
+        }
+        finally
+        {
+            Dispose(true);
+        }
+
         GC.SuppressFinalize(this);
     }
 

@@ -1,3 +1,5 @@
+using ILGpuOptim.Compute;
+
 namespace ILGpuOptim.Distributed;
 
 /// <summary>Values of parameters that ranks exchange: which there are, and how they become the bytes of messages.</summary>
@@ -78,6 +80,12 @@ internal sealed class ExchangePipeline
 
     /// <summary>True if all exchanges were begun and none has failed; until <see cref="Finish()"/>.</summary>
     public bool IsUnderWay => begun == buckets.Length && !hasFailed;
+
+    /// <summary>The number of buckets.</summary>
+    public int Count => buckets.Length;
+
+    /// <summary>The number of buckets that have left the last level since the last <see cref="Finish()"/>.</summary>
+    public int DoneCount => levels.Length > 0 ? done[^1] : begun;
 
     /// <summary>True if <see cref="Complete"/> was called for a parameter since the last <see cref="Finish()"/>.</summary>
     public bool IsComplete(Parameter parameter) => completed.Contains(parameter);
@@ -162,6 +170,9 @@ internal sealed class ExchangePipeline
     public static InvalidOperationException Failed() =>
         new("an exchange of gradients or parameters with other ranks failed before; end all ranks, and continue from the last checkpoint");
 
+    /// <summary>True for errors of an exchange, of the other ranks or of the device that it copies from and to.</summary>
+    public static bool IsFailure(Exception e) => e is UserException or InvalidOperationException || Devices.Explain(e) is not null;
+
     /// <summary>Exchanges the values of one parameter, which has a bucket of its own, and waits. For every rank in the same order.</summary>
     public void Exchange(Parameter parameter)
     {
@@ -234,7 +245,7 @@ internal sealed class ExchangeLevel(Communicator communicator, int peer, int mes
                 moved += count;
             }
 
-            communicator.Start(peer, sending.AsMemory(0, send), receiving.AsMemory(0, awaited));
+            communicator.StartNext(peer, sending.AsMemory(0, send), receiving.AsMemory(0, awaited));
             isUnderWay = true;
         }
     }

@@ -1,4 +1,5 @@
 using ILGpuOptim.Compute;
+using ILGpuOptim.Distributed;
 
 namespace ILGpuOptim;
 
@@ -56,6 +57,8 @@ public sealed class Parameter : Tensor
     /// <summary>Replaces the values, rounded to the nearest that can be stored.</summary>
     /// <param name="values">All elements, row by row.</param>
     /// <exception cref="ArgumentException">The number of values is not the number of elements.</exception>
+    /// <exception cref="CommunicationException">Another rank failed before the values of the last step had arrived (<see cref="Tensor.Data"/>).</exception>
+    /// <exception cref="InvalidOperationException">The exchange of the parameter with other ranks failed before.</exception>
     public void Load(ReadOnlySpan<float> values)
     {
         if (values.Length != Length)
@@ -129,9 +132,9 @@ public sealed class Parameter : Tensor
             if (!Device.IsDisposed)
                 Arrival?.Invoke(this);
         }
-        catch (Exception e) when (e is UserException or InvalidOperationException)
+        catch (Exception e) when (ExchangePipeline.IsFailure(e))
         {
-            // Whatever else reads the values, or uses the communicator, reports it.
+            // Disposal often follows an error, which this one must not replace. Later uses of the communicator throw it again.
         }
 
         Device.Pool.Return(Memory);

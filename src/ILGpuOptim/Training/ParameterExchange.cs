@@ -10,7 +10,7 @@ namespace ILGpuOptim.Training;
 /// Moves gradients to the owners of their parameters, and updated parameters to all ranks. Gradients are summed along a fixed binary tree over the ranks:
 /// at level k, ranks that differ in bit k exchange the sums of their subtrees, each keeping those whose owner agrees with it in the bits up to k
 /// (recursive halving). Parameters go the same way back (recursive doubling). Gradients move while the backward pass goes on, and parameters while owners
-/// update others and in the next forward pass: whoever reads one waits for it (<see cref="Parameter.Arrival"/>).
+/// update others and in the next forward pass: each read waits until the parameter has arrived (<see cref="Parameter.Arrival"/>).
 /// </summary>
 /// <remarks>In one step the ranks together send (ranks − 1) · (4 · trained elements + bytes of the trained parameters); with gradients in bf16, 2 · elements.</remarks>
 internal sealed class ParameterExchange : IDisposable
@@ -29,6 +29,7 @@ internal sealed class ParameterExchange : IDisposable
     private readonly Communicator communicator;
     private readonly Action<Parameter> arrival;
     private readonly Action finish;
+    private readonly EventHandler beforeDisposal;
 
     /// <summary>Prepares for the trained parameters.</summary>
     /// <param name="communicator">The ranks, a power of two.</param>
@@ -40,7 +41,7 @@ internal sealed class ParameterExchange : IDisposable
     public ParameterExchange(Communicator communicator, Ownership ownership, IReadOnlyList<Parameter> trained, Gradients gradients, GradientSum sum, bool isLayerwise)
     {
         (this.communicator, this.trained) = (communicator, trained);
-        (arrival, finish) = (Await, FinishParameters);
+        (arrival, finish, beforeDisposal) = (Await, FinishParameters, (_, _) => TryFinishParameters());
         int rank = communicator.Rank;
         this.gradients = new GradientValues(gradients, sum, trained);
         updated = new ParameterValues();
@@ -113,13 +114,15 @@ internal sealed class ParameterExchange : IDisposable
     }
 
     /// <summary>
-    /// Begins to exchange all updated parameters, and leaves them under way: whoever reads or writes one waits for it, and whatever else is exchanged waits for all.
+    /// Begins to exchange all updated parameters, and leaves them under way: reads and writes of a parameter wait until it has arrived, and any other exchange, or the
+    /// disposal of the device, waits for all.
     /// </summary>
     /// <param name="waits">Waits for all now.</param>
     public void SendParameters(bool waits)
     {
         distribution.Begin();
         communicator.Unfinished = finish;
+        Device.Disposing += beforeDisposal;
         foreach (Parameter parameter in trained)
             parameter.Arrival = updated.Has(parameter) ? arrival : null;
         if (waits || !Overlaps)
@@ -137,21 +140,29 @@ internal sealed class ParameterExchange : IDisposable
         foreach (Parameter parameter in trained)
             parameter.Arrival = null;
         updated.Clear();
-        communicator.Unfinished = null;
+        Unhook();
     }
 
     /// <summary>Gives every rank the present values of all trained parameters of their owners.</summary>
     /// <exception cref="InvalidOperationException">An exchange failed before.</exception>
     public void Distribute()
     {
-        FinishParameters();
+        // Of this trainer, or of another one with the same ranks.
+        communicator.Unfinished?.Invoke();
+        CheckWhole();
         foreach (Parameter parameter in trained)
             updated.Add(parameter);
         Finish(distribution);
         updated.Clear();
     }
 
-    /// <summary>The time that this rank has waited for messages.</summary>
+    /// <summary>The number of buckets of updated parameters, and of those that have arrived while parameters are under way.</summary>
+    internal (int Arrived, int All) Progress => (distribution.DoneCount, distribution.Count);
+
+    /// <summary>
+    /// The time in which this rank could not go on before an exchange of gradients or parameters was done, copies included; exchanges of single gradients
+    /// (<see cref="Reduce"/>) are not counted.
+    /// </summary>
     public TimeSpan Waited { get; private set; }
 
     /// <summary>Ends what is under way, since other ranks need it, and returns the memory.</summary>
@@ -159,18 +170,36 @@ internal sealed class ParameterExchange : IDisposable
     {
         try
         {
-            if (distribution.IsUnderWay && !trained[0].Device.IsDisposed)
+            TryFinishParameters();
+        }
+        finally
+        {
+            Unhook();
+            gradients.Dispose();
+        }
+    }
+
+    /// <summary>Ends what is under way before a disposal. An error is thrown again by later reads of the parameters, not here, where it could replace the first one.</summary>
+    private void TryFinishParameters()
+    {
+        try
+        {
+            if (distribution.IsUnderWay && !Device.IsDisposed)
                 FinishParameters();
         }
-        catch (Exception e) when (e is CommunicationException or InvalidOperationException)
+        catch (Exception e) when (ExchangePipeline.IsFailure(e))
         {
-            // Whatever reads the parameters reports it.
         }
+    }
 
+    private void Unhook()
+    {
         if (communicator.Unfinished == finish)
             communicator.Unfinished = null;
-        gradients.Dispose();
+        Device.Disposing -= beforeDisposal;
     }
+
+    private Device Device => trained[0].Device;
 
     private void Await(Parameter parameter)
     {

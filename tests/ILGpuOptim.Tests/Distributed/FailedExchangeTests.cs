@@ -16,9 +16,9 @@ public class FailedExchangeTests
     public void AStepCannotBeRepeated(bool layerwise) => Run(new TrainingSettings { Layerwise = layerwise, Clip = 0, Optimizer = new() { Name = "adamw" } }, (trainer, ranks) =>
     {
         trainer.Step();
-        ranks.Fails = true;
+        ranks.Failure = new CommunicationException("the network failed");
         Assert.Throws<CommunicationException>(trainer.Step);
-        ranks.Fails = false;
+        ranks.Failure = null;
     });
 
     [Fact]
@@ -27,17 +27,17 @@ public class FailedExchangeTests
         trainer.Step();
         trainer.Step();
         float[] trained = Weights(trainer);
-        ranks.Fails = true;
+        ranks.Failure = new CommunicationException("the network failed");
         Assert.Throws<CommunicationException>(() => trainer.Validate(2));
-        ranks.Fails = false;
+        ranks.Failure = null;
         Assert.Equal(trained, Weights(trainer));
         Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(() => trainer.Validate(2)).Message, StringComparison.Ordinal);
         Assert.Equal(trained, Weights(trainer));
     });
 
     /// <summary>
-    /// Parameters that were under way when the exchange failed are not read any more; those that had arrived are. Whoever reads first reports the failure, and disposal does
-    /// not wait.
+    /// Parameters that were under way when the exchange failed are not read any more; those that had arrived are. The first read throws the error, later ones that it failed
+    /// before; disposal does not wait.
     /// </summary>
     [Theory]
     [InlineData(false)]
@@ -47,13 +47,13 @@ public class FailedExchangeTests
         trainer.Step();
         Parameter first = trainer.Model.Parameters[0], last = trainer.Model.Parameters[^1];
         float[] values = first.ToArray();
-        ranks.Fails = true;
+        ranks.Failure = new CommunicationException("the network failed");
         Assert.Throws<CommunicationException>(last.ToArray);
         Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(last.ToArray).Message, StringComparison.Ordinal);
         Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(() => trainer.Validate(2)).Message, StringComparison.Ordinal);
         Assert.Contains("failed before", Assert.Throws<InvalidOperationException>(ranks.Barrier).Message, StringComparison.Ordinal);
         Assert.Equal(values, first.ToArray());
-        ranks.Fails = false;
+        ranks.Failure = null;
     }, looks: 100);
 
     private static float[] Weights(Trainer trainer) => [.. trainer.Model.Parameters.SelectMany(parameter => parameter.ToArray())];

@@ -9,8 +9,11 @@ internal sealed class SlowCommunicator(Communicator ranks, Func<int> looks) : Co
 {
     private readonly int[] left = new int[ranks.Size];
 
-    /// <summary>Makes every exchange in the background fail that begins or is looked at.</summary>
-    public bool Fails { get; set; }
+    /// <summary>The error of every exchange in the background that begins or is looked at; null without one.</summary>
+    public Exception? Failure { get; set; }
+
+    /// <summary>True once the communicator has ended.</summary>
+    public bool IsEnded { get; private set; }
 
     public override int Rank => ranks.Rank;
 
@@ -33,9 +36,11 @@ internal sealed class SlowCommunicator(Communicator ranks, Func<int> looks) : Co
         return left[peer]-- <= 0 && ranks.IsDone(peer);
     }
 
+    protected override void Dispose(bool disposing) => IsEnded = true;
+
     private void Fail()
     {
-        if (Fails)
-            throw new CommunicationException("the network failed");
+        if (Failure is not null)
+            throw Failure;
     }
 }
