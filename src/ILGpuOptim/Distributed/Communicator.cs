@@ -228,7 +228,7 @@ public abstract class Communicator : IDisposable
         {
             Unfinished?.Invoke();
         }
-        catch (Exception e) when (ExchangePipeline.IsFailure(e))
+        catch (Exception e) when (Parameter.IsFailedArrival(e))
         {
             // Disposal often follows an error, which this one must not replace. Later reads of the parameters throw it again.
         }

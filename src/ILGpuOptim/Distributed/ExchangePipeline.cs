@@ -1,5 +1,3 @@
-using ILGpuOptim.Compute;
-
 namespace ILGpuOptim.Distributed;
 
 /// <summary>Values of parameters that ranks exchange: which there are, and how they become the bytes of messages.</summary>
@@ -169,9 +167,6 @@ internal sealed class ExchangePipeline
     /// <summary>The error of whatever follows an exchange that failed, of which other ranks have a part of the data.</summary>
     public static InvalidOperationException Failed() =>
         new("an exchange of gradients or parameters with other ranks failed before; end all ranks, and continue from the last checkpoint");
-
-    /// <summary>True for errors of an exchange, of the other ranks or of the device that it copies from and to.</summary>
-    public static bool IsFailure(Exception e) => e is UserException or InvalidOperationException || Devices.Explain(e) is not null;
 
     /// <summary>Exchanges the values of one parameter, which has a bucket of its own, and waits. For every rank in the same order.</summary>
     public void Exchange(Parameter parameter)

@@ -1,5 +1,4 @@
 using ILGpuOptim.Compute;
-using ILGpuOptim.Distributed;
 
 namespace ILGpuOptim;
 
@@ -54,10 +53,13 @@ public sealed class Parameter : Tensor
     /// </summary>
     internal Action<Parameter>? Arrival { get; set; }
 
+    /// <summary>True for errors of an <see cref="Arrival"/>: of the other ranks, or of the device.</summary>
+    internal static bool IsFailedArrival(Exception e) => e is UserException or InvalidOperationException || Devices.Explain(e) is not null;
+
     /// <summary>Replaces the values, rounded to the nearest that can be stored.</summary>
     /// <param name="values">All elements, row by row.</param>
     /// <exception cref="ArgumentException">The number of values is not the number of elements.</exception>
-    /// <exception cref="CommunicationException">Another rank failed before the values of the last step had arrived (<see cref="Tensor.Data"/>).</exception>
+    /// <exception cref="Distributed.CommunicationException">Another rank failed before the values of the last step had arrived (<see cref="Tensor.Data"/>).</exception>
     /// <exception cref="InvalidOperationException">The exchange of the parameter with other ranks failed before.</exception>
     public void Load(ReadOnlySpan<float> values)
     {
@@ -132,7 +134,7 @@ public sealed class Parameter : Tensor
             if (!Device.IsDisposed)
                 Arrival?.Invoke(this);
         }
-        catch (Exception e) when (ExchangePipeline.IsFailure(e))
+        catch (Exception e) when (IsFailedArrival(e))
         {
             // Disposal often follows an error, which this one must not replace. Later uses of the communicator throw it again.
         }

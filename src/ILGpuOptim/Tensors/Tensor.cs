@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using ILGpuOptim.Compute;
-using ILGpuOptim.Distributed;
 
 namespace ILGpuOptim;
 
@@ -47,7 +46,7 @@ public class Tensor
 
     /// <summary>The elements, row-major. Waits for those of a parameter that are under way from other ranks; then operations on it throw the same errors.</summary>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
-    /// <exception cref="CommunicationException">Another rank failed or did not answer in time before the parameter had arrived.</exception>
+    /// <exception cref="Distributed.CommunicationException">Another rank failed or did not answer in time before the parameter had arrived.</exception>
     /// <exception cref="InvalidOperationException">The exchange of the parameter with other ranks failed before.</exception>
     public Block Data
     {
@@ -138,7 +137,7 @@ public class Tensor
 
     /// <summary>Copies the elements to the host; waits for the device.</summary>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
-    /// <exception cref="CommunicationException">Another rank failed before the parameter had arrived (<see cref="Data"/>).</exception>
+    /// <exception cref="Distributed.CommunicationException">Another rank failed before the parameter had arrived (<see cref="Data"/>).</exception>
     /// <exception cref="InvalidOperationException">The exchange of the parameter with other ranks failed before.</exception>
     public virtual float[] ToArray()
     {
@@ -151,7 +150,7 @@ public class Tensor
     /// <summary>The one element of a scalar, or of a tensor of one element; waits for the device.</summary>
     /// <exception cref="InvalidOperationException">There are more elements, or none; or the exchange of the parameter with other ranks failed before.</exception>
     /// <exception cref="ObjectDisposedException">The memory was returned.</exception>
-    /// <exception cref="CommunicationException">Another rank failed before the parameter had arrived (<see cref="Data"/>).</exception>
+    /// <exception cref="Distributed.CommunicationException">Another rank failed before the parameter had arrived (<see cref="Data"/>).</exception>
     public float Item()
     {
         if (Length != 1)

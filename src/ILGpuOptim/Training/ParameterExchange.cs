@@ -187,7 +187,7 @@ internal sealed class ParameterExchange : IDisposable
             if (distribution.IsUnderWay && !Device.IsDisposed)
                 FinishParameters();
         }
-        catch (Exception e) when (ExchangePipeline.IsFailure(e))
+        catch (Exception e) when (Parameter.IsFailedArrival(e))
         {
         }
     }
