@@ -8,7 +8,7 @@ namespace ILGpuOptim.Optim;
 /// Sci. Comput. 2020). All products run on the device; only the Gram matrix of a panel is copied to the host. A block of few elements is copied as a whole and
 /// orthonormalised in double precision: one transfer each way takes less time than the launches, and loses no digits to cancellation.
 /// </summary>
-/// <remarks>Rows of zeros become unit vectors, unless all may stay zero. Rows that depend on those before them become any direction that is orthogonal to the rest.</remarks>
+/// <remarks>Rows of zeros become unit vectors; with keepsZero, a matrix of zeros stays unchanged. Rows that depend on those before them become any direction that is orthogonal to the rest.</remarks>
 internal sealed class BlockQr
 {
     private const int Panel = 64, MaxPasses = 8;
@@ -33,7 +33,7 @@ internal sealed class BlockQr
     /// <param name="rows">count × length elements.</param>
     /// <param name="count">Number of rows, at most <paramref name="length"/>.</param>
     /// <param name="length">Elements of a row.</param>
-    /// <param name="keepsZero">Leaves rows that are all zero unchanged.</param>
+    /// <param name="keepsZero">Leaves a matrix of zeros unchanged.</param>
     /// <exception cref="UserException">An element is not finite.</exception>
     public void Orthonormalise(Device device, Block rows, int count, int length, bool keepsZero = false)
     {
@@ -46,6 +46,7 @@ internal sealed class BlockQr
         int widest = Math.Min(Panel, count);
         MemoryPool pool = device.Pool;
         Block products = pool.Rent((long)widest * widest), factor = pool.Rent((long)widest * widest), spare = pool.Rent((long)widest * length), shares = pool.Rent((long)widest * count);
+        bool isZero = keepsZero && IsZero(device, rows.Slice(0, (long)count * length));
         for (int first = 0; first < count; first += Panel)
         {
             int width = Math.Min(Panel, count - first);
@@ -61,8 +62,8 @@ internal sealed class BlockQr
                 }
 
                 Measure(device, panel, square, width, length);
-                if (pass == 0 && !(keepsZero && IsZero(width)) && FillZeros(device, panel, first, width, length))
-                    Measure(device, panel, square, width, length);
+                if (pass == 0 && !isZero && FillZeros(device, panel, first, width, length))
+                    continue; // unit vectors are not orthogonal to the rows before
                 double error = Deviation(width, out double trace);
                 if (trace == 0)
                     break;
@@ -129,16 +130,14 @@ internal sealed class BlockQr
         device.Download(square, gram.AsSpan(0, width * width));
     }
 
-    /// <summary>True if the Gram matrix is that of rows of zeros.</summary>
-    private bool IsZero(int width)
+    private static bool IsZero(Device device, Block values)
     {
-        for (int i = 0; i < width; i++)
-        {
-            if (gram[i * width + i] != 0)
-                return false;
-        }
-
-        return true;
+        Block sum = device.Pool.Rent(1);
+        device.Map(new SquaresRule(), 1, values.Length, values, Operand.Scalar(sum));
+        float square = 0;
+        device.Download(sum, new Span<float>(ref square));
+        device.Pool.Return(sum);
+        return square == 0;
     }
 
     /// <summary>Replaces rows of zeros by the unit vectors of their positions.</summary>

@@ -128,7 +128,7 @@ public sealed class Fira : LowRankOptimizer<FiraOptions>
         public void Apply<L>(ref L p, ref L residual, ref L factor) where L : struct, ILane<L>
         {
             L moved = p - L.Splat(step) * (residual * factor);
-            p = L.Fma(L.Splat(lost), moved, moved);
+            p = lost == 0 ? moved : L.Fma(L.Splat(lost), moved, moved);
         }
     }
 }

@@ -40,21 +40,21 @@ public readonly record struct Decay(DecayForm Form, double Value)
     internal static Decay Of(double value, bool decoupled) => decoupled ? Before(value) : Gradient(value);
 
     /// <summary>
-    /// Subtracts lr · λ · p, as some references do, where <see cref="DecayForm.Before"/> otherwise multiplies by 1 - lr · λ as the others do. In f32 the factor has an error that
-    /// is the same in each step, and large beside a small decay.
+    /// True if lr · λ · p is subtracted before the update, as some references do; false if p is multiplied by 1 - lr · λ, as the others do. In f32 the factor has an error that is the
+    /// same in each step, and large beside a small decay.
     /// </summary>
     internal bool IsDifference { get; init; }
 
     internal double Of(DecayForm form) => Form == form ? Value : 0;
 }
 
-/// <summary>p ← before · p - lr (u + with · p), or p + lost · p in place of before · p; then p ← p + after · p. u is a direction of the gradient g + penalty · p.</summary>
+/// <summary>p ← kept · p - lr (u + with · p), or p - lr (u + with · p) + lostBefore · p; then p ← p + lostAfter · p. u is a direction of the gradient g + penalty · p.</summary>
 internal readonly struct Move(in Decay decay, double rate, double scale)
 {
     private readonly float rate = (float)(rate * scale);
     private readonly float penalty = (float)decay.Of(DecayForm.Gradient), with = (float)(decay.Of(DecayForm.WithUpdate) / scale);
-    private readonly float before = decay.IsDifference ? 1 : (float)(1 - rate * decay.Of(DecayForm.Before)), lost = decay.IsDifference ? (float)(-rate * decay.Of(DecayForm.Before)) : 0;
-    private readonly float after = (float)(-rate * decay.Of(DecayForm.After));
+    private readonly float kept = decay.IsDifference ? 1 : (float)(1 - rate * decay.Of(DecayForm.Before)), lostBefore = decay.IsDifference ? (float)(-rate * decay.Of(DecayForm.Before)) : 0;
+    private readonly float lostAfter = (float)(-rate * decay.Of(DecayForm.After));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public L Penalized<L>(L p, L g) where L : struct, ILane<L> => L.Fma(L.Splat(penalty), p, g);
@@ -69,9 +69,9 @@ internal readonly struct Move(in Decay decay, double rate, double scale)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private L Moved<L>(L p, L step) where L : struct, ILane<L>
     {
-        // Not both at once: 0 · p is not a number if p is infinite.
-        L moved = (lost == 0 ? p * L.Splat(before) : L.Fma(L.Splat(lost), p, p)) - step;
-        return after == 0 ? moved : L.Fma(L.Splat(after), moved, moved);
+        // Without decay nothing is added: 0 · p is not a number if p is infinite.
+        L moved = (lostBefore == 0 ? p * L.Splat(kept) : L.Fma(L.Splat(lostBefore), p, p)) - step;
+        return lostAfter == 0 ? moved : L.Fma(L.Splat(lostAfter), moved, moved);
     }
 }
 
@@ -83,5 +83,5 @@ internal readonly struct LossRule(float lost) : IMap1
     public static Access Access => Access.Of(Slot.Update);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<L>(ref L p) where L : struct, ILane<L> => p = L.Fma(L.Splat(lost), p, p);
+    public void Apply<L>(ref L p) where L : struct, ILane<L> => p = lost == 0 ? p : L.Fma(L.Splat(lost), p, p);
 }

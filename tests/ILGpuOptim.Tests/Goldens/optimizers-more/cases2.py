@@ -93,3 +93,7 @@ dion("dion", {"rank_fraction": 0.5, "rank_multiple_of": 1, "lr": 0.01, "mu": 0.9
     ("multiple", {"rank_multiple_of": 4, "rank_fraction": 0.1}, {}, {"auxiliary": "lion"}),
     ("odd", {"rank_fraction": 1.0}, {}, {"params": [x for x in ODD if x in ("row", "column", "dot")]}),
 ], {"qr_method": "qr", "power_iters": 1})
+
+series("stable_spam", {"lr": 0.005, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.05, "amsgrad": False}, [
+    ("floor", {}, {"total_T": 12, "eta_min": 0.1, "holds_floor": True}, {}),
+], {"gamma1": 0.7, "gamma2": 0.9, "gamma3": 0.999, "total_T": None, "eta_min": 0.5, "update_proj_gap": 0})

@@ -241,8 +241,10 @@ def check(folder):
                 value = max(value, error / (largest or 1))
                 movement = max(movement, max(0.0, error - (t + 4) * 2.0**-25 * largest) / (moved or 1))
         for k, gold in expected.items():
-            if k.startswith("state.") and not (k.endswith(".Q") and case["optimizer"].startswith("dion")):
-                state = max(state, (actual[k].reshape(gold.shape) - gold).abs().max().item() / (gold.abs().max().item() or 1))
+            if k.startswith("state."):
+                error = (actual[k].reshape(gold.shape) - gold).abs().max().item() / (gold.abs().max().item() or 1)
+                # The reference computes Dion's basis in f32, which loses digits: up to 2.1e-3.
+                state = max(state, error / 50 if k.endswith(".Q") and case["optimizer"].startswith("dion") else error)
         agrees = value <= (math.inf if loosest == 0.1 else 1e-5) and movement <= loosest and state <= 1e-4
         bad += not agrees
         print(f"{'ok  ' if agrees else 'MISS'} {case['optimizer']}/{case['case']:20} {value:.1e} of M, {movement:.1e} of movement, {state:.1e} of states")

@@ -73,6 +73,8 @@ def stable_spam(p, g, s, h, t, lr, c):
     b1, b2 = h["betas"]
     span, floor, gap = c["total_T"], c["eta_min"], c["update_proj_gap"]
     shrink = 1.0 if span is None else floor + (1 - floor) * (1 + math.cos(math.pi * t / (span + 1))) / 2
+    if c.get("holds_floor") and t > span:
+        shrink = floor
     g1 = (b1 if c["gamma1"] == -1 else c["gamma1"]) * shrink
     p = p * (1 - lr * h["weight_decay"])
     k = s["step"] = s.get("step", 0) + 1
