@@ -27,6 +27,7 @@ internal sealed class ParameterExchange : IDisposable
     private readonly ParameterValues updated;
     private readonly IReadOnlyList<Parameter> trained;
     private readonly Communicator communicator;
+    private readonly Device device;
     private readonly Action<Parameter> arrival;
     private readonly Action finish;
     private readonly EventHandler beforeDisposal;
@@ -40,7 +41,7 @@ internal sealed class ParameterExchange : IDisposable
     /// <param name="isLayerwise">Whether gradients are exchanged one by one (<see cref="Reduce"/>).</param>
     public ParameterExchange(Communicator communicator, Ownership ownership, IReadOnlyList<Parameter> trained, Gradients gradients, GradientSum sum, bool isLayerwise)
     {
-        (this.communicator, this.trained) = (communicator, trained);
+        (this.communicator, this.trained, device) = (communicator, trained, gradients.Device);
         (arrival, finish, beforeDisposal) = (Await, FinishParameters, (_, _) => TryFinishParameters());
         int rank = communicator.Rank;
         this.gradients = new GradientValues(gradients, sum, trained);
@@ -122,7 +123,7 @@ internal sealed class ParameterExchange : IDisposable
     {
         distribution.Begin();
         communicator.Unfinished = finish;
-        Device.Disposing += beforeDisposal;
+        device.Disposing += beforeDisposal;
         foreach (Parameter parameter in trained)
             parameter.Arrival = updated.Has(parameter) ? arrival : null;
         if (waits || !Overlaps)
@@ -184,7 +185,7 @@ internal sealed class ParameterExchange : IDisposable
     {
         try
         {
-            if (distribution.IsUnderWay && !Device.IsDisposed)
+            if (distribution.IsUnderWay && !device.IsDisposed)
                 FinishParameters();
         }
         catch (Exception e) when (Parameter.IsFailedArrival(e))
@@ -196,10 +197,8 @@ internal sealed class ParameterExchange : IDisposable
     {
         if (communicator.Unfinished == finish)
             communicator.Unfinished = null;
-        Device.Disposing -= beforeDisposal;
+        device.Disposing -= beforeDisposal;
     }
-
-    private Device Device => trained[0].Device;
 
     private void Await(Parameter parameter)
     {

@@ -120,15 +120,16 @@ public sealed class Fira : LowRankOptimizer<FiraOptions>
     /// <summary>p ← p - step · residual · φ, then p ← p + lost · p.</summary>
     private readonly struct ResidualStep(float step, float lost) : IMap3
     {
-        private readonly float step = step, lost = lost;
+        private readonly float step = step;
+        private readonly LossRule decay = new(lost);
 
         public static Access Access => Access.Of(Slot.Update, Slot.Read, Slot.Read);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Apply<L>(ref L p, ref L residual, ref L factor) where L : struct, ILane<L>
         {
-            L moved = p - L.Splat(step) * (residual * factor);
-            p = lost == 0 ? moved : L.Fma(L.Splat(lost), moved, moved);
+            p -= L.Splat(step) * (residual * factor);
+            decay.Apply(ref p);
         }
     }
 }
