@@ -68,6 +68,8 @@ internal static class AttentionListing
                 if (size is not (64 or 128))
                     continue;
                 Launch(device, attention with { KeysBefore = 16 }, gradients);
+                Launch(device, attention with { Dropout = 0.5f }, gradients);
+                Launch(device, attention with { Ranges = ranges, SoftCap = 1, KeyBias = numbers, Dropout = 0.5f }, gradients);
                 Launch(device, attention with { Ranges = ranges, SoftCap = 1, KeyBias = numbers }, gradients);
                 Launch(device, attention with { DistanceBias = numbers, KeyBias = numbers }, gradients);
             }

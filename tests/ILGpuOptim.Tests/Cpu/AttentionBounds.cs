@@ -75,10 +75,10 @@ internal sealed class AttentionBounds
             scores[j] = double.NegativeInfinity;
             if (!reference.Sees(b, i, j))
                 continue;
-            double score = 0, size = 0;
+            double score = 0, size = 0, kept = reference.Kept(b, h, i, j);
             for (int d = 0; d < shape.HeadSize; d++)
             {
-                double factor = shape.Scale * problem.Query[shape.Query(b, i, h, d)] * problem.Key[shape.Key(b, j, h, d)], slope = problem.OutputGradient[shape.Output(b, i, h, d)] * problem.Value[shape.Key(b, j, h, d)];
+                double factor = shape.Scale * problem.Query[shape.Query(b, i, h, d)] * problem.Key[shape.Key(b, j, h, d)], slope = kept * problem.OutputGradient[shape.Output(b, i, h, d)] * problem.Value[shape.Key(b, j, h, d)];
                 score += factor;
                 size += Math.Abs(factor);
                 slopes[j] += slope;
@@ -113,7 +113,7 @@ internal sealed class AttentionBounds
         {
             if (weights[j] == 0)
                 continue;
-            double weight = errors[j] + average + 2 * (keys + 16) * Single, factor = weight + round + stored + 2 * (keys + 16) * Single, slope = weights[j] * (slopes[j] - dot);
+            double kept = reference.Kept(b, h, i, j), weight = errors[j] + average + 2 * (keys + 16) * Single, factor = weight + round + stored + 2 * (keys + 16) * Single, slope = weights[j] * (slopes[j] - dot);
             double error = weight * Math.Abs(slope) + weights[j] * (slopeErrors[j] + dotError + 4 * Single * (Math.Abs(slopes[j]) + Math.Abs(dot)));
             if (shape.Distances)
                 Distances[shape.Distance(i, j, h)] += error + 2 * (keys + 16) * Single * Math.Abs(slope);
@@ -122,8 +122,8 @@ internal sealed class AttentionBounds
             double gradient = shape.Scale * (error + (round + stored + 2 * (keys + shape.QueryLength + 16) * Single) * Math.Abs(slope));
             for (int d = 0; d < shape.HeadSize; d++)
             {
-                Output[shape.Output(b, i, h, d)] += factor * weights[j] * Math.Abs(problem.Value[shape.Key(b, j, h, d)]);
-                Value[shape.Key(b, j, h, d)] += (factor + 2 * shape.QueryLength * Single) * weights[j] * Math.Abs(problem.OutputGradient[shape.Output(b, i, h, d)]);
+                Output[shape.Output(b, i, h, d)] += factor * kept * weights[j] * Math.Abs(problem.Value[shape.Key(b, j, h, d)]);
+                Value[shape.Key(b, j, h, d)] += (factor + 2 * shape.QueryLength * Single) * kept * weights[j] * Math.Abs(problem.OutputGradient[shape.Output(b, i, h, d)]);
                 Query[shape.Query(b, i, h, d)] += gradient * Math.Abs(problem.Key[shape.Key(b, j, h, d)]);
                 Key[shape.Key(b, j, h, d)] += gradient * Math.Abs(problem.Query[shape.Query(b, i, h, d)]);
             }

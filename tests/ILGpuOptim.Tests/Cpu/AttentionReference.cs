@@ -148,7 +148,8 @@ internal sealed class AttentionReference
 
     private Span<double> Row(int b, int h, int i) => Weights.AsSpan(Shape.Row(b, h, i) * Shape.KeyLength, Shape.KeyLength);
 
-    private double Kept(int b, int h, int i, int j) => Mask is null ? 1 : Mask[(Shape.Row(b, h, i) * Shape.KeyLength) + j];
+    /// <summary>The dropout factor of a weight.</summary>
+    public double Kept(int b, int h, int i, int j) => Mask is null ? 1 : Mask[(Shape.Row(b, h, i) * Shape.KeyLength) + j];
 
     public bool Sees(int b, int i, int j)
     {

@@ -120,13 +120,13 @@ public sealed partial class GpuDevice
     }
 
     /// <summary>
-    /// True if attention runs on tensor cores: the precision asks for them, operands are stored in the type that is multiplied (f32 as tf32), rows of heads start at multiples of 16 bytes, heads
-    /// have at most 128 elements, in whole multiples of eight, and no weights are dropped.
+    /// True if attention runs on tensor cores: the precision asks for them, operands are stored in the type that is multiplied (f32 as tf32), rows of heads start at multiples of 16 bytes, and heads
+    /// have at most 128 elements, in whole multiples of eight.
     /// </summary>
     private bool TakesTensorCores(in AttentionArguments a, params ReadOnlySpan<Block> blocks)
     {
         bool narrow = a.Query.Type == DType.BF16;
-        if (!HasTensorCores || (narrow ? a.Precision != Precision.BF16 : a.Precision == Precision.F32) || a.Dropout > 0
+        if (!HasTensorCores || (narrow ? a.Precision != Precision.BF16 : a.Precision == Precision.F32)
             || a.HeadSize is < 1 or > GpuAttentionTensor.MostColumns || a.HeadSize % GpuAttentionTensor.HeadUnit != 0
             || ((a.QueryStride | a.KeyStride | a.OutputStride | a.QueryHeadStep | a.KeyHeadStep) & (narrow ? 7 : 3)) != 0)
             return false;
@@ -144,7 +144,7 @@ public sealed partial class GpuDevice
     {
         int columns = TensorColumns(x.HeadSize), threads = 2 * rows;
         Launch(
-            AttentionKernel(kernel, threads, columns > 4 || (form & GpuAttention.HasDistances) != 0 ? 2 : 3), x, (int)Tiles(length, rows), heads, threads,
+            AttentionKernel(kernel, threads, columns > 4 || (form & (GpuAttention.Drops | GpuAttention.HasDistances)) != 0 ? 2 : 3), x, (int)Tiles(length, rows), heads, threads,
             form & GpuAttentionTensor.Features | columns << GpuAttentionTensor.ColumnsShift);
     }
 

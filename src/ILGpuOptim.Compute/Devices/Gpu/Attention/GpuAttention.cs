@@ -82,4 +82,8 @@ internal static partial class GpuAttention
     /// <summary>The dropout factor of a weight; <paramref name="row"/> counts queries of all heads and sequences.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Keep(GpuAttentionArguments x, long row, int key) => GpuRandom.Keep(x.Seed, x.Stream, row * x.KeyLength + key, x.Keep);
+
+    /// <summary>The dropout factors of four weights, from a <paramref name="key"/> that is a multiple of four on; the number of keys is one, too.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Float4 KeepFour(GpuAttentionArguments x, long row, int key) => GpuRandom.KeepFour(x.Seed, x.Stream, row * x.KeyLength + key, x.Keep);
 }

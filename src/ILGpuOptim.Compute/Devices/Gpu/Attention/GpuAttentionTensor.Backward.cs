@@ -71,8 +71,17 @@ internal static partial class GpuAttentionTensor
             GpuTensorSquare scores = default, products = default;
             Multiply(rows, warpKeys, warpValues, current, half, ref scores, ref products);
             bool masks = tile.NeedsMask(x, form.Value);
+            GpuTensorSquare keep = default;
+            if ((form.Value & GpuAttention.Drops) != 0)
+            {
+                keep = GpuTensorDropout.OfKeys(x, tile, row, column);
+                products *= keep;
+            }
+
             GradientsOfKeys(x, form.Value, tile, row, column, masks, ref scores.A, ref products.A);
             GradientsOfKeys(x, form.Value, tile, row, column + 8, masks, ref scores.B, ref products.B);
+            if ((form.Value & GpuAttention.Drops) != 0)
+                scores *= keep;
             valueGradient.Add(rows, P.Left(scores), current + half, columns);
             keyGradient.Add(rows, P.Left(products), current, columns);
             if (stages == 1)
@@ -134,6 +143,8 @@ internal static partial class GpuAttentionTensor
             GpuTensorSquare scores = default, products = default;
             Multiply(rows, warpQueries, warpOutputs, current, half, ref scores, ref products);
             bool masks = tile.NeedsMask(x, form.Value);
+            if ((form.Value & GpuAttention.Drops) != 0)
+                products *= GpuTensorDropout.OfQueries(x, tile, row, column);
             products.A = GradientsOfQueries(x, form.Value, tile, row, column, masks, upperSum, lowerSum, upperDot, lowerDot, scores.A, products.A);
             products.B = GradientsOfQueries(x, form.Value, tile, row, column + 8, masks, upperSum, lowerSum, upperDot, lowerDot, scores.B, products.B);
             gradient.Add(rows, P.Left(products), current, columns);

@@ -12,7 +12,7 @@ namespace ILGpuOptim.Compute.Gpu;
 internal static partial class GpuAttentionTensor
 {
     /// <summary>The form's constants of <see cref="GpuAttention"/> that these kernels know.</summary>
-    public const int Features = GpuAttention.HasBias | GpuAttention.Bounded | GpuAttention.Ranged | GpuAttention.Caps | GpuAttention.HasDistances;
+    public const int Features = GpuAttention.HasBias | GpuAttention.Drops | GpuAttention.Bounded | GpuAttention.Ranged | GpuAttention.Caps | GpuAttention.HasDistances;
 
     /// <summary>From this bit on, the form has the columns of a head, divided by <see cref="Side"/> and rounded up.</summary>
     public const int ColumnsShift = 13;
@@ -87,6 +87,8 @@ internal static partial class GpuAttentionTensor
             upperTotal = upperTotal * upperDecay + weights.SumOfUpper(keys);
             lowerTotal = lowerTotal * lowerDecay + weights.SumOfLower(keys);
             output.Scale(upperDecay, lowerDecay, columns);
+            if ((form.Value & GpuAttention.Drops) != 0)
+                Drop(x, tile, row, 2 * (lane & 3), keys, ref weights);
 
             // The values have arrived, and no warp reads keys.
             GpuTensorCores.Wait(0);
@@ -175,6 +177,18 @@ internal static partial class GpuAttentionTensor
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Mask(int column, int begin, int end, float score) => column >= begin && column < end ? score : float.NegativeInfinity;
+
+    /// <summary>Multiplies weights by their dropout factors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Drop(GpuAttentionArguments x, GpuAttentionTile tile, int row, int column, int keys, ref GpuAttentionWeights weights)
+    {
+        weights.A *= GpuTensorDropout.OfQueries(x, tile, row, column);
+        weights.B *= GpuTensorDropout.OfQueries(x, tile, row, column + Side);
+        if (keys != 64)
+            return;
+        weights.C *= GpuTensorDropout.OfQueries(x, tile, row, column + 2 * Side);
+        weights.D *= GpuTensorDropout.OfQueries(x, tile, row, column + 3 * Side);
+    }
 
     /// <summary>The scaled score with the soft cap.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -220,7 +220,7 @@ internal static partial class GpuAttentionTiles
     {
         long line = tile.Row + row;
         int key = tile.FirstKey + 4 * j;
-        return new Float4(
+        return (x.KeyLength & 3) == 0 ? GpuAttention.KeepFour(x, line, key) : new Float4(
             GpuAttention.Keep(x, line, key), GpuAttention.Keep(x, line, key + 1), GpuAttention.Keep(x, line, key + 2), GpuAttention.Keep(x, line, key + 3));
     }
 

@@ -127,6 +127,10 @@ internal struct GpuTensorSquare
         B = P.Multiply(B, left, right.C, right.D);
     }
 
+    /// <summary>The products of elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static GpuTensorSquare operator *(GpuTensorSquare x, GpuTensorSquare y) => new() { A = x.A * y.A, B = x.B * y.B };
+
     /// <summary>Multiplies the lane's upper row, one of 0 to 7, and the lower row, eight below.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Scale(float upper, float lower)

@@ -17,6 +17,15 @@ internal static class GpuRandom
         return Philox.Unit(word) < keep ? 1 / keep : 0;
     }
 
+    /// <summary>The same of four elements, from a multiple of four on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 KeepFour(ulong seed, ulong stream, long element, float keep)
+    {
+        (uint a, uint b, uint c, uint d) = Philox.Generate(seed, stream, (ulong)element >> 2);
+        float kept = 1 / keep;
+        return new Float4(Philox.Unit(a) < keep ? kept : 0, Philox.Unit(b) < keep ? kept : 0, Philox.Unit(c) < keep ? kept : 0, Philox.Unit(d) < keep ? kept : 0);
+    }
+
     /// <summary>Threads of a group of <see cref="Fill"/>; each generates four values.</summary>
     public const int Threads = 128;
 
