@@ -161,9 +161,11 @@ internal static class OptimizerFiles
         byte[] buffer = [];
         foreach (Entry entry in Entries(optimizer, hasAllWeights: true))
         {
-            long size = file[entry.Name].Bytes;
-            if (size != entry.Bytes.Count)
-                throw new SafetensorsException($"{path}: {entry.Name} has {size} bytes, but the optimizer's settings make it {entry.Bytes.Count}; resume with the settings of the run");
+            if (!file.Tensors.TryGetValue(entry.Name, out SafetensorsEntry? stored))
+                throw new SafetensorsException($"{path}: there is no {entry.Name}, which the optimizer's settings need; resume with the settings of the run");
+            if (stored.Bytes != entry.Bytes.Count || !stored.Shape.SequenceEqual(entry.StoredShape.Select(size => (long)size)))
+                throw new SafetensorsException($"{path}: {entry.Name} is {Describe(stored.Shape, stored.Bytes)}, but the optimizer's settings make it {Describe([.. entry.StoredShape.Select(size => (long)size)], entry.Bytes.Count)}; resume with the settings of the run");
+            long size = stored.Bytes;
             if (buffer.Length < Math.Min(part, size))
                 buffer = new byte[Math.Min(part, size)];
             entry.Bytes.ForEachPart(part, (start, count) =>
@@ -173,6 +175,8 @@ internal static class OptimizerFiles
             });
         }
     }
+
+    private static string Describe(IReadOnlyList<long> shape, long bytes) => $"{(shape.Count == 0 ? "one number" : string.Join('×', shape))} ({bytes} bytes)";
 
     private static IEnumerable<Entry> Entries(Optimizer optimizer, bool hasShared = true, bool hasAllWeights = false)
     {
