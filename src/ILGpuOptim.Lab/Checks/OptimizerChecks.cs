@@ -60,8 +60,9 @@ public static class OptimizerChecks
                 yield return Near($"{name}: stays close to f32", entry, stored);
         }
 
-        yield return Scaled("clipping multiplies the gradient", entry, chosen, gradient: 4, factor: 0.25f, maximize: false);
-        yield return Scaled("maximizing climbs", entry, chosen, gradient: -4, factor: 0.25f, maximize: true);
+        yield return Clipped("clipping multiplies the gradient", entry, chosen, gradient: 4, factor: 0.25f, maximize: false);
+        yield return Clipped("maximizing climbs", entry, chosen, gradient: -4, factor: 0.25f, maximize: true);
+        yield return Scheduled("the schedule scales the learning rate", entry, chosen);
         yield return Allocations("a step allocates nothing", entry, chosen);
         yield return Decay("weight decay shrinks", entry, chosen);
     }
@@ -198,7 +199,7 @@ public static class OptimizerChecks
     }
 
     /// <summary>The same bits with a gradient multiplied by a power of two, and a factor of clipping (and a sign) that undoes it.</summary>
-    private static Check Scaled(string name, OptimizerEntry entry, OptimizerSettings settings, float gradient, float factor, bool maximize)
+    private static Check Clipped(string name, OptimizerEntry entry, OptimizerSettings settings, float gradient, float factor, bool maximize)
     {
         using var device = new CpuDevice(2);
         TrajectoryForm form = TrajectoryForm.Shared;
@@ -208,9 +209,24 @@ public static class OptimizerChecks
         scaled.Optimizer.GradientFactor = clip;
         scaled.To(form.Steps);
         device.Pool.Return(clip);
-        return Worst(plain.Parameters.Zip(scaled.Parameters, (a, b) => Math.Sqrt(Squares(a.ToArray(), b.ToArray()) / Squares(a.ToArray(), new float[a.Length])))
-            .Select(error => new Check(name, error, 1e-6, error > 0 ? "of the norm of a parameter" : "the same bits")));
+        return Same(name, plain, scaled);
     }
+
+    /// <summary>The same bits with a learning rate multiplied by a power of two, and factors of the schedule that undo it.</summary>
+    private static Check Scheduled(string name, OptimizerEntry entry, OptimizerSettings settings)
+    {
+        const double Scale = 4;
+        using var device = new CpuDevice(2);
+        double rate = settings.LearningRate ?? entry.Defaults.LearningRate;
+        TrajectoryForm form = TrajectoryForm.Shared with { Warmup = 4 };
+        using Trajectory plain = Run(device, entry, settings, form), scaled = Run(device, entry, settings with { LearningRate = Scale * rate }, form with { RateScale = 1 / Scale });
+        return Same(name, plain, scaled);
+    }
+
+    /// <summary>The largest difference of two runs, relative to the norm of a parameter.</summary>
+    private static Check Same(string name, Trajectory left, Trajectory right) =>
+        Worst(left.Parameters.Zip(right.Parameters, (a, b) => Math.Sqrt(Squares(a.ToArray(), b.ToArray()) / Squares(a.ToArray(), new float[a.Length])))
+            .Select(error => new Check(name, error, 1e-6, error > 0 ? "of the norm of a parameter" : "the same bits")));
 
     /// <summary>After the first steps an update allocates no device memory, and managed memory does not grow with the parameters.</summary>
     private static Check Allocations(string name, OptimizerEntry entry, OptimizerSettings settings)

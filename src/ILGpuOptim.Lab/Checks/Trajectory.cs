@@ -32,6 +32,9 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
     /// <summary>Multiplies every gradient.</summary>
     public float GradientScale { get; init; } = 1;
 
+    /// <summary>Multiplies the factor of the learning rate in every step.</summary>
+    public double RateScale { get; init; } = 1;
+
     /// <summary>Number of warm-up steps of the learning rate.</summary>
     public int Warmup { get; init; } = 1;
 
@@ -51,7 +54,7 @@ internal sealed record TrajectoryForm(string Name, uint Seed, IReadOnlyList<(str
     public static TrajectoryForm Still { get; } = new("zero gradients", 104, Small, 20) { ZeroSteps = [.. Enumerable.Range(1, 20)] };
 
     /// <summary>The factor of the learning rate at a step, from 1.</summary>
-    public double Factor(int step) => Math.Min(1, (double)step / Warmup);
+    public double Factor(int step) => RateScale * Math.Min(1, (double)step / Warmup);
 
     /// <summary>The values of a parameter before the first step.</summary>
     public float[] Initial(int parameter) => GoldenParameter.InitialOf(SeedOf(parameter), Length(parameter));

@@ -84,6 +84,10 @@ public class OptimizerChecksTests
     public void AnUpdateThatIgnoresMaximizeFails() => Assert.Equal(["maximizing climbs"], Failed(Flaw.Descending));
 
     [Fact]
+    public void AnUpdateThatIgnoresTheScheduleFails() => Assert.Equal(
+        ["its equations, on the reference device", "its equations, on the cpu", "the schedule scales the learning rate"], Failed(Flaw.Unscheduled));
+
+    [Fact]
     public void ARuleThatNoGpuCanRunFails() => Assert.Equal(["compiles to PTX", "compiles to OpenCL C"], Failed(Flaw.Managed));
 
     [Fact]
@@ -114,6 +118,7 @@ public class OptimizerChecksTests
         Managed,
         Unclipped,
         Descending,
+        Unscheduled,
     }
 
     /// <summary>p = p (1 - lr · decay) - lr · m / (1 - 0.9ᵗ) with m = 0.9 m + 0.1 g, and one flaw.</summary>
@@ -128,7 +133,7 @@ public class OptimizerChecksTests
         protected override void Update(in ParameterUpdate update, OptimizerOptions options)
         {
             MemoryPool pool = update.Device.Pool;
-            double decay = update.LearningRate * options.WeightDecay, rate = update.LearningRate / (flaw == Flaw.Uncorrected ? 1 : 1 - Math.Pow(0.9, update.Step));
+            double decay = update.LearningRate * options.WeightDecay, rate = (flaw == Flaw.Unscheduled ? options.LearningRate : update.LearningRate) / (flaw == Flaw.Uncorrected ? 1 : 1 - Math.Pow(0.9, update.Step));
             if (flaw == Flaw.Hidden)
                 rate *= seen[update.Name] = seen.GetValueOrDefault(update.Name, 1) * 0.9999999;
             if (flaw == Flaw.Threads)
