@@ -24,27 +24,30 @@ internal static class StateTable
         |---|---|---:|---:|---:|---:|
         """;
 
-    /// <summary>The line of an optimizer with its default settings.</summary>
-    public static string Row(OptimizerEntry entry)
+    /// <summary>The line of an optimizer.</summary>
+    /// <param name="entry">The optimizer.</param>
+    /// <param name="label">Its settings; null for the default ones.</param>
+    public static string Row(OptimizerEntry entry, OptimizerLabel? label = null)
     {
-        long[] bytes = [.. Enum.GetValues<StateStorage>().Select(storage => State(entry, storage).Sum(tensor => tensor.Bytes))];
-        string tensors = string.Join(", ", State(entry, StateStorage.F32).Select(tensor => $"`{tensor.Name}` {string.Join('×', tensor.Shape)}"));
-        return string.Create(CultureInfo.InvariantCulture, $"| {entry.Name} | {(tensors.Length == 0 ? "none" : tensors)} | {bytes[0]:N0} | {bytes[1]:N0} | {bytes[2]:N0} | {OfGpt2(entry):N0} |");
+        label ??= new(entry.Name, []);
+        OptimizerSettings settings = label.ApplyTo(new OptimizerSettings { Name = entry.Name })
+            .WithDefault("head_size", $"{HeadSize}").WithDefault("tied_embedding", Gpt2.TieWordEmbeddings ? "true" : "false");
+        long[] bytes = [.. Enum.GetValues<StateStorage>().Select(storage => State(entry, settings, storage).Sum(tensor => tensor.Bytes))];
+        string tensors = string.Join(", ", State(entry, settings, StateStorage.F32).Select(tensor => $"`{tensor.Name}` {string.Join('×', tensor.Shape)}"));
+        return string.Create(CultureInfo.InvariantCulture, $"| {label} | {(tensors.Length == 0 ? "none" : tensors)} | {bytes[0]:N0} | {bytes[1]:N0} | {bytes[2]:N0} | {OfGpt2(entry, settings):N0} |");
     }
 
-    private static IReadOnlyList<StateTensor> State(OptimizerEntry entry, StateStorage storage)
+    private static IReadOnlyList<StateTensor> State(OptimizerEntry entry, OptimizerSettings settings, StateStorage storage)
     {
         using Optimizer optimizer = entry.Create(storage);
-        return optimizer.StateOf(Matrix, entry.OptionsOf(Settings(entry), "h.0.attn.c_attn.weight", Matrix));
+        return optimizer.StateOf(Matrix, entry.OptionsOf(settings, "h.0.attn.c_attn.weight", Matrix));
     }
 
-    private static long OfGpt2(OptimizerEntry entry)
+    private static long OfGpt2(OptimizerEntry entry, OptimizerSettings settings)
     {
         using var device = new DryDevice();
         using LanguageModel model = Gpt2.Create(new Initializer(device, 1));
-        using Optimizer optimizer = Registry.Create(entry, Settings(entry), model.AllParameters, out _);
+        using Optimizer optimizer = Registry.Create(entry, settings with { StateType = StateStorage.F32 }, model.AllParameters, out _);
         return optimizer.StateBytes;
     }
-
-    private static OptimizerSettings Settings(OptimizerEntry entry) => new OptimizerSettings { Name = entry.Name }.WithDefault("head_size", $"{HeadSize}").WithDefault("tied_embedding", Gpt2.TieWordEmbeddings ? "true" : "false");
 }

@@ -37,6 +37,13 @@ internal static class CommonOptions
         Console.Out.Flush();
     }
 
+    /// <summary>Prints the notes of a plan.</summary>
+    public static void Note(MemoryPlan plan)
+    {
+        foreach (string note in plan.Notes)
+            Console.Error.WriteLine($"note: {note}");
+    }
+
     /// <summary>Prints notes on a loaded model: tensors that are not used, and a head that is not tied although config.json says so.</summary>
     public static void NoteUnused(Models.LanguageModel model, string folder)
     {

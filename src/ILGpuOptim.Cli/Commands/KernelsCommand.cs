@@ -13,7 +13,7 @@ internal static class KernelsCommand
 {
     public static Command Create()
     {
-        var optimizer = new Argument<string>("optimizer") { Description = "optimizer (as in train --optimizer); \"models\": the kernels of models and general operations; \"all\": those of models and of every optimizer" };
+        var optimizer = new Argument<string>("optimizer") { Description = "optimizer (as in train --optimizer, such as adamw+cautious:ams_grad=true); \"models\": the kernels of models and general operations; \"all\": those of models and of every optimizer" };
         var target = new Option<string>("--target") { Description = "ptx or opencl; cpu: the x64 machine code of the CPU's loops, for each vector width", DefaultValueFactory = _ => "ptx" };
         Option<int> architecture = Flag.Of("--arch", "compute capability for PTX, such as 70, 80 or 90", 80, new RangeAttribute(50, 90));
         Option<int> rows = Flag.Of("--rows", "rows of the updated matrix", 768, new RangeAttribute(1, 1 << 16));
@@ -49,7 +49,7 @@ internal static class KernelsCommand
 
             foreach (string name in chosen == "all" ? Registry.Entries.Select(entry => entry.Name) : chosen == "models" ? [] : [chosen])
             {
-                KernelListing.RecordUpdate(recorder, new OptimizerSettings { Name = name }, result.GetValue(rows), result.GetValue(columns));
+                KernelListing.RecordUpdate(recorder, KernelListing.SettingsOf(name), result.GetValue(rows), result.GetValue(columns));
                 Collect();
             }
 

@@ -51,7 +51,9 @@ internal static class LearningRateCommand
         using Dataset data = TrainingRun.LoadData(settings, settings.From);
         ModelConfig config = TrainedModel.Configuration(settings, data, null);
         using Device device = CommonOptions.Open(settings.Device, settings.Threads);
-        MemoryPlan.Of(config, settings with { Ema = 0 }, device).CheckAgainst(device);
+        var plan = MemoryPlan.Of(config, settings with { Ema = 0 }, device);
+        plan.CheckAgainst(device);
+        CommonOptions.Note(plan);
         if (!json)
             Console.WriteLine($"{name}: {steps} updates with learning rates from {from:G3} to {to:G3}; {config.Summary}");
         signals.Saves = true;

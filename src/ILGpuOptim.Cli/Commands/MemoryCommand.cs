@@ -27,6 +27,7 @@ internal static class MemoryCommand
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
             MemoryPlan[] plans = [.. Enumerable.Range(0, size).Select(rank => MemoryPlan.Of(config, settings, device, rank, size))];
             MemoryPlan plan = plans.MaxBy(each => each.Total)!;
+            CommonOptions.Note(plan);
             if (result.GetValue(options.Json))
             {
                 CommonOptions.PrintJson(size == 1 ? Fields(plan) : new { plan.Parameters, Ranks = plans.Select(Fields) });

@@ -35,7 +35,9 @@ internal static class ProfileCommand
             ModelConfig config = MemoryCommand.Configuration(settings, result, out int? vocabulary);
             using Dataset data = vocabulary is { } size ? RandomData(settings, config.VocabularySize) : TrainingRun.LoadData(settings, settings.From);
             using Device device = CommonOptions.Open(settings.Device, settings.Threads);
-            MemoryPlan.Of(config, settings, device).CheckAgainst(device);
+            var plan = MemoryPlan.Of(config, settings, device);
+            plan.CheckAgainst(device);
+            CommonOptions.Note(plan);
             var profile = StepProfile.Of(device, config, settings, data, result.GetValue(steps));
             if (result.GetValue(trace) is { } file)
                 KernelTrace.Write(file, profile.Trace);

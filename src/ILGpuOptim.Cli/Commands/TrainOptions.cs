@@ -16,6 +16,7 @@ internal sealed class TrainOptions
 
     private readonly List<Option> all = [];
     private readonly List<Func<ParseResult, TrainingSettings, TrainingSettings>> changes = [];
+    private readonly List<(Option Flag, Func<ParseResult, IEnumerable<string>> Assignments)> ofOptimizer = [];
     private readonly Dictionary<string, Option> flags = [];
     private readonly Option<string?> preset, config, output, resume;
     private readonly Option<string> tokenizer;
@@ -63,11 +64,13 @@ internal sealed class TrainOptions
         Value<int>("--shards", "Shards", "virtual shards of a step, a power of two, each with --accumulate batches; the ranks of --data-parallel share them, and their number does not change the results");
         Value<GradientExchange>("--gradient-exchange", "GradientExchange", "f32 or bf16: with bf16, gradients of --shards are rounded to bf16 before they are added in f32, and ranks send half as many bytes");
         Value<int>("--steps", "Steps", "number of updates");
-        Setting<string>("--optimizer", "Optimizer.Name", string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary}; learning rate {entry.Defaults.LearningRate})")), (s, v) => s with { Optimizer = s.Optimizer.For(v) });
+        Option<string> optimizer = Setting<string>("--optimizer", "Optimizer.Name", $"optimizer; +PART and :NAME=VALUE may follow, as in adamw+cautious:beta1=0.8. {string.Join("; ", Optim.Registry.Entries.Select(entry => $"{entry.Name} ({entry.Summary}; learning rate {entry.Defaults.LearningRate})"))}", (s, v) => s with { Optimizer = s.Optimizer.For(v) });
+        ofOptimizer.Add((optimizer, result => OptimizerLabel.Parse(result.GetValue(optimizer)!).Assignments));
         Value<double>("--lr", "Optimizer.LearningRate", "peak learning rate; default: that recommended for the optimizer, see --optimizer");
         Setting<string[]>("--lr-for", "Optimizer.LearningRateFor", "PATTERN=FACTOR: multiplies the learning rate of matching parameters", (s, v) => s with { Optimizer = s.Optimizer with { LearningRateFor = [.. v.Select(RateFactorOf)] } });
         Value<double>("--weight-decay", "Optimizer.WeightDecay", "weight decay of matrices; vectors have none");
-        Setting<string[]>("--optimizer-option", "Optimizer", "NAME=VALUE: an option of the optimizer, such as limiter_ignores_zero=true. It can also be given as a flag: --limiter-ignores-zero true. ilgpuoptim optimizers NAME lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
+        Option<string[]> assignments = Setting<string[]>("--optimizer-option", "Optimizer", "NAME=VALUE: an option of the optimizer, such as limiter_ignores_zero=true. It can also be given as a flag: --limiter-ignores-zero true. ilgpuoptim optimizers NAME lists them", (s, v) => s with { Optimizer = v.Aggregate(s.Optimizer, WithOption) });
+        ofOptimizer.Add((assignments, result => result.GetValue(assignments)!));
         optionsAt = all.Count;
         Value<Optim.StateStorage>("--state-type", "Optimizer.StateType", "storage type of optimizer state: f32, bf16 or fp8 (8-bit floats in blocks)");
         Setting<string[]>("--low-rank", "Optimizer.LowRank", "names of matrices trained at low rank; * matches anything", (s, v) => s with { Optimizer = s.Optimizer with { LowRank = v } });
@@ -95,6 +98,7 @@ internal sealed class TrainOptions
         Value<int>("--threads", "Threads", "CPU threads; 0: one per core");
         Json = Add(CommonOptions.Json());
         AddOptimizerOptions();
+        ofOptimizer.AddRange(((string[])["Optimizer.WeightDecay", "Optimizer.StateType"]).Select(path => (flags[path], Assigned(flags[path].Name))));
     }
 
     public Option<bool> Json { get; }
@@ -203,7 +207,7 @@ internal sealed class TrainOptions
         }
         catch (UserException e)
         {
-            throw new UserException($"--optimizer-option {assignment}: {e.Message}", e);
+            throw UserException.NamingSettings($"--optimizer-option {assignment}: {e}", e);
         }
     }
 
@@ -213,7 +217,27 @@ internal sealed class TrainOptions
         return WithFlags(result, settings);
     }
 
-    private TrainingSettings WithFlags(ParseResult result, TrainingSettings settings) => changes.Aggregate(settings, (changed, change) => change(result, changed));
+    private TrainingSettings WithFlags(ParseResult result, TrainingSettings settings)
+    {
+        CheckRepeated(result);
+        return changes.Aggregate(settings, (changed, change) => change(result, changed));
+    }
+
+    /// <summary>Refuses a setting of the optimizer that is given twice.</summary>
+    private void CheckRepeated(ParseResult result)
+    {
+        var given = new Dictionary<string, string>();
+        foreach ((Option flag, Func<ParseResult, IEnumerable<string>> assignments) in ofOptimizer.Where(item => result.GetResult(item.Flag) is { Implicit: false }))
+        {
+            foreach (string name in assignments(result).Select(OptimizerSettings.SettingOf).OfType<string>())
+            {
+                if (!given.TryAdd(name, flag.Name))
+                    throw new UserException($"{name} is given twice, by {(given[name] == flag.Name ? flag.Name : $"{given[name]} and {flag.Name}")}; give it once");
+            }
+        }
+    }
+
+    private static Func<ParseResult, IEnumerable<string>> Assigned(string flag) => _ => [flag.TrimStart('-')];
 
     /// <summary>Refuses settings of adapters where nothing turns adapters on.</summary>
     private void CheckAdapters(ParseResult result, TrainingSettings settings)
@@ -262,6 +286,7 @@ internal sealed class TrainOptions
             };
             all.Insert(at++, option);
             flags[first.Path] = option;
+            ofOptimizer.Add((option, Assigned(name)));
             changes.Add((result, settings) => result.GetResult(option) is { Implicit: false } && result.GetValue(option) is { } value
                 ? settings with { Optimizer = settings.Optimizer.With(first.Name, value) }
                 : settings);
@@ -273,7 +298,7 @@ internal sealed class TrainOptions
     {
         string text = result.Tokens.Count == 0 ? "true" : result.Tokens[0].Value;
         if (options.FirstOrDefault(option => option.Accepts(text)) is null)
-            result.AddError($"{flag} {text}: it must be {options[0].ValidValues}");
+            result.AddError($"{flag} {text}: {options[0].RuleFor(text)}");
         return text;
     }
 

@@ -48,12 +48,16 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
     public static IReadOnlyList<Candidate> Parse(IEnumerable<string> optimizers, IEnumerable<string> rates, OptimizerSettings start, OptionValues? options = null)
     {
         string[] labels = [.. optimizers.SelectMany(list => Split(list, nameof(optimizers)))];
+        if (labels.FirstOrDefault(label => Values.Parse(typeof(double), label) is not null) is { } number)
+            throw UserException.NamingSettings($"{nameof(optimizers):setting}: {number} is no optimizer; {Values.WithoutCommas}");
         if (labels.Length == 0)
             throw UserException.NamingSettings($"{nameof(optimizers):setting} names no optimizer; give some of {string.Join(", ", Registry.Entries.Select(entry => entry.Name))}");
         List<Candidate> candidates = [.. labels.Select(label => Named(label, start, options ?? OptionValues.None))];
         labels = [.. candidates.Select(candidate => candidate.Label)];
         if (labels.GroupBy(label => label, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw UserException.NamingSettings($"{nameof(optimizers):setting}: {twice.Key} is named twice; name each once, or set them apart as in {twice.Key.Split(':')[0]}:weight_decay=0");
+        if (candidates.GroupBy(candidate => candidate.Optimizer).FirstOrDefault(group => group.Count() > 1) is { } same)
+            throw UserException.NamingSettings($"{nameof(optimizers):setting}: {string.Join(" and ", same.Select(candidate => candidate.Label))} are the same; leave one out");
         foreach (string argument in rates.OrderBy(argument => argument.Contains('=', StringComparison.Ordinal)))
         {
             int mark = argument.LastIndexOf('=');
@@ -90,7 +94,7 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
         {
             object? rate = Values.Parse(typeof(double), word);
             if (rate is null || !RateRange.Contains(rate))
-                throw UserException.NamingSettings($"{setting:setting} {word}: {Values.Rule(typeof(double), RateRange, rate)}");
+                throw UserException.NamingSettings($"{setting:setting} {word}: {Values.RuleFor(typeof(double), RateRange, word)}");
             grid.Add((double)rate);
         }
 
@@ -98,18 +102,29 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
     }
 
     /// <summary>The settings of one optimizer: the shared options that it has, and those of its label. APOLLO-Mini ignores a shared rank.</summary>
-    private static Candidate Named(string label, OptimizerSettings start, OptionValues options)
+    private static Candidate Named(string text, OptimizerSettings start, OptionValues options)
     {
-        string[] parts = label.Split(':');
-        OptimizerSettings settings = start.For(parts[0]);
+        var label = OptimizerLabel.Parse(text);
+        OptimizerSettings settings = start.For(label.Name);
         OptimizerEntry entry = Registry.Find(settings.Name);
         foreach ((string name, _) in settings.Options.Where(option => entry.OptionNamed(option.Key) is null).ToArray())
             settings = settings.Without(name);
         foreach ((string name, string value) in options.Where(option => entry.OptionNamed(option.Key) is not null && !(entry.Name == "apollo-mini" && option.Key == "rank")))
-            settings = settings.With(name, value);
+        {
+            try
+            {
+                settings = settings.With(name, value);
+            }
+            catch (UserException e)
+            {
+                throw UserException.NamingSettings($"{entry.Name}: {e}", e);
+            }
+        }
+
+        label = label with { Name = settings.Name };
+        settings = label.ApplyTo(settings);
         try
         {
-            settings = parts[1..].Aggregate(settings, (changed, part) => changed.With(part));
             settings.Check();
         }
         catch (UserException e)
@@ -117,6 +132,6 @@ public sealed record Candidate(string Label, OptimizerSettings Optimizer, IReadO
             throw new UserException($"{label}: {e.Message}", e);
         }
 
-        return new Candidate(string.Join(':', [settings.Name, .. parts[1..]]), settings, DefaultRates(settings.Name));
+        return new Candidate(label.ToString(), settings, DefaultRates(settings.Name));
     }
 }

@@ -11,6 +11,15 @@ internal static class KernelListing
 {
     private const int Batch = 2, Length = 40;
 
+    /// <summary>The settings of an optimizer as a command names it.</summary>
+    /// <exception cref="UserException">There is no such optimizer or setting, or a value is invalid.</exception>
+    public static OptimizerSettings SettingsOf(string label)
+    {
+        OptimizerSettings settings = new OptimizerSettings().For(label);
+        settings.Check();
+        return settings;
+    }
+
     /// <summary>Records the kernels of an update of one matrix and one vector.</summary>
     /// <param name="recorder">Receives the kernels; earlier ones are cleared.</param>
     /// <param name="settings">The optimizer.</param>

@@ -35,13 +35,13 @@ internal static partial class ProcessorKernels
     public static bool IsListing => Environment.GetEnvironmentVariable("DOTNET_JitStdOutFile") is { Length: > 0 };
 
     /// <summary>Launches the loops once in vectors of each width that this processor has.</summary>
-    /// <param name="name">An optimizer; <c>models</c>: models, general operations, functions and attention; <c>all</c>: these and every optimizer.</param>
+    /// <param name="name">An optimizer, after whose name settings may follow; <c>models</c>: models, general operations, functions and attention; <c>all</c>: these and every optimizer.</param>
     /// <param name="rows">Rows of the updated matrix.</param>
     /// <param name="columns">Columns of the updated matrix.</param>
     /// <exception cref="UserException">There is no such optimizer.</exception>
     public static void Launch(string name, int rows, int columns)
     {
-        IReadOnlyList<OptimizerEntry> optimizers = name == "all" ? Registry.Entries : name == "models" ? [] : [Registry.Find(name)];
+        OptimizerSettings[] optimizers = name == "models" ? [] : [.. (name == "all" ? Registry.Entries.Select(entry => entry.Name) : [name]).Select(KernelListing.SettingsOf)];
         foreach (int bits in (int[])[128, 256, 512])
         {
             using var device = new CpuDevice(1, bits);
@@ -56,8 +56,8 @@ internal static partial class ProcessorKernels
                     new FunctionRun(device, entry, FunctionRun.Points(entry.Arguments, 41, 2)).Dispose();
             }
 
-            foreach (OptimizerEntry entry in optimizers)
-                KernelListing.LaunchUpdate(device, entry, new OptimizerSettings { Name = entry.Name }, rows, columns);
+            foreach (OptimizerSettings settings in optimizers)
+                KernelListing.LaunchUpdate(device, Registry.Find(settings.Name), settings, rows, columns);
         }
     }
 

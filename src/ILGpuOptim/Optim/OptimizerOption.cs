@@ -79,6 +79,9 @@ public sealed class OptimizerOption
     internal void Set(OptimizerOptions options, string text) =>
         property.SetValue(property.DeclaringType!.IsInstanceOfType(options) ? options : options.Parts.First(property.DeclaringType.IsInstanceOfType), Parse(text));
 
+    /// <summary>What an invalid value must be.</summary>
+    internal string RuleFor(string text) => Values.RuleFor(Type, Range, text);
+
     /// <summary>True for a valid value.</summary>
     internal bool Accepts(string text) => Accepts(Values.Parse(Type, text));
 
@@ -87,7 +90,7 @@ public sealed class OptimizerOption
     private object Parse(string text)
     {
         object? value = Values.Parse(Type, text);
-        return Accepts(value) ? value! : throw new SettingException(Path, text, Values.Rule(Type, Range, value));
+        return Accepts(value) ? value! : throw new SettingException(Path, text.Length == 0 ? "\"\"" : text, RuleFor(text));
     }
 
     private static string? Text(object? value) => value switch

@@ -62,15 +62,24 @@ public sealed record OptimizerSettings : IOpenSettings
         : Values.Parse(typeof(double), value) is double number ? JsonValue.Create(number)
         : JsonValue.Create(value);
 
-    /// <summary>These settings for an optimizer. Its learning rate and options are those recommended, unless these settings are for the same one.</summary>
-    /// <exception cref="UserException">There is no such optimizer.</exception>
-    public OptimizerSettings For(string name)
+    /// <summary>
+    /// These settings for an optimizer. Its learning rate and options are those recommended, unless these settings are for the same one, with whatever parts:
+    /// then all that it has stays.
+    /// </summary>
+    /// <param name="label">Its name, after which settings may follow: <c>adamw+cautious:beta1=0.8</c>.</param>
+    /// <exception cref="UserException">There is no such optimizer or setting, or a value is invalid.</exception>
+    public OptimizerSettings For(string label)
     {
-        OptimizerEntry entry = Registry.Find(name);
-        if (entry.Name == Name)
-            return this;
-        return this with { Name = entry.Name, LearningRate = null, Options = OptionValues.None, LowRank = entry.ChoosesMatrices ? LowRank : UsualLowRank };
+        var asked = OptimizerLabel.Parse(label);
+        OptimizerEntry entry = Registry.Find(asked.Name);
+        OptimizerSettings settings = entry.Name == Name ? this
+            : WithoutParts(entry.Name).Equals(WithoutParts(Name), StringComparison.OrdinalIgnoreCase)
+                ? Options.Where(option => entry.OptionNamed(option.Key) is null).Aggregate(this with { Name = entry.Name }, (changed, option) => changed.Without(option.Key))
+            : this with { Name = entry.Name, LearningRate = null, Options = OptionValues.None, LowRank = entry.ChoosesMatrices ? LowRank : UsualLowRank };
+        return asked.ApplyTo(settings);
     }
+
+    private static string WithoutParts(string name) => name.Split('+')[0].Trim();
 
     /// <summary>These settings with every default filled in: the recommended learning rate and options.</summary>
     internal OptimizerSettings Filled()
@@ -119,7 +128,7 @@ public sealed record OptimizerSettings : IOpenSettings
             return this with { WeightDecay = (double)Values.Require("weight_decay", typeof(double), value, WeightDecayRange) };
         if (IsShared(name, nameof(StateType)))
             return this with { StateType = (StateStorage)Values.Require("state_type", typeof(StateStorage), value) };
-        OptimizerOption option = Declaration(name);
+        OptimizerOption option = Declaration(name, value);
         return this with { Options = Options.With(option.Name, option.Normalized(value)) };
     }
 
@@ -140,7 +149,8 @@ public sealed record OptimizerSettings : IOpenSettings
 
     string? IOpenSettings.ValidValues(string name, out bool isWord)
     {
-        OptimizerOption? option = Find(name);
+        // Names in files are exact, so that none stands there twice.
+        OptimizerOption? option = Find(name) is { } found && (name == found.Name || name == found.FormerName) ? found : null;
         isWord = option?.IsWord ?? false;
         return option?.ValidValues;
     }
@@ -177,15 +187,28 @@ public sealed record OptimizerSettings : IOpenSettings
     /// <summary>Options that are gone. Files of earlier versions, which wrote every option, have null for them.</summary>
     internal static readonly IReadOnlyList<string> FormerOptions = ["lamb_form"];
 
+    /// <summary>The names of the settings of all optimizers.</summary>
+    internal static readonly IReadOnlyList<string> SharedNames = [.. Ranges.SettingsOf(typeof(OptimizerSettings)).Select(property => Values.NameOf(property.Name)), Values.NameOf(nameof(Options)), "lr"];
+
     private static readonly RangeAttribute WeightDecayRange = typeof(OptimizerSettings).GetProperty(nameof(WeightDecay))!.GetCustomAttribute<RangeAttribute>()!;
+
+    /// <summary>The setting that an assignment such as <c>beta1=0.8</c> changes; null if there is none of that name.</summary>
+    internal static string? SettingOf(string assignment)
+    {
+        string name = assignment.Split('=')[0].Trim();
+        return new[] { nameof(WeightDecay), nameof(StateType) }.Where(property => IsShared(name, property)).Select(Values.NameOf).FirstOrDefault()
+            ?? Registry.DeclaredOptions.Select(item => item.Option).FirstOrDefault(option => option.IsNamed(name))?.Name;
+    }
 
     private static bool IsShared(string name, string property) => Values.NameOf(property).Equals(name.Replace('-', '_'), StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>The declaration of an option: that of this optimizer, or else of the first that has it; null if there is none.</summary>
-    private OptimizerOption? Find(string name)
+    /// <summary>
+    /// The declaration of an option: that of this optimizer, or else of the first that accepts the value, or else of the first that has it; null if there is none.
+    /// </summary>
+    private OptimizerOption? Find(string name, string? value = null)
     {
-        string own = Name.Split('+')[0];
-        OptimizerOption? first = null;
+        string own = WithoutParts(Name);
+        OptimizerOption? first = null, accepting = null;
         foreach ((string owner, OptimizerOption option) in Registry.DeclaredOptions)
         {
             if (!option.IsNamed(name))
@@ -193,15 +216,19 @@ public sealed record OptimizerSettings : IOpenSettings
             if (owner.Equals(own, StringComparison.OrdinalIgnoreCase))
                 return option;
             first ??= option;
+            if (accepting is null && value is not null && option.Accepts(value))
+                accepting = option;
         }
 
-        return first;
+        return accepting ?? first;
     }
 
-    private OptimizerOption Declaration(string name)
+    private OptimizerOption Declaration(string name, string? value = null)
     {
-        if (Find(name) is { } found)
+        if (Find(name, value) is { } found)
             return found;
+        if (name == "lr" || IsShared(name, nameof(LearningRate)))
+            throw UserException.NamingSettings($"the learning rate is no option; set {nameof(LearningRate):setting}");
         string[] names = [Values.NameOf(nameof(WeightDecay)), Values.NameOf(nameof(StateType)), .. ((IOpenSettings)this).Names];
         throw new UserException($"\"{name}\" is not a setting of an optimizer{Nearest.Question(name.Replace('-', '_'), names)} There are {string.Join(", ", names)}");
     }

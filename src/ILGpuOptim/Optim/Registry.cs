@@ -1,5 +1,6 @@
 using System.IO.Enumeration;
 using ILGpuOptim.Distributed;
+using ILGpuOptim.Validation;
 
 namespace ILGpuOptim.Optim;
 
@@ -58,7 +59,7 @@ public sealed record OptimizerEntry(string Name, string Summary, Func<StateStora
         if (ChoosesMatrices && !Registry.Chooses(this, settings, name, shape))
             options = Others!(options);
         if (options is LowRankOptions low && shape.Count == 2)
-            options = low with { Rank = Math.Min(low.Rank, Projection.MaximumRank(shape)) };
+            options = low with { Rank = Projection.Limited(low.Rank, shape) };
         return Refine is null ? options : Refine(options, name, shape);
     }
 
@@ -129,13 +130,21 @@ public static class Registry
     private static readonly IReadOnlyList<(string Owner, OptimizerOption Option)> PartOptions = [.. Parts.SelectMany(OptimizerOption.Of, (part, option) => ("+" + part.Name, option))];
 
     /// <summary>Registers an optimizer by name for settings, run folders, and commands that run in this process.</summary>
-    /// <exception cref="UserException">The name is taken or has other characters than letters, digits and -.</exception>
+    /// <exception cref="UserException">The name is taken or has other characters than letters, digits and -, or an option cannot be a setting.</exception>
     public static void Add(OptimizerEntry entry)
     {
         if (!entry.Name.All(c => char.IsAsciiLetterOrDigit(c) || c == '-') || !entry.Name.Any(char.IsAsciiLetter))
             throw new UserException($"\"{entry.Name}\" cannot be typed as an optimizer's name; use letters, digits and -, as in apollo-mini");
         if (All.Any(other => other.Name.Equals(entry.Name, StringComparison.OrdinalIgnoreCase)))
             throw new UserException($"there already is an optimizer \"{entry.Name}\"; choose another name");
+        foreach (OptimizerOption option in entry.Options)
+        {
+            if (!(Values.IsNumber(option.Type) || option.Type.IsEnum || option.Type == typeof(bool)))
+                throw new UserException($"{entry.Name}: the option {option.Name} has the type {option.Type.Name}; settings are numbers, Booleans and enumerations, so take one of these, or mark it with [DerivedOption]");
+            if (OptimizerSettings.SharedNames.Contains(option.Name))
+                throw new UserException($"{entry.Name}: every optimizer has a setting {option.Name}, so none of its own options can have that name; rename it");
+        }
+
         All.Add(entry);
     }
 
@@ -143,6 +152,8 @@ public static class Registry
     /// <exception cref="UserException">There is none of that name; the message suggests the nearest.</exception>
     public static OptimizerEntry Find(string name)
     {
+        if (name.Contains(':', StringComparison.Ordinal))
+            throw new UserException($"\"{name}\" holds settings beside the name of an optimizer; name {name.Split(':')[0].Trim()} here, and give them as settings of their own");
         string[] names = name.Split('+', StringSplitOptions.TrimEntries);
         OptimizerEntry entry = Entries.FirstOrDefault(entry => entry.Name.Equals(names[0], StringComparison.OrdinalIgnoreCase))
             ?? throw new UserException($"there is no optimizer \"{names[0]}\"{Nearest.Question(names[0], Entries.Select(entry => entry.Name))} There are {string.Join(", ", Entries.Select(entry => entry.Name))}");
@@ -151,6 +162,9 @@ public static class Registry
         Part[] parts = [.. names[1..].Select(PartNamed)];
         if (parts.GroupBy(part => part.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new UserException($"{name} has {twice.Key} twice; name each part once");
+
+        // One composition has one name, in whichever order its parts are given.
+        parts = [.. Parts.Where(parts.Contains)];
         return entry with
         {
             Name = string.Join('+', [entry.Name, .. parts.Select(part => part.Name)]),
@@ -249,5 +263,5 @@ public static class Registry
         patterns.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, name));
 
     /// <summary>Options of what a low-rank optimizer trains by plain Adam.</summary>
-    private static OptimizerOptions Unprojected(OptimizerOptions options) => (LowRankOptions)options with { Rank = 0 };
+    private static OptimizerOptions Unprojected(OptimizerOptions options) => (LowRankOptions)options with { Rank = null };
 }

@@ -39,6 +39,9 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
     /// <summary>The largest single allocation, in bytes.</summary>
     public long Largest { get; init; }
 
+    /// <summary>Notes on ranks that the model reduces.</summary>
+    internal IReadOnlyList<string> Notes { get; init; } = [];
+
     /// <summary>
     /// Predicts the memory of a run: two training steps run on a <see cref="DryDevice"/>, so the plan covers every model, optimizer and storage type.
     /// </summary>
@@ -93,6 +96,7 @@ public sealed record MemoryPlan(long Weights, long Gradients, long State, long A
             Averages = averages,
             Parameters = model.ParameterCount,
             Largest = device.Largest,
+            Notes = [.. Trainer.ReducedRanks(settings, trainer.Optimizer)],
             Process = Runtime + (2 * sizeof(float) * parameters.Max(parameter => parameter.Length)),
         };
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
 using ILGpuOptim.Models;
@@ -41,13 +42,23 @@ public sealed partial class Trainer
             yield return $"warm-up of {settings.Warmup} steps is longer than the run; it is shortened to {settings.Steps}";
         if (settings.Lora is { } lora && model.Adapters.Count > 0 && model.Adapters[0].Options.Rank < lora.Rank)
             yield return $"LoRA rank {lora.Rank} exceeds the short side of every adapted matrix; it is reduced to {model.Adapters[0].Options.Rank}";
-        int rank = (Registry.Find(settings.Optimizer.Name).OptionsFor(settings.Optimizer) as LowRankOptions)?.Rank ?? 0;
-        foreach (var cut in optimizer.States
-            .Where(state => state.Options is LowRankOptions options && options.Rank > 0 && options.Rank < rank)
-            .GroupBy(state => ((LowRankOptions)state.Options).Rank))
+        foreach ((string name, string value) in settings.Optimizer.Options)
         {
-            yield return $"rank {rank} exceeds the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is reduced to {cut.Key}";
+            if (name is "warmup_steps" or "alpha_warmup" or "beta3_warmup" && int.Parse(value, CultureInfo.InvariantCulture) > settings.Steps)
+                yield return $"{name} {value} is longer than the run of {settings.Steps} steps, which ends within it";
         }
+
+        foreach (string note in ReducedRanks(settings, optimizer))
+            yield return note;
+    }
+
+    /// <summary>A note for each short side that is below the rank of the settings.</summary>
+    internal static IEnumerable<string> ReducedRanks(TrainingSettings settings, Optimizer optimizer)
+    {
+        int? rank = Registry.Find(settings.Optimizer.Name).OptionsFor(settings.Optimizer) switch { LowRankOptions low => low.Rank, DionOptions { Rank: > 0 } dion => dion.Rank, _ => null };
+        IEnumerable<ParameterState> chosen = optimizer.States.Where(state => state.Options is LowRankOptions { Rank: not null } or DionOptions { Orthogonalises: true } && Projection.MaximumRank(state.Parameter.Shape) < rank);
+        foreach (var cut in chosen.GroupBy(state => Projection.MaximumRank(state.Parameter.Shape)))
+            yield return $"rank {rank} exceeds the short side of {cut.Count()} {(cut.Count() == 1 ? "matrix" : "matrices")}, such as {cut.First().Parameter.Name}; it is reduced to {cut.Key}";
     }
 
     private string Describe(float loss)

@@ -9,7 +9,7 @@ internal static class Ranges
 {
     /// <summary>The settings of a record: its public settable properties.</summary>
     public static IEnumerable<PropertyInfo> SettingsOf(Type type) =>
-        type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property is { CanRead: true, CanWrite: true } && property.GetIndexParameters().Length == 0);
+        type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property is { CanRead: true, SetMethod.IsPublic: true } && property.GetIndexParameters().Length == 0);
 
     /// <summary>
     /// Checks the numbers, enumerations and missing values of settings, including nested settings.

@@ -30,6 +30,11 @@ internal static class Values
         {
             TypeCode.Int32 => int.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out int whole) ? whole : null,
             TypeCode.Int64 => long.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out long whole) ? whole : null,
+            TypeCode.SByte => sbyte.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out sbyte whole) ? whole : null,
+            TypeCode.Byte => byte.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out byte whole) ? whole : null,
+            TypeCode.Int16 => short.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out short whole) ? whole : null,
+            TypeCode.UInt16 => ushort.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out ushort whole) ? whole : null,
+            TypeCode.UInt32 => uint.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out uint whole) ? whole : null,
             TypeCode.UInt64 => ulong.TryParse(text, NumberStyles.AllowLeadingSign, invariant, out ulong whole) ? whole : null,
             TypeCode.Single => float.TryParse(text, Fraction, invariant, out float number) ? number : null,
             TypeCode.Double => double.TryParse(text, Fraction, invariant, out double number) ? number : null,
@@ -48,8 +53,14 @@ internal static class Values
         object? value = Parse(type, text);
         if (value is not null && (!IsNumber(value.GetType()) || (range ?? Everything).Contains(value)))
             return value;
-        throw new UserException($"{name} {(text.Length == 0 ? "\"\"" : text)}: {Rule(type, range, value)}{(text.Contains(',', StringComparison.Ordinal) && IsNumber(type) ? "; numbers are written as 0.001 or 1e-3, without commas" : "")}");
+        throw new UserException($"{name} {(text.Length == 0 ? "\"\"" : text)}: {RuleFor(type, range, text)}");
     }
+
+    /// <summary>As <see cref="Rule"/>, for an invalid value as text, with advice on commas.</summary>
+    internal static string RuleFor(Type type, RangeAttribute? range, string text) =>
+        Rule(type, range, Parse(type, text)) + (IsNumber(type) && text.Contains(',', StringComparison.Ordinal) ? $"; {WithoutCommas}" : "");
+
+    internal const string WithoutCommas = "numbers are written as 0.001 or 1e-3, without commas";
 
     /// <summary>The end of an error message about an invalid value: what it must be.</summary>
     /// <param name="type">The type of the setting.</param>
@@ -70,7 +81,7 @@ internal static class Values
         if (type == typeof(bool))
             return "true or false";
         if (type.IsEnum)
-            return string.Join(" or ", string.Join(", ", Enum.GetNames(type).SkipLast(1).Select(NameOf)), NameOf(Enum.GetNames(type)[^1]));
+            return Enum.GetNames(type) is [.. { Length: > 0 } others, var last] ? string.Join(" or ", string.Join(", ", others.Select(NameOf)), NameOf(last)) : NameOf(Enum.GetNames(type)[0]);
         if (!IsNumber(type))
             return "text";
         string limits = range?.Limits() ?? "";

@@ -52,6 +52,12 @@ public sealed class MemoryCommandTests : IDisposable
         Assert.Contains("--shards 4: 3 ranks cannot share them equally", three.Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("dion:rank=1000")]
+    [InlineData("galore:rank=1000")]
+    public void ARankAboveTheMatrixIsNoted(string optimizer) => Assert.Contains(
+        "note: rank 1000 exceeds the short side of 8 matrices, such as h.0.attn.c_attn.weight; it is reduced to 32", Tool.Run(folder.Path, ["memory", "--preset", "tiny", "--optimizer", optimizer]).Error, StringComparison.Ordinal);
+
     private string Run(string[] arguments)
     {
         Outcome outcome = Tool.Run(folder.Path, arguments);

@@ -267,6 +267,14 @@ public class PartsTests
         Assert.Contains(message, text, StringComparison.Ordinal);
     }
 
+    /// <summary>A composition is known by one name, in runs and in comparisons.</summary>
+    [Fact]
+    public void TheOrderOfNamesDoesNotMatter()
+    {
+        Assert.Equal("adamw+cautious+rms-clip", Registry.Find("AdamW + RMS-clip+cautious").Name);
+        Assert.Contains("is named twice", Assert.Throws<UserException>(() => Candidate.Parse(["adamw+rms-clip+cautious,adamw+cautious+rms-clip"], [], new OptimizerSettings())).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void AnOptionOfAPartThatIsNotNamedIsRefused() => Assert.Equal("adamw+rms-clip has no caution_floor; leave it out, or use +cautious",
         Assert.Throws<UserException>(() => new OptimizerSettings { Name = "adamw+rms-clip" }.With("caution_floor=0.1").Check()).Message);

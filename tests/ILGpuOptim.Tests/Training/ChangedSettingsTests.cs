@@ -55,6 +55,26 @@ public class ChangedSettingsTests
         Assert.Equal(before, File.ReadAllText(path));
     }
 
+    /// <summary>A setting that changes the optimizer's state does not fit the checkpoint.</summary>
+    [Theory]
+    [InlineData("adamw", "adamw:ams_grad=true", "there is no wte.weight.max_exp_avg_sq, which the optimizer's settings need; resume with the settings of the run")]
+    [InlineData("adamw", "adamw+growth-limit", "there is no wte.weight.growth_limit_norm, which the optimizer's settings need")]
+    [InlineData("adamw", "adamw:state_type=bf16", "bytes), but the optimizer's settings make it")]
+    [InlineData("apollo:rank=3:projection_type=left:scale_type=tensor", "apollo:rank=3:projection_type=right:scale_type=tensor", "h.0.attn.c_proj.weight.exp_avg is 3×12 (144 bytes), but the optimizer's settings make it 12×3 (144 bytes)")]
+    public void OtherStateIsRefused(string begun, string resumed, string message)
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        TrainingSettings settings = Settings(folder);
+        OptimizerSettings optimizer = settings.Optimizer.For(begun);
+        if (optimizer.Name == "apollo")
+            optimizer = optimizer with { LowRank = ["*attn.c_proj*"] };
+        using (TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = optimizer }, device))
+            Assert.True(run.Train(CancellationToken.None));
+        string text = Assert.ThrowsAny<UserException>(() => TrainingRun.Resume(folder["run"], _ => device, saved => saved with { Optimizer = saved.Optimizer.For(resumed) })).Message;
+        Assert.Contains(message, text, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void TokensTakeNoTokenizer()
     {
@@ -144,6 +164,7 @@ public class ChangedSettingsTests
     [InlineData("galore", 12)]
     [InlineData("apollo", 12)]
     [InlineData("fira", 12)]
+    [InlineData("dion", 12)]
     public void ARankAboveTheMatrixIsCut(string optimizer, int width)
     {
         using var folder = new TemporaryFolder();
@@ -152,6 +173,7 @@ public class ChangedSettingsTests
         using TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = new OptimizerSettings { Name = optimizer }.With("rank", 1000) }, device);
         Assert.Contains($"rank 1000 exceeds the short side of 4 matrices, such as h.0.attn.c_attn.weight; it is reduced to {width}", run.Notes);
         using TrainingRun exact = TrainingRun.Begin(folder["exact"], settings with { Optimizer = new OptimizerSettings { Name = optimizer }.With("rank", width) }, device);
+        Assert.DoesNotContain(exact.Notes, note => note.Contains("exceeds", StringComparison.Ordinal));
         Assert.Equal(exact.Trainer.Optimizer.StateBytes, run.Trainer.Optimizer.StateBytes);
         Assert.Equal(exact.Trainer.Step().GradientNorm, run.Trainer.Step().GradientNorm);
     }
@@ -164,6 +186,20 @@ public class ChangedSettingsTests
         using TrainingRun run = TrainingRun.Begin(folder["run"], Settings(folder) with { Lora = new LoraOptions { Rank = 1000 } }, device);
         Assert.Contains("LoRA rank 1000 exceeds the short side of every adapted matrix; it is reduced to 12", run.Notes);
         Assert.All(run.Trainer.Model.Adapters, adapter => Assert.Equal(12, adapter.Options.Rank));
+    }
+
+    [Theory]
+    [InlineData("schedulefree-adamw", "warmup_steps")]
+    [InlineData("ademamix", "alpha_warmup")]
+    public void AWarmUpOfTheOptimizerLongerThanTheRunIsNoted(string optimizer, string option)
+    {
+        using var folder = new TemporaryFolder();
+        using var device = new CpuDevice(1);
+        TrainingSettings settings = Settings(folder);
+        using TrainingRun run = TrainingRun.Begin(folder["run"], settings with { Optimizer = new OptimizerSettings { Name = optimizer }.With(option, 5) }, device);
+        Assert.Contains($"{option} 5 is longer than the run of 4 steps, which ends within it", run.Notes);
+        using TrainingRun whole = TrainingRun.Begin(folder["whole"], settings with { Optimizer = new OptimizerSettings { Name = optimizer }.With(option, 4) }, device);
+        Assert.DoesNotContain(whole.Notes, note => note.Contains(option, StringComparison.Ordinal));
     }
 
     [Fact]

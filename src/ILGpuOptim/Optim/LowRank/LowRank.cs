@@ -10,10 +10,10 @@ public record LowRankOptions : AdamOptions
     /// <summary>Added to the root of the uncorrected second moment; larger by default than Adam's.</summary>
     public LowRankOptions() => Epsilon = 1e-6;
 
-    /// <summary>The rank; 0 trains the group with the plain Adam that these optimizers use for everything else.</summary>
+    /// <summary>The rank; null trains the group with the plain Adam that these optimizers use for everything else.</summary>
     [Description("rank of the projection")]
-    [Range(0)]
-    public int Rank { get; init; }
+    [Range(1)]
+    public int? Rank { get; init; }
 
     /// <summary>Number of steps between refreshes of the basis.</summary>
     [Description("steps between updates of the projection")]
@@ -114,7 +114,7 @@ internal interface ILowRankOptimizer
 /// 2 gap + 1, …; a refresh does not change the moments. Adam is the form with ε on the uncorrected root, N = m / (√v + ε),
 /// step size lr √(1-β₂ᵗ) / (1-β₁ᵗ), and decay p *= 1 - lr · decay after the update.
 /// </summary>
-/// <typeparam name="TOptions">The options of a group; a <see cref="LowRankOptions.Rank"/> of 0 trains it by plain Adam.</typeparam>
+/// <typeparam name="TOptions">The options of a group; a <see cref="LowRankOptions.Rank"/> of null trains it by plain Adam.</typeparam>
 public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRankOptimizer where TOptions : LowRankOptions
 {
     Func<ParameterState, long, bool, float[]>? ILowRankOptimizer.BasisSource { get; set; }
@@ -134,7 +134,7 @@ public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRank
     /// <inheritdoc/>
     protected sealed override IReadOnlyList<StateTensor> Declare(IReadOnlyList<int> shape, TOptions options)
     {
-        if (options.Rank == 0)
+        if (options.Rank is null)
             return [StateTensor.Signed("exp_avg", shape), StateTensor.NonNegative("exp_avg_sq", shape)];
         var projection = Projection.Of(shape, options);
         List<StateTensor> state = [StateTensor.Signed("exp_avg", projection.Low), StateTensor.NonNegative("exp_avg_sq", projection.Low), .. DeclareMore(projection, options)];
@@ -152,7 +152,7 @@ public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRank
     protected sealed override void Update(in ParameterUpdate update, TOptions o)
     {
         double rate = update.LearningRate, scale = o.CorrectBias ? Math.Sqrt(1 - Math.Pow(o.Beta2, update.Step)) / (1 - Math.Pow(o.Beta1, update.Step)) : 1;
-        if (o.Rank == 0)
+        if (o.Rank is null)
         {
             update.Move(new LowRankRules.PlainDirection(new LowRankRules.Moments(o), (float)scale), Decay.After(o.WeightDecay), update["exp_avg"], update["exp_avg_sq"]);
             return;

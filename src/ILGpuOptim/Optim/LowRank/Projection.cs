@@ -56,7 +56,7 @@ public readonly record struct Projection
 
     /// <summary>The projection of a matrix.</summary>
     /// <exception cref="UserException">The shape is not that of a matrix.</exception>
-    public static Projection Of(IReadOnlyList<int> shape, LowRankOptions options) => Of(shape, options.ProjectionType, options.ProjectionBasis, options.Rank);
+    public static Projection Of(IReadOnlyList<int> shape, LowRankOptions options) => Of(shape, options.ProjectionType, options.ProjectionBasis, options.Rank ?? throw new ArgumentException("without a rank there is no projection", nameof(options)));
 
     internal static Projection Of(IReadOnlyList<int> shape, ProjectionType type, ProjectionBasis basis, int rank)
     {
@@ -78,6 +78,9 @@ public readonly record struct Projection
 
     /// <summary>The largest rank of a matrix: its short side.</summary>
     internal static int MaximumRank(IReadOnlyList<int> shape) => shape.Min();
+
+    /// <summary>A rank, at most the largest; null for an empty matrix, which has none.</summary>
+    internal static int? Limited(int? rank, IReadOnlyList<int> shape) => MaximumRank(shape) is > 0 and var most && rank is { } wanted ? Math.Min(wanted, most) : null;
 
     /// <summary>The shape of R.</summary>
     public int[] Low => IsFull ? [Rank, Rank] : IsLeft ? [Rank, Columns] : [Rows, Rank];
