@@ -232,7 +232,8 @@ internal sealed class CodePointRegex
             case Repeat repeat:
                 bool plain = repeat.Body is Characters;
                 Write(repeat.Body, plain ? text : text.Append("(?:"));
-                text.Append(plain ? "" : ")").Append(CultureInfo.InvariantCulture, $"{{{repeat.Minimum},{repeat.Maximum}}}").Append(repeat.Lazy ? "?" : "");
+                // .NET makes one loop of a repeated atomic loop, as if (?>a+)? were (?>a*); what always holds behind it prevents that.
+                text.Append(repeat.Body.All.Any(node => node is Atomic) ? @"(?=[\u0000-\uFFFF]|\z)" : "").Append(plain ? "" : ")").Append(CultureInfo.InvariantCulture, $"{{{repeat.Minimum},{repeat.Maximum}}}").Append(repeat.Lazy ? "?" : "");
                 break;
             case Atomic atomic:
                 Write(atomic.Body, text.Append("(?>"));

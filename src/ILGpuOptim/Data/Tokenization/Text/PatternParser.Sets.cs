@@ -108,11 +108,12 @@ internal sealed partial class PatternParser
                 position--;
             }
 
-            if (!first && position + 1 < points.Length && points[position] == '&' && points[position + 1] == '&')
+            if (position + 1 < points.Length && points[position] == '&' && points[position + 1] == '&')
             {
                 position += 2;
                 left = Intersection();
                 items.Clear();
+                first = false;
                 continue;
             }
 

@@ -76,10 +76,13 @@ internal sealed partial class PatternParser
                 break;
             }
 
+            bool isPlace = IsPlace();
             (PatternNode? atom, int? literal) = Atom(options);
             if (atom is null)
                 continue;
             PatternNode repeated = Quantified(atom, options);
+            if (isPlace && !ReferenceEquals(repeated, atom))
+                throw Refuse($"repeats a place (an anchor, a boundary or look-around) before character {position + 1}, which Oniguruma does not");
             if (literal is { } character && options.HasFlag(Options.IgnoreCase))
             {
                 // No code point folds to more than three.
@@ -96,6 +99,13 @@ internal sealed partial class PatternParser
         }
 
         return parts.Count == 1 ? parts[0] : new Sequence(parts);
+    }
+
+    /// <summary>True if an anchor, a boundary or look-around follows.</summary>
+    private bool IsPlace()
+    {
+        ReadOnlySpan<int> rest = points.AsSpan(position);
+        return rest is ['^' or '$', ..] or ['\\', 'b' or 'B' or 'A' or 'z' or 'Z', ..] or ['(', '?', '=' or '!', ..] or ['(', '?', '<', '=' or '!', ..];
     }
 
     /// <summary>Parses one element. The literal is its character, or null; the node is null for a comment.</summary>
