@@ -22,14 +22,8 @@ public static class TokenFile
 {
     internal const int HeaderBytes = 1024;
 
-    /// <summary>The first integer of llm.c's files of multiple-choice questions, which do not contain running text.</summary>
-    private const int QuestionsMagic = 20240522;
-
-    /// <summary>The first integer of llm.c's models.</summary>
-    private const int CheckpointMagic = 20240326;
-
     /// <summary>The maximum id in a file. Vocabularies have at most about a million tokens.</summary>
-    private const int MaxId = (1 << 24) - 1;
+    internal const int MaxId = (1 << 24) - 1;
 
     /// <summary>
     /// Opens a file of any <see cref="TokenFormat"/>, which is known by the first integer. (To be mistaken for llm.c's format, a plain
@@ -57,13 +51,9 @@ public static class TokenFile
         Span<byte> header = stackalloc byte[HeaderBytes];
         header = header[..file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false)];
         int magic = header.Length == HeaderBytes ? BinaryPrimitives.ReadInt32LittleEndian(header) : 0;
-        if (magic == QuestionsMagic)
-            throw new UserException($"{path}: the file contains llm.c's multiple-choice questions, not text; they are a task of eval, so give a file of tokens here");
-        if (magic == CheckpointMagic)
-            throw new UserException($"{path}: the file is an llm.c model, not data; give a file of tokens");
-        if (header.StartsWith((ReadOnlySpan<byte>)[0x93, .. "NUMPY"u8]))
-            throw new UserException($"{path}: the file is an array of NumPy; write its ids with tofile, as 16-bit integers");
         TokenFormat format = magic == Magic(TokenFormat.LlmC) ? TokenFormat.LlmC : magic == Magic(TokenFormat.LlmCWide) ? TokenFormat.LlmCWide : TokenFormat.Plain;
+        if (format == TokenFormat.Plain)
+            TokenFileKinds.CheckStart(path, header, file.Length);
         int width = Width(format), start = format == TokenFormat.Plain ? 0 : HeaderBytes;
         long bytes = file.Length - start;
         if (format != TokenFormat.Plain)
@@ -84,32 +74,8 @@ public static class TokenFile
         if (width == 4 && tokens.Max() is var largest && largest > MaxId)
             throw new UserException($"{path}: the id {largest:N0} is larger than {MaxId:N0}, which no vocabulary reaches; the file is damaged or of another kind, make it again");
         if (format == TokenFormat.Plain)
-            CheckWidth(path, tokens);
+            TokenFileKinds.CheckIds(path, tokens);
         return tokens;
-    }
-
-    /// <summary>
-    /// Refuses 32-bit or 64-bit integers without a header, which as 16-bit ids would alternate between ids and their upper halves. The format
-    /// does not state the width, but in real text it is never every second id that is tiny.
-    /// </summary>
-    private static void CheckWidth(string path, TokenSequence tokens)
-    {
-        const int Evidence = 16, MaxIds = 1 << 16, TinyId = MaxId >> 16, LargeId = 1 << 10;
-        int[] ids = new int[Math.Min(tokens.Length, MaxIds)];
-        tokens.CopyTo(0, ids);
-        int even = 0, odd = 0, present = 0;
-        for (int i = 0; i + 1 < ids.Length; i += 2)
-        {
-            (even, odd) = (Math.Max(even, ids[i]), Math.Max(odd, ids[i + 1]));
-            present += ids[i] > 0 ? 1 : 0;
-        }
-
-        if (present >= Evidence && tokens.Length % 2 == 0 && (odd == 0 || (odd < TinyId && even > LargeId)))
-        {
-            throw new UserException(
-                $"{path}: every second 16-bit id is below {odd + 1}, so the file seems to hold 32-bit or 64-bit integers without a header; " +
-                $"write 16-bit ids, or 32-bit ids with llm.c's header (prepare does both)");
-        }
     }
 
     /// <summary>Writes a file. It appears under its name when it is complete.</summary>
@@ -170,7 +136,7 @@ public static class TokenFile
 
     internal static int Width(TokenFormat format) => format == TokenFormat.LlmCWide ? 4 : 2;
 
-    private static int Magic(TokenFormat format) => format == TokenFormat.LlmCWide ? 20240801 : 20240520;
+    internal static int Magic(TokenFormat format) => format == TokenFormat.LlmCWide ? 20240801 : 20240520;
 
     private static int Version(TokenFormat format) => format == TokenFormat.LlmCWide ? 7 : 1;
 }
