@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
 using ILGpuOptim.Files;
@@ -81,7 +80,7 @@ public sealed class DocumentSource(string field = "text")
     }
 
     private static Stream Unpacked(string path, FileStream file) =>
-        path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GZipStream(file, CompressionMode.Decompress) : file;
+        path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GzipContents(file) : file;
 
     /// <summary>Reads characters. NUL characters, invalid bytes and damaged archives are errors that name the place.</summary>
     private static int Fill(string path, string place, StreamReader reader, char[] buffer)
@@ -104,6 +103,7 @@ public sealed class DocumentSource(string field = "text")
     /// <summary>Reads the parts of a text file, which end with lines and have about 1/64 of its size, within limits.</summary>
     private IEnumerable<DocumentPart> Text(string path)
     {
+        RecordFiles.Refuse(path);
         (FileStream file, StreamReader reader) = Open(path);
         using StreamReader owner = reader;
         int most = (int)Math.Clamp(file.Length / 64, MinPart, MaxPart);

@@ -62,6 +62,9 @@ public static class TextSource
 
     private static string ReadFile(string path)
     {
+        RecordFiles.Refuse(path);
+        if (path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase))
+            throw new UserException($"{path}: the file is packed; unpack it, or turn it into token files with prepare");
         byte[] bytes = SourceFile.ReadAllBytes(path, 4L * MaxCharacters, "convert it to .bin token files with prepare, which need not fit into memory");
         Encoding encoding = TextEncoding.Of(bytes);
         int mark = encoding.Preamble.Length;
