@@ -19,8 +19,6 @@ public sealed class ChatTemplate
         "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}" +
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-    private static readonly string[] TokenFields = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-
     private readonly JinjaTemplate template;
     private readonly Dictionary<string, object?> tokens;
     private readonly Lazy<string?> turnEnd;
@@ -52,7 +50,7 @@ public sealed class ChatTemplate
     /// with one named <c>default</c>). Null if the folder has none.
     /// </summary>
     /// <exception cref="UserException">A file is damaged, or the template is not supported.</exception>
-    public static ChatTemplate? Load(string folder) => Find(folder) is var (text, source) ? new ChatTemplate(text, source, TokensOf(ConfigOf(folder))) : null;
+    public static ChatTemplate? Load(string folder) => Find(folder) is var (text, source) ? new ChatTemplate(text, source, TokensOf(folder)) : null;
 
     /// <summary>Opens a template.</summary>
     /// <param name="name"><c>chatml</c>, or a file.</param>
@@ -64,7 +62,7 @@ public sealed class ChatTemplate
             return ChatMl;
         if (!File.Exists(name))
             throw new UserException($"there is no chat template \"{name}\"; give {ChatMl.Source}, or a file such as {FileName}");
-        return new ChatTemplate(ReadText(name), name, TokensOf(folder is null ? null : ConfigOf(folder)));
+        return new ChatTemplate(ReadText(name), name, folder is null ? [] : TokensOf(folder));
     }
 
     /// <summary>Saves the template to a model's folder, unless the folder's files have it already.</summary>
@@ -77,8 +75,15 @@ public sealed class ChatTemplate
     /// <summary>Copies the template of a model's folder to another, unless its files have it already. The template may be one that is not supported.</summary>
     internal static void Copy(string source, string target)
     {
-        if (Find(source) is var (text, _) && Find(target)?.Text != text)
-            AtomicFolder.WriteText(Path.Combine(target, FileName), text);
+        try
+        {
+            if (Find(source) is var (text, _) && Find(target)?.Text != text)
+                AtomicFolder.WriteText(Path.Combine(target, FileName), text);
+        }
+        catch (UserException)
+        {
+            // Several templates of which none is the default: their files are copied with the tokenizer.
+        }
     }
 
     /// <summary>The text of a conversation.</summary>
@@ -120,7 +125,7 @@ public sealed class ChatTemplate
     private RenderedTemplate RenderAll(IEnumerable<ChatMessage> messages, bool addsGenerationPrompt)
     {
         List<object?> values = [.. messages.Select(message => new TemplateDictionary { ["role"] = message.Role, ["content"] = message.Content })];
-        return template.Render([.. tokens, new("messages", values), new("add_generation_prompt", addsGenerationPrompt)], TimeProvider.System);
+        return template.Render([.. tokens, new("messages", values), new("tools", null), new("documents", null), new("add_generation_prompt", addsGenerationPrompt)], TimeProvider.System);
     }
 
     /// <summary>What follows an answer, whether or not another message comes after it.</summary>
@@ -161,33 +166,40 @@ public sealed class ChatTemplate
         JsonFields? fields = ConfigOf(folder);
         return fields?.Element("chat_template") switch
         {
-            null => null,
+            null => OfProcessor(folder) ?? Additional(folder),
             { ValueKind: JsonValueKind.String } => (fields.RequiredText("chat_template"), $"{fields.Source}: chat_template"),
             { ValueKind: JsonValueKind.Array } => Default(fields),
             { } other => throw fields.Error("chat_template", $"is {JsonFields.Describe(other)}; it must be a string or a list of named templates"),
         };
     }
 
+    /// <summary>The template of a processor (older models of text and images); null if there is none.</summary>
+    private static (string, string)? OfProcessor(string folder)
+    {
+        string path = Path.Combine(folder, "chat_template.json");
+        return File.Exists(path) ? (JsonFields.Open(path).RequiredText("chat_template"), path) : null;
+    }
+
+    /// <summary>The template <c>default</c> of several named ones; null if there are none.</summary>
+    private static (string, string)? Additional(string folder)
+    {
+        string path = Path.Combine(folder, TokenizerFiles.ChatTemplates);
+        string[] names = Directory.Exists(path) ? [.. Directory.EnumerateFiles(path, "*.jinja").Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!] : [];
+        return names.Length == 0 ? null
+            : names.Contains("default") ? (ReadText(Path.Combine(path, "default.jinja")), Path.Combine(path, "default.jinja"))
+            : throw new UserException($"{path}: there is no template named default, only {string.Join(", ", names)}; copy the one to use to {FileName}");
+    }
+
     private static (string, string) Default(JsonFields fields)
     {
         IReadOnlyList<JsonFields> named = fields.Objects("chat_template")!;
-        JsonFields chosen = named.FirstOrDefault(item => item.RequiredText("name") == "default")
+        JsonFields chosen = named.LastOrDefault(item => item.RequiredText("name") == "default")
             ?? throw fields.Error("chat_template", $"has no template named \"default\", only {string.Join(", ", named.Select(item => item.RequiredText("name")))}; save the one to use as {FileName}");
         return (chosen.RequiredText("template"), $"{fields.Source}: chat_template default");
     }
 
-    /// <summary>The texts of special tokens, under their names in <c>tokenizer_config.json</c>.</summary>
-    private static Dictionary<string, object?> TokensOf(JsonFields? fields)
-    {
-        var tokens = new Dictionary<string, object?>();
-        foreach (string name in TokenFields)
-        {
-            if (fields?.Element(name) is { } value)
-                tokens[name] = value.ValueKind == JsonValueKind.Object ? new JsonFields(value, fields.Source, name).RequiredText("content") : fields.RequiredText(name);
-        }
-
-        return tokens;
-    }
+    /// <summary>The texts of special tokens, under their names in the files beside a tokenizer.</summary>
+    private static Dictionary<string, object?> TokensOf(string folder) => CompanionSettings.Read(folder)?.TemplateTokens() ?? [];
 
     private static string ReadText(string path)
     {

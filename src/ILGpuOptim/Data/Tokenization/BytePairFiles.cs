@@ -19,19 +19,9 @@ internal static class BytePairFiles
     /// <param name="Words">The word-splitting pattern; null for GPT-2's.</param>
     /// <param name="Composes">Normalizes text to NFC.</param>
     /// <param name="BeginsWithClass">Texts begin with the class token.</param>
-    private sealed record Family(Dictionary<string, AddedTokenSettings> Special, string? Words = null, bool Composes = false, bool BeginsWithClass = false);
+    private sealed record Family(IReadOnlyDictionary<string, AddedTokenSettings> Special, string? Words = null, bool Composes = false, bool BeginsWithClass = false);
 
-    private static readonly Family Gpt2 = new(Tokens(("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")));
-
-    private static readonly Family Roberta = new(
-        new(Tokens(("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>"), ("sep_token", "</s>"), ("pad_token", "<pad>"), ("cls_token", "<s>")))
-        {
-            ["mask_token"] = AddedTokenSettings.SpecialOf("<mask>") with { StripLeft = true },
-        },
-        BeginsWithClass: true);
-
-    private static readonly Family Qwen2 = new(
-        Tokens(("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")), Qwen2Words, Composes: true);
+    private static readonly Family Gpt2 = new(ClassTokens.Gpt2), Roberta = new(ClassTokens.Roberta, BeginsWithClass: true), Qwen2 = new(ClassTokens.Qwen2, Qwen2Words, Composes: true);
 
     private static readonly Dictionary<string, Family> Families = new()
     {
@@ -79,14 +69,6 @@ internal static class BytePairFiles
             Decoder = new ByteLevelDecoder(),
             PromptPrefix = begin is not null && settings.SpecialToken(begin) is { } token && added.IdOf(token.Content) is { } id ? [id] : [],
         };
-    }
-
-    private static Dictionary<string, AddedTokenSettings> Tokens(params ReadOnlySpan<(string Attribute, string Token)> tokens)
-    {
-        var result = new Dictionary<string, AddedTokenSettings>();
-        foreach ((string attribute, string token) in tokens)
-            result[attribute] = AddedTokenSettings.SpecialOf(token);
-        return result;
     }
 
     private static IEnumerable<KeyValuePair<string, int>> Entries(JsonFields vocabulary) => vocabulary.Names.Select(token => KeyValuePair.Create(token, vocabulary.RequiredInt(token)));

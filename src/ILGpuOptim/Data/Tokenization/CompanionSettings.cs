@@ -59,6 +59,7 @@ internal sealed class CompanionSettings
 
     private readonly Dictionary<string, AddedTokenSettings> special = [];
     private readonly List<AddedTokenSettings> additional = [];
+    private readonly Dictionary<string, AddedTokenSettings> named = [];
     private readonly SortedDictionary<int, AddedTokenSettings> added = [];
     private readonly HashSet<string> plain = [];
 
@@ -121,6 +122,33 @@ internal sealed class CompanionSettings
         }
 
         return settings;
+    }
+
+    /// <summary>Reads the companion files of a folder.</summary>
+    /// <inheritdoc cref="Read(string, IReadOnlyList{ValueTuple{string, byte[]}}, bool)"/>
+    public static CompanionSettings? Read(string folder) => Read(
+        folder,
+        [.. ((string[])[Config, SpecialTokensMap, AddedTokens]).Where(name => File.Exists(Path.Combine(folder, name))).Select(name => (name, SourceFile.ReadAllBytes(Path.Combine(folder, name), JsonFields.MaxFileBytes, "it is no such file")))],
+        besideWhole: true);
+
+    /// <summary>The special tokens that Hugging Face's library gives to chat templates: those of the files, else of the class, by name, and the list of others.</summary>
+    public Dictionary<string, object?> TemplateTokens()
+    {
+        IReadOnlyDictionary<string, AddedTokenSettings> defaults = ClassTokens.Of(TokenizerClass);
+        var result = new Dictionary<string, object?>();
+        foreach (string attribute in Attributes)
+        {
+            // A null in the file means that there is no such token.
+            AddedTokenSettings? token = SpecialToken(attribute) ?? (Fields.Names.Contains(attribute) ? null : defaults.GetValueOrDefault(attribute));
+            if (token is { Content.Length: > 0 })
+                result[attribute] = token.Content;
+        }
+
+        foreach ((string name, AddedTokenSettings token) in named)
+            result[name] = token.Content;
+        if (additional.Count > 0)
+            result[Additional] = additional.Select(token => (object?)token.Content).ToList();
+        return result;
     }
 
     /// <summary>The settings of a folder without companion files.</summary>
@@ -200,15 +228,19 @@ internal sealed class CompanionSettings
             if (fields.Element(list) is not { } value)
                 continue;
             // Newer files name each extra token.
-            IEnumerable<JsonElement> items = value.ValueKind switch
+            IEnumerable<(string? Name, JsonElement? Value)> items = value.ValueKind switch
             {
-                JsonValueKind.Array => value.EnumerateArray(),
-                JsonValueKind.Object => value.EnumerateObject().Select(item => item.Value),
+                JsonValueKind.Array => value.EnumerateArray().Select(item => ((string?)null, (JsonElement?)item)),
+                JsonValueKind.Object => new JsonFields(value, fields.Source, list) is var tokens ? tokens.Names.Select(key => ((string?)key, tokens.Element(key))) : [],
                 _ => throw fields.Error(list, $"is {JsonFields.Describe(value)}; it must be an array of tokens"),
             };
-            foreach (JsonElement item in items)
+            foreach ((string? name, JsonElement? item) in items)
             {
-                if (Token(fields, list, item, special) is { } token && additional.All(other => other.Content != token.Content))
+                if (Token(fields, list, item, special) is not { } token)
+                    continue;
+                if (name is not null)
+                    named[name] = token;
+                if (additional.All(other => other.Content != token.Content))
                     additional.Add(token);
             }
         }

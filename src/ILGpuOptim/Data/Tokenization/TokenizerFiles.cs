@@ -19,7 +19,7 @@ internal static class TokenizerFiles
     private const string Tiktoken = ".tiktoken";
 
     /// <summary>The folder of additional chat templates.</summary>
-    private const string ChatTemplates = "additional_chat_templates";
+    public const string ChatTemplates = "additional_chat_templates";
 
     /// <summary>SentencePiece models of classes whose ids differ from those of the model.</summary>
     private static readonly string[] OtherSentencePieces = ["spiece.model", "sentencepiece.bpe.model"];

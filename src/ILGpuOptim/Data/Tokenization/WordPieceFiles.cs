@@ -12,15 +12,6 @@ internal static class WordPieceFiles
     private static readonly string[] Classes =
         ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "SqueezeBertTokenizer", "ConvBertTokenizer", "PreTrainedTokenizer"];
 
-    private static readonly Dictionary<string, AddedTokenSettings> Special = new()
-    {
-        ["unk_token"] = AddedTokenSettings.SpecialOf("[UNK]"),
-        ["sep_token"] = AddedTokenSettings.SpecialOf("[SEP]"),
-        ["pad_token"] = AddedTokenSettings.SpecialOf("[PAD]"),
-        ["cls_token"] = AddedTokenSettings.SpecialOf("[CLS]"),
-        ["mask_token"] = AddedTokenSettings.SpecialOf("[MASK]"),
-    };
-
     /// <summary>Opens a tokenizer.</summary>
     /// <param name="path">The path of the vocabulary.</param>
     /// <param name="files">All files of the tokenizer, the vocabulary first.</param>
@@ -49,7 +40,7 @@ internal static class WordPieceFiles
         Dictionary<string, int> tokens = Tokens(files[0].Contents, path);
         var vocabulary = new Vocabulary(tokens, path);
         INormalizer? bertNormalizer = basic ? Normalizers.Read(Parse(normalizer, path)) : null;
-        AddedTokens added = settings.AddedTokensOf(Special, vocabulary, bertNormalizer);
+        AddedTokens added = settings.AddedTokensOf(ClassTokens.Bert, vocabulary, bertNormalizer);
         string unknown = settings.SpecialToken("unk_token")?.Content ?? "[UNK]", begin = settings.SpecialToken("cls_token")?.Content ?? "[CLS]";
         return new PipelineTokenizer("wordpiece", new WordPieceModel(vocabulary, unknown, prefix), files)
         {

@@ -53,13 +53,7 @@ internal sealed class LlamaCoder : IPieceCoder
         Dictionary<string, int> ids = [];
         for (int id = 0; id < model.Pieces.Count; id++)
             ids[model.Pieces[id].Text] = id;
-        var defaults = new Dictionary<string, AddedTokenSettings>
-        {
-            ["bos_token"] = AddedTokenSettings.SpecialOf("<s>"),
-            ["eos_token"] = AddedTokenSettings.SpecialOf("</s>"),
-            ["unk_token"] = AddedTokenSettings.SpecialOf("<unk>"),
-        };
-        added = settings.Complete(defaults, token => ids.TryGetValue(token, out int id) ? id : null, model.Pieces.Count);
+        added = settings.Complete(ClassTokens.Llama, token => ids.TryGetValue(token, out int id) ? id : null, model.Pieces.Count);
         foreach ((int id, AddedTokenSettings token) in added)
             Vocabulary.CheckId(id, token.Content, fields.Source);
         addedIds = added.ToDictionary(pair => pair.Value.Content, pair => pair.Key);
