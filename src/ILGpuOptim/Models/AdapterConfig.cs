@@ -11,17 +11,19 @@ internal sealed class AdapterConfig
 {
     private const long MaxFileBytes = 16 << 20;
 
+    private const string AllLinear = "all-linear";
+
     /// <summary>Fields that say how adapters are trained or stored, or that only matter for fields which are refused.</summary>
     private static readonly string[] Ignored =
     [
-        "task_type", "auto_mapping", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out", "layers_pattern",
+        "task_type", "auto_mapping", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out",
         "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config", "peft_version", "ensure_weight_tying",
     ];
 
     private readonly double alpha;
     private readonly int rank;
     private readonly bool isRslora, isDora;
-    private readonly IReadOnlyList<string>? targets, excluded;
+    private readonly IReadOnlyList<string>? targets, excluded, lists;
     private readonly IReadOnlyList<int>? layers;
     private readonly JsonFields? ranks, alphas;
 
@@ -41,6 +43,12 @@ internal sealed class AdapterConfig
         layers = fields.Element("layers_to_transform") is { ValueKind: JsonValueKind.Array } indices
             ? [.. indices.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int layer) ? layer : throw fields.Error("layers_to_transform", "must be integers"))]
             : fields.Int("layers_to_transform") is { } only ? [only] : null;
+        lists = fields.Element("layers_pattern") switch
+        {
+            { ValueKind: JsonValueKind.Array } value when value.GetArrayLength() == 0 => null,
+            { ValueKind: JsonValueKind.Array } => fields.Texts("layers_pattern"),
+            _ => fields.Text("layers_pattern") is { Length: > 0 } one ? [one] : null,
+        };
         (ranks, alphas) = (fields.Object("rank_pattern"), fields.Object("alpha_pattern"));
         foreach (string pattern in (ranks?.Names ?? []).Concat(alphas?.Names ?? []))
         {
@@ -70,8 +78,11 @@ internal sealed class AdapterConfig
 
     /// <summary>True if the settings adapt a module. With a pattern instead of names the tensors decide.</summary>
     public bool Adapts(string module) =>
-        (targets is null || targets.Any(target => target == "all-linear" || Means(target, module))) && excluded?.Any(name => Means(name, module)) != true
+        (targets is null || targets.Any(target => target == AllLinear || Means(target, module))) && excluded?.Any(name => Means(name, module)) != true
         && (layers is null || layers.Count == 0 || layers.Contains(LayerOf(module)));
+
+    /// <summary>True if the settings name a module, so that its adapter must be in the file.</summary>
+    public bool Names(string module) => targets is not null && !targets.Contains(AllLinear) && Adapts(module);
 
     /// <summary>Rank, alpha and form of a module's adapter.</summary>
     public LoraOptions OptionsOf(string module) => new()
@@ -86,9 +97,18 @@ internal sealed class AdapterConfig
 
     private static bool Means(string name, string module) => module == name || module.EndsWith("." + name, StringComparison.Ordinal);
 
-    /// <summary>The number of a module's layer, the last number among the parts of its name; −1 outside the layers.</summary>
-    private static int LayerOf(string module) =>
-        module.Split('.').Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int layer) ? layer : -1).LastOrDefault(layer => layer >= 0, -1);
+    /// <summary>The number of a module's layer, the last number among the parts of its name, behind a name of <c>layers_pattern</c> if there are some; −1 outside the layers.</summary>
+    private int LayerOf(string module)
+    {
+        string[] parts = module.Split('.');
+        for (int i = parts.Length - 2; i > 0; i--)
+        {
+            if (int.TryParse(parts[i], NumberStyles.None, CultureInfo.InvariantCulture, out int layer) && lists?.Contains(parts[i - 1]) != false)
+                return layer;
+        }
+
+        return -1;
+    }
 
     private static bool IsPlainStart(JsonElement value) =>
         value.ValueKind is JsonValueKind.True or JsonValueKind.False || (value.ValueKind == JsonValueKind.String && value.ValueEquals("gaussian"));

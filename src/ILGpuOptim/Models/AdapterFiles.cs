@@ -107,6 +107,8 @@ public static class AdapterFiles
             throw new SafetensorsException($"{file.Path}: there is no tensor {missing.A.Name}; the adapters were made with other targets");
         if (found.Count == 0)
             throw new SafetensorsException($"{file.Path}: there are no adapters in this file");
+        if (products.Values.FirstOrDefault(linear => !found.ContainsKey(linear) && config.Names(model.Config.ModulePrefix + linear.Name)) is { } named)
+            throw new SafetensorsException($"{file.Path}: there is no adapter of {named.Name}, which target_modules of {Config} names; the file is incomplete, download it again");
     }
 
     /// <summary>The folder of the frozen weights that a folder of adapters alone names.</summary>

@@ -68,6 +68,9 @@ public sealed class AdapterConfigTests : IDisposable
     [InlineData("target_modules", "\"all-linear\"")]
     [InlineData("exclude_modules", "[\"k_proj\"]")]
     [InlineData("layers_to_transform", "[0, 1]")]
+    [InlineData("layers_pattern", "\"layers\"")]
+    [InlineData("layers_pattern", "[]")]
+    [InlineData("target_modules", "[\"q_proj\", \"v_proj\", \"query_key_value\"]")]
     [InlineData("loftq_config", "{}")]
     [InlineData("lora_dropout", "0.1")]
     [InlineData("megatron_core", "\"megatron.core\"")]
@@ -104,6 +107,34 @@ public sealed class AdapterConfigTests : IDisposable
         }
     }
 
+    /// <summary>A part of the adapters that the settings name would be another model.</summary>
+    [Theory]
+    [InlineData("[\"q_proj\", \"v_proj\", \"k_proj\"]", null, "model.layers.0.self_attn.k_proj")]
+    [InlineData("[\"q_proj\", \"v_proj\"]", "layers.1.", "model.layers.1.self_attn.q_proj")]
+    [InlineData("[\"q_proj\", \"v_proj\"]", "v_proj", "model.layers.0.self_attn.v_proj")]
+    public void AFileWithoutSomeOfTheNamedAdaptersIsRefused(string targets, string? without, string missing)
+    {
+        Write(config => config["target_modules"] = JsonNode.Parse(targets));
+        if (without is not null)
+            Keep(name => !name.Contains(without, StringComparison.Ordinal));
+        Assert.Contains($"no adapter of {missing},", Assert.ThrowsAny<UserException>(() => ModelFiles.Load(folder.Path, device)).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Only the layers of <c>layers_to_transform</c> need adapters; <c>layers_pattern</c> says where the number of a layer stands.</summary>
+    [Theory]
+    [InlineData("\"layers\"", true)]
+    [InlineData("[\"blocks\", \"layers\"]", true)]
+    [InlineData("\"blocks\"", false)]
+    public void LayersAreNumberedBehindTheirPattern(string pattern, bool fits)
+    {
+        Write(config => (config["layers_to_transform"], config["layers_pattern"]) = (0, JsonNode.Parse(pattern)));
+        Keep(name => name.Contains("layers.0.", StringComparison.Ordinal));
+        if (fits)
+            ModelFiles.Load(folder.Path, device).Dispose();
+        else
+            Assert.ThrowsAny<UserException>(() => ModelFiles.Load(folder.Path, device));
+    }
+
     [Fact]
     public void PissaIsRefused()
     {
@@ -125,6 +156,19 @@ public sealed class AdapterConfigTests : IDisposable
         }
 
         Assert.Contains("2147483647×0", Assert.ThrowsAny<UserException>(() => ModelFiles.Load(folder.Path, device)).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Leaves some tensors out of the file.</summary>
+    private void Keep(Func<string, bool> keeps)
+    {
+        string path = folder[AdapterFiles.Weights];
+        Dictionary<string, (SafetensorsEntry Entry, byte[] Bytes)> kept;
+        using (Safetensors file = Safetensors.Open(path))
+            kept = file.Tensors.Where(tensor => keeps(tensor.Key)).ToDictionary(tensor => tensor.Key, tensor => (tensor.Value, file.ReadBytes(tensor.Key)));
+        using var writer = new SafetensorsWriter(path, kept.Select(tensor => (tensor.Key, tensor.Value.Entry.Type, (IReadOnlyList<int>)[.. tensor.Value.Entry.Shape.Select(size => (int)size)])));
+        foreach ((string name, (_, byte[] bytes)) in kept)
+            writer.Write(name, bytes);
+        writer.Finish();
     }
 
     private void Write(Action<JsonNode>? change)
