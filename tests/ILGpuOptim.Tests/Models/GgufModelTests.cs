@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
 using ILGpuOptim.Compute;
 using ILGpuOptim.Data;
+using ILGpuOptim.Data.ChatTemplates;
+using ILGpuOptim.Data.Conversations;
 using ILGpuOptim.Data.Tokenization;
 using ILGpuOptim.Files;
 using ILGpuOptim.Layers;
@@ -118,6 +120,9 @@ public class GgufModelTests
         Refuse("tokenizer.ggml.model is \"plamo2\"", [("tokenizer.ggml.model", "plamo2"), ("tokenizer.ggml.tokens", Enumerable.Range(0, 97).Select(i => $"{i}").ToArray())]);
         Refuse("has 2 tokens, but the model 97", [("tokenizer.ggml.model", "llama"), ("tokenizer.ggml.tokens", new[] { "a", "b" })]);
         Refuse("llama.rope.scaling.type is \"strange\"", [("llama.rope.scaling.type", "strange")]);
+        string[] tokens = [.. Enumerable.Range(0, 97).Select(i => $"{i}")];
+        Refuse("tokenizer.ggml.strange is not supported", [("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.tokens", tokens), ("tokenizer.ggml.strange", true)]);
+        Refuse("add_sep_token is true", [("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.tokens", tokens), ("tokenizer.ggml.add_sep_token", true)]);
 
         void Refuse(string message, (string Key, object Value)[] changes)
         {
@@ -158,6 +163,25 @@ public class GgufModelTests
             Assert.Equal(tokenizer.Encode(text), read.Encode(text));
             Assert.Equal(text, read.Decode(read.Encode(text)));
         }
+    }
+
+    /// <summary>A template names special tokens, so they come back with it.</summary>
+    [Fact]
+    public void ChatTemplatesComeBackWithTheirTokens()
+    {
+        var trainer = new BytePairTrainer();
+        trainer.Add(DefaultCorpus.Text[..20_000]);
+        using TemporaryFolder trained = new(), folder = new();
+        using var device = new CpuDevice(1);
+        trainer.Train(300).Save(trained.Path);
+        File.WriteAllText(trained["tokenizer_config.json"], """{"eos_token": "<|endoftext|>", "chat_template": "{{ messages[0].content + eos_token }}"}""");
+        ITokenizer tokenizer = Tokenizers.Open(trained.Path);
+        var config = new LlamaConfig { VocabularySize = tokenizer.VocabularySize, ContextLength = 8, HiddenSize = 8, IntermediateSize = 8, Layers = 1, Heads = 1 };
+        using LanguageModel model = config.Create(new Initializer(device, 1));
+        GgufModelFile.Export(model, tokenizer, [tokenizer.IdOf("<|endoftext|>")!.Value], folder["a.gguf"], GgufType.F16);
+        GgufModelFile.Import(folder["a.gguf"], device, folder.Path).Dispose();
+        Assert.Equal("hi<|endoftext|>", ChatTemplate.Load(folder.Path)!.Render([new ChatMessage("user", "hi")], addsGenerationPrompt: false));
+        Assert.Equal(tokenizer.Encode("The end<|endoftext|>"), Tokenizers.Load(folder.Path)!.Encode("The end<|endoftext|>"));
     }
 
     [Fact]

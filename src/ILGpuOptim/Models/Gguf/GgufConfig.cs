@@ -210,14 +210,20 @@ internal sealed class GgufConfig
         json[architecture == "gptneox" ? "rotary_emb_base" : "rope_theta"] = Number("rope.freq_base", 10000);
         if (architecture == "gemma3")
             json["rope_local_base_freq"] = Number("rope.freq_base_swa", 10000);
-        string kind = Text("rope.scaling.type") ?? "none";
         double? factor = Positive("rope.scaling.factor") ?? Positive("rope.scale_linear");
-        if (kind == "none" && factor is not null and not 1)
-            kind = "linear";
+        // llama.cpp scales linearly where a file names no type, and not at all where it names "none".
+        string kind = Text("rope.scaling.type") ?? (factor is null or 1 ? "none" : "linear");
         long? original = Optional("rope.scaling.original_context_length");
         double? attention = Positive("rope.scaling.attn_factor"), fast = Positive("rope.scaling.yarn_beta_fast"), slow = Positive("rope.scaling.yarn_beta_slow");
         long positions = json["max_position_embeddings"]!.GetValue<long>();
         GgufTensorNames(out GgufEntry? divisors, out GgufEntry? longs, out GgufEntry? shorts);
+        bool isLong = kind is "none" or "linear" or "longrope" && longs is not null && shorts is not null;
+        if (attention is not null and not 1 && kind != "yarn" && !isLong)
+            throw Refused("rope.scaling.attn_factor", $"is not supported with the scaling \"{kind}\"");
+        if (!isLong && (longs ?? shorts) is { } unused)
+            throw new UserException($"{file.Path}: {unused.Name} is not supported with the scaling \"{kind}\"");
+        if (divisors is not null && (isLong || kind != "none") && file.Read(divisors).Any(divisor => divisor != 1))
+            throw new UserException($"{file.Path}: {divisors.Name} is not supported with the scaling \"{kind}\"");
         switch (kind)
         {
             case "none" when divisors is not null:
@@ -237,8 +243,6 @@ internal sealed class GgufConfig
                 };
                 break;
             case "none":
-                if (attention is not null and not 1)
-                    throw Refused("rope.scaling.attn_factor", "is not supported without rope.scaling.type");
                 if (architecture == "phi3")
                     json["original_max_position_embeddings"] = original ?? positions;
                 break;

@@ -16,6 +16,21 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
 {
     private const string Prefix = "tokenizer.ggml.";
 
+    /// <summary>The keys of special tokens, by the names of the tokens in <c>tokenizer_config.json</c>.</summary>
+    private static readonly (string Name, string Key)[] Special =
+    [
+        ("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("unk_token", "unknown_token_id"), ("sep_token", "seperator_token_id"), ("pad_token", "padding_token_id"),
+        ("cls_token", "cls_token_id"), ("mask_token", "mask_token_id"),
+    ];
+
+    /// <summary>Other keys that are read, or that do not change the ids of texts.</summary>
+    private static readonly string[] Known =
+    [
+        "model", "pre", "tokens", "token_type", "token_type_count", "scores", "merges", "added_tokens", "add_bos_token", "add_eos_token", "add_sep_token", "add_space_prefix",
+        "remove_extra_whitespaces", "precompiled_charsmap", "eot_token_id", "eom_token_id", "eog_token_ids", "prefix_token_id", "suffix_token_id", "middle_token_id", "fim_pre_token_id",
+        "fim_suf_token_id", "fim_mid_token_id", "fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id",
+    ];
+
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Reads a tokenizer; null if the file has none.</summary>
@@ -33,6 +48,12 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
         long[] types = Values<long>("token_type") ?? [.. tokens.Select(_ => (long)GgufTokenType.Normal)];
         if (types.Length != tokens.Length || types.Any(type => type is < 0 or > 6))
             throw Refused("token_type", "does not have a known type for every token");
+        foreach (string key in file.Metadata.Keys.Where(key => key.StartsWith(Prefix, StringComparison.Ordinal)).Select(key => key[Prefix.Length..]))
+        {
+            if (!Known.Contains(key) && Special.All(token => token.Key != key))
+                throw Refused(key, "is not supported, and it may change the ids of texts");
+        }
+
         return kind switch
         {
             "gpt2" => OfBytePairs(),
@@ -60,6 +81,8 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
             // The configuration of a T5 has the end token that its inputs get.
             if (Flag("add_eos_token") == true && file.Metadata["general.architecture"] as string != GgufT5.Name)
                 throw Refused("add_eos_token", "is true; tokens after a text are not supported");
+            if (Flag("add_sep_token") == true)
+                throw Refused("add_sep_token", "is true; tokens after a text are not supported");
         }
 
         GgufTokenizerFiles OfBytePairs()
@@ -211,7 +234,15 @@ internal sealed record GgufTokenizerFiles(Action<string> Save)
             return new(folder =>
             {
                 AtomicFolder.WriteBytes(Path.Combine(folder, TokenizerFiles.HuggingFace), contents);
-                WriteCompanion(folder, new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast" });
+                var companion = new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast" };
+                // Chat templates name them.
+                foreach ((string name, string key) in Special)
+                {
+                    if (Id(key) is { } id && IsAdded(id))
+                        companion[name] = tokens[id];
+                }
+
+                WriteCompanion(folder, companion);
                 WriteGeneration(folder);
             });
         }
