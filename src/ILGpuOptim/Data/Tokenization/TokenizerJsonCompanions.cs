@@ -25,6 +25,8 @@ internal static class TokenizerJsonCompanions
     {
         if (!PlainClasses.Contains(companions.TokenizerClass))
             CheckNormalizer(companions.Fields, root);
+        if (companions.TokenizerClass is "LlamaTokenizer" or "CodeLlamaTokenizer" && companions.Fields.Flag("add_prefix_space") is { } begins && begins != PutsSpaceFirst(root))
+            throw companions.Fields.Error("add_prefix_space", $"is {Json(begins)}, but tokenizer.json puts {(begins ? "no" : "a")} space before texts (Prepend, Metaspace); make the two agree");
         if (Part(root, "pre_tokenizer", "ByteLevel") is { } bytes)
             Compare(companions.Fields, "add_prefix_space", bytes.Flag("add_prefix_space"), "the pre_tokenizer's add_prefix_space");
         return Missing(companions, tokens, model);
@@ -50,6 +52,19 @@ internal static class TokenizerJsonCompanions
         Compare(config, "strip_accents", normalizer.Flag("strip_accents") ?? lower, "the normalizer's strip_accents");
         Compare(config, "tokenize_chinese_chars", normalizer.Flag("handle_chinese_chars"), "the normalizer's handle_chinese_chars");
     }
+
+    /// <summary>True if the normalizer or the pre-tokenizer puts a space before texts.</summary>
+    private static bool PutsSpaceFirst(JsonFields root) => Steps(root, "normalizer", "normalizers").Any(step => step.Text("type") == "Prepend")
+        || Steps(root, "pre_tokenizer", "pretokenizers").Any(step => step.Text("type") switch
+        {
+            "Metaspace" => step.Text("prepend_scheme") is { } scheme ? scheme != "never" : step.Flag("add_prefix_space") ?? true,
+            "ByteLevel" => step.Flag("add_prefix_space") ?? false,
+            _ => false,
+        });
+
+    /// <summary>The steps of a part of the pipeline, one or a sequence.</summary>
+    private static IEnumerable<JsonFields> Steps(JsonFields root, string name, string list) =>
+        root.Object(name) is not { } part ? [] : part.Text("type") == "Sequence" ? part.Objects(list) ?? [] : [part];
 
     /// <summary>A part of the pipeline if it has the type, else null.</summary>
     private static JsonFields? Part(JsonFields root, string name, string type) => root.Object(name) is { } part && part.Text("type") == type ? part : null;

@@ -62,6 +62,14 @@ public sealed class AddedTokenTests
         Assert.Equal("1: <l>|1:  <l>|: ", Split(" <l>  <l> ", left));
     }
 
+    /// <summary>As in Hugging Face's library, white space that a token has stripped is no other token.</summary>
+    [Theory]
+    [InlineData("a<r>  b", ":a|2:<r>  |:b")]
+    [InlineData("a<r>    b", ":a|2:<r>    |:b")]
+    [InlineData("a<r>b  c", ":a|2:<r>|:b|1:  |:c")]
+    public void StrippedWhiteSpaceIsTakenOnce(string text, string parts) =>
+        Assert.Equal(parts, Split(text, new(1, "  ") { LeftStrip = true }, new(2, "<r>") { RightStrip = true }));
+
     [Fact]
     public void NormalizedTokensAreSoughtInNormalizedText()
     {

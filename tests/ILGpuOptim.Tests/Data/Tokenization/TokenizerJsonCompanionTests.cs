@@ -49,6 +49,26 @@ public sealed class TokenizerJsonCompanionTests
         Assert.Contains("tokenizer_config.json", message);
     }
 
+    /// <summary>transformers builds LLaMA's tokenizer anew where the setting is given, so the file must agree with it.</summary>
+    [Theory]
+    [InlineData("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"_\"}]}", "false", false)]
+    [InlineData("\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"}", "true", true)]
+    [InlineData("\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"}", "null", true)]
+    [InlineData("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\",\"split\":false}", "false", false)]
+    [InlineData("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"never\",\"split\":false}", "false", true)]
+    [InlineData("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"never\",\"split\":false}", "true", false)]
+    [InlineData("\"pre_tokenizer\":null", "true", false)]
+    public void TheSpaceBeforeATextIsThatOfBothFiles(string part, string setting, bool fits)
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["tokenizer.json"], $$$"""{"version":"1.0",{{{part}}},"model":{"type":"BPE","vocab":{"a":0,"_":1},"merges":[]}}""");
+        File.WriteAllText(folder["tokenizer_config.json"], $$$"""{"tokenizer_class":"LlamaTokenizer","add_prefix_space":{{{setting}}}}""");
+        if (fits)
+            Assert.Equal([0], Tokenizers.Open(folder["tokenizer.json"]).Encode("a")[^1..]);
+        else
+            Assert.Contains("add_prefix_space", Assert.Throws<UserException>(() => Tokenizers.Open(folder["tokenizer.json"])).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("""{"tokenizer_class":"LlamaTokenizer","add_bos_token":true,"bos_token":"<s>"}""", new[] { 2 })]
     [InlineData("""{"tokenizer_class":"LlamaTokenizerFast","add_bos_token":false,"bos_token":"<s>"}""", new int[0])]

@@ -46,6 +46,9 @@ internal sealed class AddedTokenSplitter(IReadOnlyList<AddedToken> tokens, IRead
                 end = space.End;
             }
 
+            // White space that the token before it has taken leaves nothing of this one.
+            if (start >= end)
+                continue;
             if (done < start)
                 parts.Add(new AddedTokenSegment(done, start, null));
             parts.Add(new AddedTokenSegment(start, end, token.Id));
