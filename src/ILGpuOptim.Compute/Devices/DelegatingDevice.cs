@@ -61,6 +61,9 @@ public abstract class DelegatingDevice(Device inner) : Device
     protected internal override long WorkspaceOf(in GemmArguments product) => inner.WorkspaceOf(product);
 
     /// <inheritdoc/>
+    public override void ForEachOnHost(int count, Action<int> body) => inner.ForEachOnHost(count, body);
+
+    /// <inheritdoc/>
     protected internal override (int Min, int Max)? RangeOfIndices(in Block indices) => inner.RangeOfIndices(indices);
 
     /// <inheritdoc/>

@@ -116,6 +116,14 @@ public abstract partial class Device : IDisposable
         return ReadLaterCore(source);
     }
 
+    /// <summary>
+    /// Runs host code for each index from 0 to <paramref name="count"/> - 1 and returns when all are done. A CPU device runs it on its own threads, others
+    /// on a thread for each core. Results must not depend on which thread runs an index, nor on their order.
+    /// </summary>
+    /// <param name="count">The number of indices.</param>
+    /// <param name="body">Called with each index, by several threads at once.</param>
+    public virtual void ForEachOnHost(int count, Action<int> body) => Parallel.For(0, count, body);
+
     /// <summary>Waits for every launch.</summary>
     public void Synchronize()
     {

@@ -96,7 +96,7 @@ public static class ModelQuantization
         int rows = weight.Rows, columns = weight.Columns, rank = branch.Rank;
         Block vectors = device.Pool.Rent((long)rank * columns), image = device.Pool.Rent((long)rank * rows);
         if (Math.Min(rows, columns) <= LongestExact)
-            device.Upload(new SingularVectors(weight.ToArray(), rows, columns, rank).Right, vectors);
+            device.Upload(new SingularVectors(weight.ToArray(), rows, columns, rank, device).Right, vectors);
         else
             RandomizedSubspace.Find(device, Projection.Of(weight.Shape, ProjectionType.Right, ProjectionBasis.RandomizedSvd, rank), weight.Data, Iterations, Seed, 0, vectors, default);
         device.Gemm(new GemmArguments(vectors, weight.Data, image, rank, rows, columns) { TransposeB = true });

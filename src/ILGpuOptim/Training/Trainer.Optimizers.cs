@@ -116,7 +116,7 @@ public sealed partial class Trainer
         {
             int first = start, count = Math.Min(rows, targets.Length - start);
             Device.Download(logits.Data.Slice((long)first * vocabulary, (long)count * vocabulary), values.AsSpan(0, count * vocabulary));
-            Parallel.For(0, count, row =>
+            Device.ForEachOnHost(count, row =>
             {
                 if (targets[first + row] != SequentialWindows.Ignored)
                     targets[first + row] = Draw(values.AsSpan(row * vocabulary, vocabulary), Philox.Unit(Philox.Generate(Settings.Seed ^ 0x5851F42D4C957F2D, batch, (ulong)(first + row)).A));

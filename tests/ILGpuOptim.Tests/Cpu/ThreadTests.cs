@@ -37,6 +37,24 @@ public class ThreadTests
     [Fact]
     public void RandomNumbersAreAlike() => AssertAlike("normal", 40_001, (device, output) => device.Random(output, RandomKind.Normal, 2, 7, 3));
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void HostLoopsUseTheDevicesThreads(int threads)
+    {
+        using var device = new CpuDevice(threads);
+        var calls = new int[1000];
+        var used = new HashSet<int>();
+        device.ForEachOnHost(calls.Length, index =>
+        {
+            Interlocked.Increment(ref calls[index]);
+            lock (used)
+                used.Add(Environment.CurrentManagedThreadId);
+        });
+        Assert.All(calls, count => Assert.Equal(1, count));
+        Assert.InRange(used.Count, 1, threads);
+    }
+
     private static Block Normal(Device device, long length)
     {
         Block block = device.Pool.Rent(length);

@@ -19,7 +19,7 @@ public abstract class RandomizedSubspaceSuite(Device device)
         var projection = Projection.Of([rows, columns], type, ProjectionBasis.RandomizedSvd, rank);
         float[] basis = Find(projection, matrix, 4).Basis;
         AssertOrthonormal(basis, projection);
-        var exact = new SingularVectors(matrix, rows, columns, projection.Rank);
+        var exact = new SingularVectors(matrix, rows, columns, projection.Rank, device);
 
         // Below 1e-5 of the largest, f32 products leave nothing of a singular vector.
         int visible = exact.Values.Count(value => value > 1e-5 * exact.Values[0]);
@@ -72,7 +72,7 @@ public abstract class RandomizedSubspaceSuite(Device device)
         (float[] left, float[] right) = Find(projection, matrix, 4);
         AssertOrthonormal(left, projection with { IsFull = false, IsLeft = true });
         AssertOrthonormal(right, projection with { IsFull = false, IsLeft = false });
-        var exact = new SingularVectors(matrix, 31, 48, 6);
+        var exact = new SingularVectors(matrix, 31, 48, 6, device);
         for (int a = 0; a < 6; a++)
         {
             // Uᵀ G V is the diagonal of singular values, but for signs.

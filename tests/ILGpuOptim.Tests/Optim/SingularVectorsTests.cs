@@ -5,8 +5,12 @@ using MathNet.Numerics.LinearAlgebra;
 namespace ILGpuOptim.Tests.Optim;
 
 /// <summary>Exact singular vectors on the host: what they must be, whatever the matrix.</summary>
-public class SingularVectorsTests
+public sealed class SingularVectorsTests : IDisposable
 {
+    private readonly CpuDevice threads = new(2);
+
+    public void Dispose() => threads.Dispose();
+
     [Theory]
     [InlineData(1, 1)]
     [InlineData(1, 7)]
@@ -20,7 +24,7 @@ public class SingularVectorsTests
     public void AllOfThemRebuildTheMatrix(int rows, int columns)
     {
         float[] matrix = Normal(rows * columns, 1);
-        Check(matrix, rows, columns, new SingularVectors(matrix, rows, columns, Math.Min(rows, columns)));
+        Check(matrix, rows, columns, new SingularVectors(matrix, rows, columns, Math.Min(rows, columns), threads));
     }
 
     [Theory]
@@ -34,9 +38,9 @@ public class SingularVectorsTests
         var diagonal = new float[rows * columns];
         for (int i = 0; i < ones; i++)
             diagonal[i * columns + i] = 2;
-        Check(diagonal, rows, columns, new SingularVectors(diagonal, rows, columns, Math.Min(rows, columns)));
+        Check(diagonal, rows, columns, new SingularVectors(diagonal, rows, columns, Math.Min(rows, columns), threads));
         float[] turned = [.. Enumerable.Range(0, rows * columns).Select(at => Enumerable.Range(0, rows).Sum(i => (float)Reflection(at / columns, i, rows) * diagonal[i * columns + at % columns]))];
-        var vectors = new SingularVectors(turned, rows, columns, Math.Min(rows, columns));
+        var vectors = new SingularVectors(turned, rows, columns, Math.Min(rows, columns), threads);
         Check(turned, rows, columns, vectors);
         for (int k = 0; k < vectors.Values.Length; k++)
             Assert.Equal(k < ones ? 2 : 0, vectors.Values[k], 2e-7);
@@ -56,7 +60,7 @@ public class SingularVectorsTests
             matrix[at] = (float)sum;
         }
 
-        float[] left = new SingularVectors(matrix, Rows, Columns, Rank).Left;
+        float[] left = new SingularVectors(matrix, Rows, Columns, Rank, threads).Left;
         for (int k = 0; k < Rank; k++)
         {
             double overlap = Math.Abs(Enumerable.Range(0, Rows).Sum(i => left[i * Rank + k] * Cosine(k, i, Rows)));
@@ -72,7 +76,7 @@ public class SingularVectorsTests
     public void AreThoseOfMathNet(int rows, int columns, int rank)
     {
         float[] matrix = Normal(rows * columns, 4);
-        var vectors = new SingularVectors(matrix, rows, columns, rank);
+        var vectors = new SingularVectors(matrix, rows, columns, rank, threads);
         var expected = Matrix<double>.Build.Dense(rows, columns, (i, j) => matrix[i * columns + j]).Svd();
         for (int k = 0; k < rank; k++)
         {
@@ -86,10 +90,46 @@ public class SingularVectorsTests
     public void FollowASignConventionAndRepeatTheirBits()
     {
         float[] matrix = Normal(96 * 130, 3);
-        float[] left = new SingularVectors(matrix, 96, 130, 20).Left;
+        float[] left = new SingularVectors(matrix, 96, 130, 20, threads).Left;
         for (int k = 0; k < 20; k++)
             Assert.True(Enumerable.Range(0, 96).Select(i => left[i * 20 + k]).MaxBy(Math.Abs) > 0);
-        Assert.Equal(left, new SingularVectors(matrix, 96, 130, 20).Left);
+        Assert.Equal(left, new SingularVectors(matrix, 96, 130, 20, threads).Left);
+    }
+
+    [Theory]
+    [InlineData(600, 600, 600)]
+    [InlineData(300, 700, 20)]
+    [InlineData(700, 300, 290)]
+    public void AreTheSameBitsForAnyNumberOfThreads(int rows, int columns, int rank)
+    {
+        float[] matrix = Normal(rows * columns, 5);
+        using var one = new CpuDevice(1);
+        using var three = new CpuDevice(3);
+        float[] left = new SingularVectors(matrix, rows, columns, rank, one).Left;
+        Assert.Equal(left, new SingularVectors(matrix, rows, columns, rank, three).Left);
+    }
+
+    /// <summary>Most eigenvalues of a Gram matrix of few long rows are rounding errors: their vectors must be orthonormal too, and found within seconds.</summary>
+    [Fact]
+    public void AllVectorsOfAMatrixOfLowRankAreOrthonormal()
+    {
+        const int Size = 500, Rank = 60;
+        float[] factor = Normal(Size * Rank, 6);
+        var matrix = new double[Size * Size];
+        for (int i = 0; i < Size; i++)
+        {
+            for (int j = 0; j < Size; j++)
+                matrix[i * Size + j] = (float)Enumerable.Range(0, Rank).Sum(k => (double)factor[i * Rank + k] * factor[j * Rank + k]);
+        }
+
+        (double[] values, double[] vectors) = SymmetricEigen.Leading([.. matrix], Size, Size, threads);
+        for (int a = 0; a < Size; a++)
+        {
+            for (int b = 0; b <= a; b++)
+                Assert.Equal(a == b ? 1 : 0, Tridiagonal.Dot(vectors.AsSpan(a * Size, Size), vectors.AsSpan(b * Size, Size)), 1e-12);
+            for (int i = 0; i < Size; i++)
+                Assert.Equal(values[a] * vectors[a * Size + i], Tridiagonal.Dot(matrix.AsSpan(i * Size, Size), vectors.AsSpan(a * Size, Size)), 1e-12 * values[0]);
+        }
     }
 
     [Theory]
@@ -99,7 +139,7 @@ public class SingularVectorsTests
     {
         float[] matrix = Normal(6 * 9, 1);
         matrix[2 * 9 + 5] = value;
-        UserException error = Assert.Throws<UserException>(() => new SingularVectors(matrix, 6, 9, 3));
+        UserException error = Assert.Throws<UserException>(() => new SingularVectors(matrix, 6, 9, 3, threads));
         Assert.Contains("(2, 5)", error.Message);
     }
 

@@ -62,6 +62,20 @@ public sealed unsafe partial class CpuDevice : Device
     public override bool UsesHostMemory => true;
 
     /// <inheritdoc/>
+    public override void ForEachOnHost(int count, Action<int> body)
+    {
+        var work = new HostWork { Body = body };
+        workers.Run(count, ref work);
+    }
+
+    private struct HostWork : IWork
+    {
+        public Action<int> Body;
+
+        public readonly void Invoke(int index, int worker) => Body(index);
+    }
+
+    /// <inheritdoc/>
     protected internal override DeviceMemory Allocate(long bytes)
     {
         try

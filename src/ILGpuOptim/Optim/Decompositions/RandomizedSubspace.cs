@@ -1,4 +1,7 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Optim;
@@ -16,7 +19,7 @@ namespace ILGpuOptim.Optim;
 /// </remarks>
 internal sealed class RandomizedSubspace
 {
-    private const int Oversampling = 8, MaxPasses = 8;
+    private const int Oversampling = 8, MaxPasses = 8, Lanes = 8, Together = 4;
     private const float Noise = 1e-7f;
     private const double Identity = 1e-6, Shift = 1e-6, MinPivot = 1e-5;
 
@@ -27,8 +30,8 @@ internal sealed class RandomizedSubspace
     /// <summary>A Gram matrix, then its inverse factor.</summary>
     private readonly float[] host;
 
-    /// <summary>Rows of <see cref="stride"/> elements; zeros follow the diagonal, so that sums of whole vectors may run past it.</summary>
-    private readonly double[] lower, inverse;
+    /// <summary>A Cholesky factor R = Lᵀ and L⁻¹, in rows of <see cref="stride"/> elements with zeros beside each triangle, so that whole vectors may reach over its diagonal. More rows follow, for <see cref="Subtract"/>.</summary>
+    private readonly double[] upper, inverse;
 
     private readonly int stride;
 
@@ -42,8 +45,8 @@ internal sealed class RandomizedSubspace
         scalar = device.Pool.Rent(1);
         host = new float[sketch * sketch];
         stride = Padded(sketch);
-        lower = new double[sketch * stride];
-        inverse = new double[sketch * stride];
+        upper = new double[(sketch + Together) * stride];
+        inverse = new double[upper.Length];
         device.Random(noise, RandomKind.Normal, 1, ~seed, stream);
     }
 
@@ -131,7 +134,7 @@ internal sealed class RandomizedSubspace
     {
         device.Gemm(new GemmArguments(image, image, gram, sketch, sketch, length) { TransposeB = true });
         device.Download(gram, host);
-        double[] vectors = SymmetricEigen.Leading(Array.ConvertAll(host, value => (double)value), sketch, rank).Vectors;
+        double[] vectors = SymmetricEigen.Leading(Array.ConvertAll(host, value => (double)value), sketch, rank, device).Vectors;
         Block rotation = device.Pool.Rent((long)rank * sketch);
         device.Upload(Array.ConvertAll(vectors, value => (float)value), rotation);
         return rotation;
@@ -143,9 +146,9 @@ internal sealed class RandomizedSubspace
         double trace = 0, error = 0;
         for (int i = 0; i < size; i++)
         {
-            trace += gram[i * size + i];
-            for (int j = 0; j < size; j++)
-                error = Math.Max(error, Math.Abs(gram[i * size + j] - (i == j ? 1 : 0)));
+            float diagonal = gram[i * size + i];
+            trace += diagonal;
+            error = Math.Max(error, Math.Max(Math.Abs(diagonal - 1), Largest(gram.Slice(i * size, i))));
         }
 
         if (!double.IsFinite(trace))
@@ -160,40 +163,82 @@ internal sealed class RandomizedSubspace
         return true;
     }
 
+    /// <summary>The largest magnitude.</summary>
+    private static float Largest(ReadOnlySpan<float> values)
+    {
+        Vector<float> largest = default;
+        int i = 0;
+        for (; i <= values.Length - Vector<float>.Count; i += Vector<float>.Count)
+            largest = Vector.Max(largest, Vector.Abs(new Vector<float>(values[i..])));
+        float result = 0;
+        for (int k = 0; k < Vector<float>.Count; k++)
+            result = Math.Max(result, largest[k]);
+        for (; i < values.Length; i++)
+            result = Math.Max(result, Math.Abs(values[i]));
+        return result;
+    }
+
     /// <summary>Writes L⁻¹ in the place of the Gram matrix.</summary>
     private void Invert(Span<float> result, int size)
     {
         Array.Clear(inverse);
+        result.Clear();
         for (int i = 0; i < size; i++)
         {
-            Span<double> row = inverse.AsSpan(i * stride, stride), factors = lower.AsSpan(i * stride, stride);
+            Span<double> row = inverse.AsSpan(i * stride, stride);
             row[i] = 1;
-            for (int j = 0; j < i; j++)
-                Tridiagonal.AddScaled(-factors[j], inverse.AsSpan(j * stride, Padded(j + 1)), row);
-            for (int j = 0; j < size; j++)
-                result[i * size + j] = (float)(row[j] /= factors[i]);
+            for (int j = 0; j < i; j += Together)
+                Subtract(upper, j, Math.Min(Together, i - j), i, inverse, row[..Math.Min(stride, Padded(j + Together))], 0);
+            double scale = 1 / upper[i * stride + i];
+            for (int j = 0; j <= i; j++)
+                result[i * size + j] = (float)(row[j] *= scale);
         }
     }
 
-    /// <summary>L with L Lᵀ = gram + shift; false when too little of a row is left beside those before it.</summary>
+    /// <summary>R with Rᵀ R = gram + shift; false when too little of a row is left beside those before it.</summary>
     private bool Cholesky(ReadOnlySpan<float> gram, int size, double shift)
     {
-        Array.Clear(lower);
+        Array.Clear(upper);
         for (int i = 0; i < size; i++)
         {
-            Span<double> row = lower.AsSpan(i * stride, stride);
-            for (int j = 0; j < i; j++)
-                row[j] = (gram[i * size + j] - Tridiagonal.Dot(row[..Padded(j)], lower.AsSpan(j * stride, stride))) / lower[j * stride + j];
-            double pivot = gram[i * size + i] + shift - Tridiagonal.Dot(row[..Padded(i)], row);
+            int first = i & -Lanes;
+            Span<double> row = upper.AsSpan(i * stride, stride);
+            for (int j = i; j < size; j++)
+                row[j] = gram[i * size + j];
+            row[i] += shift;
+            for (int j = 0; j < i; j += Together)
+                Subtract(upper, j, Math.Min(Together, i - j), i, upper, row, first);
+            double pivot = row[i];
             if (pivot <= (shift == 0 ? MinPivot * gram[i * size + i] : 0))
                 return false;
-            row[i] = Math.Sqrt(pivot);
+            row[first..i].Clear();
+            double root = Math.Sqrt(pivot), scale = 1 / root;
+            for (int j = i + 1; j < size; j++)
+                row[j] *= scale;
+            row[i] = root;
         }
 
         return true;
     }
 
-    /// <summary>A number of elements rounded up to the whole vectors of <see cref="Tridiagonal.Dot"/>.</summary>
+    /// <summary>target -= Σ F[row, column] X[row, ·] over up to four rows, in whole vectors from an element on. Rows after them are read and multiplied by zero.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Subtract(double[] factors, int row, int count, int column, double[] x, Span<double> target, int from)
+    {
+        ref double f = ref factors[row * stride + column], source = ref x[row * stride], to = ref MemoryMarshal.GetReference(target);
+        nuint next = (nuint)stride;
+        Vector512<double> a = Vector512.Create(-f), b = Vector512.Create(count > 1 ? -Unsafe.Add(ref f, next) : 0);
+        Vector512<double> c = Vector512.Create(count > 2 ? -Unsafe.Add(ref f, 2 * next) : 0), d = Vector512.Create(count > 3 ? -Unsafe.Add(ref f, 3 * next) : 0);
+        for (nuint j = (nuint)from; j < (nuint)target.Length; j += Lanes)
+        {
+            Vector512<double> value = Vector512.FusedMultiplyAdd(a, Vector512.LoadUnsafe(ref source, j), Vector512.LoadUnsafe(ref to, j));
+            value = Vector512.FusedMultiplyAdd(b, Vector512.LoadUnsafe(ref source, next + j), value);
+            value = Vector512.FusedMultiplyAdd(c, Vector512.LoadUnsafe(ref source, 2 * next + j), value);
+            Vector512.FusedMultiplyAdd(d, Vector512.LoadUnsafe(ref source, 3 * next + j), value).StoreUnsafe(ref to, j);
+        }
+    }
+
+    /// <summary>A number of elements rounded up to the whole vectors.</summary>
     private static int Padded(int count) => (count + 15) & ~15;
 
     /// <summary>Scales a matrix to a mean square of one and adds noise of the size of rounding errors.</summary>

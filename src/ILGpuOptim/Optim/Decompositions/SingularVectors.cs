@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Optim;
 
@@ -20,6 +21,7 @@ internal sealed class SingularVectors
     /// <summary>Below this fraction of the largest singular value the long side's vector is noise and is replaced.</summary>
     private const double Vanishing = 1e-12;
 
+    private readonly Device device;
     private readonly float[] wide;
     private readonly int shortSide, longSide, rank;
     private readonly double[] vectors;
@@ -29,9 +31,11 @@ internal sealed class SingularVectors
     /// <param name="rows">Rows of the matrix.</param>
     /// <param name="columns">Columns of the matrix.</param>
     /// <param name="rank">Number of vectors, at most the short side.</param>
+    /// <param name="device">Whose threads share the work; results are the same bits for any number.</param>
     /// <exception cref="UserException">The matrix is not finite.</exception>
-    public SingularVectors(float[] gradient, int rows, int columns, int rank)
+    public SingularVectors(float[] gradient, int rows, int columns, int rank, Device device)
     {
+        this.device = device;
         for (int i = 0; i < gradient.Length; i++)
         {
             if (!float.IsFinite(gradient[i]))
@@ -41,7 +45,7 @@ internal sealed class SingularVectors
         IsTall = rows >= columns;
         wide = IsTall ? Transposed(gradient, rows, columns) : gradient;
         (shortSide, longSide, this.rank) = (Math.Min(rows, columns), Math.Max(rows, columns), rank);
-        (double[] squares, vectors) = SymmetricEigen.Leading(Gram(), shortSide, rank);
+        (double[] squares, vectors) = SymmetricEigen.Leading(Gram(), shortSide, rank, device);
         Values = [.. squares.Select(square => Math.Sqrt(Math.Max(0, square)))];
         for (int k = 0; k < rank; k++)
         {
@@ -66,11 +70,11 @@ internal sealed class SingularVectors
     /// <summary>The right vectors, as rows of rank × columns.</summary>
     public float[] Right => Array.ConvertAll(IsTall ? vectors : LongVectors(), value => (float)value);
 
-    private static float[] Transposed(float[] matrix, int rows, int columns)
+    private float[] Transposed(float[] matrix, int rows, int columns)
     {
         var result = new float[matrix.Length];
         const int Block = 32;
-        Parallel.For(0, (columns + Block - 1) / Block, block =>
+        device.ForEachOnHost((columns + Block - 1) / Block, block =>
         {
             for (int start = 0; start < rows; start += Block)
             {
@@ -93,14 +97,14 @@ internal sealed class SingularVectors
         for (int start = 0; start < longSide; start += PanelColumns)
         {
             int first = start, width = Math.Min(PanelColumns, longSide - start), padded = (width + 7) / 8 * 8;
-            Parallel.For(0, shortSide, i =>
+            device.ForEachOnHost(shortSide, i =>
             {
                 for (int j = 0; j < padded; j++)
                     panel[i * PanelColumns + j] = j < width ? wide[i * longSide + first + j] : 0;
             });
 
             // Rows are paired from both ends, because later rows have more products.
-            Parallel.For(0, (blocks + 1) / 2, pair =>
+            device.ForEachOnHost((blocks + 1) / 2, pair =>
             {
                 AddProducts(panel, padded, pair, gram);
                 if (blocks - 1 - pair != pair)
@@ -175,7 +179,7 @@ internal sealed class SingularVectors
     private double[] LongVectors()
     {
         var result = new double[rank * longSide];
-        Parallel.For(0, rank, k =>
+        device.ForEachOnHost(rank, k =>
         {
             Span<double> target = result.AsSpan(k * longSide, longSide);
             for (int i = 0; i < shortSide; i++)

@@ -5,9 +5,10 @@ using ILGpuOptim.Compute;
 namespace ILGpuOptim.Optim;
 
 /// <summary>
-/// The largest eigenvalues of a symmetric matrix and their vectors, in double precision on the host: reduction to tridiagonal form, bisection by
-/// Sturm counts (eight eigenvalues at a time), inverse iteration, back-transformation. Equal and zero eigenvalues need no special case: vectors
-/// of neighbouring eigenvalues are orthogonalised against each other twice.
+/// The largest eigenvalues of a symmetric matrix and their vectors, in double precision on the host: reduction to tridiagonal form, then the implicit QL
+/// algorithm (<see cref="ImplicitQl"/>) where more than half of the vectors are wanted, else bisection by Sturm counts (eight eigenvalues at a time), inverse iteration and
+/// back-transformation. Equal and zero eigenvalues need no special case: inverse iteration orthogonalises vectors of neighbouring eigenvalues against each other twice, and rotations keep
+/// vectors orthogonal.
 /// </summary>
 /// <remarks>See Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4; Wilkinson, The Algebraic Eigenvalue Problem, chapter 5.</remarks>
 internal static class SymmetricEigen
@@ -23,24 +24,36 @@ internal static class SymmetricEigen
     /// <param name="matrix">size × size and symmetric; overwritten.</param>
     /// <param name="size">Rows of the matrix.</param>
     /// <param name="count">Number of eigenvalues, at most <paramref name="size"/>.</param>
-    public static (double[] Values, double[] Vectors) Leading(double[] matrix, int size, int count)
+    /// <param name="device">Whose threads share the work; results are the same bits for any number.</param>
+    public static (double[] Values, double[] Vectors) Leading(double[] matrix, int size, int count, Device device)
     {
         double largest = 0;
         foreach (double element in matrix)
             largest = Math.Max(largest, Math.Abs(element));
-        var vectors = new double[count * size];
         if (largest == 0)
         {
+            var units = new double[count * size];
             for (int k = 0; k < count; k++)
-                vectors[k * size + k] = 1;
-            return (new double[count], vectors);
+                units[k * size + k] = 1;
+            return (new double[count], units);
         }
 
         for (int i = 0; i < matrix.Length; i++)
             matrix[i] /= largest;
-        var reduced = new Tridiagonal(matrix, size);
+        var reduced = new Tridiagonal(matrix, size, device);
         double norm = Norm(reduced);
-        double[] values = Bisect(reduced, count, norm);
+        (double[] values, double[] vectors) = 2 * count > size ? ImplicitQl.Decompose(reduced, count, norm, device) : Some(reduced, count, norm, device);
+        for (int k = 0; k < count; k++)
+            values[k] *= largest;
+        return (values, vectors);
+    }
+
+    /// <summary>A few of the eigenvalues and vectors, without computing the others.</summary>
+    private static (double[] Values, double[] Vectors) Some(Tridiagonal reduced, int count, double norm, Device device)
+    {
+        int size = reduced.Size;
+        var vectors = new double[count * size];
+        double[] values = Bisect(reduced, count, norm, device);
         var solver = new InverseIteration(reduced, norm);
         for (int k = 0, first = 0; k < count; k++)
         {
@@ -49,10 +62,8 @@ internal static class SymmetricEigen
             solver.Find(values[k], k, vectors.AsSpan(first * size, (k - first) * size), vectors.AsSpan(k * size, size));
         }
 
-        Parallel.For(0, (count + Lanes - 1) / Lanes, group =>
-            reduced.Lift(vectors.AsSpan(group * Lanes * size, Math.Min(Lanes, count - group * Lanes) * size)));
-        for (int k = 0; k < count; k++)
-            values[k] *= largest;
+        device.ForEachOnHost((count + Lanes - 1) / Lanes, group =>
+            reduced.Lift(vectors.AsSpan(group * Lanes * size, Math.Min(Lanes, count - group * Lanes) * size), size));
         return (values, vectors);
     }
 
@@ -94,10 +105,10 @@ internal static class SymmetricEigen
         return norm;
     }
 
-    private static double[] Bisect(Tridiagonal t, int count, double norm)
+    private static double[] Bisect(Tridiagonal t, int count, double norm, Device device)
     {
         var values = new double[count];
-        Parallel.For(0, (count + Lanes - 1) / Lanes, group =>
+        device.ForEachOnHost((count + Lanes - 1) / Lanes, group =>
         {
             // Index j from the top has size - 1 - j eigenvalues below it.
             Vector512<double> below = Vector512.Create<double>(t.Size - 1 - group * Lanes) - Vector512.Create(0.0, 1, 2, 3, 4, 5, 6, 7);

@@ -1,24 +1,29 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using ILGpuOptim.Compute;
 
 namespace ILGpuOptim.Optim;
 
 /// <summary>
 /// A symmetric matrix as Q T Qᵀ with T tridiagonal and Q a product of reflections (Householder, 1958), in double precision on the host. Each
-/// reflection costs one pass over the rest of the matrix, which applies the previous reflection and computes the product for the next. Rows are shared out among threads by their number alone and summed by one thread each, so results are the same bits for any number.
+/// reflection costs one pass over the rest of the matrix, which applies the previous reflection and computes the product for the next. Each row is summed by one of the device's threads, so results
+/// are the same bits for any number.
 /// </summary>
 internal sealed class Tridiagonal
 {
-    /// <summary>With fewer rows for each thread, the threads wait for each other longer than they compute.</summary>
-    private const int RowsPerThread = 256;
+    /// <summary>With fewer rows, threads would wait for each other longer than they compute.</summary>
+    private const int FewRows = 256;
 
-    private const int RowsTogether = 8;
+    private const int RowsTogether = 32;
     private readonly double[] matrix, factors;
     private double[] v, w, nextV, product;
 
     /// <summary>Reduces a matrix of size × size elements, which is overwritten.</summary>
-    public Tridiagonal(double[] matrix, int size)
+    /// <param name="matrix">The matrix.</param>
+    /// <param name="size">Its rows.</param>
+    /// <param name="device">Whose threads share the work.</param>
+    public Tridiagonal(double[] matrix, int size, Device device)
     {
         this.matrix = matrix;
         Size = size;
@@ -26,7 +31,7 @@ internal sealed class Tridiagonal
         OffDiagonal = new double[Math.Max(0, size - 1)];
         factors = new double[size];
         (v, w, nextV, product) = (new double[size], new double[size], new double[size], new double[size]);
-        Reduce(Math.Clamp(size / RowsPerThread, 1, Environment.ProcessorCount));
+        Reduce(device);
     }
 
     /// <summary>Rows of the matrix.</summary>
@@ -39,9 +44,11 @@ internal sealed class Tridiagonal
     public double[] OffDiagonal { get; }
 
     /// <summary>Q times each of some vectors that lie one after the other, in place.</summary>
-    public void Lift(Span<double> vectors)
+    /// <param name="vectors">The vectors.</param>
+    /// <param name="length">The elements of each that may differ from zero. Reflections of the elements after them change nothing.</param>
+    public void Lift(Span<double> vectors, int length)
     {
-        for (int k = Size - 2; k >= 0; k--)
+        for (int k = Math.Min(length, Size) - 2; k >= 0; k--)
         {
             ReadOnlySpan<double> reflection = matrix.AsSpan(k * Size + k + 1, Size - k - 1);
             for (int start = k + 1; start < vectors.Length; start += Size)
@@ -52,39 +59,28 @@ internal sealed class Tridiagonal
         }
     }
 
-    private void Reduce(int threads)
+    private void Reduce(Device device)
     {
-        using var barrier = new Barrier(threads);
-        var others = new Thread[threads - 1];
-        for (int i = 0; i < others.Length; i++)
+        int step = 0;
+        Action<int> pass = block => Pass(step, block);
+        for (; step < Size; step++)
         {
-            int worker = i + 1;
-            others[i] = new Thread(() =>
-            {
-                for (int k = 0; k < Size - 1; k++)
-                {
-                    barrier.SignalAndWait();
-                    Pass(k, worker, threads);
-                    barrier.SignalAndWait();
-                }
-            })
-            { IsBackground = true };
-            others[i].Start();
-        }
-
-        for (int k = 0; k < Size; k++)
-        {
-            Reflect(k);
-            if (k == Size - 1)
+            Reflect(step);
+            if (step == Size - 1)
                 break;
-            barrier.SignalAndWait();
-            Pass(k, 0, threads);
-            barrier.SignalAndWait();
-            Advance(k);
-        }
+            int blocks = (Size - step - 1 + RowsTogether - 1) / RowsTogether;
+            if (Size - step <= FewRows)
+            {
+                for (int block = 0; block < blocks; block++)
+                    Pass(step, block);
+            }
+            else
+            {
+                device.ForEachOnHost(blocks, pass);
+            }
 
-        foreach (Thread other in others)
-            other.Join();
+            Advance(step);
+        }
     }
 
     /// <summary>Brings row k up to date and finds the reflection that clears it beyond its second element.</summary>
@@ -116,17 +112,15 @@ internal sealed class Tridiagonal
         x.CopyTo(nextV.AsSpan(k + 1));
     }
 
-    /// <summary>Rows of A ← A - v wᵀ - w vᵀ and their products with the next reflection's vector.</summary>
-    private void Pass(int k, int worker, int threads)
+    /// <summary>Some rows of A ← A - v wᵀ - w vᵀ and their products with the next reflection's vector.</summary>
+    private void Pass(int k, int block)
     {
-        int first = k + 1, length = Size - first;
-        for (int block = first / RowsTogether; block * RowsTogether < Size; block++)
-        {
-            if (block % threads != worker)
-                continue;
-            for (int i = Math.Max(first, block * RowsTogether); i < Math.Min(Size, (block + 1) * RowsTogether); i++)
-                product[i] = Update(matrix.AsSpan(i * Size + first, length), v[i], w.AsSpan(first, length), w[i], v.AsSpan(first, length), nextV.AsSpan(first, length));
-        }
+        int first = k + 1, length = Size - first, i = first + block * RowsTogether, end = Math.Min(Size, i + RowsTogether);
+        ReadOnlySpan<double> x = w.AsSpan(first, length), y = v.AsSpan(first, length), z = nextV.AsSpan(first, length);
+        for (; i < end - 1; i += 2)
+            (product[i], product[i + 1]) = Update(matrix.AsSpan(i * Size + first, length), v[i], w[i], matrix.AsSpan((i + 1) * Size + first, length), v[i + 1], w[i + 1], x, y, z);
+        if (i < end)
+            product[i] = Update(matrix.AsSpan(i * Size + first, length), v[i], x, w[i], y, z);
     }
 
     private void Advance(int k)
@@ -162,6 +156,37 @@ internal sealed class Tridiagonal
         }
 
         return total;
+    }
+
+    /// <summary>The same for two rows, which read x, y and z once. Each sum is that of <see cref="Update(Span{double}, double, ReadOnlySpan{double}, double, ReadOnlySpan{double}, ReadOnlySpan{double})"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static (double First, double Second) Update(Span<double> row, double a, double b, Span<double> next, double nextA, double nextB, ReadOnlySpan<double> x, ReadOnlySpan<double> y, ReadOnlySpan<double> z)
+    {
+        ref double target = ref MemoryMarshal.GetReference(row), nextTarget = ref MemoryMarshal.GetReference(next);
+        ref double px = ref MemoryMarshal.GetReference(x), py = ref MemoryMarshal.GetReference(y), pz = ref MemoryMarshal.GetReference(z);
+        Vector512<double> va = Vector512.Create(-a), vb = Vector512.Create(-b), sum = default, nextVa = Vector512.Create(-nextA), nextVb = Vector512.Create(-nextB), nextSum = default;
+        int i = 0;
+        for (; i <= row.Length - 8; i += 8)
+        {
+            Vector512<double> vx = Vector512.LoadUnsafe(ref px, (nuint)i), vy = Vector512.LoadUnsafe(ref py, (nuint)i), vz = Vector512.LoadUnsafe(ref pz, (nuint)i);
+            Vector512<double> value = Vector512.FusedMultiplyAdd(vb, vy, Vector512.FusedMultiplyAdd(va, vx, Vector512.LoadUnsafe(ref target, (nuint)i)));
+            Vector512<double> nextValue = Vector512.FusedMultiplyAdd(nextVb, vy, Vector512.FusedMultiplyAdd(nextVa, vx, Vector512.LoadUnsafe(ref nextTarget, (nuint)i)));
+            value.StoreUnsafe(ref target, (nuint)i);
+            nextValue.StoreUnsafe(ref nextTarget, (nuint)i);
+            sum = Vector512.FusedMultiplyAdd(value, vz, sum);
+            nextSum = Vector512.FusedMultiplyAdd(nextValue, vz, nextSum);
+        }
+
+        double total = Vector512.Sum(sum), nextTotal = Vector512.Sum(nextSum);
+        for (; i < row.Length; i++)
+        {
+            row[i] -= a * x[i] + b * y[i];
+            total += row[i] * z[i];
+            next[i] -= nextA * x[i] + nextB * y[i];
+            nextTotal += next[i] * z[i];
+        }
+
+        return (total, nextTotal);
     }
 
     /// <summary>Σ xᵢ yᵢ over the length of x.</summary>

@@ -203,7 +203,7 @@ public abstract class LowRankOptimizer<TOptions> : Optimizer<TOptions>, ILowRank
         {
             var gradient = new float[update.Length];
             device.Download(update.Gradient.Block, gradient);
-            var vectors = new SingularVectors(gradient, projection.Rows, projection.Columns, projection.Rank);
+            var vectors = new SingularVectors(gradient, projection.Rows, projection.Columns, projection.Rank, device);
             device.Upload(projection.IsFull || projection.IsLeft ? vectors.Left : vectors.Right, basis);
             if (projection.IsFull)
                 device.Upload(vectors.Right, second);

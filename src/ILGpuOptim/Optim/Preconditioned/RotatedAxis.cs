@@ -100,7 +100,7 @@ internal sealed record RotatedAxis(int Index, int Before, int Size, int After)
             return host;
         }
 
-        return Array.ConvertAll(SymmetricEigen.Leading(Array.ConvertAll(host, value => (double)value), Size, Size).Vectors, value => (float)value);
+        return Array.ConvertAll(SymmetricEigen.Leading(Array.ConvertAll(host, value => (double)value), Size, Size, device).Vectors, value => (float)value);
     }
 
     /// <summary>For each element of a tensor, the element that takes its place when every axis is reordered.</summary>
