@@ -53,7 +53,7 @@ public class CandidateTests
     [InlineData("names no learning rate", "adamw", ",")]
     [InlineData("there is no came among", "adamw", "came=1e-3")]
     [InlineData("\"rnk\" is not a setting", "apollo:rnk=8", "1e-3")]
-    [InlineData("apollo:rank: rank has no value; write rank=VALUE, where VALUE is a whole number from 0", "apollo:rank", "1e-3")]
+    [InlineData("apollo:rank: rank has no value; write rank=VALUE, where VALUE is a whole number from 1", "apollo:rank", "1e-3")]
     [InlineData("came:rank=2: came has no rank; leave it out, or use dion, galore, fira, apollo, apollo-mini", "came:rank=2", "1e-3")]
     [InlineData("rank many: it must be a whole number", "apollo:rank=many", "1e-3")]
     public void MistakesAreNamed(string message, string optimizers, string rates) =>
