@@ -6,7 +6,7 @@ namespace ILGpuOptim.Files;
 /// Unpacks a .gz file of one or more archives, completely or with an error. <see cref="GZipStream"/> ends without one where a file was cut short, or where
 /// something that is no archive follows. So an archive of a known mark is appended to the file, and the mark must come out last.
 /// </summary>
-internal sealed class GzipContents : Stream
+internal sealed class GzipContents : ReadOnlyStream
 {
     private static readonly byte[] Mark = [.. "\u0004end of file \u00ad\u0004"u8];
 
@@ -19,25 +19,7 @@ internal sealed class GzipContents : Stream
     public GzipContents(Stream file) => unpacked = new GZipStream(new Appended(file), CompressionMode.Decompress);
 
     /// <inheritdoc/>
-    public override bool CanRead => true;
-
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-
-    /// <inheritdoc/>
-    public override bool CanWrite => false;
-
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
-    /// <inheritdoc/>
     /// <exception cref="InvalidDataException">The file is damaged or incomplete.</exception>
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-    /// <inheritdoc cref="Read(byte[], int, int)"/>
     public override int Read(Span<byte> buffer)
     {
         while (!isFinished && end - start <= Mark.Length)
@@ -47,20 +29,6 @@ internal sealed class GzipContents : Stream
         start += ready.Length;
         return ready.Length;
     }
-
-    /// <inheritdoc/>
-    public override void Flush()
-    {
-    }
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
@@ -92,33 +60,11 @@ internal sealed class GzipContents : Stream
     }
 
     /// <summary>A file with the archive of the mark behind it.</summary>
-    private sealed class Appended(Stream file) : Stream
+    private sealed class Appended(Stream file) : ReadOnlyStream
     {
         private readonly MemoryStream mark = new(Packed());
 
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
         public override int Read(Span<byte> buffer) => file.Read(buffer) is > 0 and var read ? read : mark.Read(buffer);
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         protected override void Dispose(bool disposing)
         {
