@@ -45,8 +45,11 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     /// <summary>The longest stretch of k: eight rows of A then take a third of the first cache.</summary>
     private const int MaxDepth = 384;
 
-    /// <summary>The stretch when B is read where it lies: few enough rows of it to be followed by prefetching.</summary>
+    /// <summary>The stretch for few rows of A: few enough rows of B, which are read once where they lie, to be followed by prefetching.</summary>
     private const int DirectDepth = 32;
+
+    /// <summary>The largest B that is read where it lies by many rows of A: the caches hold it.</summary>
+    private const long DirectFloats = 2 << 20;
 
     /// <summary>A strip of packed B: less than half of a second cache of 1 MiB.</summary>
     private const int StripFloats = 96 * 1024;
@@ -64,6 +67,12 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 
     /// <summary>The time to pack an element relative to reading it.</summary>
     private const double PackingCost = 12;
+
+    /// <summary>
+    /// The time to read an element of B for one more row of items, relative to reading one of A: every tile reads a strip of B from the second-level
+    /// cache anyway.
+    /// </summary>
+    private const double RereadingCost = 0.05;
 
     /// <summary>The time to widen an element of a row relative to reading it.</summary>
     private const double WideningCost = 1.5;
@@ -116,7 +125,7 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         bool shares = Partition(ref work, batch, out bool copies);
         if (copies && work.ColumnItems > 1)
         {
-            work.A = Copied(work.A, m, k);
+            work.A = a.Transposed ? Copied(a, k, m) : Copied(a, m, k);
             work.PacksA = false;
         }
 
@@ -137,13 +146,16 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     }
 
     /// <summary>An f32 copy of a matrix that many items read, with rows at different places of the first-level cache.</summary>
+    /// <param name="matrix">The matrix.</param>
+    /// <param name="rows">The number of stored rows.</param>
+    /// <param name="columns">The number of stored columns.</param>
     private GemmOperand Copied(in GemmOperand matrix, int rows, int columns)
     {
         // Rows at the same offset of a page lie in one set of the first-level cache.
         int stride = columns % 1024 == 0 ? columns + 16 : columns;
         var work = new Copying { Matrix = matrix, Target = widened.Reserve((long)rows * stride), Stride = stride, Rows = rows, Columns = columns };
         pool.Run(Quotient(rows, Copying.RowsOfPiece), ref work);
-        return new GemmOperand { Data = (byte*)work.Target, Stride = stride, Type = DType.F32 };
+        return new GemmOperand { Data = (byte*)work.Target, Stride = stride, Type = DType.F32, Transposed = matrix.Transposed };
     }
 
     private struct Copying : IWork
@@ -184,13 +196,14 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
     {
         int m = work.M, n = work.N, k = work.K, tileRows = GemmTiles.Rows<L>(), width = GemmBlocks<L, E>.Width;
         int panels = Quotient(n, width), rowTiles = Quotient(m, tileRows);
-        work.Direct = work.B.IsPlain && m <= 2 * tileRows;
-        int stretches = Math.Max(1, Quotient(k, work.Direct ? DirectDepth : MaxDepth));
+        bool fewRows = work.B.IsPlain && m <= 2 * tileRows;
+        work.Direct = fewRows || (work.B.IsPlain && (long)n * k <= DirectFloats);
+        int stretches = Math.Max(1, Quotient(k, fewRows ? DirectDepth : MaxDepth));
         work.Depth = Quotient(Quotient(k, stretches), 8) * 8;
         stretches = work.Depth == 0 ? 1 : Quotient(k, work.Depth);
         work.Parts = 1;
         work.StretchesPerPart = stretches;
-        if (batch == 1 && !work.Direct && k >= 2048 && k / 8 >= Math.Max(m, n))
+        if (batch == 1 && !fewRows && k >= 2048 && k / 8 >= Math.Max(m, n))
         {
             long most = Math.Min(32, PartialFloats / ((long)m * panels * width));
             if (most > 1)
@@ -201,17 +214,17 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         }
 
         // Rows at the same offset of a page lie in one set of the first-level cache.
-        work.PacksA = !work.A.IsPlain || (work.A.Stride % 1024 == 0 && panels > 1 && FirstCacheWays <= tileRows);
+        work.PacksA = work.A.Type != DType.F32 || (work.A.IsPlain && work.A.Stride % 1024 == 0 && panels > 1 && FirstCacheWays <= tileRows);
         double flops = 2.0 * m * n * k * batch;
         int wanted = Quotient((int)Math.Clamp(flops / MinWorkPerItem, 1, 8 * pool.Threads), batch * work.Parts);
-        bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !(work.A.IsPlain || work.A.Widens));
+        bool shares = batch == 1 && work.Parts == 1 && !work.Direct && wanted > 1 && (long)panels * width * k <= SharedFloats && (m >= n || !(work.A.Type == DType.F32 || work.A.Widens));
         work.StripPanels = Math.Max(1, Math.Min(8, StripFloats / (width * Math.Max(work.Depth, 1))));
 
         // A in bf16, or with rows in one set of the first-level cache, is copied once instead of packed by many items.
         copies = (work.A.Widens || (work.A.IsPlain && work.PacksA && !shares)) && batch == 1 && (long)m * k <= SharedFloats;
 
-        // Each column of items reads A once and each row of items reads B once; packing costs as much as several readings.
-        double ofA = (work.A.Widens ? WideningCost : work.PacksA && !copies ? PackingCost : 1) * m, ofB = (shares ? 1 : PackingCost) * n, least = double.MaxValue;
+        // Each column of items reads A once and each row of items reads B once.
+        double ofA = (work.A.Widens ? WideningCost : work.PacksA && !copies ? PackingCost : 1) * m, ofB = (shares || work.Direct ? RereadingCost : PackingCost) * n, least = double.MaxValue;
         int fewest = Quotient(m, MaxRowsPerItem), rowItems = fewest;
         for (int items = fewest; items <= Math.Max(fewest, Math.Min(wanted, m / tileRows)); items++)
         {

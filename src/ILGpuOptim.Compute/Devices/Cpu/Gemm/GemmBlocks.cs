@@ -33,7 +33,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     /// <summary>B is read where it lies.</summary>
     public bool Direct;
 
-    /// <summary>An item packs its rows of A, a stretch of k at a time: one tile after the other, or all before several strips of B.</summary>
+    /// <summary>An item packs its rows of A, a stretch of k at a time: one tile after the other, or all if they are stored as columns or B has several strips.</summary>
     public bool PacksA;
 
     /// <summary>All of B, packed beforehand; null when each item packs its own.</summary>
@@ -60,7 +60,10 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     private readonly bool HasStrips => PanelsPerItem > StripPanels;
 
-    private readonly long RowFloats => PacksA ? Rounded((HasStrips ? RowsPerItem : GemmTiles.Rows<L>()) * Math.Max(Depth, 1L)) : 0;
+    /// <summary>Packs the rows of an item at once.</summary>
+    private readonly bool PacksItem => PacksA && (HasStrips || A.Transposed);
+
+    private readonly long RowFloats => PacksA ? Rounded((PacksItem ? RowsPerItem : GemmTiles.Rows<L>()) * Math.Max(Depth, 1L)) : 0;
 
     private static long Rounded(long floats) => (floats + 15) & ~15L;
 
@@ -91,7 +94,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
             int depth = Math.Min(Depth, endK - k0);
             float beta = k0 == startK ? Beta : 1;
             float* rows = Scratch + worker * ScratchPerWorker + TileFloats;
-            if (PacksA && HasStrips)
+            if (PacksItem)
                 Pack(a, rows, firstRow, endRow, k0, depth);
             for (int panel = firstPanel; panel < endPanel; panel += StripPanels)
             {
@@ -109,16 +112,21 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     }
 
     /// <summary>
-    /// Packs rows of A as tiles, one after the other: element (row, k) of a tile at k · rows of a tile + row; or widens rows, each of which has
-    /// <paramref name="depth"/> elements then.
+    /// Packs rows of A: a transposed matrix as it is stored, element (row, k) at k · rows + row; bf16 as rows of <paramref name="depth"/> elements; other
+    /// types as tiles, one after the other, element (row, k) of a tile at k · rows of a tile + row.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Pack(in GemmOperand a, float* target, int firstRow, int endRow, int k0, int depth)
     {
-        int tileRows = GemmTiles.Rows<L>();
-        for (int row = firstRow; A.Widens && row < endRow; row++, target += depth)
-            a.Row(row, k0, depth, target);
-        for (int row = firstRow; !A.Widens && row < endRow; row += tileRows, target += (long)tileRows * depth)
+        int tileRows = A.Transposed ? endRow - firstRow : GemmTiles.Rows<L>();
+        if (A.Widens && !A.Transposed)
+        {
+            for (int row = firstRow; row < endRow; row++, target += depth)
+                a.Row(row, k0, depth, target);
+            return;
+        }
+
+        for (int row = firstRow; row < endRow; row += tileRows, target += (long)tileRows * depth)
             a.Pack(target, tileRows, row, Math.Min(tileRows, endRow - row), k0, depth, along: false);
     }
 
@@ -162,11 +170,21 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         for (int row = firstRow; row < endRow; row += tileRows)
         {
             int rows = Math.Min(tileRows, endRow - row);
-            if (PacksA && !HasStrips)
+            if (PacksA && !PacksItem)
                 Pack(a, rowsOfA, row, row + rows, k0, depth);
-            work.A = !PacksA ? a.At(row, k0) : HasStrips ? rowsOfA + (nint)(row - firstRow) * depth : rowsOfA;
-            work.RowStrideA = !PacksA ? a.Stride : A.Widens ? depth : 1;
-            work.StepA = PacksA && !A.Widens ? tileRows : 1;
+            if (PacksA)
+            {
+                work.A = !PacksItem ? rowsOfA : rowsOfA + (nint)(row - firstRow) * (A.Transposed ? 1 : depth);
+                work.RowStrideA = A.Widens && !A.Transposed ? depth : 1;
+                work.StepA = A.Transposed ? endRow - firstRow : A.Widens ? 1 : tileRows;
+            }
+            else
+            {
+                work.A = a.At(row, k0);
+                work.RowStrideA = a.RowStep;
+                work.StepA = a.ColumnStep;
+            }
+
             float* packed = strip;
             for (int panel = firstPanel; panel < endPanel; panel++, packed += Width * depth)
             {

@@ -18,11 +18,17 @@ internal unsafe struct GemmOperand
     /// <summary>Stored rows are rows of the product's factor.</summary>
     public readonly bool IsPlain => Type == DType.F32 && !Transposed;
 
-    /// <summary>Rows of the product's factor are widened as they are stored.</summary>
-    public readonly bool Widens => Type == DType.BF16 && !Transposed;
+    /// <summary>Rows are widened as they are stored.</summary>
+    public readonly bool Widens => Type == DType.BF16;
 
-    /// <summary>Element (row, column) of a plain matrix.</summary>
-    public readonly float* At(int row, int column) => (float*)Data + (nint)row * Stride + column;
+    /// <summary>Element (row, column) of the factor, of f32.</summary>
+    public readonly float* At(int row, int column) => (float*)Data + (nint)(Transposed ? column : row) * Stride + (Transposed ? row : column);
+
+    /// <summary>Elements from one row of the factor to the next.</summary>
+    public readonly nint RowStep => Transposed ? 1 : Stride;
+
+    /// <summary>Elements from one column of the factor to the next.</summary>
+    public readonly nint ColumnStep => Transposed ? Stride : 1;
 
     /// <summary>Matrix <paramref name="index"/> of the batch.</summary>
     public readonly GemmOperand OfBatch(int index)
