@@ -14,6 +14,7 @@ public sealed unsafe class GemmTests
         (0, 5, 5), (5, 0, 5), (5, 7, 0), (1, 1, 1), (1, 33, 64), (7, 1, 31), (2, 7, 97), (4, 64, 33), (3, 4, 97), (31, 31, 31),
         (33, 33, 33), (64, 97, 7), (97, 64, 1), (8, 48, 16), (9, 49, 17), (16, 96, 400), (65, 17, 130), (7, 97, 4097), (1, 4097, 33),
         (4097, 1, 33), (4097, 7, 31), (31, 4097, 9), (40, 40, 4097), (33, 64, 2051), (97, 130, 770), (130, 200, 391), (300, 130, 64), (40, 130, 1024),
+        (70, 65, 401), (31, 50, 400), (90, 66, 7), (33, 13, 64), (17, 18, 900), (130, 1040, 130),
     ];
 
     public static TheoryData<int, bool, bool> Cases
@@ -134,7 +135,7 @@ public sealed unsafe class GemmTests
         {
             foreach (DType typeB in new[] { DType.F32, DType.BF16, DType.I8 })
             {
-                foreach ((int m, int n, int k) in new[] { (1, 300, 513), (3, 70, 600), (600, 2, 300), (12, 40, 70), (70, 301, 530), (300, 70, 9), (16, 20, 2100) })
+                foreach ((int m, int n, int k) in new[] { (1, 300, 513), (3, 70, 600), (600, 2, 300), (12, 40, 70), (70, 301, 530), (300, 70, 9), (16, 20, 2100), (40, 900, 400), (700, 66, 400) })
                 {
                     using GemmProblem problem = new(m, n, k, transposeA, transposeB, padding: 3, typeA, typeB);
                     problem.Run(gemm, bits, 1, 0);
@@ -152,7 +153,7 @@ public sealed unsafe class GemmTests
     {
         using WorkerPool one = new(1), two = new(2), three = new(3);
         using CpuGemm first = new(one), second = new(two), third = new(three);
-        foreach ((int m, int n, int k) in new[] { (1, 3000, 500), (2000, 3, 500), (200, 100, 900), (768, 65, 128), (65, 128, 768), (100, 120, 9000), (256, 600, 400), (40, 130, 1024) })
+        foreach ((int m, int n, int k) in new[] { (1, 3000, 500), (2000, 3, 500), (200, 100, 900), (768, 65, 128), (65, 128, 768), (100, 120, 9000), (256, 600, 400), (40, 130, 1024), (130, 50, 400), (24, 1000, 800) })
         {
             foreach (bool transpose in new[] { false, true })
             {
@@ -204,7 +205,7 @@ public sealed unsafe class GemmTests
     {
         using WorkerPool pool = new(2);
         using CpuGemm gemm = new(pool);
-        foreach ((int m, int n, int k) in new[] { (1, 300, 64), (300, 1, 64), (9, 100, 64), (300, 200, 400), (64, 1000, 0), (50, 60, 5000), (700, 65, 128) })
+        foreach ((int m, int n, int k) in new[] { (1, 300, 64), (300, 1, 64), (9, 100, 64), (300, 200, 400), (64, 1000, 0), (64, 65, 0), (50, 60, 5000), (700, 65, 128) })
         {
             foreach (bool transpose in new[] { false, true })
             {

@@ -82,6 +82,9 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
 
     private const int MaxRowsPerItem = 512;
 
+    /// <summary>The most columns beyond whole vectors that are computed as products of rows; as a vector they would take the time of sixteen columns.</summary>
+    private const int MaxDotColumns = 2;
+
     private Buffer packed, scratch, partials, few, dense, widened;
 
     /// <summary>C = alpha · op(A) · op(B) + beta · C, then <paramref name="epilogue"/>.</summary>
@@ -195,7 +198,9 @@ internal sealed unsafe class CpuGemm(WorkerPool pool) : IDisposable
         where E : struct, IGemmEpilogue
     {
         int m = work.M, n = work.N, k = work.K, tileRows = GemmTiles.Rows<L>(), width = GemmBlocks<L, E>.Width;
-        int panels = Quotient(n, width), rowTiles = Quotient(m, tileRows);
+        int over = n % L.Count;
+        work.DotColumns = over <= MaxDotColumns && n > width && n <= 4 * width && work.A.IsPlain && work.B.Transposed && work.B.Type == DType.F32 && work.C.Narrow == null ? over : 0;
+        int panels = Quotient(n - work.DotColumns, width), rowTiles = Quotient(m, tileRows);
         bool fewRows = work.B.IsPlain && m <= 2 * tileRows;
         work.Direct = fewRows || (work.B.IsPlain && (long)n * k <= DirectFloats);
         int stretches = Math.Max(1, Quotient(k, fewRows ? DirectDepth : MaxDepth));

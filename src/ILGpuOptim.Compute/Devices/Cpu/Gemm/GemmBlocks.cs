@@ -27,6 +27,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
 
     public int RowsPerItem, RowItems, PanelsPerItem, ColumnItems;
 
+    /// <summary>The last columns, too few for a vector, that are products of rows of A with rows that store columns of B: as many as follow the panels.</summary>
+    public int DotColumns;
+
     /// <summary>Panels of B that are packed and used together.</summary>
     public int StripPanels;
 
@@ -74,10 +77,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         int matrix = index / (ColumnItems * RowItems), part = matrix % Parts;
         matrix /= Parts;
         int firstRow = rowItem * RowsPerItem, endRow = Math.Min(firstRow + RowsPerItem, M);
-        int panels = (N + Width - 1) / Width;
-        int firstPanel = columnItem * PanelsPerItem, endPanel = Math.Min(firstPanel + PanelsPerItem, panels);
+        int firstPanel = columnItem * PanelsPerItem, endPanel = Math.Min(firstPanel + PanelsPerItem, Panels);
         GemmOperand a = A.OfBatch(matrix), b = B.OfBatch(matrix);
-        int strideC = C.Stride, column = firstPanel * Width, columns = Math.Min(endPanel * Width, N) - column;
+        int strideC = C.Stride, column = firstPanel * Width, columns = (endPanel == Panels ? N : endPanel * Width) - column;
         float* c = C.Data + matrix * C.BatchStride + (long)part * M * strideC;
         if (C.Narrow != null)
         {
@@ -102,6 +104,9 @@ internal unsafe struct GemmBlocks<L, E> : IWork
                 float* strip = Strip(b, worker, panel, end, k0, depth);
                 Multiply(a, b, rows, strip, c, strideC, worker, firstRow, endRow, panel, end, k0, depth, beta);
             }
+
+            for (int j = endPanel == Panels ? N - DotColumns : N; j < N; j++)
+                MultiplyRows(a, b.Row(j, k0, depth, null), c + j, strideC, firstRow, endRow, k0, depth, beta);
 
             k0 += Depth;
         }
@@ -140,7 +145,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         float* target = strip;
         for (; panel < endPanel; panel++, target += (long)Width * depth)
         {
-            int column = panel * Width, columns = Math.Min(Width, N - column), packedWidth = PackedWidth(columns);
+            int column = panel * Width, columns = Math.Min(Width, N - DotColumns - column), packedWidth = PackedWidth(columns);
             if (!Direct || columns != packedWidth)
                 b.Pack(target, packedWidth, column, columns, k0, depth, along: true);
         }
@@ -148,13 +153,15 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         return strip;
     }
 
+    /// <summary>The number of panels, of which the last may be narrower.</summary>
+    private readonly int Panels => (N - DotColumns + Width - 1) / Width;
+
     private static int PackedWidth(int columns) => (columns + L.Count - 1) / L.Count * L.Count;
 
     /// <summary>A panel's place among all packed panels: stretches of k after each other, each panel by panel.</summary>
     public readonly float* SharedPanel(int panel, int k0, int depth)
     {
-        long panels = (N + Width - 1) / Width;
-        return Shared + panels * Width * k0 + (long)panel * Width * depth;
+        return Shared + (long)Panels * Width * k0 + (long)panel * Width * depth;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -188,7 +195,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
             float* packed = strip;
             for (int panel = firstPanel; panel < endPanel; panel++, packed += Width * depth)
             {
-                int column = panel * Width, columns = Math.Min(Width, N - column), packedWidth = PackedWidth(columns);
+                int column = panel * Width, columns = Math.Min(Width, N - DotColumns - column), packedWidth = PackedWidth(columns);
                 bool whole = columns == packedWidth;
                 float* target = c + (nint)row * strideC + column;
                 work.B = Direct && whole ? b.At(k0, column) : packed;
@@ -199,6 +206,43 @@ internal unsafe struct GemmBlocks<L, E> : IWork
                 GemmTiles.Run<L>(rows, packedWidth / L.Count, work);
                 if (!whole)
                     CopyTile(tile, packedWidth, target, strideC, rows, columns, beta);
+            }
+        }
+    }
+
+    /// <summary>One column of C: rows of A times a column of B that lies in one piece.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void MultiplyRows(in GemmOperand a, float* b, float* c, int strideC, int firstRow, int endRow, int k0, int depth, float beta)
+    {
+        int whole = depth & -L.Count;
+        float* sums = stackalloc float[4];
+        for (int row = firstRow; row < endRow; row += 4)
+        {
+            // Rows beyond the end repeat the last one.
+            float* a0 = a.At(row, k0), a1 = a.At(Math.Min(row + 1, endRow - 1), k0), a2 = a.At(Math.Min(row + 2, endRow - 1), k0), a3 = a.At(Math.Min(row + 3, endRow - 1), k0);
+            L s0 = default, s1 = default, s2 = default, s3 = default;
+            for (int k = 0; k < whole; k += L.Count)
+            {
+                L x = L.Load(b + k);
+                s0 = L.Fma(x, L.Load(a0 + k), s0);
+                s1 = L.Fma(x, L.Load(a1 + k), s1);
+                s2 = L.Fma(x, L.Load(a2 + k), s2);
+                s3 = L.Fma(x, L.Load(a3 + k), s3);
+            }
+
+            (sums[0], sums[1], sums[2], sums[3]) = (L.Sum(s0), L.Sum(s1), L.Sum(s2), L.Sum(s3));
+            for (int k = whole; k < depth; k++)
+            {
+                sums[0] = MathF.FusedMultiplyAdd(b[k], a0[k], sums[0]);
+                sums[1] = MathF.FusedMultiplyAdd(b[k], a1[k], sums[1]);
+                sums[2] = MathF.FusedMultiplyAdd(b[k], a2[k], sums[2]);
+                sums[3] = MathF.FusedMultiplyAdd(b[k], a3[k], sums[3]);
+            }
+
+            for (int i = 0; i < Math.Min(4, endRow - row); i++)
+            {
+                float* target = c + (nint)(row + i) * strideC;
+                *target = beta == 0 ? Alpha * sums[i] : MathF.FusedMultiplyAdd(beta, *target, Alpha * sums[i]);
             }
         }
     }
@@ -221,7 +265,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
     public struct Packing(in GemmBlocks<L, E> blocks) : IWork
     {
         private readonly GemmBlocks<L, E> blocks = blocks;
-        private readonly int panels = (blocks.N + Width - 1) / Width;
+        private readonly int panels = blocks.Panels;
 
         public readonly int Items => panels * ((blocks.K + PackedPiece - 1) / PackedPiece);
 
@@ -229,7 +273,7 @@ internal unsafe struct GemmBlocks<L, E> : IWork
         public readonly void Invoke(int index, int worker)
         {
             int panel = index % panels, k = index / panels * PackedPiece;
-            int column = panel * Width, columns = Math.Min(Width, blocks.N - column), packedWidth = PackedWidth(columns);
+            int column = panel * Width, columns = Math.Min(Width, blocks.N - blocks.DotColumns - column), packedWidth = PackedWidth(columns);
             for (int end = Math.Min(k + PackedPiece, blocks.K); k < end;)
             {
                 int k0 = k / blocks.Depth * blocks.Depth, depth = Math.Min(blocks.Depth, blocks.K - k0);
