@@ -1,7 +1,8 @@
 // What a plain C loop makes of this machine: AdamW over the parameters of GPT-2 124M, and the bandwidth of memory.
 // Speaks the workers' protocol: says what it is, then answers each line "COUNT CASE" with COUNT times in milliseconds.
 // Cases: gpt2 (AdamW), copy (400 MB read, 400 MB written), update (400 MB read and written in place), bytes-N (N bytes, half of
-// them read and half written in place, in passes over 1.5 GB of memory).
+// them read and half written in place, in passes over 1.5 GB of memory), passes-R.U.W:N,... (passes over N elements, each of which reads R
+// arrays, updates U in place and writes W).
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -59,19 +60,72 @@ static void move(float *const *blocks, size_t count) {
     }
 }
 
+enum { arrays = 6 };
+
+// A pass over some of the arrays: the first ones are read, the next ones updated, the next ones written. The numbers are constants wherever it is called.
+static inline __attribute__((always_inline)) float pass(float *const *a, size_t count, const int reads, const int updates, const int writes) {
+    float *restrict x = a[0], *restrict y = a[1], *restrict z = a[2], *restrict p = a[3], *restrict q = a[4], *restrict r = a[5];
+    float sum = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : sum)
+    for (size_t i = 0; i < count; i++) {
+#define AT(k) ((k) == 0 ? x : (k) == 1 ? y : (k) == 2 ? z : (k) == 3 ? p : (k) == 4 ? q : r)[i]
+        float value = 1e-3f;
+        if (reads > 0) value += AT(0) * AT(0);
+        if (reads > 1) value += AT(1);
+        if (reads > 2) value += AT(2);
+        if (reads > 3) value += AT(3);
+        if (updates > 0) AT(reads) = AT(reads) * 0.999f + value;
+        if (updates > 1) AT(reads + 1) = AT(reads + 1) * 0.999f + value;
+        if (updates > 2) AT(reads + 2) = AT(reads + 2) * 0.999f + value;
+        if (writes > 0) AT(reads + updates) = value;
+        if (updates + writes == 0) sum += value;
+#undef AT
+    }
+    return sum;
+}
+
+// Each kind of pass in its turn; the arrays are longer than a cache, and a pass begins where the one before ended.
+static int passes(float *const *blocks, const char *list) {
+    static float sink;
+    size_t start = 0;
+    int reads, updates, writes, length;
+    unsigned long long elements;
+    while (sscanf(list, "%d.%d.%d:%llu%n", &reads, &updates, &writes, &elements, &length) == 4) {
+        while (elements > 0) {
+            if (start == parameters) start = 0;
+            size_t part = elements < parameters - start ? elements : parameters - start;
+            float *at[arrays];
+            for (int k = 0; k < arrays; k++) at[k] = blocks[k] + start;
+            switch (reads * 100 + updates * 10 + writes) {
+#define PASS(R, U, W) case R * 100 + U * 10 + W: sink += pass(at, part, R, U, W); break;
+#define READS(U, W) PASS(0, U, W) PASS(1, U, W) PASS(2, U, W) PASS(3, U, W)
+            READS(1, 0) READS(2, 0) READS(3, 0) READS(0, 1) READS(1, 1) READS(2, 1)
+            PASS(1, 0, 0) PASS(2, 0, 0) PASS(3, 0, 0) PASS(4, 0, 0) PASS(4, 1, 0) PASS(4, 0, 1)
+            default: fprintf(stderr, "adamw: no pass %d.%d.%d\n", reads, updates, writes); return 0;
+            }
+            elements -= part;
+            start += part;
+        }
+        list += length;
+        if (*list == ',') list++;
+    }
+    return *list == 0;
+}
+
 int main(void) {
     float *parameter = block(parameters, 0.02f), *gradient = block(parameters, 1e-3f), *m = block(parameters, 0), *v = block(parameters, 0);
-    float *const blocks[] = {parameter, m, v};
+    float *const blocks[arrays] = {parameter, m, v, gradient, block(parameters, 0), block(parameters, 0)};
     printf("gcc %s, -O3 -march=native -fno-math-errno -fopenmp, %d threads, huge pages where the system allows\n", __VERSION__, omp_get_max_threads());
     fflush(stdout);
     int count, step = 0;
-    char name[32];
-    while (scanf("%d %31s", &count, name) == 2) {
+    char name[1024];
+    while (scanf("%d %1023s", &count, name) == 2) {
         for (int i = -1; i < count; i++) { // the first one warms up
             double start = omp_get_wtime();
             if (!strcmp(name, "copy")) copy(m, gradient);
             else if (!strcmp(name, "update")) update(m, copied);
             else if (!strncmp(name, "bytes-", 6)) move(blocks, strtoull(name + 6, NULL, 10) / (2 * sizeof(float)));
+            else if (!strncmp(name, "passes-", 7)) { if (!passes(blocks, name + 7)) return 1; }
             else if (!strcmp(name, "gpt2")) adamw(parameter, gradient, m, v, ++step);
             else { fprintf(stderr, "adamw: no case %s\n", name); return 1; }
             double elapsed = (omp_get_wtime() - start) * 1e3;

@@ -17,6 +17,9 @@ public static class CommandLine
         CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
         try
         {
+            // The parser would take the next argument as the value.
+            if (args.TakeWhile(argument => argument != "--").FirstOrDefault(argument => argument.StartsWith("--", StringComparison.Ordinal) && argument.EndsWith('=') && !argument.Contains(' ')) is { } incomplete)
+                throw new UserException($"{incomplete} has no value");
             ParseResult parsed = Parse(args);
             if (ParseErrors.FirstOf(parsed) is { } error)
                 throw new UserException(error);

@@ -42,7 +42,7 @@ internal static class StepComparison
         new("update of 400 MB in place", "update", ["C"], 3, 4),
     ];
 
-    /// <summary>Every optimizer: those with peers, then the others by name; each beside a loop in C that moves the same bytes, and beside its products alone.</summary>
+    /// <summary>Every optimizer: those with peers, then the others by name; each beside loops in C that move the same bytes and that make the same passes, and beside its products alone.</summary>
     private static IEnumerable<Row> Optimizers(string part)
     {
         IEnumerable<Row> others = Registry.Entries.Select(entry => entry.Name).Where(name => name != "adamw" && WithPeers.All(row => row.Case != name))
@@ -55,7 +55,7 @@ internal static class StepComparison
                 continue;
             }
 
-            yield return row with { Sides = [.. row.Sides, Candidate.SameBytes] };
+            yield return row with { Sides = [.. row.Sides, Candidate.SameBytes, Candidate.SamePasses] };
             if (OurOptimizer.Count(row.Case).Operations > 0)
                 yield return new(row.Title + ", its products alone", row.Case + OurOptimizer.ProductsAlone, [Candidate.Ours], row.Rounds, row.Count);
         }
@@ -90,7 +90,7 @@ internal static class StepComparison
             var sides = row.Sides.Where(options.Wants).ToArray();
             if (sides.Length == 0)
                 continue;
-            var outcome = Turns.Take([.. sides.Select(side => workers[side])], side => side == Candidate.SameBytes ? $"bytes-{OurOptimizer.Count(row.Case).Bytes}" : row.Case, row.Rounds, row.Count, options.Sequential);
+            var outcome = Turns.Take([.. sides.Select(side => workers[side])], side => CaseOf(row, side), row.Rounds, row.Count, options.Sequential);
             foreach (string side in sides)
             {
                 string ratio = side != Candidate.Ours && sides.Contains(Candidate.Ours)
@@ -102,19 +102,26 @@ internal static class StepComparison
             worker.Dispose();
     }
 
+    private static string CaseOf(Row row, string side) => side switch
+    {
+        Candidate.SameBytes => $"bytes-{OurOptimizer.Count(row.Case).Bytes}",
+        Candidate.SamePasses => $"passes-{OurOptimizer.Count(row.Case).Passes}",
+        _ => row.Case,
+    };
+
     /// <summary>What a step of ours moves, by count, and how fast that was; what C moves is known.</summary>
     private static string Traffic(Row row, string side, double milliseconds)
     {
         double perSecond = 1e-6 / milliseconds;
         if (side == "C")
             return row.Case == "gpt2" ? $"28 | {OurOptimizer.Count(row.Case).Parameters * 28 * perSecond:F1} | |" : $"| {MovedByC * perSecond:F1} | |";
-        if (side is not (Candidate.Ours or Candidate.SameBytes) || IsRefresh(row))
+        if (side is not (Candidate.Ours or Candidate.SameBytes or Candidate.SamePasses) || IsRefresh(row))
             return "| |";
         bool isProducts = row.Case.EndsWith(OurOptimizer.ProductsAlone, StringComparison.Ordinal);
-        var (bytes, operations, parameters) = OurOptimizer.Count(isProducts ? row.Case[..^OurOptimizer.ProductsAlone.Length] : row.Case);
+        var (bytes, operations, parameters, _) = OurOptimizer.Count(isProducts ? row.Case[..^OurOptimizer.ProductsAlone.Length] : row.Case);
         if (isProducts)
             return $"| | {operations * perSecond:F0} |";
-        if (side == Candidate.SameBytes)
+        if (side != Candidate.Ours)
             return $"| {bytes * perSecond:F1} | |";
         return $"{(double)bytes / parameters:F1} | {bytes * perSecond:F1} | {(operations == 0 ? "" : $"{operations * perSecond:F0}")} |";
     }

@@ -18,6 +18,9 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
     /// <summary>The name of a loop in C that updates memory in place and moves as many bytes as this project's step, by count.</summary>
     public const string SameBytes = "C of the same bytes";
 
+    /// <summary>Loops in C that read, update and write as many whole matrices as each pass of a step of ours.</summary>
+    public const string SamePasses = "C of the same passes";
+
     /// <summary>The name of another build of this project.</summary>
     public const string Before = "before";
 
@@ -52,7 +55,7 @@ internal sealed record Candidate(string Name, string Program, IReadOnlyList<stri
         "PyTorch" => Python(name, task, "fused"),
         "PyTorch foreach" => Python(name, task, "foreach"),
         "PyTorch restated" => Python(name, task, "restated"),
-        "C" or SameBytes => new Candidate(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
+        "C" or SameBytes or SamePasses => new Candidate(name, Path.Combine(AppContext.BaseDirectory, "adamw"), [task], Pinned),
         _ => throw new ArgumentException($"{name}: no such candidate"),
     };
 

@@ -21,9 +21,16 @@ internal sealed class CountingDevice : DryDevice
     /// <summary>The products since <see cref="Clear"/>, in their order.</summary>
     public List<GemmArguments> Products { get; } = [];
 
+    /// <summary>
+    /// The elements of passes over memory since <see cref="Clear"/>, by what each element takes: operands of whole matrices that are read, updated in
+    /// place, and written. Elements of narrower types count by their bytes. Factors of products are left out.
+    /// </summary>
+    public SortedDictionary<(int Reads, int Updates, int Writes), long> Passes { get; } = [];
+
     public void Clear()
     {
         (Bytes, Operations) = (0, 0);
+        Passes.Clear();
         Products.Clear();
     }
 
@@ -42,6 +49,7 @@ internal sealed class CountingDevice : DryDevice
 
     private void Count<R>(long rows, long columns, ReadOnlySpan<Operand> operands, int first) where R : IRule
     {
+        (int reads, int updates, int writes) = (0, 0, 0);
         for (int k = 0; k < operands.Length; k++)
         {
             long elements = operands[k].Layout switch
@@ -53,18 +61,49 @@ internal sealed class CountingDevice : DryDevice
                 _ => 1,
             };
             Access access = R.Access;
+            if (operands[k].Layout == Layout.Full)
+            {
+                (bool isRead, bool isWritten) = (access.Reads(k + first), access.Writes(k + first));
+                if (operands[k].Block.Type != DType.F32)
+                    Pass(isRead ? 1 : 0, 0, isWritten && !isRead ? 1 : 0, operands[k].Block.Type.Bytes(1, elements) / sizeof(float));
+                else if (isRead && isWritten)
+                    updates++;
+                else if (isRead)
+                    reads++;
+                else if (isWritten)
+                    writes++;
+            }
+
             int times = (access.Reads(k + first) ? 1 : 0) + (access.Writes(k + first) || access.Reduces(k + first) ? 1 : 0);
             Bytes += times * operands[k].Block.Type.Bytes(1, elements);
         }
+
+        Pass(reads, updates, writes, rows * columns);
     }
 
-    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => Bytes += sizeof(float) * target.Length;
+    private void Pass(int reads, int updates, int writes, long elements)
+    {
+        if (elements > 0 && reads + updates + writes > 0)
+            Passes[(reads, updates, writes)] = Passes.GetValueOrDefault((reads, updates, writes)) + elements;
+    }
 
-    protected internal override void FillCore(in Block target, float value) => Bytes += sizeof(float) * target.Length;
+    protected internal override void RandomCore(in Block target, RandomKind kind, float scale, ulong seed, ulong stream) => FillCore(target, 0);
 
-    protected internal override void CopyCore(in Block source, in Block target) => Bytes += 2 * sizeof(float) * source.Length;
+    protected internal override void FillCore(in Block target, float value)
+    {
+        Bytes += sizeof(float) * target.Length;
+        Pass(0, 0, 1, target.Length);
+    }
 
-    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy) => Bytes += 2 * sizeof(float) * copy.Length;
+    protected internal override void CopyCore(in Block source, in Block target) => Copy(source.Length);
+
+    protected internal override void CopyStridedCore(in Block source, in Block target, in StridedCopy copy) => Copy(copy.Length);
+
+    private void Copy(long elements)
+    {
+        Bytes += 2 * sizeof(float) * elements;
+        Pass(1, 0, 1, elements);
+    }
 
     protected internal override void AttentionForwardCore(in AttentionArguments arguments) => throw new NotSupportedException();
 

@@ -19,7 +19,7 @@ internal sealed class OurOptimizer : Workload
     private const int OperandElements = 1 << 26;
 
     /// <summary>What was counted: a comparison asks in each of its turns.</summary>
-    private static readonly Dictionary<string, (long Bytes, double Operations, long Parameters)> Counted = [];
+    private static readonly Dictionary<string, (long Bytes, double Operations, long Parameters, string Passes)> Counted = [];
 
     private readonly CpuDevice device = new(Threads);
     private LanguageModel? model;
@@ -71,14 +71,15 @@ internal sealed class OurOptimizer : Workload
         bases.BasisSource = null;
     }
 
-    /// <summary>Bytes and operations that a step takes by count, and the numbers of the model.</summary>
-    public static (long Bytes, double Operations, long Parameters) Count(string @case)
+    /// <summary>Bytes and operations that a step takes by count, the numbers of the model, and the step's passes over memory as the C program reads them.</summary>
+    public static (long Bytes, double Operations, long Parameters, string Passes) Count(string @case)
     {
         if (Counted.TryGetValue(@case, out var count))
             return count;
         using var counting = new CountingDevice();
         long parameters = CountInto(counting, @case);
-        return Counted[@case] = (counting.Bytes, ProductsOf(@case, counting).Sum(g => 2.0 * g.Batch * g.M * g.N * g.K), parameters);
+        return Counted[@case] = (counting.Bytes, ProductsOf(@case, counting).Sum(g => 2.0 * g.Batch * g.M * g.N * g.K), parameters,
+            string.Join(',', counting.Passes.Select(pass => $"{pass.Key.Reads}.{pass.Key.Updates}.{pass.Key.Writes}:{pass.Value}")));
     }
 
     /// <summary>The products of a step: those that were counted; of a randomized refresh those of a real step, because matrices are factorised until they are orthonormal.</summary>

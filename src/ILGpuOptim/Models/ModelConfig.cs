@@ -54,6 +54,9 @@ public abstract record ModelConfig
     /// <summary>Query heads of an attention layer.</summary>
     public abstract int Heads { get; init; }
 
+    /// <summary>Elements of an attention head.</summary>
+    internal virtual int HeadWidth => HiddenSize / Heads;
+
     /// <summary>The display name of the family.</summary>
     public virtual string Family => ModelFamilies.Of(this).Name;
 

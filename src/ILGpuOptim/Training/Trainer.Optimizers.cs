@@ -12,7 +12,7 @@ public sealed partial class Trainer
 
     /// <summary>The optimizer's settings, with options that follow from the model and the batches.</summary>
     private OptimizerSettings OwnSettings() => Settings.Optimizer
-        .WithDefault("head_size", $"{Model.Config.HiddenSize / Model.Config.Heads}")
+        .WithDefault("head_size", $"{Model.Config.HeadWidth}")
         .WithDefault("batch_tokens", $"{TokensPerStep}")
         .WithDefault("tied_embedding", Model.Config.TieWordEmbeddings ? "true" : "false");
 

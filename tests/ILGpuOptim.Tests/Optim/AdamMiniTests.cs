@@ -10,6 +10,8 @@ public class AdamMiniTests
     [InlineData("h.0.attn.c_attn.weight", 8, 36, 4)]
     [InlineData("h.0.mlp.c_fc.weight", 7, 33, 4)]
     [InlineData("model.layers.0.self_attn.q_proj.weight", 12, 7, 4)]
+    [InlineData("encoder.block.0.layer.0.SelfAttention.k.weight", 12, 7, 4)]
+    [InlineData("model.layers.0.attn.Wqkv.weight", 36, 7, 4)]
     [InlineData("model.layers.0.mlp.up_proj.weight", 31, 8, 4)]
     [InlineData("wte.weight", 13, 5, 4)]
     [InlineData("ln_f.weight", 1, 33, 4)]
@@ -49,12 +51,18 @@ public class AdamMiniTests
             Assert.Equal(p[i], actual[i], 4e-6);
     }
 
+    [Fact]
+    public void RefusesAHeadSizeThatDoesNotDivide() => Assert.Equal(
+        "head_size = 7 does not divide the 32 neurons of queries and keys in model.layers.0.self_attn.k_proj.weight; leave it out to take the model's",
+        Assert.Throws<UserException>(() => AdamMini.ForParameter(new AdamMiniOptions { HeadSize = 7 }, "model.layers.0.self_attn.k_proj.weight", [32, 64])).Message);
+
     /// <summary>Heads for queries and keys, neurons for other matrices, rows for embeddings, one for a vector.</summary>
     private static int BlockOf(string name, int row, int column, int columns, int headSize) => name switch
     {
         _ when name.Contains("c_attn") => column < columns / 3 * 2 ? column / headSize : 1000 + column,
         _ when name.Contains("c_fc") => column,
-        _ when name.Contains("q_proj") => row / headSize,
+        _ when name.Contains("q_proj") || name.Contains("Attention.k") => row / headSize,
+        _ when name.Contains("Wqkv") => row < 24 ? row / headSize : 1000 + row,
         _ when name.Contains("ln_f") => 0,
         _ => row,
     };

@@ -56,19 +56,31 @@ public sealed class AdamMini : Optimizer<AdamMiniOptions>
     /// <inheritdoc/>
     public override string Name => "adam-mini";
 
+    /// <summary>The ends of the names of weights of queries or keys.</summary>
+    private static readonly string[] QueriesAndKeys = ["q_proj.weight", "k_proj.weight", "query.weight", "key.weight", "Attention.q.weight", "Attention.k.weight"];
+
     /// <summary>The blocks of a transformer's parameter, by its name in Hugging Face's files.</summary>
     /// <param name="options">The settings without blocks.</param>
     /// <param name="name">The parameter.</param>
     /// <param name="shape">Its sizes.</param>
+    /// <remarks>
+    /// Where queries, keys and values lie in one matrix, GPT-2's and ModernBERT's have blocks of heads; in Phi-3's and GPT-NeoX's, whose division its sizes
+    /// do not tell, each output neuron is a block.
+    /// </remarks>
+    /// <exception cref="UserException">The head size does not divide the rows of queries and keys.</exception>
     public static AdamMiniOptions ForParameter(AdamMiniOptions options, string name, IReadOnlyList<int> shape)
     {
         if (shape.Count < 2)
             return options with { Blocks = MiniBlocks.Tensor };
         bool fused = name.EndsWith("c_attn.weight", StringComparison.Ordinal);
         MiniBlocks blocks = fused || name.EndsWith("c_proj.weight", StringComparison.Ordinal) || name.EndsWith("c_fc.weight", StringComparison.Ordinal) ? MiniBlocks.Columns : MiniBlocks.Rows;
-        bool isQueryOrKey = ((string[])["q_proj.weight", "k_proj.weight", "query.weight", "key.weight"]).Any(end => name.EndsWith(end, StringComparison.Ordinal));
-        int lines = fused ? shape[^1] / 3 * 2 : isQueryOrKey ? shape[0] : 0;
-        return options with { Blocks = blocks, HeadLines = lines % (options.HeadSize ?? 1) == 0 ? lines : 0 };
+        int lines = fused ? shape[^1] / 3 * 2
+            : name.EndsWith("Wqkv.weight", StringComparison.Ordinal) ? shape[0] / 3 * 2
+            : QueriesAndKeys.Any(end => name.EndsWith(end, StringComparison.Ordinal)) ? shape[0]
+            : 0;
+        if (lines % (options.HeadSize ?? 1) != 0)
+            throw new UserException($"head_size = {options.HeadSize} does not divide the {lines} neurons of queries and keys in {name}; leave it out to take the model's");
+        return options with { Blocks = blocks, HeadLines = lines };
     }
 
     /// <inheritdoc/>

@@ -56,6 +56,8 @@ public abstract record DecoderConfig : SizedConfig
     /// <summary>The head size.</summary>
     public int SizeOfHead => HeadSize ?? HiddenSize / Heads;
 
+    internal override int HeadWidth => SizeOfHead;
+
     /// <summary>Key and value heads.</summary>
     public int KeyHeadCount => KeyHeads ?? Heads;
 

@@ -33,6 +33,8 @@ public record T5Config : ModelConfig
     [JsonPropertyName("d_kv"), OtherName("head_dim")]
     public int HeadSize { get; init; } = 64;
 
+    internal override int HeadWidth => HeadSize;
+
     /// <summary>The intermediate size of the feed-forward layers.</summary>
     [JsonPropertyName("d_ff")]
     public int IntermediateSize { get; init; } = 2048;
