@@ -40,9 +40,7 @@ public sealed class DocumentSource(string field = "text")
             return [path];
         if (!Directory.Exists(path))
             throw new UserException($"{path}: there is no such file or folder; check its name");
-        string[] extensions = [.. Extensions.Union(DataFormats.Extensions)];
-        string[] found = [.. FolderFiles.PathsOf(path).Where(file => extensions.Contains(KindOf(file)))];
-        return found.Length > 0 ? found : throw new UserException($"{path}: the folder has no {string.Join(", ", extensions)} file; name the files themselves");
+        return RecordFiles.Select(path, [.. Extensions.Union(DataFormats.Extensions)], KindOf);
     })];
 
     /// <summary>The documents of a file, in order.</summary>

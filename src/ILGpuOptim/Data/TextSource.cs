@@ -48,8 +48,7 @@ public static class TextSource
             return [path];
         try
         {
-            string[] files = [.. FolderFiles.PathsOf(path).Where(file => Extensions.Contains(Path.GetExtension(file).ToLowerInvariant()))];
-            return files.Length > 0 ? files : throw new UserException($"{path}: the folder has no .txt, .md or .text file; name the files themselves");
+            return RecordFiles.Select(path, Extensions, file => Path.GetExtension(file).ToLowerInvariant());
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -40,4 +40,30 @@ public sealed class RecordFilesTests : IDisposable
         File.WriteAllText(folder[name], "text\nhello\n");
         Assert.Contains(".jsonl", Assert.Throws<UserException>(() => new DocumentSource().Read(folder[name]).ToList()).Message, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("more.jsonl", true, false)]
+    [InlineData("more/more.PARQUET", true, false)]
+    [InlineData("more.txt.gz", true, false)]
+    [InlineData("more.csv", true, true)]
+    [InlineData("more.txt.zst", true, true)]
+    [InlineData("LICENSE", false, false)]
+    [InlineData("tokenizer.json", false, false)]
+    public void AFolderIsNotReadInPart(string name, bool textRefuses, bool preparationRefuses)
+    {
+        File.WriteAllText(folder["a.txt"], "In the beginning\n");
+        Directory.CreateDirectory(Path.GetDirectoryName(folder[name])!);
+        File.WriteAllText(folder[name], "{}");
+        AssertRefusal(textRefuses, () => TextSource.Read(folder.Path));
+        AssertRefusal(preparationRefuses, () => DocumentSource.Files([folder.Path]));
+
+        void AssertRefusal(bool refuses, Action read)
+        {
+            Exception? error = Record.Exception(read);
+            if (refuses)
+                Assert.StartsWith(folder[name] + ": of a folder, ", Assert.IsType<UserException>(error).Message, StringComparison.Ordinal);
+            else
+                Assert.Null(error);
+        }
+    }
 }
