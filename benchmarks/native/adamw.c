@@ -62,27 +62,35 @@ static void move(float *const *blocks, size_t count) {
 
 enum { arrays = 6 };
 
-// A pass over some of the arrays: the first ones are read, the next ones updated, the next ones written. The numbers are constants wherever it is called.
-static inline __attribute__((always_inline)) float pass(float *const *a, size_t count, const int reads, const int updates, const int writes) {
-    float *restrict x = a[0], *restrict y = a[1], *restrict z = a[2], *restrict p = a[3], *restrict q = a[4], *restrict r = a[5];
-    float sum = 0;
-#pragma omp parallel for simd schedule(static) reduction(+ : sum)
-    for (size_t i = 0; i < count; i++) {
+// A pass over some of the arrays: the first R are read, the next U updated, the next W written. A function for each kind, because the numbers must be
+// constants within the parallel region, which the compiler makes a function of its own.
 #define AT(k) ((k) == 0 ? x : (k) == 1 ? y : (k) == 2 ? z : (k) == 3 ? p : (k) == 4 ? q : r)[i]
-        float value = 1e-3f;
-        if (reads > 0) value += AT(0) * AT(0);
-        if (reads > 1) value += AT(1);
-        if (reads > 2) value += AT(2);
-        if (reads > 3) value += AT(3);
-        if (updates > 0) AT(reads) = AT(reads) * 0.999f + value;
-        if (updates > 1) AT(reads + 1) = AT(reads + 1) * 0.999f + value;
-        if (updates > 2) AT(reads + 2) = AT(reads + 2) * 0.999f + value;
-        if (writes > 0) AT(reads + updates) = value;
-        if (updates + writes == 0) sum += value;
-#undef AT
+#define PASS(R, U, W)                                                                                                                  \
+    static float pass_##R##U##W(float *const *a, size_t count) {                                                                       \
+        float *restrict x = a[0], *restrict y = a[1], *restrict z = a[2], *restrict p = a[3], *restrict q = a[4], *restrict r = a[5]; \
+        float sum = 0;                                                                                                                 \
+        _Pragma("omp parallel for simd schedule(static) reduction(+ : sum)")                                                           \
+        for (size_t i = 0; i < count; i++) {                                                                                           \
+            float value = 1e-3f;                                                                                                       \
+            if (R > 0) value += AT(0) * AT(0);                                                                                         \
+            if (R > 1) value += AT(1);                                                                                                 \
+            if (R > 2) value += AT(2);                                                                                                 \
+            if (R > 3) value += AT(3);                                                                                                 \
+            if (U > 0) AT(R) = AT(R) * 0.999f + value;                                                                                 \
+            if (U > 1) AT(R + 1) = AT(R + 1) * 0.999f + value;                                                                         \
+            if (U > 2) AT(R + 2) = AT(R + 2) * 0.999f + value;                                                                         \
+            if (U > 3) AT(R + 3) = AT(R + 3) * 0.999f + value;                                                                         \
+            if (W > 0) AT(R + U) = value;                                                                                              \
+            if (W > 1) AT(R + U + 1) = value + value;                                                                                  \
+            if (W > 2) AT(R + U + 2) = value + 1;                                                                                      \
+            if (U + W == 0) sum += value;                                                                                              \
+        }                                                                                                                              \
+        return sum;                                                                                                                    \
     }
-    return sum;
-}
+#define READS(U, W) PASS(0, U, W) PASS(1, U, W) PASS(2, U, W) PASS(3, U, W)
+#define ALL READS(1, 0) READS(2, 0) READS(3, 0) READS(0, 1) READS(1, 1) READS(2, 1) PASS(1, 0, 0) PASS(2, 0, 0) PASS(3, 0, 0) PASS(4, 0, 0) PASS(4, 1, 0) PASS(4, 0, 1) PASS(1, 4, 0) PASS(2, 4, 0) PASS(1, 2, 3)
+ALL
+#undef PASS
 
 // Each kind of pass in its turn; the arrays are longer than a cache, and a pass begins where the one before ended.
 static int passes(float *const *blocks, const char *list) {
@@ -97,10 +105,8 @@ static int passes(float *const *blocks, const char *list) {
             float *at[arrays];
             for (int k = 0; k < arrays; k++) at[k] = blocks[k] + start;
             switch (reads * 100 + updates * 10 + writes) {
-#define PASS(R, U, W) case R * 100 + U * 10 + W: sink += pass(at, part, R, U, W); break;
-#define READS(U, W) PASS(0, U, W) PASS(1, U, W) PASS(2, U, W) PASS(3, U, W)
-            READS(1, 0) READS(2, 0) READS(3, 0) READS(0, 1) READS(1, 1) READS(2, 1)
-            PASS(1, 0, 0) PASS(2, 0, 0) PASS(3, 0, 0) PASS(4, 0, 0) PASS(4, 1, 0) PASS(4, 0, 1)
+#define PASS(R, U, W) case R * 100 + U * 10 + W: sink += pass_##R##U##W(at, part); break;
+            ALL
             default: fprintf(stderr, "adamw: no pass %d.%d.%d\n", reads, updates, writes); return 0;
             }
             elements -= part;
