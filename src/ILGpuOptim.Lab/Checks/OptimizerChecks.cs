@@ -12,7 +12,7 @@ namespace ILGpuOptim.Lab;
 public static class OptimizerChecks
 {
     /// <summary>Learning rate and decay are large enough to be seen; ranks and heads fit the small shapes.</summary>
-    public static OptimizerSettings Settings { get; } = new OptimizerSettings { LearningRate = 1e-2, WeightDecay = 0.1 }.With("rank", 4).With("head_size", 4).With("update_projection_gap", 20).With("precondition_frequency", 20);
+    public static OptimizerSettings Settings { get; } = new OptimizerSettings { LearningRate = 1e-2, WeightDecay = 0.1 }.With("rank", 4).With("head_size", 2).With("update_projection_gap", 20).With("precondition_frequency", 20);
 
     private const double NearFactor = 2;
 
